@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people; what the kernel's build system reads is in Kbuild.
+#
+#   make            build the module against KDIR, as for any external module
+#   make run        get everything, build, and show the core at work in a guest
+#   make help       the rest
+
+KVER	?= $(shell uname -r)
+KDIR	?= /lib/modules/$(KVER)/build
+PYTHON	?= python3
+IC	:= $(PYTHON) $(CURDIR)/tools/ic
+
+# Arguments of the tools that are given as variables; empty ones mean the default.
+export MIRROR JOBS
+
+.DEFAULT_GOAL := modules
+
+# --- the module, against a kernel build folder -----------------------------------------------
+
+.PHONY: modules modules_install clean
+modules: | rust-metadata
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+modules_install: | rust-metadata
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+
+# `clean` must also work where no kernel build folder is left to ask.
+clean:
+	@rm -f iommu_core.ko iommu_core.mod iommu_core.mod.c modules.order Module.symvers .module-common.o
+	@find . -path ./.git -prune -o \( -name '*.o' -o -name '.*.cmd' -o -name '*.rsi' \) -exec rm -f {} +
+	@find tools tests -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf tests/host/target
+
+.PHONY: rust-metadata
+rust-metadata:
+	@test -e $(KDIR)/rust/libkernel.rmeta || { \
+	 if test -d $(KDIR)/; then \
+	  echo "$(KDIR): no Rust metadata (rust/libkernel.rmeta), so no Rust module can be built there."; \
+	 else \
+	  echo "$(KDIR): no such kernel build folder."; \
+	 fi; \
+	 echo "Debian's linux-headers packages come without it. Either"; \
+	 echo "  make build            builds iommu_core.ko for Debian's stock kernel (fetches all it needs), or"; \
+	 echo "  make KDIR=<folder>    with a kernel tree that has CONFIG_RUST=y and was built or 'modules_prepare'd."; \
+	 exit 1; } >&2
+
+# --- everything else goes through tools/ic ---------------------------------------------------
+
+.PHONY: setup build install run test shell kunit host-test compile-fail lint fmt kernel
+setup build install run test shell kunit host-test compile-fail lint fmt kernel: | python
+	@$(IC) $@ $(IC_ARGS)
+
+kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
+setup: IC_ARGS = $(if $(UPDATE),--update)
+
+.PHONY: python
+python:
+	@PYTHON='$(PYTHON)' sh tools/bootstrap.sh
+
+.PHONY: help
+help:
+	@echo 'Build against a kernel build folder (KDIR=, now $(KDIR)):'
+	@echo '  make                  build iommu_core.ko'
+	@echo '  make modules_install  install it below /lib/modules (INSTALL_MOD_PATH=)'
+	@echo '  make clean            remove what a build left in the checkout'
+	@echo
+	@echo 'Build for the stock Debian kernel, run, test (all set-up is done when it is needed):'
+	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
+	@echo '  make test             every test; ends with N passed, N failed, N skipped'
+	@echo '  make shell            an interactive guest with the module loaded'
+	@echo '  make build            build iommu_core.ko and print where it is'
+	@echo '  make install          install that module on this machine (it must run that kernel)'
+	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer)'
+	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
+	@echo '  make host-test        tests of the pure parts with cargo'
+	@echo '  make compile-fail     code that must not compile'
+	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
+	@echo '  make lint             rustfmt, clippy, unsafe rooms, licence lines'
+	@echo '  make fmt              format the Rust sources'
+	@echo
+	@echo 'MIRROR=<address>        the Debian archive (default: from the apt configuration)'
+	@echo 'JOBS=<n>                parallel jobs (default: one per processor)'
+	@echo 'Downloads and builds are kept in $${XDG_CACHE_HOME:-~/.cache}/iommu_core (tools/ic cache list).'

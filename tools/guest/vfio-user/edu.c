@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+/* QEMU's educational device; its registers are in QEMU's docs/specs/edu.rst. */
+#include <errno.h>
+
+#include "devices.h"
+#include "registers.h"
+
+#define EDU_IDENTIFICATION	0x00
+#define EDU_DMA_SOURCE		0x80
+#define EDU_DMA_DESTINATION	0x88
+#define EDU_DMA_COUNT		0x90
+#define EDU_DMA_COMMAND		0x98
+#define EDU_DMA_RUN		0x1
+#define EDU_DMA_TO_MEMORY	0x2
+
+/* Where the device's own buffer sits in its DMA address space, and its size. */
+#define EDU_BUFFER		0x40000
+#define EDU_BUFFER_LENGTH	4096
+
+const struct device_kind device_kind_edu = {
+	.name = "edu",
+	.bar_length = 4096,
+};
+
+static int edu_dma(struct device *device, uint64_t source, uint64_t destination,
+		   uint32_t length, uint32_t direction)
+{
+	unsigned int tries = 5000;
+
+	if (device->kind != &device_kind_edu)
+		return -ENODEV;
+	if (!length || length > EDU_BUFFER_LENGTH)
+		return -EINVAL;
+	/* 0xRRrr00ed: anything else is not this device, or it is gone from the bus. */
+	if ((read32(device, EDU_IDENTIFICATION) & 0xffff) != 0x00ed)
+		return -ENXIO;
+	write64(device, EDU_DMA_SOURCE, source);
+	write64(device, EDU_DMA_DESTINATION, destination);
+	write64(device, EDU_DMA_COUNT, length);
+	write64(device, EDU_DMA_COMMAND, EDU_DMA_RUN | direction);
+	while (read64(device, EDU_DMA_COMMAND) & EDU_DMA_RUN)
+		if (!poll_again(&tries))
+			return -ETIMEDOUT;
+	return 0;
+}
+
+int edu_read(struct device *device, uint64_t from, uint32_t length)
+{
+	return edu_dma(device, from, EDU_BUFFER, length, 0);
+}
+
+int edu_write(struct device *device, uint64_t to, uint32_t length)
+{
+	return edu_dma(device, EDU_BUFFER, to, length, EDU_DMA_TO_MEMORY);
+}

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Drives PCI devices from user space through VFIO's type 1 interface, one
+ * command a line on standard input, one line of answer on standard output:
+ *
+ *	ok [value...]		it worked
+ *	error ERRNO text	it did not; ERRNO is the symbol, such as EBUSY
+ *
+ * Objects have names that the commands choose. Numbers may be decimal or 0x
+ * hexadecimal. "help" lists the commands. Nothing is retried, and nothing is
+ * undone when a command fails: the caller sees what the kernel did.
+ */
+#include <errno.h>
+#include <linux/vfio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "devices.h"
+#include "memory.h"
+
+#define MAX_WORDS	8
+
+/* What a command has to say beyond "ok". */
+static char answer[256];
+
+static int number(const char *word, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(word, &end, 0);
+	if (errno || end == word || *end || word[0] == '-')
+		return -EINVAL;
+	return 0;
+}
+
+/* The @length bytes at @offset of a named buffer. */
+static int bytes_of(char **words, uint8_t **bytes, uint64_t *length)
+{
+	struct buffer *buffer = buffer_find(words[0]);
+	uint64_t offset;
+
+	if (!buffer)
+		return -ENOENT;
+	if (number(words[1], &offset) || number(words[2], length))
+		return -EINVAL;
+	if (offset > buffer->length || *length > buffer->length - offset)
+		return -ERANGE;
+	*bytes = buffer->start + offset;
+	return 0;
+}
+
+static int map_flags(const char *word, uint32_t *flags)
+{
+	*flags = 0;
+	for (; *word; word++) {
+		if (*word == 'r')
+			*flags |= VFIO_DMA_MAP_FLAG_READ;
+		else if (*word == 'w')
+			*flags |= VFIO_DMA_MAP_FLAG_WRITE;
+		else if (*word != '-')
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int do_container(char **words)
+{
+	return container_open(words[1]);
+}
+
+static int do_close_container(char **words)
+{
+	return container_close(words[1]);
+}
+
+static int do_set_iommu(char **words)
+{
+	unsigned long type;
+
+	if (!strcmp(words[2], "type1"))
+		type = VFIO_TYPE1_IOMMU;
+	else if (!strcmp(words[2], "type1v2"))
+		type = VFIO_TYPE1v2_IOMMU;
+	else
+		return -EINVAL;
+	return container_set_iommu(words[1], type);
+}
+
+static int do_group(char **words)
+{
+	uint64_t group;
+	int viable;
+
+	if (number(words[2], &group))
+		return -EINVAL;
+	viable = group_open(words[1], (unsigned int)group);
+	if (viable < 0)
+		return viable;
+	snprintf(answer, sizeof(answer), "%s", viable ? "viable" : "not-viable");
+	return 0;
+}
+
+static int do_close_group(char **words)
+{
+	return group_close(words[1]);
+}
+
+static int do_set_container(char **words)
+{
+	return group_set_container(words[1], words[2]);
+}
+
+static int do_unset_container(char **words)
+{
+	return group_unset_container(words[1]);
+}
+
+static int do_device(char **words)
+{
+	static const struct device_kind *const kinds[] = {
+		&device_kind_edu, &device_kind_nvme, &device_kind_testdev,
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(words[4], kinds[i]->name))
+			return device_open(words[1], words[2], words[3], kinds[i]);
+	return -EINVAL;
+}
+
+static int do_close_device(char **words)
+{
+	return device_close(words[1]);
+}
+
+static int do_reset_device(char **words)
+{
+	return device_reset(words[1]);
+}
+
+static int do_buffer(char **words)
+{
+	uint64_t length;
+
+	if (number(words[2], &length))
+		return -EINVAL;
+	return buffer_alloc(words[1], length);
+}
+
+static int do_free_buffer(char **words)
+{
+	return buffer_free(words[1]);
+}
+
+static int do_fill(char **words)
+{
+	uint64_t length, seed;
+	uint8_t *bytes;
+	int ret = bytes_of(&words[1], &bytes, &length);
+
+	if (ret || (ret = number(words[4], &seed)))
+		return ret;
+	pattern_fill(bytes, length, (uint32_t)seed);
+	return 0;
+}
+
+static int do_check(char **words)
+{
+	uint64_t length, seed;
+	uint8_t *bytes;
+	long where;
+	int ret = bytes_of(&words[1], &bytes, &length);
+
+	if (ret || (ret = number(words[4], &seed)))
+		return ret;
+	where = pattern_check(bytes, length, (uint32_t)seed);
+	if (where < 0)
+		snprintf(answer, sizeof(answer), "match");
+	else
+		snprintf(answer, sizeof(answer), "differ at %ld", where);
+	return 0;
+}
+
+static int do_hex(char **words)
+{
+	uint64_t length;
+	uint8_t *bytes;
+	int ret = bytes_of(&words[1], &bytes, &length);
+
+	if (ret)
+		return ret;
+	if (2 * length >= sizeof(answer))
+		return -ERANGE;
+	for (uint64_t i = 0; i < length; i++)
+		sprintf(answer + 2 * i, "%02x", bytes[i]);
+	return 0;
+}
+
+static int do_map(char **words)
+{
+	int container = container_fd(words[1]);
+	uint64_t length, iova;
+	uint32_t flags;
+	uint8_t *bytes;
+	int ret;
+
+	if (container < 0)
+		return container;
+	ret = bytes_of(&words[2], &bytes, &length);
+	if (ret || (ret = number(words[5], &iova)) || (ret = map_flags(words[6], &flags)))
+		return ret;
+	return dma_map(container, (uintptr_t)bytes, iova, length, flags);
+}
+
+static int do_map_raw(char **words)
+{
+	int container = container_fd(words[1]);
+	uint64_t vaddr, iova, size, flags;
+
+	if (container < 0)
+		return container;
+	if (number(words[2], &vaddr) || number(words[3], &iova) || number(words[4], &size) ||
+	    number(words[5], &flags))
+		return -EINVAL;
+	return dma_map(container, vaddr, iova, size, (uint32_t)flags);
+}
+
+static int do_unmap(char **words)
+{
+	int container = container_fd(words[1]);
+	uint64_t iova, size, unmapped;
+	int ret;
+
+	if (container < 0)
+		return container;
+	if (number(words[2], &iova) || number(words[3], &size))
+		return -EINVAL;
+	ret = dma_unmap(container, iova, size, 0, &unmapped);
+	if (!ret)
+		snprintf(answer, sizeof(answer), "%llu", (unsigned long long)unmapped);
+	return ret;
+}
+
+static int do_unmap_all(char **words)
+{
+	int container = container_fd(words[1]);
+	uint64_t unmapped;
+
+	if (container < 0)
+		return container;
+	return dma_unmap(container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL, &unmapped);
+}
+
+static int do_page_sizes(char **words)
+{
+	struct vfio_iommu_type1_info info = { .argsz = sizeof(info) };
+	int container = container_fd(words[1]);
+
+	if (container < 0)
+		return container;
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, &info))
+		return -errno;
+	snprintf(answer, sizeof(answer), "%#llx", (unsigned long long)info.iova_pgsizes);
+	return 0;
+}
+
+/* The address ranges that may be mapped: "first-last" each. */
+static int do_ranges(char **words)
+{
+	union {
+		struct vfio_iommu_type1_info info;
+		char bytes[4096];
+	} reply = { .info = { .argsz = sizeof(reply) } };
+	int container = container_fd(words[1]);
+	const struct vfio_info_cap_header *header;
+	size_t used = 0;
+
+	if (container < 0)
+		return container;
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, &reply.info))
+		return -errno;
+	for (uint32_t at = reply.info.cap_offset; at; at = header->next) {
+		const struct vfio_iommu_type1_info_cap_iova_range *ranges;
+
+		header = (const void *)(reply.bytes + at);
+		if (header->id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			continue;
+		ranges = (const void *)header;
+		for (uint32_t i = 0; i < ranges->nr_iovas && used < sizeof(answer); i++)
+			used += (size_t)snprintf(answer + used, sizeof(answer) - used,
+						 "%s%#llx-%#llx", i ? " " : "",
+						 (unsigned long long)ranges->iova_ranges[i].start,
+						 (unsigned long long)ranges->iova_ranges[i].end);
+	}
+	return 0;
+}
+
+static int do_edu_copy(char **words)
+{
+	struct device *device = device_find(words[1]);
+	uint64_t from, to, length;
+	int ret;
+
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &from) || number(words[3], &to) || number(words[4], &length))
+		return -EINVAL;
+	ret = edu_read(device, from, (uint32_t)length);
+	if (ret)
+		return ret;
+	return edu_write(device, to, (uint32_t)length);
+}
+
+static int do_edu_write(char **words)
+{
+	struct device *device = device_find(words[1]);
+	uint64_t to, length;
+
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &to) || number(words[3], &length))
+		return -EINVAL;
+	return edu_write(device, to, (uint32_t)length);
+}
+
+static int do_nvme_start(char **words)
+{
+	struct device *device = device_find(words[1]);
+	struct buffer *queues = buffer_find(words[2]);
+	uint64_t iova;
+
+	if (!device || !queues)
+		return -ENOENT;
+	if (number(words[3], &iova) || queues->length < 8192)
+		return -EINVAL;
+	return nvme_start(device, queues->start, iova);
+}
+
+static int do_nvme_identify(char **words)
+{
+	struct device *device = device_find(words[1]);
+	uint16_t status;
+	uint64_t to;
+	int ret;
+
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &to))
+		return -EINVAL;
+	ret = nvme_identify(device, to, &status);
+	if (!ret)
+		snprintf(answer, sizeof(answer), "status %#x", status);
+	return ret;
+}
+
+static int do_nvme_stop(char **words)
+{
+	struct device *device = device_find(words[1]);
+
+	return device ? nvme_stop(device) : -ENOENT;
+}
+
+static int do_testdev_run(char **words)
+{
+	struct device *device = device_find(words[1]);
+	uint64_t to, length, physical;
+	uint32_t result;
+	uint8_t *bytes;
+	int ret;
+
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &to))
+		return -EINVAL;
+	ret = bytes_of(&words[3], &bytes, &length);
+	if (ret)
+		return ret;
+	physical = physical_address(bytes);
+	if (!physical)
+		return -EFAULT;
+	ret = testdev_run(device, to, physical, (uint32_t)length, &result);
+	if (!ret)
+		snprintf(answer, sizeof(answer), "result %#x", result);
+	return ret;
+}
+
+static int do_help(char **words);
+
+static const struct {
+	const char *name;
+	int (*run)(char **words);
+	const char *arguments;
+} commands[] = {
+	{ "container", do_container, "NAME" },
+	{ "close-container", do_close_container, "NAME" },
+	{ "set-iommu", do_set_iommu, "CONTAINER type1|type1v2" },
+	{ "group", do_group, "NAME NUMBER" },
+	{ "close-group", do_close_group, "NAME" },
+	{ "set-container", do_set_container, "GROUP CONTAINER" },
+	{ "unset-container", do_unset_container, "GROUP" },
+	{ "device", do_device, "NAME GROUP PCI-ADDRESS edu|nvme|testdev" },
+	{ "close-device", do_close_device, "NAME" },
+	{ "reset-device", do_reset_device, "NAME" },
+	{ "buffer", do_buffer, "NAME LENGTH" },
+	{ "free-buffer", do_free_buffer, "NAME" },
+	{ "fill", do_fill, "BUFFER OFFSET LENGTH SEED" },
+	{ "check", do_check, "BUFFER OFFSET LENGTH SEED" },
+	{ "hex", do_hex, "BUFFER OFFSET LENGTH" },
+	{ "map", do_map, "CONTAINER BUFFER OFFSET LENGTH IOVA r|w|rw" },
+	{ "map-raw", do_map_raw, "CONTAINER VADDR IOVA LENGTH FLAGS" },
+	{ "unmap", do_unmap, "CONTAINER IOVA LENGTH" },
+	{ "unmap-all", do_unmap_all, "CONTAINER" },
+	{ "page-sizes", do_page_sizes, "CONTAINER" },
+	{ "ranges", do_ranges, "CONTAINER" },
+	{ "edu-copy", do_edu_copy, "DEVICE FROM-IOVA TO-IOVA LENGTH" },
+	{ "edu-write", do_edu_write, "DEVICE TO-IOVA LENGTH" },
+	{ "nvme-start", do_nvme_start, "DEVICE BUFFER IOVA" },
+	{ "nvme-identify", do_nvme_identify, "DEVICE TO-IOVA" },
+	{ "nvme-stop", do_nvme_stop, "DEVICE" },
+	{ "testdev-run", do_testdev_run, "DEVICE TO-IOVA BUFFER OFFSET LENGTH" },
+	{ "help", do_help, "" },
+};
+
+#define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+static int do_help(char **words)
+{
+	(void)words;
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(stderr, "%-16s %s\n", commands[i].name, commands[i].arguments);
+	fprintf(stderr, "%-16s\n", "quit");
+	return 0;
+}
+
+static int count_words(const char *text)
+{
+	int count = 0;
+
+	for (int in_word = 0; *text; text++) {
+		if (*text != ' ' && !in_word)
+			count++;
+		in_word = *text != ' ';
+	}
+	return count;
+}
+
+static int run(char *line)
+{
+	char *words[MAX_WORDS] = { NULL };
+	int count = 0;
+
+	for (char *word = strtok(line, " \t\n"); word; word = strtok(NULL, " \t\n")) {
+		if (count == MAX_WORDS)
+			return -E2BIG;
+		words[count++] = word;
+	}
+	if (!count)
+		return -EINVAL;
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(words[0], commands[i].name))
+			continue;
+		if (count - 1 != count_words(commands[i].arguments)) {
+			fprintf(stderr, "usage: %s %s\n", words[0], commands[i].arguments);
+			return -EINVAL;
+		}
+		return commands[i].run(words);
+	}
+	return -ENOSYS;
+}
+
+int main(void)
+{
+	char line[512];
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (fgets(line, sizeof(line), stdin)) {
+		int ret;
+
+		if (!strcmp(line, "quit\n"))
+			break;
+		answer[0] = '\0';
+		ret = run(line);
+		if (ret < 0)
+			printf("error %s %s\n", strerrorname_np(-ret), strerror(-ret));
+		else
+			printf("ok%s%s\n", answer[0] ? " " : "", answer);
+	}
+	return 0;
+}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Results that are kept between runs, keyed by what they were made from.
+
+An *entry* is a folder `<name>-<key>`; it is made under a temporary name and renamed when it is
+complete, so an entry that exists is whole. A *workspace* is a folder that is changed in place by a
+tool that can carry on where it was killed (a kernel build). Both are guarded by a file lock, which
+the system drops when its holder dies.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+
+from .paths import cache_dir
+from .progress import PROGRESS
+
+
+def key_of(**inputs):
+    """A short key for what an entry is made from. Values: anything JSON can say, and paths' text."""
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_hash(path):
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(name, *, shared=False):
+    """Holds the lock `name`; says so when somebody else has it and it takes a while."""
+    folder = cache_dir() / "locks"
+    folder.mkdir(exist_ok=True)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with open(folder / name, "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with PROGRESS.step(f"cache: wait for another run that uses {name}"):
+                fcntl.flock(file, how)
+        yield
+
+
+_in_use = {}
+
+
+def _use(folder):
+    """Marks an entry as in use until this process ends, so that `clean` leaves it alone."""
+    if folder.name not in _in_use:
+        locks = cache_dir() / "locks"
+        locks.mkdir(exist_ok=True)
+        file = open(locks / f"use-{folder.name}", "w", encoding="ascii")  # held, not leaked
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _in_use[folder.name] = file
+    return folder
+
+
+def entry(name, key, make):
+    """The folder of an entry; `make(folder)` fills an empty folder when there is none yet."""
+    final = cache_dir() / f"{name}-{key}"
+    _use(final)
+    if final.is_dir():
+        return final
+    with locked(f"{name}-{key}"):
+        if final.is_dir():
+            return final
+        partial = cache_dir() / f"tmp-{name}-{key}"
+        remove_tree(partial)
+        partial.mkdir()
+        try:
+            make(partial)
+        except BaseException:
+            remove_tree(partial)
+            raise
+        partial.rename(final)
+    return final
+
+
+@contextlib.contextmanager
+def workspace(name, key):
+    """A folder that is kept and changed in place, held for this process alone."""
+    with locked(f"work-{name}-{key}"):
+        folder = cache_dir() / f"work-{name}-{key}"
+        folder.mkdir(exist_ok=True)
+        yield folder
+
+
+def find(name, key):
+    """The folder of an entry if it is complete, else None."""
+    final = cache_dir() / f"{name}-{key}"
+    return _use(final) if final.is_dir() else None
+
+
+def remove_tree(path):
+    """Removes a folder that may hold read-only folders and files of the root's subordinate users."""
+    path = pathlib.Path(path)
+    if not path.exists() and not path.is_symlink():
+        return
+
+    def make_writable(function, name, _info):
+        parent = os.path.dirname(name)
+        os.chmod(parent, os.stat(parent).st_mode | stat.S_IRWXU)
+        if os.path.isdir(name) and not os.path.islink(name):
+            os.chmod(name, os.stat(name).st_mode | stat.S_IRWXU)
+        function(name)
+
+    if os.geteuid() == 0:
+        shutil.rmtree(path, onerror=make_writable)
+        return
+    try:
+        shutil.rmtree(path, onerror=make_writable)
+    except OSError:
+        # Files of mapped users: only the same user name space may remove them.
+        subprocess.run(["unshare", "--map-auto", "--map-root-user", "rm", "-rf", str(path)], check=True)
+
+
+def entries():
+    """Every entry and workspace: (name, bytes on disk)."""
+    for folder in sorted(cache_dir().iterdir()):
+        if folder.is_dir() and folder.name != "locks":
+            yield folder.name, disk_usage(folder)
+
+
+def disk_usage(folder):
+    """Bytes on disk below `folder`."""
+    out = subprocess.run(
+        ["du", "-sk", "--", str(folder)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    return int(out[0]) * 1024 if out else 0
+
+
+def clean(names=()):
+    """Removes the given entries, or all. What a run uses or makes is left; returns (gone, left)."""
+    gone, left = [], []
+    for name, _size in list(entries()):
+        if names and name not in names:
+            continue
+        made_as = name.removeprefix("tmp-")
+        with _try_lock(made_as) as making, _try_lock(f"use-{made_as}") as using:
+            if making and using:
+                remove_tree(cache_dir() / name)
+                gone.append(name)
+            else:
+                left.append(name)
+    return gone, left
+
+
+@contextlib.contextmanager
+def _try_lock(name):
+    locks = cache_dir() / "locks"
+    locks.mkdir(exist_ok=True)
+    with open(locks / name, "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+        except BlockingIOError:
+            yield False

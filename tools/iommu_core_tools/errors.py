@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The one kind of failure that users see without a Python trace."""
+
+
+class ToolError(Exception):
+    """Something failed that the user can understand: what, why, and the next step.
+
+    `log` is the file that holds the whole output; its last lines are shown with the message.
+    """
+
+    def __init__(self, what, *, log=None, hint=None):
+        super().__init__(what)
+        self.what = what
+        self.log = log
+        self.hint = hint
+
+
+def last_lines(path, count=15):
+    """The last `count` lines of a log, for people; an empty list if there is none."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - 64 * 1024))
+            text = log.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines()][-count:]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What this machine itself has to have: a few programs, and disk space."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from . import run
+from .errors import ToolError
+from .paths import cache_dir, free_bytes
+from .progress import PROGRESS
+
+# program: the Debian package that has it
+_PACKAGE = {
+    "mmdebstrap": "mmdebstrap",
+    "newuidmap": "uidmap",
+    "unshare": "util-linux",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "xz": "xz-utils",
+    "tar": "tar",
+    "du": "coreutils",
+}
+
+
+def need(*programs):
+    """Makes sure that programs are there: installs what is missing where we may, else says so."""
+    missing = sorted({_PACKAGE[name] for name in programs if not _present(name)})
+    if not missing:
+        return
+    words = " ".join(missing)
+    if os.geteuid() == 0:
+        _install(missing, [])
+    elif shutil.which("sudo") and sys.stdin.isatty():
+        PROGRESS.line(f"host: {words} missing; asking sudo to install")
+        _install(missing, ["sudo"])
+    else:
+        raise ToolError(
+            f"this machine lacks: {words}",
+            hint=f"apt-get install {words} (as root), then again",
+        )
+    still = [name for name in programs if not _present(name)]
+    if still:
+        raise ToolError(f"{words} installed, yet not found: {' '.join(still)}", hint="check PATH")
+
+
+def _present(name):
+    return shutil.which(name) or any(
+        os.access(os.path.join(folder, name), os.X_OK) for folder in ("/usr/sbin", "/sbin")
+    )
+
+
+def _install(missing, prefix):
+    words = " ".join(missing)
+    with PROGRESS.step(f"host: install {words}") as step:
+        env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        install = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *missing]
+        if prefix:
+            subprocess.run([*prefix, "-v"], check=False)
+        if not run.run(install, env=env, log=step.log):
+            # The package lists may be old or empty, as in a fresh container.
+            run.run([*prefix, "apt-get", "update"], env=env, log=step.log)
+            if not run.run(install, env=env, log=step.log):
+                raise step.fail(f"cannot install {words} on this machine", f"apt-get install {words}")
+
+
+def need_space(size):
+    """Fails unless the cache's file system has `size` bytes free."""
+    folder = cache_dir()
+    free = free_bytes(folder)
+    if free < size:
+        raise ToolError(
+            f"{folder} has {free / (1 << 30):.1f} GiB free, {size / (1 << 30):.0f} GiB are needed",
+            hint="free some, or put the cache elsewhere: XDG_CACHE_HOME=<folder>",
+        )

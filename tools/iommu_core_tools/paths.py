@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are: the checkout, the cache, the logs."""
+
+import os
+import pathlib
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+TOOLS = CHECKOUT / "tools"
+CONFIG = TOOLS / "config"
+
+
+def cache_dir():
+    """The folder of all downloads and builds; made when it is not there."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = pathlib.Path(base).absolute() / "iommu_core"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def log_dir():
+    """The folder of the logs of every step."""
+    folder = cache_dir() / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def jobs():
+    """How many jobs a build may run at once (`JOBS=`)."""
+    try:
+        given = int(os.environ.get("JOBS") or 0)
+    except ValueError:
+        given = 0
+    return given if given > 0 else len(os.sched_getaffinity(0))
+
+
+def free_bytes(folder):
+    """Free space for us in the file system of `folder`."""
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One line for each step of what the tools do, with the time it took.
+
+On a terminal the running steps share one line at the bottom that is redrawn; elsewhere (a log, CI)
+a step that takes long writes a line now and then, so that one sees it is alive. Steps may run in
+several threads.
+"""
+
+import contextlib
+import shutil
+import sys
+import threading
+import time
+
+from .errors import ToolError
+from .paths import log_dir
+
+_HEARTBEAT = 20.0
+
+
+class Progress:
+    """Writes step lines to `out`; there is one for the whole run, `PROGRESS`."""
+
+    def __init__(self, out=None):
+        self._out = out or sys.stdout
+        self._tty = self._out.isatty()
+        self._start = time.monotonic()
+        self._lock = threading.RLock()
+        self._running = []
+        self._drawn = False
+
+    def elapsed(self):
+        """Seconds since the tools were started."""
+        return time.monotonic() - self._start
+
+    def line(self, text):
+        """Writes a line of its own, with the time."""
+        with self._lock:
+            self._clear()
+            self._write(f"[{self.elapsed():4.0f}s] {text}\n")
+            self._draw()
+
+    def plain(self, text=""):
+        """Writes text as it is (tables, output of programs)."""
+        with self._lock:
+            self._clear()
+            self._write(text + "\n")
+            self._draw()
+
+    @contextlib.contextmanager
+    def step(self, text):
+        """Runs a step; the value is the `Step`. A line is written when it ends, however it ends."""
+        step = Step(self, text)
+        with self._lock:
+            self._running.append(step)
+            self._draw()
+        ticker = threading.Thread(target=step._tick, daemon=True)
+        ticker.start()
+        failed = True
+        try:
+            yield step
+            failed = False
+        finally:
+            step._over.set()
+            ticker.join()
+            with self._lock:
+                self._running.remove(step)
+                took = time.monotonic() - step.began
+                if failed:
+                    self.line(f"{text}: FAILED after {took:.0f} s")
+                elif step.outcome is not None:
+                    self.line(f"{text} ... {step.outcome}")
+                else:
+                    self.line(f"{text} ... {took:.0f} s")
+
+    def _write(self, text):
+        self._out.write(text)
+        self._out.flush()
+
+    def _clear(self):
+        if self._drawn:
+            self._write("\r\x1b[K")
+            self._drawn = False
+
+    def _draw(self):
+        if not self._tty:
+            return
+        self._clear()
+        if self._running:
+            text = "; ".join(str(step) for step in self._running)
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"[{self.elapsed():4.0f}s] {text}"[:width])
+            self._drawn = True
+
+
+class Step:
+    """A running step: knows its counter and its log file."""
+
+    def __init__(self, progress, text):
+        self._progress = progress
+        self._over = threading.Event()
+        self.text = text
+        self.began = time.monotonic()
+        self.counter = ""
+        self.outcome = None
+        self._log = None
+
+    def __str__(self):
+        return f"{self.text} ... {self.counter}".rstrip()
+
+    def count(self, done, total=None, unit=""):
+        """Sets the counter that is shown while the step runs."""
+        self.counter = f"{done}/{total}{unit}" if total else f"{done}{unit}"
+
+    def done(self, outcome):
+        """Sets what the step's line ends with, instead of the time it took."""
+        self.outcome = outcome
+
+    @property
+    def log(self):
+        """The path of this step's log file."""
+        if self._log is None:
+            name = "".join(c if c.isalnum() or c in "-." else "-" for c in self.text.lower())
+            while "--" in name:
+                name = name.replace("--", "-")
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            self._log = log_dir() / f"{stamp}-{name.strip('-')[:60]}.log"
+        return self._log
+
+    def fail(self, what, hint=None):
+        """The error to raise when this step failed: names the log."""
+        return ToolError(what, log=self._log, hint=hint)
+
+    def _tick(self):
+        progress = self._progress
+        while not self._over.wait(0.5 if progress._tty else _HEARTBEAT):
+            with progress._lock:
+                if progress._tty:
+                    progress._draw()
+                elif not self._over.is_set():
+                    progress.line(f"{self}")
+
+
+PROGRESS = Progress()

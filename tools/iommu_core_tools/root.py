@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The Debian 13 root that holds compiler, Rust, QEMU: made once, never changed, used by everything.
+
+Programs run in it through `Root.run()` and `Root.start()`: in a mount and process name space of
+their own, so that the host sees no mount and a killed run leaves no process behind. The root is
+read-only there; the cache, the checkout and what `binds` names are at the same paths as on the host.
+Without root's rights it is made and entered through a user name space.
+"""
+
+import functools
+import os
+import pathlib
+import shlex
+
+from . import archive, cache, host, run
+from .paths import CHECKOUT, cache_dir
+from .progress import PROGRESS
+
+SUITE = "trixie"
+BACKPORTS = "trixie-backports"
+
+# What is newer in backports and wanted from there; rustc has to stay the one that built the kernel.
+_FROM_BACKPORTS = """\
+Package: src:qemu src:seabios src:ipxe src:edk2 src:linux src:linux-signed-amd64 src:linux-base
+Pin: release n=trixie-backports
+Pin-Priority: 700
+"""
+
+_PACKAGES = {
+    "kernel build": "make gcc-14 libc6-dev flex bison bc libelf-dev libssl-dev kmod rsync perl gawk python3",
+    "Clang kernel build": "clang-19 lld-19 llvm-19 libclang-19-dev",
+    "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
+    "archives": "cpio xz-utils zstd bzip2",
+    "guests": "qemu-system-x86 busybox-static libcap-dev",
+}
+
+# Files of the host that programs in the root need to reach the network as the host does.
+_HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
+
+_PASSED_ON = (
+    "TERM", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "all_proxy", "ALL_PROXY",
+)  # fmt: skip
+
+# Runs as the first process of the name spaces: $1 is the root, $2 the folder to start in, $3 the
+# number of a pipe that ends when the tool dies, or nothing, then come pairs of a bind's source and
+# path up to "--", then the command. It stays as the parent, since the first process of a name space
+# ignores signals that it has no handler for.
+_ENTER = r"""
+set -e
+root=$1 dir=$2 alive=$3; shift 3
+if [ -n "$alive" ]; then
+	exec 9<"/proc/self/fd/$alive"
+	(read -r _ <&9 || kill -9 -1) &
+	exec 9<&-
+fi
+mount --make-rprivate /
+mount --bind "$root" "$root"
+cd /
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for node in null zero full random urandom tty; do
+	: >"$root/dev/$node"
+	mount --bind "/dev/$node" "$root/dev/$node"
+done
+if [ -e /dev/net/tun ]; then
+	mkdir "$root/dev/net"
+	: >"$root/dev/net/tun"
+	mount --bind /dev/net/tun "$root/dev/net/tun"
+fi
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s fd/0 "$root/dev/stdin"
+ln -s fd/1 "$root/dev/stdout"
+ln -s fd/2 "$root/dev/stderr"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+while [ "$1" != -- ]; do
+	if [ -d "$1" ]; then
+		mkdir -p "$root$2"
+	else
+		mkdir -p "$root${2%/*}"
+		[ -e "$root$2" ] || : >"$root$2"
+	fi
+	mount --rbind "$1" "$root$2"
+	shift 2
+done
+shift
+mount -o remount,bind,ro "$root"
+set +e
+chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"
+exit $?
+"""
+
+
+def packages():
+    """Every package that the root has, sorted."""
+    return sorted(" ".join(_PACKAGES.values()).split())
+
+
+def key():
+    """The key of the root's cache entry."""
+    return cache.key_of(
+        suites=[SUITE, BACKPORTS],
+        pins=_FROM_BACKPORTS,
+        packages=packages(),
+        mode="root" if os.geteuid() == 0 else "unshare",
+        recipe=1,
+    )
+
+
+class Root:
+    """A Debian root in the cache."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def command(self, argv, *, cwd=None, env=None, binds=(), alive=None):
+        """The host's command line that runs `argv` in the root.
+
+        `cwd`: a folder inside (default `/`). `env`: added to a small clean environment. `binds`:
+        host paths that are at the same place inside, or pairs (host path, path inside). `alive`:
+        the number of a pipe; when it ends everything is killed.
+        """
+        pairs = [(cache_dir(), cache_dir()), (CHECKOUT, CHECKOUT)]
+        pairs += [(os.path.realpath(name), name) for name in _HOST_FILES if os.path.exists(name)]
+        pairs += [bind if isinstance(bind, tuple) else (bind, bind) for bind in binds]
+        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        if os.geteuid() != 0:
+            words += ["--map-auto", "--map-root-user"]
+        words += ["--", "sh", "-c", _ENTER, "enter", str(self.path), str(cwd or "/")]
+        words.append("" if alive is None else str(alive))
+        for source, inside in pairs:
+            words += [str(source), str(inside)]
+        words += ["--", "env", "-i"]
+        words += [f"{name}={value}" for name, value in self._environment(env).items()]
+        return words + [str(word) for word in argv]
+
+    def start(self, argv, *, cwd=None, env=None, binds=(), **options):
+        """Starts `argv` in the root; a `run.Process` (its options: log, on_line, timeout, stdin)."""
+        # Our end of the pipe closes however this process ends, and nothing outlives it.
+        theirs, ours = os.pipe()
+        try:
+            command = self.command(argv, cwd=cwd, env=env, binds=binds, alive=theirs)
+            process = run.Process(command, pass_fds=(theirs,), **options)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        process.on_end(lambda: os.close(ours))
+        return process
+
+    def run(self, argv, *, cwd=None, env=None, binds=(), **options):
+        """Runs `argv` in the root to its end; a `run.Result`."""
+        return self.start(argv, cwd=cwd, env=env, binds=binds, **options).wait()
+
+    def interactive(self, argv, **where):
+        """Replaces this process by `argv` in the root, on the user's terminal."""
+        words = self.command(argv, **where)
+        os.execvp(words[0], words)
+
+    @staticmethod
+    def _environment(more):
+        env = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+            "LIBCLANG_PATH": "/usr/lib/llvm-19/lib",
+        }
+        env.update((name, os.environ[name]) for name in _PASSED_ON if name in os.environ)
+        env.update(more or {})
+        return env
+
+
+@functools.cache
+def get():
+    """The root, made if it is not there yet (about a minute)."""
+    return Root(cache.entry("root", key(), _make) / "root")
+
+
+def exists():
+    """Whether the root is there already."""
+    return cache.find("root", key()) is not None
+
+
+def _make(folder):
+    host.need("mmdebstrap", "unshare")
+    if os.geteuid() != 0:
+        host.need("newuidmap")
+    host.need_space(6 << 30)
+    uri = archive.address()
+    pins = folder / "pins"
+    pins.write_text(_FROM_BACKPORTS, encoding="ascii")
+    keep = [
+        f"copy-in {shlex.quote(str(pins))} /etc/apt/preferences.d",
+    ]
+    # The mount points of the host's files have to be there when the root is read-only.
+    points = " ".join(f'"$1"{name}' for name in _HOST_FILES)
+    argv = [
+        "mmdebstrap",
+        "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
+        "--variant=apt",
+        "--format=directory",
+        '--aptopt=APT::Install-Recommends "false"',
+        *[f"--aptopt={line}" for line in archive.apt_options()],
+        "--setup-hook=mkdir -p \"$1\"/etc/apt/preferences.d",
+        *[f"--setup-hook={hook}" for hook in keep],
+        f'--customize-hook=rm -f "$1"/etc/resolv.conf; touch {points}',
+        f"--include={','.join(packages())}",
+        SUITE,
+        str(folder / "root"),
+        f"deb {uri} {SUITE} main",
+        f"deb {uri} {BACKPORTS} main",
+    ]
+    with PROGRESS.step(f"root: Debian 13 with compiler, Rust and QEMU ({len(packages())} packages)") as step:
+
+        def watch(line):
+            if line.startswith(("Get:", "Setting up", "I: ")):
+                step.counter = line[:60].removeprefix("I: ")
+
+        result = run.run(argv, log=step.log, on_line=watch)
+        if not result:
+            what, hint = archive.explain(step.log, uri) or (
+                f"mmdebstrap ended with status {result.status}",
+                None,
+            )
+            raise step.fail(f"cannot make the Debian 13 root: {what}", hint)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs programs: output to a log and line by line to a callback, with a timeout."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from .errors import ToolError
+
+
+class Result:
+    """How a program ended: exit status (negative: killed by that signal), output, timed out or not."""
+
+    def __init__(self, status, output, timed_out, took):
+        self.status = status
+        self.output = output
+        self.timed_out = timed_out
+        self.took = took
+
+    def __bool__(self):
+        return self.status == 0 and not self.timed_out
+
+
+class Process:
+    """A started program whose output (standard output and error as one) is read line by line.
+
+    The output goes to the file `log` (appended) and, a line at a time, to `on_line`. With a
+    `timeout` in seconds it is killed then. `stdin=True` gives a pipe, `send()` writes to it.
+    """
+
+    def __init__(self, argv, *, cwd=None, env=None, log=None, on_line=None, timeout=None,
+                 stdin=False, pass_fds=()):
+        self._log = open(log, "ab") if log else None
+        self._on_line = on_line
+        self._lines = []
+        self._on_end = []
+        self.timed_out = False
+        self._began = time.monotonic()
+        if self._log:
+            self._log.write(f"$ {' '.join(map(str, argv))}\n".encode())
+            self._log.flush()
+        try:
+            self._process = subprocess.Popen(
+                [str(word) for word in argv],
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+        except FileNotFoundError as error:
+            self._close_log()
+            raise ToolError(f"{argv[0]} is not installed") from error
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._timer = None
+        if timeout is not None:
+            self._timer = threading.Timer(timeout, self._time_out)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _read(self):
+        for raw in self._process.stdout:
+            if self._log:
+                self._log.write(raw)
+                self._log.flush()
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            self._lines.append(line)
+            if self._on_line:
+                self._on_line(line)
+
+    def _time_out(self):
+        self.timed_out = True
+        self.kill()
+
+    def _close_log(self):
+        if self._log:
+            self._log.close()
+            self._log = None
+
+    def running(self):
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def send(self, data):
+        """Writes bytes to its standard input."""
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
+    def kill(self):
+        """Kills it and everything that it started in its session."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def on_end(self, call):
+        """Has `call` called when `wait()` has seen the end."""
+        self._on_end.append(call)
+
+    def wait(self):
+        """Waits for its end; the `Result`."""
+        try:
+            status = self._process.wait()
+            self._reader.join()
+        except BaseException:
+            self.kill()
+            self._process.wait()
+            raise
+        finally:
+            if self._timer:
+                self._timer.cancel()
+            while self._on_end:
+                self._on_end.pop()()
+        self._close_log()
+        took = time.monotonic() - self._began
+        return Result(status, "\n".join(self._lines), self.timed_out, took)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        if self.running():
+            self.kill()
+        self.wait()
+
+
+def run(argv, **options):
+    """Runs a program to its end; options as for `Process`; the `Result`."""
+    return Process(argv, **options).wait()

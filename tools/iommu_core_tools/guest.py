@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A running guest: starts QEMU in the root, runs commands in it, watches its log.
+
+Three lines lead into it: the console, which only ever is written to a log file; the agent, which
+executes shell commands (see tools/guest/init); and QMP. They are sockets that QEMU inherits, so no
+paths or ports are shared with other guests.
+"""
+
+import shutil
+import socket
+import tempfile
+import time
+import pathlib
+
+from . import guest_log
+from .errors import ToolError, last_lines
+from .paths import cache_dir, log_dir
+from .qmp import Qmp, QmpError
+
+_BOOT_TIMEOUT = 120.0
+
+
+class GuestError(ToolError):
+    """The guest died, hung, or said something that its user cannot accept."""
+
+
+class CommandError(GuestError):
+    """A command in the guest ended with another status than 0."""
+
+    def __init__(self, command, status, output, log):
+        text = output.strip() or "(no output)"
+        super().__init__(f"in the guest: {command!r} ended with status {status}: {text}", log=log)
+        self.status = status
+        self.output = output
+
+
+class Guest:
+    """A guest, as a context manager: it runs inside the `with` block and is killed at its end."""
+
+    def __init__(self, root, machine, kernel, initramfs, name, *, boot_timeout=_BOOT_TIMEOUT):
+        self._root = root
+        self._machine = machine
+        self._kernel = kernel
+        self._initramfs = initramfs
+        self._boot_timeout = boot_timeout
+        self._id = 0
+        self._buffer = b""
+        self._process = None
+        self._agent = None
+        self._folder = None
+        self.name = name
+        self.qmp = None
+        self.log = log_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-guest-{name}.log"
+        self.viommu = machine.viommu
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exception):
+        self.stop()
+
+    def start(self):
+        """Starts QEMU and waits until the agent answers."""
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="guest-", dir=_run_dir()))
+        agent, agent_inside = socket.socketpair()
+        qmp, qmp_inside = socket.socketpair()
+        command = self._machine.command(self._folder, self._kernel, self._initramfs) + [
+            "-chardev", "stdio,id=console", "-serial", "chardev:console",
+            "-chardev", f"socket,id=agent,fd={agent_inside.fileno()}", "-serial", "chardev:agent",
+            "-chardev", f"socket,id=qmp,fd={qmp_inside.fileno()}",
+            "-mon", "chardev=qmp,mode=control",
+        ]  # fmt: skip
+        self._process = self._root.start(
+            command, log=self.log, stdin=True,
+            pass_fds=(agent_inside.fileno(), qmp_inside.fileno()),
+        )  # fmt: skip
+        agent_inside.close()
+        qmp_inside.close()
+        self._agent = agent
+        try:
+            self.qmp = Qmp(qmp)
+        except QmpError as error:
+            raise self._dead("QEMU does not start") from error
+        self._wait_ready()
+
+    def stop(self):
+        """Ends the guest, whatever state it is in."""
+        if self.qmp:
+            self.qmp.close()
+            self.qmp = None
+        if self._agent:
+            self._agent.close()
+            self._agent = None
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def run(self, command, timeout=30, check=True):
+        """Runs a shell command; its output. With `check` a status other than 0 raises."""
+        status, output = self.status(command, timeout)
+        if check and status:
+            raise CommandError(command, status, output, self.log)
+        return output
+
+    def status(self, command, timeout=30):
+        """Runs a shell command; its exit status and output."""
+        self._id += 1
+        escaped = command.strip().replace("\\", "\\\\").replace("\n", "\\n")
+        line = f"{self._id} {timeout} {escaped}\n".encode()
+        deadline = time.monotonic() + timeout + 15
+        try:
+            self._agent.settimeout(deadline - time.monotonic())
+            self._agent.sendall(line)
+        except OSError as error:
+            raise self._dead(f"the guest ended before {command!r}") from error
+        what = f"during {command!r}"
+        words = self._read_line(deadline, what).split()
+        if len(words) != 4 or words[0] != "reply" or words[1] != str(self._id):
+            raise self._dead(f"the guest's agent answered {' '.join(words)!r} {what}")
+        output = self._read_bytes(int(words[3]), deadline, what).decode(errors="replace")
+        if int(words[2]) == 137:
+            raise CommandError(command, "137 (killed)", output, self.log)
+        return int(words[2]), output
+
+    def works(self, command, timeout=30):
+        """Whether a shell command ends with status 0."""
+        return self.status(command, timeout)[0] == 0
+
+    def wait_for(self, command, timeout=15):
+        """Runs a command until it succeeds; False when it does not within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.works(command):
+                return True
+            time.sleep(0.2)
+        return False
+
+    def mark(self):
+        """Writes a line to the kernel's log; what `kernel_log()` takes as its start."""
+        text = f"guest: mark {time.monotonic_ns()}"
+        self.run(f"echo '{text}' >/dev/kmsg")
+        return text
+
+    def kernel_log(self, since=None):
+        """The kernel's log as text, all of it or what follows a mark."""
+        if since is None:
+            return self.run("dmesg")
+        return self.run(f"dmesg | sed '1,/{since}/d'")
+
+    def console(self):
+        """Everything that the console said so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def alarms(self, allowed=()):
+        """Defects that the kernel reported so far."""
+        return guest_log.alarms(self.console(), allowed)
+
+    def disk_image(self, name):
+        """The file on the host behind a disk."""
+        return self._folder / f"{name}.img"
+
+    def _wait_ready(self):
+        deadline = time.monotonic() + self._boot_timeout
+        while self._read_line(deadline, "while it started") != "ready":
+            pass
+
+    def _read_line(self, deadline, what):
+        while b"\n" not in self._buffer:
+            self._receive(deadline, what)
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line.decode(errors="replace").strip("\r\0")
+
+    def _read_bytes(self, count, deadline, what):
+        while len(self._buffer) < count:
+            self._receive(deadline, what)
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    def _receive(self, deadline, what):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._dead(f"the guest hangs {what}")
+        self._agent.settimeout(left)
+        try:
+            data = self._agent.recv(65536)
+        except socket.timeout as error:
+            raise self._dead(f"the guest hangs {what}") from error
+        except OSError as error:
+            raise self._dead(f"the guest ended {what}") from error
+        if not data:
+            raise self._dead(f"the guest ended {what}")
+        self._buffer += data
+
+    def _dead(self, what):
+        """The error for a guest that is of no more use; shows what its console said last."""
+        # What it wrote last may be still on its way to the log.
+        time.sleep(0.5)
+        found = guest_log.alarms(self.console()) if self.log.exists() else []
+        if found:
+            what = f"{what}: {found[0].strip()}"
+        elif tail := last_lines(self.log, 1):
+            what = f"{what}; its last words: {tail[0]}"
+        return GuestError(f"guest {self.name}: {what}", log=self.log)
+
+
+def _run_dir():
+    folder = cache_dir() / "guests"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a kernel's log must not contain."""
+
+import re
+
+# Each starts a report by one of the kernel's own checkers, or is part of one.
+_ALARMS = re.compile(
+    r"""
+    \bWARNING:\ (?!\[)              # WARN(), lockdep ("WARNING: possible ...")
+    | \bBUG: | \bkernel\ BUG\ at
+    | \bOops\b | general\ protection\ fault
+    | Kernel\ panic
+    | \bCall\ Trace:
+    | INFO:\ possible | \blockdep\b.*\bturning\ off | possible\ recursive\ locking
+    | \bKASAN:
+    | kmemleak:\ \d+\ new\ suspected
+    | blocked\ for\ more\ than
+    | \bsoft\ lockup\b | \bhard\ LOCKUP\b | rcu:\ INFO:.*\bstall
+    | \bUBSAN:
+    | refcount_t: | list_(?:add|del)\ corruption
+    | scheduling\ while\ atomic | sleeping\ function\ called
+    | iommu_core.*\bpanicked\b | rust_kernel:\ panicked
+    """,
+    re.VERBOSE,
+)
+
+# The words of some alarms also occur in the harmless lines in which a kernel lists what it can do.
+_HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command line:|kasan: Kernel")
+
+
+def alarms(text, allowed=()):
+    """The lines of a kernel's log that report a defect, except those that match `allowed`."""
+    allow = [re.compile(pattern) for pattern in allowed]
+    return [
+        line
+        for line in text.splitlines()
+        if _ALARMS.search(line)
+        and not _HARMLESS.search(line)
+        and not any(pattern.search(line) for pattern in allow)
+    ]

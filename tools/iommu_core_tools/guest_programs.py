@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The static programs that run inside the guests: one folder of C files each below tools/guest."""
+
+from . import cache
+from .paths import TOOLS
+from .progress import PROGRESS
+
+FOLDER = TOOLS / "guest"
+PROGRAMS = ("vfio-user",)
+_FLAGS = (
+    "-std=gnu11 -D_GNU_SOURCE -O2 -static -Wall -Wextra -Wconversion -Wshadow -Werror".split()
+)
+_COMPILER = "gcc-14"
+
+
+def build(root):
+    """The folder that holds the programs, compiled in the root."""
+    sources = {
+        name: sorted(path for path in (FOLDER / name).iterdir() if path.suffix in (".c", ".h"))
+        for name in PROGRAMS
+    }
+    hashes = {
+        str(path.relative_to(FOLDER)): cache.file_hash(path)
+        for paths in sources.values()
+        for path in paths
+    }
+    key = cache.key_of(sources=hashes, flags=_FLAGS, compiler=_COMPILER, root=str(root.path))
+
+    def make(folder):
+        with PROGRESS.step(f"guest: compile {', '.join(PROGRAMS)}") as step:
+            for name, paths in sources.items():
+                files = [path for path in paths if path.suffix == ".c"]
+                if not root.run([_COMPILER, *_FLAGS, "-o", folder / name, *files], log=step.log):
+                    raise step.fail(f"{name} does not compile")
+
+    return cache.entry("guest-programs", key, make)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guests' file system: busybox, the chosen kernel modules, our module and programs, init."""
+
+import pathlib
+
+from . import cache, guest_programs
+from .cpio import Archive
+from .errors import ToolError
+from .kmods import StockModules, modinfo
+
+# What the guests' devices and tests need from the stock kernel.
+MODULES = (
+    "nvme", "ahci", "sd_mod", "e1000e", "igb", "vfio", "vfio_iommu_type1", "vfio_pci",
+)  # fmt: skip
+
+_INIT = guest_programs.FOLDER / "init"
+# Where an ACPI table has to be to replace the firmware's: see the kernel's
+# Documentation/admin-guide/acpi/initrd_table_override.rst.
+_ACPI = "kernel/firmware/acpi"
+
+
+def build(root, release, stock=None, ours=()):
+    """The path of an archive for the kernel `release`.
+
+    `stock`: that kernel's folder in lib/modules, or None for a kernel without modules. `ours`:
+    paths of .ko files that are not part of it.
+    """
+    programs = guest_programs.build(root)
+    busybox = pathlib.Path(root.path) / "usr/bin/busybox"
+    if not busybox.is_file():
+        raise ToolError(f"the root {root.path} has no busybox", hint="tools/ic clean, then again")
+    ours = [pathlib.Path(path) for path in ours]
+    key = cache.key_of(
+        release=release,
+        stock=str(stock),
+        modules=MODULES,
+        ours={path.name: cache.file_hash(path) for path in ours},
+        programs=programs.name,
+        init=cache.file_hash(_INIT),
+        busybox=cache.file_hash(busybox),
+        recipe=3,
+    )
+
+    def make(folder):
+        archive = Archive()
+        archive.add("init", _INIT.read_bytes(), 0o755)
+        archive.add("bin/busybox", busybox.read_bytes(), 0o755)
+        archive.link("bin/sh", "busybox")
+        for name in guest_programs.PROGRAMS:
+            archive.add(f"bin/{name}", (programs / name).read_bytes(), 0o755)
+        for name in ("dev", "proc", "sys", "run", "tmp", "etc"):
+            archive.folder(name)
+        _add_modules(archive, release, stock, ours)
+        (folder / "initramfs").write_bytes(archive.bytes())
+
+    return cache.entry("initramfs", key, make) / "initramfs"
+
+
+def _add_modules(archive, release, stock, ours):
+    base = f"lib/modules/{release}"
+    modules = StockModules(stock).with_dependencies(MODULES) if stock else {}
+    for path in ours:
+        image = path.read_bytes()
+        depends = dict(modinfo(image)).get("depends", "")
+        modules[path.stem.replace("-", "_")] = (image, [name for name in depends.split(",") if name])
+    lines = []
+    for name, (image, _needs) in modules.items():
+        archive.add(f"{base}/{name}.ko", image)
+        needs = [f"{need}.ko" for need in _all_needs(modules, name)]
+        lines.append(f"{name}.ko: {' '.join(needs)}".rstrip())
+    archive.add(f"{base}/modules.dep", ("\n".join(lines) + "\n").encode())
+
+
+def _all_needs(modules, name):
+    """What has to be loaded before a module, the last one first, as modules.dep has it."""
+    order = []
+
+    def visit(module):
+        for need in modules[module][1]:
+            visit(need)
+            if need not in order:
+                order.append(need)
+
+    visit(name)
+    return reversed(order)
+
+
+def with_acpi_tables(archive, tables, target):
+    """Writes `archive` to `target`, preceded by ACPI tables (`{name: bytes}`) for the kernel."""
+    early = Archive()
+    for name, data in tables.items():
+        early.add(f"{_ACPI}/{name}.aml", data)
+    pathlib.Path(target).write_bytes(early.bytes() + pathlib.Path(archive).read_bytes())

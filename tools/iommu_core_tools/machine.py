@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Emulated machines: which devices sit where, and the QEMU command line that makes them.
+
+PCI slots are fixed, so that tests can name a place ("what is behind slot 12") whatever bus numbers
+the firmware gives out.
+"""
+
+import dataclasses
+import os
+
+from .viommu import Viommu
+
+# Slots of the root ports on the root bus.
+DISK, NET, A, B, TEST, SPARE = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
+# The chipset's own SATA controller.
+AHCI = "0000:00:1f.2"
+
+ECHO_ADDRESS, ECHO_PORT = "10.0.2.100", 7
+NVME_B_SERIAL = "iommu-core-b"
+
+_MIB = 1 << 20
+
+
+@dataclasses.dataclass
+class Machine:
+    """A machine to be started; change fields and add devices before that."""
+
+    viommu: Viommu
+    memory: int = 1024
+    cpus: int = 2
+    # Properties of the IOMMU device; None leaves the machine without one.
+    unit: dict | None = dataclasses.field(default_factory=dict)
+    # Kernel parameters that are not about the console.
+    parameters: list = dataclasses.field(default_factory=list)
+    arguments: list = dataclasses.field(default_factory=list)
+    # name of a disk: its content (padded with zeroes) and size in MiB
+    disks: dict = dataclasses.field(default_factory=dict)
+
+    def device(self, kind, **properties):
+        """Adds a device; underscores in names of properties stand for dashes where QEMU has those."""
+        words = [kind] + [f"{name}={value}" for name, value in properties.items()]
+        self.arguments += ["-device", ",".join(words)]
+        return self
+
+    def root_port(self, slot, **properties):
+        """Adds a PCIe root port, whose bus is called `port<slot>`."""
+        name = f"port{slot:x}"
+        return self.device(
+            "pcie-root-port", id=name, bus="pcie.0", addr=f"{slot:#x}", chassis=slot, slot=slot,
+            **properties,
+        )  # fmt: skip
+
+    def disk(self, name, size=32, content=b""):
+        """Adds a raw disk image of `size` MiB that devices can use as `drive=<name>`."""
+        self.disks[name] = (content, size)
+        return self
+
+    def network(self, name):
+        """Adds a network without the outside world, with one host that echoes TCP."""
+        echo = f"guestfwd=tcp:{ECHO_ADDRESS}:{ECHO_PORT}-cmd:cat"
+        self.arguments += ["-netdev", f"user,id={name},restrict=on,{echo}"]
+        return self
+
+    def command(self, folder, kernel, initramfs):
+        """QEMU's command line, but for the lines to the outside; makes disk images in `folder`."""
+        words = [
+            self.viommu.qemu,
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-M", self.viommu.machine,
+            "-accel", "tcg", "-cpu", "max",
+            "-m", f"{self.memory}M", "-smp", str(self.cpus),
+            "-kernel", str(kernel),
+        ]  # fmt: skip
+        if initramfs:
+            words += ["-initrd", str(initramfs)]
+        parameters = ["console=ttyS0", "panic=-1", "mitigations=off", "tsc=reliable", "audit=0"]
+        words += ["-append", " ".join(parameters + self.parameters)]
+        if self.unit is not None:
+            properties = [f"{name}={value}" for name, value in self.unit.items()]
+            words += ["-device", ",".join([self.viommu.device, *properties])]
+        for name, (content, size) in self.disks.items():
+            path = folder / f"{name}.img"
+            path.write_bytes(content)
+            os.truncate(path, size * _MIB)
+            words += ["-drive", f"if=none,id={name},format=raw,cache=unsafe,file={path}"]
+        return words + self.arguments
+
+
+def bench(viommu, **options):
+    """The machine of the story: every kind of device the project promises to drive.
+
+    Behind root ports: an NVMe disk, a network card, device A (edu), device B (NVMe, with a second
+    network card as its sibling function, so that its group has room for a kernel driver),
+    iommu-testdev, and an empty port. The chipset's AHCI has a disk.
+    """
+    machine = Machine(viommu, **options)
+    for slot in (DISK, NET, A, B, TEST, SPARE):
+        machine.root_port(slot)
+    machine.disk("disk").device("nvme", serial="iommu-core-disk", drive="disk", bus=f"port{DISK:x}")
+    machine.network("net").device("e1000e", netdev="net", bus=f"port{NET:x}")
+    machine.device("edu", id="a", bus=f"port{A:x}", dma_mask="0xffffffffffffffff")
+    machine.disk("b").device(
+        "nvme", id="b", serial=NVME_B_SERIAL, drive="b", bus=f"port{B:x}", addr="0.0",
+        multifunction="on",
+    )  # fmt: skip
+    machine.network("net-b").device("e1000e", netdev="net-b", bus=f"port{B:x}", addr="0.1")
+    machine.device("iommu-testdev", id="test", bus=f"port{TEST:x}")
+    machine.disk("sata", 8, content=bytes(i * 7 % 251 for i in range(1 << 16)) * 16)
+    machine.device("ide-hd", drive="sata", bus="ide.0")
+    return machine

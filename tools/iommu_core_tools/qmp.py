@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The QEMU machine protocol: commands, their answers, and the events between them."""
+
+import json
+import socket
+import time
+
+
+class QmpError(Exception):
+    """QEMU refused a command, or no longer answers."""
+
+
+class Qmp:
+    """A client on a connected socket. One command at a time; events are kept until asked for."""
+
+    def __init__(self, sock, timeout=10.0):
+        self._socket = sock
+        self._timeout = timeout
+        self._buffer = b""
+        self._events = []
+        deadline = time.monotonic() + timeout
+        greeting = self._receive(deadline)
+        if "QMP" not in greeting:
+            raise QmpError(f"unexpected greeting {greeting}")
+        self.execute("qmp_capabilities")
+
+    def execute(self, command, **arguments):
+        """Runs a command; what it returns."""
+        message = {"execute": command}
+        if arguments:
+            message["arguments"] = arguments
+        self._send(message)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            answer = self._receive(deadline)
+            if "event" in answer:
+                self._events.append(answer)
+            elif "error" in answer:
+                raise QmpError(f"{command}: {answer['error'].get('desc')}")
+            else:
+                return answer.get("return")
+
+    def monitor(self, line):
+        """Runs a command of the human monitor (`info pci`, `xp ...`); its text."""
+        return self.execute("human-monitor-command", **{"command-line": line})
+
+    def wait_event(self, name, timeout, accept=lambda data: True):
+        """The data of the next event `name` that `accept` takes; earlier ones count too."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for event in self._events:
+                if event["event"] == name and accept(event.get("data", {})):
+                    self._events.remove(event)
+                    return event.get("data", {})
+            answer = self._receive(deadline)
+            if "event" in answer:
+                self._events.append(answer)
+
+    def close(self):
+        """Closes the connection."""
+        self._socket.close()
+
+    def _send(self, message):
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\r\n")
+        except OSError as error:
+            raise QmpError(f"QEMU is gone: {error}") from error
+
+    def _receive(self, deadline):
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise QmpError("QEMU does not answer")
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(65536)
+            except socket.timeout as error:
+                raise QmpError("QEMU does not answer") from error
+            except OSError as error:
+                raise QmpError(f"QEMU is gone: {error}") from error
+            if not data:
+                raise QmpError("QEMU is gone")
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return json.loads(line)

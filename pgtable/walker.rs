@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The walker: one algorithm for all formats.
+//!
+//! Each operation is a function over one table that calls itself for the tables below, with the
+//! level as a type parameter. So each level is code of its own, in which shifts, masks and what an
+//! entry of that level can be are constants; and a call goes through a table once, from the first
+//! entry that it needs to the last, without walking from the root again.
+
+#![forbid(unsafe_code)]
+
+mod dirty;
+mod map;
+mod unmap;
+
+pub use self::dirty::DirtyMode;
+
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
+
+use super::{
+    format::{
+        At,
+        Level, //
+    },
+    Config,
+    Decoded,
+    Entry,
+    Error,
+    Format,
+    Table,
+    TableMemory, //
+};
+use crate::addr::{
+    Iova,
+    PageSizes,
+    PhysAddr, //
+};
+
+/// The tables of one address space.
+///
+/// All methods but `new` may be called from any context and by several CPUs at the same time, on
+/// ranges that do not overlap: see the module `pgtable`.
+///
+/// # Walkers that are not coherent
+///
+/// Every entry that a call changes is written back from the CPU's caches before the call returns,
+/// once for each run of entries; a new table is, as a whole, before something points to it. A call
+/// that finds a table which another one has just installed cannot know whether that has flushed the
+/// entry already, and yet its own mapping must be seen when it returns. So the installer sets
+/// [`Format::FLUSHED`] in the entry after the flush, and who does not find it set flushes too.
+///
+/// # Invariants
+///
+/// - `root` and every table that an entry points to were allocated from `mem` and are not freed.
+/// - `levels` is in `F::MIN_LEVELS..=F::MAX_LEVELS`; no leaf is above `F::MAX_LEAF_LEVEL`.
+/// - `page_sizes` is not empty, and if it has the size of one level's leaves and of a lower one's, it
+///   has those between.
+pub struct PageTable<F: Format, M: TableMemory> {
+    mem: M,
+    root: Table,
+    levels: u8,
+    coherent: bool,
+    page_sizes: PageSizes,
+    /// The last address that is translated.
+    iova_last: u64,
+    /// The last address that can be translated to.
+    oa_last: u64,
+    format: PhantomData<fn() -> F>,
+}
+
+/// Calls a method for the root's level: `from_root!(self, method, arguments...)`.
+macro_rules! from_root {
+    ($self:ident, $method:ident $(, $arg:expr)*) => {
+        // INVARIANT: `levels` is within what the format has, so arms outside of it are never taken,
+        // and the compiler drops them.
+        match $self.levels {
+            2 if F::MIN_LEVELS <= 2 => $self.$method::<At<1>>($self.root $(, $arg)*),
+            3 if F::MIN_LEVELS <= 3 && F::MAX_LEVELS >= 3 => {
+                $self.$method::<At<2>>($self.root $(, $arg)*)
+            }
+            4 if F::MAX_LEVELS >= 4 => $self.$method::<At<3>>($self.root $(, $arg)*),
+            _ => $self.$method::<At<4>>($self.root $(, $arg)*),
+        }
+    };
+}
+use from_root;
+
+impl<F: Format, M: TableMemory> PageTable<F, M> {
+    /// Makes an empty table in `mem`; `flags` are for the allocation of its root.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`]: the format has no such number of levels, or these do not translate
+    ///   `iova_bits`; `oa_bits` is more than the format has; no page size is left.
+    /// - [`Error::NoMemory`].
+    pub fn new(cfg: &Config, mem: M, flags: M::Flags) -> Result<Self, Error> {
+        let iova_bits = u32::from(cfg.iova_bits);
+        let oa_bits = u32::from(cfg.oa_bits);
+
+        if !(F::MIN_LEVELS..=F::MAX_LEVELS).contains(&cfg.levels)
+            || iova_bits <= F::GRANULE_LG2
+            || iova_bits > F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(cfg.levels)
+            || oa_bits <= F::GRANULE_LG2
+            || cfg.oa_bits > F::MAX_OA_BITS
+        {
+            return Err(Error::Invalid);
+        }
+
+        let page_sizes = Self::usable_sizes(cfg);
+        if page_sizes.is_empty() {
+            return Err(Error::Invalid);
+        }
+
+        let root = mem.alloc(Self::TABLE_SIZE, flags).ok_or(Error::NoMemory)?;
+        if !cfg.coherent {
+            mem.flush(mem.entries(root, Self::ENTRIES));
+        }
+
+        Ok(Self {
+            mem,
+            root,
+            levels: cfg.levels,
+            coherent: cfg.coherent,
+            page_sizes,
+            iova_last: (1 << iova_bits) - 1,
+            oa_last: (1 << oa_bits) - 1,
+            format: PhantomData,
+        })
+    }
+
+    /// Returns the physical address of the root, for the unit.
+    #[inline]
+    pub fn root(&self) -> PhysAddr {
+        self.root.addr()
+    }
+
+    /// Returns the number of levels, for the unit.
+    #[inline]
+    pub fn levels(&self) -> u8 {
+        self.levels
+    }
+
+    /// Returns the page sizes that mappings are made of.
+    #[inline]
+    pub fn page_sizes(&self) -> PageSizes {
+        self.page_sizes
+    }
+
+    /// Returns the last address that is translated; the first is 0.
+    #[inline]
+    pub fn last_iova(&self) -> Iova {
+        Iova::new(self.iova_last)
+    }
+
+    /// Returns what `iova`, of any alignment, is translated to.
+    ///
+    /// The caller keeps the page at `iova` from being unmapped meanwhile.
+    pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        if iova.raw() > self.iova_last {
+            return None;
+        }
+        from_root!(self, lookup, iova.raw())
+    }
+
+    #[inline(always)]
+    fn lookup<L: Level>(&self, table: Table, iova: u64) -> Option<PhysAddr> {
+        let entry = self.entries(table)[Self::index::<L>(iova)].load();
+
+        match F::decode(L::N, entry) {
+            Decoded::Empty => None,
+            Decoded::Leaf(page) => page.checked_add(iova & (Self::size::<L>() - 1)),
+            // Level 0 has leaves only.
+            Decoded::Link(_) if L::N == 0 => None,
+            Decoded::Link(lower) => self.lookup::<L::Lower>(Table::at(lower), iova),
+        }
+    }
+
+    /// Returns the entry of level 0 for `iova` if all tables on the way exist.
+    #[inline(always)]
+    fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
+        let entry = &self.entries(table)[Self::index::<L>(iova)];
+
+        if L::N == 0 {
+            return Some(entry);
+        }
+        match F::decode(L::N, entry.load()) {
+            Decoded::Link(lower) => self.lowest_entry::<L::Lower>(Table::at(lower), iova),
+            _ => None,
+        }
+    }
+
+    const ENTRIES: usize = 1 << F::INDEX_LG2;
+    const TABLE_SIZE: usize = Self::ENTRIES * size_of::<u64>();
+    const GRANULE: u64 = 1 << F::GRANULE_LG2;
+
+    /// Returns the number of bytes that one entry of level `L` translates, as a power of 2.
+    #[inline(always)]
+    fn size_lg2<L: Level>() -> u32 {
+        F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(L::N)
+    }
+
+    /// Returns the number of bytes that one entry of level `L` translates.
+    #[inline(always)]
+    fn size<L: Level>() -> u64 {
+        1 << Self::size_lg2::<L>()
+    }
+
+    /// Returns the index of the entry for `iova` in a table of level `L`.
+    #[inline(always)]
+    fn index<L: Level>(iova: u64) -> usize {
+        (iova >> Self::size_lg2::<L>()) as usize & (Self::ENTRIES - 1)
+    }
+
+    #[inline(always)]
+    fn entries(&self, table: Table) -> &[M::Entry] {
+        self.mem.entries(table, Self::ENTRIES)
+    }
+
+    #[inline(always)]
+    fn flush(&self, entries: &[M::Entry], run: Range<usize>) {
+        if !self.coherent && !run.is_empty() {
+            self.mem.flush(&entries[run]);
+        }
+    }
+
+    /// Returns the sizes that a table of this shape can have leaves of: from the smallest one up,
+    /// without a gap, since a large page is split into pages of the next lower level.
+    fn usable_sizes(cfg: &Config) -> PageSizes {
+        let sizes = cfg.page_sizes.intersection(F::PAGE_SIZES);
+        let mut usable = PageSizes::NONE;
+
+        for level in 0..cfg.levels.min(F::MAX_LEAF_LEVEL + 1) {
+            let lg2 = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(level);
+            if lg2 >= u32::from(cfg.iova_bits) || lg2 >= u32::from(cfg.oa_bits) {
+                break;
+            }
+            if sizes.contains(1 << lg2) {
+                usable = usable | PageSizes::new(1 << lg2);
+            } else if !usable.is_empty() {
+                break;
+            }
+        }
+        usable
+    }
+
+    /// Checks a range of IOVA that is mapped or unmapped.
+    #[inline(always)]
+    fn check_range(&self, iova: Iova, len: u64) -> Result<(), Error> {
+        if len == 0 || (iova.raw() | len) & (self.page_sizes.smallest() - 1) != 0 {
+            return Err(Error::Invalid);
+        }
+        match iova.last(len) {
+            Some(last) if last.raw() <= self.iova_last => Ok(()),
+            _ => Err(Error::OutOfRange),
+        }
+    }
+
+    /// Frees a table and all below it.
+    fn free_subtree<L: Level>(&self, table: Table) {
+        if L::N > 0 {
+            for entry in self.entries(table) {
+                if let Decoded::Link(lower) = F::decode(L::N, entry.load()) {
+                    self.free_subtree::<L::Lower>(Table::at(lower));
+                }
+            }
+        }
+        self.mem.free(table);
+    }
+}
+
+/// Frees every table. No unit may be able to walk them any more: the domain is detached everywhere,
+/// and the invalidations for that are complete.
+impl<F: Format, M: TableMemory> Drop for PageTable<F, M> {
+    fn drop(&mut self) {
+        from_root!(self, free_subtree)
+    }
+}

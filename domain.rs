@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains: what groups are attached to.
+//!
+//! A domain is counted (law 2): its allocator's handle and every group that is attached to it hold
+//! an [`Arc`]. It keeps no way back to the device that it was allocated with (law 1): that device
+//! named a unit, and the domain is `'static`.
+//!
+//! # Residences
+//!
+//! A unit's caches know a domain by a tag. A domain has one tag on each unit where somebody is
+//! attached to it, however many endpoints that are: its [`Residence`]s. An unmap visits just
+//! these, so its cost does not grow with the endpoints.
+//!
+//! Locking: `residences` is taken with interrupts off and held while the unit invalidates; a
+//! unit's queue lock nests inside. Adding a residence happens before the entry is written and
+//! removing it after the entry is gone, so an unmap that does not see a residence has nothing
+//! to invalidate there: it changed the page table before it looked.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_spinlock_irq, Arc, SpinLockIrq,
+    },
+};
+
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    driver::{Geometry, KernelGather, Scope, Target, VendorDriver},
+    endpoint::Endpoint,
+    label::Label,
+    registry::{DomainRecord, Listing, Registry},
+    unit::Unit,
+};
+
+/// What a domain does with DMA.
+pub enum Kind<D: VendorDriver> {
+    /// Translates it by a page table of its own.
+    Paging(D::Paging),
+    /// Lets it pass untranslated.
+    Identity,
+    /// Lets nothing pass.
+    Blocked,
+}
+
+/// A unit where endpoints are attached to the domain.
+struct Slot<D: VendorDriver> {
+    unit: Arc<Unit<D>>,
+    tag: D::Tag,
+    users: usize,
+}
+
+/// A domain.
+#[pin_data]
+pub struct Domain<D: VendorDriver> {
+    kind: Kind<D>,
+    listing: Listing,
+    /// Whether some residence needs to be told of new mappings; spares the others the lock.
+    sync_maps: Atomic<bool>,
+    #[pin]
+    residences: SpinLockIrq<KVec<Slot<D>>>,
+}
+
+impl<D: VendorDriver> Domain<D> {
+    fn with_kind(registry: &Arc<Registry>, kind: Kind<D>) -> Result<Arc<Self>> {
+        let name = match &kind {
+            Kind::Paging(_) => "paging",
+            Kind::Identity => "identity",
+            Kind::Blocked => "blocked",
+        };
+        let listing = Registry::list(registry, name, D::NAME)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                kind,
+                listing,
+                sync_maps: Atomic::new(false),
+                residences <- new_spinlock_irq!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Allocates an empty paging domain for devices like `endpoint`'s.
+    pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
+        endpoint.unit().check()?;
+        Self::with_kind(registry, Kind::Paging(D::alloc_paging(&endpoint.view())?))
+    }
+
+    /// Allocates a domain that lets DMA pass untranslated.
+    pub fn identity(registry: &Arc<Registry>) -> Result<Arc<Self>> {
+        Self::with_kind(registry, Kind::Identity)
+    }
+
+    /// Allocates a domain that lets nothing pass.
+    pub fn blocked(registry: &Arc<Registry>) -> Result<Arc<Self>> {
+        Self::with_kind(registry, Kind::Blocked)
+    }
+
+    /// What the domain does with DMA.
+    pub fn kind(&self) -> &Kind<D> {
+        &self.kind
+    }
+
+    /// Whether nothing passes.
+    pub fn is_blocked(&self) -> bool {
+        matches!(self.kind, Kind::Blocked)
+    }
+
+    /// What debugfs and messages say of the domain.
+    pub fn record(&self) -> &DomainRecord {
+        self.listing.record()
+    }
+
+    /// What the domain can map.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it maps nothing.
+    pub fn geometry(&self) -> Result<Geometry> {
+        Ok(D::geometry(self.page_table()?))
+    }
+
+    fn page_table(&self) -> Result<&D::Paging> {
+        match &self.kind {
+            Kind::Paging(paging) => Ok(paging),
+            Kind::Identity | Kind::Blocked => Err(EINVAL),
+        }
+    }
+
+    /// Maps `len` bytes. Says how many bytes are mapped now, also when it fails after some.
+    ///
+    /// Devices may use the mapping after [`sync_map`](Self::sync_map).
+    ///
+    /// Context: any; sleeps only if `flags` allow it.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE` if something is mapped there (it stays), `EINVAL` or `ERANGE` for bad
+    /// arguments, `ENOMEM`.
+    #[inline]
+    pub fn map(
+        &self,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Flags,
+    ) -> (u64, Result) {
+        let paging = match self.page_table() {
+            Ok(paging) => paging,
+            Err(error) => return (0, Err(error)),
+        };
+        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags);
+        self.listing.record().count_mapped(mapped);
+        (mapped, result)
+    }
+
+    /// Makes new mappings in `first..=last` usable by devices.
+    ///
+    /// Context: any; does not sleep.
+    #[inline]
+    pub fn sync_map(&self, first: Iova, last: Iova) -> Result {
+        // The common unit reads its page tables when it needs them and wants nothing.
+        if !self.sync_maps.load(Relaxed) {
+            return Ok(());
+        }
+        self.residences
+            .lock()
+            .iter()
+            .filter(|slot| D::needs_map_sync(&slot.unit))
+            .try_for_each(|slot| D::mapped(&slot.unit, slot.tag, first, last))
+    }
+
+    /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
+    ///
+    /// The memory behind them may be used again after [`sync`](Self::sync) (law 8).
+    ///
+    /// Context: any; does not sleep.
+    #[inline]
+    pub fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        let Ok(paging) = self.page_table() else {
+            return 0;
+        };
+        let unmapped = D::unmap(paging, iova, len, gather);
+        self.listing.record().count_unmapped(unmapped);
+        unmapped
+    }
+
+    /// Invalidates what `gather` holds, on every unit that may have cached it, then frees the
+    /// tables in it (law 8).
+    ///
+    /// Context: any; does not sleep.
+    pub fn sync(&self, gather: &mut KernelGather) {
+        if let Some((first, last)) = gather.range() {
+            self.invalidate(Scope::Range {
+                first,
+                last,
+                tables: gather.tables_changed(),
+            });
+        }
+        gather.done();
+    }
+
+    /// Invalidates `scope` on every unit that may have cached it; returns when done.
+    ///
+    /// Context: any; does not sleep.
+    pub fn invalidate(&self, scope: Scope) {
+        for slot in self.residences.lock().iter() {
+            D::invalidate(&slot.unit, slot.tag, scope);
+        }
+    }
+
+    /// Where `iova` leads, if anywhere. The caller keeps the range mapped meanwhile.
+    ///
+    /// Context: any.
+    pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        match &self.kind {
+            Kind::Paging(paging) => D::iova_to_phys(paging, iova),
+            Kind::Identity => Some(PhysAddr::new(iova.raw())),
+            Kind::Blocked => None,
+        }
+    }
+
+    /// Moves in on `unit`: takes a tag there, or shares the one that the domain has.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed.
+    pub(crate) fn reside(self: &Arc<Self>, unit: &Arc<Unit<D>>) -> Result<Residence<D>> {
+        unit.check()?;
+        // Memory and a tag are got without the lock. If somebody attaches the same domain on the
+        // same unit meanwhile, their tag is shared and what was got here goes back.
+        let mut fresh = None;
+        let tag = self.share_or_add_slot(unit, &mut fresh);
+        if let Some(unused) = fresh {
+            D::release_tag(unit, unused);
+        }
+        Ok(Residence {
+            domain: self.clone(),
+            unit: unit.clone(),
+            tag: tag?,
+        })
+    }
+
+    /// The tag on `unit`, with one more user. `fresh` is `None` afterwards if its tag was used.
+    fn share_or_add_slot(&self, unit: &Arc<Unit<D>>, fresh: &mut Option<D::Tag>) -> Result<D::Tag> {
+        let mut room = KVec::new();
+        loop {
+            let mut slots = self.residences.lock();
+            if let Some(slot) = slots.iter_mut().find(|slot| Arc::ptr_eq(&slot.unit, unit)) {
+                slot.users += 1;
+                return Ok(slot.tag);
+            }
+            let wanted = slots.len() + 1;
+            let (Some(tag), true) = (*fresh, room.capacity() >= wanted) else {
+                drop(slots);
+                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
+                if fresh.is_none() {
+                    *fresh = Some(D::acquire_tag(unit)?);
+                }
+                continue;
+            };
+            if D::needs_map_sync(unit) {
+                self.sync_maps.store(true, Relaxed);
+            }
+            *fresh = None;
+            // There is room for all of them.
+            let _ = room.push_within_capacity(Slot {
+                unit: unit.clone(),
+                tag,
+                users: 1,
+            });
+            while let Some(slot) = slots.pop() {
+                let _ = room.push_within_capacity(slot);
+            }
+            core::mem::swap(&mut *slots, &mut room);
+            return Ok(tag);
+        }
+    }
+
+    /// What endpoints on the unit of `residence` are to be attached to.
+    fn target(&self, tag: D::Tag) -> Option<Target<'_, D>> {
+        match &self.kind {
+            Kind::Paging(paging) => Some(Target::Paging { paging, tag }),
+            Kind::Identity => Some(Target::Identity { tag }),
+            Kind::Blocked => None,
+        }
+    }
+}
+
+/// `paging domain 12`, as messages call it.
+impl<D: VendorDriver> fmt::Display for Domain<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.record(), f)
+    }
+}
+
+/// A group's place on a domain; counted for people to read.
+pub(crate) struct Attachment<D: VendorDriver>(Arc<Domain<D>>);
+
+impl<D: VendorDriver> Attachment<D> {
+    /// One more group is on `domain`.
+    pub(crate) fn new(domain: &Arc<Domain<D>>) -> Self {
+        domain.record().group_attached();
+        Self(domain.clone())
+    }
+
+    /// The domain.
+    pub(crate) fn domain(&self) -> &Arc<Domain<D>> {
+        &self.0
+    }
+
+    /// Whether this is a place on `domain`.
+    pub(crate) fn is_on(&self, domain: &Arc<Domain<D>>) -> bool {
+        Arc::ptr_eq(&self.0, domain)
+    }
+}
+
+impl<D: VendorDriver> Drop for Attachment<D> {
+    fn drop(&mut self) {
+        self.0.record().group_detached();
+    }
+}
+
+/// The use of a domain on one unit by one endpoint: keeps both and the tag.
+///
+/// # Invariants
+///
+/// `domain` has a slot for `unit` with `tag`, and this is one of its `users`.
+pub(crate) struct Residence<D: VendorDriver> {
+    domain: Arc<Domain<D>>,
+    unit: Arc<Unit<D>>,
+    tag: D::Tag,
+}
+
+impl<D: VendorDriver> Residence<D> {
+    /// What the endpoint is to be attached to. `None`: nothing, it is to be blocked.
+    pub(crate) fn target(&self) -> Option<Target<'_, D>> {
+        self.domain.target(self.tag)
+    }
+
+    /// The domain's name on the unit, for people.
+    pub(crate) fn label(&self) -> Label {
+        Label::new(format_args!("{}", self.tag))
+    }
+}
+
+impl<D: VendorDriver> Drop for Residence<D> {
+    fn drop(&mut self) {
+        let mut slots = self.domain.residences.lock();
+        // By the invariant it is there.
+        let Some(index) = slots
+            .iter()
+            .position(|slot| Arc::ptr_eq(&slot.unit, &self.unit))
+        else {
+            return;
+        };
+        slots[index].users -= 1;
+        if slots[index].users > 0 {
+            return;
+        }
+        let gone = slots.remove(index);
+        drop(slots);
+        // The unit's count is dropped outside of the lock, with interrupts on.
+        drop(gone);
+        D::release_tag(&self.unit, self.tag);
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a vendor driver implements.
+//!
+//! The core is generic over [`VendorDriver`]: domains, groups and endpoints of one driver cannot be
+//! mixed with those of another, and all calls below the frontend's one indirect call are static.
+//!
+//! # A unit's life
+//!
+//! ```text
+//! discover -> take_over -> (endpoints join groups; entries are written) -> enable -> ... -> release
+//! ```
+//!
+//! # An attach
+//!
+//! [`prepare`](VendorDriver::prepare) once per endpoint: allocates and checks, hardware sees
+//! nothing. Then [`commit`](VendorDriver::commit) once per unit: writes the entries of all
+//! endpoints, invalidates in one batch and waits once. A plan that is dropped is an attach that
+//! never was.
+
+use kernel::{alloc::Flags, prelude::*, sync::Arc};
+
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    endpoint::{DeviceInfo, DeviceView, Endpoint},
+    group::Steps,
+    pgtable::{kernel_memory::KernelMemory, Gather},
+    requester::RequesterId,
+    reserved::Reserved,
+    unit::Unit,
+};
+
+/// What an unmap leaves to be invalidated, and the tables to free after that.
+pub type KernelGather = Gather<KernelMemory>;
+
+/// What endpoints are to be attached to.
+pub enum Target<'a, D: VendorDriver> {
+    /// A paging domain, under the tag that it has on the endpoint's unit.
+    Paging {
+        /// The driver's part of the domain.
+        paging: &'a D::Paging,
+        /// The domain's tag on the unit.
+        tag: D::Tag,
+    },
+    /// Addresses pass untranslated.
+    Identity {
+        /// The identity domain's tag on the unit.
+        tag: D::Tag,
+    },
+}
+
+/// What a paging domain can map.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// First address that can be mapped.
+    pub first: Iova,
+    /// Last address that can be mapped.
+    pub last: Iova,
+    /// Sizes of pages, in bytes.
+    pub page_sizes: PageSizes,
+}
+
+/// What an invalidation covers.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Translations of `first..=last`; page-table pages as well if `tables`.
+    Range {
+        /// First byte.
+        first: Iova,
+        /// Last byte.
+        last: Iova,
+        /// Whether tables were unlinked, so that cached walks have to go too.
+        tables: bool,
+    },
+    /// Everything under the tag.
+    All,
+}
+
+/// Something that a unit or a driver can or cannot do.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Capability {
+    /// DMA snoops CPU caches when the mapping asks for it.
+    CoherentDma,
+    /// A domain can force snooping whatever the device asks for.
+    EnforcedCoherency,
+    /// Freed address ranges may be invalidated later, all at once.
+    DeferredFlush,
+    /// The firmware asks that DMA is blocked from boot on.
+    PreBootProtection,
+    /// Mappings can refuse execution.
+    NoExec,
+}
+
+/// What a vendor driver found out about a device.
+pub struct Probed<D: VendorDriver> {
+    /// The unit that the device is behind.
+    pub unit: Arc<Unit<D>>,
+    /// The driver's state for the device.
+    pub data: D::Endpoint,
+    /// Address ranges with a meaning of their own.
+    pub reserved: KVec<Reserved>,
+}
+
+/// Code for one kind of unit.
+///
+/// Context: unless said otherwise a function may sleep and is called with the group's lock held or
+/// before the object it works on is visible to anybody else.
+pub trait VendorDriver: Sized + Send + Sync + 'static {
+    /// The name in messages and sysfs.
+    const NAME: &'static str;
+
+    /// One unit: registers, tables, queues.
+    type Unit: Send + Sync + 'static;
+    /// State for one endpoint. Together with the endpoint's ids this is all that `prepare` and
+    /// `commit` may look at (law 6).
+    type Endpoint: Send + Sync + 'static;
+    /// A paging domain: the page table and what it needs.
+    type Paging: Send + Sync + 'static;
+    /// The name of a domain in one unit's caches (VT-d and AMD domain id, ASID, VMID).
+    type Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static;
+    /// A prepared attach of one endpoint.
+    type Plan: Send + 'static;
+
+    /// Reads the firmware's tables. Touches no unit.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the machine has none; `EINVAL` if the tables are broken. Either was logged.
+    fn discover() -> Result<KVec<Arc<Unit<Self>>>>;
+
+    /// Makes the unit ready: every requester id blocked, caches empty, queue running, faults
+    /// reported. Nothing is translated yet.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has the unit; it is then left as it was. The message says how to
+    /// free it.
+    fn take_over(unit: &Arc<Unit<Self>>) -> Result;
+
+    /// Starts translation.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    fn enable(unit: &Unit<Self>) -> Result;
+
+    /// Gives the unit back: everything blocked first, then translation off, the queue off, the
+    /// interrupt gone. Called when no endpoint is left. Also undoes [`take_over`](Self::take_over)
+    /// without [`enable`](Self::enable). Cannot fail: a unit that does not answer is left blocked.
+    fn release(unit: &Unit<Self>);
+
+    /// Finds the unit of a device among `units` and makes the state for it.
+    ///
+    /// Allocates whatever [`plan_blocked`](Self::plan_blocked) must not.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if no unit is responsible for it.
+    fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>>;
+
+    /// Makes an empty paging domain for devices like `device`.
+    ///
+    /// The device resolves the unit and nothing else (law 1): the view cannot be kept.
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Self::Paging>;
+
+    /// Takes a tag for a domain on `unit`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the unit has none left.
+    fn acquire_tag(unit: &Unit<Self>) -> Result<Self::Tag>;
+
+    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
+    /// has invalidated what the unit cached under it.
+    fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
+
+    /// Prepares to attach `ids` of `endpoint` to `target`. Changes nothing that hardware sees.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
+    /// `ENOMEM`, `EIO` if the unit has failed.
+    fn prepare(
+        endpoint: &Endpoint<Self>,
+        ids: &[RequesterId],
+        target: Target<'_, Self>,
+    ) -> Result<Self::Plan>;
+
+    /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
+    fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
+
+    /// Makes the plans of all `steps` true. Cannot fail.
+    ///
+    /// When it returns every entry is written, and nothing that the unit or a device cached of
+    /// the old entries and the old domains is left. On the way an endpoint may see its old domain,
+    /// nothing, or its new one, never anything else (law 7). One batch, one wait, however many
+    /// endpoints; a failed unit is blocked as far as it still listens.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>);
+
+    /// What a paging domain can map.
+    fn geometry(paging: &Self::Paging) -> Geometry;
+
+    /// Maps. Returns the bytes mapped also when it fails after some.
+    ///
+    /// Context: any; sleeps only if `flags` allow it. No lock.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE` if something is mapped there, `EINVAL` or `ERANGE` for bad arguments,
+    /// `ENOMEM`.
+    fn map(
+        paging: &Self::Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Flags,
+    ) -> (u64, Result);
+
+    /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
+    /// first address that is not mapped.
+    ///
+    /// Context: any; does not sleep. No lock.
+    fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64;
+
+    /// Where `iova` leads, if it is mapped.
+    ///
+    /// Context: any. The caller keeps the range mapped meanwhile.
+    fn iova_to_phys(paging: &Self::Paging, iova: Iova) -> Option<PhysAddr>;
+
+    /// Whether new mappings need [`mapped`](Self::mapped) before a device may use them.
+    fn needs_map_sync(unit: &Unit<Self>) -> bool;
+
+    /// Makes new mappings visible to a unit that caches absent entries or has to flush its write
+    /// buffer.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed.
+    fn mapped(unit: &Unit<Self>, tag: Self::Tag, first: Iova, last: Iova) -> Result;
+
+    /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
+    ///
+    /// Context: any; does not sleep.
+    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope);
+
+    /// Whether the device's unit has a capability.
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool;
+
+    /// Writes registers, queue and counters for people to read; several lines.
+    fn show_unit(unit: &Unit<Self>, f: &mut dyn core::fmt::Write) -> core::fmt::Result;
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Endpoints: the core's records of devices.
+
+#![forbid(unsafe_code)]
+
+use core::marker::PhantomData;
+
+use kernel::{prelude::*, sync::Arc};
+
+use crate::{
+    driver::{Probed, VendorDriver},
+    label::Label,
+    requester::RequesterId,
+    reserved::Reserved,
+    unit::Unit,
+};
+
+/// Where a device sits, for a vendor driver to find its unit.
+pub enum Place {
+    /// A PCI function.
+    Pci {
+        /// PCI segment.
+        segment: u16,
+        /// The function's own bus, device and function number.
+        id: RequesterId,
+        /// The bridges above it, the nearest first.
+        upstream: KVec<RequesterId>,
+        /// For a virtual function: the physical function that it belongs to.
+        physical: Option<RequesterId>,
+    },
+    /// A device that only the ACPI namespace names.
+    Acpi {
+        /// Its path, for example `\_SB.I2C0`.
+        path: Label,
+    },
+}
+
+/// A device as a frontend describes it to a vendor driver.
+pub struct DeviceInfo {
+    /// What messages call it, for example `0000:00:1f.2`.
+    pub name: Label,
+    /// Where it is.
+    pub place: Place,
+    /// The ids under which its transactions may appear, its own first, aliases included, none
+    /// twice. Empty if only firmware tables can tell.
+    pub ids: KVec<RequesterId>,
+}
+
+/// The core's record of one device behind a unit.
+///
+/// # Invariants
+///
+/// 1. `ids` is not empty and has no id twice.
+/// 2. Nothing in here leads to the device itself: an endpoint may outlive it.
+pub struct Endpoint<D: VendorDriver> {
+    name: Label,
+    unit: Arc<Unit<D>>,
+    ids: KVec<RequesterId>,
+    reserved: KVec<Reserved>,
+    data: D::Endpoint,
+}
+
+impl<D: VendorDriver> Endpoint<D> {
+    /// Makes the record of `device`, which is behind one of `units`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::probe`]; `EINVAL` if the device has no ids.
+    pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
+        let Probed {
+            unit,
+            data,
+            reserved,
+        } = D::probe(units, &device)?;
+        let DeviceInfo { name, ids, .. } = device;
+        if ids.is_empty() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: `ids` was just checked; `DeviceInfo` promises that none is there twice.
+        Ok(Arc::new(
+            Self {
+                name,
+                unit,
+                ids,
+                reserved,
+                data,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// What messages call the device.
+    pub fn name(&self) -> Label {
+        self.name
+    }
+
+    /// The unit that the device is behind.
+    pub fn unit(&self) -> &Arc<Unit<D>> {
+        &self.unit
+    }
+
+    /// The ids under which the device's transactions appear, its own first.
+    pub fn ids(&self) -> &[RequesterId] {
+        &self.ids
+    }
+
+    /// Address ranges with a meaning of their own.
+    pub fn reserved(&self) -> &[Reserved] {
+        &self.reserved
+    }
+
+    /// Whether firmware does DMA with the device and must not be cut off.
+    pub fn has_direct_regions(&self) -> bool {
+        self.reserved.iter().any(Reserved::is_direct)
+    }
+
+    /// The vendor driver's state.
+    pub fn data(&self) -> &D::Endpoint {
+        &self.data
+    }
+
+    /// The device as an allocation may see it.
+    pub fn view(&self) -> DeviceView<'_, D> {
+        DeviceView {
+            endpoint: self,
+            _invariant: PhantomData,
+        }
+    }
+}
+
+/// A device during an allocation, borrowed (law 1).
+///
+/// It answers one question, which unit, and cannot be kept: it is neither `Clone` nor `Copy`, its
+/// lifetime is invariant and ends with the call, and everything that an allocation returns is
+/// `'static`. There is no way from it to something counted but the unit.
+pub struct DeviceView<'a, D: VendorDriver> {
+    endpoint: &'a Endpoint<D>,
+    _invariant: PhantomData<fn(&'a ()) -> &'a ()>,
+}
+
+impl<D: VendorDriver> DeviceView<'_, D> {
+    /// The unit that the device is behind.
+    pub fn unit(&self) -> &Arc<Unit<D>> {
+        &self.endpoint.unit
+    }
+}

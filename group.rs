@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Groups: the smallest sets of endpoints that hardware can isolate from the rest.
+//!
+//! Everything that changes what endpoints can reach happens here, for the whole group at once
+//! (law 3):
+//!
+//! ```text
+//! same domain?  -> done                                       (law 4)
+//! prepare every member; a failure drops what was prepared     (law 3)
+//! commit: one batch of entries and invalidations per unit
+//! the members' old residences end, the old domain is uncounted (law 2)
+//! ```
+//!
+//! Locking: `state` is a mutex and held during an attach. Inside it nest a unit's `seats`, a
+//! domain's `residences` and whatever the vendor driver locks. It is never taken on a map or unmap.
+
+#![forbid(unsafe_code)]
+
+mod claim;
+mod member;
+mod show;
+
+use kernel::{
+    prelude::*,
+    sync::{new_mutex, Arc, Mutex},
+    time::{Instant, Monotonic},
+};
+
+use self::member::{commit, Member};
+pub use self::{
+    claim::Claim,
+    member::{Reason, Steps},
+};
+use crate::{
+    domain::{Attachment, Domain},
+    driver::VendorDriver,
+    endpoint::Endpoint,
+    fault::{Fault, RateLimit, Verdict},
+    label::Label,
+    log::log_warn,
+    ownership::{Change, Owner, Ownership, Refusal},
+};
+
+/// What the group's lock protects.
+///
+/// # Invariants
+///
+/// 1. Members that are not suspended are attached to `current`, all of them.
+/// 2. While the group is claimed, each member has a way back to `default` prepared, if there is
+///    one, so that the end of the claim cannot fail.
+/// 3. Outside of a change no member has a step prepared.
+struct State<D: VendorDriver> {
+    members: KVec<Member<D>>,
+    current: Attachment<D>,
+    default: Option<Arc<Domain<D>>>,
+    ownership: Ownership,
+}
+
+struct Faults {
+    count: u64,
+    last: Option<Fault>,
+    limit: RateLimit,
+}
+
+/// A group.
+#[pin_data]
+pub struct Group<D: VendorDriver> {
+    name: Label,
+    blocked: Arc<Domain<D>>,
+    #[pin]
+    state: Mutex<State<D>>,
+    #[pin]
+    faults: Mutex<Faults>,
+    created: Instant<Monotonic>,
+}
+
+impl<D: VendorDriver> Group<D> {
+    /// An empty group called `name`, on `blocked`.
+    pub fn new(name: Label, blocked: &Arc<Domain<D>>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                blocked: blocked.clone(),
+                state <- new_mutex!(State {
+                    members: KVec::new(),
+                    current: Attachment::new(blocked),
+                    default: None,
+                    ownership: Ownership::Free,
+                }),
+                faults <- new_mutex!(Faults { count: 0, last: None, limit: RateLimit::default() }),
+                created: Instant::now(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What messages call the group.
+    pub fn name(&self) -> Label {
+        self.name
+    }
+
+    /// Whether `domain` is what the group is attached to.
+    pub fn is_on(&self, domain: &Arc<Domain<D>>) -> bool {
+        self.state.lock().current.is_on(domain)
+    }
+
+    /// Whether the group has no member.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().members.is_empty()
+    }
+
+    /// The state of ownership.
+    pub fn ownership(&self) -> Ownership {
+        self.state.lock().ownership
+    }
+
+    /// Adds an endpoint. It is attached to what the group is attached to.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, otherwise
+    /// those of [`VendorDriver::prepare`]. The endpoint is then as it was: blocked.
+    pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
+        let mut state = self.state.lock();
+        if state.members.iter().any(|m| m.is(endpoint)) {
+            return Err(EEXIST);
+        }
+        let mut member = Member::new(endpoint, reason)?;
+        for &id in endpoint.ids() {
+            let driven = state.members.iter().any(|m| {
+                Arc::ptr_eq(m.endpoint().unit(), endpoint.unit()) && m.drives().contains(&id)
+            });
+            if !driven {
+                member.drive(id);
+            }
+        }
+        state.members.reserve(1, GFP_KERNEL)?;
+        member.prepare(state.current.domain())?;
+        if let (Ownership::Claimed { .. }, Some(default)) = (&state.ownership, &state.default) {
+            member.prepare_home(default)?;
+        }
+        for (done, &id) in member.drives().iter().enumerate() {
+            if let Err(error) = endpoint.unit().seat(id, endpoint, self) {
+                for &id in &member.drives()[..done] {
+                    endpoint.unit().unseat(id);
+                }
+                return Err(error);
+            }
+        }
+        if state.current.domain().is_blocked() {
+            // An endpoint outside of a group is blocked, so there is nothing to write.
+            member.abandon();
+        }
+        // Room was reserved.
+        let _ = state.members.push_within_capacity(member);
+        commit(&mut state.members);
+        Ok(())
+    }
+
+    /// Takes an endpoint out of the group and blocks it. The others stay as they are, also where
+    /// they share an id with it. Cannot fail; does nothing if it is not a member.
+    pub fn leave(&self, endpoint: &Endpoint<D>) {
+        let mut state = self.state.lock();
+        let index = state.members.iter().position(|m| m.is(endpoint));
+        let Some(Ok(mut member)) = index.map(|index| state.members.remove(index)) else {
+            return;
+        };
+        if member.driver().is_some() {
+            // Its driver is gone with it.
+            let _ = state.ownership.end_use();
+        }
+        for other in state.members.iter_mut() {
+            member.hand_over_shared(other);
+        }
+        member.prepare_blocked();
+        commit(core::slice::from_mut(&mut member));
+        for &id in member.drives() {
+            endpoint.unit().unseat(id);
+        }
+        for other in state.members.iter() {
+            for id in endpoint
+                .ids()
+                .iter()
+                .filter(|id| other.drives().contains(id))
+            {
+                // The seat still names the endpoint that left.
+                other.endpoint().unit().reseat(*id, other.endpoint());
+            }
+        }
+    }
+
+    /// Makes `domain` the group's default domain, and attaches it unless the group is claimed; then
+    /// it is where the claim's end leads.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if kernel drivers do DMA on the present one, otherwise those of
+    /// [`VendorDriver::prepare`]. Nothing has changed then.
+    pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        match state.ownership {
+            Ownership::Claimed { .. } => {
+                let homes = state
+                    .members
+                    .iter_mut()
+                    .try_for_each(|m| m.prepare_home(domain));
+                if let Err(error) = homes {
+                    let back = state.default.as_ref();
+                    for member in state.members.iter_mut() {
+                        // The old default's tag is still held by nobody else: try to keep it, and
+                        // do without a way back (the group stays blocked) if that fails too.
+                        if back.is_none_or(|old| member.prepare_home(old).is_err()) {
+                            member.abandon_home();
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+            Ownership::Kernel { .. } if !state.current.is_on(domain) => {
+                log_warn!(
+                    "{}: the default domain cannot change: {}; unbind first",
+                    self.name,
+                    self.holder(state),
+                );
+                return Err(EBUSY);
+            }
+            Ownership::Free | Ownership::Kernel { .. } => self.switch(state, domain)?,
+        }
+        state.default = Some(domain.clone());
+        Ok(())
+    }
+
+    /// A driver of `endpoint`'s device starts to use the DMA API.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the group is claimed.
+    pub fn start_dma_api(&self, endpoint: &Endpoint<D>, driver: Label) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) else {
+            return Err(ENODEV);
+        };
+        if member.driver().is_some() {
+            return Ok(());
+        }
+        match state.ownership.start_use() {
+            Ok(()) => {
+                member.set_driver(Some(driver));
+                Ok(())
+            }
+            Err(refusal) => {
+                let what = Label::new(format_args!("driver {driver} of {}", endpoint.name()));
+                Err(self.refuse(state, what, refusal))
+            }
+        }
+    }
+
+    /// A driver of `endpoint`'s device no longer uses the DMA API.
+    pub fn end_dma_api(&self, endpoint: &Endpoint<D>) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) else {
+            return;
+        };
+        if member.driver().is_some() {
+            member.set_driver(None);
+            // By the check above there is a use to end.
+            let _ = state.ownership.end_use();
+        }
+    }
+
+    /// Claims the group for `owner`: it leaves the default domain and is blocked until the owner
+    /// attaches a domain.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else holds the group; the log says who. Otherwise `ENOMEM` and the like
+    /// from preparing the way back. The group is as it was.
+    pub fn claim(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        match state.ownership.may_claim(owner) {
+            Err(refusal) => {
+                return Err(self.refuse(state, owner.name, refusal));
+            }
+            Ok(Change::Taken) => {
+                if let Some(default) = &state.default {
+                    let homes = state
+                        .members
+                        .iter_mut()
+                        .try_for_each(|m| m.prepare_home(default));
+                    if let Err(error) = homes {
+                        state.members.iter_mut().for_each(Member::abandon_home);
+                        return Err(error);
+                    }
+                }
+                self.block(state);
+            }
+            Ok(_) => {}
+        }
+        // `may_claim` said that it succeeds.
+        let _ = state.ownership.claim(owner);
+        Ok(Claim::new(self.clone(), owner))
+    }
+
+    fn attach_claimed(&self, owner: Owner, domain: &Arc<Domain<D>>) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        self.switch(state, domain)?;
+        // A claim exists, so the group is its owner's.
+        let _ = state.ownership.set_attached(owner, !domain.is_blocked());
+        Ok(())
+    }
+
+    fn detach_claimed(&self, owner: Owner) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        self.block(state);
+        let _ = state.ownership.set_attached(owner, false);
+    }
+
+    fn end_claim(&self, owner: Owner) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        match state.ownership.release(owner) {
+            Ok(Change::Freed) => {
+                self.block(state);
+                if let Some(default) = state.default.clone() {
+                    state.members.iter_mut().for_each(Member::go_home);
+                    self.finish(state, &default);
+                }
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.refuse(state, owner.name, refusal)),
+        }
+    }
+
+    /// Blocks one member for a while, because its device is being reset: it must not be reached by
+    /// invalidations (PCIe 10.3.1). The group stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is not a member, otherwise those of [`VendorDriver::prepare`]: the way back
+    /// is prepared now, so that [`resume`](Self::resume) cannot fail.
+    pub fn suspend(&self, endpoint: &Endpoint<D>) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) else {
+            return Err(ENODEV);
+        };
+        if !member.is_suspended() {
+            member.suspend(state.current.domain())?;
+            commit(core::slice::from_mut(member));
+        }
+        Ok(())
+    }
+
+    /// Ends [`suspend`](Self::suspend): the member joins the others where they are now.
+    pub fn resume(&self, endpoint: &Endpoint<D>) {
+        let mut state = self.state.lock();
+        if let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) {
+            if member.is_suspended() {
+                member.resume();
+                commit(core::slice::from_mut(member));
+            }
+        }
+    }
+
+    /// Attaches every member to `domain`, or none.
+    fn switch(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
+        if state.current.is_on(domain) {
+            return Ok(());
+        }
+        if let Err(error) = state.members.iter_mut().try_for_each(|m| m.prepare(domain)) {
+            state.members.iter_mut().for_each(Member::abandon);
+            return Err(error);
+        }
+        self.finish(state, domain);
+        Ok(())
+    }
+
+    /// Blocks every member. Cannot fail.
+    fn block(&self, state: &mut State<D>) {
+        if !state.current.domain().is_blocked() {
+            state.members.iter_mut().for_each(Member::prepare_blocked);
+            self.finish(state, &self.blocked);
+        }
+    }
+
+    /// Commits what the members have prepared: from now on they are attached to `domain`.
+    fn finish(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) {
+        state
+            .members
+            .iter_mut()
+            .for_each(Member::defer_if_suspended);
+        commit(&mut state.members);
+        state.current = Attachment::new(domain);
+    }
+
+    /// Who holds the group, for a message: the owner, or the first of the kernel drivers.
+    fn holder(&self, state: &State<D>) -> Label {
+        let mut drivers = state.members.iter().filter_map(|m| Some((m.driver()?, m)));
+        match (state.ownership, drivers.next()) {
+            (Ownership::Kernel { users }, Some((driver, member))) => {
+                let device = member.endpoint().name();
+                match users {
+                    1 => Label::new(format_args!("driver {driver} uses {device}")),
+                    _ => Label::new(format_args!("{users} drivers use it, {driver} on {device}")),
+                }
+            }
+            (ownership, _) => Label::new(format_args!("held by {ownership}")),
+        }
+    }
+
+    /// Says that `who` was refused and who holds the group.
+    fn refuse(&self, state: &State<D>, who: Label, refusal: Refusal) -> Error {
+        let holder = match refusal {
+            Refusal::InUseByKernel { .. } => self.holder(state),
+            other => Label::new(format_args!("{other}")),
+        };
+        log_warn!("{}: refused to {}: {}", self.name, who, holder);
+        EBUSY
+    }
+
+    /// Says that `who` was refused by somebody who decides in the group's name, and who holds it.
+    pub fn note_refusal(&self, who: Label) {
+        let state = self.state.lock();
+        log_warn!("{}: refused to {}: {}", self.name, who, self.holder(&state));
+    }
+
+    /// Counts a fault of `endpoint` and logs it, unless the group has logged many just now.
+    pub(crate) fn report_fault(&self, unit: Label, endpoint: &Label, fault: &Fault) {
+        let now_ms = self.created.elapsed().as_millis() as u64;
+        let verdict = {
+            let mut faults = self.faults.lock();
+            faults.count += 1;
+            faults.last = Some(*fault);
+            faults.limit.check(now_ms)
+        };
+        let Verdict::Print { suppressed } = verdict else {
+            return;
+        };
+        if suppressed > 0 {
+            log_warn!(
+                "{}: {}: {} more faults were not printed",
+                unit,
+                self.name,
+                suppressed
+            );
+        }
+        let state = self.state.lock();
+        log_warn!(
+            "{}: fault: {} ({}, {}, owner {}): {}",
+            unit,
+            endpoint,
+            self.name,
+            &**state.current.domain(),
+            state.ownership,
+            fault,
+        );
+    }
+}

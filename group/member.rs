@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Members of a group, and the two halves of an attach as seen by one member.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{prelude::*, sync::Arc};
+
+use crate::{
+    domain::{Domain, Residence},
+    driver::VendorDriver,
+    endpoint::Endpoint,
+    label::Label,
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// Why an endpoint is in its group: what keeps hardware from isolating it from the others.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub enum Reason {
+    /// Nothing: it is isolated and alone.
+    Isolated,
+    /// Its transactions appear under an id that `with` uses as well.
+    SharedId {
+        /// The id.
+        id: RequesterId,
+        /// The other device.
+        with: Label,
+    },
+    /// The bridge above it can pass transactions between devices without asking the unit (no ACS
+    /// redirection, PCIe 6.12).
+    BridgeWithoutAcs {
+        /// The bridge.
+        bridge: Label,
+    },
+    /// Functions of one device that may reach each other inside of it (no ACS).
+    FunctionsWithoutAcs {
+        /// Another function of the device.
+        with: Label,
+    },
+    /// The bus or the platform says so.
+    Platform,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Isolated => write!(f, "isolated"),
+            Self::SharedId { id, with } => write!(f, "shares requester id {id} with {with}"),
+            Self::BridgeWithoutAcs { bridge } => {
+                write!(
+                    f,
+                    "bridge {bridge} above does not isolate its devices (no ACS)"
+                )
+            }
+            Self::FunctionsWithoutAcs { with } => {
+                write!(
+                    f,
+                    "not isolated from function {with} of the same device (no ACS)"
+                )
+            }
+            Self::Platform => write!(f, "the platform puts them together"),
+        }
+    }
+}
+
+/// A prepared attach of one member. Dropping it undoes the preparation.
+pub(super) struct Prepared<D: VendorDriver> {
+    plan: D::Plan,
+    residence: Option<Residence<D>>,
+}
+
+/// One endpoint in a group.
+///
+/// # Invariants
+///
+/// 1. `drives` are ids of the endpoint, and no other member of the group drives any of them:
+///    endpoints that share an alias are one for an attach, the first of them does it.
+/// 2. `drives` has room for all ids of the endpoint.
+/// 3. Hardware has the entries of `drives` as `attached` says; `None` is blocked.
+/// 4. `suspended` is `Some` while the member is blocked on its own: what to come back to.
+pub(super) struct Member<D: VendorDriver> {
+    endpoint: Arc<Endpoint<D>>,
+    drives: KVec<RequesterId>,
+    reason: Reason,
+    /// The kernel driver that uses the DMA API with the device.
+    driver: Option<Label>,
+    next: Option<Prepared<D>>,
+    attached: Option<Residence<D>>,
+    /// The way back to the default domain, prepared when the group was claimed.
+    home: Option<Prepared<D>>,
+    suspended: Option<Prepared<D>>,
+}
+
+impl<D: VendorDriver> Member<D> {
+    /// A member that is blocked and drives nothing yet.
+    pub(super) fn new(endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result<Self> {
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            drives: KVec::with_capacity(endpoint.ids().len(), GFP_KERNEL)?,
+            reason,
+            driver: None,
+            next: None,
+            attached: None,
+            home: None,
+            suspended: None,
+        })
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint<D>> {
+        &self.endpoint
+    }
+
+    pub(super) fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    pub(super) fn driver(&self) -> Option<Label> {
+        self.driver
+    }
+
+    pub(super) fn set_driver(&mut self, driver: Option<Label>) {
+        self.driver = driver;
+    }
+
+    pub(super) fn is(&self, endpoint: &Endpoint<D>) -> bool {
+        core::ptr::eq(&*self.endpoint, endpoint)
+    }
+
+    pub(super) fn drives(&self) -> &[RequesterId] {
+        &self.drives
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.is_some()
+    }
+
+    /// The domain's tag on the member's unit, for people.
+    pub(super) fn tag(&self) -> Option<Label> {
+        self.attached.as_ref().map(Residence::label)
+    }
+
+    /// Starts to drive `id`, which must be the endpoint's. The hardware entry comes with the next
+    /// commit.
+    pub(super) fn drive(&mut self, id: RequesterId) {
+        // By the second invariant there is room.
+        let _ = self.drives.push_within_capacity(id);
+    }
+
+    /// Stops to drive the ids that `other` has as well, and lets `other` do it. Their entries stay
+    /// as they are: both members are attached to the same domain.
+    pub(super) fn hand_over_shared(&mut self, other: &mut Self) {
+        self.drives.retain(|id| {
+            let shared = Arc::ptr_eq(&self.endpoint.unit(), &other.endpoint.unit())
+                && other.endpoint.ids().contains(id);
+            if shared {
+                other.drive(*id);
+            }
+            !shared
+        });
+    }
+
+    fn prepared(&self, domain: &Arc<Domain<D>>) -> Result<Prepared<D>> {
+        if domain.is_blocked() {
+            return Ok(Prepared {
+                plan: D::plan_blocked(&self.endpoint),
+                residence: None,
+            });
+        }
+        let residence = domain.reside(self.endpoint.unit())?;
+        let plan = match residence.target() {
+            Some(target) => D::prepare(&self.endpoint, &self.drives, target)?,
+            None => D::plan_blocked(&self.endpoint),
+        };
+        Ok(Prepared {
+            plan,
+            residence: Some(residence),
+        })
+    }
+
+    /// First half of an attach: may fail, and hardware sees nothing of it.
+    pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>) -> Result {
+        self.next = Some(self.prepared(domain)?);
+        Ok(())
+    }
+
+    /// Prepares to be blocked. Cannot fail.
+    pub(super) fn prepare_blocked(&mut self) {
+        self.next = Some(Prepared {
+            plan: D::plan_blocked(&self.endpoint),
+            residence: None,
+        });
+    }
+
+    /// Prepares the way back to the default domain.
+    pub(super) fn prepare_home(&mut self, domain: &Arc<Domain<D>>) -> Result {
+        self.home = Some(self.prepared(domain)?);
+        Ok(())
+    }
+
+    /// Takes the prepared way back as the next step. Cannot fail.
+    pub(super) fn go_home(&mut self) {
+        self.next = self.home.take();
+    }
+
+    /// Drops a preparation.
+    pub(super) fn abandon(&mut self) {
+        self.next = None;
+    }
+
+    /// Drops the way back to the default domain.
+    pub(super) fn abandon_home(&mut self) {
+        self.home = None;
+    }
+
+    /// While the member is suspended: keeps the step for later instead of committing it.
+    pub(super) fn defer_if_suspended(&mut self) {
+        if self.suspended.is_some() {
+            self.suspended = self.next.take();
+        }
+    }
+
+    /// Blocks the member alone; `back` is what [`resume`](Self::resume) restores.
+    pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
+        self.suspended = Some(self.prepared(back)?);
+        self.prepare_blocked();
+        Ok(())
+    }
+
+    /// Takes what the member was to be attached to as the next step. Cannot fail.
+    pub(super) fn resume(&mut self) {
+        self.next = self.suspended.take();
+    }
+
+    /// After the commit: the old residence ends, now that nothing of it is cached any more.
+    fn settle(&mut self) {
+        if let Some(Prepared { residence, .. }) = self.next.take() {
+            self.attached = residence;
+        }
+    }
+}
+
+/// The steps of one commit on one unit, as the vendor driver sees them.
+pub struct Steps<'a, D: VendorDriver> {
+    members: &'a mut [Member<D>],
+    unit: &'a Unit<D>,
+}
+
+impl<D: VendorDriver> Steps<'_, D> {
+    /// Calls `f` for each step: the endpoint, the ids whose entries it writes, and its plan. Each
+    /// call of `for_each` visits all of them, in the same order, so that a driver can make several
+    /// passes.
+    pub fn for_each(&mut self, mut f: impl FnMut(&Endpoint<D>, &[RequesterId], &mut D::Plan)) {
+        for member in self.members.iter_mut() {
+            if !core::ptr::eq(&**member.endpoint.unit(), self.unit) || member.drives.is_empty() {
+                continue;
+            }
+            if let Some(next) = &mut member.next {
+                f(&member.endpoint, &member.drives, &mut next.plan);
+            }
+        }
+    }
+}
+
+/// Second half of an attach: makes what every member has prepared true, with one commit for each
+/// unit. Members without a preparation stay as they are. Cannot fail, does not allocate.
+pub(super) fn commit<D: VendorDriver>(members: &mut [Member<D>]) {
+    for index in 0..members.len() {
+        let (before, rest) = members.split_at(index);
+        let unit = rest[0].endpoint.unit().clone();
+        let is_stepping = |m: &Member<D>| m.next.is_some() && Arc::ptr_eq(m.endpoint.unit(), &unit);
+        if before.iter().any(is_stepping) || !rest.iter().any(is_stepping) {
+            // Done with the first member on that unit, or nothing to do on it.
+            continue;
+        }
+        D::commit(
+            &unit,
+            &mut Steps {
+                members,
+                unit: &unit,
+            },
+        );
+    }
+    for member in members {
+        member.settle();
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a group says of itself to people.
+
+#![forbid(unsafe_code)]
+
+use core::fmt::{Result, Write};
+
+use super::Group;
+use crate::driver::VendorDriver;
+
+impl<D: VendorDriver> Group<D> {
+    /// Writes the group's domain, owner, faults and members with the reason that each is in it.
+    pub fn show(&self, f: &mut dyn Write) -> Result {
+        let state = self.state.lock();
+        writeln!(f, "{}", self.name)?;
+        writeln!(f, "  domain   {}", &**state.current.domain())?;
+        if let Some(default) = &state.default {
+            writeln!(f, "  default  {}", &**default)?;
+        }
+        writeln!(f, "  owner    {}", state.ownership)?;
+        {
+            let faults = self.faults.lock();
+            write!(f, "  faults   {}", faults.count)?;
+            match &faults.last {
+                Some(last) => writeln!(f, ", last: {} {last}", last.requester)?,
+                None => writeln!(f)?,
+            }
+        }
+        for member in state.members.iter() {
+            let endpoint = member.endpoint();
+            write!(
+                f,
+                "  member   {} behind {}",
+                endpoint.name(),
+                endpoint.unit().name()
+            )?;
+            if let Some(tag) = member.tag() {
+                write!(f, ", tag {tag}")?;
+            }
+            if let Some(driver) = member.driver() {
+                write!(f, ", driver {driver}")?;
+            }
+            if member.is_suspended() {
+                write!(f, ", suspended for a reset")?;
+            }
+            write!(f, ", ids")?;
+            for id in endpoint.ids() {
+                write!(f, " {id}")?;
+            }
+            writeln!(f, ": {}", member.reason())?;
+            for region in endpoint.reserved() {
+                writeln!(f, "    reserved {region}")?;
+            }
+        }
+        Ok(())
+    }
+}

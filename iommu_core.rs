@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An IOMMU core: it owns domains, groups and DMA ownership, and drives IOMMUs through vendor
+//! drivers.
+//!
+//! ```text
+//! frontend        speaks the kernel's C API, decides nothing
+//!    |
+//! core            domain  group  ownership  endpoint  unit  reserved  fault
+//!    |
+//! driver          the trait that a vendor driver implements
+//!    |
+//! drivers         registers, tables, queues, firmware tables
+//!    |
+//! pgtable         one walker, many formats
+//! ```
+//!
+//! Arrows point down only. See Documentation/design.md.
+
+// A module exports nothing to other crates. `pub` says here what is a file's interface, and
+// `pub(super)` or nothing what is not; the compiler still finds what nobody uses.
+#![allow(unreachable_pub)]
+
+mod addr;
+mod counter;
+mod domain;
+mod driver;
+mod drivers;
+mod endpoint;
+mod fault;
+mod ffi;
+mod group;
+mod label;
+mod log;
+mod ownership;
+mod pgtable;
+mod registry;
+mod requester;
+mod reserved;
+mod unit;
+
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+mod frontend;

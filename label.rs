@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Short names, kept by value.
+//!
+//! Messages and debugfs name devices, drivers and owners that may be gone by the time they are
+//! read. A [`Label`] is a copy that needs no allocation, so that a refusal or a fault can always
+//! be explained.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+const CAPACITY: usize = 55;
+
+/// A name of at most 55 bytes; longer ones are cut at a character boundary.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub struct Label {
+    len: u8,
+    bytes: [u8; CAPACITY],
+}
+
+impl Label {
+    /// The empty label.
+    pub const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; CAPACITY],
+    };
+
+    /// Formats `args` into a label.
+    pub fn new(args: fmt::Arguments<'_>) -> Self {
+        let mut label = Self::EMPTY;
+        // A label that is full takes no more: what fits is what is wanted.
+        let _ = fmt::write(&mut label, args);
+        label
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?")
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl From<&str> for Label {
+    fn from(text: &str) -> Self {
+        Self::new(format_args!("{text}"))
+    }
+}
+
+impl fmt::Write for Label {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = usize::from(self.len);
+        let mut take = text.len().min(CAPACITY - start);
+        while !text.is_char_boundary(take) {
+            take -= 1;
+        }
+        self.bytes[start..start + take].copy_from_slice(&text.as_bytes()[..take]);
+        self.len += take as u8;
+        if take == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}

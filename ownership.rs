@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA ownership of one group: who may do DMA with it (law 5).
+//!
+//! A pure state machine. It knows nothing of domains or hardware; [`Group`](crate::group::Group)
+//! keeps one under its lock and does what the transitions ask for.
+//!
+//! ```text
+//!                 use                      claim(owner)
+//!   Kernel{n+1} <-----> Kernel{n} ... Free <----------> Claimed{owner, claims, attached}
+//!                unuse                      release
+//! ```
+//!
+//! * Drivers that use the DMA API share the group: `Kernel{n}` counts them.
+//! * A claim excludes all of them and every other owner. The same owner may claim again (an owner
+//!   of several devices of one group does); the group is free when each claim was released.
+//! * While a domain of the owner's is attached the last claim cannot end.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::label::Label;
+
+/// Who makes a claim.
+///
+/// `token` tells owners apart (for C users it is the address that they pass); `name` is what
+/// people read.
+#[derive(Copy, Clone, Debug)]
+pub struct Owner {
+    /// Identity of the owner.
+    pub token: usize,
+    /// What messages call the owner.
+    pub name: Label,
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        self.token == other.token
+    }
+}
+
+/// Why a request was refused; says who holds the group.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub enum Refusal {
+    /// Kernel drivers do DMA with the group through the DMA API.
+    InUseByKernel {
+        /// How many drivers.
+        users: usize,
+    },
+    /// The group is claimed.
+    Claimed {
+        /// By whom.
+        by: Owner,
+    },
+    /// The claim cannot end: a domain of its owner's is still attached.
+    StillAttached {
+        /// Whose domain.
+        owner: Owner,
+    },
+    /// There is nothing to release.
+    NotHeld,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUseByKernel { users: 1 } => write!(f, "a kernel driver uses it"),
+            Self::InUseByKernel { users } => write!(f, "{users} kernel drivers use it"),
+            Self::Claimed { by } => write!(f, "it is held by {}", by.name),
+            Self::StillAttached { owner } => {
+                write!(f, "a domain of {} is still attached", owner.name)
+            }
+            Self::NotHeld => write!(f, "nobody holds it"),
+        }
+    }
+}
+
+/// State of one group.
+///
+/// # Invariants
+///
+/// 1. `Kernel { users }` has `users > 0`.
+/// 2. `Claimed { claims, .. }` has `claims > 0`.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub enum Ownership {
+    /// Nobody does DMA with the group; it is on its default domain.
+    Free,
+    /// Kernel drivers share the default domain.
+    Kernel {
+        /// How many drivers.
+        users: usize,
+    },
+    /// One owner holds the group.
+    Claimed {
+        /// Who.
+        owner: Owner,
+        /// How often.
+        claims: usize,
+        /// Whether a domain of the owner's is attached.
+        attached: bool,
+    },
+}
+
+/// What a claim or a release changed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// One more or one less of the same: the group stays as it is.
+    None,
+    /// The group was free and is claimed now: it has to leave the default domain.
+    Taken,
+    /// The last claim ended: the group has to go back to its default domain.
+    Freed,
+}
+
+impl Ownership {
+    /// A driver starts to use the DMA API.
+    pub fn start_use(&mut self) -> Result<(), Refusal> {
+        match *self {
+            Self::Free => *self = Self::Kernel { users: 1 },
+            Self::Kernel { users } => *self = Self::Kernel { users: users + 1 },
+            Self::Claimed { owner, .. } => return Err(Refusal::Claimed { by: owner }),
+        }
+        Ok(())
+    }
+
+    /// A driver stops to use the DMA API.
+    pub fn end_use(&mut self) -> Result<(), Refusal> {
+        match *self {
+            Self::Kernel { users: 1 } => *self = Self::Free,
+            Self::Kernel { users } => *self = Self::Kernel { users: users - 1 },
+            Self::Free | Self::Claimed { .. } => return Err(Refusal::NotHeld),
+        }
+        Ok(())
+    }
+
+    /// Whether [`claim`](Self::claim) by `owner` would succeed, and what it would change.
+    pub fn may_claim(&self, owner: Owner) -> Result<Change, Refusal> {
+        match *self {
+            Self::Free => Ok(Change::Taken),
+            Self::Kernel { users } => Err(Refusal::InUseByKernel { users }),
+            Self::Claimed { owner: holder, .. } if holder == owner => Ok(Change::None),
+            Self::Claimed { owner: holder, .. } => Err(Refusal::Claimed { by: holder }),
+        }
+    }
+
+    /// `owner` claims the group.
+    pub fn claim(&mut self, owner: Owner) -> Result<Change, Refusal> {
+        let change = self.may_claim(owner)?;
+        match self {
+            Self::Claimed { claims, .. } => *claims += 1,
+            _ => {
+                *self = Self::Claimed {
+                    owner,
+                    claims: 1,
+                    attached: false,
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// One claim of `owner` ends.
+    pub fn release(&mut self, owner: Owner) -> Result<Change, Refusal> {
+        match self {
+            Self::Claimed { owner: holder, .. } if *holder != owner => {
+                Err(Refusal::Claimed { by: *holder })
+            }
+            Self::Claimed { claims, .. } if *claims > 1 => {
+                *claims -= 1;
+                Ok(Change::None)
+            }
+            Self::Claimed { attached: true, .. } => Err(Refusal::StillAttached { owner }),
+            Self::Claimed { .. } => {
+                *self = Self::Free;
+                Ok(Change::Freed)
+            }
+            Self::Free | Self::Kernel { .. } => Err(Refusal::NotHeld),
+        }
+    }
+
+    /// Records whether a domain of `owner` is attached.
+    pub fn set_attached(&mut self, owner: Owner, now: bool) -> Result<(), Refusal> {
+        match self {
+            Self::Claimed {
+                owner: holder,
+                attached,
+                ..
+            } if *holder == owner => {
+                *attached = now;
+                Ok(())
+            }
+            Self::Claimed { owner: holder, .. } => Err(Refusal::Claimed { by: *holder }),
+            Self::Kernel { users } => Err(Refusal::InUseByKernel { users: *users }),
+            Self::Free => Err(Refusal::NotHeld),
+        }
+    }
+
+    /// The owner, when the group is claimed.
+    pub fn owner(&self) -> Option<Owner> {
+        match self {
+            Self::Claimed { owner, .. } => Some(*owner),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Free => write!(f, "nobody"),
+            Self::Kernel { users: 1 } => write!(f, "kernel (1 driver)"),
+            Self::Kernel { users } => write!(f, "kernel ({users} drivers)"),
+            Self::Claimed {
+                owner,
+                attached: true,
+                ..
+            } => write!(f, "{}", owner.name),
+            Self::Claimed { owner, .. } => write!(f, "{} (no domain attached)", owner.name),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Invalidation descriptors, and how a range of addresses becomes descriptors (VT-d 6.5.2).
+
+#![forbid(unsafe_code)]
+
+/// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
+const PAGE_ADDRESS: u64 = !0xfff;
+
+/// One 128-bit entry of the invalidation queue, low half first.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Descriptor(pub [u64; 2]);
+
+/// What a context-cache invalidation covers (6.5.2.1).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum ContextScope {
+    /// Everything.
+    Global,
+    /// Everything cached under a domain id.
+    Domain {
+        /// The domain id.
+        domain: u16,
+    },
+    /// One requester id.
+    Device {
+        /// The domain id that the old entry had; 0 if it was not present and the unit caches
+        /// entries that are not (6.1).
+        domain: u16,
+        /// The requester id.
+        source: u16,
+    },
+}
+
+/// What an IOTLB invalidation covers (6.5.2.3).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum TlbScope {
+    /// Everything.
+    Global,
+    /// Everything cached under a domain id.
+    Domain {
+        /// The domain id.
+        domain: u16,
+    },
+    /// Pages of one domain.
+    Pages {
+        /// The domain id.
+        domain: u16,
+        /// The pages.
+        block: Block,
+        /// Whether cached page tables may stay, because only leaf entries changed (IH).
+        leaves_only: bool,
+    },
+}
+
+/// What an interrupt-entry-cache invalidation covers (6.5.2.7).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum InterruptScope {
+    /// Everything.
+    Global,
+    /// Entries of the interrupt remapping table.
+    Entries {
+        /// The first entry.
+        index: u16,
+        /// 2^mask entries, 0 to 31.
+        mask: u8,
+    },
+}
+
+/// Granularity of context-cache and IOTLB invalidations, bits 5:4.
+mod granularity {
+    pub(super) const GLOBAL: u64 = 1 << 4;
+    pub(super) const DOMAIN: u64 = 2 << 4;
+    pub(super) const SELECTIVE: u64 = 3 << 4;
+}
+
+impl Descriptor {
+    const CONTEXT: u64 = 1;
+    const IOTLB: u64 = 2;
+    const DEVICE_TLB: u64 = 3;
+    const INTERRUPT: u64 = 4;
+    const WAIT: u64 = 5;
+
+    /// Invalidates the context cache.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 1 |
+    /// | 5:4 | granularity: 1 global, 2 domain, 3 device |
+    /// | 31:16 | domain id |
+    /// | 47:32 | source id |
+    /// | 49:48 | function mask |
+    pub const fn context(scope: ContextScope) -> Self {
+        let low = match scope {
+            ContextScope::Global => granularity::GLOBAL,
+            ContextScope::Domain { domain } => granularity::DOMAIN | (domain as u64) << 16,
+            ContextScope::Device { domain, source } => {
+                granularity::SELECTIVE | (domain as u64) << 16 | (source as u64) << 32
+            }
+        };
+        Self([Self::CONTEXT | low, 0])
+    }
+
+    /// Invalidates the IOTLB, and waits for requests in flight if the unit can (`drain`).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 2 |
+    /// | 5:4 | granularity: 1 global, 2 domain, 3 pages |
+    /// | 6 | DW: drain writes |
+    /// | 7 | DR: drain reads |
+    /// | 31:16 | domain id |
+    /// | 69:64 | AM: 2^AM pages |
+    /// | 70 | IH: leaf entries only |
+    /// | 127:76 | page address |
+    pub const fn iotlb(scope: TlbScope, drain: Drain) -> Self {
+        let drain = (drain.writes as u64) << 6 | (drain.reads as u64) << 7;
+        let (low, high) = match scope {
+            TlbScope::Global => (granularity::GLOBAL, 0),
+            TlbScope::Domain { domain } => (granularity::DOMAIN | (domain as u64) << 16, 0),
+            TlbScope::Pages {
+                domain,
+                block,
+                leaves_only,
+            } => (
+                granularity::SELECTIVE | (domain as u64) << 16,
+                block.address & PAGE_ADDRESS
+                    | (leaves_only as u64) << 6
+                    | (block.order & 0x3f) as u64,
+            ),
+        };
+        Self([Self::IOTLB | low | drain, high])
+    }
+
+    /// Invalidates all that a device caches (6.5.2.5).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 3 |
+    /// | 15:12 | PFSID[3:0]: the physical function's source id |
+    /// | 20:16 | MIP: invalidations that the device takes at once |
+    /// | 47:32 | source id |
+    /// | 63:52 | PFSID[15:4] |
+    /// | 64 | S: the address has the size in it |
+    /// | 127:76 | address; with S, all ones but the top bit is everything |
+    pub const fn device_tlb_all(source: u16, physical: u16, max_pending: u8) -> Self {
+        let pf = physical as u64;
+
+        Self([
+            Self::DEVICE_TLB
+                | (pf & 0xf) << 12
+                | ((max_pending & 0x1f) as u64) << 16
+                | (source as u64) << 32
+                | (pf >> 4) << 52,
+            (i64::MAX as u64) & PAGE_ADDRESS | 1,
+        ])
+    }
+
+    /// Invalidates the cache of interrupt remapping entries.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 4 |
+    /// | 4 | granularity: 0 global, 1 by index |
+    /// | 31:27 | 2^mask entries |
+    /// | 47:32 | index |
+    pub const fn interrupt(scope: InterruptScope) -> Self {
+        let low = match scope {
+            InterruptScope::Global => 0,
+            InterruptScope::Entries { index, mask } => {
+                1 << 4 | ((mask & 0x1f) as u64) << 27 | (index as u64) << 32
+            }
+        };
+        Self([Self::INTERRUPT | low, 0])
+    }
+
+    /// Writes `data` to physical address `status` when everything before it is done (6.5.2.8).
+    ///
+    /// The fence bit keeps later descriptors from overtaking earlier ones.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 5 |
+    /// | 5 | SW: write the status |
+    /// | 6 | FN: fence |
+    /// | 63:32 | status data |
+    /// | 127:66 | status address, 4-byte aligned |
+    pub const fn wait(status: u64, data: u32) -> Self {
+        Self([
+            Self::WAIT | 1 << 5 | 1 << 6 | (data as u64) << 32,
+            status & !3,
+        ])
+    }
+
+    /// Whether the unit has something to do with a device's own cache when it executes this.
+    pub const fn is_device_tlb(self) -> bool {
+        self.0[0] & 0xf == Self::DEVICE_TLB
+    }
+
+    /// The source id of a device TLB invalidation.
+    pub const fn source(self) -> u16 {
+        (self.0[0] >> 32) as u16
+    }
+}
+
+/// Which requests in flight an IOTLB invalidation waits for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// Writes; if the unit can (CAP.DWD).
+    pub writes: bool,
+    /// Reads; if the unit can (CAP.DRD).
+    pub reads: bool,
+}
+
+/// 2^order pages of 4 KiB, aligned to their size.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Address of the first byte.
+    pub address: u64,
+    /// How many pages, as a power of two.
+    pub order: u8,
+}
+
+impl Block {
+    /// Address of the last byte.
+    pub const fn last(self) -> u64 {
+        if self.order >= 52 {
+            u64::MAX
+        } else {
+            self.address | ((4096 << self.order) - 1)
+        }
+    }
+}
+
+/// Page-selective commands for one range at most; one command for the whole domain costs less than
+/// more of them.
+pub const MAX_BLOCKS: usize = 4;
+
+/// How to invalidate a range.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// These blocks cover the range.
+    Blocks {
+        /// The blocks.
+        blocks: [Block; MAX_BLOCKS],
+        /// How many of them count; 1 to [`MAX_BLOCKS`].
+        count: usize,
+    },
+    /// The whole domain.
+    Domain,
+}
+
+impl Plan {
+    /// Plans for the pages that `first..=last` touches, on a unit that can name 2^`max_order`
+    /// pages in one command (CAP.MAMV), or cannot name pages at all (`None`, CAP.PSI is 0).
+    ///
+    /// Exact blocks if few are enough; else one block around the range if that is not more than
+    /// twice as large; else the whole domain.
+    pub fn new(first: u64, last: u64, max_order: Option<u8>) -> Self {
+        let Some(max_order) = max_order else {
+            return Self::Domain;
+        };
+        // More than 52 bits of page number there are not.
+        let max_order = max_order.min(51);
+        let (first, last) = (first >> 12, last.max(first) >> 12);
+
+        Self::exact(first, last, max_order)
+            .or_else(|| Self::around(first, last, max_order))
+            .unwrap_or(Self::Domain)
+    }
+
+    fn exact(first: u64, last: u64, max_order: u8) -> Option<Self> {
+        let mut blocks = [Block {
+            address: 0,
+            order: 0,
+        }; MAX_BLOCKS];
+        let mut count = 0;
+        let mut page = first;
+
+        loop {
+            let slot = blocks.get_mut(count)?;
+            // As large as the alignment of the page and what is left allow. Page numbers have 52
+            // bits, so neither sum overflows.
+            let aligned = page.trailing_zeros().min(u32::from(max_order));
+            let left = (last - page + 1).ilog2();
+            let order = aligned.min(left) as u8;
+            *slot = Block {
+                address: page << 12,
+                order,
+            };
+            count += 1;
+            page += 1 << order;
+            if page > last {
+                return Some(Self::Blocks { blocks, count });
+            }
+        }
+    }
+
+    fn around(first: u64, last: u64, max_order: u8) -> Option<Self> {
+        // The highest bit in which the ends differ, and all below it.
+        let order = (u64::BITS - (first ^ last).leading_zeros()) as u8;
+        if order > max_order || (1 << order) > 2 * (last - first + 1) {
+            return None;
+        }
+        let block = Block {
+            address: (first >> order << order) << 12,
+            order,
+        };
+        Some(Self::Blocks {
+            blocks: [block; MAX_BLOCKS],
+            count: 1,
+        })
+    }
+
+    /// The blocks; none if the whole domain is meant.
+    pub fn blocks(&self) -> &[Block] {
+        match self {
+            Self::Blocks { blocks, count } => blocks.get(..*count).unwrap_or_default(),
+            Self::Domain => &[],
+        }
+    }
+}

@@ -97,6 +97,13 @@ macro_rules! address {
                 write!(f, "{:#x}", self.0)
             }
         }
+
+        #[cfg(CONFIG_RUST)]
+        impl kernel::fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
     };
 }
 

@@ -21,6 +21,8 @@
 
 mod format;
 mod gather;
+#[cfg(CONFIG_RUST)]
+pub mod kernel_memory;
 mod memory;
 pub mod vtd_ss;
 mod walker;
@@ -73,4 +75,18 @@ pub enum Error {
     InUse,
     /// No memory for a table (`ENOMEM`).
     NoMemory,
+}
+
+#[cfg(CONFIG_RUST)]
+impl From<Error> for kernel::error::Error {
+    fn from(error: Error) -> Self {
+        use kernel::error::code;
+
+        match error {
+            Error::Invalid => code::EINVAL,
+            Error::OutOfRange => code::ERANGE,
+            Error::InUse => code::EADDRINUSE,
+            Error::NoMemory => code::ENOMEM,
+        }
+    }
 }

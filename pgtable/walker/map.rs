@@ -100,13 +100,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     #[inline(always)]
-    fn check_map(
-        &self,
-        iova: Iova,
-        paddr: PhysAddr,
-        len: u64,
-        prot: Prot,
-    ) -> Result<u64, Error> {
+    fn check_map(&self, iova: Iova, paddr: PhysAddr, len: u64, prot: Prot) -> Result<u64, Error> {
         self.check_range(iova, len)?;
         if !paddr.is_aligned(self.page_sizes.smallest()) {
             return Err(Error::Invalid);
@@ -247,11 +241,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns the table that an entry points to; installs one if there is none. `entry` is a slice
     /// of one, as flushing wants it.
     #[inline]
-    fn lower_table<L: Level>(
-        &self,
-        entry: &[M::Entry],
-        flags: M::Flags,
-    ) -> Result<Table, Error> {
+    fn lower_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
         let old = entry[0].load();
 
         match F::decode(L::N, old) {
@@ -262,12 +252,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
     /// Returns the table that an entry was found to point to.
     #[inline(always)]
-    fn found_table(
-        &self,
-        entry: &[M::Entry],
-        value: u64,
-        found: Decoded,
-    ) -> Result<Table, Error> {
+    fn found_table(&self, entry: &[M::Entry], value: u64, found: Decoded) -> Result<Table, Error> {
         let Decoded::Link(lower) = found else {
             return Err(Error::InUse);
         };
@@ -281,11 +266,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
     /// Installs a new table in an entry that was found empty.
     #[inline(never)]
-    fn install_table<L: Level>(
-        &self,
-        entry: &[M::Entry],
-        flags: M::Flags,
-    ) -> Result<Table, Error> {
+    fn install_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
         let new = self
             .mem
             .alloc(Self::TABLE_SIZE, flags)
@@ -301,12 +282,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     /// Makes `entry` point to `table`, if it is `old`; else returns what it is instead.
-    pub(super) fn link_table(
-        &self,
-        entry: &[M::Entry],
-        old: u64,
-        table: Table,
-    ) -> Result<(), u64> {
+    pub(super) fn link_table(&self, entry: &[M::Entry], old: u64, table: Table) -> Result<(), u64> {
         let link = F::link(table.addr());
 
         if self.coherent {

@@ -12,7 +12,6 @@ use super::{
         },
         Decoded,
         Entry,
-        Error,
         Format,
         Gather,
         Table,
@@ -210,10 +209,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return Err(Stop);
         }
 
-        let table = self
-            .mem
-            .alloc(Self::TABLE_SIZE, M::ATOMIC)
-            .ok_or(Stop)?;
+        let table = self.mem.alloc(Self::TABLE_SIZE, M::ATOMIC).ok_or(Stop)?;
 
         loop {
             let old = entry[0].load();

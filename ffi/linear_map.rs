@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's linear map: where physical memory is in the kernel's address space, and where its
+//! `struct page` is.
+//!
+//! The kernel does these conversions in C macros. What they are made of is exported, so they are
+//! repeated here for each architecture.
+
+use kernel::bindings;
+
+/// Size of a page of the kernel, as a power of 2.
+const PAGE_SHIFT: usize = bindings::PAGE_SHIFT as usize;
+
+#[cfg(all(CONFIG_X86_64, not(CONFIG_UML)))]
+mod layout {
+    use kernel::bindings;
+
+    /// Returns the address of physical address 0.
+    #[inline(always)]
+    pub(super) fn base() -> usize {
+        // SAFETY: Written during boot only, long before any user of this module.
+        unsafe { bindings::page_offset_base }
+    }
+
+    /// Returns the `struct page` of page frame 0.
+    #[inline(always)]
+    pub(super) fn page_base() -> *mut bindings::page {
+        // SAFETY: Written during boot only, long before any user of this module.
+        unsafe { bindings::vmemmap_base as *mut bindings::page }
+    }
+}
+
+#[cfg(CONFIG_UML)]
+mod layout {
+    use kernel::bindings;
+
+    extern "C" {
+        static uml_physmem: usize;
+        static mem_map: *mut bindings::page;
+    }
+
+    /// Returns the address of physical address 0.
+    #[inline(always)]
+    pub(super) fn base() -> usize {
+        // SAFETY: Written during boot only, long before any user of this module.
+        unsafe { uml_physmem }
+    }
+
+    /// Returns the `struct page` of page frame 0.
+    #[inline(always)]
+    pub(super) fn page_base() -> *mut bindings::page {
+        // SAFETY: Written during boot only, long before any user of this module.
+        unsafe { mem_map }
+    }
+}
+
+/// Returns the address in the linear map of physical address `phys`.
+///
+/// The result is good for access only if there is memory of the kernel at `phys`.
+#[inline(always)]
+pub(crate) fn phys_to_virt<T>(phys: u64) -> *mut T {
+    layout::base().wrapping_add(phys as usize) as *mut T
+}
+
+/// Returns the physical address of what a pointer into the linear map points to.
+#[inline(always)]
+pub(crate) fn virt_to_phys<T>(virt: *const T) -> u64 {
+    (virt as usize).wrapping_sub(layout::base()) as u64
+}
+
+/// Returns the `struct page` of the page at physical address `phys`.
+///
+/// The result is good for access only if there is memory of the kernel at `phys`.
+#[inline(always)]
+pub(crate) fn phys_to_page(phys: u64) -> *mut bindings::page {
+    layout::page_base().wrapping_add((phys >> PAGE_SHIFT) as usize)
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tables in the kernel's memory.
+//!
+//! Tables come from `iommu_alloc_pages_node_sz()`, so that they are accounted for as IOMMU page
+//! tables, and so that those which wait to be freed can be handed to the kernel's IOMMU code on its
+//! own kind of list.
+
+use core::{
+    cell::UnsafeCell,
+    ffi::c_void,
+    mem::offset_of,
+    ptr,
+    slice, //
+};
+
+use kernel::{
+    bindings,
+    ffi::c_int,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full, //
+    }, //
+};
+
+use super::{
+    Entry,
+    Table,
+    TableList,
+    TableMemory, //
+};
+use crate::{
+    addr::PhysAddr,
+    ffi::linear_map, //
+};
+
+// Exported by the kernel; the header is private to its IOMMU code.
+extern "C" {
+    fn iommu_alloc_pages_node_sz(nid: c_int, gfp: bindings::gfp_t, size: usize) -> *mut c_void;
+    fn iommu_free_pages(virt: *mut c_void);
+    fn iommu_put_pages_list(list: *mut bindings::iommu_pages_list);
+}
+
+/// The start of `struct ioptdesc`, which the kernel lays over the `struct page` of a table.
+#[repr(C)]
+struct TableDesc {
+    flags: usize,
+    freelist: bindings::list_head,
+}
+
+// The kernel checks that the list element is where `struct page` has `lru`, in its first union.
+const _: () = assert!(
+    offset_of!(TableDesc, freelist) == offset_of!(bindings::page, __bindgen_anon_1)
+        && size_of::<TableDesc>() <= size_of::<bindings::page>()
+);
+
+/// The kernel's allocation flags, as C passes them. (`kernel::alloc::Flags` cannot be made of them.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gfp(bindings::gfp_t);
+
+impl Gfp {
+    /// The caller can sleep.
+    pub const KERNEL: Self = Self(bindings::GFP_KERNEL);
+    /// The caller cannot sleep, and can do without the memory.
+    pub const ATOMIC: Self = Self(bindings::GFP_ATOMIC | bindings::__GFP_NOWARN);
+
+    /// Takes the `gfp` argument of `iommu_map()`.
+    #[inline]
+    pub const fn from_raw(raw: bindings::gfp_t) -> Self {
+        Self(raw)
+    }
+}
+
+/// Memory of the kernel for tables, preferably on one NUMA node.
+#[derive(Clone, Copy)]
+pub struct KernelMemory {
+    node: c_int,
+}
+
+impl KernelMemory {
+    /// Takes the number of the node, as `dev_to_node()` returns it: negative for no preference.
+    #[inline]
+    pub const fn new(node: i32) -> Self {
+        Self { node }
+    }
+}
+
+/// An entry in memory that units and other CPUs access too.
+#[repr(transparent)]
+pub struct KernelEntry(UnsafeCell<u64>);
+
+// SAFETY: All accesses are single ones of the whole entry, as `READ_ONCE()`, `WRITE_ONCE()` and
+// `cmpxchg()` make them, which may race with each other.
+unsafe impl Sync for KernelEntry {}
+
+impl Entry for KernelEntry {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // `READ_ONCE()`. What is then found through a table's address is ordered by the address
+        // dependency.
+        //
+        // SAFETY: `self` is valid and aligned.
+        unsafe { ptr::read_volatile(self.0.get()) }
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64) {
+        // `WRITE_ONCE()`. Leaves need no order: nobody may rely on one before the call that wrote it
+        // has returned.
+        //
+        // SAFETY: `self` is valid and aligned.
+        unsafe { ptr::write_volatile(self.0.get(), value) }
+    }
+
+    #[inline]
+    fn compare_exchange(&self, old: u64, new: u64) -> core::result::Result<(), u64> {
+        // SAFETY: `self` is valid and aligned, and all accesses to it are atomic.
+        let entry = unsafe { Atomic::<u64>::from_ptr(self.0.get()) };
+
+        entry.cmpxchg(old, new, Full).map(|_| ())
+    }
+}
+
+impl TableMemory for KernelMemory {
+    type Flags = Gfp;
+    type Entry = KernelEntry;
+    type List = KernelTableList;
+
+    const ATOMIC: Gfp = Gfp::ATOMIC;
+
+    #[inline]
+    fn alloc(&self, size: usize, flags: Gfp) -> Option<Table> {
+        // SAFETY: Any node and size are fine; whether the call may sleep is the caller's choice.
+        let virt = unsafe { iommu_alloc_pages_node_sz(self.node, flags.0, size) };
+
+        match virt.is_null() {
+            true => None,
+            // INVARIANT: The table has just been allocated.
+            false => Some(Table::at(PhysAddr::new(linear_map::virt_to_phys(virt)))),
+        }
+    }
+
+    #[inline]
+    fn free(&self, table: Table) {
+        // SAFETY: By its invariants the table was returned by `iommu_alloc_pages_node_sz()` and is
+        // freed once.
+        unsafe { iommu_free_pages(linear_map::phys_to_virt(table.addr().raw())) }
+    }
+
+    #[inline(always)]
+    fn entries(&self, table: Table, count: usize) -> &[KernelEntry] {
+        let first: *const KernelEntry = linear_map::phys_to_virt(table.addr().raw());
+
+        // SAFETY: By its invariants the table is `count` entries or more of allocated memory, in
+        // which every bit pattern is an entry. The walker does not keep the entries of a table that
+        // it frees.
+        unsafe { slice::from_raw_parts(first, count) }
+    }
+
+    #[inline]
+    fn flush(&self, entries: &[KernelEntry]) {
+        // Under User-mode Linux there is no unit that could read them.
+        #[cfg(not(CONFIG_UML))]
+        // SAFETY: This only writes back cache lines of memory that is there.
+        unsafe {
+            bindings::clflush_cache_range(
+                entries.as_ptr().cast::<c_void>().cast_mut(),
+                size_of_val(entries) as u32,
+            )
+        }
+        #[cfg(CONFIG_UML)]
+        let _ = entries;
+    }
+}
+
+/// Tables that wait to be freed, on a list that the kernel's IOMMU code can take over.
+///
+/// # Invariants
+///
+/// Either both pointers are null, or they are the ends of a chain of the list elements of tables
+/// that this list owns.
+pub struct KernelTableList {
+    first: *mut bindings::list_head,
+    last: *mut bindings::list_head,
+}
+
+// SAFETY: The list owns its tables, which do not belong to any task.
+unsafe impl Send for KernelTableList {}
+
+impl Default for KernelTableList {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            first: ptr::null_mut(),
+            last: ptr::null_mut(),
+        }
+    }
+}
+
+impl KernelTableList {
+    /// Moves all tables to the end of a list of the kernel's, which owns them then.
+    ///
+    /// # Safety
+    ///
+    /// `list` is a valid, initialised list to which nobody else has access. Its tables are freed
+    /// only after the invalidation that these wait for.
+    #[inline]
+    pub unsafe fn splice_onto(&mut self, list: *mut bindings::iommu_pages_list) {
+        if self.is_empty() {
+            return;
+        }
+
+        // SAFETY: `list` is valid by the requirements, so `prev` is its last element or its head;
+        // `first` and `last` are valid by the invariants.
+        unsafe {
+            let head = &raw mut (*list).pages;
+            let prev = (*head).prev;
+
+            (*self.first).prev = prev;
+            (*prev).next = self.first;
+            (*self.last).next = head;
+            (*head).prev = self.last;
+        }
+
+        // INVARIANT: The tables are the other list's now.
+        self.first = ptr::null_mut();
+        self.last = ptr::null_mut();
+    }
+}
+
+impl TableList for KernelTableList {
+    #[inline]
+    fn push(&mut self, table: Table) {
+        let desc: *mut TableDesc = linear_map::phys_to_page(table.addr().raw()).cast();
+
+        // SAFETY: By its invariants the table is an allocation of the kernel's, so its `struct page`
+        // is there, and until it is freed its list element belongs to who takes it out; that is
+        // this list now. `last` is valid by the invariants.
+        unsafe {
+            let element = &raw mut (*desc).freelist;
+
+            (*element).prev = self.last;
+            (*element).next = ptr::null_mut();
+            match self.last.is_null() {
+                true => self.first = element,
+                false => (*self.last).next = element,
+            }
+            self.last = element;
+        }
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    fn free(&mut self) {
+        let mut list = bindings::iommu_pages_list {
+            pages: bindings::list_head {
+                next: ptr::null_mut(),
+                prev: ptr::null_mut(),
+            },
+        };
+
+        list.pages.next = &raw mut list.pages;
+        list.pages.prev = &raw mut list.pages;
+        // SAFETY: The list has just been initialised, and does not move from here to the end. Who
+        // calls `free` says that the tables can be freed.
+        unsafe {
+            self.splice_onto(&raw mut list);
+            iommu_put_pages_list(&raw mut list);
+        }
+    }
+}
+
+impl Drop for KernelTableList {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.is_empty() {
+            pr_err!("page tables are leaked: nobody has invalidated what they translated\n");
+        }
+    }
+}

@@ -22,7 +22,6 @@
 use core::fmt;
 
 use kernel::{
-    alloc::Flags,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -35,6 +34,7 @@ use crate::{
     driver::{Geometry, KernelGather, Scope, Target, VendorDriver},
     endpoint::Endpoint,
     label::Label,
+    pgtable::kernel_memory::Gfp,
     registry::{DomainRecord, Listing, Registry},
     unit::Unit,
 };
@@ -150,14 +150,19 @@ impl<D: VendorDriver> Domain<D> {
         phys: PhysAddr,
         len: u64,
         prot: Prot,
-        flags: Flags,
+        flags: Gfp,
     ) -> (u64, Result) {
         let paging = match self.page_table() {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
         };
-        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags);
+        let mut gather = KernelGather::new();
+        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
         self.listing.record().count_mapped(mapped);
+        if !gather.is_empty() {
+            // A large page took the place of empty tables, which the units may have cached.
+            self.sync(&mut gather);
+        }
         (mapped, result)
     }
 

@@ -18,13 +18,16 @@
 //! endpoints, invalidates in one batch and waits once. A plan that is dropped is an attach that
 //! never was.
 
-use kernel::{alloc::Flags, prelude::*, sync::Arc};
+use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     endpoint::{DeviceInfo, DeviceView, Endpoint},
     group::Steps,
-    pgtable::{kernel_memory::KernelMemory, Gather},
+    pgtable::{
+        kernel_memory::{Gfp, KernelMemory},
+        Gather,
+    },
     requester::RequesterId,
     reserved::Reserved,
     unit::Unit,
@@ -200,7 +203,8 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// What a paging domain can map.
     fn geometry(paging: &Self::Paging) -> Geometry;
 
-    /// Maps. Returns the bytes mapped also when it fails after some.
+    /// Maps. Returns the bytes mapped also when it fails after some. Tables that a large page
+    /// takes the place of go to `gather`.
     ///
     /// Context: any; sleeps only if `flags` allow it. No lock.
     ///
@@ -214,7 +218,8 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
         phys: PhysAddr,
         len: u64,
         prot: Prot,
-        flags: Flags,
+        flags: Gfp,
+        gather: &mut KernelGather,
     ) -> (u64, Result);
 
     /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the

@@ -90,4 +90,6 @@ def with_acpi_tables(archive, tables, target):
     early = Archive()
     for name, data in tables.items():
         early.add(f"{_ACPI}/{name}.aml", data)
-    pathlib.Path(target).write_bytes(early.bytes() + pathlib.Path(archive).read_bytes())
+    target = pathlib.Path(target)
+    target.write_bytes(early.bytes() + pathlib.Path(archive).read_bytes())
+    return target

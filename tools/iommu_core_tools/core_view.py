@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What iommu_core says of itself, in debugfs and in the kernel's log, as values."""
+
+import dataclasses
+import re
+
+FOLDER = "/sys/kernel/debug/iommu_core"
+
+# What follows "iommu_core: " in the kernel's log for DMA that was blocked.
+_FAULT = re.compile(
+    r"iommu_core: (?P<unit>\S+): fault: (?P<device>\S+) "
+    r"\((?P<group>group \d+), (?P<domain>\w+ domain \d+), owner (?P<owner>.+)\): "
+    r"(?P<access>\w+) at (?P<address>0x[0-9a-f]+): (?P<reason>.+) \(reason 0x[0-9a-f]+\)"
+)
+
+
+@dataclasses.dataclass
+class Group:
+    """One block of the file `groups`."""
+
+    name: str
+    domain: str = ""
+    owner: str = ""
+    faults: int = 0
+    members: list = dataclasses.field(default_factory=list)
+
+    @property
+    def number(self):
+        """The group's number in sysfs."""
+        return int(self.name.split()[-1])
+
+
+@dataclasses.dataclass
+class Fault:
+    """One fault in the log."""
+
+    unit: str
+    device: str
+    group: str
+    domain: str
+    owner: str
+    access: str
+    address: int
+    reason: str
+
+
+def groups(guest):
+    """`{number: Group}` of all groups."""
+    found, group = {}, None
+    for line in guest.run(f"cat {FOLDER}/groups").splitlines():
+        if line and not line.startswith(" "):
+            group = Group(line.strip())
+            found[group.number] = group
+            continue
+        words = line.split(None, 1)
+        if len(words) < 2 or group is None:
+            continue
+        key, value = words
+        if key == "domain":
+            group.domain = value
+        elif key == "owner":
+            group.owner = value
+        elif key == "faults":
+            group.faults = int(value.split(",")[0])
+        elif key == "member":
+            group.members.append(value.split()[0])
+    return found
+
+
+def domains(guest):
+    """`{name: rest of the line}` of all domains, such as "paging domain 3"."""
+    found = {}
+    for line in guest.run(f"cat {FOLDER}/domains").splitlines():
+        match = re.match(r"(\w+ domain \d+)\b[:,]?\s*(.*)", line)
+        if match:
+            found[match[1]] = match[2]
+    return found
+
+
+def faults(log):
+    """The faults in a kernel log."""
+    return [
+        Fault(**{**match.groupdict(), "address": int(match["address"], 16)})
+        for match in _FAULT.finditer(log)
+    ]
+
+
+def messages(log):
+    """The lines of a kernel log that iommu_core wrote, without time and prefix."""
+    return [line.split("iommu_core: ", 1)[1] for line in log.splitlines() if "iommu_core: " in line]

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What guests boot: a kernel and a file system that belongs to it."""
+
+import dataclasses
+import pathlib
+
+from . import initramfs, kernel, root
+from .guest import Guest
+
+OURS, STOCK = "iommu_core", "stock"
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A kernel and its file system; `start()` makes guests of it."""
+
+    kernel: pathlib.Path
+    initramfs: pathlib.Path
+
+    def start(self, machine, name, **options):
+        """A guest that is not started yet; use it as a context manager."""
+        return Guest(root.get(), machine, self.kernel, self.initramfs, name, **options)
+
+    def with_acpi_tables(self, tables, target):
+        """The same, with some of the firmware's ACPI tables replaced; written to `target`."""
+        return Image(self.kernel, initramfs.with_acpi_tables(self.initramfs, tables, target))
+
+
+def stock(module=None):
+    """The stock kernel, with our module at the path `module` if given."""
+    linux = kernel.stock()
+    ours = [module] if module else []
+    files = initramfs.build(root.get(), linux.release, linux.modules, ours)
+    return Image(linux.image, files)

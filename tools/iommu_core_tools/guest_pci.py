@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""PCI devices inside a guest: where they are, their groups, their drivers."""
+
+from .guest import GuestError
+
+_DEVICES = "/sys/bus/pci/devices"
+_DRIVERS = "/sys/bus/pci/drivers"
+
+
+def behind(guest, slot, function=0):
+    """The address of a device right behind the root port in `slot` of the root bus."""
+    pattern = f"{_DEVICES}/0000:00:{slot:02x}.0/0000:*.{function}"
+    status, output = guest.status(f"basename $(ls -d {pattern})")
+    if status:
+        raise GuestError(f"guest {guest.name}: nothing behind slot {slot:#x}", log=guest.log)
+    return output.strip()
+
+
+def devices(guest):
+    """The addresses of all PCI devices."""
+    return guest.run(f"ls {_DEVICES}").split()
+
+
+def group(guest, address):
+    """The number of a device's group, or None when it has none."""
+    status, output = guest.status(f"readlink {_DEVICES}/{address}/iommu_group")
+    return None if status else int(output.strip().rsplit("/", 1)[-1])
+
+
+def groups(guest):
+    """`{group: (type, [addresses])}` of all groups."""
+    script = """
+        for g in /sys/kernel/iommu_groups/*; do
+            [ -d "$g" ] && echo ${g##*/} $(cat $g/type) $(ls $g/devices)
+        done; true
+    """
+    found = {}
+    for line in guest.run(script).splitlines():
+        number, kind, *members = line.split()
+        found[int(number)] = (kind, members)
+    return found
+
+
+def driver(guest, address):
+    """The name of the driver that a device is bound to, or None."""
+    status, output = guest.status(f"readlink {_DEVICES}/{address}/driver")
+    return None if status else output.strip().rsplit("/", 1)[-1]
+
+
+def unbind(guest, address):
+    """Takes a device away from its driver, if it has one."""
+    guest.run(f"d={_DEVICES}/{address}/driver/unbind; [ ! -e $d ] || echo {address} >$d")
+
+
+def bind(guest, address, name):
+    """Binds a device without a driver to the driver `name`; raises what the kernel refused."""
+    guest.run(f"echo {address} >{_DRIVERS}/{name}/bind")
+
+
+def bind_status(guest, address, name):
+    """Tries to bind a device to a driver; the shell's status and text (the errno's)."""
+    return guest.status(f"echo {address} >{_DRIVERS}/{name}/bind")
+
+
+def give_to_vfio(guest, address):
+    """Moves a device from whatever driver it has to vfio-pci."""
+    unbind(guest, address)
+    guest.run(f"echo vfio-pci >{_DEVICES}/{address}/driver_override")
+    bind(guest, address, "vfio-pci")
+
+
+def give_back(guest, address, name):
+    """Moves a device from vfio-pci to the kernel driver `name`."""
+    unbind(guest, address)
+    guest.run(f"echo >{_DEVICES}/{address}/driver_override")
+    bind(guest, address, name)
+
+
+def load_vfio(guest):
+    """Loads the VFIO modules; without interrupt remapping VFIO has to be told to go on."""
+    guest.run("modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci")

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make run`: the module runs a stock kernel's DMA, shown in seven steps with real devices.
+
+With the kernel's own IOMMU driver (`--driver=stock`) the same steps run, but for what only
+iommu_core has; that is how to tell a mistake of the story from one of the module.
+"""
+
+import re
+
+from . import core_view, guest_images, guest_io, guest_pci, machine, units, viommu
+from .errors import ToolError
+from .progress import PROGRESS
+from .vfio_user import VfioUser
+
+_MIB = 1 << 20
+# Where the user program maps its memory for devices, and the pieces it does so in.
+_BUFFER, _QUEUES, _LATER = 0x1000000, 0x40000000, 0x80000000
+_LENGTH = 4 * _MIB
+
+_DRIVERS = "nvme ahci sd_mod e1000e"
+
+
+class Failure(ToolError):
+    """A check of the story failed."""
+
+
+class Story:
+    """The state that the steps share."""
+
+    def __init__(self, guest, ours):
+        self.guest = guest
+        self.ours = ours
+        self.checks = 0
+        self.checksums = {}
+
+    def check(self, claim, holds, *, seen=None):
+        """Prints a claim that holds; one that does not ends the story."""
+        if not holds:
+            text = f"not so: {claim}" if seen is None else f"not so: {claim}; instead: {seen}"
+            raise Failure(text, log=self.guest.log)
+        self.checks += 1
+        PROGRESS.plain(f"          ok: {claim}")
+
+    def note(self, text):
+        """Prints something to know that is not a check."""
+        PROGRESS.plain(f"        note: {text}")
+
+    # The steps. Each leaves what the next ones use in attributes.
+
+    def takeover(self):
+        """The module takes the unit; every device is behind it; disks and network work"""
+        guest = self.guest
+        if self.ours:
+            self.check("nothing is behind an IOMMU yet", not guest_pci.groups(guest))
+            guest.run("modprobe iommu_core")
+        groups = guest_pci.groups(guest)
+        inside = {address for _type, members in groups.values() for address in members}
+        outside = [address for address in guest_pci.devices(guest) if address not in inside]
+        self.check(
+            f"all {len(inside)} PCI devices are in a group ({len(groups)} groups)",
+            inside and not outside, seen=f"outside: {' '.join(outside)}",
+        )  # fmt: skip
+        guest.run(f"modprobe -a {_DRIVERS}")
+        for name, slot in (("disk", machine.DISK), ("net", machine.NET), ("a", machine.A),
+                           ("b", machine.B), ("test", machine.TEST)):  # fmt: skip
+            setattr(self, name, guest_pci.behind(guest, slot))
+        self.sibling = guest_pci.behind(guest, machine.B, 1)
+        self._translated(self.disk, self.net, self.b, machine.AHCI)
+
+        disk = guest_io.nvme_disk(guest, self.disk)
+        self.checksums["disk"] = guest_io.write_and_read(guest, disk)
+        self.check(
+            f"NVMe {self.disk}: 8 MiB written and read with direct I/O, same bytes on the host's disk",
+            guest_io.image_checksum(guest, "disk", 8) == self.checksums["disk"],
+        )
+        self.check(
+            f"AHCI {machine.AHCI}: the disk's content is right",
+            guest.wait_for("[ -b /dev/sda ]")
+            and guest_io.read_checksum(guest, "/dev/sda", 1)
+            == guest_io.image_checksum(guest, "sata", 1),
+        )
+        name = guest_io.interface(guest, self.net)
+        guest_io.network_up(guest, name)
+        guest_io.echo(guest)
+        self.check(f"e1000e {self.net}: 2 MiB sent over the network came back unchanged", True)
+        guest_io.network_down(guest, name)
+
+    def share(self):
+        """VFIO: a user program puts A and B into one container; both do DMA through one domain"""
+        guest = self.guest
+        guest_pci.load_vfio(guest)
+        self.note("interrupts are not remapped, so vfio_iommu_type1 runs with "
+                  "allow_unsafe_interrupts=1")  # fmt: skip
+        guest_pci.give_to_vfio(guest, self.a)
+        guest_pci.give_to_vfio(guest, self.b)
+        self.group_a = guest_pci.group(guest, self.a)
+        self.group_b = guest_pci.group(guest, self.b)
+        self.check(
+            f"A (edu {self.a}) is in group {self.group_a}, B (nvme {self.b}) in group {self.group_b}",
+            self.group_a != self.group_b,
+        )
+        self.domains_before = set(core_view.domains(guest)) if self.ours else set()
+        self.user = user = VfioUser(guest, "user")
+        user.script(["container c", f"group a {self.group_a}", "set-container a c"])
+        answer = user.say(f"group b {self.group_b}")
+        refused = user.errno("set-container b c")
+        self.check(
+            f"group {self.group_b} is refused while e1000e drives {self.sibling} in it ({refused})",
+            answer == "not-viable" and refused in ("EPERM", "EBUSY"),
+        )
+        guest_pci.unbind(guest, self.sibling)
+        user.script([
+            "set-container b c", "set-iommu c type1v2",
+            f"device a a {self.a} edu", f"device b b {self.b} nvme",
+            f"buffer memory {_LENGTH}", f"map c memory 0 {_LENGTH} {_BUFFER:#x} rw",
+            "buffer queues 8192", f"map c queues 0 8192 {_QUEUES:#x} rw",
+            f"nvme-start b queues {_QUEUES:#x}",
+        ])  # fmt: skip
+        if self.ours:
+            groups = core_view.groups(guest)
+            ours, theirs = groups[self.group_a].domain, groups[self.group_b].domain
+            self.domain = ours
+            self.check(f"both groups are attached to {ours}", ours == theirs,
+                       seen=f"{ours} and {theirs}")  # fmt: skip
+        user.say("fill memory 0 4096 1")
+        user.say(f"edu-copy a {_BUFFER:#x} {_BUFFER + 0x2000:#x} 4096")
+        self.check("A copied 4 KiB by DMA, content checked",
+                   user.say("check memory 0x2000 4096 1") == "match")  # fmt: skip
+        self._identify(0x3000, "B wrote its identification by DMA, content checked")
+
+    def refuse(self):
+        """While the container holds them, kernel drivers and other owners are refused"""
+        guest, mark = self.guest, self.guest.mark()
+        status, text = guest_pci.bind_status(guest, self.sibling, "e1000e")
+        self.check(
+            f"e1000e cannot bind to {self.sibling} in group {self.group_b} (EBUSY)",
+            status and "busy" in text, seen=text.strip(),
+        )  # fmt: skip
+        other = VfioUser(guest, "other")
+        errno = other.errno(f"group b {self.group_b}")
+        self.check(f"another user cannot open group {self.group_b} ({errno})", errno == "EBUSY")
+        other.quit()
+        if self.ours:
+            lines = [line for line in core_view.messages(guest.kernel_log(mark))
+                     if f"group {self.group_b}" in line and "vfio" in line]  # fmt: skip
+            self.check(f"the log says who holds it: {lines[0] if lines else None!r}", lines)
+            owner = core_view.groups(guest)[self.group_b].owner
+            self.check(f"debugfs says the owner of group {self.group_b}: {owner}", "vfio" in owner)
+        else:
+            guest.kernel_log(mark)
+
+    def unplug(self):
+        """A is closed and unplugged; the domain that was made with it goes on for B"""
+        guest, user = self.guest, self.user
+        user.script(["close-device a", "close-group a"])
+        guest.qmp.execute("device_del", id="a")
+        guest.qmp.wait_event("DEVICE_DELETED", 20, lambda data: data.get("device") == "a")
+        self.check(f"A ({self.a}) is gone from the system",
+                   guest.wait_for(f"[ ! -e /sys/bus/pci/devices/{self.a} ]"))  # fmt: skip
+        if self.ours:
+            groups = core_view.groups(guest)
+            self.check(f"group {self.group_b} is still attached to {self.domain}",
+                       groups[self.group_b].domain == self.domain)  # fmt: skip
+        self._identify(0x4000, "B still does DMA through it")
+        user.script(["buffer later 8192", f"map c later 0 8192 {_LATER:#x} rw"])
+        user.say(f"nvme-identify b {_LATER:#x}")
+        self.check("memory that is mapped only now is reached as well",
+                   self._is_identification("later", 0))  # fmt: skip
+
+    def block(self):
+        """Memory is unmapped: the same DMA is blocked, and the fault says everything"""
+        guest, user, mark = self.guest, self.user, self.guest.mark()
+        user.say("fill memory 0x3000 4096 2")
+        unmapped = user.say(f"unmap c {_BUFFER:#x} {_LENGTH}")
+        self.check(f"{int(unmapped) // _MIB} MiB unmapped", int(unmapped) == _LENGTH)
+        user.say(f"nvme-identify b {_BUFFER + 0x3000:#x}")
+        self.check("the buffer is unchanged after B wrote to its old address",
+                   user.say("check memory 0x3000 4096 2") == "match")  # fmt: skip
+        address = _BUFFER + 0x3000
+        if self.ours:
+            guest.wait_for(f"dmesg | sed '1,/{mark}/d' | grep -q 'fault: {self.b}'", 5)
+            faults = core_view.faults(guest.kernel_log(mark))
+            self.check(f"one fault is in the log ({len(faults)})", faults)
+            fault = faults[0]
+            self.check(f"it names unit {fault.unit}, {fault.device}, {fault.group}, {fault.domain}, "
+                       f"owner {fault.owner}, {fault.access} at {fault.address:#x}: {fault.reason}",
+                       fault.device == self.b and fault.group == f"group {self.group_b}"
+                       and fault.domain == self.domain and fault.access == "write"
+                       and fault.address == address)  # fmt: skip
+            count = core_view.groups(guest)[self.group_b].faults
+            self.check(f"debugfs counts it: {count}", count >= 1)
+        else:
+            pattern = guest.viommu.stock_fault.format(device=self.b, address=f"{address:#x}")
+            self.check("the fault is in the log", re.search(pattern, guest.kernel_log(mark)))
+
+    def free(self):
+        """The last user closes: the domain is freed; B's kernel driver works again"""
+        guest = self.guest
+        self.user.quit()
+        if self.ours:
+            after = core_view.domains(guest)
+            self.check(f"{self.domain} is freed, and so is all that the program made",
+                       self.domain not in after
+                       and not set(after) - self.domains_before, seen=after)  # fmt: skip
+        guest_pci.give_back(guest, self.b, "nvme")
+        guest_pci.bind(guest, self.sibling, "e1000e")
+        if self.ours:
+            group = core_view.groups(guest)[self.group_b]
+            self.check(f"group {self.group_b} is back on {group.domain}, owner {group.owner}",
+                       "kernel" in group.owner)  # fmt: skip
+        self._translated(self.b)
+        disk = guest_io.nvme_disk(guest, self.b)
+        self.checksums["b"] = guest_io.write_and_read(guest, disk, 4)
+        self.check("B's disk is written and read by its kernel driver",
+                   guest_io.image_checksum(guest, "b", 4) == self.checksums["b"])  # fmt: skip
+        name = guest_io.interface(guest, self.sibling)
+        guest_io.network_up(guest, name)
+        guest_io.echo(guest, 1)
+        self.check("the network card in B's group passes traffic", True)
+        guest_io.network_down(guest, name)
+
+    def unload(self):
+        """The unit is released, the module unloaded and loaded again; everything still works"""
+        guest = self.guest
+        drivers = "vfio_pci vfio_iommu_type1 nvme e1000e ahci"
+        guest.run(f"modprobe -r {drivers} sd_mod")
+        if self.ours:
+            names = units.names(guest)
+            for name in names:
+                units.release(guest, name)
+            self.check(f"unit {', '.join(names)} released through the driver's unbind",
+                       names and not units.names(guest))  # fmt: skip
+            guest.run("rmmod iommu_core")
+            self.check("the module is unloaded, no group is left", not guest_pci.groups(guest),
+                       seen=guest_pci.groups(guest))  # fmt: skip
+            guest.run("modprobe iommu_core")
+            self.check("loaded again, the unit is taken again", units.names(guest) == names)
+        guest.run(f"modprobe -a {_DRIVERS}")
+        self._translated(self.disk, self.b)
+        for name, address, size in (("disk", self.disk, 8), ("b", self.b, 4)):
+            disk = guest_io.nvme_disk(guest, address)
+            self.check(f"NVMe {address} still has what was written",
+                       guest_io.read_checksum(guest, disk, size) == self.checksums[name])  # fmt: skip
+
+    # Parts of steps.
+
+    def _translated(self, *addresses):
+        groups = guest_pci.groups(self.guest)
+        types = {a: kind for kind, members in groups.values() for a in members}
+        wrong = [f"{a}: {types.get(a)}" for a in addresses if not types.get(a, "").startswith("DMA")]
+        self.check(f"the DMA API of {' '.join(addresses)} goes through a paging domain", not wrong,
+                   seen=", ".join(wrong))  # fmt: skip
+
+    def _identify(self, offset, claim):
+        self.user.say(f"nvme-identify b {_BUFFER + offset:#x}")
+        self.check(claim, self._is_identification("memory", offset))
+
+    def _is_identification(self, buffer, offset):
+        # The serial number has 20 bytes at offset 4 (NVMe base specification 2.0, figure 275).
+        seen = bytes.fromhex(self.user.say(f"hex {buffer} {offset + 4:#x} 20"))
+        return seen.decode(errors="replace").strip() == machine.NVME_B_SERIAL
+
+
+STEPS = (
+    Story.takeover, Story.share, Story.refuse, Story.unplug, Story.block, Story.free, Story.unload,
+)  # fmt: skip
+
+
+def tell(image, kind, driver, unit=None):
+    """Runs the story in a guest; prints its summary. Raises what went wrong."""
+    bench = machine.bench(kind, unit=unit or {})
+    bench.parameters += kind.free if driver == guest_images.OURS else kind.stock
+    rows = [(step.__doc__, None, "not reached") for step in STEPS]
+    try:
+        with PROGRESS.step(f"story: boot the stock kernel with {kind.title}") as step:
+            guest = image.start(bench, f"story-{kind.name}")
+            guest.start()
+        try:
+            _run(guest, driver, rows)
+        finally:
+            guest.stop()
+    finally:
+        _summary(rows)
+    PROGRESS.plain(f"log of the guest: {guest.log}")
+
+
+def _run(guest, driver, rows):
+    story = Story(guest, driver == guest_images.OURS)
+    for i, function in enumerate(STEPS):
+        rows[i] = (function.__doc__, None, "FAILED")
+        story.checks = 0
+        PROGRESS.line(f"story {i + 1}/{len(STEPS)}: {function.__doc__}")
+        function(story)
+        story.check("the kernel's log has no complaint", not (found := guest.alarms()), seen=found)
+        rows[i] = (function.__doc__, story.checks, "ok")
+
+
+def _summary(rows):
+    width = max(len(row[0]) for row in rows)
+    PROGRESS.plain()
+    PROGRESS.plain(f"{'step':{width + 3}} {'checks':>6}  result")
+    for i, (text, checks, result) in enumerate(rows):
+        count = "-" if checks is None else checks
+        PROGRESS.plain(f"{i + 1}. {text:{width}} {count:>6}  {result}")
+    total = sum(row[1] or 0 for row in rows)
+    passed = sum(row[2] == "ok" for row in rows)
+    PROGRESS.plain(f"{passed} of {len(rows)} steps, {total} checks passed")
+    PROGRESS.plain()
+
+
+def main(kind="vtd", driver=guest_images.OURS, build_module=None):
+    """What `make run` calls: builds what is needed, then tells the story."""
+    kind = viommu.get(kind)
+    module = build_module() if driver == guest_images.OURS else None
+    tell(guest_images.stock(module), kind, driver)

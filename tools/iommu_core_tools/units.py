@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The units that iommu_core has taken in a guest, as its platform driver shows them."""
+
+
+def _folder(guest):
+    return f"/sys/bus/platform/drivers/{guest.viommu.platform_driver}"
+
+
+def names(guest):
+    """The names of all units that are taken."""
+    script = f"""
+        for d in {_folder(guest)}/*; do
+            [ -e "$d/driver" ] && echo ${{d##*/}}
+        done; true
+    """
+    return guest.run(script).split()
+
+
+def release(guest, name):
+    """Gives a unit back; raises what the kernel refused."""
+    guest.run(f"echo {name} >{_folder(guest)}/unbind")
+
+
+def take(guest, name):
+    """Takes a unit that was given back."""
+    guest.run(f"echo {name} >{_folder(guest)}/bind")

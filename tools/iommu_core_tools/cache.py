@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Results that are kept between runs, keyed by what they were made from.
 
-An *entry* is a folder `<name>-<key>`; it is made under a temporary name and renamed when it is
-complete, so an entry that exists is whole. A *workspace* is a folder that is changed in place by a
-tool that can carry on where it was killed (a kernel build). Both are guarded by a file lock, which
-the system drops when its holder dies.
+An *entry* is a folder `<name>-<key>` that is never changed once it is complete. It is made where it
+stays, since kernel builds keep absolute paths, and the mark `.complete` is put into it last; a
+folder without the mark is what a killed run left, and is made anew. A *workspace* is a folder that
+is changed in place by a tool that can carry on where it was killed (a kernel build). Both are guarded
+by a file lock, which the system drops when its holder dies.
 """
 
 import contextlib
@@ -51,6 +52,7 @@ def locked(name, *, shared=False):
         yield
 
 
+_MARK = ".complete"
 _in_use = {}
 
 
@@ -67,23 +69,21 @@ def _use(folder):
 
 def entry(name, key, make):
     """The folder of an entry; `make(folder)` fills an empty folder when there is none yet."""
-    final = cache_dir() / f"{name}-{key}"
-    _use(final)
-    if final.is_dir():
-        return final
+    if found := find(name, key):
+        return found
     with locked(f"{name}-{key}"):
-        if final.is_dir():
-            return final
-        partial = cache_dir() / f"tmp-{name}-{key}"
-        remove_tree(partial)
-        partial.mkdir()
+        if found := find(name, key):
+            return found
+        folder = cache_dir() / f"{name}-{key}"
+        remove_tree(folder)
+        folder.mkdir()
         try:
-            make(partial)
+            make(folder)
+            (folder / _MARK).touch()
         except BaseException:
-            remove_tree(partial)
+            remove_tree(folder)
             raise
-        partial.rename(final)
-    return final
+    return _use(folder)
 
 
 @contextlib.contextmanager
@@ -97,8 +97,8 @@ def workspace(name, key):
 
 def find(name, key):
     """The folder of an entry if it is complete, else None."""
-    final = cache_dir() / f"{name}-{key}"
-    return _use(final) if final.is_dir() else None
+    folder = cache_dir() / f"{name}-{key}"
+    return _use(folder) if (folder / _MARK).exists() else None
 
 
 def remove_tree(path):
@@ -145,8 +145,7 @@ def clean(names=()):
     for name, _size in list(entries()):
         if names and name not in names:
             continue
-        made_as = name.removeprefix("tmp-")
-        with _try_lock(made_as) as making, _try_lock(f"use-{made_as}") as using:
+        with _try_lock(name) as making, _try_lock(f"use-{name}") as using:
             if making and using:
                 remove_tree(cache_dir() / name)
                 gone.append(name)

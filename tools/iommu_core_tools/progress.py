@@ -94,7 +94,10 @@ class Progress:
 
 
 class Step:
-    """A running step: knows its counter and its log file."""
+    """A running step: knows its counter and its log file.
+
+    `watch`, if set, is called before the counter is shown, to bring it up to date.
+    """
 
     def __init__(self, progress, text):
         self._progress = progress
@@ -103,9 +106,12 @@ class Step:
         self.began = time.monotonic()
         self.counter = ""
         self.outcome = None
+        self.watch = None
         self._log = None
 
     def __str__(self):
+        if self.watch:
+            self.watch()
         return f"{self.text} ... {self.counter}".rstrip()
 
     def count(self, done, total=None, unit=""):

@@ -27,7 +27,7 @@ Pin-Priority: 700
 """
 
 _PACKAGES = {
-    "kernel build": "make gcc-14 libc6-dev flex bison bc libelf-dev libssl-dev kmod rsync perl gawk python3",
+    "kernel build": "make gcc-14 libc6-dev flex bison bc pahole libelf-dev libssl-dev kmod rsync perl gawk python3",
     "Clang kernel build": "clang-19 lld-19 llvm-19 libclang-19-dev",
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",
@@ -139,13 +139,13 @@ class Root:
         words += [f"{name}={value}" for name, value in self._environment(env).items()]
         return words + [str(word) for word in argv]
 
-    def start(self, argv, *, cwd=None, env=None, binds=(), **options):
+    def start(self, argv, *, cwd=None, env=None, binds=(), pass_fds=(), **options):
         """Starts `argv` in the root; a `run.Process` (its options: log, on_line, timeout, stdin)."""
         # Our end of the pipe closes however this process ends, and nothing outlives it.
         theirs, ours = os.pipe()
         try:
             command = self.command(argv, cwd=cwd, env=env, binds=binds, alive=theirs)
-            process = run.Process(command, pass_fds=(theirs,), **options)
+            process = run.Process(command, pass_fds=(theirs, *pass_fds), **options)
         except BaseException:
             os.close(ours)
             raise

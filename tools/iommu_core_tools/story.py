@@ -222,8 +222,8 @@ class Story:
     def unload(self):
         """The unit is released, the module unloaded and loaded again; everything still works"""
         guest = self.guest
-        drivers = "vfio_pci vfio_iommu_type1 nvme e1000e ahci"
-        guest.run(f"modprobe -r {drivers} sd_mod")
+        for name in ("vfio_pci", "vfio_iommu_type1", "nvme", "e1000e", "ahci"):
+            guest.run(f"rmmod {name}")
         if self.ours:
             names = units.names(guest)
             for name in names:

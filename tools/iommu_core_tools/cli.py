@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line of tools/ic."""
+
+import argparse
+import signal
+import sys
+
+from . import cache, kernel
+from .errors import ToolError, last_lines
+from .progress import PROGRESS
+
+
+def main(argv=None):
+    """Runs one command; the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.call(arguments) or 0
+    except ToolError as error:
+        print(f"\nerror: {error.what}", file=sys.stderr)
+        if error.log:
+            for line in last_lines(error.log):
+                print(f"  | {line}", file=sys.stderr)
+            print(f"log:   {error.log}", file=sys.stderr)
+        if error.hint:
+            print(f"next:  {error.hint}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="tools/ic", description=__doc__)
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    def add(name, call, text):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(call=call)
+        return command
+
+    command = add("setup", _setup, "get the toolchain, QEMU and the stock kernel")
+    command.add_argument("--update", action="store_true", help="look for a newer stock kernel")
+
+    command = add("cache", _cache, "show or remove what is kept in the cache")
+    command.add_argument("what", choices=("list", "clean"))
+    command.add_argument("names", nargs="*", help="entries to remove (default: all)")
+    return parser
+
+
+def _setup(arguments):
+    stock = kernel.stock(update=arguments.update)
+    PROGRESS.line(f"ready: Linux {stock.release}, built modules go with KDIR={stock.build}")
+
+
+def _cache(arguments):
+    if arguments.what == "list":
+        total = 0
+        for name, size in cache.entries():
+            total += size
+            print(f"{size / (1 << 20):8.0f} MB  {name}")
+        print(f"{total / (1 << 20):8.0f} MB  in {cache.cache_dir()}")
+        return
+    gone, left = cache.clean(arguments.names)
+    for name in gone:
+        print(f"removed {name}")
+    for name in left:
+        print(f"in use, left: {name}")

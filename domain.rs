@@ -31,10 +31,10 @@ use kernel::{
 
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    driver::{Geometry, KernelGather, Scope, Target, VendorDriver},
+    driver::{Geometry, Scope, Target, VendorDriver},
     endpoint::Endpoint,
     label::Label,
-    pgtable::kernel_memory::Gfp,
+    pgtable::{kernel_memory::Gfp, Gather},
     registry::{DomainRecord, Listing, Registry},
     unit::Unit,
 };
@@ -156,7 +156,7 @@ impl<D: VendorDriver> Domain<D> {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
         };
-        let mut gather = KernelGather::new();
+        let mut gather = Gather::new();
         let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
         self.listing.record().count_mapped(mapped);
         if !gather.is_empty() {
@@ -188,7 +188,7 @@ impl<D: VendorDriver> Domain<D> {
     ///
     /// Context: any; does not sleep.
     #[inline]
-    pub fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+    pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<D::Memory>) -> u64 {
         let Ok(paging) = self.page_table() else {
             return 0;
         };
@@ -201,7 +201,7 @@ impl<D: VendorDriver> Domain<D> {
     /// tables in it (law 8).
     ///
     /// Context: any; does not sleep.
-    pub fn sync(&self, gather: &mut KernelGather) {
+    pub fn sync(&self, gather: &mut Gather<D::Memory>) {
         if let Some((first, last)) = gather.range() {
             self.invalidate(Scope::Range {
                 first,

@@ -26,14 +26,15 @@ use crate::{
     group::Steps,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
-        Gather,
+        Gather, TableMemory,
     },
     requester::RequesterId,
     reserved::Reserved,
     unit::Unit,
 };
 
-/// What an unmap leaves to be invalidated, and the tables to free after that.
+/// What an unmap leaves to be invalidated, and the tables to free after that; for drivers whose
+/// tables are in the kernel's memory.
 pub type KernelGather = Gather<KernelMemory>;
 
 /// What endpoints are to be attached to.
@@ -119,6 +120,8 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     type Endpoint: Send + Sync + 'static;
     /// A paging domain: the page table and what it needs.
     type Paging: Send + Sync + 'static;
+    /// Where page tables live.
+    type Memory: TableMemory<Flags = Gfp>;
     /// The name of a domain in one unit's caches (VT-d and AMD domain id, ASID, VMID).
     type Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static;
     /// A prepared attach of one endpoint.
@@ -219,14 +222,15 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
         len: u64,
         prot: Prot,
         flags: Gfp,
-        gather: &mut KernelGather,
+        gather: &mut Gather<Self::Memory>,
     ) -> (u64, Result);
 
     /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
     /// first address that is not mapped.
     ///
     /// Context: any; does not sleep. No lock.
-    fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64;
+    fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut Gather<Self::Memory>)
+        -> u64;
 
     /// Where `iova` leads, if it is mapped.
     ///

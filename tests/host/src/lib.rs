@@ -10,3 +10,7 @@ mod tree {
 }
 
 pub use tree::{addr, pgtable};
+
+pub mod hardware;
+pub mod memory;
+pub mod model;

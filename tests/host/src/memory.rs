@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Table memory for tests: it counts, fails on demand, notices what must not happen, and shows
+//! hardware what a walker that does not snoop would see.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    sync::{
+        atomic::{AtomicI64, AtomicU64, AtomicU8, AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex, OnceLock, Weak,
+    },
+};
+
+use crate::{
+    addr::PhysAddr,
+    pgtable::{Entry, Table, TableList, TableMemory},
+};
+
+/// Entries of one table.
+pub const ENTRIES: usize = 512;
+const TABLE_SIZE: u64 = 4096;
+/// Most tables that one memory ever hands out. Addresses are not used twice, so that whoever still
+/// has one of a freed table is found out.
+const SLOTS: usize = 1 << 15;
+
+/// What memory holds before a new table is flushed: an entry that permits everything.
+const GARBAGE: u64 = 0x000d_ead0_dead_0003;
+/// What a freed table is filled with: likewise.
+const POISON: u64 = 0x000b_ad00_0bad_0003;
+
+const NEVER: u8 = 0;
+const LIVE: u8 = 1;
+const FREED: u8 = 2;
+
+thread_local! {
+    static WRITES: Cell<u64> = const { Cell::new(0) };
+    static CHAOS: Cell<u64> = const { Cell::new(0) };
+    static BEFORE_EXCHANGE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// Returns how often this thread has written an entry so far.
+pub fn writes() -> u64 {
+    WRITES.get()
+}
+
+/// Makes this thread give way to others at random places of its walks. `seed` is not 0.
+pub fn chaos(seed: u64) {
+    CHAOS.set(seed);
+}
+
+/// Runs `action` just before the next compare-and-exchange of this thread.
+pub fn before_exchange(action: impl FnOnce() + 'static) {
+    BEFORE_EXCHANGE.set(Some(Box::new(action)));
+}
+
+fn maybe_yield() {
+    let mut x = CHAOS.get();
+    if x != 0 {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        CHAOS.set(x);
+        if x % 61 == 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// An entry, as the CPU has it and as memory has it.
+#[derive(Default)]
+pub struct HostEntry {
+    cached: AtomicU64,
+    memory: AtomicU64,
+}
+
+impl Entry for HostEntry {
+    fn load(&self) -> u64 {
+        maybe_yield();
+        self.cached.load(SeqCst)
+    }
+
+    fn store(&self, value: u64) {
+        maybe_yield();
+        WRITES.set(WRITES.get() + 1);
+        self.cached.store(value, SeqCst);
+    }
+
+    fn compare_exchange(&self, old: u64, new: u64) -> Result<(), u64> {
+        maybe_yield();
+        if let Some(action) = BEFORE_EXCHANGE.take() {
+            action();
+        }
+        WRITES.set(WRITES.get() + 1);
+        self.cached
+            .compare_exchange(old, new, SeqCst, SeqCst)
+            .map(|_| ())
+    }
+}
+
+struct Slot {
+    state: AtomicU8,
+    entries: OnceLock<Box<[HostEntry]>>,
+}
+
+struct Arena {
+    base: u64,
+    slots: Vec<Slot>,
+    used: AtomicUsize,
+    freed: AtomicU64,
+    leaked: AtomicU64,
+    /// The allocation that fails, counted down from when it was set.
+    fail: AtomicI64,
+    flushed: AtomicU64,
+    needless: AtomicU64,
+}
+
+static ARENAS: Mutex<BTreeMap<u64, Weak<Arena>>> = Mutex::new(BTreeMap::new());
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Arena {
+    fn of(table: Table) -> Option<Arc<Arena>> {
+        let arenas = ARENAS.lock().unwrap();
+        let (_, arena) = arenas.range(..=table.addr().raw()).next_back()?;
+
+        arena.upgrade()
+    }
+
+    fn slot(&self, table: Table) -> &Slot {
+        let offset = table.addr().raw().wrapping_sub(self.base);
+
+        assert!(
+            offset % TABLE_SIZE == 0 && offset / TABLE_SIZE < SLOTS as u64,
+            "no table was ever at {}",
+            table.addr()
+        );
+        &self.slots[(offset / TABLE_SIZE) as usize]
+    }
+
+    fn live_slot(&self, table: Table) -> &Slot {
+        let slot = self.slot(table);
+
+        assert_eq!(slot.state.load(SeqCst), LIVE, "{} is freed", table.addr());
+        slot
+    }
+
+    fn free(&self, table: Table) {
+        let slot = self.slot(table);
+
+        assert_eq!(
+            slot.state.swap(FREED, SeqCst),
+            LIVE,
+            "{} is freed twice",
+            table.addr()
+        );
+        for entry in slot.entries.get().unwrap() {
+            entry.cached.store(POISON, SeqCst);
+            entry.memory.store(POISON, SeqCst);
+        }
+        self.freed.fetch_add(1, SeqCst);
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        ARENAS.lock().unwrap().remove(&self.base);
+        for slot in &self.slots {
+            if slot.state.load(SeqCst) == FREED {
+                for entry in slot.entries.get().unwrap() {
+                    if entry.cached.load(SeqCst) != POISON && !std::thread::panicking() {
+                        panic!("a table was written to after it was freed");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A memory of its own for the tables of a test. Clones are the same memory.
+#[derive(Clone)]
+pub struct HostMemory(Arc<Arena>);
+
+impl Default for HostMemory {
+    fn default() -> Self {
+        // The tables of each memory are at addresses of their own, in the upper half of what 46
+        // bits can say.
+        let base = (1 << 45) + NEXT.fetch_add(1, SeqCst) * SLOTS as u64 * TABLE_SIZE;
+        let arena = Arc::new(Arena {
+            base,
+            slots: (0..SLOTS)
+                .map(|_| Slot {
+                    state: AtomicU8::new(NEVER),
+                    entries: OnceLock::new(),
+                })
+                .collect(),
+            used: AtomicUsize::new(0),
+            freed: AtomicU64::new(0),
+            leaked: AtomicU64::new(0),
+            fail: AtomicI64::new(0),
+            flushed: AtomicU64::new(0),
+            needless: AtomicU64::new(0),
+        });
+
+        ARENAS.lock().unwrap().insert(base, Arc::downgrade(&arena));
+        Self(arena)
+    }
+}
+
+impl HostMemory {
+    /// Returns a memory with no tables in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of tables that are allocated.
+    pub fn live(&self) -> u64 {
+        self.0.used.load(SeqCst) as u64 - self.0.freed.load(SeqCst)
+    }
+
+    /// Number of tables that were in lists which were dropped.
+    pub fn leaked(&self) -> u64 {
+        self.0.leaked.load(SeqCst)
+    }
+
+    /// Number of tables that were allocated in all.
+    pub fn allocated(&self) -> u64 {
+        self.0.used.load(SeqCst) as u64
+    }
+
+    /// Makes the `n`-th allocation from here on fail, counted from 1; 0 for none.
+    pub fn fail_nth(&self, n: u64) {
+        self.0.fail.store(n as i64, SeqCst);
+    }
+
+    /// Number of entries that were flushed, and of those how many had not changed. The bits in
+    /// `ignored` do not count as a change.
+    pub fn flushes(&self) -> (u64, u64) {
+        (self.0.flushed.load(SeqCst), self.0.needless.load(SeqCst))
+    }
+
+    /// Reads an entry as hardware does: from memory, or from the CPU's caches if `coherent`.
+    /// `None` if the table has been freed.
+    pub fn hardware_read(&self, table: u64, index: usize, coherent: bool) -> Option<u64> {
+        let slot = self.0.slot(Table::at(PhysAddr::new(table)));
+
+        if slot.state.load(SeqCst) != LIVE {
+            return None;
+        }
+        let entry = &slot.entries.get()?[index];
+        Some(match coherent {
+            true => entry.cached.load(SeqCst),
+            false => entry.memory.load(SeqCst),
+        })
+    }
+
+    /// Sets bits of an entry, if it is `old`, as hardware does.
+    pub fn hardware_set(&self, table: u64, index: usize, old: u64, bits: u64) -> bool {
+        let slot = self.0.live_slot(Table::at(PhysAddr::new(table)));
+
+        slot.entries.get().unwrap()[index]
+            .cached
+            .compare_exchange(old, old | bits, SeqCst, SeqCst)
+            .is_ok()
+    }
+
+    /// Says whether, but for `ignored` bits, memory has what the CPU has, in all tables.
+    pub fn is_flushed(&self, ignored: u64) -> bool {
+        self.0.slots[..self.0.used.load(SeqCst)]
+            .iter()
+            .filter(|slot| slot.state.load(SeqCst) == LIVE)
+            .flat_map(|slot| slot.entries.get().unwrap())
+            .all(|entry| (entry.cached.load(SeqCst) ^ entry.memory.load(SeqCst)) & !ignored == 0)
+    }
+}
+
+impl TableMemory for HostMemory {
+    type Flags = ();
+    type Entry = HostEntry;
+    type List = HostList;
+
+    const ATOMIC: () = ();
+
+    fn alloc(&self, size: usize, _flags: ()) -> Option<Table> {
+        assert_eq!(size as u64, TABLE_SIZE);
+        if self.0.fail.load(SeqCst) > 0 && self.0.fail.fetch_sub(1, SeqCst) == 1 {
+            return None;
+        }
+
+        let index = self.0.used.fetch_add(1, SeqCst);
+        let slot = &self.0.slots[index];
+        let entries = slot
+            .entries
+            .get_or_init(|| (0..ENTRIES).map(|_| HostEntry::default()).collect());
+        for entry in entries {
+            entry.memory.store(GARBAGE, SeqCst);
+        }
+        slot.state.store(LIVE, SeqCst);
+        Some(Table::at(PhysAddr::new(
+            self.0.base + index as u64 * TABLE_SIZE,
+        )))
+    }
+
+    fn free(&self, table: Table) {
+        self.0.free(table);
+    }
+
+    fn entries(&self, table: Table, count: usize) -> &[HostEntry] {
+        &self.0.live_slot(table).entries.get().unwrap()[..count]
+    }
+
+    fn flush(&self, entries: &[HostEntry]) {
+        for entry in entries {
+            let new = entry.cached.load(SeqCst);
+
+            self.0.flushed.fetch_add(1, SeqCst);
+            if entry.memory.swap(new, SeqCst) == new {
+                self.0.needless.fetch_add(1, SeqCst);
+            }
+        }
+    }
+}
+
+/// Tables that wait for an invalidation.
+#[derive(Default)]
+pub struct HostList(Vec<Table>);
+
+impl TableList for HostList {
+    fn push(&mut self, table: Table) {
+        self.0.push(table);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn free(&mut self) {
+        for table in self.0.drain(..) {
+            Arena::of(table).unwrap().free(table);
+        }
+    }
+}
+
+impl HostList {
+    /// Number of tables.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Drop for HostList {
+    fn drop(&mut self) {
+        if let Some(arena) = self.0.first().and_then(|table| Arena::of(*table)) {
+            arena.leaked.fetch_add(self.0.len() as u64, SeqCst);
+        }
+    }
+}

@@ -31,7 +31,7 @@ use kernel::{
 
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    driver::{Geometry, Scope, Target, VendorDriver},
+    driver::{Capability, Geometry, Scope, Target, VendorDriver},
     endpoint::Endpoint,
     label::Label,
     pgtable::{kernel_memory::Gfp, Gather},
@@ -63,6 +63,10 @@ pub struct Domain<D: VendorDriver> {
     listing: Listing,
     /// Whether some residence needs to be told of new mappings; spares the others the lock.
     sync_maps: Atomic<bool>,
+    /// Whether every endpoint that was ever attached can be made to snoop CPU caches.
+    can_snoop: Atomic<bool>,
+    /// Whether they are.
+    snoops: Atomic<bool>,
     #[pin]
     residences: SpinLockIrq<KVec<Slot<D>>>,
 }
@@ -80,6 +84,8 @@ impl<D: VendorDriver> Domain<D> {
                 kind,
                 listing,
                 sync_maps: Atomic::new(false),
+                can_snoop: Atomic::new(true),
+                snoops: Atomic::new(false),
                 residences <- new_spinlock_irq!(KVec::new()),
             }),
             GFP_KERNEL,
@@ -156,6 +162,10 @@ impl<D: VendorDriver> Domain<D> {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
         };
+        let prot = match self.snoops.load(Relaxed) {
+            true => prot | Prot::FORCE_SNOOP,
+            false => prot,
+        };
         let mut gather = Gather::new();
         let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
         self.listing.record().count_mapped(mapped);
@@ -178,7 +188,7 @@ impl<D: VendorDriver> Domain<D> {
         self.residences
             .lock()
             .iter()
-            .filter(|slot| D::needs_map_sync(&slot.unit))
+            .filter(|slot| D::needs_map_sync(&slot.unit) && !slot.unit.is_released())
             .try_for_each(|slot| D::mapped(&slot.unit, slot.tag, first, last))
     }
 
@@ -217,7 +227,9 @@ impl<D: VendorDriver> Domain<D> {
     /// Context: any; does not sleep.
     pub fn invalidate(&self, scope: Scope) {
         for slot in self.residences.lock().iter() {
-            D::invalidate(&slot.unit, slot.tag, scope);
+            if !slot.unit.is_released() {
+                D::invalidate(&slot.unit, slot.tag, scope);
+            }
         }
     }
 
@@ -232,13 +244,45 @@ impl<D: VendorDriver> Domain<D> {
         }
     }
 
-    /// Moves in on `unit`: takes a tag there, or shares the one that the domain has.
+    /// Makes all DMA through the domain snoop CPU caches from now on, whatever a device asks for.
+    /// Says whether it does: every unit has to be able to, and nothing may be mapped yet.
+    ///
+    /// Context: any.
+    pub fn enforce_coherency(&self) -> bool {
+        let _slots = self.residences.lock();
+        if self.snoops.load(Relaxed) {
+            return true;
+        }
+        let can = self.page_table().is_ok()
+            && self.can_snoop.load(Relaxed)
+            && self.listing.record().mapped() == 0;
+        self.snoops.store(can, Relaxed);
+        can
+    }
+
+    /// `EINVAL` if the domain enforces snooping and the endpoint's unit cannot.
+    fn check_snooping(&self, endpoint: &Endpoint<D>) -> Result {
+        if self.page_table().is_err() || D::capable(endpoint, Capability::EnforcedCoherency) {
+            return Ok(());
+        }
+        let _slots = self.residences.lock();
+        if self.snoops.load(Relaxed) {
+            return Err(EINVAL);
+        }
+        self.can_snoop.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain has.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed.
-    pub(crate) fn reside(self: &Arc<Self>, unit: &Arc<Unit<D>>) -> Result<Residence<D>> {
+    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if the
+    /// domain enforces snooping and the unit cannot.
+    pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
+        let unit = endpoint.unit();
         unit.check()?;
+        self.check_snooping(endpoint)?;
         // Memory and a tag are got without the lock. If somebody attaches the same domain on the
         // same unit meanwhile, their tag is shared and what was got here goes back.
         let mut fresh = None;

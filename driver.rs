@@ -150,9 +150,13 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// `ETIMEDOUT` if the unit does not answer.
     fn enable(unit: &Unit<Self>) -> Result;
 
-    /// Gives the unit back: everything blocked first, then translation off, the queue off, the
-    /// interrupt gone. Called when no endpoint is left. Also undoes [`take_over`](Self::take_over)
-    /// without [`enable`](Self::enable). Cannot fail: a unit that does not answer is left blocked.
+    /// Gives the unit back: translation off, then the queue off, the interrupt gone. Entries stay as
+    /// they are until translation is off: endpoints that may go on afterwards (identity, direct
+    /// regions) are still attached, all others have left. Also undoes
+    /// [`take_over`](Self::take_over) without [`enable`](Self::enable), and another `take_over` may
+    /// follow. Cannot fail: a unit that does not answer is left as it is.
+    ///
+    /// Tags and endpoints of the unit may be dropped later.
     fn release(unit: &Unit<Self>);
 
     /// Finds the unit of a device among `units` and makes the state for it.

@@ -122,16 +122,60 @@ impl<D: VendorDriver> Group<D> {
     /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, otherwise
     /// those of [`VendorDriver::prepare`]. The endpoint is then as it was: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
+        self.admit(&mut Some(Member::new(endpoint, reason)?))
+    }
+
+    /// Adds an endpoint that is a member of `from`. It goes from that group's domain to this
+    /// group's in one step, so that what both map is never out of its reach.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it is not a member of `from`, otherwise those of [`join`](Self::join). The
+    /// endpoint is then where it was.
+    pub fn adopt(
+        self: &Arc<Self>,
+        endpoint: &Endpoint<D>,
+        from: &Arc<Self>,
+        reason: Reason,
+    ) -> Result {
+        let mut moving = {
+            let mut state = from.state.lock();
+            let moving = from.take_out(&mut state, endpoint);
+            if let Some(member) = &moving {
+                from.vacate(&state, member);
+            }
+            moving
+        };
+        let Some(member) = &mut moving else {
+            return Err(ENODEV);
+        };
+        let before = *member.reason();
+        member.set_reason(reason);
+        let result = self.admit(&mut moving);
+        if let Some(mut member) = moving {
+            member.set_reason(before);
+            member.abandon();
+            member.abandon_home();
+            from.take_back(member);
+        }
+        result
+    }
+
+    /// Makes `newcomer` a member; it is still there if that fails.
+    fn admit(self: &Arc<Self>, newcomer: &mut Option<Member<D>>) -> Result {
         let mut state = self.state.lock();
-        if state.members.iter().any(|m| m.is(endpoint)) {
+        let Some(member) = newcomer else {
+            return Err(ENODEV);
+        };
+        let endpoint = member.endpoint().clone();
+        if state.members.iter().any(|m| m.is(&endpoint)) {
             return Err(EEXIST);
         }
-        let mut member = Member::new(endpoint, reason)?;
         for &id in endpoint.ids() {
             let driven = state.members.iter().any(|m| {
                 Arc::ptr_eq(m.endpoint().unit(), endpoint.unit()) && m.drives().contains(&id)
             });
-            if !driven {
+            if !driven && !member.drives().contains(&id) {
                 member.drive(id);
             }
         }
@@ -141,19 +185,21 @@ impl<D: VendorDriver> Group<D> {
             member.prepare_home(default)?;
         }
         for (done, &id) in member.drives().iter().enumerate() {
-            if let Err(error) = endpoint.unit().seat(id, endpoint, self) {
+            if let Err(error) = endpoint.unit().seat(id, &endpoint, self) {
                 for &id in &member.drives()[..done] {
                     endpoint.unit().unseat(id);
                 }
                 return Err(error);
             }
         }
-        if state.current.domain().is_blocked() {
+        if state.current.domain().is_blocked() && !member.is_attached() {
             // An endpoint outside of a group is blocked, so there is nothing to write.
             member.abandon();
         }
-        // Room was reserved.
-        let _ = state.members.push_within_capacity(member);
+        if let Some(member) = newcomer.take() {
+            // Room was reserved.
+            let _ = state.members.push_within_capacity(member);
+        }
         commit(&mut state.members);
         Ok(())
     }
@@ -162,19 +208,31 @@ impl<D: VendorDriver> Group<D> {
     /// they share an id with it. Cannot fail; does nothing if it is not a member.
     pub fn leave(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
-        let index = state.members.iter().position(|m| m.is(endpoint));
-        let Some(Ok(mut member)) = index.map(|index| state.members.remove(index)) else {
-            return;
-        };
+        if let Some(mut member) = self.take_out(&mut state, endpoint) {
+            member.prepare_blocked();
+            commit(core::slice::from_mut(&mut member));
+            self.vacate(&state, &member);
+        }
+    }
+
+    /// Takes an endpoint out of the group and leaves it attached, and its ids in their seats.
+    fn take_out(&self, state: &mut State<D>, endpoint: &Endpoint<D>) -> Option<Member<D>> {
+        let index = state.members.iter().position(|m| m.is(endpoint))?;
+        let mut member = state.members.remove(index).ok()?;
         if member.driver().is_some() {
             // Its driver is gone with it.
+            member.set_driver(None);
             let _ = state.ownership.end_use();
         }
         for other in state.members.iter_mut() {
             member.hand_over_shared(other);
         }
-        member.prepare_blocked();
-        commit(core::slice::from_mut(&mut member));
+        Some(member)
+    }
+
+    /// Gives up the seats of a member that was taken out.
+    fn vacate(&self, state: &State<D>, member: &Member<D>) {
+        let endpoint = member.endpoint();
         for &id in member.drives() {
             endpoint.unit().unseat(id);
         }
@@ -190,6 +248,18 @@ impl<D: VendorDriver> Group<D> {
         }
     }
 
+    /// Undoes [`take_out`](Self::take_out).
+    fn take_back(self: &Arc<Self>, member: Member<D>) {
+        let mut state = self.state.lock();
+        let endpoint = member.endpoint().clone();
+        for &id in member.drives() {
+            // Without a seat its faults have no name; nothing else depends on it.
+            let _ = endpoint.unit().seat(id, &endpoint, self);
+        }
+        // Removing it left its room.
+        let _ = state.members.push_within_capacity(member);
+    }
+
     /// Makes `domain` the group's default domain, and attaches it unless the group is claimed; then
     /// it is where the claim's end leads.
     ///
@@ -200,7 +270,12 @@ impl<D: VendorDriver> Group<D> {
     pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let is_default = state
+            .default
+            .as_ref()
+            .is_some_and(|default| Arc::ptr_eq(default, domain));
         match state.ownership {
+            Ownership::Claimed { .. } if is_default => {}
             Ownership::Claimed { .. } => {
                 let homes = state
                     .members

@@ -39,6 +39,7 @@ pub struct Unit<D: VendorDriver> {
     #[pin]
     seats: Mutex<RBTree<u32, Seat<D>>>,
     failed: Atomic<bool>,
+    released: Atomic<bool>,
     stray_faults: Atomic<u64>,
     #[pin]
     hardware: D::Unit,
@@ -52,6 +53,7 @@ impl<D: VendorDriver> Unit<D> {
                 name,
                 seats <- new_mutex!(RBTree::new()),
                 failed: Atomic::new(false),
+                released: Atomic::new(false),
                 stray_faults: Atomic::new(0),
                 hardware <- hardware,
             }),
@@ -67,6 +69,39 @@ impl<D: VendorDriver> Unit<D> {
     /// The vendor driver's part.
     pub fn hardware(&self) -> &D::Unit {
         &self.hardware
+    }
+
+    /// Takes the unit: every requester id is blocked, and nothing translated yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::take_over`]; the unit is then as it was.
+    pub fn take_over(self: &Arc<Self>) -> Result {
+        self.failed.store(false, Relaxed);
+        D::take_over(self)?;
+        self.released.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Starts translation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::enable`].
+    pub fn enable(&self) -> Result {
+        D::enable(self)
+    }
+
+    /// Gives the unit back. Endpoints that are still attached see their domain until translation
+    /// ends; they leave their groups afterwards, and hardware is no longer told.
+    pub fn release(&self) {
+        D::release(self);
+        self.released.store(true, Relaxed);
+    }
+
+    /// Whether the unit was given back: there is nobody to write entries or invalidate for.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Relaxed)
     }
 
     /// Declares the unit failed, for `reason`; said once. From now on every request that needs it

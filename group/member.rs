@@ -117,6 +117,15 @@ impl<D: VendorDriver> Member<D> {
         &self.reason
     }
 
+    pub(super) fn set_reason(&mut self, reason: Reason) {
+        self.reason = reason;
+    }
+
+    /// Whether hardware lets the endpoint reach anything.
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.is_some()
+    }
+
     pub(super) fn driver(&self) -> Option<Label> {
         self.driver
     }
@@ -169,7 +178,7 @@ impl<D: VendorDriver> Member<D> {
                 residence: None,
             });
         }
-        let residence = domain.reside(self.endpoint.unit())?;
+        let residence = domain.reside(&self.endpoint)?;
         let plan = match residence.target() {
             Some(target) => D::prepare(&self.endpoint, &self.drives, target)?,
             None => D::plan_blocked(&self.endpoint),
@@ -273,6 +282,9 @@ pub(super) fn commit<D: VendorDriver>(members: &mut [Member<D>]) {
         let is_stepping = |m: &Member<D>| m.next.is_some() && Arc::ptr_eq(m.endpoint.unit(), &unit);
         if before.iter().any(is_stepping) || !rest.iter().any(is_stepping) {
             // Done with the first member on that unit, or nothing to do on it.
+            continue;
+        }
+        if unit.is_released() {
             continue;
         }
         D::commit(

@@ -55,4 +55,17 @@ impl<D: VendorDriver> Group<D> {
         }
         Ok(())
     }
+
+    /// Writes a line about the group's faults, if there were any.
+    pub fn show_faults(&self, f: &mut dyn Write) -> Result {
+        let faults = self.faults.lock();
+        match &faults.last {
+            Some(last) => writeln!(
+                f,
+                "{}: {} faults, last: {} {last}",
+                self.name, faults.count, last.requester
+            ),
+            None => Ok(()),
+        }
+    }
 }

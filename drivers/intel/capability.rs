@@ -195,6 +195,15 @@ impl Capability {
         })
     }
 
+    /// The width that entries must have that let requests pass untranslated: the widest (9.3).
+    /// `None` if the unit cannot do that.
+    pub fn untranslated(&self) -> Option<Width> {
+        Width::ALL
+            .into_iter()
+            .filter(|width| self.pass_through && self.widths.contains(*width))
+            .next_back()
+    }
+
     /// Decides whether a unit with these registers can be driven, and if not, why.
     pub fn judge(cap: u64, ecap: u64) -> Result<(Self, AddressSpace), Refusal> {
         if cap == u64::MAX && ecap == u64::MAX {

@@ -27,13 +27,16 @@ pub struct RootEntry {
 }
 
 impl RootEntry {
+    /// The entry that blocks the whole bus.
+    pub const EMPTY: [u64; 2] = [0, 0];
+
     /// The entry as the unit reads it, low half first.
     ///
     /// Bits of the address below 12 are dropped: a table is a page.
     pub const fn encode(self) -> [u64; 2] {
         match self.context_table {
             Some(address) => [address & PAGE_ADDRESS | 1, 0],
-            None => [0, 0],
+            None => Self::EMPTY,
         }
     }
 

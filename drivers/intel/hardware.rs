@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A unit that this driver has taken over: registers, tables, queue, domain ids.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    io::Io,
+    new_mutex,
+    prelude::*,
+    processor::cpu_relax,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_spinlock_irq, Arc, Mutex, SpinLockIrq,
+    },
+    time::{Delta, Instant, Monotonic},
+};
+
+use super::{
+    capability::{AddressSpace, Capability},
+    domain_ids::DomainIds,
+    fault_record::FaultStatus,
+    invalidation::{ContextScope, Drain, TlbScope},
+    irq::FaultInterrupt,
+    mmio::{Registers, MIN_BYTES},
+    queue::{Batch, Failure, Queue},
+    regs::{CAP, ECAP, FSTS, GCMD, GSTS, PMEN, RTADDR},
+    tables::Tables,
+};
+use crate::{
+    label::Label,
+    log::{log_err, log_info, log_warn},
+};
+
+/// How long a unit may take to carry out a command.
+const TIMEOUT: Delta = Delta::from_secs(1);
+
+/// A unit that this driver has taken over.
+#[pin_data]
+pub(super) struct Hardware {
+    pub(super) registers: Registers,
+    pub(super) capability: Capability,
+    pub(super) space: AddressSpace,
+    pub(super) tables: Tables,
+    #[pin]
+    queue: SpinLockIrq<Queue>,
+    #[pin]
+    pub(super) ids: Mutex<DomainIds<KVec<u64>>>,
+    /// Orders the commands: each repeats the state that the one before left.
+    #[pin]
+    commands: SpinLockIrq<()>,
+    #[pin]
+    interrupt: Mutex<Option<FaultInterrupt>>,
+    /// Whether firmware had memory protected from DMA when the unit was taken over.
+    protected: Atomic<bool>,
+    /// How often fault records were lost because there was no free register.
+    pub(super) overflows: Atomic<u64>,
+}
+
+impl Hardware {
+    /// Looks at the unit with registers at `base` and allocates all it takes to drive it. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed (both logged),
+    /// `ENOMEM`.
+    pub(super) fn new(name: Label, base: u64, node: i32) -> Result<Arc<Self>> {
+        let map = |bytes| {
+            Registers::map(base, bytes).inspect_err(|error| {
+                if *error == EBUSY {
+                    log_err!(
+                        "{}: the registers at {:#x} belong to somebody else, see /proc/iomem; {}",
+                        name,
+                        base,
+                        HOW_TO_FREE,
+                    );
+                }
+            })
+        };
+        let mut registers = map(MIN_BYTES)?;
+        let (cap, ecap) = {
+            let io = registers.io();
+            (io.read(CAP).into(), io.read(ECAP).into())
+        };
+        let (capability, space) = Capability::judge(cap, ecap).map_err(|refusal| {
+            log_err!("{}: the unit cannot be driven: {}", name, refusal);
+            EOPNOTSUPP
+        })?;
+        if capability.register_bytes() > MIN_BYTES {
+            drop(registers);
+            registers = map(capability.register_bytes())?;
+        }
+        check_free(name, &registers)?;
+
+        let limit = capability.usable_domains();
+        // Entries that are not present are cached under id 0 (6.1).
+        let reserved = u32::from(capability.caching_mode);
+        let words = KVec::from_elem(0, DomainIds::<KVec<u64>>::words_for(limit), GFP_KERNEL)?;
+        let ids = DomainIds::new(words, limit, reserved).ok_or(EINVAL)?;
+        let tables = Tables::new(node, capability.coherent)?;
+        let queue = Queue::new(
+            node,
+            Drain {
+                writes: capability.drain_writes,
+                reads: capability.drain_reads,
+            },
+        )?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                registers,
+                capability,
+                space,
+                tables,
+                queue <- new_spinlock_irq!(queue),
+                ids <- new_mutex!(ids),
+                commands <- new_spinlock_irq!(()),
+                interrupt <- new_mutex!(None),
+                protected: Atomic::new(false),
+                overflows: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Makes the unit ready: root table set, queue running, nothing cached, old faults forgotten.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has started it meanwhile, `ETIMEDOUT` or `EIO` if it does not
+    /// answer; both logged.
+    pub(super) fn start(&self, name: Label) -> Result {
+        check_free(name, &self.registers)?;
+        let io = self.registers.io();
+
+        self.clear_faults();
+        self.tables.set_in_use(true);
+        // Legacy mode; the address is that of a page.
+        io.write_reg(RTADDR::from(self.tables.root().raw()));
+        self.flush_write_buffer();
+        self.command(
+            |gcmd| gcmd.with_set_root_table(true),
+            |gsts| gsts.root_table_set().into(),
+        )
+        .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
+
+        self.queue.lock().hand_over(&self.registers);
+        self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue().into())
+            .inspect_err(|_| {
+                log_err!("{}: the unit does not start its invalidation queue", name)
+            })?;
+
+        self.invalidate_everything().map_err(|failure| {
+            log_err!("{}: the unit cannot be used: {}", name, failure);
+            EIO
+        })
+    }
+
+    /// Starts translation.
+    pub(super) fn enable(&self, name: Label) -> Result {
+        let io = self.registers.io();
+
+        self.command(
+            |gcmd| gcmd.with_translation(true),
+            |gsts| gsts.translation().into(),
+        )
+        .inspect_err(|_| log_err!("{}: the unit does not start to translate", name))?;
+
+        // What firmware protected is protected by the tables now, so there was no gap.
+        if self.has_protected_regions() && io.read(PMEN).active().into() {
+            self.protected.store(true, Relaxed);
+            io.write_reg(PMEN::zeroed());
+            if !self.wait(|| !bool::from(io.read(PMEN).active())) {
+                log_warn!("{}: memory stays protected from DMA by firmware", name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the unit into the state that it was found in. Entries are not touched before translation
+    /// is off, so endpoints that go on untranslated do not notice. A unit that does not answer is
+    /// left as it is, and what it may still read is never freed.
+    pub(super) fn stop(&self, name: Label) {
+        let io = self.registers.io();
+
+        // Taken out first: the interrupt's thread ends when this is dropped.
+        let interrupt = self.interrupt.lock().take();
+        drop(interrupt);
+
+        if self.protected.load(Relaxed) {
+            // Before translation ends: what firmware protected never lies open.
+            io.write_reg(PMEN::zeroed().with_enable(true));
+            if !self.wait(|| io.read(PMEN).active().into()) {
+                log_warn!("{}: memory is not protected from DMA again", name);
+            }
+            self.protected.store(false, Relaxed);
+        }
+
+        let stopped = self
+            .command(
+                |gcmd| gcmd.with_translation(false),
+                |gsts| !bool::from(gsts.translation()),
+            )
+            .and_then(|()| {
+                self.command(
+                    |gcmd| gcmd.with_queue(false),
+                    |gsts| !bool::from(gsts.queue()),
+                )
+            });
+        match stopped {
+            Ok(()) => {
+                io.write_reg(RTADDR::zeroed());
+                self.queue.lock().take_back();
+                self.tables.set_in_use(false);
+                self.tables.clear_all();
+                log_info!("{}: the unit is free again", name);
+            }
+            Err(_) => log_err!(
+                "{}: the unit does not stop; its devices stay as they are until the machine is \
+                 reset",
+                name,
+            ),
+        }
+    }
+
+    /// Makes `interrupt` the unit's.
+    pub(super) fn set_interrupt(&self, interrupt: FaultInterrupt) {
+        *self.interrupt.lock() = Some(interrupt);
+    }
+
+    /// Blocks every requester id, as far as the unit still listens.
+    pub(super) fn block_all(&self) {
+        self.tables.clear_all();
+        // It may be because of the queue that everything is blocked.
+        let _ = self.invalidate_everything();
+    }
+
+    fn invalidate_everything(&self) -> Result<(), Failure> {
+        let mut batch = self.batch();
+        batch.context(ContextScope::Global);
+        batch.iotlb(TlbScope::Global);
+        batch.run()
+    }
+
+    /// A batch of invalidations. The queue is locked, and interrupts are off, until it is run.
+    #[inline]
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch::new(self.queue.lock(), &self.registers)
+    }
+
+    /// Looks at the queue.
+    pub(super) fn with_queue<R>(&self, f: impl FnOnce(&Queue) -> R) -> R {
+        f(&self.queue.lock())
+    }
+
+    /// Makes the unit see all that was written to tables before, if that is a thing of its own to
+    /// do (6.8).
+    ///
+    /// Context: any; does not sleep.
+    pub(super) fn flush_write_buffer(&self) {
+        if self.capability.write_buffer_flush {
+            // A unit that does not answer shows in the next invalidation.
+            let _ = self.command(
+                |gcmd| gcmd.with_flush_write_buffer(true),
+                |gsts| !bool::from(gsts.flushing_write_buffer()),
+            );
+        }
+    }
+
+    fn has_protected_regions(&self) -> bool {
+        self.capability.protected_low || self.capability.protected_high
+    }
+
+    /// Changes one bit of the global command and waits until the unit says that it is done
+    /// (11.4.4: one bit at a time).
+    fn command(&self, change: impl FnOnce(GCMD) -> GCMD, done: impl Fn(GSTS) -> bool) -> Result {
+        let io = self.registers.io();
+        let _order = self.commands.lock();
+
+        io.write_reg(change(io.read(GSTS).repeat()));
+        match self.wait(|| done(io.read(GSTS))) {
+            true => Ok(()),
+            false => Err(ETIMEDOUT),
+        }
+    }
+
+    /// Waits for `done`, not longer than [`TIMEOUT`]; returns what it said last.
+    fn wait(&self, done: impl Fn() -> bool) -> bool {
+        let start = Instant::<Monotonic>::now();
+        loop {
+            // Before the look, so that being away for long in between blames nobody.
+            let late = start.elapsed() >= TIMEOUT;
+            if done() {
+                return true;
+            }
+            if late {
+                return false;
+            }
+            cpu_relax();
+        }
+    }
+
+    /// Forgets faults and queue errors from before the takeover.
+    fn clear_faults(&self) {
+        let io = self.registers.io();
+        for index in 0..usize::from(self.capability.fault_records) {
+            // The mapping covers all of them.
+            let _ = self
+                .registers
+                .clear_fault_record(self.fault_record_offset(index));
+        }
+        io.write_reg(FSTS::from(
+            FaultStatus::OVERFLOW
+                | FaultStatus::QUEUE_ERROR
+                | FaultStatus::COMPLETION_ERROR
+                | FaultStatus::TIMEOUT_ERROR,
+        ));
+    }
+
+    /// Byte offset of fault recording register `index`.
+    pub(super) fn fault_record_offset(&self, index: usize) -> usize {
+        self.capability.fault_offset as usize + index * 16
+    }
+}
+
+const HOW_TO_FREE: &str = "boot with intel_iommu=off intremap=off to keep the kernel's own driver \
+                           away from it";
+
+/// Whether the unit can be had: firmware or another driver that uses it keeps it (law 7).
+fn check_free(name: Label, registers: &Registers) -> Result {
+    let status = registers.io().read(GSTS);
+    let what = if status.translation().into() {
+        "translates already"
+    } else if status.queue().into() && status.interrupt_remapping().into() {
+        "remaps interrupts already, and its invalidation queue is in use for that"
+    } else if status.interrupt_remapping().into() {
+        "remaps interrupts already"
+    } else if status.queue().into() {
+        "has its invalidation queue in use already"
+    } else {
+        return Ok(());
+    };
+    log_err!(
+        "{}: the unit {}, so it is left alone; {} (intremap=off too: remapping interrupts enables \
+         the queue)",
+        name,
+        what,
+        HOW_TO_FREE,
+    );
+    Err(EBUSY)
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A unit's registers, mapped.
+
+use kernel::{
+    bindings,
+    ffi::c_void,
+    io::{Io, Mmio, MmioRaw, Region},
+    prelude::*,
+    str::CStr,
+};
+
+use super::fault_record::FaultRecord;
+
+/// What every unit has at least: all registers of [`regs`](super::regs) are in the first page.
+pub(super) const MIN_BYTES: usize = 4096;
+
+type Window = Region<MIN_BYTES>;
+
+/// The mapped registers of one unit.
+///
+/// # Invariants
+///
+/// `raw` is a mapping of `raw.size()` bytes of device memory at `phys`, made by `ioremap()`, and the
+/// memory region is requested; both until the value is dropped.
+pub(super) struct Registers {
+    raw: MmioRaw<Window>,
+    phys: u64,
+}
+
+impl Registers {
+    const NAME: &'static CStr = c"iommu_core";
+
+    /// Maps `bytes` (a multiple of 4096) at physical address `phys`, and keeps others off.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has requested the memory region; `ENOMEM`.
+    pub(super) fn map(phys: u64, bytes: usize) -> Result<Self> {
+        // SAFETY: The resource tree is there for as long as the kernel runs, and takes any range.
+        let region = unsafe {
+            bindings::__request_region(
+                &raw mut bindings::iomem_resource,
+                phys,
+                bytes as u64,
+                Self::NAME.as_ptr().cast(),
+                0,
+            )
+        };
+        if region.is_null() {
+            return Err(EBUSY);
+        }
+
+        // SAFETY: The region was just requested, so it is no memory of the kernel's.
+        let virt = unsafe { bindings::ioremap(phys, bytes) };
+        let raw = match virt.is_null() {
+            true => Err(ENOMEM),
+            false => MmioRaw::new_region(virt as usize, bytes),
+        };
+        match raw {
+            // INVARIANT: Both were just made.
+            Ok(raw) => Ok(Self { raw, phys }),
+            Err(error) => {
+                if !virt.is_null() {
+                    // SAFETY: The mapping was just made, and nobody has seen it.
+                    unsafe { bindings::iounmap(virt) };
+                }
+                // SAFETY: The region was just requested.
+                unsafe {
+                    bindings::__release_region(
+                        &raw mut bindings::iomem_resource,
+                        phys,
+                        bytes as u64,
+                    )
+                };
+                Err(error)
+            }
+        }
+    }
+
+    /// The registers at fixed offsets.
+    #[inline]
+    pub(super) fn io(&self) -> Mmio<'_, Window> {
+        // SAFETY: By the invariants the mapping is valid as long as `self` is.
+        unsafe { Mmio::from_raw(self.raw) }
+    }
+
+    /// The two halves of the fault recording register at byte offset `offset`, low first.
+    pub(super) fn fault_record(&self, offset: usize) -> Result<[u64; 2]> {
+        Ok([
+            self.io().try_read64(offset)?,
+            self.io().try_read64(offset + 8)?,
+        ])
+    }
+
+    /// Clears the fault recording register at byte offset `offset`, for the unit to use again.
+    pub(super) fn clear_fault_record(&self, offset: usize) -> Result {
+        self.io()
+            .try_write32((FaultRecord::FAULT >> 32) as u32, offset + 12)
+    }
+}
+
+impl Drop for Registers {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants mapping and region are there, and this is their end.
+        unsafe {
+            bindings::iounmap(self.raw.addr() as *mut c_void);
+            bindings::__release_region(
+                &raw mut bindings::iomem_resource,
+                self.phys,
+                self.raw.size() as u64,
+            );
+        }
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains: second-stage tables in a shape that a unit walks.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use super::{
+    capability::{AddressSpace, Capability, Width},
+    entries::Translation,
+};
+use crate::{
+    addr::PageSizes,
+    pgtable::{
+        kernel_memory::{Gfp, KernelMemory},
+        vtd_ss::VtdSs,
+        Config, PageTable,
+    },
+};
+
+/// The page table of a paging domain.
+pub struct Paging {
+    pub(super) table: PageTable<VtdSs, KernelMemory>,
+    width: Width,
+    bits: u8,
+    coherent: bool,
+}
+
+impl Paging {
+    /// An empty table for units like the one that `capability` and `space` describe.
+    ///
+    /// `physical_bits` is the width of physical addresses on this machine.
+    pub(super) fn new(
+        capability: &Capability,
+        space: AddressSpace,
+        physical_bits: u8,
+        node: i32,
+    ) -> Result<Self> {
+        let config = Config {
+            iova_bits: space.bits,
+            levels: space.width.levels(),
+            page_sizes: PageSizes::new(capability.page_sizes()),
+            oa_bits: physical_bits.min(52),
+            coherent: capability.coherent,
+        };
+        Ok(Self {
+            table: PageTable::new(&config, KernelMemory::new(node), Gfp::KERNEL)?,
+            width: space.width,
+            bits: space.bits,
+            coherent: capability.coherent,
+        })
+    }
+
+    /// Whether a unit with `capability` can walk the table and reaches all that it can map.
+    pub(super) fn fits(&self, capability: &Capability) -> bool {
+        let sizes = PageSizes::new(capability.page_sizes());
+
+        capability.widths.contains(self.width)
+            && capability.max_address_bits >= self.bits
+            && self.table.page_sizes().intersection(sizes) == self.table.page_sizes()
+            // Entries are written back from the caches only if the table was made for that.
+            && (capability.coherent || !self.coherent)
+    }
+
+    /// What a context entry says of the table.
+    pub(super) fn translation(&self) -> Translation {
+        Translation::SecondStage {
+            root: self.table.root().raw(),
+            width: self.width,
+        }
+    }
+}

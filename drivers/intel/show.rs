@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A unit's state in words.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{io::Io, sync::atomic::Relaxed};
+
+use super::{
+    regs::{FECTL, FSTS, GSTS, IQH, IQT, VER},
+    vtd::VtdUnit,
+};
+
+/// Writes what is to be known about a unit, several lines.
+pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    writeln!(
+        f,
+        "VT-d unit at {:#x}, segment {:04x}, {}",
+        described.base,
+        described.segment,
+        if described.include_all {
+            "for all devices that no other unit lists"
+        } else {
+            "for listed devices"
+        },
+    )?;
+    let Ok(hardware) = described.hardware() else {
+        return writeln!(f, "not taken over");
+    };
+    let capability = &hardware.capability;
+    let io = hardware.registers.io();
+
+    let version = io.read(VER);
+    writeln!(
+        f,
+        "version {}.{}, {} levels, {} address bits, page sizes {:#x}",
+        version.major().get(),
+        version.minor().get(),
+        hardware.space.width.levels(),
+        hardware.space.bits,
+        capability.page_sizes(),
+    )?;
+    writeln!(f, "{capability:?}")?;
+    writeln!(
+        f,
+        "status {:#010x}, fault status {:#010x}, fault control {:#010x}",
+        u32::from(io.read(GSTS)),
+        u32::from(io.read(FSTS)),
+        u32::from(io.read(FECTL)),
+    )?;
+    let (used, capacity) = {
+        let ids = hardware.ids.lock();
+        (ids.used(), ids.capacity())
+    };
+    writeln!(f, "domain ids: {used} of {capacity} in use")?;
+    writeln!(
+        f,
+        "root table at {:#x}, {} buses with a context table",
+        hardware.tables.root().raw(),
+        hardware.tables.buses(),
+    )?;
+    let (counts, failed) = hardware.with_queue(|queue| (queue.counts(), queue.has_failed()));
+    writeln!(
+        f,
+        "queue: head {:#x}, tail {:#x}, {} batches, {} descriptors, {} queue errors, {} \
+             time-outs, {} completion errors{}",
+        u64::from(io.read(IQH)),
+        u64::from(io.read(IQT)),
+        counts.batches,
+        counts.descriptors,
+        counts.queue_errors,
+        counts.timeouts,
+        counts.completion_errors,
+        if failed { ", failed" } else { "" },
+    )?;
+    writeln!(
+        f,
+        "fault record overflows: {}",
+        hardware.overflows.load(Relaxed),
+    )
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Vendor drivers.
+
+#[cfg(CONFIG_IOMMU_CORE_INTEL)]
+pub(crate) mod intel;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+pub(crate) mod mock;

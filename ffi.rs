@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Thin wrappers over C that more than one layer needs. With the frontends, the driver files that
+//! touch registers and table memory and the page tables' memory, the only rooms for `unsafe`.
+
+pub(crate) mod linear_map;
+
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(crate) mod device;
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(crate) mod pci;

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PCI functions: where they are, under which ids their transactions appear, and whether they are
+//! isolated from each other.
+
+use core::{marker::PhantomData, ptr::NonNull};
+
+use kernel::{bindings, ffi::c_int, prelude::*};
+
+use super::device::{Counted, Device};
+use crate::{
+    endpoint::{DeviceInfo, Place},
+    requester::RequesterId,
+};
+
+// Exported by the kernel; the kernel crate's bindings leave the header out.
+extern "C" {
+    fn pci_ats_supported(dev: *mut bindings::pci_dev) -> bool;
+}
+
+const ANY_ID: u32 = u32::MAX;
+
+/// What keeps functions behind one bridge, or of one device, from reaching each other without the
+/// unit: source validation, and redirection of requests, of completions and upstream forwarding
+/// (PCIe 6.12.1).
+const ISOLATION: u16 = (bindings::PCI_ACS_SV
+    | bindings::PCI_ACS_RR
+    | bindings::PCI_ACS_CR
+    | bindings::PCI_ACS_UF) as u16;
+
+/// Device/port type of the PCI Express capability (PCIe 7.5.3.2).
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum PortType {
+    /// An endpoint, a legacy endpoint, or one that is integrated in the root complex.
+    Endpoint,
+    RootPort,
+    Upstream,
+    Downstream,
+    /// PCI Express above, PCI below.
+    ToPci,
+    /// PCI above, PCI Express below.
+    FromPci,
+    EventCollector,
+    Unknown,
+}
+
+/// A PCI function, for as long as somebody else keeps it.
+///
+/// # Invariants
+///
+/// `raw` is valid for `'a`, and with it the bridges above it, which it keeps.
+#[derive(Copy, Clone)]
+pub(crate) struct Pci<'a> {
+    raw: NonNull<bindings::pci_dev>,
+    _life: PhantomData<&'a bindings::pci_dev>,
+}
+
+impl PartialEq for Pci<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+/// Reads a field of a C structure that the invariant of the type keeps valid.
+macro_rules! field {
+    ($self:expr, $($path:tt)+) => {{
+        // SAFETY: By the type's invariant; the field is set when the device is found and does not
+        // change afterwards, or is one that may be read at any time.
+        unsafe { (*$self.raw.as_ptr()).$($path)+ }
+    }};
+}
+
+impl<'a> Pci<'a> {
+    /// Takes a C pointer. `None` if it is null.
+    ///
+    /// # Safety
+    ///
+    /// The device stays valid for `'a`.
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::pci_dev) -> Option<Self> {
+        // INVARIANT: By the requirements.
+        NonNull::new(raw).map(|raw| Self {
+            raw,
+            _life: PhantomData,
+        })
+    }
+
+    /// The device that the function is.
+    pub(crate) fn device(self) -> Device<'a> {
+        // SAFETY: The device is a part of the function, so it is as valid and not at null.
+        unsafe { Device::new(NonNull::new_unchecked(&raw mut (*self.raw.as_ptr()).dev)) }
+    }
+
+    fn devfn(self) -> u8 {
+        field!(self, devfn) as u8
+    }
+
+    fn bus(self) -> *mut bindings::pci_bus {
+        field!(self, bus)
+    }
+
+    fn bus_number(self) -> u8 {
+        // SAFETY: A function keeps its bus.
+        unsafe { (*self.bus()).number }
+    }
+
+    /// Bus, device and function number.
+    pub(crate) fn id(self) -> RequesterId {
+        RequesterId::pci(self.bus_number(), self.devfn())
+    }
+
+    /// The function's segment: the first part of its name on every architecture, while where the
+    /// kernel keeps the number differs.
+    pub(crate) fn segment(self) -> u16 {
+        let name = self.device().name();
+        let digits = name.as_str().split(':').next().unwrap_or_default();
+        // Wider ones are made up for bridges that no firmware knows; no unit has them.
+        u16::from_str_radix(digits, 16).unwrap_or(u16::MAX)
+    }
+
+    fn port_type(self) -> Option<PortType> {
+        if field!(self, pcie_cap) == 0 {
+            return None;
+        }
+        let flags = u32::from(field!(self, pcie_flags_reg));
+        Some(match (flags & bindings::PCI_EXP_FLAGS_TYPE) >> 4 {
+            bindings::PCI_EXP_TYPE_ENDPOINT
+            | bindings::PCI_EXP_TYPE_LEG_END
+            | bindings::PCI_EXP_TYPE_RC_END => PortType::Endpoint,
+            bindings::PCI_EXP_TYPE_ROOT_PORT => PortType::RootPort,
+            bindings::PCI_EXP_TYPE_UPSTREAM => PortType::Upstream,
+            bindings::PCI_EXP_TYPE_DOWNSTREAM => PortType::Downstream,
+            bindings::PCI_EXP_TYPE_PCI_BRIDGE => PortType::ToPci,
+            bindings::PCI_EXP_TYPE_PCIE_BRIDGE => PortType::FromPci,
+            bindings::PCI_EXP_TYPE_RC_EC => PortType::EventCollector,
+            _ => PortType::Unknown,
+        })
+    }
+
+    /// Whether functions may be behind this one.
+    pub(crate) fn is_bridge(self) -> bool {
+        u32::from(field!(self, hdr_type) & 0x7f) == bindings::PCI_HEADER_TYPE_BRIDGE
+    }
+
+    fn has_flag(self, flag: bindings::pci_dev_flags) -> bool {
+        field!(self, dev_flags) & (flag as bindings::pci_dev_flags_t) != 0
+    }
+
+    /// The bridges above the function, the nearest first.
+    pub(crate) fn bridges(self) -> impl Iterator<Item = Pci<'a>> {
+        let mut bus = self.bus();
+        core::iter::from_fn(move || loop {
+            // SAFETY: A function keeps its bus, which keeps the ones above it. The root bus has no
+            // parent; a bus that is there only for virtual functions has no bridge.
+            let (bridge, parent) = unsafe { ((*bus).self_, (*bus).parent) };
+            if parent.is_null() {
+                return None;
+            }
+            bus = parent;
+            // SAFETY: As above.
+            if let Some(bridge) = unsafe { Pci::from_raw(bridge) } {
+                return Some(bridge);
+            }
+        })
+    }
+
+    /// The function in whose name transactions are made: itself, but for one that another
+    /// function only shows to the system.
+    fn dma_function(self) -> Self {
+        #[cfg(all(CONFIG_X86_64, CONFIG_PCI))]
+        {
+            // SAFETY: On x86 `sysdata` of every bus is a `struct pci_sysdata`. The function that it
+            // names (Intel VMD) keeps the bus.
+            let owner = unsafe {
+                let sysdata: *const bindings::pci_sysdata = (*self.bus()).sysdata.cast();
+                Pci::from_raw((*sysdata).vmd_dev)
+            };
+            owner.unwrap_or(self)
+        }
+        #[cfg(not(all(CONFIG_X86_64, CONFIG_PCI)))]
+        self
+    }
+
+    /// Calls `f` with each id under which the function's transactions may appear, its own first, and
+    /// with the function or bridge that makes it so. Ids may come more than once.
+    fn for_each_id(self, mut f: impl FnMut(RequesterId, Pci<'a>)) {
+        let function = self.dma_function();
+        f(function.id(), function);
+        let mask = field!(function, dma_alias_mask);
+        if !mask.is_null() {
+            // Quirks: functions that use the number of another one of their bus.
+            for devfn in 0..=u8::MAX {
+                let bits = core::ffi::c_ulong::BITS as usize;
+                // SAFETY: The mask has a bit for each number of a bus.
+                let word = unsafe { *mask.add(usize::from(devfn) / bits) };
+                if word >> (usize::from(devfn) % bits) & 1 != 0 {
+                    f(RequesterId::pci(function.bus_number(), devfn), function);
+                }
+            }
+        }
+        for bridge in function.bridges() {
+            if bridge.has_flag(bindings::pci_dev_flags_PCI_DEV_FLAGS_BRIDGE_XLATE_ROOT) {
+                // The unit sits at this bridge.
+                return;
+            }
+            // A bridge from PCI Express to PCI makes requests under its secondary bus number with
+            // device and function 0, whoever asked (PCI Express to PCI/PCI-X Bridge 2.3). One that
+            // has PCI above takes requests over in its own name.
+            let secondary = RequesterId::pci(bridge.secondary_bus(), 0);
+            match bridge.port_type() {
+                Some(PortType::ToPci)
+                    if !bridge
+                        .has_flag(bindings::pci_dev_flags_PCI_DEV_FLAGS_PCI_BRIDGE_NO_ALIAS) =>
+                {
+                    f(secondary, bridge)
+                }
+                Some(PortType::FromPci) => f(bridge.id(), bridge),
+                Some(_) => {}
+                None if bridge
+                    .has_flag(bindings::pci_dev_flags_PCI_DEV_FLAG_PCIE_BRIDGE_ALIAS) =>
+                {
+                    f(secondary, bridge)
+                }
+                None => f(bridge.id(), bridge),
+            }
+        }
+    }
+
+    fn secondary_bus(self) -> u8 {
+        let bus = field!(self, subordinate);
+        if bus.is_null() {
+            return 0;
+        }
+        // SAFETY: A bridge keeps the bus below it.
+        unsafe { (*bus).number }
+    }
+
+    /// The function as a vendor driver wants it described.
+    pub(crate) fn describe(self) -> Result<DeviceInfo> {
+        let function = self.dma_function();
+        let mut ids: KVec<RequesterId> = KVec::new();
+        let mut result = Ok(());
+        self.for_each_id(|id, _| {
+            if result.is_ok() && !ids.contains(&id) {
+                result = ids.push(id, GFP_KERNEL);
+            }
+        });
+        result?;
+        let mut upstream = KVec::new();
+        for bridge in function.bridges() {
+            upstream.push(bridge.id(), GFP_KERNEL)?;
+        }
+        Ok(DeviceInfo {
+            name: self.device().name(),
+            place: Place::Pci {
+                segment: function.segment(),
+                id: function.id(),
+                upstream,
+                physical: function.physical().map(Pci::id),
+            },
+            ids,
+        })
+    }
+
+    /// The physical function that a virtual one belongs to.
+    fn physical(self) -> Option<Self> {
+        // SAFETY: By the invariant. Of the union, `physfn` is the valid part in a virtual function,
+        // and a virtual function keeps its physical one.
+        unsafe {
+            let raw = self.raw.as_ptr();
+            match (*raw).is_virtfn() {
+                0 => None,
+                _ => Pci::from_raw((*raw).__bindgen_anon_1.physfn),
+            }
+        }
+    }
+
+    /// Whether the function supports address translation services, and is trusted with them.
+    pub(crate) fn supports_ats(self) -> bool {
+        // SAFETY: By the invariant.
+        unsafe { pci_ats_supported(self.raw.as_ptr()) }
+    }
+
+    /// Whether it is one of several functions of a device.
+    fn is_multifunction(self) -> bool {
+        // SAFETY: By the invariant.
+        unsafe { (*self.raw.as_ptr()).multifunction() != 0 }
+    }
+
+    /// Turns on what isolates the functions behind or beside this one, as far as it can. The kernel
+    /// does so at boot only if one of its own IOMMU drivers is going to run.
+    pub(crate) fn isolate(self) {
+        let at = c_int::from(field!(self, acs_cap));
+        if at == 0 {
+            return;
+        }
+        let wanted = field!(self, acs_capabilities) & ISOLATION;
+        let control = at + bindings::PCI_ACS_CTRL as c_int;
+        let mut now = 0;
+        // SAFETY: By the invariant; the capability is there.
+        unsafe {
+            if bindings::pci_read_config_word(self.raw.as_ptr(), control, &mut now) == 0
+                && now & wanted != wanted
+            {
+                bindings::pci_write_config_word(self.raw.as_ptr(), control, now | wanted);
+            }
+        }
+    }
+
+    /// Whether the access control services of the function are all on that it has (PCIe 6.12).
+    /// What it lacks it does not need, if it has the capability at all.
+    fn has_isolation_on(self) -> bool {
+        let at = c_int::from(field!(self, acs_cap));
+        if at == 0 {
+            return false;
+        }
+        let wanted = field!(self, acs_capabilities) & ISOLATION;
+        let mut now = 0;
+        // SAFETY: By the invariant; the capability is there.
+        let result = unsafe {
+            bindings::pci_read_config_word(
+                self.raw.as_ptr(),
+                at + bindings::PCI_ACS_CTRL as c_int,
+                &mut now,
+            )
+        };
+        result == 0 && now & wanted == wanted
+    }
+
+    /// Whether transactions from behind the function, or from the function to others of its device,
+    /// always go by way of the unit.
+    fn isolates(self) -> bool {
+        if self.has_flag(bindings::pci_dev_flags_PCI_DEV_FLAGS_ACS_ENABLED_QUIRK) {
+            return true;
+        }
+        match self.port_type() {
+            // Conventional PCI: the bus is shared.
+            None => false,
+            Some(PortType::ToPci | PortType::FromPci | PortType::EventCollector) => false,
+            Some(PortType::RootPort | PortType::Downstream) => self.has_isolation_on(),
+            Some(PortType::Endpoint | PortType::Upstream) => {
+                !self.is_multifunction() || self.has_isolation_on()
+            }
+            Some(PortType::Unknown) => true,
+        }
+    }
+
+    /// Whether every bridge from this one up isolates what is behind it.
+    fn path_isolates(self) -> bool {
+        self.isolates() && self.bridges().all(Pci::isolates)
+    }
+
+    /// Where the unit begins to tell the function from others.
+    pub(crate) fn isolation(self) -> Isolation<'a> {
+        let mut top = self;
+        self.for_each_id(|_, maker| top = maker);
+        let mut shared_by = None;
+        for bridge in top.bridges() {
+            if bridge.path_isolates() {
+                break;
+            }
+            shared_by = Some(bridge);
+            top = bridge;
+        }
+        let with_siblings = top.is_multifunction() && !top.isolates();
+        let slot = match with_siblings {
+            true => top.devfn() & !0x7,
+            false => top.devfn(),
+        };
+        Isolation {
+            key: u64::from(with_siblings) << 32
+                | u64::from(top.segment()) << 16
+                | u64::from(RequesterId::pci(top.bus_number(), slot).raw()),
+            shared_by,
+        }
+    }
+
+    /// Stops the function from making requests of its own.
+    pub(crate) fn clear_master(self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::pci_clear_master(self.raw.as_ptr()) }
+    }
+}
+
+/// How far a function is isolated from others.
+pub(crate) struct Isolation<'a> {
+    /// The same for functions that cannot be isolated from each other.
+    pub(crate) key: u64,
+    /// The topmost bridge that lets the functions behind it reach each other.
+    pub(crate) shared_by: Option<Pci<'a>>,
+}
+
+/// Calls `f` for every PCI function of the system.
+pub(crate) fn for_each_function(mut f: impl FnMut(Pci<'_>) -> Result) -> Result {
+    let mut raw = core::ptr::null_mut();
+    loop {
+        // SAFETY: `raw` is null or a function with a count, which the call drops.
+        raw = unsafe { bindings::pci_get_device(ANY_ID, ANY_ID, raw) };
+        // SAFETY: The function has a count until the next call.
+        let Some(function) = (unsafe { Pci::from_raw(raw) }) else {
+            return Ok(());
+        };
+        if let Err(error) = f(function) {
+            // SAFETY: The count is ours.
+            unsafe { bindings::pci_dev_put(raw) };
+            return Err(error);
+        }
+    }
+}
+
+/// The devices of all functions that `f` wants, counted.
+pub(crate) fn collect_functions(mut f: impl FnMut(Pci<'_>) -> bool) -> Result<KVec<Counted>> {
+    let mut found = KVec::new();
+    for_each_function(|function| {
+        if f(function) {
+            found.push(function.device().counted(), GFP_KERNEL)?;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}

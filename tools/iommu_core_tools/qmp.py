@@ -5,8 +5,10 @@ import json
 import socket
 import time
 
+from .errors import ToolError
 
-class QmpError(Exception):
+
+class QmpError(ToolError):
     """QEMU refused a command, or no longer answers."""
 
 

@@ -154,6 +154,34 @@ static int do_free_buffer(char **words)
 	return buffer_free(words[1]);
 }
 
+/* Where a buffer is in this program, for map-raw. */
+static int do_where(char **words)
+{
+	struct buffer *buffer = buffer_find(words[1]);
+
+	if (!buffer)
+		return -ENOENT;
+	snprintf(answer, sizeof(answer), "%p", (void *)buffer->start);
+	return 0;
+}
+
+/* Where a byte of a buffer is in the machine. */
+static int do_physical(char **words)
+{
+	struct buffer *buffer = buffer_find(words[1]);
+	uint64_t offset, address;
+
+	if (!buffer)
+		return -ENOENT;
+	if (number(words[2], &offset) || offset >= buffer->length)
+		return -EINVAL;
+	address = physical_address(buffer->start + offset);
+	if (!address)
+		return -EFAULT;
+	snprintf(answer, sizeof(answer), "%#llx", (unsigned long long)address);
+	return 0;
+}
+
 static int do_fill(char **words)
 {
 	uint64_t length, seed;
@@ -405,6 +433,8 @@ static const struct {
 	{ "reset-device", do_reset_device, "NAME" },
 	{ "buffer", do_buffer, "NAME LENGTH" },
 	{ "free-buffer", do_free_buffer, "NAME" },
+	{ "where", do_where, "BUFFER" },
+	{ "physical", do_physical, "BUFFER OFFSET" },
 	{ "fill", do_fill, "BUFFER OFFSET LENGTH SEED" },
 	{ "check", do_check, "BUFFER OFFSET LENGTH SEED" },
 	{ "hex", do_hex, "BUFFER OFFSET LENGTH" },

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests that run in guests, two guests at a time."""
+
+import concurrent.futures
+import pathlib
+import tempfile
+
+from .. import guest_images, viommu
+from ..paths import cache_dir, jobs
+from . import dma, firmware, hotplug, lifecycle, refusals, scenario, topology, vfio
+
+_MODULES = (refusals, firmware, vfio, dma, lifecycle, hotplug, topology)
+
+
+def scenarios(kind):
+    """All scenarios for a kind of IOMMU."""
+    return [found for module in _MODULES for found in module.scenarios()]
+
+
+def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None):
+    """Runs the tests whose name contains `only` (default: all).
+
+    `module`: the path of iommu_core.ko. With `driver` "stock" the kernel's own driver is tested
+    instead, as far as the tests are not about iommu_core alone: that checks the tests.
+    """
+    kind = viommu.get(kind)
+    image = guest_images.stock(module if driver == guest_images.OURS else None)
+    with tempfile.TemporaryDirectory(prefix="tests-", dir=cache_dir()) as folder:
+        with concurrent.futures.ThreadPoolExecutor(min(2, jobs())) as pool:
+            waiting = [
+                pool.submit(scenario.play, found, image, kind, driver, report, only,
+                            pathlib.Path(folder))
+                for found in scenarios(kind)
+            ]  # fmt: skip
+            for future in waiting:
+                future.result()

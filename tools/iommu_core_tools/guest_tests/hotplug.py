@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Devices that come and go while the module is loaded."""
+
+import time
+
+from .. import core_view, guest_io, guest_pci, machine
+from ..machine import Machine
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+_DEVICES = "/sys/bus/pci/devices"
+
+
+def _machine(kind):
+    found = Machine(kind, unit={"caching-mode": "on"})
+    found.root_port(machine.SPARE).root_port(machine.A)
+    found.disk("disk").disk("spare")
+    found.device("nvme", serial="disk", drive="disk", bus="pcie.0", addr="0x2")
+    found.device("edu", id="a", bus=f"port{machine.A:x}", dma_mask="0xffffffffffffffff")
+    return found
+
+
+def _plug(run, driver, **properties):
+    """Plugs a device into the spare port; its address once the guest has it."""
+    run.guest.qmp.execute("device_add", driver=driver, id="new", bus=f"port{machine.SPARE:x}",
+                          **properties)  # fmt: skip
+    pattern = f"{_DEVICES}/0000:00:{machine.SPARE:02x}.0/0000:*.0"
+    run.check(run.guest.wait_for(f"ls -d {pattern}"), "the guest sees the new device")
+    return run.at(machine.SPARE)
+
+
+def _unplug(run, address, device="new", timeout=20):
+    run.guest.qmp.execute("device_del", id=device)
+    run.guest.qmp.wait_event("DEVICE_DELETED", timeout, lambda data: data.get("device") == device)
+    run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
+
+
+def the_module_is_loaded(run):
+    run.load()
+    run.load_drivers("nvme")
+    guest_pci.load_vfio(run.guest)
+
+
+def a_new_device_gets_a_group_and_works(run):
+    address = _plug(run, "nvme", serial="spare", drive="spare")
+    run.check(run.group(address) is not None, "it has a group")
+    run.check(run.type_of(address).startswith("DMA"), "its type is DMA", run.type_of(address))
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, address), 2)
+    _unplug(run, address)
+
+
+def a_group_goes_with_its_last_device(run):
+    before = guest_pci.groups(run.guest)
+    address = _plug(run, "edu")
+    group = run.group(address)
+    run.check(group not in before, "the new device has a group of its own")
+    _unplug(run, address)
+    run.check(guest_pci.groups(run.guest) == before, "the groups are as before")
+
+
+def devices_come_and_go_many_times_and_nothing_is_left(run):
+    groups = guest_pci.groups(run.guest)
+    domains = core_view.domains(run.guest) if run.ours else None
+    for _ in range(5):
+        _unplug(run, _plug(run, "edu"))
+    run.check(guest_pci.groups(run.guest) == groups, "the groups are as before")
+    if run.ours:
+        run.check(core_view.domains(run.guest) == domains, "the domains are as before",
+                  core_view.domains(run.guest))  # fmt: skip
+
+
+def a_disk_that_is_unplugged_under_load_takes_nothing_with_it(run):
+    address = _plug(run, "nvme", serial="spare", drive="spare")
+    disk = guest_io.nvme_disk(run.guest, address)
+    run.guest.run(f"dd if=/dev/zero of={disk} bs=64k oflag=direct >/dev/null 2>&1 &")
+    time.sleep(0.5)
+    _unplug(run, address)
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, "0000:00:02.0"), 2)
+
+
+def a_device_that_is_held_can_be_unplugged_once_it_is_closed(run):
+    address = run.at(machine.A)
+    group = run.group(address)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "held")
+    user.script(["container c", f"group g {group}", "set-container g c", "set-iommu c type1v2",
+                 f"device d g {address} edu", "buffer b 8192", "map c b 0 8192 0x100000 rw"])  # fmt: skip
+    run.guest.qmp.execute("device_del", id="a")
+    time.sleep(1)
+    run.check(run.guest.works(f"[ -e {_DEVICES}/{address} ]"),
+              "VFIO keeps the device while its user has it open")  # fmt: skip
+    user.script(["fill b 0 4096 3", "edu-copy d 0x100000 0x101000 4096"])
+    run.check(user.say("check b 4096 4096 3") == "match", "its DMA works until then")
+    user.quit()
+    run.guest.qmp.wait_event("DEVICE_DELETED", 20, lambda data: data.get("device") == "a")
+    run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
+
+
+def scenarios():
+    """One machine with an empty port."""
+    return [Scenario(
+        "hotplug", _machine,
+        [
+            the_module_is_loaded,
+            a_new_device_gets_a_group_and_works,
+            a_group_goes_with_its_last_device,
+            devices_come_and_go_many_times_and_nothing_is_left,
+            a_disk_that_is_unplugged_under_load_takes_nothing_with_it,
+            a_device_that_is_held_can_be_unplugged_once_it_is_closed,
+        ],
+        ours_only=False,
+    )]  # fmt: skip

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading late, unloading, loading again; units that are released under their devices."""
+
+from .. import core_view, guest_io, guest_pci, machine, units
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+_LOOPS = 20
+
+
+def a_device_with_a_driver_stays_on_identity_and_works(run):
+    run.load_drivers()
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    name = guest_io.interface(run.guest, run.at(machine.NET))
+    guest_io.network_up(run.guest, name)
+    mark = run.guest.mark()
+    run.load()
+    for address in (run.at(machine.DISK), run.at(machine.NET), machine.AHCI):
+        run.check(run.type_of(address) == "identity", f"{address} is on identity",
+                  run.type_of(address))  # fmt: skip
+        lines = [line for line in core_view.messages(run.guest.kernel_log(mark)) if address in line]
+        run.check(len(lines) == 1 and "identity" in lines[0],
+                  f"one clear line says so of {address}", lines)  # fmt: skip
+    guest_io.write_and_read(run.guest, disk, 4)
+    guest_io.echo(run.guest, 1)
+    guest_io.network_down(run.guest, name)
+
+
+def a_device_without_a_driver_is_translated_at_once(run):
+    address = run.at(machine.TEST)
+    run.check(run.type_of(address).startswith("DMA"), "its group's type is DMA",
+              run.type_of(address))  # fmt: skip
+
+
+def a_device_can_leave_identity_once_its_driver_is_unbound(run):
+    address = run.at(machine.DISK)
+    guest_pci.unbind(run.guest, address)
+    run.guest.run(f"echo DMA >/sys/bus/pci/devices/{address}/iommu_group/type")
+    guest_pci.bind(run.guest, address, "nvme")
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, address), 2)
+    run.check(run.type_of(address) == "DMA", "its type is DMA", run.type_of(address))
+
+
+def _free_memory(run):
+    run.guest.run("echo 3 >/proc/sys/vm/drop_caches; sleep 0.2")
+    fields = run.guest.run("grep -E '^(MemFree|Slab)' /proc/meminfo").split()
+    return int(fields[1])
+
+
+def the_module_loads_and_unloads_many_times(run):
+    run.load()
+    run.unload()
+    free = None
+    for i in range(_LOOPS):
+        run.guest.run("modprobe iommu_core")
+        run.check(guest_pci.groups(run.guest), "devices are in groups")
+        run.unload()
+        run.check(not guest_pci.groups(run.guest), "no group is left",
+                  guest_pci.groups(run.guest))  # fmt: skip
+        if i == 3:
+            free = _free_memory(run)
+    lost = free - _free_memory(run)
+    run.check(lost < 1024, f"{_LOOPS - 4} times cost less than 1 MiB of memory", f"{lost} KiB")
+    run.guest.run("modprobe iommu_core")
+    run.load_drivers()
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+
+
+def a_unit_can_be_released_and_taken_again(run):
+    for name in ("nvme", "e1000e", "ahci"):
+        run.guest.run(f"rmmod {name}")
+    names = units.names(run.guest)
+    for name in names:
+        units.release(run.guest, name)
+    run.check(not guest_pci.groups(run.guest), "no group is left")
+    for name in names:
+        units.take(run.guest, name)
+    run.check(units.names(run.guest) == names, "the unit is taken again")
+    run.load_drivers()
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+
+
+def the_module_cannot_be_unloaded_while_a_device_uses_it(run):
+    status, output = run.guest.status("rmmod iommu_core")
+    run.check(status and "Resource temporarily unavailable" in output, "EAGAIN", output)
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+
+
+def a_unit_that_is_released_under_load_lets_no_DMA_through(run):
+    guest_pci.load_vfio(run.guest)
+    address = run.at(machine.TEST)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "under")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
+                 "map c b 0 0x1000 0x100000 rw"])  # fmt: skip
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    run.guest.run(f"dd if={disk} of=/dev/null bs=64k iflag=direct >/dev/null 2>&1 &")
+    for name in units.names(run.guest):
+        run.guest.status(f"echo {name} >/sys/bus/platform/drivers/"
+                         f"{run.kind.platform_driver}/unbind", 60)  # fmt: skip
+    # An address that the owner's domain never mapped, and that is memory of the machine.
+    physical = int(user.say("physical b 0x1000"), 16)
+    user.say("fill b 0x1000 4096 6")
+    user.say(f"testdev-run d {physical:#x} b 0x1000 64")
+    run.check(user.say("check b 0x1000 4096 6") == "match",
+              "the owner's device does not reach memory that it never had")  # fmt: skip
+    user.quit()
+    run.check(run.guest.works("true"), "the machine goes on")
+
+
+def scenarios():
+    """Late loading; then loading and unloading with everything there is."""
+    return [
+        Scenario("late", machine.bench, [
+            a_device_with_a_driver_stays_on_identity_and_works,
+            a_device_without_a_driver_is_translated_at_once,
+            a_device_can_leave_identity_once_its_driver_is_unbound,
+        ]),
+        Scenario("reload", machine.bench, [
+            the_module_loads_and_unloads_many_times,
+            a_unit_can_be_released_and_taken_again,
+            the_module_cannot_be_unloaded_while_a_device_uses_it,
+            a_unit_that_is_released_under_load_lets_no_DMA_through,
+        ]),
+    ]  # fmt: skip

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Machines where the module must not, or cannot, take a unit: it says why and leaves no trace."""
+
+from .. import guest_io, machine
+from .scenario import Scenario, small
+
+
+def loading_fails_with_ENODEV_where_there_is_no_IOMMU(run):
+    output, messages = run.refusal()
+    run.check("No such device" in output, "ENODEV", output)
+    run.check(messages, "the log says that there is no IOMMU", messages)
+
+
+def loading_again_fails_the_same_way(run):
+    for _ in range(3):
+        output, _messages = run.refusal()
+        run.check("No such device" in output, "ENODEV", output)
+
+
+def _owned(run):
+    run.load_drivers("nvme")
+    output, messages = run.refusal()
+    for parameter in run.kind.remedy:
+        run.check(parameter in messages, f"the log names {parameter}", messages)
+    run.check("busy" in output.lower(), "EBUSY", output)
+
+
+def _owned_by(name):
+    def test(run):
+        _owned(run)
+
+    test.__name__ = f"a_unit_with_{name.replace(' ', '_')}_is_refused_and_the_remedy_named"
+    return test
+
+
+def the_owner_of_the_unit_goes_on_undisturbed(run):
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    guest_io.write_and_read(run.guest, disk, 2)
+
+
+def a_unit_without_a_supported_width_is_refused(run):
+    output, messages = run.refusal()
+    run.check(output and "width" in messages, "the log says that the width is the reason", messages)
+
+
+def a_machine_with_little_memory_works(run):
+    run.load()
+    run.load_drivers("nvme")
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+
+
+def scenarios():
+    """Machines without a unit, with one that is owned, or with one that cannot be used."""
+    found = [
+        Scenario(
+            "no-iommu", lambda kind: small(kind, unit=None),
+            [loading_fails_with_ENODEV_where_there_is_no_IOMMU, loading_again_fails_the_same_way],
+        ),
+        Scenario(
+            "no-translation", lambda kind: small(kind, unit={"dma-translation": "off"}),
+            [a_unit_without_a_supported_width_is_refused],
+        ),
+        Scenario(
+            "little-memory", lambda kind: machine.bench(kind, memory=192),
+            [a_machine_with_little_memory_works],
+        ),
+    ]  # fmt: skip
+    for name, parameters in (
+        ("translation on", ("intel_iommu=on",)),
+        ("interrupt remapping on", ("intel_iommu=off",)),
+    ):
+        found.append(Scenario(
+            f"owned-{name.split(maxsplit=1)[0]}", machine.bench,
+            [_owned_by(name), the_owner_of_the_unit_goes_on_undisturbed],
+            instead_of_free=parameters,
+        ))  # fmt: skip
+    return found

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Scenarios: a machine that is booted once, and the tests that run in it one after the other.
+
+A test is a function of one argument, a `Run`, and is named after the behaviour that it checks. It
+fails by an exception; `Run.check()` raises one. A scenario's first function usually loads the
+module; when it fails, the rest is not run, and so it is when the guest dies.
+"""
+
+import dataclasses
+
+from .. import core_view, guest_pci, units
+from ..errors import ToolError
+from ..guest import GuestError
+from ..guest_images import OURS
+from ..machine import Machine
+from ..report import Skip
+
+
+class TestFailure(ToolError):
+    """A check of a test failed."""
+
+
+@dataclasses.dataclass
+class Scenario:
+    """One guest.
+
+    `machine(kind)` makes it; `tests` run in that order. `parameters` are for the kernel, on top of
+    what leaves the unit to our module. `allowed` are patterns of kernel complaints that are not
+    ours. `ours_only`: nothing of it makes sense with the kernel's own driver.
+    """
+
+    name: str
+    machine: object
+    tests: list
+    parameters: tuple = ()
+    # Replaces the parameters that free the unit, where a test wants it owned.
+    instead_of_free: tuple | None = None
+    allowed: tuple = ()
+    ours_only: bool = True
+    boot_timeout: float = 120.0
+    # `tables(kind)`: ACPI tables to replace, by name.
+    tables: object = None
+
+    def parameters_for(self, kind, driver):
+        """The kernel's parameters."""
+        if driver != OURS:
+            return [*kind.stock, *self.parameters]
+        free = kind.free if self.instead_of_free is None else self.instead_of_free
+        return [*free, *self.parameters]
+
+
+class Run:
+    """What a test gets: the running guest and shorthands."""
+
+    def __init__(self, guest, kind, driver):
+        self.guest = guest
+        self.kind = kind
+        self.ours = driver == OURS
+
+    def check(self, holds, claim, seen=None):
+        """Fails the test with "not so: <claim>" unless it holds."""
+        if not holds:
+            text = f"not so: {claim}" if seen is None else f"not so: {claim}; instead: {seen}"
+            raise TestFailure(text, log=self.guest.log)
+
+    def load(self, parameters=""):
+        """Loads the module (unless the kernel's own driver is tested)."""
+        if self.ours:
+            self.guest.run(f"modprobe iommu_core {parameters}".strip())
+
+    def load_drivers(self, *names):
+        """Loads device drivers, by default all that the machines have devices for."""
+        self.guest.run(f"modprobe -a {' '.join(names or ('nvme', 'ahci', 'sd_mod', 'e1000e'))}")
+
+    def refusal(self, parameters=""):
+        """Tries to load the module, which has to fail; the shell's text and the module's messages."""
+        mark = self.guest.mark()
+        status, output = self.guest.status(f"modprobe iommu_core {parameters}".strip())
+        self.check(status, "loading the module fails")
+        self.check(not self.guest.works("grep -q ^iommu_core /proc/modules"), "it is not loaded")
+        return output.strip(), "\n".join(core_view.messages(self.guest.kernel_log(mark)))
+
+    def unload(self):
+        """Releases every unit and unloads the module; devices must have no drivers."""
+        if self.ours:
+            for name in units.names(self.guest):
+                units.release(self.guest, name)
+            self.guest.run("rmmod iommu_core")
+
+    def at(self, slot, function=0):
+        """The PCI address behind a root port."""
+        return guest_pci.behind(self.guest, slot, function)
+
+    def group(self, address):
+        """The group's number of a device."""
+        return guest_pci.group(self.guest, address)
+
+    def type_of(self, address):
+        """The type of a device's group: identity, DMA, DMA-FQ."""
+        return self.guest.run(f"cat /sys/bus/pci/devices/{address}/iommu_group/type").strip()
+
+    def skip(self, why):
+        """Ends the test without a verdict."""
+        raise Skip(why)
+
+    def need_ours(self):
+        """Skips with the kernel's own driver."""
+        if not self.ours:
+            self.skip("only iommu_core does this")
+
+
+def small(kind, **options):
+    """A machine with nothing but an IOMMU, for tests that end when the module is loaded."""
+    return Machine(kind, memory=512, cpus=1, **options)
+
+
+def play(scenario, image, kind, driver, report, only, folder):
+    """Boots a scenario's guest and runs its tests, each as a case of the report."""
+    tests = [test for test in scenario.tests if not only or only in _case(scenario, test)]
+    if not tests:
+        return
+    if scenario.ours_only and driver != OURS:
+        for test in tests:
+            with report.case("guest", _case(scenario, test)):
+                raise Skip("only iommu_core does this")
+        return
+    # The first test loads the module: it has to run whatever is asked for.
+    if scenario.tests[0] not in tests:
+        tests.insert(0, scenario.tests[0])
+    if scenario.tables:
+        image = image.with_acpi_tables(scenario.tables(kind), folder / f"{scenario.name}.initramfs")
+    machine = scenario.machine(kind)
+    machine.parameters += scenario.parameters_for(kind, driver)
+    guest = image.start(machine, scenario.name, boot_timeout=scenario.boot_timeout)
+    dead = None
+    try:
+        for i, test in enumerate(tests):
+            with report.case("guest", _case(scenario, test)):
+                if dead:
+                    raise TestFailure(dead, log=guest.log)
+                try:
+                    if i == 0:
+                        guest.start()
+                    _one(test, Run(guest, kind, driver), scenario)
+                except ToolError:
+                    if i == 0:
+                        dead = f"not run: {test.__name__} failed"
+                    elif not _alive(guest):
+                        dead = f"not run: the guest is gone since {test.__name__}"
+                    raise
+    finally:
+        guest.stop()
+
+
+def _one(test, run, scenario):
+    known = len(run.guest.alarms(scenario.allowed))
+    test(run)
+    found = run.guest.alarms(scenario.allowed)[known:]
+    if found:
+        raise TestFailure(f"the kernel complained: {found[0].strip()}", log=run.guest.log)
+
+
+def _alive(guest):
+    try:
+        return guest.works("true")
+    except GuestError:
+        return False
+
+
+def _case(scenario, test):
+    return f"{scenario.name}: {test.__name__.replace('_', ' ')}"

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Devices that share what the unit sees of them, and devices on other host bridges."""
+
+from .. import core_view, guest_pci
+from ..machine import Machine
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+_BRIDGE, _PXB = 0x10, 0x11
+_IOVA = 0x10000000
+
+
+def _machine(kind):
+    found = Machine(kind, unit={"caching-mode": "on"})
+    found.root_port(_BRIDGE)
+    found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
+    found.device("edu", bus="bridge", addr="0x1", dma_mask="0xffffffffffffffff")
+    found.device("iommu-testdev", bus="bridge", addr="0x2")
+    found.device("pxb-pcie", id="pxb", bus="pcie.0", bus_nr=0x40, addr=f"{_PXB:#x}")
+    found.device("pcie-root-port", id="far", bus="pxb", chassis=0x40, slot=0x40)
+    found.device("iommu-testdev", bus="far")
+    return found
+
+
+def _find(run, vendor_device, bus_from, bus_below):
+    for address in guest_pci.devices(run.guest):
+        bus = int(address.split(":")[1], 16)
+        path = f"/sys/bus/pci/devices/{address}"
+        if bus_from <= bus < bus_below:
+            seen = run.guest.run(f"cat {path}/vendor {path}/device").split()
+            if seen == list(vendor_device):
+                return address
+    return None
+
+
+_EDU, _TESTDEV = ("0x1234", "0x11e8"), ("0x1b36", "0x0005")
+
+
+def the_module_is_loaded(run):
+    run.load()
+    guest_pci.load_vfio(run.guest)
+
+
+def devices_behind_a_PCI_bridge_share_a_group(run):
+    edu, testdev = _find(run, _EDU, 1, 0x40), _find(run, _TESTDEV, 1, 0x40)
+    run.check(edu and testdev, "both devices are there")
+    run.check(run.group(edu) == run.group(testdev), "they are in one group")
+    if run.ours:
+        text = run.guest.run(f"cat {core_view.FOLDER}/groups")
+        line = next(line for line in text.splitlines() if f"member   {edu}" in line)
+        run.check("bridge" in line or "alias" in line, "debugfs says why", line)
+
+
+def devices_behind_a_PCI_bridge_do_DMA(run):
+    edu, testdev = _find(run, _EDU, 1, 0x40), _find(run, _TESTDEV, 1, 0x40)
+    for address in (edu, testdev):
+        guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "bridge")
+    user.script(["container c", f"group g {run.group(edu)}", "set-container g c",
+                 "set-iommu c type1v2", f"device e g {edu} edu", f"device t g {testdev} testdev",
+                 "buffer b 0x3000", f"map c b 0 0x3000 {_IOVA:#x} rw", "fill b 0 4096 1",
+                 f"edu-copy e {_IOVA:#x} {_IOVA + 4096:#x} 4096"])  # fmt: skip
+    run.check(user.say("check b 4096 4096 1") == "match", "the first reaches memory")
+    run.check(user.say(f"testdev-run t {_IOVA + 8192:#x} b 8192 64") == "result 0",
+              "the second reaches memory")  # fmt: skip
+    user.say(f"unmap c {_IOVA:#x} 0x3000")
+    mark = run.guest.mark()
+    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") != "result 0", "and then no more")
+    if run.ours:
+        run.guest.wait_for(f"dmesg | sed '1,/{mark}/d' | grep -q fault", 5)
+        faults = core_view.faults(run.guest.kernel_log(mark))
+        run.check(faults and faults[0].group == f"group {run.group(edu)}",
+                  "the fault names their group", faults)  # fmt: skip
+    user.quit()
+
+
+def a_device_behind_another_host_bridge_does_DMA(run):
+    address = _find(run, _TESTDEV, 0x40, 0x100)
+    run.check(address, "the device is there")
+    run.check(run.group(address) is not None, "it has a group")
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "far")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device t g {address} testdev", "buffer b 0x2000",
+                 f"map c b 0 0x1000 {_IOVA:#x} rw"])  # fmt: skip
+    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") == "result 0", "it reaches memory")
+    run.check(user.say(f"testdev-run t {_IOVA + 4096:#x} b 4096 64") != "result 0",
+              "but only what is mapped")  # fmt: skip
+    user.quit()
+
+
+def scenarios():
+    """One machine with a PCIe-to-PCI bridge and a second host bridge."""
+    return [Scenario(
+        "topology", _machine,
+        [
+            the_module_is_loaded,
+            devices_behind_a_PCI_bridge_share_a_group,
+            devices_behind_a_PCI_bridge_do_DMA,
+            a_device_behind_another_host_bridge_does_DMA,
+        ],
+        ours_only=False,
+    )]  # fmt: skip

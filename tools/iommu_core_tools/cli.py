@@ -2,12 +2,14 @@
 """The command line of tools/ic."""
 
 import argparse
+import os
 import signal
 import sys
 
-from . import cache, kernel
+from . import cache, custom_kernel, kernel, module, root, uml
 from .errors import ToolError, last_lines
 from .progress import PROGRESS
+from .report import Report
 
 
 def main(argv=None):
@@ -42,6 +44,17 @@ def _parser():
     command = add("setup", _setup, "get the toolchain, QEMU and the stock kernel")
     command.add_argument("--update", action="store_true", help="look for a newer stock kernel")
 
+    add("build", _build, "build iommu_core.ko for the stock kernel")
+    add("install", _install, "install that module on this machine")
+
+    command = add("kunit", _kunit, "run the KUnit suites on User-mode Linux")
+    command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
+
+    add("kernel", _kernel, "build the custom x86-64 kernel with the suites and the debug options")
+
+    command = add("root", _root, "run a command in the Debian 13 root, in the current folder")
+    command.add_argument("argv", nargs=argparse.REMAINDER, metavar="command")
+
     command = add("cache", _cache, "show or remove what is kept in the cache")
     command.add_argument("what", choices=("list", "clean"))
     command.add_argument("names", nargs="*", help="entries to remove (default: all)")
@@ -51,6 +64,30 @@ def _parser():
 def _setup(arguments):
     stock = kernel.stock(update=arguments.update)
     PROGRESS.line(f"ready: Linux {stock.release}, built modules go with KDIR={stock.build}")
+
+
+def _build(_arguments):
+    print(module.build().ko)
+
+
+def _install(_arguments):
+    module.install()
+
+
+def _kunit(arguments):
+    report = Report()
+    uml.run(report, arguments.filter)
+    return report.finish()
+
+
+def _kernel(_arguments):
+    print(custom_kernel.build())
+
+
+def _root(arguments):
+    here = os.getcwd()
+    argv = arguments.argv or ["bash"]
+    root.get().interactive(argv, cwd=here, binds=[here])
 
 
 def _cache(arguments):

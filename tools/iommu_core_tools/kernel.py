@@ -250,13 +250,21 @@ def check_rustc(config, release):
 
 def config_differences(wanted, got):
     """The options that differ between two kernel configurations, tool versions aside."""
-
-    def options(path):
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-        found = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.M))
-        found.update((name, "n") for name in re.findall(r"^# (CONFIG_\w+) is not set$", text, re.M))
-        return found
-
-    first, second = options(wanted), options(got)
+    first, second = config_options(wanted), config_options(got)
     names = sorted(name for name in first | second if first.get(name, "n") != second.get(name, "n"))
     return [name for name in names if not re.search(r"VERSION|_HAS_|_CAN_", name)]
+
+
+def config_unmet(fragment, config):
+    """The options of a configuration fragment that did not make it into a configuration."""
+    got = config_options(config)
+    wanted = config_options(fragment)
+    return [f"{name}={value}" for name, value in wanted.items() if got.get(name, "n") != value]
+
+
+def config_options(path):
+    """The options of a kernel configuration file: name to value, `n` for those that are not set."""
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    found = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.M))
+    found.update((name, "n") for name in re.findall(r"^# (CONFIG_\w+) is not set$", text, re.M))
+    return found

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+"""KUnit suites on User-mode Linux: a kernel that is an ordinary program, so they run at full speed."""
+
+import shutil
+import tempfile
+
+from . import intree, ktap, root
+from .paths import cache_dir
+from .progress import PROGRESS
+
+SUITE = "kunit (UML)"
+_TIMEOUT = 600
+# What must not be in the log of a good run.
+_SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
+
+
+def run(report, pattern="iommu_core*"):
+    """Builds User-mode Linux with the checkout's suites and runs those that match."""
+    with report.suite(SUITE), tempfile.TemporaryDirectory(dir=cache_dir(), prefix="run-") as folder:
+        arguments = ["ARCH=um", "CC=gcc-14", "HOSTCC=gcc-14"]
+        with intree.built("uml", "uml.config", arguments) as build:
+            shutil.copy(build / "linux", f"{folder}/linux")
+        with PROGRESS.step(f"kunit: run {pattern} on User-mode Linux") as step:
+            argv = [
+                f"{folder}/linux",
+                "mem=1G",
+                "console=tty",
+                "kunit_shutdown=halt",
+                "kunit.enable=1",
+                f"kunit.filter_glob={pattern}",
+                f"uml_dir={folder}",
+            ]
+            result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
+            passed = add_results(report, SUITE, result.output, step.log)
+            if result.timed_out:
+                report.add(SUITE, "ends", "failed", detail=f"no end after {_TIMEOUT} s", log=step.log)
+            step.done(f"{passed} passed in {result.took:.0f} s")
+
+
+def add_results(report, suite, output, log):
+    """Adds what a kernel's output says about its KUnit suites; how many cases passed."""
+    lines = output.splitlines()
+    cases, problems = ktap.parse(lines)
+    for case in cases:
+        detail = case.reason if case.outcome == "skipped" else "\n".join(case.log[-40:])
+        report.add(suite, f"{case.suite}.{case.name}", case.outcome, detail=detail, log=log)
+    for problem in problems:
+        report.add(suite, "output", "failed", detail=problem, log=log)
+    if not cases and not problems:
+        report.add(suite, "suites", "failed", detail="no suite ran (does the filter match any?)", log=log)
+    for number, line in enumerate(lines):
+        if any(splat in line for splat in _SPLATS):
+            detail = "\n".join(lines[number : number + 30])
+            report.add(suite, "a clean log", "failed", detail=detail, log=log)
+            break
+    return sum(case.outcome == "passed" for case in cases)

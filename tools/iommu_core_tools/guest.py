@@ -6,14 +6,15 @@ executes shell commands (see tools/guest/init); and QMP. They are sockets that Q
 paths or ports are shared with other guests.
 """
 
+import pathlib
 import shutil
 import socket
 import tempfile
 import time
-import pathlib
 
 from . import guest_log
 from .errors import ToolError, last_lines
+from .guest_console import Console
 from .paths import cache_dir, log_dir
 from .qmp import Qmp, QmpError
 
@@ -47,6 +48,7 @@ class Guest:
         self._buffer = b""
         self._process = None
         self._agent = None
+        self._console = None
         self._folder = None
         self.name = name
         self.qmp = None
@@ -67,20 +69,23 @@ class Guest:
     def start(self):
         """Starts QEMU and waits until the agent answers."""
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="guest-", dir=_run_dir()))
+        console, console_inside = socket.socketpair()
         agent, agent_inside = socket.socketpair()
         qmp, qmp_inside = socket.socketpair()
-        command = self._machine.command(self._folder, self._kernel, self._initramfs) + [
-            "-chardev", "stdio,id=console", "-serial", "chardev:console",
-            "-chardev", f"socket,id=agent,fd={agent_inside.fileno()}", "-serial", "chardev:agent",
-            "-chardev", f"socket,id=qmp,fd={qmp_inside.fileno()}",
-            "-mon", "chardev=qmp,mode=control",
-        ]  # fmt: skip
+        inside = (console_inside, agent_inside, qmp_inside)
+        command = self._machine.command(self._folder, self._kernel, self._initramfs)
+        for name, end in zip(("console", "agent", "qmp"), inside):
+            command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
+        command += ["-serial", "chardev:console", "-serial", "chardev:agent",
+                    "-mon", "chardev=qmp,mode=control"]  # fmt: skip
+        self._console = Console(console, self.log, command)
         self._process = self._root.start(
-            command, log=self.log, stdin=True,
-            pass_fds=(agent_inside.fileno(), qmp_inside.fileno()),
-        )  # fmt: skip
-        agent_inside.close()
-        qmp_inside.close()
+            command,
+            on_line=lambda line: self._console.note(f"qemu: {line}\n".encode()),
+            pass_fds=[end.fileno() for end in inside],
+        )
+        for end in inside:
+            end.close()
         self._agent = agent
         try:
             self.qmp = Qmp(qmp)
@@ -100,6 +105,9 @@ class Guest:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._console:
+            self._console.close()
+            self._console = None
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -156,13 +164,25 @@ class Guest:
             return self.run("dmesg")
         return self.run(f"dmesg | sed '1,/{since}/d'")
 
-    def console(self):
+    def said(self):
         """Everything that the console said so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def alarms(self, allowed=()):
         """Defects that the kernel reported so far."""
-        return guest_log.alarms(self.console(), allowed)
+        return guest_log.alarms(self.said(), allowed)
+
+    def running(self):
+        """Whether QEMU still runs."""
+        return self._process is not None and self._process.running()
+
+    def type(self, data):
+        """Sends bytes to the console, as a keyboard would."""
+        self._console.send(data)
+
+    def watch_console(self, function):
+        """Also calls `function` with everything that the console says from now on."""
+        self._console.watch = function
 
     def disk_image(self, name):
         """The file on the host behind a disk."""
@@ -204,7 +224,7 @@ class Guest:
         """The error for a guest that is of no more use; shows what its console said last."""
         # What it wrote last may be still on its way to the log.
         time.sleep(0.5)
-        found = guest_log.alarms(self.console()) if self.log.exists() else []
+        found = guest_log.alarms(self.said()) if self.log.exists() else []
         if found:
             what = f"{what}: {found[0].strip()}"
         elif tail := last_lines(self.log, 1):

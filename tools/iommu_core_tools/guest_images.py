@@ -16,6 +16,8 @@ class Image:
 
     kernel: pathlib.Path
     initramfs: pathlib.Path
+    # Whether our module and the device drivers are modules, to be loaded in the guest.
+    modular: bool = True
 
     def start(self, machine, name, **options):
         """A guest that is not started yet; use it as a context manager."""
@@ -23,7 +25,8 @@ class Image:
 
     def with_acpi_tables(self, tables, target):
         """The same, with some of the firmware's ACPI tables replaced; written to `target`."""
-        return Image(self.kernel, initramfs.with_acpi_tables(self.initramfs, tables, target))
+        archive = initramfs.with_acpi_tables(self.initramfs, tables, target)
+        return dataclasses.replace(self, initramfs=archive)
 
 
 def stock(module=None):
@@ -32,3 +35,8 @@ def stock(module=None):
     ours = [module] if module else []
     files = initramfs.build(root.get(), linux.release, linux.modules, ours)
     return Image(linux.image, files)
+
+
+def custom(bzimage):
+    """A kernel that has everything built in."""
+    return Image(bzimage, initramfs.build(root.get(), "none"), modular=False)

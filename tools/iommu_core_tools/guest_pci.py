@@ -78,4 +78,8 @@ def give_back(guest, address, name):
 
 def load_vfio(guest):
     """Loads the VFIO modules; without interrupt remapping VFIO has to be told to go on."""
-    guest.run("modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci")
+    parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+    guest.run(
+        f"if [ -e {parameter} ]; then echo 1 >{parameter}; "
+        "else modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci; fi"
+    )

@@ -7,7 +7,7 @@ import tempfile
 
 from .. import guest_images, viommu
 from ..paths import cache_dir, jobs
-from . import dma, firmware, hotplug, lifecycle, refusals, scenario, topology, vfio
+from . import custom, dma, firmware, hotplug, lifecycle, refusals, scenario, topology, vfio
 
 _MODULES = (refusals, firmware, vfio, dma, lifecycle, hotplug, topology)
 
@@ -18,7 +18,7 @@ def scenarios(kind):
 
 
 def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None):
-    """Runs the tests whose name contains `only` (default: all).
+    """Runs the tests on the stock kernel whose name contains `only` (default: all).
 
     `module`: the path of iommu_core.ko. With `driver` "stock" the kernel's own driver is tested
     instead, as far as the tests are not about iommu_core alone: that checks the tests.
@@ -34,3 +34,9 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
             ]  # fmt: skip
             for future in waiting:
                 future.result()
+
+
+def run_custom(report, only=None, *, kind="vtd"):
+    """Runs the KUnit suites and some tests in a guest with the custom kernel."""
+    with tempfile.TemporaryDirectory(prefix="tests-", dir=cache_dir()) as folder:
+        custom.run(report, viommu.get(kind), only, pathlib.Path(folder))

@@ -52,9 +52,10 @@ class Scenario:
 class Run:
     """What a test gets: the running guest and shorthands."""
 
-    def __init__(self, guest, kind, driver):
+    def __init__(self, guest, kind, driver, modular):
         self.guest = guest
         self.kind = kind
+        self._modular = modular
         self.ours = driver == OURS
 
     def check(self, holds, claim, seen=None):
@@ -65,12 +66,14 @@ class Run:
 
     def load(self, parameters=""):
         """Loads the module (unless the kernel's own driver is tested)."""
-        if self.ours:
+        if self.ours and self._modular:
             self.guest.run(f"modprobe iommu_core {parameters}".strip())
 
     def load_drivers(self, *names):
         """Loads device drivers, by default all that the machines have devices for."""
-        self.guest.run(f"modprobe -a {' '.join(names or ('nvme', 'ahci', 'sd_mod', 'e1000e'))}")
+        if self._modular:
+            names = names or ("nvme", "ahci", "sd_mod", "e1000e")
+            self.guest.run(f"modprobe -a {' '.join(names)}")
 
     def refusal(self, parameters=""):
         """Tries to load the module, which has to fail; the shell's text and the module's messages."""
@@ -141,7 +144,7 @@ def play(scenario, image, kind, driver, report, only, folder):
                 try:
                     if i == 0:
                         guest.start()
-                    _one(test, Run(guest, kind, driver), scenario)
+                    _one(test, Run(guest, kind, driver, image.modular), scenario)
                 except ToolError:
                     if i == 0:
                         dead = f"not run: {test.__name__} failed"

@@ -254,7 +254,7 @@ def faults_are_counted_and_do_not_bury_the_log(run):
         run.check(count >= len(lines), "debugfs counts at least those", count)
 
 
-_TESTS = [
+TESTS = [
     the_module_and_vfio_are_loaded,
     a_mapping_is_reached_at_both_ends_and_not_beyond,
     a_read_only_mapping_cannot_be_written,
@@ -277,7 +277,7 @@ def scenarios():
             f"vfio-caching-{caching}-{width}bit",
             lambda kind, caching=caching, width=width: machine.bench(
                 kind, unit={"caching-mode": caching, "aw-bits": width}),
-            _TESTS, ours_only=False,
+            TESTS, ours_only=False,
         )
         for caching, width in (("on", 48), ("off", 39))
     ]  # fmt: skip

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`make shell`: a guest with the module loaded and a shell in it, on this terminal."""
+
+import base64
+import os
+import select
+import sys
+import termios
+import tty
+
+from . import core_view, guest_images, machine, viommu
+from .errors import ToolError
+from .progress import PROGRESS
+
+_ESCAPE = b"\x1d"  # Ctrl-]
+
+_TEXT = f"""
+This guest runs the stock Debian kernel on an emulated {{title}}; iommu_core is loaded and
+drives the DMA of every device here.
+
+  cat {core_view.FOLDER}/groups        groups: members, domain, owner, faults
+  cat {core_view.FOLDER}/domains       domains and what is mapped in them
+  cat {core_view.FOLDER}/units         units: capabilities, queue, counters
+  dmesg | grep iommu_core                           what it said
+  ls /sys/bus/platform/drivers/iommu_core           units; "echo NAME >.../unbind" releases one
+  rmmod, modprobe iommu_core                        unload, load (rmmod nvme e1000e ahci first)
+  vfio-user                                         drive devices from user space ("help")
+
+Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behind 00:14.0;
+00:15.0 is empty. To leave: "poweroff", or Ctrl-] here.
+
+"""
+
+
+def run(kind="vtd", module=None):
+    """Boots the guest and hands the terminal to it until it is left."""
+    if not sys.stdin.isatty():
+        raise ToolError("there is no terminal for the shell", hint="run it from a terminal")
+    kind = viommu.get(kind)
+    bench = machine.bench(kind, unit={"caching-mode": "on"})
+    bench.parameters += [*kind.free, "guest_shell"]
+    with PROGRESS.step(f"shell: boot the stock kernel with {kind.title}"):
+        guest = guest_images.stock(module).start(bench, f"shell-{kind.name}")
+        guest.start()
+    try:
+        guest.run("modprobe iommu_core && modprobe -a nvme ahci sd_mod e1000e")
+        text = base64.b64encode(_TEXT.format(title=kind.title).encode()).decode()
+        size = os.get_terminal_size()
+        guest.run(
+            "cat >/run/shell-env <<'EOF'\n"
+            f"alias poweroff='poweroff -f' ll='ls -l'; stty rows {size.lines or 24} cols {size.columns or 80}\n"
+            "EOF\n"
+            f"echo {text} | base64 -d >/run/text && mv /run/text /run/shell-text"
+        )
+        _bridge(guest)
+    finally:
+        guest.stop()
+    PROGRESS.plain(f"\nlog of the guest: {guest.log}")
+
+
+def _bridge(guest):
+    """Copies between the terminal and the guest's console until either ends."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    guest.watch_console(lambda data: os.write(sys.stdout.fileno(), data))
+    try:
+        tty.setraw(terminal)
+        while guest.running():
+            if not select.select([terminal], [], [], 0.1)[0]:
+                continue
+            data = os.read(terminal, 4096)
+            if not data or _ESCAPE in data:
+                return
+            guest.type(data)
+    finally:
+        guest.watch_console(None)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The custom kernel, with every checker on: the KUnit suites, then real DMA, then leaks."""
+
+from .. import core_view, custom_kernel, guest_images, ktap, machine
+from ..report import FAILED
+from . import dma, vfio
+from .scenario import Scenario, TestFailure, play
+
+SUITE = "kunit-x86"
+# KASAN and lockdep under emulation take their time.
+_BOOT_TIMEOUT = 600.0
+
+
+def _kunit(report):
+    def every_KUnit_suite_ends(run):
+        cases, problems = ktap.parse(run.guest.said().splitlines())
+        for case in cases:
+            detail = case.reason or ("\n".join(case.log[-20:]) if case.outcome == FAILED else "")
+            report.add(SUITE, f"{case.suite}: {case.name}", case.outcome, detail=detail,
+                       log=run.guest.log if case.outcome == FAILED else None)  # fmt: skip
+        if problems:
+            raise TestFailure("; ".join(problems), log=run.guest.log)
+        run.check(cases, "there are cases")
+
+    return every_KUnit_suite_ends
+
+
+def the_unit_is_taken_during_boot(run):
+    run.check(core_view.groups(run.guest), "groups are there")
+    address = run.at(machine.DISK)
+    run.check(run.type_of(address).startswith("DMA"), "the disk is translated", run.type_of(address))
+
+
+def nothing_leaks(run):
+    leaks = "/sys/kernel/debug/kmemleak"
+    # An object has to be five seconds old to count, and gone from two scans to be believed.
+    run.guest.run(f"echo scan >{leaks}; sleep 6; echo scan >{leaks}", timeout=240)
+    found = run.guest.run(f"cat {leaks}")
+    run.check(not found.strip(), "kmemleak finds nothing", found[:2000])
+
+
+def lockdep_is_still_on(run):
+    run.check(run.guest.run("grep debug_locks /proc/lockdep_stats").split()[-1] == "1",
+              "lockdep did not turn itself off")  # fmt: skip
+
+
+def run(report, kind, only, folder):
+    """Builds and boots the kernel; every KUnit case is a case of the report."""
+    scenario = Scenario(
+        "custom-kernel",
+        lambda kind: machine.bench(kind, memory=2048, unit={"caching-mode": "on"}),
+        [
+            _kunit(report), the_unit_is_taken_during_boot,
+            dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read,
+            dma.a_network_card_passes_traffic, *vfio.TESTS, nothing_leaks, lockdep_is_still_on,
+        ],
+        parameters=("kunit.filter_glob=iommu_core*",),
+        instead_of_free=(),
+        boot_timeout=_BOOT_TIMEOUT,
+    )  # fmt: skip
+    play(scenario, guest_images.custom(custom_kernel.build()), kind, guest_images.OURS, report, only,
+         folder)  # fmt: skip

@@ -24,10 +24,11 @@ use super::{
     irq::FaultInterrupt,
     mmio::{Registers, MIN_BYTES},
     queue::{Batch, Failure, Queue},
-    regs::{CAP, ECAP, FSTS, GCMD, GSTS, PMEN, RTADDR},
+    regs::{FSTS, GCMD, GSTS, PMEN},
     tables::Tables,
 };
 use crate::{
+    addr::PhysAddr,
     label::Label,
     log::{log_err, log_info, log_warn},
 };
@@ -79,10 +80,7 @@ impl Hardware {
             })
         };
         let mut registers = map(MIN_BYTES)?;
-        let (cap, ecap) = {
-            let io = registers.io();
-            (io.read(CAP).into(), io.read(ECAP).into())
-        };
+        let (cap, ecap) = registers.capabilities();
         let (capability, space) = Capability::judge(cap, ecap).map_err(|refusal| {
             log_err!("{}: the unit cannot be driven: {}", name, refusal);
             EOPNOTSUPP
@@ -132,12 +130,11 @@ impl Hardware {
     /// answer; both logged.
     pub(super) fn start(&self, name: Label) -> Result {
         check_free(name, &self.registers)?;
-        let io = self.registers.io();
 
         self.clear_faults();
         self.tables.set_in_use(true);
-        // Legacy mode; the address is that of a page.
-        io.write_reg(RTADDR::from(self.tables.root().raw()));
+        // Legacy mode, since the address is that of a page.
+        self.registers.set_root_table(self.tables.root());
         self.flush_write_buffer();
         self.command(
             |gcmd| gcmd.with_set_root_table(true),
@@ -210,7 +207,7 @@ impl Hardware {
             });
         match stopped {
             Ok(()) => {
-                io.write_reg(RTADDR::zeroed());
+                self.registers.set_root_table(PhysAddr::new(0));
                 self.queue.lock().take_back();
                 self.tables.set_in_use(false);
                 self.tables.clear_all();

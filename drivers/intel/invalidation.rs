@@ -16,11 +16,6 @@ pub struct Descriptor(pub [u64; 2]);
 pub enum ContextScope {
     /// Everything.
     Global,
-    /// Everything cached under a domain id.
-    Domain {
-        /// The domain id.
-        domain: u16,
-    },
     /// One requester id.
     Device {
         /// The domain id that the old entry had; 0 if it was not present and the unit caches
@@ -52,20 +47,6 @@ pub enum TlbScope {
     },
 }
 
-/// What an interrupt-entry-cache invalidation covers (6.5.2.7).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum InterruptScope {
-    /// Everything.
-    Global,
-    /// Entries of the interrupt remapping table.
-    Entries {
-        /// The first entry.
-        index: u16,
-        /// 2^mask entries, 0 to 31.
-        mask: u8,
-    },
-}
-
 /// Granularity of context-cache and IOTLB invalidations, bits 5:4.
 mod granularity {
     pub(super) const GLOBAL: u64 = 1 << 4;
@@ -76,8 +57,6 @@ mod granularity {
 impl Descriptor {
     const CONTEXT: u64 = 1;
     const IOTLB: u64 = 2;
-    const DEVICE_TLB: u64 = 3;
-    const INTERRUPT: u64 = 4;
     const WAIT: u64 = 5;
 
     /// Invalidates the context cache.
@@ -92,7 +71,6 @@ impl Descriptor {
     pub const fn context(scope: ContextScope) -> Self {
         let low = match scope {
             ContextScope::Global => granularity::GLOBAL,
-            ContextScope::Domain { domain } => granularity::DOMAIN | (domain as u64) << 16,
             ContextScope::Device { domain, source } => {
                 granularity::SELECTIVE | (domain as u64) << 16 | (source as u64) << 32
             }
@@ -131,48 +109,6 @@ impl Descriptor {
         Self([Self::IOTLB | low | drain, high])
     }
 
-    /// Invalidates all that a device caches (6.5.2.5).
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 3:0 | type, 3 |
-    /// | 15:12 | PFSID[3:0]: the physical function's source id |
-    /// | 20:16 | MIP: invalidations that the device takes at once |
-    /// | 47:32 | source id |
-    /// | 63:52 | PFSID[15:4] |
-    /// | 64 | S: the address has the size in it |
-    /// | 127:76 | address; with S, all ones but the top bit is everything |
-    pub const fn device_tlb_all(source: u16, physical: u16, max_pending: u8) -> Self {
-        let pf = physical as u64;
-
-        Self([
-            Self::DEVICE_TLB
-                | (pf & 0xf) << 12
-                | ((max_pending & 0x1f) as u64) << 16
-                | (source as u64) << 32
-                | (pf >> 4) << 52,
-            (i64::MAX as u64) & PAGE_ADDRESS | 1,
-        ])
-    }
-
-    /// Invalidates the cache of interrupt remapping entries.
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 3:0 | type, 4 |
-    /// | 4 | granularity: 0 global, 1 by index |
-    /// | 31:27 | 2^mask entries |
-    /// | 47:32 | index |
-    pub const fn interrupt(scope: InterruptScope) -> Self {
-        let low = match scope {
-            InterruptScope::Global => 0,
-            InterruptScope::Entries { index, mask } => {
-                1 << 4 | ((mask & 0x1f) as u64) << 27 | (index as u64) << 32
-            }
-        };
-        Self([Self::INTERRUPT | low, 0])
-    }
-
     /// Writes `data` to physical address `status` when everything before it is done (6.5.2.8).
     ///
     /// The fence bit keeps later descriptors from overtaking earlier ones.
@@ -189,16 +125,6 @@ impl Descriptor {
             Self::WAIT | 1 << 5 | 1 << 6 | (data as u64) << 32,
             status & !3,
         ])
-    }
-
-    /// Whether the unit has something to do with a device's own cache when it executes this.
-    pub const fn is_device_tlb(self) -> bool {
-        self.0[0] & 0xf == Self::DEVICE_TLB
-    }
-
-    /// The source id of a device TLB invalidation.
-    pub const fn source(self) -> u16 {
-        (self.0[0] >> 32) as u16
     }
 }
 
@@ -218,17 +144,6 @@ pub struct Block {
     pub address: u64,
     /// How many pages, as a power of two.
     pub order: u8,
-}
-
-impl Block {
-    /// Address of the last byte.
-    pub const fn last(self) -> u64 {
-        if self.order >= 52 {
-            u64::MAX
-        } else {
-            self.address | ((4096 << self.order) - 1)
-        }
-    }
 }
 
 /// Page-selective commands for one range at most; one command for the whole domain costs less than

@@ -10,7 +10,11 @@ use kernel::{
     str::CStr,
 };
 
-use super::fault_record::FaultRecord;
+use super::{
+    fault_record::FaultRecord,
+    regs::{CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, IQA_HIGH, IQA_LOW, RTADDR_HIGH, RTADDR_LOW},
+};
+use crate::addr::PhysAddr;
 
 /// What every unit has at least: all registers of [`regs`](super::regs) are in the first page.
 pub(super) const MIN_BYTES: usize = 4096;
@@ -85,12 +89,34 @@ impl Registers {
         unsafe { Mmio::from_raw(self.raw) }
     }
 
-    /// The two halves of the fault recording register at byte offset `offset`, low first.
+    /// The capability and the extended capability register.
+    pub(super) fn capabilities(&self) -> (u64, u64) {
+        let io = self.io();
+        (
+            join(io.read(CAP_LOW).into(), io.read(CAP_HIGH).into()),
+            join(io.read(ECAP_LOW).into(), io.read(ECAP_HIGH).into()),
+        )
+    }
+
+    /// Says where the root table is; the unit takes it with the command for that.
+    pub(super) fn set_root_table(&self, address: PhysAddr) {
+        let io = self.io();
+        io.write_reg(RTADDR_LOW::from(address.raw() as u32));
+        io.write_reg(RTADDR_HIGH::from((address.raw() >> 32) as u32));
+    }
+
+    /// Says where the invalidation queue is: one page, with descriptors of 128 bits.
+    pub(super) fn set_queue(&self, address: PhysAddr) {
+        let io = self.io();
+        io.write_reg(IQA_LOW::from(address.raw() as u32));
+        io.write_reg(IQA_HIGH::from((address.raw() >> 32) as u32));
+    }
+
+    /// The two 64-bit halves of the fault recording register at byte offset `offset`, low first.
     pub(super) fn fault_record(&self, offset: usize) -> Result<[u64; 2]> {
-        Ok([
-            self.io().try_read64(offset)?,
-            self.io().try_read64(offset + 8)?,
-        ])
+        let io = self.io();
+        let word = |at| io.try_read32(offset + at);
+        Ok([join(word(0)?, word(4)?), join(word(8)?, word(12)?)])
     }
 
     /// Clears the fault recording register at byte offset `offset`, for the unit to use again.
@@ -98,6 +124,11 @@ impl Registers {
         self.io()
             .try_write32((FaultRecord::FAULT >> 32) as u32, offset + 12)
     }
+}
+
+/// A register of 64 bits from its halves.
+const fn join(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }
 
 impl Drop for Registers {

@@ -12,7 +12,7 @@
 //! - *Queue error*: the unit does not understand a descriptor and has stopped at it. It is replaced
 //!   by one that does nothing, and after the batch everything is invalidated instead.
 //! - *Time-out*: a device did not answer. The wait descriptor was aborted with it; the batch is put
-//!   in again without what was for devices.
+//!   in again. No descriptor here is for a device, so this would be the unit's own mistake.
 //! - *Completion error*: an answer that was not expected. It harms nothing; it is counted.
 //!
 //! All that happens a bounded number of times. A unit that still has not finished, or that does not
@@ -34,7 +34,7 @@ use super::{
     fault_record::FaultStatus,
     invalidation::{ContextScope, Descriptor, Drain, TlbScope},
     mmio::Registers,
-    regs::{FSTS, IQA, IQERCD, IQH, IQT},
+    regs::{FSTS, IQERCD_HIGH, IQH, IQT},
 };
 use crate::{
     addr::PhysAddr,
@@ -64,9 +64,9 @@ pub(super) enum Failure {
     /// A batch did not complete in time.
     Timeout {
         /// Where the unit has stopped.
-        head: u64,
+        head: u32,
         /// What it was given up to.
-        tail: u64,
+        tail: u32,
         /// The fault status register.
         status: u32,
     },
@@ -155,13 +155,11 @@ impl Queue {
 
     /// Tells the unit where the queue is; it is to be enabled next.
     pub(super) fn hand_over(&mut self, registers: &Registers) {
-        let io = registers.io();
         self.tail = 0;
         self.failed = false;
         self.in_use = true;
-        io.write_reg(IQT::from(0u64));
-        // Descriptors of 128 bits, one page.
-        io.write_reg(IQA::from(self.ring.addr().raw()));
+        registers.io().write_reg(IQT::from(0));
+        registers.set_queue(self.ring.addr());
     }
 
     /// The unit does not use the queue any more.
@@ -331,7 +329,7 @@ impl<'a> Batch<'a> {
                 }
                 End::Aborted => {
                     self.drain()?;
-                    self.repeat_without_devices();
+                    self.repeat();
                 }
             }
         }
@@ -341,12 +339,12 @@ impl<'a> Batch<'a> {
     /// Waits until the unit has taken all that it was given, after a part of it was aborted.
     fn drain(&mut self) -> Result<(), Failure> {
         let io = self.registers.io();
-        let tail = (self.queue.tail * 16) as u64;
+        let tail = (self.queue.tail * 16) as u32;
         let start = Instant::<Monotonic>::now();
 
         loop {
             let late = start.elapsed() >= TIMEOUT;
-            let head = u64::from(io.read(IQH));
+            let head = u32::from(io.read(IQH));
             if head == tail {
                 return Ok(());
             }
@@ -358,8 +356,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Appends the batch once more, but for what is for devices. The ring is empty.
-    fn repeat_without_devices(&mut self) {
+    /// Appends the batch once more. The ring is empty.
+    fn repeat(&mut self) {
         let (start, count) = (self.start, self.count);
 
         // The first copy goes behind the wait descriptor. Even if batch and copy together are
@@ -368,10 +366,8 @@ impl<'a> Batch<'a> {
         self.count = 0;
         for step in 0..count {
             let descriptor = self.queue.read_slot((start + step) % SLOTS);
-            if !descriptor.is_device_tlb() {
-                self.queue.append(descriptor);
-                self.count += 1;
-            }
+            self.queue.append(descriptor);
+            self.count += 1;
         }
     }
 
@@ -385,7 +381,7 @@ impl<'a> Batch<'a> {
 
         let io = self.registers.io();
         // The write of a register is ordered after the writes to memory before it.
-        io.write_reg(IQT::from((queue.tail * 16) as u64));
+        io.write_reg(IQT::from((queue.tail * 16) as u32));
 
         let start = Instant::<Monotonic>::now();
         let mut skipped = None;
@@ -409,13 +405,13 @@ impl<'a> Batch<'a> {
             if status.has(FaultStatus::QUEUE_ERROR) && repairs < REPAIRS {
                 repairs += 1;
                 queue.counts.queue_errors += 1;
-                let head = u64::from(io.read(IQH)) as usize / 16 % SLOTS;
+                let head = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
                 skipped = Some(queue.read_slot(head));
                 queue.write_slot(head, Descriptor::wait(queue.scratch().raw(), 0));
                 io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
             } else if status.has(FaultStatus::TIMEOUT_ERROR) {
                 queue.counts.timeouts += 1;
-                let source = io.read(IQERCD).timeout_source().get() as u32;
+                let source = io.read(IQERCD_HIGH).timeout_source().get();
                 io.write_reg(FSTS::from(FaultStatus::TIMEOUT_ERROR));
                 match source {
                     0 => log_warn!("a device did not answer an invalidation in time"),

@@ -2,6 +2,9 @@
 
 //! Registers of a unit (VT-d 11.4; 10.4 in revisions before 4.0).
 //!
+//! Registers of 64 bits are declared as two halves, which the specification allows (11.2): the
+//! kernel's register type knows its region to be aligned to 32 bits only.
+//!
 //! The fault recording registers are where CAP.FRO says, see [`Registers`](super::mmio::Registers).
 
 #![forbid(unsafe_code)]
@@ -15,14 +18,24 @@ register! {
         3:0 minor;
     }
 
-    /// Capability; see [`Capability`](super::capability::Capability).
-    pub CAP(u64) @ 0x08 {
-        63:0 value;
+    /// Capability, lower half; see [`Capability`](super::capability::Capability).
+    pub CAP_LOW(u32) @ 0x08 {
+        31:0 value;
     }
 
-    /// Extended capability; see [`Capability`](super::capability::Capability).
-    pub ECAP(u64) @ 0x10 {
-        63:0 value;
+    /// The upper half of [`CAP_LOW`].
+    pub CAP_HIGH(u32) @ 0x0c {
+        31:0 value;
+    }
+
+    /// Extended capability, lower half; see [`Capability`](super::capability::Capability).
+    pub ECAP_LOW(u32) @ 0x10 {
+        31:0 value;
+    }
+
+    /// The upper half of [`ECAP_LOW`].
+    pub ECAP_HIGH(u32) @ 0x14 {
+        31:0 value;
     }
 
     /// Global command. Every write gives the value of all bits, so what is to stay as it is has to
@@ -51,9 +64,14 @@ register! {
         23:23 compatibility_interrupts => bool;
     }
 
-    /// Root table address: bits 11:10 are the mode, 0 for legacy.
-    pub RTADDR(u64) @ 0x20 {
-        63:0 value;
+    /// Root table address, lower half: bits 11:10 are the mode, 0 for legacy.
+    pub RTADDR_LOW(u32) @ 0x20 {
+        31:0 value;
+    }
+
+    /// The upper half of [`RTADDR_LOW`].
+    pub RTADDR_HIGH(u32) @ 0x24 {
+        31:0 value;
     }
 
     /// Fault status; see [`FaultStatus`](super::fault_record::FaultStatus).
@@ -92,26 +110,31 @@ register! {
         0:0 active => bool;
     }
 
-    /// Invalidation queue head: byte offset of the next descriptor that the unit will take.
-    pub IQH(u64) @ 0x80 {
-        63:0 value;
+    /// Invalidation queue head, lower half: byte offset of the next descriptor that the unit takes.
+    pub IQH(u32) @ 0x80 {
+        31:0 value;
     }
 
-    /// Invalidation queue tail: byte offset of where the next descriptor will be put.
-    pub IQT(u64) @ 0x88 {
-        63:0 value;
+    /// Invalidation queue tail, lower half: byte offset of where the next descriptor will be put.
+    pub IQT(u32) @ 0x88 {
+        31:0 value;
     }
 
-    /// Invalidation queue address: bit 11 is the width of a descriptor (0 for 128 bits), bits 2:0
-    /// the size (2^n pages).
-    pub IQA(u64) @ 0x90 {
-        63:0 value;
+    /// Invalidation queue address, lower half: bit 11 is the width of a descriptor (0 for 128
+    /// bits), bits 2:0 the size (2^n pages).
+    pub IQA_LOW(u32) @ 0x90 {
+        31:0 value;
     }
 
-    /// Invalidation queue error record.
-    pub IQERCD(u64) @ 0xb0 {
+    /// The upper half of [`IQA_LOW`].
+    pub IQA_HIGH(u32) @ 0x94 {
+        31:0 value;
+    }
+
+    /// Invalidation queue error record, upper half.
+    pub IQERCD_HIGH(u32) @ 0xb4 {
         /// The device that did not answer in time, if the unit says.
-        47:32 timeout_source;
+        15:0 timeout_source;
     }
 }
 

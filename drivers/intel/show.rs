@@ -66,8 +66,8 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         f,
         "queue: head {:#x}, tail {:#x}, {} batches, {} descriptors, {} queue errors, {} \
              time-outs, {} completion errors{}",
-        u64::from(io.read(IQH)),
-        u64::from(io.read(IQT)),
+        u32::from(io.read(IQH)),
+        u32::from(io.read(IQT)),
         counts.batches,
         counts.descriptors,
         counts.queue_errors,

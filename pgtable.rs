@@ -24,6 +24,8 @@ mod gather;
 #[cfg(CONFIG_RUST)]
 pub mod kernel_memory;
 mod memory;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
 pub mod vtd_ss;
 mod walker;
 

@@ -64,6 +64,8 @@ pub struct PageTable<F: Format, M: TableMemory> {
     levels: u8,
     coherent: bool,
     page_sizes: PageSizes,
+    /// The bits that are 0 in multiples of the smallest page size.
+    align_mask: u64,
     /// The last address that is translated.
     iova_last: u64,
     /// The last address that can be translated to.
@@ -125,6 +127,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             levels: cfg.levels,
             coherent: cfg.coherent,
             page_sizes,
+            align_mask: page_sizes.smallest() - 1,
             iova_last: (1 << iova_bits) - 1,
             oa_last: (1 << oa_bits) - 1,
             format: PhantomData,
@@ -249,7 +252,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Checks a range of IOVA that is mapped or unmapped.
     #[inline(always)]
     fn check_range(&self, iova: Iova, len: u64) -> Result<(), Error> {
-        if len == 0 || (iova.raw() | len) & (self.page_sizes.smallest() - 1) != 0 {
+        if len == 0 || (iova.raw() | len) & self.align_mask != 0 {
             return Err(Error::Invalid);
         }
         match iova.last(len) {

@@ -102,7 +102,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     #[inline(always)]
     fn check_map(&self, iova: Iova, paddr: PhysAddr, len: u64, prot: Prot) -> Result<u64, Error> {
         self.check_range(iova, len)?;
-        if !paddr.is_aligned(self.page_sizes.smallest()) {
+        if paddr.raw() & self.align_mask != 0 {
             return Err(Error::Invalid);
         }
         match paddr.last(len) {

@@ -843,6 +843,37 @@ fn a_page_that_is_split_while_its_dirty_bit_is_read_is_not_missed() {
 }
 
 #[test]
+fn a_dirty_bit_is_not_lost_to_another_bit_that_hardware_sets() {
+    let (memory, table, hardware) = new(&CFG);
+
+    map(&table, 0, 0, K4).1.unwrap();
+    let mut lowest = table.root().raw();
+    for _ in 0..3 {
+        lowest = memory.hardware_read(lowest, 0, true).unwrap() & 0x000f_ffff_ffff_f000;
+    }
+    let (dirty, accessed) = (1 << 9, 1 << 8);
+    assert!(memory.hardware_set(lowest, 0, 3, dirty));
+    before_exchange({
+        let memory = memory.clone();
+        move || assert!(memory.hardware_set(lowest, 0, 3 | dirty, accessed))
+    });
+
+    let mut found = 0;
+    table
+        .read_and_clear_dirty(
+            Iova::new(0),
+            K4,
+            DirtyMode::Clear,
+            &mut Gather::new(),
+            |_, len| found += len,
+        )
+        .unwrap();
+    assert_eq!(found, K4);
+    assert_eq!(memory.hardware_read(lowest, 0, true), Some(3 | accessed));
+    assert!(!hardware.leaves()[0].dirty);
+}
+
+#[test]
 fn output_addresses_are_limited_as_told() {
     for oa_bits in [36, 39, 46, 52] {
         let (_memory, table, mut hardware) = new(&Config { oa_bits, ..CFG });

@@ -10,7 +10,8 @@ from .kmods import StockModules, modinfo
 
 # What the guests' devices and tests need from the stock kernel.
 MODULES = (
-    "nvme", "ahci", "sd_mod", "e1000e", "igb", "vfio", "vfio_iommu_type1", "vfio_pci",
+    "nvme", "ahci", "sd_mod", "e1000e", "igb", "virtio_blk",
+    "vfio", "vfio_iommu_type1", "vfio_pci",
 )  # fmt: skip
 
 _INIT = guest_programs.FOLDER / "init"
@@ -25,10 +26,10 @@ def build(root, release, stock=None, ours=()):
     `stock`: that kernel's folder in lib/modules, or None for a kernel without modules. `ours`:
     paths of .ko files that are not part of it.
     """
-    programs = guest_programs.build(root)
     busybox = pathlib.Path(root.path) / "usr/bin/busybox"
     if not busybox.is_file():
-        raise ToolError(f"the root {root.path} has no busybox", hint="tools/ic clean, then again")
+        raise ToolError(f"the root {root.path} has no busybox", hint="tools/ic cache clean, then again")
+    programs = guest_programs.build(root)
     ours = [pathlib.Path(path) for path in ours]
     key = cache.key_of(
         release=release,

@@ -37,7 +37,7 @@ class Machine:
     disks: dict = dataclasses.field(default_factory=dict)
 
     def device(self, kind, **properties):
-        """Adds a device; underscores in names of properties stand for dashes where QEMU has those."""
+        """Adds a device with properties."""
         words = [kind] + [f"{name}={value}" for name, value in properties.items()]
         self.arguments += ["-device", ",".join(words)]
         return self

@@ -7,9 +7,9 @@ import tempfile
 
 from .. import guest_images, viommu
 from ..paths import cache_dir, jobs
-from . import custom, dma, firmware, hotplug, lifecycle, refusals, scenario, topology, vfio
+from . import custom, dma, firmware, harness, hotplug, lifecycle, refusals, scenario, topology, vfio
 
-_MODULES = (refusals, firmware, vfio, dma, lifecycle, hotplug, topology)
+_MODULES = (vfio, dma, lifecycle, hotplug, topology, refusals, firmware, harness)
 
 
 def scenarios(kind):
@@ -25,6 +25,7 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
     """
     kind = viommu.get(kind)
     image = guest_images.stock(module if driver == guest_images.OURS else None)
+    harness.run_plain(report, image, kind, only)
     with tempfile.TemporaryDirectory(prefix="tests-", dir=cache_dir()) as folder:
         with concurrent.futures.ThreadPoolExecutor(min(2, jobs())) as pool:
             waiting = [

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Devices that share what the unit sees of them, and devices on other host bridges."""
 
-from .. import core_view, guest_pci
+from .. import core_view, guest_io, guest_pci
 from ..machine import Machine
 from ..vfio_user import VfioUser
 from .scenario import Scenario
 
-_BRIDGE, _PXB = 0x10, 0x11
+_BRIDGE, _PXB, _CARD, _CACHING = 0x10, 0x11, 0x12, 0x13
 _IOVA = 0x10000000
 
 
 def _machine(kind):
-    found = Machine(kind, unit={"caching-mode": "on"})
+    found = Machine(kind, unit={"caching-mode": "on", "device-iotlb": "on"})
     found.root_port(_BRIDGE)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
     found.device("edu", bus="bridge", addr="0x1", dma_mask="0xffffffffffffffff")
@@ -19,6 +19,11 @@ def _machine(kind):
     found.device("pxb-pcie", id="pxb", bus="pcie.0", bus_nr=0x40, addr=f"{_PXB:#x}")
     found.device("pcie-root-port", id="far", bus="pxb", chassis=0x40, slot=0x40)
     found.device("iommu-testdev", bus="far")
+    found.root_port(_CARD).network("net").device("igb", netdev="net", bus=f"port{_CARD:x}")
+    found.root_port(_CACHING).disk("caching").device(
+        "virtio-blk-pci", drive="caching", bus=f"port{_CACHING:x}", ats="on",
+        iommu_platform="on", **{"disable-legacy": "on"},
+    )  # fmt: skip
     return found
 
 
@@ -89,8 +94,42 @@ def a_device_behind_another_host_bridge_does_DMA(run):
     user.quit()
 
 
+def virtual_functions_get_groups_of_their_own_and_lose_them(run):
+    run.load_drivers("igb")
+    card = run.at(_CARD)
+    before = guest_pci.groups(run.guest)
+    path = f"/sys/bus/pci/devices/{card}"
+    run.guest.run(f"echo 2 >{path}/sriov_numvfs", timeout=60)
+    functions = run.guest.run(f"for f in {path}/virtfn*; do basename $(readlink $f); done").split()
+    groups = [run.group(address) for address in functions]
+    run.check(len(functions) == 2 and None not in groups, "both functions have groups", groups)
+    run.check(len({*groups, run.group(card)}) == 3, "each has its own, as the card has", groups)
+    run.guest.run(f"echo 0 >{path}/sriov_numvfs", timeout=60)
+    run.check(guest_pci.groups(run.guest) == before, "the groups are as before")
+
+
+def an_igb_card_passes_traffic(run):
+    run.load_drivers("igb")
+    name = guest_io.interface(run.guest, run.at(_CARD))
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest)
+    guest_io.network_down(run.guest, name)
+
+
+def a_device_with_a_TLB_of_its_own_works(run):
+    # virtio-pci is built in and has the device before the module comes.
+    address = run.at(_CACHING)
+    guest_pci.unbind(run.guest, address)
+    run.guest.run(f"echo DMA >/sys/bus/pci/devices/{address}/iommu_group/type")
+    run.load_drivers("virtio_blk")
+    guest_pci.bind(run.guest, address, "virtio-pci")
+    run.check(run.guest.wait_for("[ -b /dev/vda ]"), "the disk is there")
+    guest_io.write_and_read(run.guest, "/dev/vda", 4)
+    guest_io.write_and_read(run.guest, "/dev/vda", 4)
+
+
 def scenarios():
-    """One machine with a PCIe-to-PCI bridge and a second host bridge."""
+    """A machine with a PCIe-to-PCI bridge, a second host bridge, virtual functions, device TLBs."""
     return [Scenario(
         "topology", _machine,
         [
@@ -98,6 +137,9 @@ def scenarios():
             devices_behind_a_PCI_bridge_share_a_group,
             devices_behind_a_PCI_bridge_do_DMA,
             a_device_behind_another_host_bridge_does_DMA,
+            an_igb_card_passes_traffic,
+            virtual_functions_get_groups_of_their_own_and_lose_them,
+            a_device_with_a_TLB_of_its_own_works,
         ],
         ours_only=False,
     )]  # fmt: skip

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest runner itself: what it says when things go wrong, and that it notices them."""
+
+import dataclasses
+import pathlib
+
+from .. import guest_log, initramfs, root, viommu
+from ..errors import ToolError
+from ..guest import CommandError, GuestError
+from ..root import Root
+from .scenario import Scenario, TestFailure, small
+
+SUITE = "guest-tools"
+
+_COMPLAINTS = """\
+[    1.0] WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:100 f+0x1/0x2
+[    1.0] WARNING: possible circular locking dependency detected
+[    1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2
+[    1.0] BUG: unable to handle page fault for address: 0
+[    1.0] Oops: 0000 [#1] SMP
+[    1.0] Call Trace:
+[    1.0] Kernel panic - not syncing: f
+[    1.0] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)
+[    1.0] INFO: task f:1 blocked for more than 20 seconds.
+[    1.0] rust_kernel: panicked at f.rs:1:1:
+[    1.0] BUG: sleeping function called from invalid context at f.c:1
+"""
+
+_HARMLESS = """\
+[    1.0] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc., Ingo Molnar
+[    1.0] Kernel command line: panic=-1 WARNING:
+[    1.0] iommu_core: dmar0: fault: 0000:04:00.0 (group 11): write at 0x1000: blocked (reason 0x05)
+"""
+
+
+def _fails_with(words, function):
+    try:
+        function()
+    except ToolError as error:
+        missing = [word for word in words if word not in error.what]
+        if missing:
+            raise TestFailure(f"the message lacks {missing}: {error.what}") from error
+        return
+    raise TestFailure("it did not fail")
+
+
+def _each_complaint_of_a_kernel_is_noticed(_image, _kind):
+    for line in _COMPLAINTS.splitlines():
+        if not guest_log.alarms(line):
+            raise TestFailure(f"not noticed: {line}")
+
+
+def _harmless_lines_are_not_taken_for_complaints(_image, _kind):
+    if found := guest_log.alarms(_HARMLESS):
+        raise TestFailure(f"taken for a complaint: {found[0]}")
+
+
+def _an_unknown_kind_of_IOMMU_is_named(_image, _kind):
+    _fails_with(["VIOMMU=none"], lambda: viommu.get("none"))
+
+
+def _a_missing_QEMU_is_named(image, kind):
+    absent = dataclasses.replace(kind, qemu="qemu-system-absent")
+    guest = image.start(small(absent), "no-qemu")
+    _fails_with(["QEMU does not start", "qemu-system-absent"], lambda: _start(guest))
+
+
+def _a_missing_kernel_is_named(image, kind):
+    absent = dataclasses.replace(image, kernel=pathlib.Path("/absent/vmlinuz"))
+    guest = absent.start(small(kind), "no-kernel")
+    _fails_with(["QEMU does not start", "/absent/vmlinuz"], lambda: _start(guest))
+
+
+def _a_device_that_QEMU_does_not_have_is_named(image, kind):
+    guest = image.start(small(kind).device("absent-device"), "no-device")
+    _fails_with(["QEMU does not start", "absent-device"], lambda: _start(guest))
+
+
+def _a_root_without_busybox_is_named(_image, _kind):
+    class Empty(Root):
+        """The root, but for its files."""
+
+        def __init__(self):
+            super().__init__(root.get().path)
+            self.path = pathlib.Path("/absent")
+
+    _fails_with(["busybox"], lambda: initramfs.build(Empty(), "none"))
+
+
+def _start(guest):
+    try:
+        guest.start()
+    finally:
+        guest.stop()
+
+
+def output_and_status_of_a_command_come_back_unchanged(run):
+    for text in ("", "one\n", "no newline", "reply 1 0 4\nabc", "back\\slash \\n 'quotes' \"two\"",
+                 "x" * 20000, "many\n" * 2000):  # fmt: skip
+        run.guest.run(f"cat >/tmp/text <<'END'\n{text[:500]}\nEND")
+        seen = run.guest.run("cat /tmp/text")
+        run.check(seen == text[:500] + "\n", f"{text[:30]!r} comes back", seen[:60])
+    run.check(len(run.guest.run("yes | head -c 200000")) == 200000, "long output comes back whole")
+    status, output = run.guest.status("echo before; exit 7")
+    run.check((status, output) == (7, "before\n"), "the status comes back", (status, output))
+
+
+def a_command_that_hangs_is_ended_and_named(run):
+    try:
+        run.guest.run("sleep 100", timeout=2)
+    except CommandError as error:
+        run.check("sleep 100" in error.what, "the command is named", error.what)
+    else:
+        run.check(False, "it fails")
+    run.check(run.guest.works("true"), "the guest goes on")
+
+
+def background_processes_do_not_disturb_the_agent(run):
+    for i in range(30):
+        run.guest.run("for i in 1 2 3; do sleep 0.05 & done")
+        run.check(run.guest.run(f"echo {i}") == f"{i}\n", "the answer is right")
+
+
+def a_panic_is_reported_with_its_cause(run):
+    try:
+        run.guest.run("echo c >/proc/sysrq-trigger")
+    except GuestError as error:
+        run.check("panic" in error.what or "Oops" in error.what or "BUG" in error.what,
+                  "the message has the kernel's last words", error.what)  # fmt: skip
+        run.check(error.log == run.guest.log, "and the path of the log")
+        return
+    run.check(False, "it fails")
+
+
+def a_guest_that_stands_still_is_reported(run):
+    run.guest.qmp.execute("stop")
+    try:
+        run.guest.run("true", timeout=1)
+    except GuestError as error:
+        run.check("hangs" in error.what, "the message says that it hangs", error.what)
+        return
+    run.check(False, "it fails")
+
+
+PLAIN = [
+    _each_complaint_of_a_kernel_is_noticed,
+    _harmless_lines_are_not_taken_for_complaints,
+    _an_unknown_kind_of_IOMMU_is_named,
+    _a_missing_QEMU_is_named,
+    _a_missing_kernel_is_named,
+    _a_device_that_QEMU_does_not_have_is_named,
+    _a_root_without_busybox_is_named,
+]
+
+
+def run_plain(report, image, kind, only):
+    """The tests that need no running guest."""
+    for test in PLAIN:
+        name = test.__name__.strip("_").replace("_", " ")
+        if not only or only in name:
+            with report.case(SUITE, name):
+                test(image, kind)
+
+
+def scenarios():
+    """Guests that do what no guest should."""
+    return [
+        Scenario("agent", small, [
+            output_and_status_of_a_command_come_back_unchanged,
+            a_command_that_hangs_is_ended_and_named,
+            background_processes_do_not_disturb_the_agent,
+            a_guest_that_stands_still_is_reported,
+        ], ours_only=False),
+        Scenario("panic", small, [a_panic_is_reported_with_its_cause],
+                 allowed=(r".",), ours_only=False),  # fmt: skip
+    ]  # fmt: skip

@@ -504,7 +504,7 @@ impl<'a> Table<'a> {
 
     fn check_registers(unit: Drhd<'_>) -> Result<(), Error> {
         let base = unit.base();
-        let refuse = |problem| Err(Error::new(Kind::Drhd, unit.offset, problem));
+        let refuse = |problem| Err(Error::new(Kind::Drhd, unit.offset(), problem));
 
         if base == 0 || base == u64::MAX {
             return refuse(Problem::BaseImpossible { base });
@@ -561,15 +561,18 @@ impl<'a> Table<'a> {
     /// Checks what concerns more than one unit.
     fn check_units(self) -> Result<(), Error> {
         for unit in self.units() {
-            for before in self.units().take_while(|other| other.offset < unit.offset) {
+            for before in self
+                .units()
+                .take_while(|other| other.offset() < unit.offset())
+            {
                 let (start, end) = (unit.base(), unit.base() + (unit.window() - 1));
                 if start <= before.base() + (before.window() - 1) && before.base() <= end {
                     return Err(Error::new(
                         Kind::Drhd,
-                        unit.offset,
+                        unit.offset(),
                         Problem::UnitsOverlap {
                             base: start,
-                            other: before.offset,
+                            other: before.offset(),
                         },
                     ));
                 }
@@ -577,10 +580,10 @@ impl<'a> Table<'a> {
                 {
                     return Err(Error::new(
                         Kind::Drhd,
-                        unit.offset,
+                        unit.offset(),
                         Problem::SecondIncludeAll {
                             segment: unit.segment(),
-                            other: before.offset,
+                            other: before.offset(),
                         },
                     ));
                 }
@@ -594,13 +597,13 @@ impl<'a> Table<'a> {
         self.units()
             .filter(|unit| unit.include_all())
             .filter(move |unit| {
-                let (segment, offset) = (unit.segment(), unit.offset);
+                let (segment, offset) = (unit.segment(), unit.offset());
                 self.units()
-                    .any(|other| other.segment() == segment && other.offset > offset)
+                    .any(|other| other.segment() == segment && other.offset() > offset)
             })
             .map(|unit| Warning::IncludeAllNotLast {
                 segment: unit.segment(),
-                offset: unit.offset,
+                offset: unit.offset(),
             })
     }
 
@@ -630,6 +633,14 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The ACPI path of the device that scopes of type [`ScopeKind::Named`] give `number` to.
+    pub fn name_of(self, number: u8) -> Option<&'a [u8]> {
+        self.structures().find_map(|structure| match structure {
+            Structure::Andd(device) if device.number() == number => Some(device.name()),
+            _ => None,
+        })
+    }
+
     /// Every reserved memory region, in the order of the table.
     pub fn reserved_regions(self) -> impl Iterator<Item = Rmrr<'a>> {
         self.structures().filter_map(|structure| match structure {
@@ -654,8 +665,8 @@ pub enum Structure<'a> {
     Andd(Andd<'a>),
     /// Devices on the board that cache translations.
     Satc(Satc<'a>),
-    /// A structure that is not looked into: SIDP, and types that are not known.
-    Other(Kind),
+    /// A structure that is not looked into: SIDP, and kinds that are not known.
+    Other,
 }
 
 /// Iterates over the structures of a [`Table`].
@@ -689,7 +700,7 @@ impl<'a> Iterator for Structures<'a> {
             }),
             Kind::Andd => Structure::Andd(Andd { bytes }),
             Kind::Satc => Structure::Satc(Satc { bytes }),
-            kind => Structure::Other(kind),
+            _ => Structure::Other,
         })
     }
 }

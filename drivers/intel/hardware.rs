@@ -22,7 +22,7 @@ use super::{
     fault_record::FaultStatus,
     invalidation::{ContextScope, Drain, TlbScope},
     irq::FaultInterrupt,
-    mmio::{Registers, MIN_BYTES},
+    mmio::Registers,
     queue::{Batch, Failure, Queue},
     regs::{FSTS, GCMD, GSTS, PMEN},
     tables::Tables,
@@ -67,8 +67,16 @@ impl Hardware {
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed (both logged),
     /// `ENOMEM`.
     pub(super) fn new(name: Label, base: u64, node: i32) -> Result<Arc<Self>> {
-        let map = |bytes| {
-            Registers::map(base, bytes).inspect_err(|error| {
+        let look = Registers::look(base)?;
+        let (cap, ecap) = look.capabilities();
+        let (capability, space) = Capability::judge(cap, ecap).map_err(|refusal| {
+            log_err!("{}: the unit cannot be driven: {}", name, refusal);
+            EOPNOTSUPP
+        })?;
+        check_free(name, &look)?;
+        drop(look);
+        let registers =
+            Registers::claim(base, capability.register_bytes()).inspect_err(|error| {
                 if *error == EBUSY {
                     log_err!(
                         "{}: the registers at {:#x} belong to somebody else, see /proc/iomem; {}",
@@ -77,19 +85,7 @@ impl Hardware {
                         HOW_TO_FREE,
                     );
                 }
-            })
-        };
-        let mut registers = map(MIN_BYTES)?;
-        let (cap, ecap) = registers.capabilities();
-        let (capability, space) = Capability::judge(cap, ecap).map_err(|refusal| {
-            log_err!("{}: the unit cannot be driven: {}", name, refusal);
-            EOPNOTSUPP
-        })?;
-        if capability.register_bytes() > MIN_BYTES {
-            drop(registers);
-            registers = map(capability.register_bytes())?;
-        }
-        check_free(name, &registers)?;
+            })?;
 
         let limit = capability.usable_domains();
         // Entries that are not present are cached under id 0 (6.1).
@@ -321,16 +317,15 @@ impl Hardware {
     }
 }
 
-const HOW_TO_FREE: &str = "boot with intel_iommu=off intremap=off to keep the kernel's own driver \
-                           away from it";
+const HOW_TO_FREE: &str =
+    "boot with intel_iommu=off intremap=off, so that the kernel's own driver \
+                           leaves it alone (interrupt remapping alone enables the queue)";
 
 /// Whether the unit can be had: firmware or another driver that uses it keeps it (law 7).
 fn check_free(name: Label, registers: &Registers) -> Result {
     let status = registers.io().read(GSTS);
     let what = if status.translation().into() {
         "translates already"
-    } else if status.queue().into() && status.interrupt_remapping().into() {
-        "remaps interrupts already, and its invalidation queue is in use for that"
     } else if status.interrupt_remapping().into() {
         "remaps interrupts already"
     } else if status.queue().into() {
@@ -339,8 +334,7 @@ fn check_free(name: Label, registers: &Registers) -> Result {
         return Ok(());
     };
     log_err!(
-        "{}: the unit {}, so it is left alone; {} (intremap=off too: remapping interrupts enables \
-         the queue)",
+        "{}: the unit {}, so it is left alone; {}",
         name,
         what,
         HOW_TO_FREE,

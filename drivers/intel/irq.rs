@@ -342,7 +342,7 @@ static DOMAIN_OPS: Shared<bindings::irq_domain_ops> = Shared(bindings::irq_domai
 });
 
 static CHIP: Shared<bindings::irq_chip> = Shared(bindings::irq_chip {
-    name: c"IOMMU".as_ptr().cast(),
+    name: c"VT-d".as_ptr().cast(),
     irq_ack: Some(bindings::irq_chip_ack_parent),
     irq_mask: Some(mask),
     irq_unmask: Some(unmask),

@@ -25,22 +25,41 @@ type Window = Region<MIN_BYTES>;
 ///
 /// # Invariants
 ///
-/// `raw` is a mapping of `raw.size()` bytes of device memory at `phys`, made by `ioremap()`, and the
-/// memory region is requested; both until the value is dropped.
+/// `raw` is a mapping of `raw.size()` bytes of device memory at `phys`, made by `ioremap()`, until
+/// the value is dropped.
 pub(super) struct Registers {
     raw: MmioRaw<Window>,
     phys: u64,
+    /// Whether the memory region is requested, until the value is dropped.
+    claimed: bool,
 }
 
 impl Registers {
     const NAME: &'static CStr = c"iommu_core";
 
-    /// Maps `bytes` (a multiple of 4096) at physical address `phys`, and keeps others off.
+    /// Maps the first page of the registers at physical address `phys`, to look at: they may belong
+    /// to somebody else.
+    pub(super) fn look(phys: u64) -> Result<Self> {
+        // SAFETY: Firmware says that there are registers. At worst nobody answers.
+        let virt = unsafe { bindings::ioremap(phys, MIN_BYTES) };
+        if virt.is_null() {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: The mapping was just made.
+        Ok(Self {
+            raw: MmioRaw::new_region(virt as usize, MIN_BYTES)?,
+            phys,
+            claimed: false,
+        })
+    }
+
+    /// Maps `bytes` (a multiple of 4096) of registers at physical address `phys`, and keeps others
+    /// off.
     ///
     /// # Errors
     ///
     /// `EBUSY` if somebody else has requested the memory region; `ENOMEM`.
-    pub(super) fn map(phys: u64, bytes: usize) -> Result<Self> {
+    pub(super) fn claim(phys: u64, bytes: usize) -> Result<Self> {
         // SAFETY: The resource tree is there for as long as the kernel runs, and takes any range.
         let region = unsafe {
             bindings::__request_region(
@@ -54,32 +73,26 @@ impl Registers {
         if region.is_null() {
             return Err(EBUSY);
         }
-
         // SAFETY: The region was just requested, so it is no memory of the kernel's.
         let virt = unsafe { bindings::ioremap(phys, bytes) };
-        let raw = match virt.is_null() {
-            true => Err(ENOMEM),
-            false => MmioRaw::new_region(virt as usize, bytes),
-        };
-        match raw {
-            // INVARIANT: Both were just made.
-            Ok(raw) => Ok(Self { raw, phys }),
-            Err(error) => {
-                if !virt.is_null() {
-                    // SAFETY: The mapping was just made, and nobody has seen it.
-                    unsafe { bindings::iounmap(virt) };
-                }
-                // SAFETY: The region was just requested.
-                unsafe {
-                    bindings::__release_region(
-                        &raw mut bindings::iomem_resource,
-                        phys,
-                        bytes as u64,
-                    )
-                };
-                Err(error)
-            }
+        if virt.is_null() {
+            Self::unclaim(phys, bytes);
+            return Err(ENOMEM);
         }
+        // INVARIANT: Both were just made. The size is a multiple of 4, and the mapping is aligned.
+        Ok(Self {
+            raw: MmioRaw::new_region(virt as usize, bytes)?,
+            phys,
+            claimed: true,
+        })
+    }
+
+    /// Lets others have the region, which was requested here.
+    fn unclaim(phys: u64, bytes: usize) {
+        // SAFETY: The resource tree is there for as long as the kernel runs.
+        unsafe {
+            bindings::__release_region(&raw mut bindings::iomem_resource, phys, bytes as u64)
+        };
     }
 
     /// The registers at fixed offsets.
@@ -133,14 +146,10 @@ const fn join(low: u32, high: u32) -> u64 {
 
 impl Drop for Registers {
     fn drop(&mut self) {
-        // SAFETY: By the invariants mapping and region are there, and this is their end.
-        unsafe {
-            bindings::iounmap(self.raw.addr() as *mut c_void);
-            bindings::__release_region(
-                &raw mut bindings::iomem_resource,
-                self.phys,
-                self.raw.size() as u64,
-            );
+        // SAFETY: By the invariants the mapping is there, and this is its end.
+        unsafe { bindings::iounmap(self.raw.addr() as *mut c_void) };
+        if self.claimed {
+            Self::unclaim(self.phys, self.raw.size());
         }
     }
 }

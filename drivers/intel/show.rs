@@ -42,7 +42,28 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         hardware.space.bits,
         capability.page_sizes(),
     )?;
-    writeln!(f, "{capability:?}")?;
+    write!(f, "can:")?;
+    for (can, what) in [
+        (capability.caching_mode, "caching-mode"),
+        (capability.write_buffer_flush, "write-buffer-flush"),
+        (capability.coherent, "coherent-walks"),
+        (capability.page_selective, "page-selective-invalidation"),
+        (capability.pass_through, "pass-through"),
+        (capability.snoop_control, "snoop-control"),
+        (capability.device_tlb, "device-tlb"),
+        (capability.interrupt_remapping, "interrupt-remapping"),
+        (capability.extended_interrupt_mode, "x2apic"),
+        (capability.zero_length_read, "zero-length-read"),
+        (capability.root_pointer_flushes, "root-pointer-flush"),
+        (capability.scalable_mode, "scalable-mode"),
+        (capability.first_stage, "first-stage"),
+        (capability.second_stage, "second-stage"),
+    ] {
+        if can {
+            write!(f, " {what}")?;
+        }
+    }
+    writeln!(f)?;
     writeln!(
         f,
         "status {:#010x}, fault status {:#010x}, fault control {:#010x}",

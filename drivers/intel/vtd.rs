@@ -12,6 +12,7 @@ use kernel::{
 };
 
 use super::{
+    dmar::ScopeKind,
     entries::{ContextEntry, Translation},
     firmware::Firmware,
     hardware::Hardware,
@@ -58,12 +59,27 @@ impl VtdUnit {
     pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
         self.hardware.as_ref().ok_or(ENODEV)
     }
-}
 
-/// What the driver knows of an endpoint.
-pub struct VtdEndpoint {
-    /// What firmware says about translations in the device's own cache.
-    cache: TranslationCache,
+    /// Says which devices behind the unit cannot do DMA any more, because they are no PCI devices.
+    fn warn_of_named_devices(&self, name: Label) {
+        let Ok(table) = self.firmware.table() else {
+            return;
+        };
+        for scope in table
+            .units()
+            .filter(|unit| unit.base() == self.base)
+            .flat_map(|unit| unit.scopes())
+            .filter(|scope| scope.kind() == Some(ScopeKind::Named))
+        {
+            let device = table.name_of(scope.enumeration_id()).unwrap_or(b"?");
+            log_warn!(
+                "{}: {} is behind the unit, but is no PCI device, which is not supported: its DMA \
+                 is blocked",
+                name,
+                core::str::from_utf8(device).unwrap_or("?"),
+            );
+        }
+    }
 }
 
 /// The name of a domain in a unit's caches.
@@ -92,7 +108,8 @@ impl VendorDriver for Vtd {
     const NAME: &'static str = "intel";
 
     type Unit = VtdUnit;
-    type Endpoint = VtdEndpoint;
+    /// Nothing: the ids say it all.
+    type Endpoint = ();
     type Paging = Paging;
     type Memory = KernelMemory;
     type Tag = DomainId;
@@ -157,6 +174,7 @@ impl VendorDriver for Vtd {
             }
         }
 
+        described.warn_of_named_devices(name);
         let capability = &hardware.capability;
         log_info!(
             "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
@@ -238,8 +256,7 @@ impl VendorDriver for Vtd {
             GFP_KERNEL,
         )?;
 
-        let cache = scope::translation_cache(table, &location);
-        if cache == TranslationCache::Required {
+        if scope::translation_cache(table, &location) == TranslationCache::Required {
             log_warn!(
                 "{}: firmware says that the device needs a translation cache of its own, which is \
                  not supported; its DMA may not work",
@@ -248,7 +265,7 @@ impl VendorDriver for Vtd {
         }
         Ok(Probed {
             unit: unit.clone(),
-            data: VtdEndpoint { cache },
+            data: (),
             reserved,
         })
     }

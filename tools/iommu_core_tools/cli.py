@@ -6,7 +6,22 @@ import os
 import signal
 import sys
 
-from . import cache, custom_kernel, kernel, module, root, uml
+from . import (
+    all_tests,
+    cache,
+    compile_fail,
+    custom_kernel,
+    guest_shell,
+    guest_tests,
+    host_tests,
+    kernel,
+    lint,
+    module,
+    root,
+    story,
+    tools_tests,
+    uml,
+)
 from .errors import ToolError, last_lines
 from .progress import PROGRESS
 from .report import Report
@@ -21,7 +36,7 @@ def main(argv=None):
     except ToolError as error:
         print(f"\nerror: {error.what}", file=sys.stderr)
         if error.log:
-            for line in last_lines(error.log):
+            for line in [] if error.shown else last_lines(error.log):
                 print(f"  | {line}", file=sys.stderr)
             print(f"log:   {error.log}", file=sys.stderr)
         if error.hint:
@@ -46,6 +61,28 @@ def _parser():
 
     add("build", _build, "build iommu_core.ko for the stock kernel")
     add("install", _install, "install that module on this machine")
+
+    command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
+    command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
+    command.add_argument("--driver", choices=("iommu_core", "stock"), default="iommu_core",
+                         help="stock: the kernel's own driver, to compare")  # fmt: skip
+
+    command = add("shell", _shell, "an interactive guest with the module loaded")
+    command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
+
+    add("test", lambda _: all_tests.run(), "every test")
+
+    command = add("guest-test", _guest_test, "the tests that run in guests")
+    command.add_argument("--filter", help="only those whose name contains it")
+    command.add_argument("--custom", action="store_true", help="those on the custom kernel")
+
+    command = add("host-test", _host_test, "tests of the pure parts, with cargo")
+    command.add_argument("--filter", help="only those whose name contains it")
+
+    add("compile-fail", _suite(compile_fail.run), "code that must not compile")
+    add("tools-test", _suite(tools_tests.run), "tests of these tools")
+    add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
+    add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
     command = add("kunit", _kunit, "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
@@ -72,6 +109,38 @@ def _build(_arguments):
 
 def _install(_arguments):
     module.install()
+
+
+def _run(arguments):
+    story.main(arguments.iommu, arguments.driver, lambda: module.build().ko)
+
+
+def _shell(arguments):
+    guest_shell.run(arguments.iommu, module.build().ko)
+
+
+def _suite(run):
+    def call(_arguments):
+        report = Report()
+        run(report)
+        return report.finish()
+
+    return call
+
+
+def _guest_test(arguments):
+    report = Report()
+    if arguments.custom:
+        guest_tests.run_custom(report, arguments.filter)
+    else:
+        guest_tests.run(report, arguments.filter, module=module.build().ko)
+    return report.finish()
+
+
+def _host_test(arguments):
+    report = Report()
+    host_tests.run(report, arguments.filter)
+    return report.finish()
 
 
 def _kunit(arguments):

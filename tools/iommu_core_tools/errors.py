@@ -5,14 +5,16 @@
 class ToolError(Exception):
     """Something failed that the user can understand: what, why, and the next step.
 
-    `log` is the file that holds the whole output; its last lines are shown with the message.
+    `log` is the file that holds the whole output; its last lines are shown with the message, unless
+    what matters of it was `shown` already.
     """
 
-    def __init__(self, what, *, log=None, hint=None):
+    def __init__(self, what, *, log=None, hint=None, shown=False):
         super().__init__(what)
         self.what = what
         self.log = log
         self.hint = hint
+        self.shown = shown
 
 
 def last_lines(path, count=15):

@@ -40,8 +40,9 @@ def built(name, fragment, arguments, targets=()):
                 (folder / "configured").touch()
             try:
                 kernel.checked_make([*base, f"-j{jobs()}", *targets], step)
-            except ToolError:
+            except ToolError as error:
                 module.show_compiler_output(step.log.read_text(errors="replace"), FOLDER)
+                error.shown = True
                 raise
         yield build
 

@@ -45,7 +45,10 @@ def build(*, clippy=False):
             result = root.get().run(argv, log=step.log)
             if not result:
                 show_compiler_output(result.output, folder)
-                raise step.fail("the module does not build" if not clippy else "clippy found something")
+                what = "clippy found something" if clippy else "the module does not build"
+                raise step.fail(what, shown=True)
+            if "warning: " in result.output:
+                show_compiler_output(result.output, folder)
             if not clippy:
                 step.done(f"{(folder / 'iommu_core.ko').stat().st_size >> 10} KB")
         return Build(stock, folder)

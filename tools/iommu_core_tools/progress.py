@@ -15,7 +15,8 @@ import time
 from .errors import ToolError
 from .paths import log_dir
 
-_HEARTBEAT = 20.0
+# Without a terminal: how often a running step writes a line, at first and after a minute.
+_HEARTBEAT = (20.0, 60.0)
 
 
 class Progress:
@@ -133,13 +134,16 @@ class Step:
             self._log = log_dir() / f"{stamp}-{name.strip('-')[:60]}.log"
         return self._log
 
-    def fail(self, what, hint=None):
+    def fail(self, what, hint=None, *, shown=False):
         """The error to raise when this step failed: names the log."""
-        return ToolError(what, log=self._log, hint=hint)
+        return ToolError(what, log=self._log, hint=hint, shown=shown)
+
+    def _heartbeat(self):
+        return _HEARTBEAT[time.monotonic() - self.began >= 59]
 
     def _tick(self):
         progress = self._progress
-        while not self._over.wait(0.5 if progress._tty else _HEARTBEAT):
+        while not self._over.wait(0.5 if progress._tty else self._heartbeat()):
             with progress._lock:
                 if progress._tty:
                     progress._draw()

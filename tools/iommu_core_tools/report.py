@@ -15,7 +15,7 @@ class Skip(Exception):
 
 
 class Report:
-    """Results by suite. A failure is shown when it happens and again in the summary."""
+    """Results by suite, from any thread. A failure is shown at once and again in the summary."""
 
     def __init__(self):
         self._cases = []
@@ -25,11 +25,10 @@ class Report:
         """Adds one result; `detail` says why it failed or was skipped."""
         self._cases.append((suite, name, outcome, detail.strip(), log))
         if outcome == FAILED:
-            PROGRESS.line(f"FAILED {suite}: {name}")
-            for line in detail.strip().splitlines():
-                PROGRESS.plain(f"  | {line}")
-            if log:
-                PROGRESS.plain(f"  log: {log}")
+            lines = [f"FAILED {suite}: {name}"]
+            lines += [f"  | {line}" for line in detail.strip().splitlines()]
+            lines += [f"  log: {log}"] if log else []
+            PROGRESS.line("\n".join(lines))
 
     @contextlib.contextmanager
     def case(self, suite, name):
@@ -40,7 +39,7 @@ class Report:
             self.add(suite, name, SKIPPED, detail=str(skip))
         except ToolError as error:
             detail = [error.what]
-            if error.log:
+            if error.log and not error.shown:
                 detail += last_lines(error.log)
             if error.hint:
                 detail.append(f"next: {error.hint}")

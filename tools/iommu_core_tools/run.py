@@ -27,11 +27,12 @@ class Process:
     """A started program whose output (standard output and error as one) is read line by line.
 
     The output goes to the file `log` (appended) and, a line at a time, to `on_line`. With a
-    `timeout` in seconds it is killed then. `stdin=True` gives a pipe, `send()` writes to it.
+    `timeout` in seconds it is killed then. `stdin=True` gives a pipe, `send()` writes to it. `shown`
+    is what the log calls the command.
     """
 
     def __init__(self, argv, *, cwd=None, env=None, log=None, on_line=None, timeout=None,
-                 stdin=False, pass_fds=()):
+                 stdin=False, pass_fds=(), shown=None):
         self._log = open(log, "ab") if log else None
         self._on_line = on_line
         self._lines = []
@@ -39,7 +40,7 @@ class Process:
         self.timed_out = False
         self._began = time.monotonic()
         if self._log:
-            self._log.write(f"$ {' '.join(map(str, argv))}\n".encode())
+            self._log.write(f"$ {' '.join(map(str, shown or argv))}\n".encode())
             self._log.flush()
         try:
             self._process = subprocess.Popen(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """KUnit suites on User-mode Linux: a kernel that is an ordinary program, so they run at full speed."""
 
+import re
 import shutil
 import tempfile
 
@@ -14,16 +15,21 @@ _TIMEOUT = 600
 _SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
 
 
+def built():
+    """Builds User-mode Linux with the checkout's suites; a context, see `intree.built()`."""
+    return intree.built("uml", "uml.config", ["ARCH=um", "CC=gcc-14", "HOSTCC=gcc-14"])
+
+
 def run(report, pattern="iommu_core*"):
-    """Builds User-mode Linux with the checkout's suites and runs those that match."""
+    """Runs the suites that match on User-mode Linux."""
     with report.suite(SUITE), tempfile.TemporaryDirectory(dir=cache_dir(), prefix="run-") as folder:
-        arguments = ["ARCH=um", "CC=gcc-14", "HOSTCC=gcc-14"]
-        with intree.built("uml", "uml.config", arguments) as build:
+        with built() as build:
             shutil.copy(build / "linux", f"{folder}/linux")
         with PROGRESS.step(f"kunit: run {pattern} on User-mode Linux") as step:
             argv = [
                 f"{folder}/linux",
                 "mem=1G",
+                "ncpus=2",
                 "console=tty",
                 "kunit_shutdown=halt",
                 "kunit.enable=1",
@@ -39,7 +45,7 @@ def run(report, pattern="iommu_core*"):
 
 def add_results(report, suite, output, log):
     """Adds what a kernel's output says about its KUnit suites; how many cases passed."""
-    lines = output.splitlines()
+    lines = re.sub(rf"\S*{intree.FOLDER}/", "", output).splitlines()
     cases, problems = ktap.parse(lines)
     for case in cases:
         detail = case.reason if case.outcome == "skipped" else "\n".join(case.log[-40:])

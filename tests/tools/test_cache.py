@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Entries of the cache: made once, whole or not at all, also when killed or made by two at once."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from unittest import mock
+
+from iommu_core_tools import cache
+from iommu_core_tools.paths import TOOLS
+
+# Makes an entry: notes that it began, waits for a file to appear, fills the entry.
+_MAKER = """
+import pathlib, sys, time
+sys.path.insert(0, sys.argv[1])
+from iommu_core_tools import cache
+base = pathlib.Path(sys.argv[2])
+def make(folder):
+    with open(base / "began", "a") as file:
+        file.write("x")
+    (folder / "half").write_text("half")
+    while not (base / "go").exists():
+        time.sleep(0.02)
+    (folder / "whole").write_text("whole")
+print(cache.entry("thing", "key", make))
+"""
+
+
+class Cache(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.base = pathlib.Path(folder.name)
+        patch = mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.base)})
+        patch.start()
+        self.addCleanup(patch.stop)
+        patch = mock.patch.dict(cache._in_use, clear=True)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def start(self):
+        argv = [sys.executable, "-B", "-c", _MAKER, str(TOOLS), str(self.base)]
+        maker = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(maker.stdout.close)
+        return maker
+
+    def wait_for(self, condition):
+        end = time.monotonic() + 20
+        while not condition():
+            self.assertLess(time.monotonic(), end, "took too long")
+            time.sleep(0.02)
+
+    def began(self):
+        path = self.base / "began"
+        return len(path.read_text()) if path.exists() else 0
+
+    def test_made_once(self):
+        made = []
+        for _ in range(2):
+            folder = cache.entry("thing", "key", made.append)
+        self.assertEqual(made, [folder])
+        self.assertEqual(cache.find("thing", "key"), folder)
+        self.assertIsNone(cache.find("thing", "other"))
+
+    def test_failure_leaves_nothing(self):
+        def make(folder):
+            (folder / "half").touch()
+            raise ValueError
+
+        with self.assertRaises(ValueError):
+            cache.entry("thing", "key", make)
+        self.assertIsNone(cache.find("thing", "key"))
+        self.assertEqual([name for name, _ in cache.entries()], [])
+
+    def test_killed_in_the_middle(self):
+        maker = self.start()
+        self.wait_for(self.began)
+        maker.send_signal(signal.SIGKILL)
+        maker.wait()
+        self.assertIsNone(cache.find("thing", "key"))
+        seen = []
+        folder = cache.entry("thing", "key", lambda folder: seen.extend(folder.iterdir()))
+        self.assertEqual(seen, [], "what the killed one left is gone")
+        self.assertTrue((folder / ".complete").exists())
+
+    def test_two_at_once(self):
+        makers = [self.start(), self.start()]
+        self.wait_for(self.began)
+        time.sleep(0.3)
+        (self.base / "go").touch()
+        places = [maker.communicate()[0].splitlines()[-1] for maker in makers]
+        self.assertEqual([maker.returncode for maker in makers], [0, 0])
+        self.assertEqual(places[0], places[1])
+        self.assertEqual(self.began(), 1, "made by one, waited for by the other")
+        self.assertEqual((pathlib.Path(places[0]) / "whole").read_text(), "whole")
+
+    def test_clean_leaves_what_is_made(self):
+        maker = self.start()
+        self.wait_for(self.began)
+        gone, left = cache.clean()
+        self.assertEqual((gone, left), ([], ["thing-key"]))
+        (self.base / "go").touch()
+        maker.communicate()
+        gone, left = cache.clean()
+        self.assertEqual((gone, left), (["thing-key"], []))
+
+    def test_clean_leaves_what_is_used(self):
+        cache.entry("thing", "key", lambda folder: None)
+        self.assertEqual(cache.clean(), ([], ["thing-key"]))
+
+    def test_keys_tell_inputs_apart(self):
+        self.assertEqual(cache.key_of(a=1, b=[2]), cache.key_of(b=[2], a=1))
+        self.assertNotEqual(cache.key_of(a=1), cache.key_of(a=2))
+
+    def test_read_only_folders_are_removed(self):
+        folder = self.base / "tree/in/side"
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+        folder.chmod(0o500)
+        cache.remove_tree(self.base / "tree")
+        self.assertFalse((self.base / "tree").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

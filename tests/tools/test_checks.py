@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The checks on the source: unsafe rooms, code that must not compile, copies for builds."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from iommu_core_tools import compile_fail, lint, sync, unsafe_rooms
+
+_FORBID = "#![forbid(unsafe_code)]\n"
+
+
+class UnsafeRooms(unittest.TestCase):
+    def check(self, allowed, **files):
+        with tempfile.TemporaryDirectory() as folder:
+            base = pathlib.Path(folder)
+            for name, text in files.items():
+                path = base / (name.replace("__", "/") + ".rs")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            return unsafe_rooms.check(base, allowed)
+
+    def test_code_only(self):
+        text = "// unsafe\nlet a = \"unsafe\"; /* unsafe\nunsafe */ let c = '\"';\nunsafe { x() }\nlet l: &'a str = r#\"unsafe\"#;\n"
+        self.assertEqual(unsafe_rooms.unsafe_lines(text), [4])
+
+    def test_rooms(self):
+        good = self.check(["ffi/"], ffi__a="unsafe {}", domain=_FORBID)
+        self.assertEqual(good, [])
+
+    def test_outside(self):
+        wrong = self.check(["ffi/"], ffi__a="", domain=_FORBID + "unsafe {}")
+        self.assertEqual(len(wrong), 1)
+        self.assertIn("domain.rs:2", wrong[0])
+
+    def test_attribute_missing(self):
+        self.assertEqual(self.check([], domain="fn f() {}"), ["domain.rs:1: lacks #![forbid(unsafe_code)]"])
+
+    def test_parents_of_rooms_and_suites_need_no_attribute(self):
+        wrong = self.check(["a/room.rs"], a="mod room;", a__room="unsafe {}", b__tests="", a__other=_FORBID)
+        self.assertEqual(wrong, [])
+
+    def test_room_that_is_gone(self):
+        self.assertIn("gone.rs is not there", self.check(["gone.rs"], domain=_FORBID)[0])
+
+
+class CompileFail(unittest.TestCase):
+    def message(self, line, code, name="tests/compile_fail/case.rs", level="error"):
+        span = {"file_name": name, "line_start": line, "is_primary": True}
+        return json.dumps({"level": level, "code": {"code": code}, "message": "m", "spans": [span]})
+
+    def test_expected(self):
+        text = "fn a() {}\nlet x = y; //~ E0521\n// ~E1\n"
+        self.assertEqual(compile_fail.expected_in(text), [(2, "E0521")])
+
+    def test_errors(self):
+        output = "\n".join(
+            [
+                "make noise",
+                self.message(3, "E0597"),
+                self.message(1, "unused", level="warning"),
+                self.message(9, "E0001", name="domain.rs"),
+                json.dumps({"level": "error", "message": "aborting", "spans": []}),
+            ]
+        )
+        found = compile_fail.errors_in(output, pathlib.Path("/x/tests/compile_fail/case.rs"))
+        self.assertEqual(found, [(3, "E0597"), ("domain.rs:9", "E0001")])
+        text = compile_fail.difference([(3, "E0597"), (4, "E0004")], found)
+        self.assertEqual(text, "line 4: E0004 expected\nline domain.rs:9: E0001 not expected")
+
+
+class Names(unittest.TestCase):
+    def test_hosts(self):
+        host = "deb" + ".debian.org"
+        self.assertTrue(lint._HOST.search(f"deb http://{host}/debian trixie main"))
+        self.assertFalse(lint._HOST.search("a Debian archive"))
+
+
+class Sync(unittest.TestCase):
+    def test_only_kernel_code_and_only_changes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = pathlib.Path(folder, "s"), pathlib.Path(folder, "t")
+            for name in ("Kbuild", "a.rs", "sub/b.rs", "tests/c.rs", "README.md", "a.o"):
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                (source / name).write_text(name)
+            self.assertTrue(sync.sync(target, source))
+            names = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
+            self.assertEqual(names, ["Kbuild", "a.rs", "sub/b.rs"])
+            (target / "a.o").write_text("object")
+            before = (target / "a.rs").stat().st_mtime_ns
+            self.assertFalse(sync.sync(target, source))
+            self.assertEqual((target / "a.rs").stat().st_mtime_ns, before)
+            (source / "sub/b.rs").unlink()
+            self.assertTrue(sync.sync(target, source))
+            self.assertFalse((target / "sub/b.rs").exists())
+            self.assertTrue((target / "a.o").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

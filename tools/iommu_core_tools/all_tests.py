@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every test there is, the quick ones first; what `make test` runs."""
+
+from . import compile_fail, custom_kernel, guest_tests, host_tests, lint, module, tools_tests, uml
+from .report import Report
+
+
+def run():
+    """Runs everything; the exit status."""
+    report = Report()
+    tools_tests.run(report)
+    host_tests.run(report)
+    compile_fail.run(report)
+    uml.run(report)
+    lint.run_all(report)
+    with report.suite("guests"):
+        guest_tests.run(report, module=module.build().ko)
+    with report.suite("custom kernel"):
+        guest_tests.run_custom(report)
+    return report.finish()

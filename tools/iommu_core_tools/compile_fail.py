@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Code that must not compile: tests/compile_fail/*.rs.
+
+Each file is added to the crate as a module, and the crate is compiled with the very command that the
+module is built with. A line that ends with `//~ E0521` must give exactly that error, and nothing else
+may go wrong. A file without such a line is a control and must compile; there has to be one, so that
+a harness that breaks everything is noticed.
+"""
+
+import concurrent.futures
+import json
+import re
+
+from . import module, root
+from .errors import ToolError
+from .paths import CHECKOUT, jobs
+from .progress import PROGRESS
+
+SUITE = "compile-fail"
+FOLDER = CHECKOUT / "tests/compile_fail"
+_EXPECTED = re.compile(r"//~ (E\d{4})\s*$")
+
+
+def run(report):
+    """Runs every case."""
+    with report.suite(SUITE):
+        cases = sorted(FOLDER.glob("*.rs"))
+        if not any(not expected_in(case.read_text(encoding="utf-8")) for case in cases):
+            raise ToolError(f"{FOLDER.relative_to(CHECKOUT)} has no control (a file that must compile)")
+        built = module.build()
+        with PROGRESS.step(f"compile-fail: {len(cases)} cases") as step:
+            with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
+                outcomes = list(pool.map(lambda case: _compile(built, case, step.log), cases))
+        for case, (found, said) in zip(cases, outcomes):
+            with report.case(SUITE, case.stem):
+                expected = expected_in(case.read_text(encoding="utf-8"))
+                if found != expected:
+                    raise ToolError(f"{difference(expected, found)}\n{said}")
+
+
+def expected_in(text):
+    """The errors that a file says it gives: a sorted list of (line, code)."""
+    lines = enumerate(text.splitlines(), 1)
+    return sorted((number, match[1]) for number, line in lines if (match := _EXPECTED.search(line)))
+
+
+def difference(expected, found):
+    """How two lists of errors differ, for people."""
+    lines = [f"line {line}: {code} expected" for line, code in expected if (line, code) not in found]
+    lines += [f"line {line}: {code} not expected" for line, code in found if (line, code) not in expected]
+    return "\n".join(lines) or "an error more than once"
+
+
+def errors_in(output, case):
+    """The errors in rustc's JSON output: a sorted list of (line in `case` or place, code)."""
+    found = []
+    for text in output.splitlines():
+        if not text.startswith("{"):
+            continue
+        message = json.loads(text)
+        if message.get("level") != "error" or not message.get("spans"):
+            continue
+        span = next(span for span in message["spans"] if span["is_primary"])
+        inside = span["file_name"].endswith(f"compile_fail/{case.name}")
+        place = span["line_start"] if inside else f"{span['file_name']}:{span['line_start']}"
+        found.append((place, (message.get("code") or {}).get("code", message["message"])))
+    return sorted(found, key=lambda error: (isinstance(error[0], str), error))
+
+
+def _compile(built, case, log):
+    """Compiles the crate with the case in it: (errors, what rustc said)."""
+    # The crate's root with one more module, next to the real one so that its modules are found.
+    wrapper = built.folder / f"case_{case.stem}.rs"
+    source = (built.folder / "iommu_core.rs").read_text(encoding="utf-8")
+    wrapper.write_text(f'{source}\n#[path = "{case}"]\nmod compile_fail_case;\n', encoding="utf-8")
+    try:
+        command = built.command.replace(str(built.folder / "iommu_core.rs"), str(wrapper))
+        command = re.sub(r" --emit=\S+", "", command)
+        command = re.sub(r" --out-dir \S+", "", command)
+        more = f" --crate-name iommu_core --emit=metadata=/tmp/{case.stem}.rmeta --error-format=json"
+        argv = ["sh", "-c", command + more]
+        result = root.get().run(argv, cwd=built.folder, env={"RUSTC_BOOTSTRAP": "1"}, log=log)
+    finally:
+        wrapper.unlink()
+    found = errors_in(result.output, case)
+    if bool(result) == bool(found):
+        raise ToolError(f"rustc ended with status {result.status} and {len(found)} errors", log=log)
+    rendered = [json.loads(line).get("rendered", "") for line in result.output.splitlines() if line.startswith("{")]
+    return found, "".join(text for text in rendered if text.startswith("error"))

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of the pure parts, with cargo, on the build machine's processor: tests/host.
+
+They use the root's cargo and rustc, so that every machine runs the same. Crates come from where the
+user's cargo configuration says; they are fetched once for each Cargo.lock.
+"""
+
+import os
+import pathlib
+import re
+
+from . import cache, root
+from .paths import CHECKOUT, cache_dir, jobs
+from .progress import PROGRESS
+
+SUITE = "host"
+FOLDER = CHECKOUT / "tests/host"
+_TIMEOUT = 1500
+_LINE = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
+_BINARY = re.compile(r"\s*(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
+
+
+def run(report, pattern=None):
+    """Runs the tests (whose name contains `pattern`)."""
+    with report.suite(SUITE):
+        with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
+            fetch()
+            with PROGRESS.step("host: cargo test") as step:
+                argv = ["cargo", "test", "--offline", "--locked", "--no-fail-fast", "-j", jobs()]
+                argv += ["--", pattern] if pattern else []
+                result = _cargo(argv, step.log, CARGO_TARGET_DIR=str(target), timeout=_TIMEOUT)
+                passed = add_results(report, result, step.log)
+                step.done(f"{passed} passed in {result.took:.0f} s")
+
+
+def fetch():
+    """Gets the crates that Cargo.lock names, if that was not done yet."""
+    key = cache.file_hash(FOLDER / "Cargo.lock")[:12]
+    done = _cargo_home() / f"fetched-{key}"
+    if done.exists():
+        return
+    with PROGRESS.step("host: fetch crates") as step:
+        result = _cargo(["cargo", "fetch", "--locked"], step.log, timeout=600)
+        if not result:
+            raise step.fail(
+                "cannot fetch the crates of tests/host",
+                "check the network; another registry goes into the cargo configuration ($CARGO_HOME/config.toml)",
+            )
+    done.touch()
+
+
+def add_results(report, result, log):
+    """Adds what cargo's output says; how many tests passed."""
+    lines = result.output.splitlines()
+    binary, passed, failed = "", 0, 0
+    for line in lines:
+        if match := _BINARY.match(line):
+            binary = pathlib.PurePath(match[1] or "doc").stem
+        elif match := _LINE.match(line):
+            name = f"{binary}: {match[1]}"
+            if match[2] == "ok":
+                passed += 1
+                report.add(SUITE, name, "passed")
+            elif match[2] == "ignored":
+                report.add(SUITE, name, "skipped", detail=match[3] or "marked so")
+            else:
+                failed += 1
+                report.add(SUITE, name, "failed", detail=_output_of(match[1], lines), log=log)
+    if result.timed_out:
+        report.add(SUITE, "ends", "failed", detail=f"no end after {_TIMEOUT} s", log=log)
+    elif not result and not failed:
+        detail = "\n".join(line for line in lines if line)[-4000:]
+        report.add(SUITE, "cargo test", "failed", detail=f"cargo ended with {result.status}\n{detail}", log=log)
+    elif not passed and not failed:
+        report.add(SUITE, "cargo test", "failed", detail="no test ran", log=log)
+    return passed
+
+
+def _output_of(name, lines):
+    """What a failed test wrote."""
+    try:
+        start = lines.index(f"---- {name} stdout ----")
+    except ValueError:
+        return ""
+    text = []
+    for line in lines[start + 1 :]:
+        if line.startswith("---- ") or line == "failures:":
+            break
+        text.append(line)
+    return "\n".join(text[:60])
+
+
+def _cargo_home():
+    home = cache_dir() / "cargo"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _cargo(argv, log, *, timeout, **env):
+    """Runs cargo in the root with a home of ours that has the user's configuration."""
+    home = _cargo_home()
+    users = pathlib.Path(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"))
+    binds = [
+        (users / name, home / "config.toml")
+        for name in ("config.toml", "config")
+        if (users / name).is_file()
+    ][:1]
+    prefixes = ("CARGO_HTTP_", "CARGO_NET_", "CARGO_SOURCE_", "CARGO_REGISTR", "PROPTEST_")
+    env.update((name, value) for name, value in os.environ.items() if name.startswith(prefixes))
+    env.update(CARGO_HOME=str(home), CARGO_TERM_COLOR="never")
+    return root.get().run(argv, cwd=FOLDER, env=env, binds=binds, log=log, timeout=timeout)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks that need no running kernel: format, clippy, unsafe rooms, licence lines, the tools."""
+
+import ast
+import re
+import shutil
+
+from . import intree, module, root, run, uml, unsafe_rooms
+from .errors import ToolError
+from .paths import CHECKOUT
+from .progress import PROGRESS
+
+SUITE = "lint"
+
+
+def run_all(report):
+    """Runs every check; each is a case."""
+    with report.suite(SUITE):
+        for name, check in (
+            ("rustfmt", rustfmt),
+            ("unsafe rooms", _checked(unsafe_rooms.check)),
+            ("licence lines", _checked(licence_lines)),
+            ("no archive or registry named", _checked(registry_names)),
+            ("Python and shell syntax", _checked(syntax)),
+            ("clippy, module", clippy_module),
+            ("clippy, with the suites", clippy_suites),
+        ):
+            with report.case(SUITE, name):
+                check()
+
+
+def _checked(check):
+    def run_check():
+        wrong = check()
+        if wrong:
+            raise ToolError("\n".join(wrong))
+
+    return run_check
+
+
+# --- Rust -------------------------------------------------------------------------------------
+
+
+def rust_files():
+    """Every Rust file of the repository."""
+    return [name for name in files() if name.endswith(".rs")]
+
+
+def rustfmt(*, write=False):
+    """Checks the format of all Rust files with the kernel's settings, or (`write`) makes it so."""
+    names = rust_files()
+    with PROGRESS.step(f"{'fmt' if write else 'lint'}: rustfmt, {len(names)} files") as step:
+        argv = ["rustfmt", "--config-path", ".rustfmt.toml"] + ([] if write else ["--check"])
+        result = root.get().run([*argv, *names], cwd=CHECKOUT, log=step.log)
+        if not result:
+            what = "rustfmt failed" if write else "not formatted as the kernel's settings say"
+            PROGRESS.plain(result.output)
+            raise step.fail(what, None if write else "make fmt", shown=True)
+
+
+def clippy_module():
+    """clippy with warnings as errors, on the module for the stock kernel."""
+    module.build(clippy=True)
+
+
+def clippy_suites():
+    """The same on what is built into a kernel for tests, which has the suites and the mock driver."""
+    with uml.built() as build, PROGRESS.step("lint: clippy on the suites") as step:
+        text = (build / intree.FOLDER / ".iommu_core.o.cmd").read_text(encoding="utf-8")
+        line = re.search(r"^savedcmd_\S*iommu_core\.o := (.*)$", text, re.M)[1]
+        command = line.split(" ; ", 1)[0]
+        command = re.sub(r"(^| )rustc ", r"\1clippy-driver ", command, count=1)
+        command = re.sub(r" --emit=\S+", "", command)
+        command = re.sub(r" --out-dir \S+", "", command)
+        source = build.parent / "linux"
+        argv = ["sh", "-c", f"{command} --emit=metadata=/tmp/clippy.rmeta -Dwarnings"]
+        env = {"CLIPPY_CONF_DIR": str(source), "RUSTC_BOOTSTRAP": "1"}
+        result = root.get().run(argv, cwd=build, env=env, log=step.log)
+        if not result:
+            module.show_compiler_output(result.output, intree.FOLDER)
+            raise step.fail("clippy found something", shown=True)
+
+
+# --- everything -------------------------------------------------------------------------------
+
+
+def files():
+    """The repository's files: what git tracks or would add; without git, what is there."""
+    listing = None
+    if (CHECKOUT / ".git").exists() and shutil.which("git"):
+        listing = run.run(["git", "-C", CHECKOUT, "ls-files", "-co", "--exclude-standard"])
+    if listing:
+        names = listing.output.splitlines()
+    else:
+        names = [str(path.relative_to(CHECKOUT)) for path in CHECKOUT.rglob("*") if path.is_file()]
+        names = [name for name in names if not name.startswith(".git/") and "/target/" not in name]
+    return sorted(name for name in names if (CHECKOUT / name).is_file())
+
+
+def _text(name):
+    try:
+        return (CHECKOUT / name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+_NO_LICENCE_LINE = re.compile(r"(^|/)(COPYING|Cargo\.lock|.*\.md|.*\.bin|.*\.txt)$|proptest-regressions/")
+
+
+def licence_lines():
+    """Files that do not say their licence in their first lines."""
+    wrong = []
+    for name in files():
+        text = _text(name)
+        if text is None or _NO_LICENCE_LINE.search(name):
+            continue
+        head = "\n".join(text.splitlines()[:3])
+        if "SPDX-License-Identifier: GPL-2.0" not in head:
+            wrong.append(f"{name}:1: lacks SPDX-License-Identifier: GPL-2.0")
+    return wrong
+
+
+# The archive and the registry come from the machine's configuration. What may be named: places where
+# one reads. cargo writes its own registry's name into the lock file.
+_HOST = re.compile(r"\b(?:[\w-]+\.)*(?:debian\.(?:org|net)|crates\.io|ubuntu\.com|pypi\.org)\b")
+_READING = re.compile(r"https?://(?:(?:www|wiki|packages|tracker|bugs)\.debian\.org)\b")
+
+
+def registry_names():
+    """Lines that name an archive or a registry."""
+    wrong = []
+    for name in files():
+        text = _text(name)
+        if text is None or name.endswith("Cargo.lock") or name == "tools/iommu_core_tools/lint.py":
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if match := _HOST.search(_READING.sub("", line)):
+                wrong.append(f"{name}:{number}: names {match[0]}")
+    return wrong
+
+
+def syntax():
+    """Python and shell files that do not parse."""
+    wrong = []
+    for name in files():
+        text = _text(name)
+        if text is None:
+            continue
+        first = text.split("\n", 1)[0]
+        if name.endswith(".py") or (first.startswith("#!") and "python3" in first):
+            try:
+                ast.parse(text, name)
+            except SyntaxError as error:
+                wrong.append(f"{name}:{error.lineno}: {error.msg}")
+        elif name.endswith(".sh") or re.match(r"#!\s*/bin/(ba|da)?sh\b|#!/usr/bin/env bash", first):
+            shell = "bash" if "bash" in first else "sh"
+            result = run.run([shell, "-n", CHECKOUT / name])
+            if not result:
+                wrong.append(result.output)
+    return wrong

@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use kernel::{
     io::Io,
     new_mutex,
@@ -87,6 +90,16 @@ impl Hardware {
                 }
             })?;
 
+        Self::with(registers, capability, space, node)
+    }
+
+    /// What it takes to drive the unit with `registers`. Changes nothing.
+    fn with(
+        registers: Registers,
+        capability: Capability,
+        space: AddressSpace,
+        node: i32,
+    ) -> Result<Arc<Self>> {
         let limit = capability.usable_domains();
         // Entries that are not present are cached under id 0 (6.1).
         let reserved = u32::from(capability.caching_mode);

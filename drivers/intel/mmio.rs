@@ -25,13 +25,21 @@ type Window = Region<MIN_BYTES>;
 ///
 /// # Invariants
 ///
-/// `raw` is a mapping of `raw.size()` bytes of device memory at `phys`, made by `ioremap()`, until
-/// the value is dropped.
+/// `raw` is a mapping of `raw.size()` bytes of what `origin` says, until the value is dropped.
 pub(super) struct Registers {
     raw: MmioRaw<Window>,
-    phys: u64,
-    /// Whether the memory region is requested, until the value is dropped.
-    claimed: bool,
+    origin: Origin,
+}
+
+/// Where registers come from.
+enum Origin {
+    /// Device memory, mapped with `ioremap()`.
+    Looked,
+    /// The same at this physical address, and the memory region is requested.
+    Claimed(u64),
+    /// Memory that plays a unit which never does anything.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    Memory(KVec<u64>),
 }
 
 impl Registers {
@@ -48,8 +56,7 @@ impl Registers {
         // INVARIANT: The mapping was just made.
         Ok(Self {
             raw: MmioRaw::new_region(virt as usize, MIN_BYTES)?,
-            phys,
-            claimed: false,
+            origin: Origin::Looked,
         })
     }
 
@@ -82,8 +89,18 @@ impl Registers {
         // INVARIANT: Both were just made. The size is a multiple of 4, and the mapping is aligned.
         Ok(Self {
             raw: MmioRaw::new_region(virt as usize, bytes)?,
-            phys,
-            claimed: true,
+            origin: Origin::Claimed(phys),
+        })
+    }
+
+    /// Registers that are mere memory: a unit that does not answer.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn dead() -> Result<Self> {
+        let mut memory = KVec::from_elem(0u64, MIN_BYTES / 8, GFP_KERNEL)?;
+        // INVARIANT: The memory is owned, and moving the vector does not move it.
+        Ok(Self {
+            raw: MmioRaw::new_region(memory.as_mut_ptr() as usize, MIN_BYTES)?,
+            origin: Origin::Memory(memory),
         })
     }
 
@@ -146,10 +163,16 @@ const fn join(low: u32, high: u32) -> u64 {
 
 impl Drop for Registers {
     fn drop(&mut self) {
+        let phys = match &self.origin {
+            Origin::Looked => None,
+            Origin::Claimed(phys) => Some(*phys),
+            #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+            Origin::Memory(_) => return,
+        };
         // SAFETY: By the invariants the mapping is there, and this is its end.
         unsafe { bindings::iounmap(self.raw.addr() as *mut c_void) };
-        if self.claimed {
-            Self::unclaim(self.phys, self.raw.size());
+        if let Some(phys) = phys {
+            Self::unclaim(phys, self.raw.size());
         }
     }
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Units that do not answer, and units that somebody else has: on registers that are mere memory.
+
+#![forbid(unsafe_code)]
+
+use kernel::macros::kunit_tests;
+
+use super::*;
+use crate::drivers::intel::regs::{IQH, IQT};
+
+/// A unit with queued invalidation, tables of 39 and 48 bits, 256 domain ids, and nothing else.
+const CAP: u64 = 0x008c_222f_0602;
+const ECAP: u64 = 0xf0_0f02;
+
+fn unit() -> Result<Arc<Hardware>> {
+    let (capability, space) = Capability::judge(CAP, ECAP).map_err(|_| EINVAL)?;
+    Hardware::with(Registers::dead()?, capability, space, -1)
+}
+
+fn name() -> Label {
+    Label::from("test")
+}
+
+/// A batch of one descriptor.
+fn batch(hardware: &Hardware) -> Result<(), Failure> {
+    let mut batch = hardware.batch();
+    batch.iotlb(TlbScope::Domain { domain: 5 });
+    batch.run()
+}
+
+fn milliseconds(f: impl FnOnce()) -> i64 {
+    let start = Instant::<Monotonic>::now();
+    f();
+    start.elapsed().as_millis()
+}
+
+#[kunit_tests(iommu_core_intel_hardware)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn queue_that_never_completes() -> Result {
+        let hardware = unit()?;
+        // Nothing is done with a queue that the unit does not know of.
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+
+        hardware.queue.lock().hand_over(&hardware.registers);
+        let took = milliseconds(|| {
+            assert!(matches!(
+                batch(&hardware),
+                Err(Failure::Timeout {
+                    head: 0,
+                    tail: 32,
+                    status: 0
+                })
+            ));
+        });
+        assert!((1000..5000).contains(&took));
+        // From then on the answer is there at once, and the unit is not bothered.
+        let took = milliseconds(|| {
+            for _ in 0..100 {
+                assert_eq!(batch(&hardware), Err(Failure::Earlier));
+            }
+        });
+        assert!(took < 500);
+        assert_eq!(u32::from(hardware.registers.io().read(IQT)), 32);
+        // An empty batch asks nothing of the unit.
+        assert_eq!(hardware.batch().run(), Ok(()));
+        hardware.queue.lock().take_back();
+        Ok(())
+    }
+
+    #[test]
+    fn queue_that_refuses() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        hardware.queue.lock().hand_over(&hardware.registers);
+        // The unit is stuck at the first descriptor and stays so, whatever replaces it.
+        io.write_reg(IQH::from(0));
+        io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
+
+        match batch(&hardware) {
+            Err(Failure::Refused { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        let counts = hardware.with_queue(Queue::counts);
+        assert!((1..=4).contains(&counts.queue_errors));
+        assert_eq!(counts.batches, 1);
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        hardware.queue.lock().take_back();
+        Ok(())
+    }
+
+    #[test]
+    fn unit_that_does_not_answer() -> Result {
+        let hardware = unit()?;
+        let mut result = Ok(());
+        let took = milliseconds(|| result = hardware.start(name()));
+        assert_eq!(result, Err(ETIMEDOUT));
+        assert!((1000..5000).contains(&took));
+        // Its status says that it does not translate and has no queue, so it can be let go.
+        hardware.stop(name());
+        Ok(())
+    }
+
+    /// Law 7: a unit that is in use is left alone.
+    #[test]
+    fn unit_of_somebody_else() -> Result {
+        for status in [
+            GSTS::zeroed().with_translation(true),
+            GSTS::zeroed().with_queue(true),
+            GSTS::zeroed().with_interrupt_remapping(true),
+            GSTS::zeroed()
+                .with_queue(true)
+                .with_interrupt_remapping(true),
+        ] {
+            let hardware = unit()?;
+            let io = hardware.registers.io();
+            io.write_reg(status);
+            assert_eq!(hardware.start(name()), Err(EBUSY));
+            for offset in (0..0x1000).step_by(4) {
+                let expected = match offset {
+                    0x1c => u32::from(status),
+                    _ => 0,
+                };
+                assert_eq!(io.try_read32(offset), Ok(expected));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn ids_run_out_and_come_back() -> Result {
+        let hardware = unit()?;
+        let mut ids = hardware.ids.lock();
+        let mut count = 0;
+        while ids.take().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 256);
+        assert!(ids.give_back(17));
+        assert_eq!(ids.take(), Some(17));
+        Ok(())
+    }
+}

@@ -7,9 +7,11 @@ import tempfile
 
 from .. import guest_images, viommu
 from ..paths import cache_dir, jobs
-from . import custom, dma, firmware, harness, hotplug, lifecycle, refusals, scenario, topology, vfio
+from . import (
+    custom, dma, firmware, harness, hotplug, isolation, lifecycle, refusals, scenario, topology, vfio,
+)  # fmt: skip
 
-_MODULES = (vfio, dma, lifecycle, hotplug, topology, refusals, firmware, harness)
+_MODULES = (vfio, isolation, dma, lifecycle, hotplug, topology, refusals, firmware, harness)
 
 
 def scenarios(kind):
@@ -33,8 +35,12 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
                             pathlib.Path(folder))
                 for found in scenarios(kind)
             ]  # fmt: skip
-            for future in waiting:
-                future.result()
+            try:
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def run_custom(report, only=None, *, kind="vtd"):

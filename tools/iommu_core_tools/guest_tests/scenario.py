@@ -13,6 +13,7 @@ from ..errors import ToolError
 from ..guest import GuestError
 from ..guest_images import OURS
 from ..machine import Machine
+from ..progress import PROGRESS
 from ..report import Skip
 
 
@@ -135,6 +136,11 @@ def play(scenario, image, kind, driver, report, only, folder):
     machine = scenario.machine(kind)
     machine.parameters += scenario.parameters_for(kind, driver)
     guest = image.start(machine, scenario.name, boot_timeout=scenario.boot_timeout)
+    with PROGRESS.step(f"guest {scenario.name}") as step:
+        _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, step)
+
+
+def _play(scenario, tests, guest, run, report, step):
     dead = None
     try:
         for i, test in enumerate(tests):
@@ -144,7 +150,8 @@ def play(scenario, image, kind, driver, report, only, folder):
                 try:
                     if i == 0:
                         guest.start()
-                    _one(test, Run(guest, kind, driver, image.modular), scenario)
+                    step.count(i + 1, len(tests))
+                    _one(test, run, scenario)
                 except ToolError:
                     if i == 0:
                         dead = f"not run: {test.__name__} failed"

@@ -20,6 +20,11 @@
 // A module exports nothing to other crates. `pub` says here what is a file's interface, and
 // `pub(super)` or nothing what is not; the compiler still finds what nobody uses.
 #![allow(unreachable_pub)]
+// Without the frontend, or without a driver for hardware, parts of the core have no user.
+#![cfg_attr(
+    not(all(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_INTEL)),
+    allow(dead_code, unused_imports, unused_macros)
+)]
 
 mod addr;
 mod counter;
@@ -41,3 +46,28 @@ mod unit;
 
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 mod frontend;
+
+use kernel::prelude::*;
+
+module! {
+    type: IommuCore,
+    name: "iommu_core",
+    authors: ["The iommu_core authors"],
+    description: "IOMMU core subsystem",
+    license: "GPL",
+}
+
+/// The module, while it is loaded.
+struct IommuCore {
+    #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+    _frontend: frontend::hosted::Frontend,
+}
+
+impl kernel::Module for IommuCore {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+            _frontend: frontend::hosted::Frontend::start(_module)?,
+        })
+    }
+}

@@ -32,11 +32,14 @@ mod layout {
 
 #[cfg(CONFIG_UML)]
 mod layout {
+    use core::ffi::c_void;
+
     use kernel::bindings;
 
     extern "C" {
         static uml_physmem: usize;
-        static mem_map: *mut bindings::page;
+        // A `struct page`, which is more than C and Rust are sure to agree on.
+        static mem_map: *mut c_void;
     }
 
     /// Returns the address of physical address 0.
@@ -50,7 +53,7 @@ mod layout {
     #[inline(always)]
     pub(super) fn page_base() -> *mut bindings::page {
         // SAFETY: Written during boot only, long before any user of this module.
-        unsafe { mem_map }
+        unsafe { mem_map.cast() }
     }
 }
 

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A vendor driver without hardware, for the suites: see [`hardware`] for what plays the unit.
+//!
+//! It does what a driver should, so that what goes wrong is the core's. What no driver may ever see
+//! (a walk through a freed table, a tag given back while it is in use, ...) is a violation: it is
+//! logged and counted, and [`Machine::finish`] wants none.
+
+#![forbid(unsafe_code)]
+
+mod hardware;
+pub mod machine;
+mod memory;
+
+use core::fmt;
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+pub use self::{
+    hardware::{Counts, Dma, Entry, Hardware, Options},
+    machine::Machine,
+    memory::{live as live_tables, MockMemory, FAIL_TABLE},
+};
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    driver::{Capability, Geometry, Probed, Scope, Target, VendorDriver},
+    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
+    group::Steps,
+    log::log_err,
+    pgtable::{kernel_memory::Gfp, vtd_ss::VtdSs, Config, Gather, PageTable},
+    requester::RequesterId,
+    unit::Unit,
+};
+
+static VIOLATIONS: Atomic<u64> = Atomic::new(0);
+
+/// Something happened that no driver may let happen.
+fn violation(what: fmt::Arguments<'_>) {
+    VIOLATIONS.fetch_add(1, Relaxed);
+    log_err!("mock: {what}");
+}
+
+/// How often that was.
+pub fn violations() -> u64 {
+    VIOLATIONS.load(Relaxed)
+}
+
+/// Lets one call fail.
+pub struct Countdown(Atomic<i64>);
+
+impl Countdown {
+    const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// The `n`-th call from now on fails, 1 is the next. 0: none.
+    pub fn arm(&self, n: i64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Whether no failure is still to come.
+    pub fn is_done(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
+    fn is_due(&self) -> bool {
+        let left = self.0.load(Relaxed);
+        if left > 0 {
+            self.0.store(left - 1, Relaxed);
+        }
+        left == 1
+    }
+}
+
+/// Plans that exist.
+pub struct Plans(Atomic<i64>);
+
+impl Plans {
+    fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// How many.
+    pub fn count(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A prepared attach.
+pub struct Plan {
+    entry: Entry,
+    plans: Arc<Plans>,
+}
+
+impl Plan {
+    fn new(unit: &Unit<Mock>, entry: Entry) -> Self {
+        let plans = unit.hardware().plans.clone();
+        plans.0.fetch_add(1, Relaxed);
+        Self { entry, plans }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.plans.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The driver's part of a paging domain.
+pub struct Paging {
+    table: PageTable<VtdSs, MockMemory>,
+    /// Lets the n-th map fail.
+    pub fail_map: Countdown,
+}
+
+/// The driver's state for an endpoint.
+pub struct EndpointData {
+    levels: u8,
+    /// Lets the n-th prepare of this endpoint fail.
+    pub fail_prepare: Countdown,
+}
+
+/// The mock driver.
+pub struct Mock;
+
+impl VendorDriver for Mock {
+    const NAME: &'static str = "mock";
+
+    type Unit = Hardware;
+    type Endpoint = EndpointData;
+    type Paging = Paging;
+    type Memory = MockMemory;
+    type Tag = u16;
+    type Plan = Plan;
+
+    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+        let mut units = KVec::new();
+        units.push(
+            Unit::new("mock0".into(), Hardware::new(Options::default()))?,
+            GFP_KERNEL,
+        )?;
+        Ok(units)
+    }
+
+    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
+        unit.hardware().take_over()
+    }
+
+    fn enable(unit: &Unit<Self>) -> Result {
+        unit.hardware().enable();
+        Ok(())
+    }
+
+    fn release(unit: &Unit<Self>) {
+        unit.hardware().release();
+    }
+
+    fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>> {
+        let Place::Pci { segment, .. } = device.place else {
+            return Err(ENODEV);
+        };
+        let unit = units.get(usize::from(segment)).ok_or(ENODEV)?.clone();
+        let levels = unit.hardware().options().levels;
+        Ok(Probed {
+            unit,
+            data: EndpointData {
+                levels,
+                fail_prepare: Countdown::new(),
+            },
+            reserved: KVec::new(),
+        })
+    }
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let hardware = device.unit().hardware();
+        if hardware.fail_alloc.is_due() {
+            return Err(ENOMEM);
+        }
+        let levels = hardware.options().levels;
+        let config = Config {
+            iova_bits: 12 + 9 * levels,
+            levels,
+            page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
+            oa_bits: 46,
+            coherent: true,
+        };
+        Ok(Paging {
+            table: PageTable::new(&config, MockMemory, Gfp::KERNEL)?,
+            fail_map: Countdown::new(),
+        })
+    }
+
+    fn acquire_tag(unit: &Unit<Self>) -> Result<u16> {
+        if unit.hardware().fail_tag.is_due() {
+            return Err(ENOSPC);
+        }
+        unit.hardware().acquire_tag()
+    }
+
+    fn release_tag(unit: &Unit<Self>, tag: u16) {
+        unit.hardware().release_tag(tag);
+    }
+
+    fn prepare(
+        endpoint: &Endpoint<Self>,
+        _ids: &[RequesterId],
+        target: Target<'_, Self>,
+    ) -> Result<Plan> {
+        let unit = endpoint.unit();
+        if endpoint.data().fail_prepare.is_due() || unit.hardware().fail_prepare.is_due() {
+            return Err(ENOMEM);
+        }
+        let entry = match target {
+            Target::Paging { paging, tag } => {
+                let levels = paging.table.levels();
+                if levels != endpoint.data().levels {
+                    return Err(EINVAL);
+                }
+                Entry::Paging {
+                    root: paging.table.root(),
+                    levels,
+                    tag,
+                }
+            }
+            Target::Identity { tag } => Entry::Identity { tag },
+        };
+        Ok(Plan::new(unit, entry))
+    }
+
+    fn plan_blocked(endpoint: &Endpoint<Self>) -> Plan {
+        Plan::new(endpoint.unit(), Entry::Blocked)
+    }
+
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        let failed = unit.has_failed();
+        let answered = unit.hardware().commit(|entries| {
+            steps.for_each(|_, ids, plan| {
+                let entry = if failed { Entry::Blocked } else { plan.entry };
+                ids.iter().for_each(|&id| entries.write(id, entry));
+            });
+        });
+        if !answered && !failed {
+            unit.fail(format_args!("its queue does not answer"));
+            // It still reads its entries.
+            unit.hardware().commit(|entries| {
+                steps.for_each(|_, ids, _| {
+                    ids.iter().for_each(|&id| entries.write(id, Entry::Blocked));
+                });
+            });
+        }
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        Geometry {
+            first: Iova::new(0),
+            last: paging.table.last_iova(),
+            page_sizes: paging.table.page_sizes(),
+        }
+    }
+
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut Gather<MockMemory>,
+    ) -> (u64, Result) {
+        if paging.fail_map.is_due() {
+            return (0, Err(ENOMEM));
+        }
+        let (mapped, result) = paging.table.map(iova, phys, len, prot, flags, gather);
+        (mapped, result.map_err(Error::from))
+    }
+
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut Gather<MockMemory>) -> u64 {
+        paging.table.unmap(iova, len, gather)
+    }
+
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        paging.table.iova_to_phys(iova)
+    }
+
+    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+        unit.hardware().options().caches_absent
+    }
+
+    fn mapped(unit: &Unit<Self>, tag: u16, first: Iova, last: Iova) -> Result {
+        unit.check()?;
+        unit.hardware().mapped(tag, first, last);
+        Ok(())
+    }
+
+    fn invalidate(unit: &Unit<Self>, tag: u16, scope: Scope) {
+        unit.hardware().invalidate(tag, scope);
+    }
+
+    fn capable(_endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        capability == Capability::CoherentDma
+    }
+
+    fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(f, "{:?}", unit.hardware().counts())
+    }
+}

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Software that plays a unit: entries by requester id, caches that forget nothing by themselves,
+//! DMA that goes through both, and counters on everything that real hardware would notice.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{new_spinlock_irq, Arc, SpinLockIrq},
+};
+
+use super::{memory, violation, Countdown, Plans};
+use crate::{
+    addr::{Iova, PhysAddr},
+    driver::Scope,
+    requester::RequesterId,
+};
+
+/// Requester ids of a unit are below this.
+pub const IDS: usize = 64;
+
+/// Cached translations; when there are more, the oldest goes.
+const CACHED: usize = 512;
+
+const PAGE: u64 = 1 << 12;
+const INDEX_BITS: u32 = 9;
+
+/// How a unit is built.
+#[derive(Copy, Clone)]
+pub struct Options {
+    /// Domains that it can tell apart.
+    pub tags: u16,
+    /// Whether it caches that nothing is mapped, too.
+    pub caches_absent: bool,
+    /// Levels of its page tables.
+    pub levels: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tags: 32,
+            caches_absent: false,
+            levels: 3,
+        }
+    }
+}
+
+/// What a unit does with the transactions of one requester id.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Refuses them.
+    Blocked,
+    /// Passes them.
+    Identity {
+        /// The domain's tag.
+        tag: u16,
+    },
+    /// Translates them.
+    Paging {
+        /// The root table.
+        root: PhysAddr,
+        /// How many levels it has.
+        levels: u8,
+        /// The domain's tag.
+        tag: u16,
+    },
+}
+
+impl Entry {
+    fn tag(self) -> Option<u16> {
+        match self {
+            Self::Blocked => None,
+            Self::Identity { tag } | Self::Paging { tag, .. } => Some(tag),
+        }
+    }
+}
+
+/// What came of a DMA.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Dma {
+    /// The unit refused it.
+    Refused,
+    /// It reached memory.
+    At(PhysAddr),
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum What {
+    Absent,
+    Page {
+        phys: u64,
+        write: bool,
+    },
+    /// The table of the lowest level.
+    Table {
+        at: PhysAddr,
+    },
+}
+
+#[derive(Copy, Clone)]
+struct Cached {
+    tag: u16,
+    /// First address.
+    iova: u64,
+    what: What,
+}
+
+impl Cached {
+    fn last(&self) -> u64 {
+        match self.what {
+            What::Table { .. } => self.iova + (PAGE << INDEX_BITS) - 1,
+            _ => self.iova + PAGE - 1,
+        }
+    }
+}
+
+/// What hardware would notice.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Entries written.
+    pub entries: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Invalidations, batched or not.
+    pub invalidations: u64,
+    /// Waits for the unit.
+    pub waits: u64,
+}
+
+/// Whether a unit lets DMA pass.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Power {
+    /// As firmware leaves it: everything passes.
+    Off,
+    /// Taken over: everything is refused.
+    Blocking,
+    /// Entries decide.
+    On,
+}
+
+/// A device that does DMA all the time, and what came of it.
+struct Witness {
+    id: RequesterId,
+    iova: Iova,
+    seen: [Option<Dma>; Hardware::SEEN],
+}
+
+struct State {
+    power: Power,
+    answers: bool,
+    entries: KVec<Entry>,
+    /// The unit's copies of entries.
+    cached_entries: KVec<Option<Entry>>,
+    cached: KVec<Cached>,
+    oldest: usize,
+    tags: KVec<bool>,
+    /// Tags whose caches the running commit has to clear.
+    stale: KVec<bool>,
+    counts: Counts,
+    witness: Option<Witness>,
+}
+
+/// A unit.
+#[pin_data]
+pub struct Hardware {
+    options: Options,
+    /// Plans that are prepared.
+    pub plans: Arc<Plans>,
+    /// Lets the n-th [`prepare`](crate::driver::VendorDriver::prepare) fail.
+    pub fail_prepare: Countdown,
+    /// Lets the n-th [`acquire_tag`](crate::driver::VendorDriver::acquire_tag) fail.
+    pub fail_tag: Countdown,
+    /// Lets the n-th [`alloc_paging`](crate::driver::VendorDriver::alloc_paging) fail.
+    pub fail_alloc: Countdown,
+    #[pin]
+    state: SpinLockIrq<State>,
+}
+
+impl Hardware {
+    /// A witness remembers so many different outcomes.
+    pub const SEEN: usize = 8;
+
+    /// A unit as firmware leaves it.
+    pub fn new(options: Options) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
+            let state = State {
+                power: Power::Off,
+                answers: true,
+                entries: KVec::from_elem(Entry::Blocked, IDS, GFP_KERNEL)?,
+                cached_entries: KVec::from_elem(None, IDS, GFP_KERNEL)?,
+                cached: KVec::with_capacity(CACHED, GFP_KERNEL)?,
+                oldest: 0,
+                tags: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
+                stale: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
+                counts: Counts::default(),
+                witness: None,
+            };
+            let plans = Arc::new(Plans::new(), GFP_KERNEL)?;
+            Ok(try_pin_init!(Self {
+                options,
+                plans,
+                fail_prepare: Countdown::new(),
+                fail_tag: Countdown::new(),
+                fail_alloc: Countdown::new(),
+                state <- new_spinlock_irq!(state),
+            }? Error))
+        })
+    }
+
+    /// How it is built.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What it noticed so far.
+    pub fn counts(&self) -> Counts {
+        self.state.lock().counts
+    }
+
+    /// Tags in use.
+    pub fn tags_in_use(&self) -> usize {
+        self.state.lock().tags.iter().filter(|tag| **tag).count()
+    }
+
+    /// Whether a tag is in use.
+    pub fn has_tag(&self, tag: u16) -> bool {
+        self.state.lock().tags[usize::from(tag)]
+    }
+
+    /// The entry of a requester id.
+    pub fn entry(&self, id: RequesterId) -> Entry {
+        self.state.lock().entries[id.raw() as usize]
+    }
+
+    /// Whether every entry is blocked.
+    pub fn is_blocked(&self) -> bool {
+        let state = self.state.lock();
+        state.entries.iter().all(|entry| *entry == Entry::Blocked)
+    }
+
+    /// From now on the unit does not answer any more.
+    pub fn stop_answering(&self) {
+        self.state.lock().answers = false;
+    }
+
+    /// A device does DMA.
+    pub fn dma(&self, id: RequesterId, iova: Iova, write: bool) -> Dma {
+        self.state.lock().dma(&self.options, id, iova, write)
+    }
+
+    /// From now on a device does DMA before and after everything that the unit notices.
+    pub fn start_witness(&self, id: RequesterId, iova: Iova) {
+        let mut state = self.state.lock();
+        state.witness = Some(Witness {
+            id,
+            iova,
+            seen: [None; Self::SEEN],
+        });
+        state.observe(&self.options);
+    }
+
+    /// What came of the DMA since [`start_witness`](Self::start_witness), in order of appearance.
+    pub fn stop_witness(&self) -> [Option<Dma>; Self::SEEN] {
+        let mut state = self.state.lock();
+        state.observe(&self.options);
+        match state.witness.take() {
+            Some(witness) => witness.seen,
+            None => [None; Self::SEEN],
+        }
+    }
+
+    pub(super) fn take_over(&self) -> Result {
+        let mut state = self.state.lock();
+        if state.power != Power::Off {
+            return Err(EBUSY);
+        }
+        state.power = Power::Blocking;
+        Ok(())
+    }
+
+    pub(super) fn enable(&self) {
+        self.state.lock().power = Power::On;
+    }
+
+    pub(super) fn release(&self) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.power = Power::Blocking;
+        state.entries.iter_mut().for_each(|e| *e = Entry::Blocked);
+        state.cached_entries.iter_mut().for_each(|e| *e = None);
+        state.cached.clear();
+        state.observe(&self.options);
+        state.power = Power::Off;
+    }
+
+    pub(super) fn acquire_tag(&self) -> Result<u16> {
+        let mut state = self.state.lock();
+        // The lowest one, so that a tag which was given back too early is soon somebody else's.
+        let free = state.tags.iter().position(|used| !used).ok_or(ENOSPC)?;
+        state.tags[free] = true;
+        Ok(free as u16)
+    }
+
+    pub(super) fn release_tag(&self, tag: u16) {
+        let mut state = self.state.lock();
+        if state.tags.get(usize::from(tag)) != Some(&true) {
+            violation(format_args!("tag {tag} is given back, but was not taken"));
+            return;
+        }
+        let has_tag = |entry: &Entry| entry.tag() == Some(tag);
+        let in_use =
+            state.entries.iter().any(has_tag) || state.cached_entries.iter().flatten().any(has_tag);
+        if in_use && state.answers {
+            violation(format_args!("tag {tag} is given back, but an entry has it"));
+        }
+        // A unit that does not answer cannot forget; it gets no new domains either.
+        if state.cached.iter().any(|cached| cached.tag == tag) && state.answers {
+            violation(format_args!(
+                "tag {tag} is given back, but something is cached under it"
+            ));
+        }
+        state.tags[usize::from(tag)] = false;
+    }
+
+    /// Runs `write`, which may write entries, clears the caches of what was there, and waits.
+    /// Says whether the unit answered.
+    pub(super) fn commit(&self, write: impl FnOnce(&mut Writer<'_>)) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.counts.commits += 1;
+        write(&mut Writer {
+            state,
+            options: &self.options,
+        });
+        if !state.answers {
+            return false;
+        }
+        state.counts.invalidations += 1;
+        // Copies of entries first: with them, old translations could come back.
+        state.cached_entries.iter_mut().for_each(|e| *e = None);
+        state.observe(&self.options);
+        for tag in 0..state.stale.len() {
+            if core::mem::take(&mut state.stale[tag]) {
+                state.cached.retain(|cached| usize::from(cached.tag) != tag);
+            }
+        }
+        state.oldest = 0;
+        state.counts.waits += 1;
+        state.observe(&self.options);
+        true
+    }
+
+    pub(super) fn invalidate(&self, tag: u16, scope: Scope) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if !state.answers {
+            return;
+        }
+        state.counts.invalidations += 1;
+        state.counts.waits += 1;
+        state.cached.retain(|cached| match scope {
+            _ if cached.tag != tag => true,
+            Scope::All => false,
+            Scope::Range {
+                first,
+                last,
+                tables,
+            } => {
+                cached.last() < first.raw()
+                    || cached.iova > last.raw()
+                    || (matches!(cached.what, What::Table { .. }) && !tables)
+            }
+        });
+        state.oldest = 0;
+        state.observe(&self.options);
+    }
+
+    pub(super) fn mapped(&self, tag: u16, first: Iova, last: Iova) {
+        let mut state = self.state.lock();
+        state.counts.invalidations += 1;
+        state.counts.waits += 1;
+        state.cached.retain(|cached| {
+            cached.tag != tag
+                || cached.what != What::Absent
+                || cached.last() < first.raw()
+                || cached.iova > last.raw()
+        });
+        state.oldest = 0;
+    }
+}
+
+/// Writes entries during a commit.
+pub struct Writer<'a> {
+    state: &'a mut State,
+    options: &'a Options,
+}
+
+impl Writer<'_> {
+    /// Writes the entry of `id`.
+    pub fn write(&mut self, id: RequesterId, entry: Entry) {
+        let state = &mut *self.state;
+        if let Some(tag) = entry.tag() {
+            if state.tags.get(usize::from(tag)) != Some(&true) {
+                violation(format_args!("{id} gets tag {tag}, which was not taken"));
+            }
+        }
+        let slot = &mut state.entries[id.raw() as usize];
+        if let Some(old) = slot.tag() {
+            state.stale[usize::from(old)] = true;
+        }
+        *slot = entry;
+        state.counts.entries += 1;
+        state.observe(self.options);
+    }
+}
+
+impl State {
+    fn observe(&mut self, options: &Options) {
+        let Some(mut witness) = self.witness.take() else {
+            return;
+        };
+        let came = Some(self.dma(options, witness.id, witness.iova, false));
+        if !witness.seen.contains(&came) {
+            match witness.seen.iter_mut().find(|slot| slot.is_none()) {
+                Some(slot) => *slot = came,
+                None => violation(format_args!("a witness saw too much")),
+            }
+        }
+        self.witness = Some(witness);
+    }
+
+    fn dma(&mut self, options: &Options, id: RequesterId, iova: Iova, write: bool) -> Dma {
+        match self.power {
+            Power::Off => return Dma::At(PhysAddr::new(iova.raw())),
+            Power::Blocking => return Dma::Refused,
+            Power::On => {}
+        }
+        let id = id.raw() as usize;
+        let entry = *self.cached_entries[id].get_or_insert(self.entries[id]);
+        match entry {
+            Entry::Blocked => Dma::Refused,
+            Entry::Identity { .. } => Dma::At(PhysAddr::new(iova.raw())),
+            Entry::Paging { root, levels, tag } => {
+                match self.translate(options, root, levels, tag, iova.raw()) {
+                    What::Page {
+                        phys,
+                        write: may_write,
+                    } if may_write || !write => {
+                        Dma::At(PhysAddr::new(phys | (iova.raw() & (PAGE - 1))))
+                    }
+                    _ => Dma::Refused,
+                }
+            }
+        }
+    }
+
+    fn translate(
+        &mut self,
+        options: &Options,
+        root: PhysAddr,
+        levels: u8,
+        tag: u16,
+        iova: u64,
+    ) -> What {
+        let page = iova & !(PAGE - 1);
+        let region = iova & !((PAGE << INDEX_BITS) - 1);
+        let mut table = None;
+        for cached in self.cached.iter().filter(|cached| cached.tag == tag) {
+            match cached.what {
+                What::Table { at } if cached.iova == region => table = Some(at),
+                What::Table { .. } => {}
+                what if cached.iova == page => return what,
+                _ => {}
+            }
+        }
+
+        let shift = |level: u8| 12 + INDEX_BITS * u32::from(level);
+        let (mut at, mut level) = match table {
+            Some(at) => (at, 0),
+            None => (root, levels - 1),
+        };
+        if iova >> shift(levels) != 0 {
+            return What::Absent;
+        }
+        // The unit decodes entries by itself: bits 0 and 1 permit, bit 7 ends the walk early.
+        let what = loop {
+            let entry = memory::read(at, (iova >> shift(level)) as usize & 511);
+            let next = entry & 0x000f_ffff_ffff_f000;
+            if entry & 3 == 0 {
+                break What::Absent;
+            }
+            if level == 0 || entry & 0x80 != 0 {
+                let inside = page & ((1 << shift(level)) - 1);
+                break What::Page {
+                    phys: next | inside,
+                    write: entry & 2 != 0,
+                };
+            }
+            at = PhysAddr::new(next);
+            level -= 1;
+            if level == 0 {
+                self.cache(Cached {
+                    tag,
+                    iova: region,
+                    what: What::Table { at },
+                });
+            }
+        };
+        if what != What::Absent || options.caches_absent {
+            self.cache(Cached {
+                tag,
+                iova: page,
+                what,
+            });
+        }
+        what
+    }
+
+    fn cache(&mut self, cached: Cached) {
+        if self.cached.push_within_capacity(cached).is_err() {
+            self.cached[self.oldest] = cached;
+            self.oldest = (self.oldest + 1) % self.cached.len();
+        }
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A machine of mock units, as the suites use it.
+
+#![forbid(unsafe_code)]
+
+use kernel::{prelude::*, sync::Arc};
+
+use super::{
+    hardware::IDS, live_tables, violations, Counts, Dma, Entry, Hardware, Mock, Options, FAIL_TABLE,
+};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    domain::{Domain, Kind},
+    endpoint::{DeviceInfo, Endpoint, Place},
+    group::{Group, Reason},
+    label::Label,
+    log::log_err,
+    ownership::Owner,
+    pgtable::{kernel_memory::Gfp, Gather},
+    registry::Registry,
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// Ends a function that returns a `Result` unless something is so. For code that tests share;
+/// in a test itself `assert!` is KUnit's.
+macro_rules! ensure {
+    ($condition:expr) => {
+        if !$condition {
+            $crate::log::log_err!(
+                "{}:{}: it is not so that {}",
+                ::core::file!(),
+                ::core::line!(),
+                ::core::stringify!($condition),
+            );
+            return Err(EINVAL);
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// Units that were taken over, and what a frontend would have made for them.
+pub struct Machine {
+    /// The list of domains.
+    pub registry: Arc<Registry>,
+    /// What groups are blocked with.
+    pub blocked: Arc<Domain<Mock>>,
+    /// The units.
+    pub units: KVec<Arc<Unit<Mock>>>,
+    tables: i64,
+    violations: u64,
+}
+
+/// All that an attach could change, of all units.
+#[derive(PartialEq, Debug)]
+pub struct Snapshot {
+    entries: KVec<Entry>,
+    counts: KVec<Counts>,
+    tags: KVec<usize>,
+    plans: KVec<i64>,
+    tables: i64,
+    /// Each domain's number and how many groups are attached to it.
+    domains: KVec<(u64, i64)>,
+}
+
+impl Machine {
+    /// A machine with one unit for each of `options`, all of them translating.
+    pub fn new(options: &[Options]) -> Result<Self> {
+        let (tables, violations) = (live_tables(), violations());
+        FAIL_TABLE.arm(0);
+        let registry = Registry::new()?;
+        let blocked = Domain::blocked(&registry)?;
+        let mut units = KVec::new();
+        for (index, &options) in options.iter().enumerate() {
+            let name = Label::new(format_args!("mock{index}"));
+            let unit = Unit::new(name, Hardware::new(options))?;
+            unit.take_over()?;
+            unit.enable()?;
+            units.push(unit, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            registry,
+            blocked,
+            units,
+            tables,
+            violations,
+        })
+    }
+
+    /// What a frontend would say of a device behind unit number `unit` that appears under `ids`.
+    pub fn device(&self, unit: usize, ids: &[u32]) -> Result<DeviceInfo> {
+        let mut device = DeviceInfo {
+            name: Label::new(format_args!("device {unit}:{}", ids[0])),
+            place: Place::Pci {
+                segment: unit as u16,
+                id: RequesterId::new(ids[0]),
+                upstream: KVec::new(),
+                physical: None,
+            },
+            ids: KVec::new(),
+        };
+        for &id in ids {
+            device.ids.push(RequesterId::new(id), GFP_KERNEL)?;
+        }
+        Ok(device)
+    }
+
+    /// An endpoint behind unit number `unit` that appears under `ids`.
+    pub fn endpoint(&self, unit: usize, ids: &[u32]) -> Result<Arc<Endpoint<Mock>>> {
+        Endpoint::new(&self.units, self.device(unit, ids)?)
+    }
+
+    /// An empty group.
+    pub fn group(&self, name: &str) -> Result<Arc<Group<Mock>>> {
+        Group::new(name.into(), &self.blocked)
+    }
+
+    /// A group of one endpoint behind unit 0.
+    pub fn alone(&self, id: u32) -> Result<(Arc<Group<Mock>>, Arc<Endpoint<Mock>>)> {
+        let group = self.group("group")?;
+        let endpoint = self.endpoint(0, &[id])?;
+        group.join(&endpoint, Reason::Isolated)?;
+        Ok((group, endpoint))
+    }
+
+    /// A paging domain for devices like `endpoint`, in which `pages` (an address and where it
+    /// leads) are mapped.
+    pub fn paging(
+        &self,
+        endpoint: &Endpoint<Mock>,
+        pages: &[(u64, u64)],
+    ) -> Result<Arc<Domain<Mock>>> {
+        let domain = Domain::paging(&self.registry, endpoint)?;
+        for &(iova, phys) in pages {
+            map(&domain, iova, phys, PAGE)?;
+        }
+        Ok(domain)
+    }
+
+    /// An identity domain.
+    pub fn identity(&self) -> Result<Arc<Domain<Mock>>> {
+        Domain::identity(&self.registry)
+    }
+
+    /// The hardware of unit number `unit`.
+    pub fn hardware(&self, unit: usize) -> &Hardware {
+        self.units[unit].hardware()
+    }
+
+    /// Where a read of the device with `id` behind unit number `unit` comes out; `None` if it is
+    /// refused.
+    pub fn dma(&self, unit: usize, id: u32, iova: u64) -> Option<u64> {
+        let dma = self
+            .hardware(unit)
+            .dma(RequesterId::new(id), Iova::new(iova), false);
+        match dma {
+            Dma::At(phys) => Some(phys.raw()),
+            Dma::Refused => None,
+        }
+    }
+
+    /// All that an attach could change.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot {
+            entries: KVec::new(),
+            counts: KVec::new(),
+            tags: KVec::new(),
+            plans: KVec::new(),
+            tables: live_tables(),
+            domains: KVec::new(),
+        };
+        for unit in self.units.iter() {
+            let hardware = unit.hardware();
+            for id in 0..IDS {
+                let entry = hardware.entry(RequesterId::new(id as u32));
+                snapshot.entries.push(entry, GFP_KERNEL)?;
+            }
+            snapshot.counts.push(hardware.counts(), GFP_KERNEL)?;
+            snapshot.tags.push(hardware.tags_in_use(), GFP_KERNEL)?;
+            snapshot.plans.push(hardware.plans.count(), GFP_KERNEL)?;
+        }
+        self.registry.for_each_domain(|record| {
+            let domain = (record.id(), record.groups());
+            snapshot.domains.push(domain, GFP_KERNEL)
+        })?;
+        Ok(snapshot)
+    }
+
+    /// Domains that exist.
+    pub fn domains(&self) -> u64 {
+        let (allocated, freed) = self.registry.counts();
+        allocated - freed
+    }
+
+    /// Gives the units back. Everybody has gone home by now: whatever is left is an error.
+    pub fn finish(self) -> Result {
+        let Self {
+            registry,
+            blocked,
+            units,
+            tables,
+            violations: violations_before,
+        } = self;
+        let mut clean = true;
+        let mut expect = |ok: bool, what: &str| {
+            if !ok {
+                log_err!("mock: at the end: {what}");
+                clean = false;
+            }
+        };
+        for unit in units.iter() {
+            let hardware = unit.hardware();
+            expect(hardware.is_blocked(), "an entry is not blocked");
+            expect(hardware.tags_in_use() == 0, "a tag is in use");
+            expect(hardware.plans.count() == 0, "a plan is left");
+            unit.release();
+        }
+        drop(blocked);
+        let (allocated, freed) = registry.counts();
+        expect(allocated == freed, "a domain is left");
+        expect(live_tables() == tables, "a page table is left");
+        expect(violations() == violations_before, "violations");
+        if clean {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+}
+
+/// Size of a page.
+pub const PAGE: u64 = 1 << 12;
+
+/// An owner called `name`, told from others by `token`.
+pub fn owner(token: usize, name: &str) -> Owner {
+    Owner {
+        token,
+        name: name.into(),
+    }
+}
+
+/// Maps `len` bytes and lets devices use them.
+pub fn map(domain: &Domain<Mock>, iova: u64, phys: u64, len: u64) -> Result {
+    let iova = Iova::new(iova);
+    let prot = Prot::READ | Prot::WRITE;
+    let (mapped, result) = domain.map(iova, PhysAddr::new(phys), len, prot, Gfp::KERNEL);
+    if result.is_err() && mapped > 0 {
+        unmap(domain, iova.raw(), mapped);
+    }
+    result?;
+    domain.sync_map(iova, iova.last(len).ok_or(EINVAL)?)
+}
+
+/// Unmaps up to `len` bytes, with the invalidation. Returns how many.
+pub fn unmap(domain: &Domain<Mock>, iova: u64, len: u64) -> u64 {
+    let mut gather = Gather::new();
+    let unmapped = domain.unmap(Iova::new(iova), len, &mut gather);
+    domain.sync(&mut gather);
+    unmapped
+}
+
+/// The driver's part of a paging domain.
+pub fn paging_of(domain: &Domain<Mock>) -> Result<&super::Paging> {
+    match domain.kind() {
+        Kind::Paging(paging) => Ok(paging),
+        _ => Err(EINVAL),
+    }
+}

@@ -19,6 +19,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use core::fmt;
 
 use kernel::{
@@ -54,6 +57,8 @@ struct Slot<D: VendorDriver> {
     unit: Arc<Unit<D>>,
     tag: D::Tag,
     users: usize,
+    /// Whether DMA through the unit can be made to snoop CPU caches.
+    can_snoop: bool,
 }
 
 /// A domain.
@@ -63,9 +68,7 @@ pub struct Domain<D: VendorDriver> {
     listing: Listing,
     /// Whether some residence needs to be told of new mappings; spares the others the lock.
     sync_maps: Atomic<bool>,
-    /// Whether every endpoint that was ever attached can be made to snoop CPU caches.
-    can_snoop: Atomic<bool>,
-    /// Whether they are.
+    /// Whether DMA is made to snoop CPU caches. Changes once, under the lock of `residences`.
     snoops: Atomic<bool>,
     #[pin]
     residences: SpinLockIrq<KVec<Slot<D>>>,
@@ -84,7 +87,6 @@ impl<D: VendorDriver> Domain<D> {
                 kind,
                 listing,
                 sync_maps: Atomic::new(false),
-                can_snoop: Atomic::new(true),
                 snoops: Atomic::new(false),
                 residences <- new_spinlock_irq!(KVec::new()),
             }),
@@ -185,11 +187,13 @@ impl<D: VendorDriver> Domain<D> {
         if !self.sync_maps.load(Relaxed) {
             return Ok(());
         }
+        // A unit that fails does not keep the news from the others.
         self.residences
             .lock()
             .iter()
             .filter(|slot| D::needs_map_sync(&slot.unit) && !slot.unit.is_released())
-            .try_for_each(|slot| D::mapped(&slot.unit, slot.tag, first, last))
+            .map(|slot| D::mapped(&slot.unit, slot.tag, first, last))
+            .fold(Ok(()), Result::and)
     }
 
     /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
@@ -249,28 +253,15 @@ impl<D: VendorDriver> Domain<D> {
     ///
     /// Context: any.
     pub fn enforce_coherency(&self) -> bool {
-        let _slots = self.residences.lock();
+        let slots = self.residences.lock();
         if self.snoops.load(Relaxed) {
             return true;
         }
         let can = self.page_table().is_ok()
-            && self.can_snoop.load(Relaxed)
+            && slots.iter().all(|slot| slot.can_snoop)
             && self.listing.record().mapped() == 0;
         self.snoops.store(can, Relaxed);
         can
-    }
-
-    /// `EINVAL` if the domain enforces snooping and the endpoint's unit cannot.
-    fn check_snooping(&self, endpoint: &Endpoint<D>) -> Result {
-        if self.page_table().is_err() || D::capable(endpoint, Capability::EnforcedCoherency) {
-            return Ok(());
-        }
-        let _slots = self.residences.lock();
-        if self.snoops.load(Relaxed) {
-            return Err(EINVAL);
-        }
-        self.can_snoop.store(false, Relaxed);
-        Ok(())
     }
 
     /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain has.
@@ -282,11 +273,11 @@ impl<D: VendorDriver> Domain<D> {
     pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
         let unit = endpoint.unit();
         unit.check()?;
-        self.check_snooping(endpoint)?;
         // Memory and a tag are got without the lock. If somebody attaches the same domain on the
         // same unit meanwhile, their tag is shared and what was got here goes back.
         let mut fresh = None;
-        let tag = self.share_or_add_slot(unit, &mut fresh);
+        let can_snoop = D::capable(endpoint, Capability::EnforcedCoherency);
+        let tag = self.share_or_add_slot(unit, can_snoop, &mut fresh);
         if let Some(unused) = fresh {
             D::release_tag(unit, unused);
         }
@@ -298,13 +289,21 @@ impl<D: VendorDriver> Domain<D> {
     }
 
     /// The tag on `unit`, with one more user. `fresh` is `None` afterwards if its tag was used.
-    fn share_or_add_slot(&self, unit: &Arc<Unit<D>>, fresh: &mut Option<D::Tag>) -> Result<D::Tag> {
+    fn share_or_add_slot(
+        &self,
+        unit: &Arc<Unit<D>>,
+        can_snoop: bool,
+        fresh: &mut Option<D::Tag>,
+    ) -> Result<D::Tag> {
         let mut room = KVec::new();
         loop {
             let mut slots = self.residences.lock();
             if let Some(slot) = slots.iter_mut().find(|slot| Arc::ptr_eq(&slot.unit, unit)) {
                 slot.users += 1;
                 return Ok(slot.tag);
+            }
+            if self.snoops.load(Relaxed) && !can_snoop {
+                return Err(EINVAL);
             }
             let wanted = slots.len() + 1;
             let (Some(tag), true) = (*fresh, room.capacity() >= wanted) else {
@@ -324,6 +323,7 @@ impl<D: VendorDriver> Domain<D> {
                 unit: unit.clone(),
                 tag,
                 users: 1,
+                can_snoop,
             });
             while let Some(slot) = slots.pop() {
                 let _ = room.push_within_capacity(slot);

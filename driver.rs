@@ -186,6 +186,10 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
 
     /// Prepares to attach `ids` of `endpoint` to `target`. Changes nothing that hardware sees.
     ///
+    /// Several plans of one endpoint can exist at a time (the next step, the way back to the default
+    /// domain); committing or dropping one leaves the others good. A plan is good for all ids of
+    /// the endpoint: until it is committed a shared one may come from, or go to, another endpoint.
+    ///
     /// # Errors
     ///
     /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),

@@ -20,6 +20,8 @@
 mod claim;
 mod member;
 mod show;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
 
 use kernel::{
     prelude::*,
@@ -27,7 +29,7 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-use self::member::{commit, Member};
+use self::member::{commit, pick, Member};
 pub use self::{
     claim::Claim,
     member::{Reason, Steps},
@@ -50,6 +52,7 @@ use crate::{
 /// 2. While the group is claimed, each member has a way back to `default` prepared, if there is
 ///    one, so that the end of the claim cannot fail.
 /// 3. Outside of a change no member has a step prepared.
+/// 4. An id that several members share is driven by one that is not suspended, if there is one.
 struct State<D: VendorDriver> {
     members: KVec<Member<D>>,
     current: Attachment<D>,
@@ -130,8 +133,9 @@ impl<D: VendorDriver> Group<D> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is not a member of `from`, otherwise those of [`join`](Self::join). The
-    /// endpoint is then where it was.
+    /// `ENODEV` if it is not a member of `from`; `EBUSY` if somebody holds `from`, if the endpoint
+    /// is suspended, or if it shares an id with another member, which would then be in two groups;
+    /// otherwise those of [`join`](Self::join). The endpoint is then where it was.
     pub fn adopt(
         self: &Arc<Self>,
         endpoint: &Endpoint<D>,
@@ -140,17 +144,26 @@ impl<D: VendorDriver> Group<D> {
     ) -> Result {
         let mut moving = {
             let mut state = from.state.lock();
-            let moving = from.take_out(&mut state, endpoint);
-            if let Some(member) = &moving {
-                from.vacate(&state, member);
+            let index = state.members.iter().position(|m| m.is(endpoint));
+            let index = index.ok_or(ENODEV)?;
+            let member = &state.members[index];
+            if state.ownership != Ownership::Free
+                || member.is_suspended()
+                || state
+                    .members
+                    .iter()
+                    .any(|m| !m.is(endpoint) && m.shares_with(member))
+            {
+                return Err(EBUSY);
             }
-            moving
+            let member = state.members.remove(index)?;
+            from.vacate(&member);
+            Some(member)
         };
-        let Some(member) = &mut moving else {
-            return Err(ENODEV);
-        };
-        let before = *member.reason();
-        member.set_reason(reason);
+        let mut before = reason;
+        if let Some(member) = &mut moving {
+            before = member.set_reason(reason);
+        }
         let result = self.admit(&mut moving);
         if let Some(mut member) = moving {
             member.set_reason(before);
@@ -172,10 +185,11 @@ impl<D: VendorDriver> Group<D> {
             return Err(EEXIST);
         }
         for &id in endpoint.ids() {
-            let driven = state.members.iter().any(|m| {
-                Arc::ptr_eq(m.endpoint().unit(), endpoint.unit()) && m.drives().contains(&id)
-            });
-            if !driven && !member.drives().contains(&id) {
+            let driven = state
+                .members
+                .iter()
+                .any(|m| m.drives_at(endpoint.unit(), id));
+            if !driven && !member.drives_at(endpoint.unit(), id) {
                 member.drive(id);
             }
         }
@@ -196,6 +210,10 @@ impl<D: VendorDriver> Group<D> {
             // An endpoint outside of a group is blocked, so there is nothing to write.
             member.abandon();
         }
+        for other in state.members.iter_mut().filter(|m| m.is_suspended()) {
+            // What they share is blocked with it, and now there is somebody who uses it.
+            other.hand_over_shared(member);
+        }
         if let Some(member) = newcomer.take() {
             // Room was reserved.
             let _ = state.members.push_within_capacity(member);
@@ -208,47 +226,34 @@ impl<D: VendorDriver> Group<D> {
     /// they share an id with it. Cannot fail; does nothing if it is not a member.
     pub fn leave(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
-        if let Some(mut member) = self.take_out(&mut state, endpoint) {
-            member.prepare_blocked();
-            commit(core::slice::from_mut(&mut member));
-            self.vacate(&state, &member);
-        }
-    }
-
-    /// Takes an endpoint out of the group and leaves it attached, and its ids in their seats.
-    fn take_out(&self, state: &mut State<D>, endpoint: &Endpoint<D>) -> Option<Member<D>> {
-        let index = state.members.iter().position(|m| m.is(endpoint))?;
-        let mut member = state.members.remove(index).ok()?;
+        let index = state.members.iter().position(|m| m.is(endpoint));
+        let Some(Ok(mut member)) = index.map(|index| state.members.remove(index)) else {
+            return;
+        };
         if member.driver().is_some() {
             // Its driver is gone with it.
-            member.set_driver(None);
             let _ = state.ownership.end_use();
         }
-        for other in state.members.iter_mut() {
+        for other in state.members.iter_mut().filter(|m| !m.is_suspended()) {
             member.hand_over_shared(other);
         }
-        Some(member)
+        member.prepare_blocked();
+        commit(core::slice::from_mut(&mut member));
+        for other in state.members.iter_mut() {
+            // They are suspended, and what they get is blocked now.
+            member.hand_over_shared(other);
+        }
+        self.vacate(&member);
     }
 
     /// Gives up the seats of a member that was taken out.
-    fn vacate(&self, state: &State<D>, member: &Member<D>) {
-        let endpoint = member.endpoint();
+    fn vacate(&self, member: &Member<D>) {
         for &id in member.drives() {
-            endpoint.unit().unseat(id);
-        }
-        for other in state.members.iter() {
-            for id in endpoint
-                .ids()
-                .iter()
-                .filter(|id| other.drives().contains(id))
-            {
-                // The seat still names the endpoint that left.
-                other.endpoint().unit().reseat(*id, other.endpoint());
-            }
+            member.endpoint().unit().unseat(id);
         }
     }
 
-    /// Undoes [`take_out`](Self::take_out).
+    /// Makes a member that was taken out one again.
     fn take_back(self: &Arc<Self>, member: Member<D>) {
         let mut state = self.state.lock();
         let endpoint = member.endpoint().clone();
@@ -258,6 +263,14 @@ impl<D: VendorDriver> Group<D> {
         }
         // Removing it left its room.
         let _ = state.members.push_within_capacity(member);
+    }
+
+    /// Changes the reason that an endpoint is in the group for, as people read it.
+    pub fn explain(&self, endpoint: &Endpoint<D>, reason: Reason) {
+        let mut state = self.state.lock();
+        if let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) {
+            member.set_reason(reason);
+        }
     }
 
     /// Makes `domain` the group's default domain, and attaches it unless the group is claimed; then
@@ -276,23 +289,7 @@ impl<D: VendorDriver> Group<D> {
             .is_some_and(|default| Arc::ptr_eq(default, domain));
         match state.ownership {
             Ownership::Claimed { .. } if is_default => {}
-            Ownership::Claimed { .. } => {
-                let homes = state
-                    .members
-                    .iter_mut()
-                    .try_for_each(|m| m.prepare_home(domain));
-                if let Err(error) = homes {
-                    let back = state.default.as_ref();
-                    for member in state.members.iter_mut() {
-                        // The old default's tag is still held by nobody else: try to keep it, and
-                        // do without a way back (the group stays blocked) if that fails too.
-                        if back.is_none_or(|old| member.prepare_home(old).is_err()) {
-                            member.abandon_home();
-                        }
-                    }
-                    return Err(error);
-                }
-            }
+            Ownership::Claimed { .. } => self.prepare_way_back(state, domain)?,
             Ownership::Kernel { .. } if !state.current.is_on(domain) => {
                 log_warn!(
                     "{}: the default domain cannot change: {}; unbind first",
@@ -362,15 +359,8 @@ impl<D: VendorDriver> Group<D> {
                 return Err(self.refuse(state, owner.name, refusal));
             }
             Ok(Change::Taken) => {
-                if let Some(default) = &state.default {
-                    let homes = state
-                        .members
-                        .iter_mut()
-                        .try_for_each(|m| m.prepare_home(default));
-                    if let Err(error) = homes {
-                        state.members.iter_mut().for_each(Member::abandon_home);
-                        return Err(error);
-                    }
+                if let Some(default) = state.default.clone() {
+                    self.prepare_way_back(state, &default)?;
                 }
                 self.block(state);
             }
@@ -401,21 +391,44 @@ impl<D: VendorDriver> Group<D> {
         let mut state = self.state.lock();
         let state = &mut *state;
         match state.ownership.release(owner) {
-            Ok(Change::Freed) => {
-                self.block(state);
-                if let Some(default) = state.default.clone() {
-                    state.members.iter_mut().for_each(Member::go_home);
-                    self.finish(state, &default);
-                }
+            Ok(change) => {
+                self.follow(state, change);
                 Ok(())
             }
-            Ok(_) => Ok(()),
             Err(refusal) => Err(self.refuse(state, owner.name, refusal)),
         }
     }
 
+    /// As [`end_claim`](Self::end_claim), but what is still attached is detached first.
+    fn drop_claim(&self, owner: Owner) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let mut released = state.ownership.release(owner);
+        if released.is_err() {
+            self.block(state);
+            let _ = state.ownership.set_attached(owner, false);
+            released = state.ownership.release(owner);
+        }
+        // A claim existed and nothing is attached any more, so it has ended.
+        if let Ok(change) = released {
+            self.follow(state, change);
+        }
+    }
+
+    /// After a claim has ended: if it was the last one the group goes back to its default domain.
+    fn follow(&self, state: &mut State<D>, change: Change) {
+        if change == Change::Freed {
+            self.block(state);
+            if let Some(default) = state.default.clone() {
+                state.members.iter_mut().for_each(Member::go_home);
+                self.finish(state, &default);
+            }
+        }
+    }
+
     /// Blocks one member for a while, because its device is being reset: it must not be reached by
-    /// invalidations (PCIe 10.3.1). The group stays where it is.
+    /// invalidations (PCIe 10.3.1). The group stays where it is, and so do ids that the member
+    /// shares with others that are not suspended.
     ///
     /// # Errors
     ///
@@ -424,11 +437,14 @@ impl<D: VendorDriver> Group<D> {
     pub fn suspend(&self, endpoint: &Endpoint<D>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) else {
+        let Some((member, others)) = pick(&mut state.members, endpoint) else {
             return Err(ENODEV);
         };
         if !member.is_suspended() {
             member.suspend(state.current.domain())?;
+            for other in others.filter(|m| !m.is_suspended()) {
+                member.hand_over_shared(other);
+            }
             commit(core::slice::from_mut(member));
         }
         Ok(())
@@ -437,11 +453,16 @@ impl<D: VendorDriver> Group<D> {
     /// Ends [`suspend`](Self::suspend): the member joins the others where they are now.
     pub fn resume(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
-        if let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) {
-            if member.is_suspended() {
-                member.resume();
-                commit(core::slice::from_mut(member));
+        let Some((member, others)) = pick(&mut state.members, endpoint) else {
+            return;
+        };
+        if member.is_suspended() {
+            for other in others.filter(|m| m.is_suspended()) {
+                // What they share is blocked with them.
+                other.hand_over_shared(member);
             }
+            member.resume();
+            commit(core::slice::from_mut(member));
         }
     }
 
@@ -450,12 +471,26 @@ impl<D: VendorDriver> Group<D> {
         if state.current.is_on(domain) {
             return Ok(());
         }
-        if let Err(error) = state.members.iter_mut().try_for_each(|m| m.prepare(domain)) {
-            state.members.iter_mut().for_each(Member::abandon);
-            return Err(error);
-        }
+        self.prepare(state, domain)?;
         self.finish(state, domain);
         Ok(())
+    }
+
+    /// Prepares every member's way back to `domain`, or none's.
+    fn prepare_way_back(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
+        // The old way back, if there is one, has to last until the new one is complete.
+        self.prepare(state, domain)?;
+        state.members.iter_mut().for_each(Member::keep_for_later);
+        Ok(())
+    }
+
+    /// Prepares a step to `domain` for every member, or for none.
+    fn prepare(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
+        let prepared = state.members.iter_mut().try_for_each(|m| m.prepare(domain));
+        if prepared.is_err() {
+            state.members.iter_mut().for_each(Member::abandon);
+        }
+        prepared
     }
 
     /// Blocks every member. Cannot fail.
@@ -463,6 +498,9 @@ impl<D: VendorDriver> Group<D> {
         if !state.current.domain().is_blocked() {
             state.members.iter_mut().for_each(Member::prepare_blocked);
             self.finish(state, &self.blocked);
+        } else if !state.current.is_on(&self.blocked) {
+            // An owner's own; to hardware they are all the same.
+            state.current = Attachment::new(&self.blocked);
         }
     }
 

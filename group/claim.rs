@@ -72,13 +72,8 @@ impl<D: VendorDriver> Claim<D> {
 
 impl<D: VendorDriver> Drop for Claim<D> {
     fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        if self.group.end_claim(self.owner).is_err() {
-            self.group.detach_claimed(self.owner);
-            // Nothing is attached any more, so this ends it.
-            let _ = self.group.end_claim(self.owner);
+        if !self.ended {
+            self.group.drop_claim(self.owner);
         }
     }
 }

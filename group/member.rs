@@ -117,8 +117,9 @@ impl<D: VendorDriver> Member<D> {
         &self.reason
     }
 
-    pub(super) fn set_reason(&mut self, reason: Reason) {
-        self.reason = reason;
+    /// Sets why the endpoint is in its group, and returns what it was.
+    pub(super) fn set_reason(&mut self, reason: Reason) -> Reason {
+        core::mem::replace(&mut self.reason, reason)
     }
 
     /// Whether hardware lets the endpoint reach anything.
@@ -142,6 +143,18 @@ impl<D: VendorDriver> Member<D> {
         &self.drives
     }
 
+    /// Whether it is this member that writes the entry of `id` on `unit`.
+    pub(super) fn drives_at(&self, unit: &Arc<Unit<D>>, id: RequesterId) -> bool {
+        Arc::ptr_eq(self.endpoint.unit(), unit) && self.drives.contains(&id)
+    }
+
+    /// Whether some id is both this endpoint's and that of `other`.
+    pub(super) fn shares_with(&self, other: &Self) -> bool {
+        let ids = other.endpoint.ids();
+        Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit())
+            && self.endpoint.ids().iter().any(|id| ids.contains(id))
+    }
+
     pub(super) fn is_suspended(&self) -> bool {
         self.suspended.is_some()
     }
@@ -158,14 +171,18 @@ impl<D: VendorDriver> Member<D> {
         let _ = self.drives.push_within_capacity(id);
     }
 
-    /// Stops to drive the ids that `other` has as well, and lets `other` do it. Their entries stay
-    /// as they are: both members are attached to the same domain.
+    /// Stops to drive the ids that `other` has as well, and lets `other` do it; from now on they
+    /// are named after it. Hardware is not asked: the entries have to be as those that `other`
+    /// drives, or `other` is about to write them.
     pub(super) fn hand_over_shared(&mut self, other: &mut Self) {
+        if !Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit()) {
+            return;
+        }
         self.drives.retain(|id| {
-            let shared = Arc::ptr_eq(&self.endpoint.unit(), &other.endpoint.unit())
-                && other.endpoint.ids().contains(id);
+            let shared = other.endpoint.ids().contains(id);
             if shared {
                 other.drive(*id);
+                other.endpoint.unit().reseat(*id, &other.endpoint);
             }
             !shared
         });
@@ -207,6 +224,11 @@ impl<D: VendorDriver> Member<D> {
     pub(super) fn prepare_home(&mut self, domain: &Arc<Domain<D>>) -> Result {
         self.home = Some(self.prepared(domain)?);
         Ok(())
+    }
+
+    /// Makes the step that was prepared the way back.
+    pub(super) fn keep_for_later(&mut self) {
+        self.home = self.next.take();
     }
 
     /// Takes the prepared way back as the next step. Cannot fail.
@@ -273,13 +295,26 @@ impl<D: VendorDriver> Steps<'_, D> {
     }
 }
 
+/// The member that `endpoint` is, and all others.
+pub(super) fn pick<'a, D: VendorDriver>(
+    members: &'a mut [Member<D>],
+    endpoint: &Endpoint<D>,
+) -> Option<(&'a mut Member<D>, impl Iterator<Item = &'a mut Member<D>>)> {
+    let index = members.iter().position(|m| m.is(endpoint))?;
+    let (before, rest) = members.split_at_mut(index);
+    let (member, after) = rest.split_first_mut()?;
+    Some((member, Iterator::chain(before.iter_mut(), after)))
+}
+
 /// Second half of an attach: makes what every member has prepared true, with one commit for each
 /// unit. Members without a preparation stay as they are. Cannot fail, does not allocate.
 pub(super) fn commit<D: VendorDriver>(members: &mut [Member<D>]) {
     for index in 0..members.len() {
         let (before, rest) = members.split_at(index);
         let unit = rest[0].endpoint.unit().clone();
-        let is_stepping = |m: &Member<D>| m.next.is_some() && Arc::ptr_eq(m.endpoint.unit(), &unit);
+        let is_stepping = |m: &Member<D>| {
+            m.next.is_some() && !m.drives.is_empty() && Arc::ptr_eq(m.endpoint.unit(), &unit)
+        };
         if before.iter().any(is_stepping) || !rest.iter().any(is_stepping) {
             // Done with the first member on that unit, or nothing to do on it.
             continue;

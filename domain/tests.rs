@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suites of domains, on the mock driver: laws 1, 2 and 8, and what callers get for bad arguments.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*, sync::Arc};
+
+use super::Domain;
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    driver::Scope,
+    drivers::mock::{
+        live_tables,
+        machine::{map, paging_of, unmap, PAGE},
+        Machine, Mock, Options, FAIL_TABLE,
+    },
+    pgtable::{kernel_memory::Gfp, Gather},
+};
+
+const RW: Prot = Prot::READ.union(Prot::WRITE);
+const LARGE: u64 = 2 << 20;
+
+fn raw_map(domain: &Domain<Mock>, iova: u64, phys: u64, len: u64) -> (u64, Result) {
+    domain.map(Iova::new(iova), PhysAddr::new(phys), len, RW, Gfp::KERNEL)
+}
+
+fn is_static<T: 'static>(_: &T) -> bool {
+    true
+}
+
+#[kunit_tests(iommu_core_domain)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn law_1_a_domain_keeps_no_way_back_to_the_device() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let endpoint = machine.endpoint(0, &[1])?;
+        let units = Arc::as_ptr(&machine.units[0]);
+        // The view answers which unit.
+        assert!(core::ptr::eq(&**endpoint.view().unit(), units));
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        assert!(is_static(&*domain));
+        // Nobody but us has a count on the endpoint: it goes, and the domain does not notice.
+        assert!(Arc::into_unique_or_drop(endpoint).is_some());
+        assert_eq!(
+            domain.iova_to_phys(Iova::new(0x1234)),
+            Some(PhysAddr::new(0xa234))
+        );
+        map(&domain, 0x2000, 0xb000, PAGE)?;
+        drop(domain);
+        machine.finish()
+    }
+
+    #[test]
+    fn law_1_an_allocation_that_fails_leaves_nothing() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let endpoint = machine.endpoint(0, &[1])?;
+        let (tables, domains) = (live_tables(), machine.domains());
+        machine.hardware(0).fail_alloc.arm(1);
+        assert_eq!(
+            Domain::paging(&machine.registry, &endpoint).err(),
+            Some(ENOMEM)
+        );
+        FAIL_TABLE.arm(1);
+        assert_eq!(
+            Domain::paging(&machine.registry, &endpoint).err(),
+            Some(ENOMEM)
+        );
+        assert_eq!(live_tables(), tables);
+        assert_eq!(machine.domains(), domains);
+        drop(endpoint);
+        machine.finish()
+    }
+
+    #[test]
+    fn law_2_a_domain_that_nobody_uses_is_freed() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let endpoint = machine.endpoint(0, &[1])?;
+        let domains = machine.domains();
+        let tables = live_tables();
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000), (0x4000_0000, 0xb000)])?;
+        assert_eq!(machine.domains(), domains + 1);
+        assert_eq!(domain.record().mapped(), 2 * PAGE as i64);
+        let other = domain.clone();
+        drop(domain);
+        assert_eq!(machine.domains(), domains + 1);
+        drop(other);
+        assert_eq!(machine.domains(), domains);
+        assert_eq!(live_tables(), tables);
+        drop(endpoint);
+        machine.finish()
+    }
+
+    #[test]
+    fn law_8_what_was_unmapped_is_unreachable_after_the_sync() -> Result {
+        let machine = Machine::new(&[Options::default(), Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let elsewhere = machine.endpoint(1, &[2])?;
+        group.join(&elsewhere, crate::group::Reason::Platform)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000), (0x2000, 0xb000)])?;
+        group.set_default(&domain)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        assert_eq!(machine.dma(1, 2, 0x1000), Some(0xa000));
+
+        let mut gather = Gather::new();
+        assert_eq!(domain.unmap(Iova::new(0x1000), PAGE, &mut gather), PAGE);
+        // The units' caches are real: until then the device still gets through.
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        let counts = [machine.hardware(0).counts(), machine.hardware(1).counts()];
+        domain.sync(&mut gather);
+        assert!(gather.is_empty());
+        for unit in 0..2 {
+            // One batch and one wait for each unit.
+            let now = machine.hardware(unit).counts();
+            assert_eq!(now.waits, counts[unit].waits + 1);
+            assert_eq!(now.invalidations, counts[unit].invalidations + 1);
+        }
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        assert_eq!(machine.dma(1, 2, 0x1000), None);
+        assert_eq!(machine.dma(1, 2, 0x2000), Some(0xb000));
+        group.leave(&endpoint);
+        group.leave(&elsewhere);
+        drop((domain, endpoint, elsewhere, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_8_tables_are_freed_after_the_invalidation() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = Domain::paging(&machine.registry, &endpoint)?;
+        group.set_default(&domain)?;
+        let empty = live_tables();
+        for at in [0, 3 * LARGE] {
+            map(&domain, at, 0x10_0000, PAGE)?;
+            map(&domain, at + PAGE, 0x20_0000, LARGE - PAGE)?;
+        }
+        let full = live_tables();
+        assert!(full > empty);
+        // The unit caches translations and the tables on the way.
+        assert_eq!(machine.dma(0, 1, 0), Some(0x10_0000));
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x20_0000));
+        let mut gather = Gather::new();
+        assert_eq!(domain.unmap(Iova::new(0), LARGE, &mut gather), LARGE);
+        assert!(gather.tables_changed());
+        assert_eq!(live_tables(), full);
+        // The device still walks through the cached table, and it is there.
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x20_0000));
+        domain.sync(&mut gather);
+        assert_eq!(live_tables(), full - 1);
+        assert_eq!(machine.dma(0, 1, 0), None);
+        assert_eq!(machine.dma(0, 1, 0x5000), None);
+        assert_eq!(machine.dma(0, 1, 3 * LARGE), Some(0x10_0000));
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_8_a_large_page_in_the_place_of_tables() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = Domain::paging(&machine.registry, &endpoint)?;
+        group.set_default(&domain)?;
+        map(&domain, 0, 0x10_0000, 4 * PAGE)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x10_1000));
+        // Not all of the table, so it stays, empty.
+        assert_eq!(unmap(&domain, 0, 4 * PAGE), 4 * PAGE);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        map(&domain, 0, 0x4000_0000, LARGE)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x4000_1000));
+        // Part of a large page.
+        assert_eq!(unmap(&domain, 0x1000, PAGE), PAGE);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x2000), Some(0x4000_2000));
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_8_a_detach_leaves_nothing_in_the_caches() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let old = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&old)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        group.set_default(&machine.blocked)?;
+        // Nothing is attached, so the unmap need not ask the unit.
+        let counts = machine.hardware(0).counts();
+        assert_eq!(unmap(&old, 0x1000, PAGE), PAGE);
+        assert_eq!(machine.hardware(0).counts(), counts);
+        // The next domain gets the same tag, and none of the old translations.
+        let new = machine.paging(&endpoint, &[])?;
+        group.set_default(&new)?;
+        assert!(machine.hardware(0).has_tag(0));
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        group.leave(&endpoint);
+        drop((old, new, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn an_invalidation_visits_a_unit_once_however_many_endpoints() -> Result {
+        let machine = Machine::new(&[Options::default(), Options::default()])?;
+        let group = machine.group("group")?;
+        let mut endpoints = KVec::new();
+        for id in 0..8 {
+            let endpoint = machine.endpoint(0, &[id])?;
+            group.join(&endpoint, crate::group::Reason::Platform)?;
+            endpoints.push(endpoint, GFP_KERNEL)?;
+        }
+        let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+        let counts = machine.hardware(0).counts();
+        domain.invalidate(Scope::All);
+        assert_eq!(
+            machine.hardware(0).counts().invalidations,
+            counts.invalidations + 1
+        );
+        assert_eq!(machine.hardware(0).counts().waits, counts.waits + 1);
+        assert_eq!(machine.hardware(1).counts().invalidations, 0);
+        for endpoint in endpoints.iter() {
+            group.leave(endpoint);
+        }
+        drop((domain, endpoints, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_unit_that_caches_absence_is_told_of_new_mappings() -> Result {
+        let caching = Options {
+            caches_absent: true,
+            ..Options::default()
+        };
+        let machine = Machine::new(&[Options::default(), caching])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[])?;
+        group.set_default(&domain)?;
+        let counts = machine.hardware(0).counts();
+        map(&domain, 0x1000, 0xa000, PAGE)?;
+        assert_eq!(machine.hardware(0).counts(), counts);
+
+        let elsewhere = machine.endpoint(1, &[2])?;
+        group.join(&elsewhere, crate::group::Reason::Platform)?;
+        assert_eq!(machine.dma(1, 2, 0x2000), None);
+        let (mapped, result) = raw_map(&domain, 0x2000, 0xb000, PAGE);
+        assert_eq!(mapped, PAGE);
+        result?;
+        assert_eq!(machine.dma(1, 2, 0x2000), None);
+        let (quiet, caching) = (machine.hardware(0).counts(), machine.hardware(1).counts());
+        domain.sync_map(Iova::new(0x2000), Iova::new(0x2fff))?;
+        assert_eq!(machine.dma(1, 2, 0x2000), Some(0xb000));
+        assert_eq!(machine.hardware(0).counts(), quiet);
+        assert_eq!(machine.hardware(1).counts().waits, caching.waits + 1);
+        group.leave(&elsewhere);
+        group.leave(&endpoint);
+        drop((domain, elsewhere, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn one_failed_unit_does_not_keep_new_mappings_from_the_others() -> Result {
+        for failing in 0..2 {
+            let caching = Options {
+                caches_absent: true,
+                ..Options::default()
+            };
+            let machine = Machine::new(&[caching, caching])?;
+            let (group, endpoint) = machine.alone(1)?;
+            let elsewhere = machine.endpoint(1, &[2])?;
+            group.join(&elsewhere, crate::group::Reason::Platform)?;
+            let domain = machine.paging(&endpoint, &[])?;
+            group.set_default(&domain)?;
+            assert_eq!(machine.dma(0, 1, 0x1000), None);
+            assert_eq!(machine.dma(1, 2, 0x1000), None);
+            machine.units[failing].fail(format_args!("a test wants it"));
+            raw_map(&domain, 0x1000, 0xa000, PAGE).1?;
+            let synced = domain.sync_map(Iova::new(0x1000), Iova::new(0x1fff));
+            assert_eq!(synced, Err(EIO));
+            let good = [machine.dma(0, 1, 0x1000), machine.dma(1, 2, 0x1000)];
+            assert_eq!(good[1 - failing], Some(0xa000));
+            group.leave(&elsewhere);
+            group.leave(&endpoint);
+            drop((domain, elsewhere, endpoint, group));
+            machine.finish()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bad_arguments_get_their_errno_and_leave_no_trace() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+        let before = machine.snapshot()?;
+        let end = 1 << 39;
+        assert_eq!(raw_map(&domain, 0x2001, 0xb000, PAGE), (0, Err(EINVAL)));
+        assert_eq!(raw_map(&domain, 0x2000, 0xb001, PAGE), (0, Err(EINVAL)));
+        assert_eq!(raw_map(&domain, 0x2000, 0xb000, PAGE - 1), (0, Err(EINVAL)));
+        assert_eq!(raw_map(&domain, 0x2000, 0xb000, 0), (0, Err(EINVAL)));
+        assert_eq!(raw_map(&domain, end, 0xb000, PAGE), (0, Err(ERANGE)));
+        assert_eq!(
+            raw_map(&domain, end - PAGE, 0xb000, 2 * PAGE),
+            (0, Err(ERANGE))
+        );
+        assert!(raw_map(&domain, !0xfff, 0xb000, 2 * PAGE).1.is_err());
+        assert_eq!(raw_map(&domain, 0x1000, 0xb000, PAGE), (0, Err(EADDRINUSE)));
+        for (iova, len) in [
+            (0x1001, PAGE),
+            (0x1000, 0),
+            (0x1000, 5),
+            (end, PAGE),
+            (!0xfff, PAGE),
+        ] {
+            assert_eq!(unmap(&domain, iova, len), 0);
+        }
+        assert_eq!(unmap(&domain, 0x8000, PAGE), 0);
+        assert!(machine.snapshot()? == before);
+        assert_eq!(domain.record().mapped(), PAGE as i64);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn no_memory_in_the_middle_of_a_map() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        // Below the root it takes a table, and one more for each of two regions.
+        for (n, expected) in [(1, 0), (2, 0), (3, LARGE - PAGE)] {
+            let domain = machine.paging(&endpoint, &[])?;
+            group.set_default(&domain)?;
+            FAIL_TABLE.arm(n);
+            let (mapped, result) = raw_map(&domain, 0x1000, 0xa000, LARGE);
+            assert_eq!(result, Err(ENOMEM));
+            assert_eq!(mapped, expected);
+            assert_eq!(domain.record().mapped(), mapped as i64);
+            assert_eq!(unmap(&domain, 0x1000, mapped), mapped);
+            assert_eq!(domain.record().mapped(), 0);
+            raw_map(&domain, 0x1000, 0xa000, LARGE).1?;
+            assert_eq!(machine.dma(0, 1, LARGE), Some(0xa000 + LARGE - PAGE));
+        }
+        let domain = machine.paging(&endpoint, &[])?;
+        paging_of(&domain)?.fail_map.arm(1);
+        assert_eq!(raw_map(&domain, 0x1000, 0xa000, PAGE), (0, Err(ENOMEM)));
+        assert_eq!(domain.record().mapped(), 0);
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn identity_and_blocked_map_nothing() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let identity = machine.identity()?;
+        for domain in [&identity, &machine.blocked] {
+            assert_eq!(raw_map(domain, 0x1000, 0xa000, PAGE), (0, Err(EINVAL)));
+            assert_eq!(unmap(domain, 0x1000, PAGE), 0);
+            assert_eq!(domain.geometry().err(), Some(EINVAL));
+        }
+        assert_eq!(
+            identity.iova_to_phys(Iova::new(0x1234)),
+            Some(PhysAddr::new(0x1234))
+        );
+        assert_eq!(machine.blocked.iova_to_phys(Iova::new(0x1234)), None);
+        group.set_default(&identity)?;
+        assert_eq!(machine.dma(0, 1, 0x1234), Some(0x1234));
+        group.leave(&endpoint);
+        drop((identity, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_domain_says_what_it_can_map() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let endpoint = machine.endpoint(0, &[1])?;
+        let domain = machine.paging(&endpoint, &[])?;
+        let geometry = domain.geometry()?;
+        assert_eq!(geometry.first, Iova::new(0));
+        assert_eq!(geometry.last, Iova::new((1 << 39) - 1));
+        assert_eq!(geometry.page_sizes, PageSizes::SZ_4K | PageSizes::SZ_2M);
+        let record = domain.record();
+        assert_eq!(record.kind(), "paging");
+        assert_eq!(record.driver(), "mock");
+        drop((domain, endpoint));
+        machine.finish()
+    }
+}

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ownership of groups: law 5, and what claims do to law 7.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use super::{disband, party};
+use crate::{
+    addr::{Iova, PhysAddr},
+    drivers::mock::{machine::owner, Dma, Machine, Options},
+    group::Reason,
+    ownership::Ownership,
+    requester::RequesterId,
+};
+
+fn at(phys: u64) -> Option<Dma> {
+    Some(Dma::At(PhysAddr::new(phys)))
+}
+
+const REFUSED: Option<Dma> = Some(Dma::Refused);
+
+#[kunit_tests(iommu_core_claims)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn law_5_kernel_drivers_share_a_group() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let party = party(&machine, 0, 2)?;
+        let (group, endpoints) = (&party.0, &party.1);
+        assert_eq!(group.ownership(), Ownership::Free);
+        group.start_dma_api(&endpoints[0], "first".into())?;
+        assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
+        group.start_dma_api(&endpoints[1], "second".into())?;
+        assert_eq!(group.ownership(), Ownership::Kernel { users: 2 });
+        // A driver counts once.
+        group.start_dma_api(&endpoints[1], "second".into())?;
+        assert_eq!(group.ownership(), Ownership::Kernel { users: 2 });
+        group.end_dma_api(&endpoints[0]);
+        group.end_dma_api(&endpoints[0]);
+        assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
+        group.end_dma_api(&endpoints[1]);
+        assert_eq!(group.ownership(), Ownership::Free);
+        disband(&party);
+        assert_eq!(
+            group.start_dma_api(&endpoints[0], "late".into()),
+            Err(ENODEV)
+        );
+        drop(party);
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_kernel_drivers_exclude_owners() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let party = party(&machine, 0, 2)?;
+        let group = &party.0;
+        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
+        group.set_default(&default)?;
+        group.start_dma_api(&party.1[0], "driver".into())?;
+        let before = machine.snapshot()?;
+        assert_eq!(group.claim(owner(1, "tester")).err(), Some(EBUSY));
+        // Its device is not pulled from under a driver by a new default domain either.
+        assert_eq!(group.set_default(&machine.blocked), Err(EBUSY));
+        group.set_default(&default)?;
+        assert!(machine.snapshot()? == before);
+        assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
+        group.end_dma_api(&party.1[0]);
+        drop(group.claim(owner(1, "tester"))?);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
+        disband(&party);
+        drop((default, party));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_an_owner_excludes_everybody_else() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let party = party(&machine, 0, 2)?;
+        let group = &party.0;
+        let (one, two) = (owner(1, "one"), owner(2, "two"));
+        let claim = group.claim(one)?;
+        let before = machine.snapshot()?;
+        assert_eq!(group.claim(two).err(), Some(EBUSY));
+        assert_eq!(
+            group.start_dma_api(&party.1[0], "driver".into()),
+            Err(EBUSY)
+        );
+        assert!(machine.snapshot()? == before);
+        // The refusal is explained by whom the state names.
+        let Ownership::Claimed { owner: holder, .. } = group.ownership() else {
+            return Err(EINVAL);
+        };
+        assert_eq!(holder.name.as_str(), "one");
+        assert_eq!(
+            group.ownership(),
+            Ownership::Claimed {
+                owner: one,
+                claims: 1,
+                attached: false
+            }
+        );
+        assert!(claim.release().is_ok());
+        assert_eq!(group.ownership(), Ownership::Free);
+        drop(group.claim(two)?);
+        group.start_dma_api(&party.1[0], "driver".into())?;
+        disband(&party);
+        assert_eq!(group.ownership(), Ownership::Free);
+        drop(party);
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_a_claim_takes_the_group_off_its_default_domain() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&default)?;
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        let claim = group.claim(owner(1, "tester"))?;
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        assert!(group.is_on(&machine.blocked));
+        assert_eq!(default.record().groups(), 0);
+        assert!(claim.release().is_ok());
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        assert!(group.is_on(&default));
+        assert_eq!(default.record().groups(), 1);
+        group.leave(&endpoint);
+        drop((default, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_a_claim_does_not_end_while_a_domain_is_attached() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        let who = owner(1, "tester");
+        let claim = group.claim(who)?;
+        claim.attach(&domain)?;
+        let before = machine.snapshot()?;
+        let Err((claim, error)) = claim.release() else {
+            return Err(EINVAL);
+        };
+        assert_eq!(error, EBUSY);
+        assert!(machine.snapshot()? == before);
+        assert_eq!(
+            group.ownership(),
+            Ownership::Claimed {
+                owner: who,
+                claims: 1,
+                attached: true
+            }
+        );
+        claim.detach();
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        assert!(claim.release().is_ok());
+        assert_eq!(group.ownership(), Ownership::Free);
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_a_dropped_claim_passes_through_blocked() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let hardware = machine.hardware(0);
+        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        group.set_default(&default)?;
+
+        hardware.start_witness(RequesterId::new(3), Iova::new(0x1000));
+        let claim = group.claim(owner(1, "tester"))?;
+        claim.attach(&domain)?;
+        let seen = hardware.stop_witness();
+        assert_eq!(seen[..4], [at(0xa000), REFUSED, at(0xb000), None]);
+
+        hardware.start_witness(RequesterId::new(3), Iova::new(0x1000));
+        drop(claim);
+        let seen = hardware.stop_witness();
+        assert_eq!(seen[..4], [at(0xb000), REFUSED, at(0xa000), None]);
+        assert_eq!(group.ownership(), Ownership::Free);
+        group.leave(&endpoint);
+        drop((default, domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_an_owner_may_claim_twice() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        group.set_default(&default)?;
+        let who = owner(1, "tester");
+        let first = group.claim(who)?;
+        first.attach(&domain)?;
+        let before = machine.snapshot()?;
+        let second = group.claim(who)?;
+        assert!(machine.snapshot()? == before);
+        // The first claim ends, also although a domain is attached: the second goes on.
+        assert!(first.release().is_ok());
+        assert!(machine.snapshot()? == before);
+        assert_eq!(
+            group.ownership(),
+            Ownership::Claimed {
+                owner: who,
+                claims: 1,
+                attached: true
+            }
+        );
+        let third = group.claim(who)?;
+        drop(second);
+        assert!(machine.snapshot()? == before);
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xb000));
+        drop(third);
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        assert_eq!(group.ownership(), Ownership::Free);
+        group.leave(&endpoint);
+        drop((default, domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_the_end_of_a_claim_needs_nothing() -> Result {
+        let tight = Options {
+            tags: 2,
+            ..Options::default()
+        };
+        let machine = Machine::new(&[tight])?;
+        let party = party(&machine, 0, 2)?;
+        let group = &party.0;
+        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&party.1[0], &[])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        claim.attach(&domain)?;
+        let hardware = machine.hardware(0);
+        hardware.fail_prepare.arm(1);
+        hardware.fail_tag.arm(1);
+        drop(claim);
+        assert!(!hardware.fail_prepare.is_done());
+        assert!(!hardware.fail_tag.is_done());
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        hardware.fail_prepare.arm(0);
+        hardware.fail_tag.arm(0);
+        disband(&party);
+        drop((default, domain, party));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_new_default_domain_is_where_a_claim_leads_back_to() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let party = party(&machine, 0, 2)?;
+        let group = &party.0;
+        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
+        let other = machine.paging(&party.1[0], &[(0x1000, 0xc000)])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        claim.attach(&domain)?;
+        let counts = machine.hardware(0).counts();
+        group.set_default(&other)?;
+        // Nothing of that is seen by hardware, and the old default domain is not kept.
+        assert_eq!(machine.hardware(0).counts(), counts);
+        assert_eq!(machine.hardware(0).tags_in_use(), 2);
+        let domains = machine.domains();
+        drop(default);
+        assert_eq!(machine.domains(), domains - 1);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xb000));
+        drop(claim);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xc000));
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xc000));
+        disband(&party);
+        drop((domain, other, party));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_default_domain_that_fails_leaves_the_old_way_back() -> Result {
+        let tight = Options {
+            tags: 3,
+            ..Options::default()
+        };
+        let machine = Machine::new(&[tight])?;
+        let party = party(&machine, 0, 2)?;
+        let group = &party.0;
+        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&party.1[0], &[])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        // The second member fails, and so would every way to prepare the old default again.
+        party.1[1].data().fail_prepare.arm(1);
+        machine.hardware(0).fail_prepare.arm(2);
+        assert_eq!(group.set_default(&other), Err(ENOMEM));
+        machine.hardware(0).fail_prepare.arm(0);
+        assert_eq!(machine.hardware(0).tags_in_use(), 1);
+        drop(claim);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        disband(&party);
+        drop((default, other, party));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_default_domain_can_come_after_the_claim() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let claim = group.claim(owner(1, "tester"))?;
+        group.set_default(&default)?;
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        drop(claim);
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        group.leave(&endpoint);
+        drop((default, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn an_owner_that_attaches_blocked_can_release() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let own = crate::domain::Domain::blocked(&machine.registry)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        claim.attach(&own)?;
+        assert!(claim.release().is_ok());
+        // Without a default domain the group stays blocked, but not by the owner's domain.
+        let domains = machine.domains();
+        drop(own);
+        assert_eq!(machine.domains(), domains - 1);
+        assert!(group.is_on(&machine.blocked));
+        group.leave(&endpoint);
+        drop((endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_device_that_joins_a_claimed_group_is_its_owners() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        let early = machine.endpoint(0, &[4])?;
+        group.join(&early, Reason::Platform)?;
+        assert_eq!(machine.dma(0, 4, 0x1000), None);
+        claim.attach(&domain)?;
+        let late = machine.endpoint(0, &[5])?;
+        group.join(&late, Reason::Platform)?;
+        for id in 3..6 {
+            assert_eq!(machine.dma(0, id, 0x1000), Some(0xb000));
+        }
+        assert_eq!(group.start_dma_api(&late, "driver".into()), Err(EBUSY));
+        // The owner's device goes, its claim stays.
+        group.leave(&endpoint);
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        drop(claim);
+        for id in 4..6 {
+            assert_eq!(machine.dma(0, id, 0x1000), Some(0xa000));
+        }
+        group.leave(&early);
+        group.leave(&late);
+        drop((default, domain, endpoint, early, late, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_claim_outlives_the_members() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let domain = machine.paging(&endpoint, &[])?;
+        let default = machine.identity()?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        claim.attach(&domain)?;
+        group.leave(&endpoint);
+        assert!(machine.hardware(0).is_blocked());
+        assert_eq!(machine.hardware(0).tags_in_use(), 0);
+        drop((group, endpoint, domain, default));
+        claim.detach();
+        assert!(claim.release().is_ok());
+        machine.finish()
+    }
+}

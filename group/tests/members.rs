@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Members that come and go: law 2 as seen from groups, faults, and what a group says of itself.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use crate::{
+    addr::Iova,
+    drivers::mock::{machine::map, Machine, Options},
+    fault::{Access, Fault},
+    group::Reason,
+    requester::RequesterId,
+};
+
+/// Text that is looked at when it is complete.
+struct Text {
+    bytes: KVec<u8>,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes
+            .extend_from_slice(text.as_bytes(), GFP_KERNEL)
+            .map_err(|_| fmt::Error)
+    }
+}
+
+impl Text {
+    fn says(&self, what: &str) -> bool {
+        core::str::from_utf8(&self.bytes).is_ok_and(|text| text.contains(what))
+    }
+}
+
+fn fault_of(id: u32) -> Fault {
+    Fault {
+        requester: RequesterId::new(id),
+        address: Some(Iova::new(0x1000)),
+        access: Access::Write,
+        code: 5,
+        reason: "the page is not writable",
+    }
+}
+
+#[kunit_tests(iommu_core_members)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn law_2_unplug_of_the_device_a_domain_was_allocated_with() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (first, a) = machine.alone(1)?;
+        let (second, b) = machine.alone(2)?;
+        let domain = machine.paging(&a, &[(0x1000, 0xa000)])?;
+        first.set_default(&domain)?;
+        second.set_default(&domain)?;
+        assert_eq!(domain.record().groups(), 2);
+        assert_eq!(machine.hardware(0).tags_in_use(), 1);
+
+        first.leave(&a);
+        drop((first, a));
+        assert_eq!(domain.record().groups(), 1);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        assert_eq!(machine.dma(0, 2, 0x1000), Some(0xa000));
+        map(&domain, 0x2000, 0xb000, 0x1000)?;
+        assert_eq!(machine.dma(0, 2, 0x2000), Some(0xb000));
+        second.leave(&b);
+        drop((domain, second, b));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_2_a_group_keeps_its_domain_and_the_last_detach_frees_it() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (first, a) = machine.alone(1)?;
+        let (second, b) = machine.alone(2)?;
+        let domain = machine.paging(&a, &[(0x1000, 0xa000)])?;
+        first.set_default(&domain)?;
+        second.set_default(&domain)?;
+        let domains = machine.domains();
+        drop(domain);
+        assert_eq!(machine.domains(), domains);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        first.set_default(&machine.blocked)?;
+        assert_eq!(machine.domains(), domains);
+        assert_eq!(machine.dma(0, 2, 0x1000), Some(0xa000));
+        second.set_default(&machine.blocked)?;
+        assert_eq!(machine.domains(), domains - 1);
+        assert_eq!(machine.dma(0, 2, 0x1000), None);
+        first.leave(&a);
+        second.leave(&b);
+        drop((a, b, first, second));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_device_is_in_one_group() -> Result {
+        let machine = Machine::new(&[Options::default(), Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        assert_eq!(group.join(&endpoint, Reason::Isolated), Err(EEXIST));
+        let other = machine.group("other")?;
+        let before = machine.snapshot()?;
+        // The last of its ids is the one that is taken: the others are free again.
+        let sharer = machine.endpoint(0, &[2, 3, 1])?;
+        assert_eq!(other.join(&sharer, Reason::Isolated), Err(EBUSY));
+        assert!(machine.snapshot()? == before);
+        assert!(other.is_empty());
+        let free = machine.endpoint(0, &[3])?;
+        other.join(&free, Reason::Isolated)?;
+        // The same id behind another unit is somebody else.
+        let elsewhere = machine.endpoint(1, &[1])?;
+        other.join(&elsewhere, Reason::Platform)?;
+        other.leave(&free);
+        other.leave(&elsewhere);
+        other.leave(&elsewhere);
+        group.leave(&endpoint);
+        // Now that the id is free the group can have it.
+        other.join(&sharer, Reason::Isolated)?;
+        other.leave(&sharer);
+        drop((endpoint, sharer, free, elsewhere, group, other));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_driver_goes_with_its_device() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let other = machine.endpoint(0, &[2])?;
+        group.join(&other, Reason::Platform)?;
+        group.start_dma_api(&endpoint, "first".into())?;
+        group.start_dma_api(&other, "second".into())?;
+        group.leave(&endpoint);
+        assert_eq!(
+            group.ownership(),
+            crate::ownership::Ownership::Kernel { users: 1 }
+        );
+        group.leave(&other);
+        assert_eq!(group.ownership(), crate::ownership::Ownership::Free);
+        drop((endpoint, other, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_device_without_ids_is_einval() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let mut device = machine.device(0, &[1])?;
+        device.ids.clear();
+        let endpoint = crate::endpoint::Endpoint::new(&machine.units, device);
+        assert_eq!(endpoint.err(), Some(EINVAL));
+        // And one behind no unit is not ours.
+        assert_eq!(machine.endpoint(3, &[1]).err(), Some(ENODEV));
+        machine.finish()
+    }
+
+    #[test]
+    fn faults_are_counted_by_group_and_few_are_printed() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (first, a) = machine.alone(1)?;
+        let (second, b) = machine.alone(2)?;
+        let unit = &machine.units[0];
+        for _ in 0..100 {
+            unit.report_fault(&fault_of(1));
+        }
+        unit.report_fault(&fault_of(2));
+        unit.report_fault(&fault_of(3));
+        assert_eq!(first.faults.lock().count, 100);
+        assert_eq!(second.faults.lock().count, 1);
+        assert_eq!(unit.stray_faults(), 1);
+        // Ten are printed in the first five seconds. The next group's are not among the suppressed.
+        assert_eq!(
+            first.faults.lock().limit.check(0),
+            crate::fault::Verdict::Suppress
+        );
+        assert!(matches!(
+            second.faults.lock().limit.check(0),
+            crate::fault::Verdict::Print { suppressed: 0 }
+        ));
+        first.leave(&a);
+        unit.report_fault(&fault_of(1));
+        assert_eq!(first.faults.lock().count, 100);
+        assert_eq!(unit.stray_faults(), 2);
+        second.leave(&b);
+        drop((first, a, second, b));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_group_says_what_it_is() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let sharer = machine.endpoint(0, &[2, 1])?;
+        let reason = Reason::SharedId {
+            id: RequesterId::new(1),
+            with: endpoint.name(),
+        };
+        group.join(&sharer, reason)?;
+        let domain = machine.identity()?;
+        group.set_default(&domain)?;
+        group.start_dma_api(&sharer, "nvme".into())?;
+        machine.units[0].report_fault(&fault_of(1));
+        let mut text = Text { bytes: KVec::new() };
+        assert!(group.show(&mut text).is_ok());
+        assert!(text.says("domain   identity domain"));
+        assert!(text.says("owner    kernel (1 driver)"));
+        assert!(text.says("faults   1, last: 00:00.1 write at 0x1000"));
+        assert!(text.says("member   device 0:1 behind mock0, tag 0, ids 00:00.1: isolated"));
+        assert!(text.says("driver nvme, ids 00:00.2 00:00.1: shares requester id 00:00.1 with"));
+        group.leave(&endpoint);
+        group.leave(&sharer);
+        drop((domain, endpoint, sharer, group));
+        machine.finish()
+    }
+}

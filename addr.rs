@@ -4,10 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::{
-    fmt,
-    ops::BitOr, //
-};
+use core::{fmt, ops::BitOr};
 
 macro_rules! address {
     ($(#[$meta:meta])* $name:ident) => {

@@ -9,3 +9,5 @@ pub(crate) mod linear_map;
 pub(crate) mod device;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod pci;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+pub(crate) mod workqueue;

@@ -32,22 +32,10 @@ mod walker;
 use crate::addr::PageSizes;
 
 pub use self::{
-    format::{
-        Decoded,
-        DirtyFormat,
-        Format, //
-    },
+    format::{Decoded, DirtyFormat, Format},
     gather::Gather,
-    memory::{
-        Entry,
-        Table,
-        TableList,
-        TableMemory, //
-    },
-    walker::{
-        DirtyMode,
-        PageTable, //
-    }, //
+    memory::{Entry, Table, TableList, TableMemory},
+    walker::{DirtyMode, PageTable},
 };
 
 /// The shape of one page table.

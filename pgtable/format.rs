@@ -5,11 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::Error;
-use crate::addr::{
-    PageSizes,
-    PhysAddr,
-    Prot, //
-};
+use crate::addr::{PageSizes, PhysAddr, Prot};
 
 /// One layout of page tables.
 ///

@@ -4,11 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    Table,
-    TableList,
-    TableMemory, //
-};
+use super::{Table, TableList, TableMemory};
 use crate::addr::Iova;
 
 /// The range to invalidate, and the tables to free after that.

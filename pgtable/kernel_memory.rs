@@ -6,34 +6,17 @@
 //! tables, and so that those which wait to be freed can be handed to the kernel's IOMMU code on its
 //! own kind of list.
 
-use core::{
-    cell::UnsafeCell,
-    ffi::c_void,
-    mem::offset_of,
-    ptr,
-    slice, //
-};
+use core::{cell::UnsafeCell, ffi::c_void, mem::offset_of, ptr, slice};
 
 use kernel::{
     bindings,
     ffi::c_int,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full, //
-    }, //
+    sync::atomic::{Atomic, Full},
 };
 
-use super::{
-    Entry,
-    Table,
-    TableList,
-    TableMemory, //
-};
-use crate::{
-    addr::PhysAddr,
-    ffi::linear_map, //
-};
+use super::{Entry, Table, TableList, TableMemory};
+use crate::{addr::PhysAddr, ffi::linear_map};
 
 // Exported by the kernel; the header is private to its IOMMU code.
 extern "C" {
@@ -99,7 +82,7 @@ impl Entry for KernelEntry {
     fn load(&self) -> u64 {
         // `READ_ONCE()`. What is then found through a table's address is ordered by the address
         // dependency.
-        //
+
         // SAFETY: `self` is valid and aligned.
         unsafe { ptr::read_volatile(self.0.get()) }
     }
@@ -108,7 +91,7 @@ impl Entry for KernelEntry {
     fn store(&self, value: u64) {
         // `WRITE_ONCE()`. Leaves need no order: nobody may rely on one before the call that wrote it
         // has returned.
-        //
+
         // SAFETY: `self` is valid and aligned.
         unsafe { ptr::write_volatile(self.0.get(), value) }
     }

@@ -5,44 +5,22 @@
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{
-    AtomicI64,
-    Ordering::SeqCst, //
-};
+use core::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use kernel::{
     macros::kunit_tests,
     prelude::*,
-    sync::{
-        Arc,
-        Completion, //
-    },
-    workqueue, //
+    sync::{Arc, Completion},
 };
 
 use super::{
-    kernel_memory::{
-        Gfp,
-        KernelEntry,
-        KernelMemory,
-        KernelTableList, //
-    },
+    kernel_memory::{Gfp, KernelEntry, KernelMemory, KernelTableList},
     vtd_ss::VtdSs,
-    Config,
-    DirtyMode,
-    Entry,
-    Error,
-    Gather,
-    PageTable,
-    Table,
-    TableList,
-    TableMemory, //
+    Config, DirtyMode, Entry, Error, Gather, PageTable, Table, TableList, TableMemory,
 };
-use crate::addr::{
-    Iova,
-    PageSizes,
-    PhysAddr,
-    Prot, //
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    ffi::workqueue,
 };
 
 const K4: u64 = 1 << 12;
@@ -495,7 +473,7 @@ mod suite {
                 let (bench, wrong) = (bench.clone(), wrong.clone());
                 let (running, finished) = (running.clone(), finished.clone());
 
-                workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+                workqueue::any_cpu().try_spawn(GFP_KERNEL, move || {
                     for round in 0..200 {
                         // Pages of all workers alternate in the same tables.
                         for n in 0..16 {

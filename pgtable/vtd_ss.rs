@@ -21,17 +21,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    Decoded,
-    DirtyFormat,
-    Error,
-    Format, //
-};
-use crate::addr::{
-    PageSizes,
-    PhysAddr,
-    Prot, //
-};
+use super::{Decoded, DirtyFormat, Error, Format};
+use crate::addr::{PageSizes, PhysAddr, Prot};
 
 const R: u64 = 1 << 0;
 const W: u64 = 1 << 1;

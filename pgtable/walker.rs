@@ -15,29 +15,13 @@ mod unmap;
 
 pub use self::dirty::DirtyMode;
 
-use core::{
-    marker::PhantomData,
-    ops::Range, //
-};
+use core::{marker::PhantomData, ops::Range};
 
 use super::{
-    format::{
-        At,
-        Level, //
-    },
-    Config,
-    Decoded,
-    Entry,
-    Error,
-    Format,
-    Table,
-    TableMemory, //
+    format::{At, Level},
+    Config, Decoded, Entry, Error, Format, Table, TableMemory,
 };
-use crate::addr::{
-    Iova,
-    PageSizes,
-    PhysAddr, //
-};
+use crate::addr::{Iova, PageSizes, PhysAddr};
 
 /// The tables of one address space.
 ///

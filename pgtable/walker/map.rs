@@ -6,26 +6,12 @@
 
 use super::{
     super::{
-        format::{
-            At,
-            Level, //
-        },
-        Decoded,
-        Entry,
-        Error,
-        Format,
-        Gather,
-        Table,
-        TableMemory, //
+        format::{At, Level},
+        Decoded, Entry, Error, Format, Gather, Table, TableMemory,
     },
-    from_root,
-    PageTable, //
+    from_root, PageTable,
 };
-use crate::addr::{
-    Iova,
-    PhysAddr,
-    Prot, //
-};
+use crate::addr::{Iova, PhysAddr, Prot};
 
 /// What is left to map.
 struct Work {

@@ -6,19 +6,10 @@
 
 use super::{
     super::{
-        format::{
-            At,
-            Level, //
-        },
-        Decoded,
-        Entry,
-        Format,
-        Gather,
-        Table,
-        TableMemory, //
+        format::{At, Level},
+        Decoded, Entry, Format, Gather, Table, TableMemory,
     },
-    from_root,
-    PageTable, //
+    from_root, PageTable,
 };
 use crate::addr::Iova;
 

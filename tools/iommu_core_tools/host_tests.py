@@ -28,7 +28,15 @@ def run(report, pattern=None):
             with PROGRESS.step("host: cargo test") as step:
                 argv = ["cargo", "test", "--offline", "--locked", "--no-fail-fast", "-j", jobs()]
                 argv += ["--", pattern] if pattern else []
-                result = _cargo(argv, step.log, CARGO_TARGET_DIR=str(target), timeout=_TIMEOUT)
+                ended = 0
+
+                def on_line(line):
+                    nonlocal ended
+                    ended += bool(_LINE.match(line))
+                    step.count(ended, unit=" tests ended")
+
+                env = {"CARGO_TARGET_DIR": str(target)}
+                result = _cargo(argv, env, log=step.log, on_line=on_line, timeout=_TIMEOUT)
                 passed = add_results(report, result, step.log)
                 step.done(f"{passed} passed in {result.took:.0f} s")
 
@@ -40,7 +48,7 @@ def fetch():
     if done.exists():
         return
     with PROGRESS.step("host: fetch crates") as step:
-        result = _cargo(["cargo", "fetch", "--locked"], step.log, timeout=600)
+        result = _cargo(["cargo", "fetch", "--locked"], {}, log=step.log, timeout=600)
         if not result:
             raise step.fail(
                 "cannot fetch the crates of tests/host",
@@ -96,7 +104,7 @@ def _cargo_home():
     return home
 
 
-def _cargo(argv, log, *, timeout, **env):
+def _cargo(argv, env, **options):
     """Runs cargo in the root with a home of ours that has the user's configuration."""
     home = _cargo_home()
     users = pathlib.Path(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"))
@@ -106,6 +114,7 @@ def _cargo(argv, log, *, timeout, **env):
         if (users / name).is_file()
     ][:1]
     prefixes = ("CARGO_HTTP_", "CARGO_NET_", "CARGO_SOURCE_", "CARGO_REGISTR", "PROPTEST_")
+    env = dict(env)
     env.update((name, value) for name, value in os.environ.items() if name.startswith(prefixes))
     env.update(CARGO_HOME=str(home), CARGO_TERM_COLOR="never")
-    return root.get().run(argv, cwd=FOLDER, env=env, binds=binds, log=log, timeout=timeout)
+    return root.get().run(argv, cwd=FOLDER, env=env, binds=binds, **options)

@@ -50,12 +50,20 @@ def rustfmt(*, write=False):
     """Checks the format of all Rust files with the kernel's settings, or (`write`) makes it so."""
     names = rust_files()
     with PROGRESS.step(f"{'fmt' if write else 'lint'}: rustfmt, {len(names)} files") as step:
-        argv = ["rustfmt", "--config-path", ".rustfmt.toml"] + ([] if write else ["--check"])
+        argv = ["rustfmt", "--config-path", ".rustfmt.toml", "--color", "never"]
+        argv += [] if write else ["--check"]
         result = root.get().run([*argv, *names], cwd=CHECKOUT, log=step.log)
         if not result:
             what = "rustfmt failed" if write else "not formatted as the kernel's settings say"
-            PROGRESS.plain(result.output)
+            PROGRESS.plain(_each_once(result.output.replace(f"{CHECKOUT}/", "")))
             raise step.fail(what, None if write else "make fmt", shown=True)
+
+
+def _each_once(differences, most=100):
+    """rustfmt's differences, each once: it follows modules to files that it is given as well."""
+    once = dict.fromkeys(re.split(r"^(?=Diff in )", differences, flags=re.M))
+    lines = "".join(once).rstrip().splitlines()
+    return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] if len(lines) > most else []))
 
 
 def clippy_module():

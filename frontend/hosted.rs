@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The hosted frontend: the kernel's own IOMMU layer is our client.
+//!
+//! We register as its provider, so the DMA API, VFIO and sysfs of a stock kernel run on the core's
+//! domains and groups.
+//!
+//! | file | what |
+//! |---|---|
+//! | `platform` | a platform device for each unit; `bind` and `unbind` in sysfs |
+//! | `unit` | a unit from takeover to release |
+//! | `held` | devices that are attached before or without the kernel's layer |
+//! | `instance` | all that belongs to one vendor driver, and the tables that C calls |
+//! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
+//! | `attach` | attaches of single devices, made into attaches of groups |
+//! | `notifier` | drivers come and go |
+//! | `debugfs` | what people can look at |
+//!
+//! # Locking
+//!
+//! The kernel's layer calls us with its group's mutex held for everything that attaches, and with
+//! its probe mutex for what makes devices known. Inside of either nest, in this order: a group's
+//! `state`, the core's locks. The tables of an [`Instance`](instance::Instance) have mutexes that
+//! are held for a look-up only, and nothing is taken inside of them.
+
+mod attach;
+mod debugfs;
+mod device;
+mod domain;
+mod group;
+mod held;
+mod instance;
+mod notifier;
+mod platform;
+mod unit;
+
+use core::fmt::{self, Write};
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+use self::{
+    instance::{Hosted, Instance},
+    notifier::Notifier,
+    platform::{Platform, Unbindable},
+    unit::HostedUnit,
+};
+use crate::{ffi::device::Device, log::log_err};
+
+/// One vendor driver with its units, for those who need not know which.
+trait Vendor: Send + Sync {
+    /// The units, for the platform bus.
+    fn units(&self) -> &[KBox<dyn Unbindable>];
+    /// Writes what is known of each unit.
+    fn show_units(&self, f: &mut dyn Write) -> fmt::Result;
+    /// Writes what is known of each group.
+    fn show_groups(&self, f: &mut dyn Write) -> fmt::Result;
+    /// Writes what is known of each domain.
+    fn show_domains(&self, f: &mut dyn Write) -> fmt::Result;
+    /// Writes the faults of each group, and those of nobody.
+    fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;
+}
+
+/// All vendor drivers that found a unit.
+struct VendorList(KVec<KBox<dyn Vendor>>);
+
+/// A vendor driver that found a unit, open for C's calls.
+struct Running<D: Hosted> {
+    units: KVec<KBox<dyn Unbindable>>,
+    _notifier: Notifier<D>,
+    instance: Arc<Instance<D>>,
+}
+
+impl<D: Hosted> Running<D> {
+    /// Looks for units; takes none.
+    fn start(module: &'static ThisModule) -> Result<KBox<Self>> {
+        let instance = Instance::<D>::new(module)?;
+        let mut units: KVec<KBox<dyn Unbindable>> = KVec::new();
+        for unit in &instance.units {
+            let handle = Handle {
+                instance: instance.clone(),
+                unit: unit.clone(),
+                error: Atomic::new(0),
+            };
+            units.push(KBox::new(handle, GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        let running = KBox::new(
+            Self {
+                units,
+                _notifier: Notifier::new(&instance)?,
+                instance,
+            },
+            GFP_KERNEL,
+        )?;
+        running.instance.open();
+        Ok(running)
+    }
+}
+
+impl<D: Hosted> Drop for Running<D> {
+    fn drop(&mut self) {
+        Instance::<D>::close();
+    }
+}
+
+impl<D: Hosted> Vendor for Running<D> {
+    fn units(&self) -> &[KBox<dyn Unbindable>] {
+        &self.units
+    }
+
+    fn show_units(&self, f: &mut dyn Write) -> fmt::Result {
+        self.instance.show_units(f)
+    }
+
+    fn show_groups(&self, f: &mut dyn Write) -> fmt::Result {
+        self.instance.show_groups(f)
+    }
+
+    fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
+        self.instance.show_domains(f)
+    }
+
+    fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
+        self.instance.show_faults(f)
+    }
+}
+
+/// A unit for the platform bus.
+struct Handle<D: Hosted> {
+    instance: Arc<Instance<D>>,
+    unit: Arc<HostedUnit<D>>,
+    /// What the last takeover failed with, or 0.
+    error: Atomic<i32>,
+}
+
+impl<D: Hosted> Unbindable for Handle<D> {
+    fn bind(&self, device: Device<'_>) -> Result {
+        let result = self.unit.bind(&self.instance, device);
+        let error = result.as_ref().err().map_or(0, |error| error.to_errno());
+        self.error.store(error, Relaxed);
+        result
+    }
+
+    fn unbind(&self) {
+        self.unit.release(&self.instance);
+    }
+
+    fn is_bound(&self) -> bool {
+        self.unit.is_active()
+    }
+
+    fn error(&self) -> Option<Error> {
+        match self.error.load(Relaxed) {
+            0 => None,
+            error => Some(Error::from_errno(error)),
+        }
+    }
+}
+
+/// The frontend, from loading the module to unloading it.
+///
+/// Fields are dropped in this order: people stop to look, units are given back, C's calls end.
+pub(crate) struct Frontend {
+    _folder: debugfs::Folder,
+    _platform: Platform,
+    _vendors: Arc<VendorList>,
+}
+
+impl Frontend {
+    /// Looks for units and takes them.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is no unit; what the first one failed with if none could be taken. The log
+    /// says why, and what to do.
+    pub(crate) fn start(module: &'static ThisModule) -> Result<Self> {
+        let mut vendors = KVec::new();
+        let mut first_error = None;
+        #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+        add::<crate::drivers::intel::Vtd>(module, &mut vendors, &mut first_error)?;
+        if vendors.is_empty() {
+            let error = first_error.unwrap_or(ENODEV);
+            if error == ENODEV {
+                log_err!(
+                    "no IOMMU to drive: switch it on in the firmware's set-up (VT-d), or give the \
+                     guest one (QEMU: -device intel-iommu)"
+                );
+            }
+            return Err(error);
+        }
+        let vendors = Arc::new(VendorList(vendors), GFP_KERNEL)?;
+        let folder = debugfs::Folder::new(&vendors)?;
+        // SAFETY: The list is dropped after the platform devices.
+        let platform = unsafe { Platform::new(module, &vendors.0) }?;
+        let mut units = vendors.0.iter().flat_map(|vendor| vendor.units());
+        if !units.clone().any(|unit| unit.is_bound()) {
+            return Err(units.find_map(|unit| unit.error()).unwrap_or(ENODEV));
+        }
+        Ok(Self {
+            _folder: folder,
+            _platform: platform,
+            _vendors: vendors,
+        })
+    }
+}
+
+/// Starts a vendor driver. That its units are not there is no error: another one's may be.
+fn add<D: Hosted>(
+    module: &'static ThisModule,
+    vendors: &mut KVec<KBox<dyn Vendor>>,
+    first_error: &mut Option<Error>,
+) -> Result {
+    match Running::<D>::start(module) {
+        Ok(running) => vendors.push(running, GFP_KERNEL)?,
+        Err(error) => {
+            if first_error.is_none_or(|first| first == ENODEV) {
+                *first_error = Some(error);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attaches of single devices, made into attaches of groups.
+//!
+//! C attaches the devices of a group one after the other. Here the first call moves the whole group
+//! (law 3), and the calls for the others find it there (law 4). A device becomes a member with its
+//! own first attach, when C has mapped what must be mapped for it.
+//!
+//! What C wants is told by the domain:
+//!
+//! | domain | meaning |
+//! |---|---|
+//! | for the DMA API, identity | the group's default domain; a claim ends |
+//! | any other paging domain | the owner's domain |
+//! | blocked | the group is claimed; if it is, the owner's domain is taken away |
+//! | blocked, one device of several, or its driver is at work | the device is being reset |
+//! | release | the device leaves |
+
+use kernel::{prelude::*, sync::Arc};
+
+use super::{
+    device::HostedDevice,
+    domain::{HostedDomain, Role},
+    group::{HostedGroup, State},
+    instance::Hosted,
+};
+use crate::{
+    domain::Domain,
+    ffi::device::Process,
+    ownership::{Owner, Ownership},
+};
+
+/// C attaches a device to a domain; it holds the mutex of the device's group.
+pub(super) fn attach<D: Hosted>(known: &HostedDevice<D>, to: &HostedDomain<D>) -> Result {
+    let group = known.group()?;
+    let mut state = group.state.lock();
+    match to.role() {
+        Role::Release => {
+            come_back(group, &mut state, known);
+            if !known.lingers() {
+                group.core().leave(known.endpoint());
+            }
+            return Ok(());
+        }
+        Role::Blocked => return block(group, &mut state, known),
+        Role::Paging if !to.is_for_dma_api() => own(group, &mut state, to.core())?,
+        Role::Paging | Role::Identity => give_back(group, &mut state, to.core())?,
+    }
+    group.join(known)?;
+    come_back(group, &mut state, known);
+    Ok(())
+}
+
+/// Attaches the group to its default domain. A claim ends, and a driver that had a domain of its
+/// own uses the DMA API again.
+fn give_back<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    domain: &Arc<Domain<D>>,
+) -> Result {
+    group.core().set_default(domain)?;
+    if let Some(claim) = state.claim.take() {
+        claim.detach();
+        if let Err((claim, error)) = claim.release() {
+            state.claim = Some(claim);
+            return Err(error);
+        }
+    }
+    if let Some((endpoint, driver)) = state.lent.take() {
+        group.core().start_dma_api(&endpoint, driver)?;
+    }
+    Ok(())
+}
+
+/// Attaches the group to its owner's domain.
+fn own<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    domain: &Arc<Domain<D>>,
+) -> Result {
+    if let Some(claim) = &state.claim {
+        return claim.attach(domain);
+    }
+    if let (Ownership::Kernel { .. }, [(endpoint, driver)]) =
+        (group.core().ownership(), &state.users[..])
+    {
+        // A driver attaches a domain of its own to a device that it uses with the DMA API. It
+        // becomes the owner for that time.
+        let (endpoint, driver) = (endpoint.clone(), *driver);
+        group.core().end_dma_api(&endpoint);
+        let owner = Owner {
+            token: Arc::as_ptr(&endpoint) as usize,
+            name: driver,
+        };
+        match group.core().claim(owner) {
+            Ok(claim) => {
+                state.claim = Some(claim);
+                state.lent = Some((endpoint, driver));
+            }
+            Err(error) => {
+                group.core().start_dma_api(&endpoint, driver)?;
+                return Err(error);
+            }
+        }
+    } else {
+        state.claim = Some(group.core().claim(this_process())?);
+    }
+    let result = state.claim.as_ref().map_or(Err(EBUSY), |claim| claim.attach(domain));
+    if result.is_err() {
+        // The group is where it was before, on its default domain.
+        state.claim = None;
+        if let Some((endpoint, driver)) = state.lent.take() {
+            group.core().start_dma_api(&endpoint, driver)?;
+        }
+    }
+    result
+}
+
+/// Blocks the group for an owner, or one device for a reset.
+fn block<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    known: &HostedDevice<D>,
+) -> Result {
+    if known.may_be_reset() && is_reset(group, state, known)? {
+        return Ok(());
+    }
+    match &state.claim {
+        Some(claim) => claim.detach(),
+        None => state.claim = Some(group.core().claim(this_process())?),
+    }
+    while let Some(endpoint) = state.alone.pop() {
+        // Blocked with the others now.
+        group.core().resume(&endpoint);
+    }
+    group.join(known)
+}
+
+/// C uses the same call to block one device while it is reset, and to block each device of a group.
+/// A device whose group is used by the DMA API can only be reset; and as long as some device was
+/// not blocked it is not the group that is. Blocks the device, and says whether that is all.
+fn is_reset<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    known: &HostedDevice<D>,
+) -> Result<bool> {
+    let endpoint = known.endpoint();
+    if !state.alone.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
+        state.alone.reserve(1, GFP_KERNEL)?;
+        match group.core().suspend(endpoint) {
+            Ok(()) => {}
+            // It joins with the others.
+            Err(error) if error == ENODEV => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        // There is room.
+        let _ = state.alone.push_within_capacity(endpoint.clone());
+    }
+    let in_use = matches!(group.core().ownership(), Ownership::Kernel { .. });
+    Ok(in_use || state.alone.len() < group.device_count())
+}
+
+/// Ends the time that a device was blocked alone.
+fn come_back<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, known: &HostedDevice<D>) {
+    let endpoint = known.endpoint();
+    let was = state.alone.len();
+    state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
+    if state.alone.len() != was {
+        group.core().resume(endpoint);
+    }
+}
+
+/// The owner that a claim of C's is for: whoever makes the system call.
+fn this_process() -> Owner {
+    let process = Process::current();
+    Owner {
+        token: process.id as usize,
+        name: process.label,
+    }
+}

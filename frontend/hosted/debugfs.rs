@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What people can look at in `/sys/kernel/debug/iommu_core`.
+
+use core::fmt;
+
+use kernel::{
+    debugfs::{Dir, File, Writer},
+    prelude::*,
+    sync::Arc,
+};
+
+use super::Vendor;
+
+/// One file.
+pub(super) struct Listing {
+    vendors: Vendors,
+    show: fn(&dyn Vendor, &mut dyn fmt::Write) -> fmt::Result,
+}
+
+/// All vendor drivers.
+type Vendors = Arc<super::VendorList>;
+
+impl Writer for Listing {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.vendors
+            .0
+            .iter()
+            .try_for_each(|vendor| (self.show)(&**vendor, f))
+    }
+}
+
+/// The folder with its files. Dropping it removes them.
+pub(super) struct Folder {
+    _files: [Pin<KBox<File<Listing>>>; 4],
+    _dir: Dir,
+}
+
+impl Folder {
+    /// Makes the folder.
+    pub(super) fn new(vendors: &Vendors) -> Result<Self> {
+        let dir = Dir::new(c"iommu_core");
+        let file = |name, show| {
+            KBox::pin_init(
+                dir.read_only_file(
+                    name,
+                    Listing {
+                        vendors: vendors.clone(),
+                        show,
+                    },
+                ),
+                GFP_KERNEL,
+            )
+        };
+        let files = [
+            file(c"units", |vendor, f| vendor.show_units(f))?,
+            file(c"groups", |vendor, f| vendor.show_groups(f))?,
+            file(c"domains", |vendor, f| vendor.show_domains(f))?,
+            file(c"faults", |vendor, f| vendor.show_faults(f))?,
+        ];
+        Ok(Self {
+            _files: files,
+            _dir: dir,
+        })
+    }
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains as C knows them: C's structure with a count on the core's domain.
+
+use kernel::{
+    bindings,
+    ffi::{c_int, c_ulong},
+    prelude::*,
+    sync::Arc,
+    types::Opaque,
+};
+
+use super::{
+    attach,
+    device::HostedDevice,
+    instance::Hosted,
+};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    domain::Domain,
+    driver::Scope,
+    pgtable::{
+        kernel_memory::{Gfp, KernelMemory},
+        Gather,
+    },
+};
+
+// Exported by the kernel; the header is private to its IOMMU code.
+extern "C" {
+    fn iommu_put_pages_list(list: *mut bindings::iommu_pages_list);
+}
+
+/// What an attach to a domain is meant to do.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Translates by a page table; C says for whom.
+    Paging,
+    /// Lets DMA pass untranslated.
+    Identity,
+    /// Lets nothing pass: a group is claimed, a claim's domain is taken away, or a device is reset.
+    Blocked,
+    /// Lets nothing pass: the device leaves.
+    Release,
+}
+
+/// A domain as C knows it.
+///
+/// C's part is first, so that a pointer to one is a pointer to the other. It is C's: it writes to
+/// it at any time. Dropping this drops a count of the core's domain; groups that are still
+/// attached have their own.
+#[repr(C)]
+pub(super) struct HostedDomain<D: Hosted> {
+    c: Opaque<bindings::iommu_domain>,
+    core: Arc<Domain<D>>,
+    role: Role,
+    /// Keeps the functions that C calls with the domain; it may have it for longer than a device.
+    _module: Option<ModuleCount>,
+}
+
+// SAFETY: The core's domain is shared between tasks, and C's part is for C to look after.
+unsafe impl<D: Hosted> Send for HostedDomain<D> {}
+// SAFETY: As above.
+unsafe impl<D: Hosted> Sync for HostedDomain<D> {}
+
+impl<D: Hosted> HostedDomain<D> {
+    const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
+        attach_dev: Some(attach_dev::<D>),
+        map_pages: Some(map_pages::<D>),
+        unmap_pages: Some(unmap_pages::<D>),
+        flush_iotlb_all: Some(flush_iotlb_all::<D>),
+        iotlb_sync_map: Some(iotlb_sync_map::<D>),
+        iotlb_sync: Some(iotlb_sync::<D>),
+        iova_to_phys: Some(iova_to_phys::<D>),
+        enforce_cache_coherency: Some(enforce_cache_coherency::<D>),
+        free: Some(free::<D>),
+        ..NO_OPS
+    };
+
+    const FIXED: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
+        attach_dev: Some(attach_dev::<D>),
+        ..NO_OPS
+    };
+
+    /// A domain that is there as long as the instance is.
+    pub(super) fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<KBox<Self>> {
+        let c = bindings::iommu_domain {
+            type_: match role {
+                Role::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
+                _ => bindings::IOMMU_DOMAIN_BLOCKED,
+            },
+            ops: Self::FIXED,
+            ..pin_init::zeroed()
+        };
+        Ok(KBox::new(
+            Self {
+                c: Opaque::new(c),
+                core: core.clone(),
+                role,
+                _module: None,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn paging(device: &HostedDevice<D>) -> Result<KBox<Self>> {
+        let core = Domain::paging(&device.instance().registry, device.endpoint())?;
+        let geometry = core.geometry()?;
+        let c = bindings::iommu_domain {
+            ops: Self::PAGING,
+            pgsize_bitmap: geometry.page_sizes.raw() as c_ulong,
+            geometry: bindings::iommu_domain_geometry {
+                aperture_start: geometry.first.raw(),
+                aperture_end: geometry.last.raw(),
+                force_aperture: true,
+            },
+            ..pin_init::zeroed()
+        };
+        Ok(KBox::new(
+            Self {
+                c: Opaque::new(c),
+                core,
+                role: Role::Paging,
+                _module: Some(ModuleCount::new(device.instance().module())),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The pointer that C knows the domain by.
+    pub(super) fn as_c(&self) -> *mut bindings::iommu_domain {
+        self.c.get()
+    }
+
+    /// The core's domain.
+    #[inline]
+    pub(super) fn core(&self) -> &Arc<Domain<D>> {
+        &self.core
+    }
+
+    /// What an attach to the domain means.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether C uses the domain for the DMA API, that is as a group's default domain.
+    pub(super) fn is_for_dma_api(&self) -> bool {
+        // SAFETY: C's part is valid. C sets the type before it attaches the domain, and later
+        // changes it only from one kind for the DMA API to the other.
+        let kind = unsafe { (&raw const (*self.c.get()).type_).read_volatile() };
+        kind & bindings::__IOMMU_DOMAIN_DMA_API != 0
+    }
+}
+
+/// A count on this module.
+struct ModuleCount(&'static ThisModule);
+
+impl ModuleCount {
+    fn new(module: &'static ThisModule) -> Self {
+        // SAFETY: The module is running, for this is its code.
+        unsafe { bindings::__module_get(module.as_ptr()) };
+        Self(module)
+    }
+}
+
+impl Drop for ModuleCount {
+    fn drop(&mut self) {
+        // SAFETY: The count was taken by `new`.
+        unsafe { bindings::module_put(self.0.as_ptr()) };
+    }
+}
+
+/// The domain of a call from C.
+///
+/// # Safety
+///
+/// `raw` is a domain that [`HostedDomain`] made for the same vendor driver, and stays for `'a`.
+#[inline(always)]
+unsafe fn hosted<'a, D: Hosted>(raw: *mut bindings::iommu_domain) -> &'a HostedDomain<D> {
+    // SAFETY: C's part is the first.
+    unsafe { &*raw.cast::<HostedDomain<D>>() }
+}
+
+/// No function at all.
+const NO_OPS: bindings::iommu_domain_ops = pin_init::zeroed();
+
+/// C allocates a domain.
+///
+/// # Safety
+///
+/// For C's table: `dev` is one of ours.
+pub(super) unsafe extern "C" fn alloc_paging<D: Hosted>(
+    dev: *mut bindings::device,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: C calls with a device that was probed, and keeps it meanwhile.
+    let device = unsafe { HostedDevice::<D>::of(dev) };
+    match device.and_then(HostedDomain::paging) {
+        Ok(domain) => KBox::into_raw(domain).cast(),
+        Err(error) => error.to_ptr(),
+    }
+}
+
+unsafe extern "C" fn free<D: Hosted>(domain: *mut bindings::iommu_domain) {
+    // SAFETY: C has the pointer from `alloc_paging` and gives it back.
+    drop(unsafe { KBox::from_raw(domain.cast::<HostedDomain<D>>()) });
+}
+
+unsafe extern "C" fn attach_dev<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+    _old: *mut bindings::iommu_domain,
+) -> c_int {
+    // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
+    let (domain, device) = unsafe { (hosted::<D>(domain), HostedDevice::<D>::of(dev)) };
+    kernel::error::from_result(|| {
+        attach::attach(device?, domain)?;
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn map_pages<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    paddr: bindings::phys_addr_t,
+    pgsize: usize,
+    pgcount: usize,
+    prot: c_int,
+    gfp: bindings::gfp_t,
+    mapped: *mut usize,
+) -> c_int {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { hosted::<D>(domain) };
+    let (Some(len), Some(prot)) = (
+        pgsize.checked_mul(pgcount),
+        Prot::from_iommu_bits(prot as u32),
+    ) else {
+        return EINVAL.to_errno();
+    };
+    let (done, result) = domain.core.map(
+        Iova::new(iova as u64),
+        PhysAddr::new(paddr),
+        len as u64,
+        prot,
+        Gfp::from_raw(gfp),
+    );
+    // SAFETY: C passes a place for the answer.
+    unsafe { *mapped = done as usize };
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+unsafe extern "C" fn unmap_pages<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    pgsize: usize,
+    pgcount: usize,
+    c_gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { hosted::<D>(domain) };
+    let Some(len) = pgsize.checked_mul(pgcount) else {
+        return 0;
+    };
+    let mut gather = Gather::<KernelMemory>::new();
+    let done = domain
+        .core
+        .unmap(Iova::new(iova as u64), len as u64, &mut gather);
+    if let Some((first, last)) = gather.range() {
+        // SAFETY: C passes a gather that is its own and initialised. The tables go where C frees
+        // them when their translations are flushed: in `iotlb_sync`, or after `flush_iotlb_all` if
+        // it queues them.
+        unsafe {
+            (*c_gather).start = (*c_gather).start.min(first.raw() as c_ulong);
+            (*c_gather).end = (*c_gather).end.max(last.raw() as c_ulong);
+            if gather.tables_changed() {
+                (*c_gather).__bindgen_anon_1.pt.table_levels_bitmap |= ABOVE_LEAVES;
+            }
+            gather
+                .take_tables()
+                .splice_onto(&raw mut (*c_gather).freelist);
+        }
+    }
+    done as usize
+}
+
+/// In C's gather, of the levels where tables were removed: some level or other. The bits are for
+/// the driver that fills the gather and the same driver's `iotlb_sync`.
+const ABOVE_LEAVES: u8 = 1 << 1;
+
+unsafe extern "C" fn iotlb_sync<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    gather: *mut bindings::iommu_iotlb_gather,
+) {
+    // SAFETY: The domain's table has led here; the gather is C's and filled by `unmap_pages`, or
+    // it is a range of C's that nothing was unmapped in.
+    let (domain, first, last, levels) = unsafe {
+        (
+            hosted::<D>(domain),
+            (*gather).start,
+            (*gather).end,
+            (*gather).__bindgen_anon_1.pt.table_levels_bitmap,
+        )
+    };
+    domain.core.invalidate(Scope::Range {
+        first: Iova::new(first as u64),
+        last: Iova::new(last as u64),
+        tables: levels != 0,
+    });
+    // SAFETY: What is on the list was reachable only by what has just been invalidated. C
+    // initialises the gather anew after this.
+    unsafe { iommu_put_pages_list(&raw mut (*gather).freelist) };
+}
+
+unsafe extern "C" fn flush_iotlb_all<D: Hosted>(domain: *mut bindings::iommu_domain) {
+    // SAFETY: The domain's table has led here.
+    unsafe { hosted::<D>(domain) }.core.invalidate(Scope::All);
+}
+
+unsafe extern "C" fn iotlb_sync_map<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    size: usize,
+) -> c_int {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { hosted::<D>(domain) };
+    let first = Iova::new(iova as u64);
+    let Some(last) = first.last(size as u64) else {
+        return 0;
+    };
+    match domain.core.sync_map(first, last) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+unsafe extern "C" fn iova_to_phys<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+    iova: bindings::dma_addr_t,
+) -> bindings::phys_addr_t {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { hosted::<D>(domain) };
+    domain
+        .core
+        .iova_to_phys(Iova::new(iova))
+        .map_or(0, PhysAddr::raw)
+}
+
+unsafe extern "C" fn enforce_cache_coherency<D: Hosted>(
+    domain: *mut bindings::iommu_domain,
+) -> bool {
+    // SAFETY: The domain's table has led here.
+    unsafe { hosted::<D>(domain) }.core.enforce_coherency()
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Groups as C knows them, with the core's group beside them.
+//!
+//! C decides which devices belong together. Where a bridge or a function that would have led it to
+//! a group is kept out of its sight (it had a driver already, see [`held`](super::held)), that
+//! group is found here.
+
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+};
+
+use super::{
+    device::HostedDevice,
+    held::Held,
+    instance::{Hosted, Instance},
+};
+use crate::{
+    endpoint::Endpoint,
+    ffi::pci::Isolation,
+    group::{Claim, Group, Reason},
+    label::Label,
+    ownership::Ownership,
+};
+
+/// What a group's lock protects.
+pub(super) struct State<D: Hosted> {
+    /// C's claim. It has no function for one: it attaches the blocked domain.
+    pub(super) claim: Option<Claim<D>>,
+    /// The driver whose use of the DMA API rests while it has a domain of its own attached.
+    pub(super) lent: Option<(Arc<Endpoint<D>>, Label)>,
+    /// Drivers that use the DMA API.
+    pub(super) users: KVec<(Arc<Endpoint<D>>, Label)>,
+    /// Devices that C has blocked alone.
+    pub(super) alone: KVec<Arc<Endpoint<D>>>,
+}
+
+/// A group that C knows.
+#[pin_data]
+pub(super) struct HostedGroup<D: Hosted> {
+    /// C's group. C keeps it as long as it has devices, and so is this.
+    c: usize,
+    core: Arc<Group<D>>,
+    kept_driver: bool,
+    devices: Atomic<usize>,
+    #[pin]
+    pub(super) state: Mutex<State<D>>,
+}
+
+impl<D: Hosted> HostedGroup<D> {
+    /// The group of a device that C has just got to know, with a count of C's for the device.
+    ///
+    /// C holds its probe mutex, so that nobody else does the same.
+    pub(super) fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
+        let instance = known.instance();
+        let function = known.device().pci().ok_or(ENODEV)?;
+        let kept = Held::neighbour(instance, function.isolation().key, known.endpoint());
+        let of_kept = kept.as_ref().and_then(|kept| {
+            Self::find(instance, |group| Arc::ptr_eq(&group.core, kept))
+        });
+        if let Some(group) = of_kept {
+            // SAFETY: C's group is there as long as ours is in the table.
+            unsafe { bindings::iommu_group_ref_get(group.as_c()) };
+            group.devices.add(1, Relaxed);
+            return Ok(group);
+        }
+        // SAFETY: The device is on the PCI bus, and C keeps it.
+        let c = from_err_ptr(unsafe { bindings::pci_device_group(known.device().as_raw()) })?;
+        if let Some(group) = Self::find(instance, |group| group.c == c as usize) {
+            group.devices.add(1, Relaxed);
+            return Ok(group);
+        }
+        Self::make(instance, c, kept).inspect_err(|_| {
+            // SAFETY: The count that `pci_device_group` gave is not passed on.
+            unsafe { bindings::iommu_group_put(c) };
+        })
+    }
+
+    fn find(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
+        let groups = instance.groups.lock();
+        groups.iter().find(|group| f(group)).cloned()
+    }
+
+    fn make(
+        instance: &Instance<D>,
+        c: *mut bindings::iommu_group,
+        kept: Option<Arc<Group<D>>>,
+    ) -> Result<Arc<Self>> {
+        let core = match kept {
+            Some(core) => core,
+            None => {
+                // SAFETY: The group is valid.
+                let number = unsafe { bindings::iommu_group_id(c) };
+                Group::new(
+                    Label::new(format_args!("group {number}")),
+                    instance.blocked(),
+                )?
+            }
+        };
+        let kept_driver = Held::has_driver(instance, &core);
+        let group = Arc::pin_init(
+            pin_init!(Self {
+                c: c as usize,
+                core,
+                kept_driver,
+                devices: Atomic::new(1usize),
+                state <- new_mutex!(State {
+                    claim: None,
+                    lent: None,
+                    users: KVec::new(),
+                    alone: KVec::new(),
+                }),
+            }),
+            GFP_KERNEL,
+        )?;
+        instance.groups.lock().push(group.clone(), GFP_KERNEL)?;
+        Ok(group)
+    }
+
+    /// The pointer that C knows the group by.
+    pub(super) fn as_c(&self) -> *mut bindings::iommu_group {
+        self.c as *mut _
+    }
+
+    /// The core's group.
+    pub(super) fn core(&self) -> &Arc<Group<D>> {
+        &self.core
+    }
+
+    /// How many devices C knows in the group.
+    pub(super) fn device_count(&self) -> usize {
+        self.devices.load(Relaxed)
+    }
+
+    /// Whether a driver that C does not know of relies on the group being on identity.
+    pub(super) fn has_kept_driver(&self) -> bool {
+        self.kept_driver
+    }
+
+    /// C lets go of a device of the group; the last one takes the group along.
+    pub(super) fn forget(&self, instance: &Instance<D>, known: &HostedDevice<D>) {
+        let endpoint = known.endpoint();
+        let lingers = known.lingers()
+            && Held::linger(instance, known.device(), endpoint, &self.core).is_ok();
+        if !lingers {
+            self.core.leave(endpoint);
+            if let Some(parking) = known.parking() {
+                // Only if it never moved on.
+                parking.leave(endpoint);
+            }
+        }
+        let claim = {
+            let mut state = self.state.lock();
+            state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
+            state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
+            if self.devices.load(Relaxed) > 1 {
+                self.devices.add(usize::MAX, Relaxed);
+                return;
+            }
+            state.lent = None;
+            state.claim.take()
+        };
+        // C has no business with the group any more, whatever it left behind.
+        drop(claim);
+        let forgotten = {
+            let mut groups = instance.groups.lock();
+            let index = groups.iter().position(|group| core::ptr::eq(&**group, self));
+            index.and_then(|index| groups.remove(index).ok())
+        };
+        drop(forgotten);
+        if !self.core.is_empty() && !known.unit().is_leaving() {
+            // What is left was kept, and belongs on identity.
+            let _ = self.core.set_default(instance.identity());
+        }
+    }
+
+    /// Makes the device a member, which attaches it to what the others are attached to. Does
+    /// nothing if it is one.
+    pub(super) fn join(&self, known: &HostedDevice<D>) -> Result {
+        let endpoint = known.endpoint();
+        let reason = self.reason(known);
+        let result = match known.parking() {
+            Some(parking) if Arc::ptr_eq(parking, &self.core) => Ok(()),
+            Some(parking) => match self.core.adopt(endpoint, parking, reason) {
+                // It has moved on from there before.
+                Err(error) if error == ENODEV => self.core.join(endpoint, reason),
+                result => result,
+            },
+            None => self.core.join(endpoint, reason),
+        };
+        match result {
+            Err(error) if error == EEXIST => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                if let Some((first, why)) = self.first_alone(known) {
+                    self.core.explain(first.endpoint(), why);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The first other device of the group that C knows.
+    fn other(&self, known: &HostedDevice<D>) -> Option<Arc<HostedDevice<D>>> {
+        let devices = known.instance().devices.lock();
+        devices
+            .iter()
+            .find(|other| {
+                !core::ptr::eq(&***other, known)
+                    && other.group().is_ok_and(|group| core::ptr::eq(&**group, self))
+            })
+            .cloned()
+    }
+
+    /// What keeps the device from being isolated from the others.
+    fn reason(&self, known: &HostedDevice<D>) -> Reason {
+        let Some(function) = known.device().pci() else {
+            return Reason::Platform;
+        };
+        let isolation = function.isolation();
+        let Some(other) = self.other(known) else {
+            return match self.core.is_empty() {
+                true => Reason::Isolated,
+                false => Reason::of(&isolation),
+            };
+        };
+        let (mine, others) = (known.endpoint().ids(), other.endpoint().ids());
+        if let Some(&id) = mine.iter().find(|id| others.contains(id)) {
+            return Reason::SharedId {
+                id,
+                with: other.endpoint().name(),
+            };
+        }
+        match (&isolation.shared_by, mine.first(), others.first()) {
+            (Some(_), ..) => Reason::of(&isolation),
+            (None, Some(mine), Some(others))
+                if mine.bus() == others.bus() && mine.devfn() >> 3 == others.devfn() >> 3 =>
+            {
+                Reason::FunctionsWithoutAcs {
+                    with: other.endpoint().name(),
+                }
+            }
+            _ => Reason::Platform,
+        }
+    }
+
+    /// When `newcomer` is the second of a group: the first, and why it is no longer alone.
+    fn first_alone(&self, newcomer: &HostedDevice<D>) -> Option<(Arc<HostedDevice<D>>, Reason)> {
+        let first = self.other(newcomer)?;
+        let why = self.reason(&first);
+        Some((first, why))
+    }
+
+    /// A driver of a member starts to use the DMA API.
+    pub(super) fn start_dma_api(&self, endpoint: &Arc<Endpoint<D>>, driver: Label) -> Result {
+        let mut state = self.state.lock();
+        self.core.start_dma_api(endpoint, driver)?;
+        let user = (endpoint.clone(), driver);
+        if state.users.push(user, GFP_KERNEL).is_err() {
+            self.core.end_dma_api(endpoint);
+            return Err(ENOMEM);
+        }
+        Ok(())
+    }
+
+    /// A driver of a member no longer uses the DMA API.
+    pub(super) fn end_dma_api(&self, endpoint: &Arc<Endpoint<D>>) {
+        let mut state = self.state.lock();
+        state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
+        if state
+            .lent
+            .as_ref()
+            .is_some_and(|(user, _)| Arc::ptr_eq(user, endpoint))
+        {
+            state.lent = None;
+        }
+        self.core.end_dma_api(endpoint);
+    }
+
+    /// Whether a driver that uses the DMA API would be refused.
+    pub(super) fn is_claimed(&self) -> bool {
+        matches!(self.core.ownership(), Ownership::Claimed { .. })
+    }
+}
+
+impl Reason {
+    /// The reason of a function that shares its group with something above or beside it.
+    pub(super) fn of(isolation: &Isolation<'_>) -> Self {
+        match isolation.shared_by {
+            Some(bridge) => Self::BridgeWithoutAcs {
+                bridge: bridge.device().name(),
+            },
+            None => Self::Platform,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Drivers come and go; held devices go.
+//!
+//! C counts drivers that use the DMA API on its own and tells nobody. So does this, by what the
+//! driver core says: a driver is *bound* when C has let it have the group, and *unbound* when
+//! nothing is left of it.
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{c_int, c_ulong, c_void},
+    prelude::*,
+    sync::Arc,
+    types::Opaque,
+};
+
+use super::{
+    held::Held,
+    instance::{Hosted, Instance},
+};
+use crate::{ffi::device::Device, log::log_warn};
+
+/// A notifier on the PCI bus.
+///
+/// C's part is first, so that a pointer to one is a pointer to the other.
+#[repr(C)]
+struct Block<D: Hosted> {
+    c: Opaque<bindings::notifier_block>,
+    instance: Arc<Instance<D>>,
+}
+
+/// A registered notifier. Dropping it unregisters it.
+pub(super) struct Notifier<D: Hosted>(Pin<KBox<Block<D>>>);
+
+// SAFETY: C's part is for C to look after; the instance is shared between tasks.
+unsafe impl<D: Hosted> Send for Notifier<D> {}
+// SAFETY: As above.
+unsafe impl<D: Hosted> Sync for Notifier<D> {}
+
+impl<D: Hosted> Notifier<D> {
+    /// Starts to listen.
+    pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
+        let block = KBox::pin(
+            Block {
+                c: Opaque::new(bindings::notifier_block {
+                    notifier_call: Some(notify::<D>),
+                    // Before the IOMMU layer, which lets go of a device that was removed.
+                    priority: 1,
+                    ..pin_init::zeroed()
+                }),
+                instance: instance.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The block stays where it is until it is unregistered.
+        to_result(unsafe {
+            bindings::bus_register_notifier(&raw const bindings::pci_bus_type, block.c.get())
+        })?;
+        Ok(Self(block))
+    }
+}
+
+impl<D: Hosted> Drop for Notifier<D> {
+    fn drop(&mut self) {
+        // SAFETY: The block is registered. When the call returns nobody is in `notify`.
+        unsafe {
+            bindings::bus_unregister_notifier(&raw const bindings::pci_bus_type, self.0.c.get());
+        }
+    }
+}
+
+unsafe extern "C" fn notify<D: Hosted>(
+    block: *mut bindings::notifier_block,
+    event: c_ulong,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: The driver core calls with the block that was registered, and with a device that it
+    // keeps meanwhile.
+    let (instance, device) = unsafe {
+        (
+            &(*block.cast::<Block<D>>()).instance,
+            Device::from_raw(data.cast()),
+        )
+    };
+    if let Some(device) = device {
+        handle(instance, event as bindings::bus_notifier_event, device);
+    }
+    bindings::NOTIFY_DONE as c_int
+}
+
+fn handle<D: Hosted>(
+    instance: &Arc<Instance<D>>,
+    event: bindings::bus_notifier_event,
+    device: Device<'_>,
+) {
+    match event {
+        bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => driver_comes(instance, device),
+        bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
+        | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
+            if let Some(known) = instance.device(device) {
+                if let Ok(group) = known.group() {
+                    group.end_dma_api(known.endpoint());
+                }
+            }
+        }
+        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => Held::removed(instance, device),
+        _ => {}
+    }
+}
+
+/// A driver is about to be bound, and C has let it have the group if it wanted to.
+fn driver_comes<D: Hosted>(instance: &Instance<D>, device: Device<'_>) {
+    let (Some(known), Some(driver)) = (instance.device(device), device.driver()) else {
+        return;
+    };
+    if driver.manages_dma() {
+        return;
+    }
+    let result = known
+        .group()
+        .and_then(|group| group.start_dma_api(known.endpoint(), driver.name()));
+    if let Err(error) = result {
+        log_warn!(
+            "{}: driver {} is not counted as a user of its group: error {}",
+            device.name(),
+            driver.name(),
+            error.to_errno()
+        );
+    }
+}

@@ -28,6 +28,12 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 /// All methods but `new` may be called from any context and by several CPUs at the same time, on
 /// ranges that do not overlap: see the module `pgtable`.
 ///
+/// # Order
+///
+/// A new table is complete before an entry points to it. Other entries are written without any order
+/// among them; whoever then tells a device or a unit about it (a doorbell, an invalidation command)
+/// orders these writes before that, as every write to a register or queue has to.
+///
 /// # Walkers that are not coherent
 ///
 /// Every entry that a call changes is written back from the CPU's caches before the call returns,

@@ -342,7 +342,7 @@ impl TableList for HostList {
 
 impl HostList {
     /// Number of tables.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

@@ -592,7 +592,7 @@ fn tables_can_be_handed_on_to_be_freed_later() {
     map(&table, 0, K4, 4 * M2).1.unwrap();
     let (_, mut gather) = unmap(&table, 0, 4 * M2);
     let mut later = gather.take_tables();
-    assert_eq!(later.len(), 4);
+    assert_eq!(later.count(), 4);
     assert!(gather.range().is_some() && gather.tables_changed());
     gather.done();
     assert_eq!(memory.live(), 2 + 1 + 4);

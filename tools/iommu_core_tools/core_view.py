@@ -24,11 +24,6 @@ class Group:
     faults: int = 0
     members: list = dataclasses.field(default_factory=list)
 
-    @property
-    def number(self):
-        """The group's number in sysfs."""
-        return int(self.name.split()[-1])
-
 
 @dataclasses.dataclass
 class Fault:
@@ -45,12 +40,12 @@ class Fault:
 
 
 def groups(guest):
-    """`{number: Group}` of all groups."""
+    """`{name: Group}` of all groups; those that the kernel knows, too, are called "group N"."""
     found, group = {}, None
     for line in guest.run(f"cat {FOLDER}/groups").splitlines():
         if line and not line.startswith(" "):
             group = Group(line.strip())
-            found[group.number] = group
+            found[group.name] = group
             continue
         words = line.split(None, 1)
         if len(words) < 2 or group is None:
@@ -65,6 +60,11 @@ def groups(guest):
         elif key == "member":
             group.members.append(value.split()[0])
     return found
+
+
+def group_of(guest, address):
+    """The group that a device is in, or None."""
+    return next((group for group in groups(guest).values() if address in group.members), None)
 
 
 def domains(guest):

@@ -53,13 +53,20 @@ class Story:
         if self.ours:
             self.check("nothing is behind an IOMMU yet", not guest_pci.groups(guest))
             guest.run("modprobe iommu_core")
-        groups = guest_pci.groups(guest)
-        inside = {address for _type, members in groups.values() for address in members}
+        groups = self._groups()
+        inside = {address for members in groups for address in members}
         outside = [address for address in guest_pci.devices(guest) if address not in inside]
         self.check(
             f"all {len(inside)} PCI devices are in a group ({len(groups)} groups)",
             inside and not outside, seen=f"outside: {' '.join(outside)}",
         )  # fmt: skip
+        if self.ours:
+            held = [group for group in core_view.groups(guest).values()
+                    if group.domain.startswith("identity")]  # fmt: skip
+            for group in held:
+                drivers = {guest_pci.driver(guest, address) for address in group.members} - {None}
+                self.check(f"{group.name} is on identity: {', '.join(drivers)} was there first",
+                           drivers)  # fmt: skip
         guest.run(f"modprobe -a {_DRIVERS}")
         for name, slot in (("disk", machine.DISK), ("net", machine.NET), ("a", machine.A),
                            ("b", machine.B), ("test", machine.TEST)):  # fmt: skip
@@ -118,7 +125,8 @@ class Story:
         ])  # fmt: skip
         if self.ours:
             groups = core_view.groups(guest)
-            ours, theirs = groups[self.group_a].domain, groups[self.group_b].domain
+            ours = groups[f"group {self.group_a}"].domain
+            theirs = groups[f"group {self.group_b}"].domain
             self.domain = ours
             self.check(f"both groups are attached to {ours}", ours == theirs,
                        seen=f"{ours} and {theirs}")  # fmt: skip
@@ -144,7 +152,7 @@ class Story:
             lines = [line for line in core_view.messages(guest.kernel_log(mark))
                      if f"group {self.group_b}" in line and "vfio" in line]  # fmt: skip
             self.check(f"the log says who holds it: {lines[0] if lines else None!r}", lines)
-            owner = core_view.groups(guest)[self.group_b].owner
+            owner = self._group_b().owner
             self.check(f"debugfs says the owner of group {self.group_b}: {owner}", "vfio" in owner)
         else:
             guest.kernel_log(mark)
@@ -158,9 +166,8 @@ class Story:
         self.check(f"A ({self.a}) is gone from the system",
                    guest.wait_for(f"[ ! -e /sys/bus/pci/devices/{self.a} ]"))  # fmt: skip
         if self.ours:
-            groups = core_view.groups(guest)
             self.check(f"group {self.group_b} is still attached to {self.domain}",
-                       groups[self.group_b].domain == self.domain)  # fmt: skip
+                       self._group_b().domain == self.domain)  # fmt: skip
         self._identify(0x4000, "B still does DMA through it")
         user.script(["buffer later 8192", f"map c later 0 8192 {_LATER:#x} rw"])
         user.say(f"nvme-identify b {_LATER:#x}")
@@ -187,7 +194,7 @@ class Story:
                        fault.device == self.b and fault.group == f"group {self.group_b}"
                        and fault.domain == self.domain and fault.access == "write"
                        and fault.address == address)  # fmt: skip
-            count = core_view.groups(guest)[self.group_b].faults
+            count = self._group_b().faults
             self.check(f"debugfs counts it: {count}", count >= 1)
         else:
             pattern = guest.viommu.stock_fault.format(device=self.b, address=f"{address:#x}")
@@ -205,7 +212,7 @@ class Story:
         guest_pci.give_back(guest, self.b, "nvme")
         guest_pci.bind(guest, self.sibling, "e1000e")
         if self.ours:
-            group = core_view.groups(guest)[self.group_b]
+            group = self._group_b()
             self.check(f"group {self.group_b} is back on {group.domain}, owner {group.owner}",
                        "kernel" in group.owner)  # fmt: skip
         self._translated(self.b)
@@ -243,6 +250,14 @@ class Story:
                        guest_io.read_checksum(guest, disk, size) == self.checksums[name])  # fmt: skip
 
     # Parts of steps.
+
+    def _groups(self):
+        if self.ours:
+            return [group.members for group in core_view.groups(self.guest).values()]
+        return [members for _type, members in guest_pci.groups(self.guest).values()]
+
+    def _group_b(self):
+        return core_view.groups(self.guest)[f"group {self.group_b}"]
 
     def _translated(self, *addresses):
         groups = guest_pci.groups(self.guest)

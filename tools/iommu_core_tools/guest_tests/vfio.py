@@ -110,8 +110,8 @@ def one_domain_serves_two_groups(run):
         run.check(user.say("check b 4096 4096 8") == "match", "the first group's device reaches it")
         run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "so does the second's")
         if run.ours:
-            groups = core_view.groups(run.guest)
-            names = {groups[run.group(run.at(slot))].domain for slot in (machine.A, machine.TEST)}
+            names = {core_view.group_of(run.guest, run.at(slot)).domain
+                     for slot in (machine.A, machine.TEST)}  # fmt: skip
             run.check(len(names) == 1, "debugfs shows one domain for both", names)
 
 
@@ -236,7 +236,7 @@ def a_killed_program_frees_everything(run):
 def faults_are_counted_and_do_not_bury_the_log(run):
     mark = run.guest.mark()
     address = run.at(machine.TEST)
-    before = core_view.groups(run.guest)[run.group(address)].faults if run.ours else 0
+    before = core_view.group_of(run.guest, address).faults if run.ours else 0
     with _Held(run, "faults") as user:
         user.say("buffer b 0x1000")
         command = f"testdev-run test {_BASE:#x} b 0 64"
@@ -250,7 +250,7 @@ def faults_are_counted_and_do_not_bury_the_log(run):
         run.check(len(lines) <= 60, "400 faults give few lines", len(lines))
         run.check(all(line.device == address and line.address == _BASE for line in lines),
                   "each names device and address", lines[0])  # fmt: skip
-        count = core_view.groups(run.guest)[run.group(address)].faults - before
+        count = core_view.group_of(run.guest, address).faults - before
         run.check(count >= len(lines), "debugfs counts at least those", count)
 
 

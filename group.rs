@@ -133,9 +133,9 @@ impl<D: VendorDriver> Group<D> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is not a member of `from`; `EBUSY` if somebody holds `from`, if the endpoint
-    /// is suspended, or if it shares an id with another member, which would then be in two groups;
-    /// otherwise those of [`join`](Self::join). The endpoint is then where it was.
+    /// `ENODEV` if it is not a member of `from`; `EBUSY` if `from` is claimed, if a driver uses the
+    /// endpoint, if it is suspended, or if it shares an id with another member, which would then be
+    /// in two groups; otherwise those of [`join`](Self::join). The endpoint is then where it was.
     pub fn adopt(
         self: &Arc<Self>,
         endpoint: &Endpoint<D>,
@@ -147,7 +147,8 @@ impl<D: VendorDriver> Group<D> {
             let index = state.members.iter().position(|m| m.is(endpoint));
             let index = index.ok_or(ENODEV)?;
             let member = &state.members[index];
-            if state.ownership != Ownership::Free
+            if matches!(state.ownership, Ownership::Claimed { .. })
+                || member.driver().is_some()
                 || member.is_suspended()
                 || state
                     .members

@@ -391,4 +391,43 @@ mod suite {
         drop((domain, endpoint));
         machine.finish()
     }
+
+    #[test]
+    fn a_domain_that_enforces_coherency() -> Result {
+        let cannot = Options {
+            can_snoop: false,
+            ..Options::default()
+        };
+        let machine = Machine::new(&[Options::default(), cannot])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let other = machine.group("other")?;
+        let elsewhere = machine.endpoint(1, &[2])?;
+        other.join(&elsewhere, crate::group::Reason::Isolated)?;
+
+        let snooping = machine.paging(&endpoint, &[])?;
+        group.set_default(&snooping)?;
+        assert!(snooping.enforce_coherency());
+        map(&snooping, 0x1000, 0xa000, PAGE)?;
+        assert!(snooping.enforce_coherency());
+        let before = machine.snapshot()?;
+        assert_eq!(other.set_default(&snooping), Err(EINVAL));
+        assert!(machine.snapshot()? == before);
+
+        // Somebody is attached who cannot; and an attach that failed is not held against a domain.
+        let plain = machine.paging(&endpoint, &[])?;
+        elsewhere.data().fail_prepare.arm(1);
+        assert_eq!(other.set_default(&plain), Err(ENOMEM));
+        other.set_default(&plain)?;
+        assert!(!plain.enforce_coherency());
+        other.set_default(&machine.blocked)?;
+        map(&plain, 0x1000, 0xa000, PAGE)?;
+        assert!(!plain.enforce_coherency());
+        assert_eq!(unmap(&plain, 0x1000, PAGE), PAGE);
+        assert!(plain.enforce_coherency());
+        assert!(!machine.identity()?.enforce_coherency());
+        group.leave(&endpoint);
+        other.leave(&elsewhere);
+        drop((snooping, plain, endpoint, elsewhere, group, other));
+        machine.finish()
+    }
 }

@@ -302,8 +302,12 @@ impl VendorDriver for Mock {
         unit.hardware().invalidate(tag, scope);
     }
 
-    fn capable(_endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        capability == Capability::CoherentDma
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        match capability {
+            Capability::CoherentDma => true,
+            Capability::EnforcedCoherency => endpoint.unit().hardware().options().can_snoop,
+            _ => false,
+        }
     }
 
     fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {

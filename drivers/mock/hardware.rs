@@ -35,6 +35,8 @@ pub struct Options {
     pub caches_absent: bool,
     /// Levels of its page tables.
     pub levels: u8,
+    /// Whether it can make DMA snoop.
+    pub can_snoop: bool,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             tags: 32,
             caches_absent: false,
             levels: 3,
+            can_snoop: true,
         }
     }
 }

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Endpoints that move from one group to another, and units that are given back.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use crate::{
+    addr::{Iova, PhysAddr},
+    drivers::mock::{machine::owner, Dma, Machine, Options},
+    group::Reason,
+    requester::RequesterId,
+};
+
+#[kunit_tests(iommu_core_moves)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn law_7_what_both_groups_map_is_never_out_of_reach() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (from, endpoint) = machine.alone(1)?;
+        let direct = machine.paging(&endpoint, &[(0x1000, 0x1000)])?;
+        let identity = machine.identity()?;
+        from.set_default(&direct)?;
+        let to = machine.group("to")?;
+        to.set_default(&identity)?;
+        let hardware = machine.hardware(0);
+        hardware.start_witness(RequesterId::new(1), Iova::new(0x1000));
+        to.adopt(&endpoint, &from, Reason::Isolated)?;
+        let seen = hardware.stop_witness();
+        assert_eq!(seen[..2], [Some(Dma::At(PhysAddr::new(0x1000))), None]);
+        assert!(from.is_empty());
+        assert_eq!(machine.dma(0, 1, 0x2000), Some(0x2000));
+        assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENODEV));
+
+        // A group that is blocked blocks whom it takes.
+        let blocked = machine.group("blocked")?;
+        blocked.adopt(&endpoint, &to, Reason::Isolated)?;
+        assert_eq!(machine.dma(0, 1, 0x2000), None);
+        assert_eq!(hardware.tags_in_use(), 0);
+        blocked.leave(&endpoint);
+        drop((from, to, blocked, endpoint, direct, identity));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_3_a_move_that_fails_changes_nothing() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (from, endpoint) = machine.alone(1)?;
+        let old = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let new = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        let default = machine.paging(&endpoint, &[(0x1000, 0xc000)])?;
+        from.set_default(&old)?;
+        let to = machine.group("to")?;
+        to.set_default(&default)?;
+        let claim = to.claim(owner(1, "tester"))?;
+        claim.attach(&new)?;
+        let before = machine.snapshot()?;
+        let hardware = machine.hardware(0);
+        for n in 1..=2 {
+            hardware.fail_prepare.arm(n);
+            assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENOMEM));
+            hardware.fail_tag.arm(n);
+            assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENOSPC));
+            assert!(machine.snapshot()? == before);
+            assert!(!from.is_empty());
+            assert!(to.is_empty());
+            assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        }
+        // It is a member as before: it has its seat, and follows its group.
+        let rival = machine.group("rival")?;
+        let double = machine.endpoint(0, &[1])?;
+        assert_eq!(rival.join(&double, Reason::Isolated), Err(EBUSY));
+        to.adopt(&endpoint, &from, Reason::Isolated)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
+        drop(claim);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xc000));
+        to.leave(&endpoint);
+        drop((from, to, rival, double, endpoint, old, new, default));
+        machine.finish()
+    }
+
+    #[test]
+    fn who_is_in_use_does_not_move() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (from, a) = machine.alone(1)?;
+        let b = machine.endpoint(0, &[2, 1])?;
+        let c = machine.endpoint(0, &[3])?;
+        from.join(&b, Reason::Platform)?;
+        from.join(&c, Reason::Platform)?;
+        let to = machine.group("to")?;
+        let before = machine.snapshot()?;
+        // It shares an id with somebody who stays.
+        assert_eq!(to.adopt(&a, &from, Reason::Isolated), Err(EBUSY));
+        assert_eq!(to.adopt(&b, &from, Reason::Isolated), Err(EBUSY));
+        from.start_dma_api(&c, "driver".into())?;
+        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
+        from.end_dma_api(&c);
+        let claim = from.claim(owner(1, "tester"))?;
+        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
+        drop(claim);
+        assert!(machine.snapshot()? == before);
+        from.suspend(&c)?;
+        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
+        from.resume(&c);
+        to.adopt(&c, &from, Reason::Isolated)?;
+        to.leave(&c);
+        from.leave(&a);
+        from.leave(&b);
+        drop((from, to, a, b, c));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_7_a_unit_is_given_back_with_its_endpoints_attached() -> Result {
+        let machine = Machine::new(&[Options::default(), Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let elsewhere = machine.endpoint(1, &[2])?;
+        group.join(&elsewhere, Reason::Platform)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        machine.units[0].release();
+        let counts = machine.hardware(0).counts();
+        // Who leaves afterwards, or unmaps, does not touch it any more.
+        crate::drivers::mock::machine::unmap(&domain, 0x1000, 0x1000);
+        group.leave(&endpoint);
+        assert_eq!(machine.hardware(0).counts(), counts);
+        assert_eq!(machine.hardware(0).tags_in_use(), 0);
+        // The other unit goes on, and the first can come back.
+        assert_eq!(machine.dma(1, 2, 0x1000), None);
+        machine.units[0].take_over()?;
+        machine.units[0].enable()?;
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        group.join(&endpoint, Reason::Platform)?;
+        crate::drivers::mock::machine::map(&domain, 0x1000, 0xb000, 0x1000)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
+        group.leave(&endpoint);
+        group.leave(&elsewhere);
+        drop((group, endpoint, elsewhere, domain));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_unit_that_somebody_else_has_is_ebusy() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        assert_eq!(machine.units[0].take_over(), Err(EBUSY));
+        machine.finish()
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every transition of the state machine, each refusal included. What groups make of them is in
+//! the suite of claims.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use super::{Change, Owner, Ownership, Refusal};
+use crate::{drivers::mock::machine::owner, label::Label};
+
+const FREE: Ownership = Ownership::Free;
+
+fn kernel(users: usize) -> Ownership {
+    Ownership::Kernel { users }
+}
+
+fn claimed(owner: Owner, claims: usize, attached: bool) -> Ownership {
+    Ownership::Claimed {
+        owner,
+        claims,
+        attached,
+    }
+}
+
+/// The state that a transition leads to, and what it returns.
+fn after<T>(
+    mut state: Ownership,
+    transition: impl FnOnce(&mut Ownership) -> Result<T, Refusal>,
+) -> (Ownership, Result<T, Refusal>) {
+    let result = transition(&mut state);
+    (state, result)
+}
+
+fn says(what: impl core::fmt::Display, text: &str) -> bool {
+    Label::new(format_args!("{what}")).as_str() == text
+}
+
+#[kunit_tests(iommu_core_ownership)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn law_5_start_of_use() {
+        let one = owner(1, "one");
+        let held = claimed(one, 2, true);
+        assert_eq!(after(FREE, Ownership::start_use), (kernel(1), Ok(())));
+        assert_eq!(after(kernel(1), Ownership::start_use), (kernel(2), Ok(())));
+        assert_eq!(
+            after(held, Ownership::start_use),
+            (held, Err(Refusal::Claimed { by: one }))
+        );
+    }
+
+    #[test]
+    fn law_5_end_of_use() {
+        let held = claimed(owner(1, "one"), 1, false);
+        assert_eq!(after(kernel(2), Ownership::end_use), (kernel(1), Ok(())));
+        assert_eq!(after(kernel(1), Ownership::end_use), (FREE, Ok(())));
+        assert_eq!(
+            after(FREE, Ownership::end_use),
+            (FREE, Err(Refusal::NotHeld))
+        );
+        assert_eq!(
+            after(held, Ownership::end_use),
+            (held, Err(Refusal::NotHeld))
+        );
+    }
+
+    #[test]
+    fn law_5_claim() {
+        let (one, two) = (owner(1, "one"), owner(2, "two"));
+        let held = claimed(one, 1, true);
+        let claim = |state| after(state, |state| state.claim(one));
+        assert_eq!(claim(FREE), (claimed(one, 1, false), Ok(Change::Taken)));
+        assert_eq!(claim(held), (claimed(one, 2, true), Ok(Change::None)));
+        assert_eq!(
+            claim(kernel(3)),
+            (kernel(3), Err(Refusal::InUseByKernel { users: 3 }))
+        );
+        assert_eq!(
+            after(held, |state| state.claim(two)),
+            (held, Err(Refusal::Claimed { by: one }))
+        );
+        // Asking changes nothing, and gets the same answer.
+        for state in [FREE, held, kernel(3)] {
+            assert_eq!(state.may_claim(one), claim(state).1);
+        }
+        // An owner is its token, whatever it is called.
+        assert_eq!(held.may_claim(owner(1, "other")), Ok(Change::None));
+        assert_eq!(held.owner(), Some(one));
+        assert_eq!(kernel(1).owner(), None);
+    }
+
+    #[test]
+    fn law_5_release() {
+        let (one, two) = (owner(1, "one"), owner(2, "two"));
+        let release = |state| after(state, |state| state.release(one));
+        let held = claimed(two, 1, false);
+        let attached = claimed(one, 1, true);
+        assert_eq!(release(claimed(one, 1, false)), (FREE, Ok(Change::Freed)));
+        assert_eq!(
+            release(claimed(one, 2, true)),
+            (claimed(one, 1, true), Ok(Change::None))
+        );
+        assert_eq!(
+            release(attached),
+            (attached, Err(Refusal::StillAttached { owner: one }))
+        );
+        assert_eq!(release(held), (held, Err(Refusal::Claimed { by: two })));
+        assert_eq!(release(FREE), (FREE, Err(Refusal::NotHeld)));
+        assert_eq!(release(kernel(1)), (kernel(1), Err(Refusal::NotHeld)));
+    }
+
+    #[test]
+    fn law_5_attach_and_detach() {
+        let (one, two) = (owner(1, "one"), owner(2, "two"));
+        let attach = |state| after(state, |state| state.set_attached(one, true));
+        let held = claimed(two, 1, false);
+        assert_eq!(
+            attach(claimed(one, 2, false)),
+            (claimed(one, 2, true), Ok(()))
+        );
+        assert_eq!(
+            after(claimed(one, 2, true), |state| state
+                .set_attached(one, false)),
+            (claimed(one, 2, false), Ok(()))
+        );
+        assert_eq!(attach(held), (held, Err(Refusal::Claimed { by: two })));
+        assert_eq!(attach(FREE), (FREE, Err(Refusal::NotHeld)));
+        assert_eq!(
+            attach(kernel(2)),
+            (kernel(2), Err(Refusal::InUseByKernel { users: 2 }))
+        );
+    }
+
+    #[test]
+    fn law_5_a_refusal_says_who_holds_the_group() {
+        let one = owner(1, "vfio of qemu[7]");
+        assert!(says(
+            Refusal::InUseByKernel { users: 1 },
+            "a kernel driver uses it"
+        ));
+        assert!(says(
+            Refusal::InUseByKernel { users: 2 },
+            "2 kernel drivers use it"
+        ));
+        assert!(says(
+            Refusal::Claimed { by: one },
+            "it is held by vfio of qemu[7]"
+        ));
+        assert!(says(
+            Refusal::StillAttached { owner: one },
+            "a domain of vfio of qemu[7] is still attached"
+        ));
+        assert!(says(Refusal::NotHeld, "nobody holds it"));
+        assert!(says(FREE, "nobody"));
+        assert!(says(kernel(1), "kernel (1 driver)"));
+        assert!(says(kernel(2), "kernel (2 drivers)"));
+        assert!(says(claimed(one, 1, true), "vfio of qemu[7]"));
+        assert!(says(
+            claimed(one, 1, false),
+            "vfio of qemu[7] (no domain attached)"
+        ));
+    }
+}

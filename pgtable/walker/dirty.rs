@@ -22,23 +22,6 @@ pub enum DirtyMode {
     Keep,
 }
 
-/// What is left to look at.
-struct Work {
-    iova: u64,
-    len: u64,
-}
-
-impl Work {
-    /// Goes on by `bytes`, or to the end.
-    #[inline(always)]
-    fn advance(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.len);
-
-        self.iova = self.iova.wrapping_add(bytes);
-        self.len -= bytes;
-    }
-}
-
 impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
     /// Calls `dirty` with address and length of each page in the range that was written to; with
     /// [`DirtyMode::Clear`] also clears its dirty bit and adds the page to `gather`. Writes are
@@ -63,49 +46,45 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
             return Err(Error::Invalid);
         }
         match iova.last(len) {
-            Some(last) if last.raw() <= self.iova_last => (),
-            _ => return Err(Error::OutOfRange),
-        }
+            Some(last) if last.raw() <= self.iova_last => {
+                let range = (iova.raw(), last.raw());
 
-        let mut work = Work {
-            iova: iova.raw(),
-            len,
-        };
-        from_root!(self, dirty_table, &mut work, mode, gather, &mut dirty);
-        Ok(())
+                from_root!(self, dirty_table, range, mode, gather, &mut dirty);
+                Ok(())
+            }
+            _ => Err(Error::OutOfRange),
+        }
     }
 
+    /// Looks at what one table translates of the range from the first to the last address, both of
+    /// which it does translate.
     fn dirty_table<L: Level>(
         &self,
         table: Table,
-        work: &mut Work,
+        (first, last): (u64, u64),
         mode: DirtyMode,
         gather: &mut Gather<M>,
         dirty: &mut impl FnMut(Iova, u64),
     ) {
-        let first = Self::index::<L>(work.iova);
+        let size = Self::size::<L>();
+        let run = Self::index::<L>(first)..=Self::index::<L>(last);
+        let base = first & !(size - 1);
 
-        for entry in &self.entries(table)[first..] {
+        for (n, entry) in self.entries(table)[run].iter().enumerate() {
             let (value, was_dirty) = Self::read_dirty::<L>(entry, mode);
+            let start = base + n as u64 * size;
 
-            match F::decode(L::N, value) {
-                Decoded::Link(lower) if L::N > 0 => {
-                    self.dirty_table::<L::Lower>(Table::at(lower), work, mode, gather, dirty);
+            if was_dirty {
+                dirty(Iova::new(start), size);
+                if mode == DirtyMode::Clear {
+                    gather.add_range(Iova::new(start), size);
                 }
-                _ => {
-                    let start = Iova::new(work.iova).align_down(Self::size::<L>());
+            } else if L::N > 0 {
+                if let Decoded::Link(lower) = F::decode(L::N, value) {
+                    let part = (first.max(start), last.min(start + (size - 1)));
 
-                    if was_dirty {
-                        dirty(start, Self::size::<L>());
-                        if mode == DirtyMode::Clear {
-                            gather.add_range(start, Self::size::<L>());
-                        }
-                    }
-                    work.advance(Self::size::<L>() - (work.iova - start.raw()));
+                    self.dirty_table::<L::Lower>(Table::at(lower), part, mode, gather, dirty);
                 }
-            }
-            if work.len == 0 {
-                return;
             }
         }
     }

@@ -3,13 +3,16 @@
 //! Devices and tasks as C hands them to callbacks.
 
 use core::{
-    ffi::{c_char, c_void, CStr},
+    ffi::CStr,
     marker::PhantomData,
     mem::offset_of,
     ptr::{self, NonNull},
 };
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    ffi::{c_char, c_void},
+};
 
 use super::pci::Pci;
 use crate::label::Label;

@@ -5,7 +5,11 @@
 
 use core::{marker::PhantomData, ptr::NonNull};
 
-use kernel::{bindings, ffi::c_int, prelude::*};
+use kernel::{
+    bindings,
+    ffi::{c_int, c_void},
+    prelude::*,
+};
 
 use super::device::{Counted, Device};
 use crate::{
@@ -15,7 +19,7 @@ use crate::{
 
 // Exported by the kernel; the kernel crate's bindings leave the header out.
 extern "C" {
-    fn pci_ats_supported(dev: *mut bindings::pci_dev) -> bool;
+    fn pci_ats_supported(dev: *mut c_void) -> bool;
 }
 
 const ANY_ID: u32 = u32::MAX;
@@ -277,7 +281,7 @@ impl<'a> Pci<'a> {
     /// Whether the function supports address translation services, and is trusted with them.
     pub(crate) fn supports_ats(self) -> bool {
         // SAFETY: By the invariant.
-        unsafe { pci_ats_supported(self.raw.as_ptr()) }
+        unsafe { pci_ats_supported(self.raw.as_ptr().cast()) }
     }
 
     /// Whether it is one of several functions of a device.

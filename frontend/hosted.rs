@@ -32,6 +32,8 @@ mod held;
 mod instance;
 mod notifier;
 mod platform;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
 mod unit;
 
 use core::fmt::{self, Write};

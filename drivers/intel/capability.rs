@@ -206,7 +206,7 @@ impl Capability {
 
     /// Decides whether a unit with these registers can be driven, and if not, why.
     pub fn judge(cap: u64, ecap: u64) -> Result<(Self, AddressSpace), Refusal> {
-        if cap == u64::MAX && ecap == u64::MAX {
+        if (cap, ecap) == (u64::MAX, u64::MAX) || (cap, ecap) == (0, 0) {
             return Err(Refusal::NoRegisters);
         }
         let this = Self::decode(cap, ecap);
@@ -230,7 +230,7 @@ impl Capability {
 /// Why a unit cannot be driven.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Both registers read all ones.
+    /// Both registers read all ones, or all zeros.
     NoRegisters,
     /// No queued invalidation.
     NoQueue,
@@ -250,7 +250,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::NoRegisters => f.write_str(
-                "its registers read all ones, so nothing answers at the address in the DMAR table",
+                "its registers read the same everywhere, so nothing answers at the address in the DMAR \
+                 table",
             ),
             Self::NoQueue => f.write_str(
                 "it has no queued invalidation (ECAP.QI is 0), and the register-based kind is \

@@ -227,24 +227,20 @@ impl fmt::Display for Problem {
             Self::Checksum { sum } => write!(f, "the bytes sum up to {sum:#04x} instead of 0"),
             Self::AddressWidth { bits } => write!(f, "a host address width of {bits} bits"),
             Self::ScopeTooShort { claims } => {
-                write!(
-                    f,
-                    "a device scope claims {claims} bytes, but has 6 at least"
-                )
+                write!(f, "claims {claims} bytes, but has 6 at least")
             }
             Self::ScopePastStructure { claims, left } => write!(
                 f,
-                "a device scope claims {claims} bytes, but its structure ends after {left}"
+                "claims {claims} bytes, but its structure ends after {left}"
             ),
             Self::ScopePathOdd { claims } => write!(
                 f,
-                "a device scope claims {claims} bytes, which is no whole number of path entries"
+                "claims {claims} bytes, which is no whole number of path entries"
             ),
-            Self::ScopePathMissing => f.write_str("a device scope without a path"),
-            Self::ScopePath { device, function } => write!(
-                f,
-                "a device scope names device {device}, function {function}"
-            ),
+            Self::ScopePathMissing => f.write_str("names no device (it has no path)"),
+            Self::ScopePath { device, function } => {
+                write!(f, "names device {device}, function {function}")
+            }
             Self::BaseImpossible { base } => {
                 write!(f, "the register base {base:#x} cannot be true")
             }
@@ -282,8 +278,10 @@ impl fmt::Display for Problem {
 pub struct Error {
     /// The structure.
     pub kind: Kind,
-    /// Offset in the table of the structure, or of the device scope inside it.
+    /// Offset of the structure in the table.
     pub offset: usize,
+    /// Offset in the table of the device scope in the structure, if that is where the trouble is.
+    pub scope: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
 }
@@ -293,6 +291,7 @@ impl Error {
         Self {
             kind,
             offset,
+            scope: None,
             problem,
         }
     }
@@ -300,11 +299,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at offset {:#x}: {}",
-            self.kind, self.offset, self.problem
-        )
+        write!(f, "{} at offset {:#x}: ", self.kind, self.offset)?;
+        if let Some(scope) = self.scope {
+            write!(f, "device scope at offset {scope:#x}: ")?;
+        }
+        self.problem.fmt(f)
     }
 }
 
@@ -495,8 +494,10 @@ impl<'a> Table<'a> {
             let mut scope = kind.fixed_len();
             while scope < claims {
                 let rest = bytes.get(scope..).unwrap_or_default();
-                scope += Self::check_scope(rest)
-                    .map_err(|problem| Error::new(kind, at + scope, problem))?;
+                scope += Self::check_scope(rest).map_err(|problem| Error {
+                    scope: Some(at + scope),
+                    ..Error::new(kind, at, problem)
+                })?;
             }
         }
         Ok(claims)

@@ -322,8 +322,13 @@ fn structure_refusals() {
 
 #[test]
 fn scope_refusals() {
-    let with = |scope: &[u8]| refusal(&drhd(0, 0, 0, 0xfed9_0000, scope));
-    let at = |problem| (Kind::Drhd, 0x40, problem);
+    let with = |scope: &[u8]| {
+        let bytes = table(&drhd(0, 0, 0, 0xfed9_0000, scope));
+        let error = Table::parse(&bytes).expect_err("the table must be refused");
+        assert_eq!((error.kind, error.offset), (Kind::Drhd, 0x30));
+        (error.scope, error.problem)
+    };
+    let at = |problem| (Some(0x40), problem);
 
     assert_eq!(
         with(&[1, 0, 0, 0, 0, 0, 0, 0]),
@@ -367,7 +372,7 @@ fn scope_refusals() {
     // The second scope is at fault, and that is the offset that is named.
     assert_eq!(
         with(&[1, 8, 0, 0, 0, 0, 2, 0, 3, 4, 0, 0, 0, 0, 0, 0]),
-        (Kind::Drhd, 0x48, Problem::ScopeTooShort { claims: 4 })
+        (Some(0x48), Problem::ScopeTooShort { claims: 4 })
     );
 }
 
@@ -557,6 +562,11 @@ fn an_error_names_structure_and_offset() {
     assert_eq!(
         Table::parse(&bytes).unwrap_err().to_string(),
         "RMRR at offset 0x30: the region 0x8000-0x9000 is not made of whole 4 KiB pages"
+    );
+    let bytes = table(&drhd(0, 0, 0, 0xfed9_0000, &[1, 0, 0, 0, 0, 0, 2, 0]));
+    assert_eq!(
+        Table::parse(&bytes).unwrap_err().to_string(),
+        "DRHD at offset 0x30: device scope at offset 0x40: claims 0 bytes, but has 6 at least"
     );
 }
 

@@ -98,6 +98,7 @@ fn address_spaces() {
 fn units_that_cannot_be_driven() {
     let judge = |cap, ecap| Capability::judge(cap, ecap).unwrap_err();
     assert_eq!(judge(u64::MAX, u64::MAX), Refusal::NoRegisters);
+    assert_eq!(judge(0, 0), Refusal::NoRegisters);
     assert_eq!(judge(QEMU.0, QEMU.1 & !2), Refusal::NoQueue);
     assert_eq!(
         judge(QEMU.0 & !0x1f00, QEMU.1),

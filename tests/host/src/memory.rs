@@ -61,7 +61,7 @@ fn maybe_yield() {
         x ^= x >> 7;
         x ^= x << 17;
         CHAOS.set(x);
-        if x % 61 == 0 {
+        if x % 257 == 0 {
             std::thread::yield_now();
         }
     }

@@ -105,7 +105,7 @@ class Version(unittest.TestCase):
         self.addCleanup(config.close)
         config.write('CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT="rustc 1.2.3"\n')
         config.flush()
-        ours = mock.Mock(**{"run.return_value.output": "rustc 4.5.6\n"})
+        ours = mock.MagicMock(**{"run.return_value.output": "rustc 4.5.6\n"})
         with mock.patch.object(root, "get", return_value=ours):
             with self.assertRaisesRegex(ToolError, r"rustc 4\.5\.6.*rustc 1\.2\.3"):
                 kernel.check_rustc(config.name, "x")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 from . import run
 from .errors import ToolError
@@ -16,6 +17,7 @@ _PACKAGE = {
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "unshare": "util-linux",
+    "mount": "mount",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
     "xz": "xz-utils",
@@ -24,8 +26,16 @@ _PACKAGE = {
 }
 
 
+_installing = threading.Lock()
+
+
 def need(*programs):
     """Makes sure that programs are there: installs what is missing where we may, else says so."""
+    with _installing:
+        _need(programs)
+
+
+def _need(programs):
     missing = sorted({_PACKAGE[name] for name in programs if not _present(name)})
     if not missing:
         return

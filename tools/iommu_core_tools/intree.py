@@ -5,7 +5,7 @@ import contextlib
 import pathlib
 import shutil
 
-from . import cache, kernel, module, root, run
+from . import cache, kernel, module, run
 from .errors import ToolError
 from .paths import CONFIG, jobs
 from .progress import PROGRESS
@@ -24,20 +24,21 @@ def built(name, fragment, arguments, targets=()):
     """
     stock = kernel.stock()
     options = (CONFIG / fragment).read_text(encoding="utf-8")
-    key = cache.key_of(source=str(stock.source), config=options, arguments=arguments, root=root.key())
+    key = cache.key_of(source=str(stock.source), arguments=arguments)
     with cache.workspace(name, key) as folder:
         tree = _integrate(stock.source, folder)
         build = folder / "build"
         build.mkdir(exist_ok=True)
         base = ["make", "-C", tree, f"O={build}", *arguments]
         with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]} with this tree in it") as step:
-            if not (folder / "configured").exists():
+            configured = folder / "configured"
+            if not configured.exists() or configured.read_text(encoding="utf-8") != options:
                 shutil.copyfile(CONFIG / fragment, build / ".config")
                 kernel.checked_make([*base, "olddefconfig"], step)
                 unmet = kernel.config_unmet(CONFIG / fragment, build / ".config")
                 if unmet:
                     raise step.fail(f"tools/config/{fragment}: not taken by the kernel: {' '.join(unmet)}")
-                (folder / "configured").touch()
+                configured.write_text(options, encoding="utf-8")
             try:
                 kernel.checked_make([*base, f"-j{jobs()}", *targets], step)
             except ToolError as error:

@@ -45,6 +45,7 @@ def stock(update=False):
     if (known := _known()) and not update and (found := _all_there(known)):
         return found
     host.need_space(12 << 30)
+    host.need("mmdebstrap", "unshare", "mount", "apt-get", "dpkg-deb", "tar", "xz")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = pool.submit(root.get)
         version = resolve(update)
@@ -169,7 +170,6 @@ def source_of(version):
                 raise step.fail("cannot unpack the kernel source")
             cache.remove_tree(debs)
 
-    host.need("xz", "tar", "dpkg-deb")
     return cache.entry("linux-source", _key(version), make) / "linux"
 
 
@@ -192,7 +192,7 @@ def make_arguments(release):
 
 
 def _build_key(version):
-    return cache.key_of(source=_key(version), root=root.key(), recipe=1)
+    return cache.key_of(source=_key(version), toolchain=root.toolchain(), recipe=1)
 
 
 def _build_of(version, packages, source):
@@ -239,7 +239,10 @@ def check_rustc(config, release):
     match = re.search(r'^CONFIG_RUSTC_VERSION_TEXT="(.*)"$', text, re.M)
     if "CONFIG_RUST=y" not in text or not match:
         raise ToolError(f"the stock kernel {release} was built without Rust (CONFIG_RUST)")
-    ours = root.get().run(["rustc", "--version"]).output.strip()
+    asked = root.get().run(["rustc", "--version"])
+    ours = asked.output.strip()
+    if not asked:
+        raise ToolError(f"rustc does not run in the Debian 13 root: {ours}")
     if ours != match[1]:
         raise ToolError(
             f"rustc in {root.SUITE} is '{ours}', but the kernel {release} was built with '{match[1]}';"

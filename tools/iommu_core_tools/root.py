@@ -34,6 +34,9 @@ _PACKAGES = {
     "guests": "qemu-system-x86 busybox-static libcap-dev",
 }
 
+# The packages whose versions decide what a kernel build makes.
+_TOOLCHAIN = ("gcc-14", "clang-19", "rustc", "bindgen", "pahole")
+
 # Files of the host that programs in the root need to reach the network as the host does.
 _HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
 
@@ -99,6 +102,11 @@ exit $?
 def packages():
     """Every package that the root has, sorted."""
     return sorted(" ".join(_PACKAGES.values()).split())
+
+
+def toolchain():
+    """The versions of what kernels are built with, as text: what builds are keyed by."""
+    return (get().path.parent / "toolchain").read_text(encoding="utf-8")
 
 
 def key():
@@ -179,6 +187,7 @@ class Root:
 @functools.cache
 def get():
     """The root, made if it is not there yet (about a minute)."""
+    host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
     return Root(cache.entry("root", key(), _make) / "root")
 
 
@@ -188,16 +197,10 @@ def exists():
 
 
 def _make(folder):
-    host.need("mmdebstrap", "unshare")
-    if os.geteuid() != 0:
-        host.need("newuidmap")
     host.need_space(6 << 30)
     uri = archive.address()
     pins = folder / "pins"
     pins.write_text(_FROM_BACKPORTS, encoding="ascii")
-    keep = [
-        f"copy-in {shlex.quote(str(pins))} /etc/apt/preferences.d",
-    ]
     # The mount points of the host's files have to be there when the root is read-only.
     points = " ".join(f'"$1"{name}' for name in _HOST_FILES)
     argv = [
@@ -206,9 +209,12 @@ def _make(folder):
         "--variant=apt",
         "--format=directory",
         '--aptopt=APT::Install-Recommends "false"',
+        # A root that was made half is made anew, so nothing has to reach the disk in order.
+        "--dpkgopt=force-unsafe-io",
+        *[f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")],
         *[f"--aptopt={line}" for line in archive.apt_options()],
         "--setup-hook=mkdir -p \"$1\"/etc/apt/preferences.d",
-        *[f"--setup-hook={hook}" for hook in keep],
+        f"--setup-hook=copy-in {shlex.quote(str(pins))} /etc/apt/preferences.d",
         f'--customize-hook=rm -f "$1"/etc/resolv.conf; touch {points}',
         f"--include={','.join(packages())}",
         SUITE,
@@ -229,3 +235,8 @@ def _make(folder):
                 None,
             )
             raise step.fail(f"cannot make the Debian 13 root: {what}", hint)
+        query = ["dpkg-query", "-W", *_TOOLCHAIN]
+        versions = Root(folder / "root").run(query, log=step.log)
+        if not versions:
+            raise step.fail("the Debian 13 root does not work")
+        (folder / "toolchain").write_text(versions.output, encoding="utf-8")

@@ -27,6 +27,8 @@ use super::{
 use crate::{
     domain::Domain,
     ffi::device::Process,
+    group::Claim,
+    log::log_info,
     ownership::{Owner, Ownership},
 };
 
@@ -103,7 +105,7 @@ fn own<D: Hosted>(
             }
         }
     } else {
-        state.claim = Some(group.core().claim(this_process())?);
+        state.claim = Some(claim(group)?);
     }
     let result = state.claim.as_ref().map_or(Err(EBUSY), |claim| claim.attach(domain));
     if result.is_err() {
@@ -127,7 +129,7 @@ fn block<D: Hosted>(
     }
     match &state.claim {
         Some(claim) => claim.detach(),
-        None => state.claim = Some(group.core().claim(this_process())?),
+        None => state.claim = Some(claim(group)?),
     }
     while let Some(endpoint) = state.alone.pop() {
         // Blocked with the others now.
@@ -170,11 +172,13 @@ fn come_back<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, known: &Ho
     }
 }
 
-/// The owner that a claim of C's is for: whoever makes the system call.
-fn this_process() -> Owner {
+/// Claims the group for whoever makes the system call. C has no other name for an owner.
+fn claim<D: Hosted>(group: &HostedGroup<D>) -> Result<Claim<D>> {
     let process = Process::current();
-    Owner {
+    let claim = group.core().claim(Owner {
         token: process.id as usize,
         name: process.label,
-    }
+    })?;
+    log_info!("{}: claimed by {}", group.core().name(), process.label);
+    Ok(claim)
 }

@@ -278,9 +278,7 @@ impl<D: Hosted> Instance<D> {
         self.registry.for_each_domain(|domain| {
             writeln!(
                 f,
-                "{:<4} {:<8} {}, {} groups, {} bytes mapped",
-                domain.id(),
-                domain.kind(),
+                "{domain}: {}, {} groups, {} bytes mapped",
                 domain.driver(),
                 domain.groups(),
                 domain.mapped(),

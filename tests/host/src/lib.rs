@@ -6,10 +6,15 @@
 #[path = "../../.."]
 mod tree {
     pub mod addr;
+    pub mod fault;
+    pub mod label;
+    pub mod ownership;
     pub mod pgtable;
+    pub mod requester;
+    pub mod reserved;
 }
 
-pub use tree::{addr, pgtable};
+pub use tree::{addr, fault, label, ownership, pgtable, requester, reserved};
 
 pub mod hardware;
 pub mod memory;

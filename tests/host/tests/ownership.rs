@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA ownership: all that can happen, in every order, against a reference that keeps lists.
+
+use iommu_core_host::ownership::{Change, Owner, Ownership, Refusal};
+
+/// The reference: who uses the group and who has claimed it, one entry each time.
+#[derive(Clone, Default, Debug)]
+struct Reference {
+    users: usize,
+    claims: Vec<usize>,
+    attached: bool,
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Event {
+    StartUse,
+    EndUse,
+    Claim(usize),
+    Release(usize),
+    Attach(usize),
+    Detach(usize),
+}
+
+const EVENTS: [Event; 10] = [
+    Event::StartUse,
+    Event::EndUse,
+    Event::Claim(1),
+    Event::Claim(2),
+    Event::Release(1),
+    Event::Release(2),
+    Event::Attach(1),
+    Event::Attach(2),
+    Event::Detach(1),
+    Event::Detach(2),
+];
+
+fn owner(token: usize) -> Owner {
+    Owner {
+        token,
+        name: ["nobody", "one", "two"][token].into(),
+    }
+}
+
+impl Reference {
+    fn holder(&self) -> Option<usize> {
+        self.claims.first().copied()
+    }
+
+    /// Why `token` is not the holder.
+    fn refusal(&self, token: usize) -> Option<Refusal> {
+        match self.holder() {
+            Some(holder) if holder == token => None,
+            Some(holder) => Some(Refusal::Claimed { by: owner(holder) }),
+            None => Some(Refusal::NotHeld),
+        }
+    }
+
+    fn step(&mut self, event: Event) -> Result<Option<Change>, Refusal> {
+        match event {
+            Event::StartUse => match self.holder() {
+                Some(holder) => Err(Refusal::Claimed { by: owner(holder) }),
+                None => {
+                    self.users += 1;
+                    Ok(None)
+                }
+            },
+            Event::EndUse => {
+                self.users = self.users.checked_sub(1).ok_or(Refusal::NotHeld)?;
+                Ok(None)
+            }
+            Event::Claim(token) => {
+                if self.users > 0 {
+                    return Err(Refusal::InUseByKernel { users: self.users });
+                }
+                match self.refusal(token) {
+                    Some(refusal @ Refusal::Claimed { .. }) => Err(refusal),
+                    _ => {
+                        self.claims.push(token);
+                        match self.claims.len() {
+                            1 => Ok(Some(Change::Taken)),
+                            _ => Ok(Some(Change::None)),
+                        }
+                    }
+                }
+            }
+            Event::Release(token) => match self.refusal(token) {
+                Some(refusal) => Err(refusal),
+                None if self.claims.len() == 1 && self.attached => Err(Refusal::StillAttached {
+                    owner: owner(token),
+                }),
+                None => {
+                    self.claims.pop();
+                    match self.claims.len() {
+                        0 => Ok(Some(Change::Freed)),
+                        _ => Ok(Some(Change::None)),
+                    }
+                }
+            },
+            Event::Attach(token) | Event::Detach(token) => {
+                if self.users > 0 {
+                    return Err(Refusal::InUseByKernel { users: self.users });
+                }
+                match self.refusal(token) {
+                    Some(refusal) => Err(refusal),
+                    None => {
+                        self.attached = matches!(event, Event::Attach(_));
+                        Ok(None)
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> Ownership {
+        match (self.users, self.holder()) {
+            (0, None) => Ownership::Free,
+            (users, None) => Ownership::Kernel { users },
+            (_, Some(holder)) => Ownership::Claimed {
+                owner: owner(holder),
+                claims: self.claims.len(),
+                attached: self.attached,
+            },
+        }
+    }
+}
+
+fn step(state: &mut Ownership, event: Event) -> Result<Option<Change>, Refusal> {
+    match event {
+        Event::StartUse => state.start_use().map(|()| None),
+        Event::EndUse => state.end_use().map(|()| None),
+        Event::Claim(token) => {
+            let may = state.may_claim(owner(token));
+            let did = state.claim(owner(token));
+            assert_eq!(may, did);
+            did.map(Some)
+        }
+        Event::Release(token) => state.release(owner(token)).map(Some),
+        Event::Attach(token) => state.set_attached(owner(token), true).map(|()| None),
+        Event::Detach(token) => state.set_attached(owner(token), false).map(|()| None),
+    }
+}
+
+fn explore(state: Ownership, reference: &Reference, depth: u32, seen: &mut usize) {
+    if depth == 0 {
+        return;
+    }
+    for event in EVENTS {
+        let (mut next, mut wanted) = (state, reference.clone());
+        let result = step(&mut next, event);
+        assert_eq!(result, wanted.step(event), "{event:?} in {state:?}");
+        assert_eq!(next, wanted.state(), "{event:?} in {state:?}");
+        if result.is_err() {
+            assert_eq!(next, state, "a refusal changes nothing");
+        }
+        assert_eq!(next.owner(), wanted.holder().map(owner));
+        *seen += 1;
+        explore(next, &wanted, depth - 1, seen);
+    }
+}
+
+#[test]
+fn law_5_every_sequence_of_six_events() {
+    let mut seen = 0;
+    explore(Ownership::Free, &Reference::default(), 6, &mut seen);
+    assert_eq!(seen, (1..=6).map(|depth| 10_usize.pow(depth)).sum());
+}
+
+#[test]
+fn law_5_a_refusal_says_who_holds_the_group() {
+    let said = |refusal: Refusal| refusal.to_string();
+    assert_eq!(
+        said(Refusal::InUseByKernel { users: 1 }),
+        "a kernel driver uses it"
+    );
+    assert_eq!(
+        said(Refusal::InUseByKernel { users: 3 }),
+        "3 kernel drivers use it"
+    );
+    assert_eq!(said(Refusal::Claimed { by: owner(1) }), "it is held by one");
+    assert_eq!(
+        said(Refusal::StillAttached { owner: owner(2) }),
+        "a domain of two is still attached"
+    );
+    assert_eq!(said(Refusal::NotHeld), "nobody holds it");
+}
+
+#[test]
+fn an_owner_is_told_by_its_token() {
+    let renamed = Owner {
+        token: 1,
+        name: "renamed".into(),
+    };
+    assert_eq!(owner(1), renamed);
+    assert_ne!(owner(1), owner(2));
+}

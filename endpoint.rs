@@ -26,6 +26,8 @@ pub enum Place {
         id: RequesterId,
         /// The bridges above it, the nearest first.
         upstream: KVec<RequesterId>,
+        /// Its class code: base class in bits 23:16, sub-class in bits 15:8, interface below.
+        class: u32,
         /// For a virtual function: the physical function that it belongs to.
         physical: Option<RequesterId>,
     },

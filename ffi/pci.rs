@@ -259,6 +259,7 @@ impl<'a> Pci<'a> {
                 segment: function.segment(),
                 id: function.id(),
                 upstream,
+                class: field!(function, class),
                 physical: function.physical().map(Pci::id),
             },
             ids,

@@ -95,6 +95,17 @@ impl fmt::Display for DomainId {
 /// What the context entries of an endpoint will be; `None` blocks.
 pub struct Plan(Option<ContextEntry>);
 
+/// What firmware's use of memory through a device with this PCI class code means.
+///
+/// Firmware uses USB controllers to emulate a keyboard, and display controllers for its messages.
+/// Both end when a driver takes the device over. Of other devices nothing is known.
+fn direct_kind(class: u32) -> Kind {
+    match (class >> 16, class >> 8 & 0xff) {
+        (0x03, _) | (0x0c, 0x03) => Kind::DirectRelaxable,
+        _ => Kind::Direct,
+    }
+}
+
 /// Says that a unit has failed, and blocks what is behind it.
 #[cold]
 fn fail(unit: &Unit<Vtd>, hardware: &Hardware, failure: Failure) {
@@ -212,6 +223,7 @@ impl VendorDriver for Vtd {
             segment,
             id,
             upstream,
+            class,
             physical,
         } = &device.place
         else {
@@ -241,7 +253,7 @@ impl VendorDriver for Vtd {
                     first: Iova::new(region.base()),
                     last: Iova::new(region.limit()),
                     prot: Prot::READ | Prot::WRITE,
-                    kind: Kind::Direct,
+                    kind: direct_kind(*class),
                 },
                 GFP_KERNEL,
             )?;

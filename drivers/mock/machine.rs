@@ -96,6 +96,7 @@ impl Machine {
                 segment: unit as u16,
                 id: RequesterId::new(ids[0]),
                 upstream: KVec::new(),
+                class: 0,
                 physical: None,
             },
             ids: KVec::new(),

@@ -8,6 +8,8 @@ pub(crate) mod linear_map;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod device;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(crate) mod kprobe;
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod pci;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

@@ -14,6 +14,7 @@
 //! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
 //! | `attach` | attaches of single devices, made into attaches of groups |
 //! | `notifier` | drivers come and go |
+//! | `refusal` | who was refused by C, and who holds the group |
 //! | `debugfs` | what people can look at |
 //!
 //! # Locking
@@ -32,6 +33,7 @@ mod held;
 mod instance;
 mod notifier;
 mod platform;
+mod refusal;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 mod unit;
@@ -50,6 +52,7 @@ use self::{
     instance::{Hosted, Instance},
     notifier::Notifier,
     platform::{Platform, Unbindable},
+    refusal::Refusals,
     unit::HostedUnit,
 };
 use crate::{ffi::device::Device, log::log_err};
@@ -75,6 +78,7 @@ struct VendorList(KVec<KBox<dyn Vendor>>);
 struct Running<D: Hosted> {
     units: KVec<KBox<dyn Unbindable>>,
     _notifier: Notifier<D>,
+    _refusals: Refusals,
     instance: Arc<Instance<D>>,
 }
 
@@ -95,6 +99,7 @@ impl<D: Hosted> Running<D> {
             Self {
                 units,
                 _notifier: Notifier::new(&instance)?,
+                _refusals: Refusals::new(&instance.board),
                 instance,
             },
             GFP_KERNEL,

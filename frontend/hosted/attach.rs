@@ -36,20 +36,31 @@ use crate::{
 pub(super) fn attach<D: Hosted>(known: &HostedDevice<D>, to: &HostedDomain<D>) -> Result {
     let group = known.group()?;
     let mut state = group.state.lock();
+    let result = attach_locked(group, &mut state, known, to);
+    group.post(known.instance(), &state);
+    result
+}
+
+fn attach_locked<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    known: &HostedDevice<D>,
+    to: &HostedDomain<D>,
+) -> Result {
     match to.role() {
         Role::Release => {
-            come_back(group, &mut state, known);
+            come_back(group, state, known);
             if !known.lingers() {
                 group.core().leave(known.endpoint());
             }
             return Ok(());
         }
-        Role::Blocked => return block(group, &mut state, known),
-        Role::Paging if !to.is_for_dma_api() => own(group, &mut state, to.core())?,
-        Role::Paging | Role::Identity => give_back(group, &mut state, to.core())?,
+        Role::Blocked => return block(group, state, known),
+        Role::Paging if !to.is_for_dma_api() => own(group, state, to.core())?,
+        Role::Paging | Role::Identity => give_back(group, state, to.core())?,
     }
     group.join(known)?;
-    come_back(group, &mut state, known);
+    come_back(group, state, known);
     Ok(())
 }
 

@@ -27,7 +27,6 @@ use crate::{
     ffi::pci::Isolation,
     group::{Claim, Group, Reason},
     label::Label,
-    ownership::Ownership,
 };
 
 /// What a group's lock protects.
@@ -120,7 +119,11 @@ impl<D: Hosted> HostedGroup<D> {
             }),
             GFP_KERNEL,
         )?;
-        instance.groups.lock().push(group.clone(), GFP_KERNEL)?;
+        instance.board.add(group.c, group.core.name())?;
+        if let Err(error) = instance.groups.lock().push(group.clone(), GFP_KERNEL) {
+            instance.board.remove(group.c);
+            return Err(error.into());
+        }
         Ok(group)
     }
 
@@ -169,6 +172,7 @@ impl<D: Hosted> HostedGroup<D> {
         };
         // C has no business with the group any more, whatever it left behind.
         drop(claim);
+        instance.board.remove(self.c);
         let forgotten = {
             let mut groups = instance.groups.lock();
             let index = groups.iter().position(|group| core::ptr::eq(&**group, self));
@@ -259,7 +263,8 @@ impl<D: Hosted> HostedGroup<D> {
     }
 
     /// A driver of a member starts to use the DMA API.
-    pub(super) fn start_dma_api(&self, endpoint: &Arc<Endpoint<D>>, driver: Label) -> Result {
+    pub(super) fn start_dma_api(&self, known: &HostedDevice<D>, driver: Label) -> Result {
+        let endpoint = known.endpoint();
         let mut state = self.state.lock();
         self.core.start_dma_api(endpoint, driver)?;
         let user = (endpoint.clone(), driver);
@@ -267,11 +272,13 @@ impl<D: Hosted> HostedGroup<D> {
             self.core.end_dma_api(endpoint);
             return Err(ENOMEM);
         }
+        self.post(known.instance(), &state);
         Ok(())
     }
 
     /// A driver of a member no longer uses the DMA API.
-    pub(super) fn end_dma_api(&self, endpoint: &Arc<Endpoint<D>>) {
+    pub(super) fn end_dma_api(&self, known: &HostedDevice<D>) {
+        let endpoint = known.endpoint();
         let mut state = self.state.lock();
         state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
         if state
@@ -282,11 +289,25 @@ impl<D: Hosted> HostedGroup<D> {
             state.lent = None;
         }
         self.core.end_dma_api(endpoint);
+        self.post(known.instance(), &state);
     }
 
-    /// Whether a driver that uses the DMA API would be refused.
-    pub(super) fn is_claimed(&self) -> bool {
-        matches!(self.core.ownership(), Ownership::Claimed { .. })
+    /// Says who holds the group, for those who are refused.
+    pub(super) fn post(&self, instance: &Instance<D>, state: &State<D>) {
+        let claimed_by = state.claim.as_ref().map(|claim| claim.owner().name);
+        let used_by = match &state.users[..] {
+            [] => None,
+            [(endpoint, driver)] => Some(Label::new(format_args!(
+                "driver {driver} uses {}",
+                endpoint.name()
+            ))),
+            [(endpoint, driver), ..] => Some(Label::new(format_args!(
+                "{} drivers use it, {driver} on {}",
+                state.users.len(),
+                endpoint.name()
+            ))),
+        };
+        instance.board.set(self.c, claimed_by, used_by);
     }
 }
 

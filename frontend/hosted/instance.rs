@@ -21,6 +21,7 @@ use super::{
     domain::{self, HostedDomain, Role},
     group::HostedGroup,
     held::Held,
+    refusal::Board,
     unit::HostedUnit,
 };
 use crate::{
@@ -109,6 +110,7 @@ pub(super) struct Instance<D: Hosted> {
     /// Where devices go that leave; blocked as well, but told apart by C's pointer.
     _release: KBox<HostedDomain<D>>,
     pub(super) registry: Arc<Registry>,
+    pub(super) board: Arc<Board>,
     /// All units that firmware tells of.
     pub(super) cores: KVec<Arc<Unit<D>>>,
     pub(super) units: KVec<Arc<HostedUnit<D>>>,
@@ -139,6 +141,7 @@ impl<D: Hosted> Instance<D> {
             units.push(HostedUnit::new(core)?, GFP_KERNEL)?;
         }
         let registry = Registry::new()?;
+        let board = Board::new()?;
         let nothing = Domain::blocked(&registry)?;
         let blocked = HostedDomain::fixed(&nothing, Role::Blocked)?;
         let release = HostedDomain::fixed(&nothing, Role::Release)?;
@@ -168,6 +171,7 @@ impl<D: Hosted> Instance<D> {
                 identity,
                 _release: release,
                 registry,
+                board,
                 cores,
                 units,
                 devices <- new_mutex!(KVec::new()),

@@ -100,7 +100,7 @@ fn handle<D: Hosted>(
         | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
             if let Some(known) = instance.device(device) {
                 if let Ok(group) = known.group() {
-                    group.end_dma_api(known.endpoint());
+                    group.end_dma_api(&known);
                 }
             }
         }
@@ -119,7 +119,7 @@ fn driver_comes<D: Hosted>(instance: &Instance<D>, device: Device<'_>) {
     }
     let result = known
         .group()
-        .and_then(|group| group.start_dma_api(known.endpoint(), driver.name()));
+        .and_then(|group| group.start_dma_api(&known, driver.name()));
     if let Err(error) = result {
         log_warn!(
             "{}: driver {} is not counted as a user of its group: error {}",

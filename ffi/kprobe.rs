@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Being told when a function of the kernel is called (Documentation/trace/kprobes.rst).
+
+use core::{ffi::CStr, ptr};
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{c_char, c_int, c_uint, c_ulong, c_void},
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    types::Opaque,
+};
+
+/// `struct kprobe`, whose header the kernel crate's bindings leave out. What follows `pre_handler`
+/// depends on the architecture and is the kernel's; there is more room for it than any needs.
+#[repr(C)]
+struct Raw {
+    hash: [*mut c_void; 2],
+    list: [*mut c_void; 2],
+    missed: c_ulong,
+    addr: *mut c_void,
+    symbol_name: *const c_char,
+    offset: c_uint,
+    pre_handler: Option<unsafe extern "C" fn(*mut Raw, *mut bindings::pt_regs) -> c_int>,
+    rest: [usize; 32],
+}
+
+extern "C" {
+    fn register_kprobe(probe: *mut c_void) -> c_int;
+    fn unregister_kprobe(probe: *mut c_void);
+}
+
+/// What is called when a function is.
+pub(crate) trait Handler: Sync + Send + 'static {
+    /// The function.
+    const FUNCTION: &'static CStr;
+
+    /// It was called with `first` as its first argument.
+    ///
+    /// Context: that of the caller, with preemption disabled.
+    fn called(&self, first: *mut c_void);
+}
+
+/// A probe of a function. Dropping it removes it.
+///
+/// C's part is first, so that a pointer to one is a pointer to the other.
+#[repr(C)]
+pub(crate) struct Probe<H: Handler> {
+    raw: Opaque<Raw>,
+    handler: H,
+    is_registered: Atomic<bool>,
+}
+
+// SAFETY: C's part is for C to look after; the handler can be shared.
+unsafe impl<H: Handler> Send for Probe<H> {}
+// SAFETY: As above.
+unsafe impl<H: Handler> Sync for Probe<H> {}
+
+impl<H: Handler> Probe<H> {
+    /// Calls `handler` whenever the function is called.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the kernel has no such function, `EOPNOTSUPP` if it was built without kprobes
+    /// for this architecture, and those of the kernel.
+    pub(crate) fn new(handler: H) -> Result<Pin<KBox<Self>>> {
+        if !cfg!(all(CONFIG_KPROBES, CONFIG_X86_64)) {
+            return Err(EOPNOTSUPP);
+        }
+        let probe = KBox::pin(
+            Self {
+                raw: Opaque::new(Raw {
+                    hash: [ptr::null_mut(); 2],
+                    list: [ptr::null_mut(); 2],
+                    missed: 0,
+                    addr: ptr::null_mut(),
+                    symbol_name: H::FUNCTION.as_ptr().cast(),
+                    offset: 0,
+                    pre_handler: Some(Self::called),
+                    rest: [0; 32],
+                }),
+                handler,
+                is_registered: Atomic::new(false),
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The probe stays where it is until it is unregistered.
+        to_result(unsafe { register_kprobe(probe.raw.get().cast()) })?;
+        probe.is_registered.store(true, Relaxed);
+        Ok(probe)
+    }
+
+    unsafe extern "C" fn called(raw: *mut Raw, registers: *mut bindings::pt_regs) -> c_int {
+        // SAFETY: The kernel calls with what was registered, and with the registers of the call.
+        let (probe, first) = unsafe { (&*raw.cast::<Self>(), first_argument(registers)) };
+        probe.handler.called(first);
+        0
+    }
+}
+
+/// The first argument of a function that was just called.
+///
+/// # Safety
+///
+/// `registers` are those at its entry.
+unsafe fn first_argument(registers: *mut bindings::pt_regs) -> *mut c_void {
+    #[cfg(CONFIG_X86_64)]
+    // SAFETY: By the requirements.
+    return unsafe { (*registers).di as *mut c_void };
+    #[cfg(not(CONFIG_X86_64))]
+    {
+        let _ = registers;
+        ptr::null_mut()
+    }
+}
+
+impl<H: Handler> Drop for Probe<H> {
+    fn drop(&mut self) {
+        if self.is_registered.load(Relaxed) {
+            // SAFETY: The probe is registered. When the call returns nobody is in its handler.
+            unsafe { unregister_kprobe(self.raw.get().cast()) }
+        }
+    }
+}

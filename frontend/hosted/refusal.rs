@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who was refused by C, and who holds the group.
+//!
+//! C's IOMMU layer refuses drivers and owners on its own and tells neither us nor the log. So the
+//! two functions that refuse are probed, and what they are going to answer is seen from what the
+//! group's state was last: a driver is refused while the group is claimed, an owner while drivers
+//! use it. Where the kernel has no probes refusals go unsaid; debugfs still tells who holds a group.
+
+use core::ffi::{c_void, CStr};
+
+use kernel::{
+    bindings, new_spinlock,
+    prelude::*,
+    sync::{Arc, SpinLock},
+};
+
+use crate::{
+    ffi::{
+        device::{Device, Process},
+        kprobe::{Handler, Probe},
+    },
+    label::Label,
+    log::{log_info, log_warn},
+};
+
+/// Who holds a group; nothing is counted or locked by it.
+struct Entry {
+    /// C's group.
+    c: usize,
+    name: Label,
+    claimed_by: Option<Label>,
+    used_by: Option<Label>,
+}
+
+/// Who holds which group, for probes, which cannot sleep.
+#[pin_data]
+pub(super) struct Board {
+    #[pin]
+    entries: SpinLock<KVec<Entry>>,
+}
+
+impl Board {
+    /// A board with nothing on it.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                entries <- new_spinlock!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Notes a group of C's that nobody holds.
+    pub(super) fn add(&self, c: usize, name: Label) -> Result {
+        let mut room = KVec::new();
+        loop {
+            let mut entries = self.entries.lock();
+            if room.capacity() <= entries.len() {
+                let wanted = entries.len() + 1;
+                drop(entries);
+                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
+                continue;
+            }
+            core::mem::swap(&mut *entries, &mut room);
+            let entry = Entry {
+                c,
+                name,
+                claimed_by: None,
+                used_by: None,
+            };
+            // There is room for all of them.
+            while let Some(old) = room.pop() {
+                let _ = entries.push_within_capacity(old);
+            }
+            let _ = entries.push_within_capacity(entry);
+            drop(entries);
+            return Ok(());
+        }
+    }
+
+    /// Notes who holds a group now.
+    pub(super) fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
+            entry.claimed_by = claimed_by;
+            entry.used_by = used_by;
+        }
+    }
+
+    /// Forgets a group.
+    pub(super) fn remove(&self, c: usize) {
+        self.entries.lock().retain(|entry| entry.c != c);
+    }
+
+    /// The group's name, and what `f` says of its entry.
+    fn find(
+        &self,
+        c: *mut c_void,
+        f: impl FnOnce(&Entry) -> Option<Label>,
+    ) -> Option<(Label, Label)> {
+        let entries = self.entries.lock();
+        let entry = entries.iter().find(|entry| entry.c == c as usize)?;
+        Some((entry.name, f(entry)?))
+    }
+}
+
+/// C is asked to let a driver use the DMA API.
+struct DriverAsks(Arc<Board>);
+
+impl Handler for DriverAsks {
+    const FUNCTION: &'static CStr = c"iommu_device_use_default_domain";
+
+    fn called(&self, first: *mut c_void) {
+        // SAFETY: The function's argument is a device that its caller keeps.
+        let Some(device) = (unsafe { Device::from_raw(first.cast()) }) else {
+            return;
+        };
+        let group: *mut bindings::iommu_group = device.iommu_group();
+        let found = self.0.find(group.cast(), |entry| entry.claimed_by);
+        if let (Some((group, holder)), Some(driver)) = (found, device.driver()) {
+            log_warn!(
+                "{}: refused to driver {} of {}: it is held by {}",
+                group,
+                driver.name(),
+                device.name(),
+                holder,
+            );
+        }
+    }
+}
+
+/// C is asked to let an owner have a group.
+struct OwnerAsks(Arc<Board>);
+
+impl Handler for OwnerAsks {
+    const FUNCTION: &'static CStr = c"iommu_group_claim_dma_owner";
+
+    fn called(&self, first: *mut c_void) {
+        let holder = |entry: &Entry| match (entry.claimed_by, entry.used_by) {
+            (Some(owner), _) => Some(Label::new(format_args!("it is held by {owner}"))),
+            (None, user) => user,
+        };
+        if let Some((group, holder)) = self.0.find(first, holder) {
+            log_warn!(
+                "{}: refused to {}: {}",
+                group,
+                Process::current().label,
+                holder
+            );
+        }
+    }
+}
+
+/// The probes. Dropping them ends it.
+pub(super) struct Refusals {
+    _driver: Option<Pin<KBox<Probe<DriverAsks>>>>,
+    _owner: Option<Pin<KBox<Probe<OwnerAsks>>>>,
+}
+
+impl Refusals {
+    /// Starts to say who is refused, as far as the kernel can be probed.
+    pub(super) fn new(board: &Arc<Board>) -> Self {
+        Self {
+            _driver: probe(DriverAsks(board.clone())),
+            _owner: probe(OwnerAsks(board.clone())),
+        }
+    }
+}
+
+fn probe<H: Handler>(handler: H) -> Option<Pin<KBox<Probe<H>>>> {
+    Probe::new(handler)
+        .inspect_err(|error| {
+            log_info!(
+                "refusals of {} are not logged: error {}",
+                H::FUNCTION.to_str().unwrap_or_default(),
+                error.to_errno()
+            )
+        })
+        .ok()
+}

@@ -13,6 +13,9 @@ _FAULT = re.compile(
     r"(?P<access>\w+) at (?P<address>0x[0-9a-f]+): (?P<reason>.+) \(reason 0x[0-9a-f]+\)"
 )
 
+# What the kernel's module loader says in the module's name.
+_LOADER = re.compile(r"loading out-of-tree module|module verification failed")
+
 
 @dataclasses.dataclass
 class Group:
@@ -87,4 +90,5 @@ def faults(log):
 
 def messages(log):
     """The lines of a kernel log that iommu_core wrote, without time and prefix."""
-    return [line.split("iommu_core: ", 1)[1] for line in log.splitlines() if "iommu_core: " in line]
+    lines = [line.split("iommu_core: ", 1)[1] for line in log.splitlines() if "iommu_core: " in line]
+    return [line for line in lines if not _LOADER.match(line)]

@@ -42,18 +42,19 @@ class VfioUser:
         return None
 
     def script(self, commands, timeout=60):
-        """Runs several commands; their answers. The first error raises."""
-        return [self.say(command, timeout) for command in commands]
+        """Runs several commands in one go; what comes after each "ok". The first error raises."""
+        answers = self.many(commands, timeout)
+        for command, answer in zip(commands, answers):
+            if answer != "ok" and not answer.startswith("ok "):
+                raise VfioError(command, answer, self._guest.log)
+        return [answer[3:] for answer in answers]
 
     def many(self, commands, timeout=60):
-        """Runs many commands in one go; the answers as the program wrote them."""
+        """Runs commands in one go, all of them whatever happens; the program's answers."""
         count = len(commands)
         text = "\\n".join(commands)
-        script = (
-            f"printf '{text}\\n' >{self._base}.in; i=0; "
-            f"while [ $i -lt {count} ] && read -r a; do echo \"$a\"; i=$((i + 1)); done "
-            f"<{self._base}.out"
-        )
+        # One reader that takes all answers: the shell's own "read" goes byte by byte.
+        script = f"printf '{text}\\n' >{self._base}.in; head -n {count} <{self._base}.out"
         return self._guest.run(script, timeout).splitlines()
 
     def quit(self):

@@ -3,7 +3,6 @@
 //! Devices and tasks as C hands them to callbacks.
 
 use core::{
-    ffi::CStr,
     marker::PhantomData,
     mem::offset_of,
     ptr::{self, NonNull},
@@ -12,6 +11,7 @@ use core::{
 use kernel::{
     bindings,
     ffi::{c_char, c_void},
+    prelude::*,
 };
 
 use super::pci::Pci;
@@ -219,8 +219,7 @@ impl Process {
             let leader = (*task).group_leader;
             ((*task).tgid, (*leader).comm)
         };
-        let bytes = name.map(|byte| byte as u8);
-        let text = CStr::from_bytes_until_nul(&bytes)
+        let text = CStr::from_bytes_until_nul(&name)
             .ok()
             .and_then(|name| name.to_str().ok())
             .unwrap_or("?");
@@ -241,6 +240,6 @@ pub(crate) unsafe fn label(text: *const c_char) -> Label {
         return Label::from("?");
     }
     // SAFETY: By the requirements.
-    let text = unsafe { CStr::from_ptr(text.cast()) };
+    let text = unsafe { CStr::from_char_ptr(text) };
     Label::from(text.to_str().unwrap_or("?"))
 }

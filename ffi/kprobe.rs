@@ -2,7 +2,7 @@
 
 //! Being told when a function of the kernel is called (Documentation/trace/kprobes.rst).
 
-use core::{ffi::CStr, ptr};
+use core::ptr;
 
 use kernel::{
     bindings,
@@ -76,7 +76,7 @@ impl<H: Handler> Probe<H> {
                     list: [ptr::null_mut(); 2],
                     missed: 0,
                     addr: ptr::null_mut(),
-                    symbol_name: H::FUNCTION.as_ptr().cast(),
+                    symbol_name: H::FUNCTION.as_char_ptr(),
                     offset: 0,
                     pre_handler: Some(Self::called),
                     rest: [0; 32],
@@ -92,7 +92,7 @@ impl<H: Handler> Probe<H> {
         Ok(probe)
     }
 
-    unsafe extern "C" fn called(raw: *mut Raw, registers: *mut bindings::pt_regs) -> c_int {
+    extern "C" fn called(raw: *mut Raw, registers: *mut bindings::pt_regs) -> c_int {
         // SAFETY: The kernel calls with what was registered, and with the registers of the call.
         let (probe, first) = unsafe { (&*raw.cast::<Self>(), first_argument(registers)) };
         probe.handler.called(first);

@@ -27,10 +27,9 @@ const ANY_ID: u32 = u32::MAX;
 /// What keeps functions behind one bridge, or of one device, from reaching each other without the
 /// unit: source validation, and redirection of requests, of completions and upstream forwarding
 /// (PCIe 6.12.1).
-const ISOLATION: u16 = (bindings::PCI_ACS_SV
-    | bindings::PCI_ACS_RR
-    | bindings::PCI_ACS_CR
-    | bindings::PCI_ACS_UF) as u16;
+const ISOLATION: u16 =
+    (bindings::PCI_ACS_SV | bindings::PCI_ACS_RR | bindings::PCI_ACS_CR | bindings::PCI_ACS_UF)
+        as u16;
 
 /// Device/port type of the PCI Express capability (PCIe 7.5.3.2).
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -219,9 +218,7 @@ impl<'a> Pci<'a> {
                 }
                 Some(PortType::FromPci) => f(bridge.id(), bridge),
                 Some(_) => {}
-                None if bridge
-                    .has_flag(bindings::pci_dev_flags_PCI_DEV_FLAG_PCIE_BRIDGE_ALIAS) =>
-                {
+                None if bridge.has_flag(bindings::pci_dev_flags_PCI_DEV_FLAG_PCIE_BRIDGE_ALIAS) => {
                     f(secondary, bridge)
                 }
                 None => f(bridge.id(), bridge),

@@ -86,11 +86,7 @@ fn give_back<D: Hosted>(
 }
 
 /// Attaches the group to its owner's domain.
-fn own<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
-    domain: &Arc<Domain<D>>,
-) -> Result {
+fn own<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
     if let Some(claim) = &state.claim {
         return claim.attach(domain);
     }
@@ -118,7 +114,10 @@ fn own<D: Hosted>(
     } else {
         state.claim = Some(claim(group)?);
     }
-    let result = state.claim.as_ref().map_or(Err(EBUSY), |claim| claim.attach(domain));
+    let result = state
+        .claim
+        .as_ref()
+        .map_or(Err(EBUSY), |claim| claim.attach(domain));
     if result.is_err() {
         // The group is where it was before, on its default domain.
         state.claim = None;

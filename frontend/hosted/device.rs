@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     group::HostedGroup,
-    held::Held,
+    held::{Held, Member},
     instance::{Hosted, Instance},
     unit::HostedUnit,
 };
@@ -113,11 +113,7 @@ impl<D: Hosted> HostedDevice<D> {
 }
 
 /// C has found a device, or looks at all devices because a unit was registered.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid, C's probe mutex is held.
-pub(super) unsafe extern "C" fn probe<D: Hosted>(
+pub(super) extern "C" fn probe<D: Hosted>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_device {
     // SAFETY: C keeps the device.
@@ -163,7 +159,7 @@ fn try_probe<D: Hosted>(
     }
     function.isolate();
     let (endpoint, parking) = match Held::take(instance, device) {
-        Some((endpoint, group)) => (endpoint, Some(group)),
+        Some(Member { endpoint, group }) => (endpoint, Some(group)),
         None => (Endpoint::new(&instance.cores, function.describe()?)?, None),
     };
     let unit = instance.unit(endpoint.unit()).ok_or(ENODEV)?;
@@ -194,11 +190,7 @@ fn try_probe<D: Hosted>(
 }
 
 /// C lets go of a device: it was removed, its unit was, or `probe` was followed by an error.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid and one of ours.
-pub(super) unsafe extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
+pub(super) extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
     // SAFETY: C keeps the device.
     let Some(device) = (unsafe { Device::from_raw(dev) }) else {
         return;
@@ -225,11 +217,7 @@ pub(super) unsafe extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
 }
 
 /// C wants the group of a device.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid and one of ours.
-pub(super) unsafe extern "C" fn group<D: Hosted>(
+pub(super) extern "C" fn group<D: Hosted>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_group {
     // SAFETY: C keeps the device, which was probed.
@@ -243,11 +231,7 @@ pub(super) unsafe extern "C" fn group<D: Hosted>(
 }
 
 /// Whether a device has a capability.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid and one of ours.
-pub(super) unsafe extern "C" fn capable<D: Hosted>(
+pub(super) extern "C" fn capable<D: Hosted>(
     dev: *mut bindings::device,
     capability: bindings::iommu_cap,
 ) -> bool {
@@ -267,11 +251,7 @@ pub(super) unsafe extern "C" fn capable<D: Hosted>(
 }
 
 /// The default domain that a device needs; 0 for what the kernel's command line says.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid and one of ours.
-pub(super) unsafe extern "C" fn default_type<D: Hosted>(dev: *mut bindings::device) -> c_int {
+pub(super) extern "C" fn default_type<D: Hosted>(dev: *mut bindings::device) -> c_int {
     // SAFETY: C keeps the device, which was probed.
     let known = unsafe { HostedDevice::<D>::of(dev) };
     match known.map(HostedDevice::group) {
@@ -282,11 +262,7 @@ pub(super) unsafe extern "C" fn default_type<D: Hosted>(dev: *mut bindings::devi
 }
 
 /// Adds a device's reserved regions to a list.
-///
-/// # Safety
-///
-/// For C's table: `dev` is valid and one of ours, `list` is initialised.
-pub(super) unsafe extern "C" fn reserved_regions<D: Hosted>(
+pub(super) extern "C" fn reserved_regions<D: Hosted>(
     dev: *mut bindings::device,
     list: *mut bindings::list_head,
 ) {
@@ -325,4 +301,3 @@ pub(super) unsafe extern "C" fn reserved_regions<D: Hosted>(
         }
     }
 }
-

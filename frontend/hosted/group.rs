@@ -61,9 +61,9 @@ impl<D: Hosted> HostedGroup<D> {
         let instance = known.instance();
         let function = known.device().pci().ok_or(ENODEV)?;
         let kept = Held::neighbour(instance, function.isolation().key, known.endpoint());
-        let of_kept = kept.as_ref().and_then(|kept| {
-            Self::find(instance, |group| Arc::ptr_eq(&group.core, kept))
-        });
+        let of_kept = kept
+            .as_ref()
+            .and_then(|kept| Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)));
         if let Some(group) = of_kept {
             // SAFETY: C's group is there as long as ours is in the table.
             unsafe { bindings::iommu_group_ref_get(group.as_c()) };
@@ -150,8 +150,8 @@ impl<D: Hosted> HostedGroup<D> {
     /// C lets go of a device of the group; the last one takes the group along.
     pub(super) fn forget(&self, instance: &Instance<D>, known: &HostedDevice<D>) {
         let endpoint = known.endpoint();
-        let lingers = known.lingers()
-            && Held::linger(instance, known.device(), endpoint, &self.core).is_ok();
+        let lingers =
+            known.lingers() && Held::linger(instance, known.device(), endpoint, &self.core).is_ok();
         if !lingers {
             self.core.leave(endpoint);
             if let Some(parking) = known.parking() {
@@ -175,7 +175,9 @@ impl<D: Hosted> HostedGroup<D> {
         instance.board.remove(self.c);
         let forgotten = {
             let mut groups = instance.groups.lock();
-            let index = groups.iter().position(|group| core::ptr::eq(&**group, self));
+            let index = groups
+                .iter()
+                .position(|group| core::ptr::eq(&**group, self));
             index.and_then(|index| groups.remove(index).ok())
         };
         drop(forgotten);
@@ -218,7 +220,9 @@ impl<D: Hosted> HostedGroup<D> {
             .iter()
             .find(|other| {
                 !core::ptr::eq(&***other, known)
-                    && other.group().is_ok_and(|group| core::ptr::eq(&**group, self))
+                    && other
+                        .group()
+                        .is_ok_and(|group| core::ptr::eq(&**group, self))
             })
             .cloned()
     }

@@ -38,6 +38,12 @@ pub(super) struct Held<D: Hosted> {
     why: Why,
 }
 
+/// A device that is no longer held, and the group that it is in.
+pub(super) struct Member<D: Hosted> {
+    pub(super) endpoint: Arc<Endpoint<D>>,
+    pub(super) group: Arc<Group<D>>,
+}
+
 /// Why a device is held.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Why {
@@ -231,9 +237,11 @@ impl<D: Hosted> Held<D> {
 
     /// Whether a driver that uses the DMA API relies on `group` being on identity.
     pub(super) fn has_driver(instance: &Instance<D>, group: &Arc<Group<D>>) -> bool {
-        instance.held.lock().iter().any(|held| {
-            held.why == Why::Kept { dma_api: true } && Arc::ptr_eq(&held.group, group)
-        })
+        instance
+            .held
+            .lock()
+            .iter()
+            .any(|held| held.why == Why::Kept { dma_api: true } && Arc::ptr_eq(&held.group, group))
     }
 
     /// The groups of all held devices, each once.
@@ -259,10 +267,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// Ends the hold of a device, which stays attached: its endpoint, and the group that it is in.
-    pub(super) fn take(
-        instance: &Instance<D>,
-        device: Device<'_>,
-    ) -> Option<(Arc<Endpoint<D>>, Arc<Group<D>>)> {
+    pub(super) fn take(instance: &Instance<D>, device: Device<'_>) -> Option<Member<D>> {
         let held = {
             let mut table = instance.held.lock();
             let index = table.iter().position(|held| held.is(device))?;
@@ -272,12 +277,15 @@ impl<D: Hosted> Held<D> {
             // The driver is gone.
             held.group.end_dma_api(&held.endpoint);
         }
-        Some((held.endpoint, held.group))
+        Some(Member {
+            endpoint: held.endpoint,
+            group: held.group,
+        })
     }
 
     /// A device was removed from the system: it is blocked, if it was held.
     pub(super) fn removed(instance: &Instance<D>, device: Device<'_>) {
-        if let Some((endpoint, group)) = Self::take(instance, device) {
+        if let Some(Member { endpoint, group }) = Self::take(instance, device) {
             group.leave(&endpoint);
         }
     }
@@ -301,12 +309,13 @@ impl<D: Hosted> Held<D> {
 }
 
 /// Maps an endpoint's direct regions one to one.
-fn map_direct_regions<D: VendorDriver>(
-    domain: &Arc<Domain<D>>,
-    endpoint: &Endpoint<D>,
-) -> Result {
+fn map_direct_regions<D: VendorDriver>(domain: &Arc<Domain<D>>, endpoint: &Endpoint<D>) -> Result {
     let page = domain.geometry()?.page_sizes.smallest();
-    for region in endpoint.reserved().iter().filter(|region| region.is_direct()) {
+    for region in endpoint
+        .reserved()
+        .iter()
+        .filter(|region| region.is_direct())
+    {
         let first = region.first.align_down(page);
         let last = region.last.align_down(page);
         let mut at = first;

@@ -25,12 +25,8 @@ use super::{
     unit::HostedUnit,
 };
 use crate::{
-    domain::Domain,
-    driver::VendorDriver,
-    ffi::device::Device,
-    pgtable::kernel_memory::KernelMemory,
-    registry::Registry,
-    unit::Unit,
+    domain::Domain, driver::VendorDriver, ffi::device::Device,
+    pgtable::kernel_memory::KernelMemory, registry::Registry, unit::Unit,
 };
 
 /// A vendor driver that this frontend can serve.
@@ -214,7 +210,9 @@ impl<D: Hosted> Instance<D> {
 
     /// The frontend's part of a unit.
     pub(super) fn unit(&self, core: &Arc<Unit<D>>) -> Option<&Arc<HostedUnit<D>>> {
-        self.units.iter().find(|unit| Arc::ptr_eq(unit.core(), core))
+        self.units
+            .iter()
+            .find(|unit| Arc::ptr_eq(unit.core(), core))
     }
 
     /// What we know of a device, if it is one of ours.

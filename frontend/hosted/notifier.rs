@@ -70,7 +70,7 @@ impl<D: Hosted> Drop for Notifier<D> {
     }
 }
 
-unsafe extern "C" fn notify<D: Hosted>(
+extern "C" fn notify<D: Hosted>(
     block: *mut bindings::notifier_block,
     event: c_ulong,
     data: *mut c_void,

@@ -73,7 +73,7 @@ impl Platform {
                     probe: Some(probe),
                     remove: Some(remove),
                     driver: bindings::device_driver {
-                        name: NAME.as_ptr().cast(),
+                        name: NAME.as_char_ptr(),
                         // Those who load the module want to know whether it works.
                         probe_type: bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
                         ..pin_init::zeroed()
@@ -88,7 +88,7 @@ impl Platform {
         for (number, unit) in vendors.iter().flat_map(|vendor| vendor.units()).enumerate() {
             let data: Data = &**unit;
             let info = bindings::platform_device_info {
-                name: NAME.as_ptr().cast(),
+                name: NAME.as_char_ptr(),
                 id: number as c_int,
                 data: (&raw const data).cast(),
                 size_data: size_of::<Data>(),
@@ -96,17 +96,19 @@ impl Platform {
             };
             platform.devices.reserve(1, GFP_KERNEL)?;
             // SAFETY: The name is a C string; the data is copied.
-            let device =
-                from_err_ptr(unsafe { bindings::platform_device_register_full(&raw const info) })?;
+            let device = unsafe { bindings::platform_device_register_full(&raw const info) };
+            let device = from_err_ptr(device)?;
             // There is room.
-            let _ = platform.devices.push_within_capacity(PlatformDevice(device));
+            let _ = platform
+                .devices
+                .push_within_capacity(PlatformDevice(device));
         }
         // SAFETY: The driver stays where it is until it is unregistered, and so do the units.
         to_result(unsafe {
             bindings::__platform_driver_register(
                 platform.driver.get(),
                 module.as_ptr(),
-                NAME.as_ptr().cast(),
+                NAME.as_char_ptr(),
             )
         })?;
         platform.is_registered = true;
@@ -140,7 +142,7 @@ unsafe fn unit<'a>(device: *mut bindings::platform_device) -> Option<&'a dyn Unb
     }
 }
 
-unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
+extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     // SAFETY: The driver matches by its name, which is that of this module's devices only.
     let (unit, device) = unsafe { (unit(device), Device::from_raw(&raw mut (*device).dev)) };
     from_result(|| match (unit, device) {
@@ -149,10 +151,9 @@ unsafe extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     })
 }
 
-unsafe extern "C" fn remove(device: *mut bindings::platform_device) {
+extern "C" fn remove(device: *mut bindings::platform_device) {
     // SAFETY: The device was probed.
     if let Some(unit) = unsafe { unit(device) } {
         unit.unbind();
     }
 }
-

@@ -12,7 +12,7 @@ use kernel::{
     error::to_result,
     ffi::c_char,
     prelude::*,
-    str::CString,
+    str::{as_char_ptr_in_const_context, CString},
     sync::{
         atomic::{Atomic, Relaxed},
         Arc,
@@ -330,7 +330,7 @@ unsafe impl<T> Sync for Table<T> {}
 /// A file that shows `attribute`.
 const fn file(name: &'static CStr, show: ShowFn) -> Table<bindings::device_attribute> {
     let mut file: bindings::device_attribute = pin_init::zeroed();
-    file.attr.name = name.as_ptr().cast();
+    file.attr.name = as_char_ptr_in_const_context(name);
     file.attr.mode = 0o444;
     file.__bindgen_anon_1.show = Some(show);
     Table(file)
@@ -345,7 +345,7 @@ type ShowFn = unsafe extern "C" fn(
 macro_rules! attribute {
     ($file:ident, $name:literal, $attribute:expr) => {
         static $file: Table<bindings::device_attribute> = {
-            unsafe extern "C" fn show(
+            extern "C" fn show(
                 dev: *mut bindings::device,
                 _: *mut bindings::device_attribute,
                 page: *mut c_char,
@@ -373,7 +373,7 @@ static ATTRIBUTES: Table<[*const bindings::attribute; 5]> = Table([
 
 static ATTRIBUTE_GROUP: Table<bindings::attribute_group> = {
     let mut group: bindings::attribute_group = pin_init::zeroed();
-    group.name = c"iommu_core".as_ptr().cast();
+    group.name = as_char_ptr_in_const_context(c"iommu_core");
     group.__bindgen_anon_2.attrs = ATTRIBUTES.0.as_ptr().cast_mut().cast();
     Table(group)
 };
@@ -427,4 +427,3 @@ unsafe fn show_in_sysfs(
     let _ = (shown.show)(shown, attribute, &mut page);
     page.len as isize
 }
-

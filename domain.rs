@@ -45,11 +45,44 @@ use crate::{
 /// What a domain does with DMA.
 pub enum Kind<D: VendorDriver> {
     /// Translates it by a page table of its own.
-    Paging(D::Paging),
+    Paging(Tables<D>),
     /// Lets it pass untranslated.
     Identity,
     /// Lets nothing pass.
     Blocked,
+}
+
+/// The vendor driver's part of a paging domain.
+///
+/// It is freed with the domain, unless a unit has failed that may have cached a way to it: such a
+/// unit cannot be told to forget, so its page tables are never used for anything else (law 8).
+pub struct Tables<D: VendorDriver> {
+    /// `None` only while this is dropped.
+    paging: Option<D::Paging>,
+    kept_for_ever: Atomic<bool>,
+}
+
+impl<D: VendorDriver> Tables<D> {
+    fn new(paging: D::Paging) -> Self {
+        Self {
+            paging: Some(paging),
+            kept_for_ever: Atomic::new(false),
+        }
+    }
+
+    /// The vendor driver's part.
+    #[inline]
+    pub fn get(&self) -> Result<&D::Paging> {
+        self.paging.as_ref().ok_or(EINVAL)
+    }
+}
+
+impl<D: VendorDriver> Drop for Tables<D> {
+    fn drop(&mut self) {
+        if self.kept_for_ever.load(Relaxed) {
+            core::mem::forget(self.paging.take());
+        }
+    }
 }
 
 /// A unit where endpoints are attached to the domain.
@@ -97,7 +130,8 @@ impl<D: VendorDriver> Domain<D> {
     /// Allocates an empty paging domain for devices like `endpoint`'s.
     pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
         endpoint.unit().check()?;
-        Self::with_kind(registry, Kind::Paging(D::alloc_paging(&endpoint.view())?))
+        let paging = D::alloc_paging(&endpoint.view())?;
+        Self::with_kind(registry, Kind::Paging(Tables::new(paging)))
     }
 
     /// Allocates a domain that lets DMA pass untranslated.
@@ -136,7 +170,7 @@ impl<D: VendorDriver> Domain<D> {
 
     fn page_table(&self) -> Result<&D::Paging> {
         match &self.kind {
-            Kind::Paging(paging) => Ok(paging),
+            Kind::Paging(tables) => tables.get(),
             Kind::Identity | Kind::Blocked => Err(EINVAL),
         }
     }
@@ -212,28 +246,59 @@ impl<D: VendorDriver> Domain<D> {
     }
 
     /// Invalidates what `gather` holds, on every unit that may have cached it, then frees the
-    /// tables in it (law 8).
+    /// tables in it (law 8). If a unit has failed the tables are never freed.
     ///
     /// Context: any; does not sleep.
     pub fn sync(&self, gather: &mut Gather<D::Memory>) {
-        if let Some((first, last)) = gather.range() {
-            self.invalidate(Scope::Range {
+        let result = match gather.range() {
+            Some((first, last)) => self.invalidate(Scope::Range {
                 first,
                 last,
                 tables: gather.tables_changed(),
-            });
+            }),
+            None => Ok(()),
+        };
+        match result {
+            Ok(()) => gather.done(),
+            Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
         }
-        gather.done();
     }
 
     /// Invalidates `scope` on every unit that may have cached it; returns when done.
     ///
     /// Context: any; does not sleep.
-    pub fn invalidate(&self, scope: Scope) {
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a unit has failed: it may go on using what it has cached. The other units were
+    /// invalidated.
+    pub fn invalidate(&self, scope: Scope) -> Result {
+        let mut result = Ok(());
         for slot in self.residences.lock().iter() {
             if !slot.unit.is_released() {
-                D::invalidate(&slot.unit, slot.tag, scope);
+                result = result.and(D::invalidate(&slot.unit, slot.tag, scope));
             }
+        }
+        if result.is_err() {
+            self.keep_for_ever();
+        }
+        result
+    }
+
+    /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has
+    /// failed, which may use them at any time.
+    pub fn may_free_tables(&self) -> bool {
+        match &self.kind {
+            Kind::Paging(tables) => !tables.kept_for_ever.load(Relaxed),
+            Kind::Identity | Kind::Blocked => true,
+        }
+    }
+
+    /// A failed unit may use the page tables at any time from now on.
+    #[cold]
+    fn keep_for_ever(&self) {
+        if let Kind::Paging(tables) = &self.kind {
+            tables.kept_for_ever.store(true, Relaxed);
         }
     }
 
@@ -242,7 +307,7 @@ impl<D: VendorDriver> Domain<D> {
     /// Context: any.
     pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
         match &self.kind {
-            Kind::Paging(paging) => D::iova_to_phys(paging, iova),
+            Kind::Paging(tables) => D::iova_to_phys(tables.get().ok()?, iova),
             Kind::Identity => Some(PhysAddr::new(iova.raw())),
             Kind::Blocked => None,
         }
@@ -336,7 +401,10 @@ impl<D: VendorDriver> Domain<D> {
     /// What endpoints on the unit of `residence` are to be attached to.
     fn target(&self, tag: D::Tag) -> Option<Target<'_, D>> {
         match &self.kind {
-            Kind::Paging(paging) => Some(Target::Paging { paging, tag }),
+            Kind::Paging(tables) => Some(Target::Paging {
+                paging: tables.get().ok()?,
+                tag,
+            }),
             Kind::Identity => Some(Target::Identity { tag }),
             Kind::Blocked => None,
         }
@@ -402,6 +470,10 @@ impl<D: VendorDriver> Residence<D> {
 
 impl<D: VendorDriver> Drop for Residence<D> {
     fn drop(&mut self) {
+        if self.unit.has_failed() && !self.unit.is_released() {
+            // The commit that removed the entry could not invalidate it.
+            self.domain.keep_for_ever();
+        }
         let mut slots = self.domain.residences.lock();
         // By the invariant it is there.
         let Some(index) = slots

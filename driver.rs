@@ -261,7 +261,11 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
     ///
     /// Context: any; does not sleep.
-    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope);
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed: nothing is known of what it has cached.
+    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope) -> Result;
 
     /// Whether the device's unit has a capability.
     fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool;

@@ -215,7 +215,7 @@ mod suite {
         let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
         let counts = machine.hardware(0).counts();
-        domain.invalidate(Scope::All);
+        domain.invalidate(Scope::All)?;
         assert_eq!(
             machine.hardware(0).counts().invalidations,
             counts.invalidations + 1
@@ -259,6 +259,26 @@ mod suite {
         group.leave(&endpoint);
         drop((domain, elsewhere, endpoint, group));
         machine.finish()
+    }
+
+    #[test]
+    fn law_8_what_a_failed_unit_may_still_use_is_never_freed() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[])?;
+        // Not aligned to each other, so that a table of small pages is needed.
+        map(&domain, LARGE, PAGE, LARGE)?;
+        group.set_default(&domain)?;
+        let tables = live_tables();
+
+        machine.units[0].fail(format_args!("a test says so"));
+        assert_eq!(unmap(&domain, LARGE, LARGE), LARGE);
+        assert_eq!(live_tables(), tables);
+
+        group.leave(&endpoint);
+        drop((group, domain));
+        assert_eq!(live_tables(), tables);
+        Ok(())
     }
 
     #[test]

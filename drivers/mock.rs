@@ -298,8 +298,10 @@ impl VendorDriver for Mock {
         Ok(())
     }
 
-    fn invalidate(unit: &Unit<Self>, tag: u16, scope: Scope) {
+    fn invalidate(unit: &Unit<Self>, tag: u16, scope: Scope) -> Result {
+        unit.check()?;
         unit.hardware().invalidate(tag, scope);
+        Ok(())
     }
 
     fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {

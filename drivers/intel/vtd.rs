@@ -479,17 +479,15 @@ impl VendorDriver for Vtd {
                     last,
                     tables,
                 },
-            );
+            )?;
         } else {
             hardware.flush_write_buffer();
         }
         unit.check()
     }
 
-    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) {
-        let Ok(hardware) = unit.hardware().hardware() else {
-            return;
-        };
+    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware().hardware()?;
         let domain = tag.0;
         let capability = &hardware.capability;
         let (plan, leaves_only) = match scope {
@@ -519,9 +517,10 @@ impl VendorDriver for Vtd {
                 }
             }
         }
-        if let Err(failure) = batch.run() {
+        batch.run().map_err(|failure| {
             fail(unit, hardware, failure);
-        }
+            EIO
+        })
     }
 
     fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {

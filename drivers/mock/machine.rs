@@ -264,7 +264,7 @@ pub fn unmap(domain: &Domain<Mock>, iova: u64, len: u64) -> u64 {
 /// The driver's part of a paging domain.
 pub fn paging_of(domain: &Domain<Mock>) -> Result<&super::Paging> {
     match domain.kind() {
-        Kind::Paging(paging) => Ok(paging),
+        Kind::Paging(tables) => tables.get(),
         _ => Err(EINVAL),
     }
 }

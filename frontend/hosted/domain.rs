@@ -10,11 +10,7 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{
-    attach,
-    device::HostedDevice,
-    instance::Hosted,
-};
+use super::{attach, device::HostedDevice, instance::Hosted};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
@@ -184,11 +180,7 @@ unsafe fn hosted<'a, D: Hosted>(raw: *mut bindings::iommu_domain) -> &'a HostedD
 const NO_OPS: bindings::iommu_domain_ops = pin_init::zeroed();
 
 /// C allocates a domain.
-///
-/// # Safety
-///
-/// For C's table: `dev` is one of ours.
-pub(super) unsafe extern "C" fn alloc_paging<D: Hosted>(
+pub(super) extern "C" fn alloc_paging<D: Hosted>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_domain {
     // SAFETY: C calls with a device that was probed, and keeps it meanwhile.
@@ -199,12 +191,12 @@ pub(super) unsafe extern "C" fn alloc_paging<D: Hosted>(
     }
 }
 
-unsafe extern "C" fn free<D: Hosted>(domain: *mut bindings::iommu_domain) {
+extern "C" fn free<D: Hosted>(domain: *mut bindings::iommu_domain) {
     // SAFETY: C has the pointer from `alloc_paging` and gives it back.
     drop(unsafe { KBox::from_raw(domain.cast::<HostedDomain<D>>()) });
 }
 
-unsafe extern "C" fn attach_dev<D: Hosted>(
+extern "C" fn attach_dev<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
     _old: *mut bindings::iommu_domain,
@@ -217,7 +209,7 @@ unsafe extern "C" fn attach_dev<D: Hosted>(
     })
 }
 
-unsafe extern "C" fn map_pages<D: Hosted>(
+extern "C" fn map_pages<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
     paddr: bindings::phys_addr_t,
@@ -250,7 +242,7 @@ unsafe extern "C" fn map_pages<D: Hosted>(
     }
 }
 
-unsafe extern "C" fn unmap_pages<D: Hosted>(
+extern "C" fn unmap_pages<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
     pgsize: usize,
@@ -276,9 +268,12 @@ unsafe extern "C" fn unmap_pages<D: Hosted>(
             if gather.tables_changed() {
                 (*c_gather).__bindgen_anon_1.pt.table_levels_bitmap |= ABOVE_LEAVES;
             }
-            gather
-                .take_tables()
-                .splice_onto(&raw mut (*c_gather).freelist);
+            let mut tables = gather.take_tables();
+            if domain.core.may_free_tables() {
+                tables.splice_onto(&raw mut (*c_gather).freelist);
+            } else {
+                core::mem::forget(tables);
+            }
         }
     }
     done as usize
@@ -288,7 +283,7 @@ unsafe extern "C" fn unmap_pages<D: Hosted>(
 /// the driver that fills the gather and the same driver's `iotlb_sync`.
 const ABOVE_LEAVES: u8 = 1 << 1;
 
-unsafe extern "C" fn iotlb_sync<D: Hosted>(
+extern "C" fn iotlb_sync<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     gather: *mut bindings::iommu_iotlb_gather,
 ) {
@@ -302,22 +297,30 @@ unsafe extern "C" fn iotlb_sync<D: Hosted>(
             (*gather).__bindgen_anon_1.pt.table_levels_bitmap,
         )
     };
-    domain.core.invalidate(Scope::Range {
+    let result = domain.core.invalidate(Scope::Range {
         first: Iova::new(first as u64),
         last: Iova::new(last as u64),
         tables: levels != 0,
     });
+    if result.is_err() {
+        // A failed unit may still walk the tables: they are never freed. C forgets them with the
+        // gather.
+        return;
+    }
     // SAFETY: What is on the list was reachable only by what has just been invalidated. C
     // initialises the gather anew after this.
     unsafe { iommu_put_pages_list(&raw mut (*gather).freelist) };
 }
 
-unsafe extern "C" fn flush_iotlb_all<D: Hosted>(domain: *mut bindings::iommu_domain) {
+extern "C" fn flush_iotlb_all<D: Hosted>(domain: *mut bindings::iommu_domain) {
     // SAFETY: The domain's table has led here.
-    unsafe { hosted::<D>(domain) }.core.invalidate(Scope::All);
+    let domain = unsafe { hosted::<D>(domain) };
+    // C has no way to hear of an error, and the unit has said that it failed. Tables that C holds
+    // for this flush it frees in any case; those unlinked from now on it does not get.
+    let _ = domain.core.invalidate(Scope::All);
 }
 
-unsafe extern "C" fn iotlb_sync_map<D: Hosted>(
+extern "C" fn iotlb_sync_map<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,
     size: usize,
@@ -334,7 +337,7 @@ unsafe extern "C" fn iotlb_sync_map<D: Hosted>(
     }
 }
 
-unsafe extern "C" fn iova_to_phys<D: Hosted>(
+extern "C" fn iova_to_phys<D: Hosted>(
     domain: *mut bindings::iommu_domain,
     iova: bindings::dma_addr_t,
 ) -> bindings::phys_addr_t {
@@ -346,9 +349,7 @@ unsafe extern "C" fn iova_to_phys<D: Hosted>(
         .map_or(0, PhysAddr::raw)
 }
 
-unsafe extern "C" fn enforce_cache_coherency<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-) -> bool {
+extern "C" fn enforce_cache_coherency<D: Hosted>(domain: *mut bindings::iommu_domain) -> bool {
     // SAFETY: The domain's table has led here.
     unsafe { hosted::<D>(domain) }.core.enforce_coherency()
 }

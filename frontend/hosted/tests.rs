@@ -317,9 +317,8 @@ mod cases {
             return Ok(());
         };
         // SAFETY: The group is counted by `edu`.
-        let other = unsafe {
-            bindings::iommu_group_claim_dma_owner(edu.group, OTHER_OWNER.token())
-        };
+        let other =
+            unsafe { bindings::iommu_group_claim_dma_owner(edu.group, OTHER_OWNER.token()) };
         assert_eq!(to_result(other), Err(EPERM));
         drop(edu);
 

@@ -12,7 +12,7 @@ from .progress import PROGRESS
 SUITE = "kunit (UML)"
 _TIMEOUT = 600
 # User-mode Linux has several processors only with seccomp; with ptrace it says so and ends.
-_TWO_PROCESSORS = ("seccomp=on", "ncpus=2")
+_TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
 _NO_SMP = "SMP is not supported"
 # What must not be in the log of a good run.
 _SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")

@@ -42,7 +42,8 @@ def _scope(length, path=b"\x02\x00"):
     return struct.pack("<BBHBB", 1, length, 0, 0, 0) + path
 
 
-# name of the test: (structures, what the message says)
+# name of the test: (structures, what the message says). Device scopes of length 0 are left to the
+# tests on the host: the stock kernel's own parser never gets past one, so the guest does not boot.
 _BROKEN = {
     "a_structure_of_length_0_is_refused": (
         [_drhd(length=0)], "DRHD at offset 0x30", "length 0"),
@@ -52,8 +53,6 @@ _BROKEN = {
         [_drhd(length=400)], "DRHD at offset 0x30", "400"),
     "a_device_scope_that_is_longer_than_its_structure_is_refused": (
         [_drhd(scopes=_scope(64))], "DRHD at offset 0x30", "device scope"),
-    "a_device_scope_of_length_0_is_refused": (
-        [_drhd(scopes=_scope(0))], "DRHD at offset 0x30", "device scope"),
     "a_register_base_of_0_is_refused": (
         [_drhd(base=0)], "DRHD at offset 0x30", "base"),
     "a_register_base_off_a_page_boundary_is_refused": (
@@ -94,20 +93,14 @@ _unknown_structure.__name__ = "a_structure_of_an_unknown_type_is_skipped"
 
 def scenarios():
     """One guest for each table: the kernel reads tables only while it boots."""
-    found = []
-    for name, (structures, place, reason) in _BROKEN.items():
-        table = _dmar(*structures)
-        found.append(Scenario(
-            "firmware", small, [_test(name, place, reason)],
-            tables=lambda _kind, table=table: {"dmar": table},
-        ))  # fmt: skip
-    found.append(Scenario(
-        "firmware", small, [_no_registers],
-        # An address that is no memory and no device: reads give all ones.
-        tables=lambda _kind: {"dmar": _dmar(_drhd(base=0xE8000000))},
-    ))  # fmt: skip
-    found.append(Scenario(
-        "firmware", small, [_unknown_structure],
-        tables=lambda _kind: {"dmar": _dmar(_structure(77, bytes(12)), _drhd())},
-    ))  # fmt: skip
-    return found
+    tests = [
+        (_test(name, place, reason), _dmar(*structures))
+        for name, (structures, place, reason) in _BROKEN.items()
+    ]
+    # An address that is no memory and no device: reads give all ones.
+    tests.append((_no_registers, _dmar(_drhd(base=0xE8000000))))
+    tests.append((_unknown_structure, _dmar(_structure(77, bytes(12)), _drhd())))
+    return [
+        Scenario(f"firmware-{i}", small, [test], tables=lambda _kind, table=table: {"dmar": table})
+        for i, (test, table) in enumerate(tests)
+    ]

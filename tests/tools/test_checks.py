@@ -51,13 +51,14 @@ class CompileFail(unittest.TestCase):
         return json.dumps({"level": level, "code": {"code": code}, "message": "m", "spans": [span]})
 
     def test_expected(self):
-        text = "fn a() {}\nlet x = y; //~ E0521\n// ~E1\n"
-        self.assertEqual(compile_fail.expected_in(text), [(2, "E0521")])
+        text = "fn a() {}\nlet x = y; //~ E0521\n// ~E1\nx //~ may not live\n"
+        self.assertEqual(compile_fail.expected_in(text), [(2, "E0521"), (4, "may not live")])
 
     def test_errors(self):
         output = "\n".join(
             [
                 "make noise",
+                self.message(3, "E0597"),
                 self.message(3, "E0597"),
                 self.message(1, "unused", level="warning"),
                 self.message(9, "E0001", name="domain.rs"),

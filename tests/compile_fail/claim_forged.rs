@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Law 5: code makes a claim of its own.
+
+#![allow(dead_code)]
+
+use kernel::sync::Arc;
+
+use crate::{
+    driver::VendorDriver,
+    group::{Claim, Group},
+    ownership::Owner,
+};
+
+fn forge<D: VendorDriver>(group: &Arc<Group<D>>, owner: Owner) -> Claim<D> {
+    Claim::new(group.clone(), owner) //~ E0624
+}

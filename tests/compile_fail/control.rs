@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The control: what a driver and an owner are meant to do, compiles.
+
+#![allow(dead_code)]
+
+use kernel::{prelude::*, sync::Arc};
+
+use crate::{
+    domain::Domain,
+    driver::VendorDriver,
+    endpoint::{DeviceView, Endpoint},
+    group::{Claim, Group},
+    ownership::Owner,
+    registry::Registry,
+    unit::Unit,
+};
+
+/// As [`VendorDriver::alloc_paging`]: the view names the unit, and that can be kept.
+fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) -> Result<Arc<Unit<D>>> {
+    device.unit().check()?;
+    Ok(device.unit().clone())
+}
+
+fn allocate<D: VendorDriver>(
+    registry: &Arc<Registry>,
+    endpoint: Arc<Endpoint<D>>,
+) -> Result<Arc<Domain<D>>> {
+    alloc_paging(&endpoint.view())?;
+    let domain = Domain::paging(registry, &endpoint)?;
+    drop(endpoint);
+    Ok(domain)
+}
+
+fn own<D: VendorDriver>(
+    group: &Arc<Group<D>>,
+    owner: Owner,
+    domain: &Arc<Domain<D>>,
+) -> Result<(), (Claim<D>, Error)> {
+    let Ok(claim) = group.claim(owner) else {
+        return Ok(());
+    };
+    if let Err(error) = claim.attach(domain) {
+        return Err((claim, error));
+    }
+    claim.detach();
+    claim.release()
+}

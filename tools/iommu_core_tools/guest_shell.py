@@ -37,7 +37,7 @@ def run(kind="vtd", module=None):
     if not sys.stdin.isatty():
         raise ToolError("there is no terminal for the shell", hint="run it from a terminal")
     kind = viommu.get(kind)
-    bench = machine.bench(kind, unit={"caching-mode": "on"})
+    bench = machine.bench(kind, unit=kind.plain)
     bench.parameters += [*kind.free, "guest_shell"]
     with PROGRESS.step(f"shell: boot the stock kernel with {kind.title}"):
         guest = guest_images.stock(module).start(bench, f"shell-{kind.name}")
@@ -48,7 +48,8 @@ def run(kind="vtd", module=None):
         size = os.get_terminal_size()
         guest.run(
             "cat >/run/shell-env <<'EOF'\n"
-            f"alias poweroff='poweroff -f' ll='ls -l'; stty rows {size.lines or 24} cols {size.columns or 80}\n"
+            "alias poweroff='poweroff -f' ll='ls -l'\n"
+            f"stty rows {size.lines or 24} cols {size.columns or 80}\n"
             "EOF\n"
             f"echo {text} | base64 -d >/run/text && mv /run/text /run/shell-text"
         )

@@ -28,7 +28,8 @@ def build(root, release, stock=None, ours=()):
     """
     busybox = pathlib.Path(root.path) / "usr/bin/busybox"
     if not busybox.is_file():
-        raise ToolError(f"the root {root.path} has no busybox", hint="tools/ic cache clean, then again")
+        raise ToolError(f"the root {root.path} has no busybox",
+                        hint="tools/ic cache clean, then again")  # fmt: skip
     programs = guest_programs.build(root)
     ours = [pathlib.Path(path) for path in ours]
     key = cache.key_of(
@@ -63,7 +64,8 @@ def _add_modules(archive, release, stock, ours):
     for path in ours:
         image = path.read_bytes()
         depends = dict(modinfo(image)).get("depends", "")
-        modules[path.stem.replace("-", "_")] = (image, [name for name in depends.split(",") if name])
+        needs = [name for name in depends.split(",") if name]
+        modules[path.stem.replace("-", "_")] = (image, needs)
     lines = []
     for name, (image, _needs) in modules.items():
         archive.add(f"{base}/{name}.ko", image)

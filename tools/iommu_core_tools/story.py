@@ -280,9 +280,9 @@ STEPS = (
 )  # fmt: skip
 
 
-def tell(image, kind, driver, unit=None):
+def tell(image, kind, driver):
     """Runs the story in a guest; prints its summary. Raises what went wrong."""
-    bench = machine.bench(kind, unit=unit or {})
+    bench = machine.bench(kind, unit=kind.plain)
     bench.parameters += kind.free if driver == guest_images.OURS else kind.stock
     rows = [(step.__doc__, None, "not reached") for step in STEPS]
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What differs between the kinds of emulated IOMMU, for guests and tests: this table and no other."""
+"""What differs between the kinds of emulated IOMMU, for guests and tests: this table, no other."""
 
 import dataclasses
 
@@ -11,7 +11,13 @@ class Viommu:
     """One kind of emulated IOMMU.
 
     Kernel parameters: `free` leaves the unit to our module, `stock` gives it to the kernel's own
-    driver (with interrupts as `free` has them), `owned` are ways to have it taken already.
+    driver (with interrupts as `free` has them), `owned` are ways to have it taken already, each
+    with a name. `remedy` is what a refusal to touch such a unit has to name.
+
+    Properties of QEMU's device: `plain` is what most guests have, `variants` are all that have to
+    work (by name), `full` are two of them that differ most, `device_tlb` lets devices cache
+    translations, `useless` makes a unit that cannot translate, which the module refuses with a
+    message that has `useless_word` in it.
     """
 
     name: str
@@ -22,37 +28,52 @@ class Viommu:
     free: tuple
     stock: tuple
     owned: dict
-    # Where in /sys/bus/platform/drivers our vendor driver's units are.
+    remedy: tuple
+    plain: dict
+    variants: dict
+    full: tuple
+    device_tlb: dict
+    useless: dict
+    useless_word: str
+    # Where in /sys/bus/platform/drivers our units are.
     platform_driver: str
     # How the kernel's own driver reports a blocked DMA.
     stock_fault: str
-    # Kernel parameters that a refusal to touch an owned unit has to name.
-    remedy: tuple
     # Firmware's table of units.
     acpi_table: str
 
 
-_KINDS = (
-    Viommu(
-        name="vtd",
-        title="Intel VT-d",
-        qemu="qemu-system-x86_64",
-        machine="q35,kernel-irqchip=split",
-        device="intel-iommu",
-        free=("intel_iommu=off", "intremap=off"),
-        stock=("intel_iommu=on", "iommu=nopt", "intremap=off"),
-        owned={
-            "translation on": ("intel_iommu=on",),
-            "interrupt remapping on": ("intel_iommu=off",),
-        },
-        platform_driver="iommu_core",
-        stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
-        remedy=("intel_iommu=off", "intremap=off"),
-        acpi_table="DMAR",
-    ),
+_VTD = Viommu(
+    name="vtd",
+    title="Intel VT-d",
+    qemu="qemu-system-x86_64",
+    machine="q35,kernel-irqchip=split",
+    device="intel-iommu",
+    free=("intel_iommu=off", "intremap=off"),
+    stock=("intel_iommu=on", "iommu=nopt", "intremap=off"),
+    owned={
+        "translation": ("intel_iommu=on",),
+        "interrupt-remapping": ("intel_iommu=off",),
+    },
+    remedy=("intel_iommu=off", "intremap=off"),
+    plain={"caching-mode": "on"},
+    variants={
+        "caching-on-39bit": {"caching-mode": "on", "aw-bits": 39},
+        "caching-on-48bit": {"caching-mode": "on", "aw-bits": 48},
+        "caching-off-39bit": {"caching-mode": "off", "aw-bits": 39},
+        "caching-off-48bit": {"caching-mode": "off", "aw-bits": 48},
+        "scalable-device-tlb": {"scalable-mode": "on", "device-iotlb": "on"},
+    },
+    full=("caching-on-48bit", "caching-off-39bit"),
+    device_tlb={"device-iotlb": "on"},
+    useless={"dma-translation": "off"},
+    useless_word="bits",
+    platform_driver="iommu_core",
+    stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
+    acpi_table="DMAR",
 )
 
-VIOMMUS = {kind.name: kind for kind in _KINDS}
+VIOMMUS = {kind.name: kind for kind in (_VTD,)}
 
 
 def get(name):

@@ -16,7 +16,7 @@ _MODULES = (vfio, isolation, dma, lifecycle, hotplug, topology, refusals, firmwa
 
 def scenarios(kind):
     """All scenarios for a kind of IOMMU."""
-    return [found for module in _MODULES for found in module.scenarios()]
+    return [found for module in _MODULES for found in module.scenarios(kind)]
 
 
 def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None):

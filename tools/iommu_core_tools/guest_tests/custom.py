@@ -42,7 +42,7 @@ def run(report, kind, only, folder):
     """Builds and boots the kernel; every KUnit case is a case of the report."""
     scenario = Scenario(
         "custom-kernel",
-        lambda kind: machine.bench(kind, memory=2048, unit={"caching-mode": "on"}),
+        lambda kind: machine.bench(kind, memory=2048, unit=kind.plain),
         [
             _kunit(report), the_unit_is_taken_during_boot,
             dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read,

@@ -100,36 +100,25 @@ def lazy_flushing_can_be_turned_on_while_in_use(run):
     guest_io.write_and_read(run.guest, disk, 4)
 
 
-def _bench(**unit):
-    properties = {name.replace("_", "-"): value for name, value in unit.items()}
-    return lambda kind: machine.bench(kind, unit=properties)
-
-
-def scenarios():
-    """Every combination of unit properties, then every way to ask for a default domain."""
-    found = []
-    for caching in ("on", "off"):
-        for width in (39, 48):
-            found.append(Scenario(
-                f"caching-{caching}-{width}bit", _bench(caching_mode=caching, aw_bits=width),
-                _TRAFFIC, ours_only=False,
-            ))  # fmt: skip
+def scenarios(kind):
+    """Every variant of the unit, then every way to ask for a default domain."""
+    found = [
+        Scenario(name, lambda kind, name=name: machine.bench(kind, unit=kind.variants[name]),
+                 _TRAFFIC, ours_only=False)
+        for name in kind.variants
+    ]  # fmt: skip
     found += [
         Scenario(
-            "scalable-device-tlb", _bench(scalable_mode="on", device_iotlb="on"), _TRAFFIC,
-            ours_only=False,
-        ),
-        Scenario(
-            "passthrough", _bench(),
+            "passthrough", machine.bench,
             [*_TRAFFIC, _expect("the_default_domain_is_identity", ("identity",))],
             parameters=("iommu.passthrough=1",),
         ),
         Scenario(
-            "strict", _bench(), [*_TRAFFIC, _expect("the_default_domain_is_strict", ("DMA",))],
+            "strict", machine.bench, [*_TRAFFIC, _expect("the_default_domain_is_strict", ("DMA",))],
             parameters=("iommu.strict=1", "iommu.passthrough=0"), ours_only=False,
         ),
         Scenario(
-            "lazy", _bench(),
+            "lazy", machine.bench,
             [
                 *_TRAFFIC, _expect("the_default_domain_is_lazy", ("DMA-FQ",)),
                 the_type_of_a_group_can_be_changed, the_type_of_a_group_in_use_cannot_be_changed,

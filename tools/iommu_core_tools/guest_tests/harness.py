@@ -162,7 +162,7 @@ def run_plain(report, image, kind, only):
                 test(image, kind)
 
 
-def scenarios():
+def scenarios(_kind):
     """Guests that do what no guest should."""
     return [
         Scenario("agent", small, [

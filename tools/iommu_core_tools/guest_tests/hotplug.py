@@ -12,7 +12,7 @@ _DEVICES = "/sys/bus/pci/devices"
 
 
 def _machine(kind):
-    found = Machine(kind, unit={"caching-mode": "on"})
+    found = Machine(kind, unit=kind.plain)
     found.root_port(machine.SPARE).root_port(machine.A)
     found.disk("disk").disk("spare")
     found.device("nvme", serial="disk", drive="disk", bus="pcie.0", addr="0x2")
@@ -96,7 +96,7 @@ def a_device_that_is_held_can_be_unplugged_once_it_is_closed(run):
     run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
 
 
-def scenarios():
+def scenarios(_kind):
     """One machine with an empty port."""
     return [Scenario(
         "hotplug", _machine,

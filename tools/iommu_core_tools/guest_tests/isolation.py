@@ -87,10 +87,10 @@ def identity_lets_it_through_and_DMA_stops_it_again(run):
     run.check(_changes(run)[-1] == "blocked", "a paging domain does not", _changes(run))
 
 
-def scenarios():
+def scenarios(_kind):
     """One machine; the order matters, since the probe runs all the time."""
     return [Scenario(
-        "isolation", lambda kind: machine.bench(kind, unit={"caching-mode": "off"}),
+        "isolation", machine.bench,
         [
             a_rogue_device_is_stopped_when_the_unit_is_taken,
             it_stays_blocked_while_the_default_domain_changes,

@@ -131,7 +131,7 @@ def a_unit_is_released_under_load_once_its_owners_are_done(run):
     guest_io.write_and_read(run.guest, disk, 2)
 
 
-def scenarios():
+def scenarios(_kind):
     """Late loading; then loading and unloading with everything there is."""
     return [
         Scenario("late", machine.bench, [

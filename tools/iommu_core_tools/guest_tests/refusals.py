@@ -29,7 +29,7 @@ def _owned_by(name):
     def test(run):
         _owned(run)
 
-    test.__name__ = f"a_unit_with_{name.replace(' ', '_')}_is_refused_and_the_remedy_named"
+    test.__name__ = f"a_unit_with_{name.replace('-', '_')}_on_is_refused_and_the_remedy_named"
     return test
 
 
@@ -38,9 +38,9 @@ def the_owner_of_the_unit_goes_on_undisturbed(run):
     guest_io.write_and_read(run.guest, disk, 2)
 
 
-def a_unit_without_a_supported_width_is_refused(run):
+def a_unit_that_cannot_translate_is_refused(run):
     output, messages = run.refusal()
-    run.check(output and "bits" in messages, "the log says that the width is the reason", messages)
+    run.check(output and run.kind.useless_word in messages, "the log says why", messages)
 
 
 def a_machine_with_little_memory_works(run):
@@ -49,7 +49,7 @@ def a_machine_with_little_memory_works(run):
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
 
 
-def scenarios():
+def scenarios(kind):
     """Machines without a unit, with one that is owned, or with one that cannot be used."""
     found = [
         Scenario(
@@ -57,20 +57,17 @@ def scenarios():
             [loading_fails_with_ENODEV_where_there_is_no_IOMMU, loading_again_fails_the_same_way],
         ),
         Scenario(
-            "no-translation", lambda kind: small(kind, unit={"dma-translation": "off"}),
-            [a_unit_without_a_supported_width_is_refused],
+            "no-translation", lambda kind: small(kind, unit=kind.useless),
+            [a_unit_that_cannot_translate_is_refused],
         ),
         Scenario(
             "little-memory", lambda kind: machine.bench(kind, memory=192),
             [a_machine_with_little_memory_works],
         ),
     ]  # fmt: skip
-    for name, parameters in (
-        ("translation on", ("intel_iommu=on",)),
-        ("interrupt remapping on", ("intel_iommu=off",)),
-    ):
+    for name, parameters in kind.owned.items():
         found.append(Scenario(
-            f"owned-{name.split(maxsplit=1)[0]}", machine.bench,
+            f"owned-{name}", machine.bench,
             [_owned_by(name), the_owner_of_the_unit_goes_on_undisturbed],
             instead_of_free=parameters,
         ))  # fmt: skip

@@ -11,7 +11,7 @@ _IOVA = 0x10000000
 
 
 def _machine(kind):
-    found = Machine(kind, unit={"caching-mode": "on", "device-iotlb": "on"})
+    found = Machine(kind, unit={**kind.plain, **kind.device_tlb})
     found.root_port(_BRIDGE)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
     found.device("edu", bus="bridge", addr="0x1", dma_mask="0xffffffffffffffff")
@@ -128,7 +128,7 @@ def a_device_with_a_TLB_of_its_own_works(run):
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
 
 
-def scenarios():
+def scenarios(_kind):
     """A machine with a PCIe-to-PCI bridge, a second host bridge, virtual functions, device TLBs."""
     return [Scenario(
         "topology", _machine,

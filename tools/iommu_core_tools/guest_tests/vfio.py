@@ -270,14 +270,10 @@ TESTS = [
 ]
 
 
-def scenarios():
-    """The same tests on a unit with and without caching mode, wide and narrow."""
+def scenarios(kind):
+    """The same tests on the two kinds of unit that differ most."""
     return [
-        Scenario(
-            f"vfio-caching-{caching}-{width}bit",
-            lambda kind, caching=caching, width=width: machine.bench(
-                kind, unit={"caching-mode": caching, "aw-bits": width}),
-            TESTS, ours_only=False,
-        )
-        for caching, width in (("on", 48), ("off", 39))
+        Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, unit=kind.variants[name]),
+                 TESTS, ours_only=False)
+        for name in kind.full
     ]  # fmt: skip

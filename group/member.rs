@@ -35,6 +35,11 @@ pub enum Reason {
         /// The bridge.
         bridge: Label,
     },
+    /// It is a bridge that can pass transactions of `below` without asking the unit.
+    Bridge {
+        /// A device behind it.
+        below: Label,
+    },
     /// Functions of one device that may reach each other inside of it (no ACS).
     FunctionsWithoutAcs {
         /// Another function of the device.
@@ -48,12 +53,17 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Isolated => write!(f, "isolated"),
-            Self::SharedId { id, with } => write!(f, "shares requester id {id} with {with}"),
+            Self::SharedId { id, with } => {
+                write!(f, "shares requester id {id} with {with}, an alias")
+            }
             Self::BridgeWithoutAcs { bridge } => {
                 write!(
                     f,
                     "bridge {bridge} above does not isolate its devices (no ACS)"
                 )
+            }
+            Self::Bridge { below } => {
+                write!(f, "the bridge above {below}, which it does not isolate")
             }
             Self::FunctionsWithoutAcs { with } => {
                 write!(

@@ -78,6 +78,7 @@ fn give_back<D: Hosted>(
             state.claim = Some(claim);
             return Err(error);
         }
+        log_info!("{}: no longer claimed", group.core().name());
     }
     if let Some((endpoint, driver)) = state.lent.take() {
         group.core().start_dma_api(&endpoint, driver)?;

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    ffi::pci::Isolation,
+    ffi::pci::{Isolation, Pci},
     group::{Claim, Group, Reason},
     label::Label,
 };
@@ -205,65 +205,73 @@ impl<D: Hosted> HostedGroup<D> {
             Err(error) if error == EEXIST => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                if let Some((first, why)) = self.first_alone(known) {
-                    self.core.explain(first.endpoint(), why);
+                // It may be what the others cannot be isolated from.
+                for other in &self.others(known)? {
+                    self.core.explain(other.endpoint(), self.reason(other));
                 }
                 Ok(())
             }
         }
     }
 
-    /// The first other device of the group that C knows.
-    fn other(&self, known: &HostedDevice<D>) -> Option<Arc<HostedDevice<D>>> {
-        let devices = known.instance().devices.lock();
-        devices
-            .iter()
-            .find(|other| {
-                !core::ptr::eq(&***other, known)
-                    && other
-                        .group()
-                        .is_ok_and(|group| core::ptr::eq(&**group, self))
-            })
-            .cloned()
+    /// The other devices of the group that C knows.
+    fn others(&self, known: &HostedDevice<D>) -> Result<KVec<Arc<HostedDevice<D>>>> {
+        let mut devices = known.instance().snapshot_devices()?;
+        devices.retain(|other| {
+            !core::ptr::eq(&**other, known)
+                && other
+                    .group()
+                    .is_ok_and(|group| core::ptr::eq(&**group, self))
+        });
+        Ok(devices)
     }
 
     /// What keeps the device from being isolated from the others.
     fn reason(&self, known: &HostedDevice<D>) -> Reason {
-        let Some(function) = known.device().pci() else {
+        let (Some(function), Ok(others)) = (known.device().pci(), self.others(known)) else {
             return Reason::Platform;
         };
         let isolation = function.isolation();
-        let Some(other) = self.other(known) else {
+        if others.is_empty() {
             return match self.core.is_empty() {
                 true => Reason::Isolated,
                 false => Reason::of(&isolation),
             };
-        };
-        let (mine, others) = (known.endpoint().ids(), other.endpoint().ids());
-        if let Some(&id) = mine.iter().find(|id| others.contains(id)) {
-            return Reason::SharedId {
+        }
+        // The first that applies, the most telling first.
+        let ids = known.endpoint().ids();
+        let shared_id = others.iter().find_map(|other| {
+            let theirs = other.endpoint().ids();
+            let id = *ids.iter().find(|id| theirs.contains(id))?;
+            Some(Reason::SharedId {
                 id,
                 with: other.endpoint().name(),
+            })
+        });
+        let bridge = || {
+            let below = others.iter().find(|other| {
+                let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);
+                above.any(|bridge| bridge == function)
+            })?;
+            Some(Reason::Bridge {
+                below: below.endpoint().name(),
+            })
+        };
+        let sibling = || {
+            let place = |known: &HostedDevice<D>| {
+                let id = known.endpoint().ids().first()?;
+                Some((id.bus(), id.devfn() >> 3))
             };
-        }
-        match (&isolation.shared_by, mine.first(), others.first()) {
-            (Some(_), ..) => Reason::of(&isolation),
-            (None, Some(mine), Some(others))
-                if mine.bus() == others.bus() && mine.devfn() >> 3 == others.devfn() >> 3 =>
-            {
-                Reason::FunctionsWithoutAcs {
-                    with: other.endpoint().name(),
-                }
-            }
-            _ => Reason::Platform,
-        }
-    }
-
-    /// When `newcomer` is the second of a group: the first, and why it is no longer alone.
-    fn first_alone(&self, newcomer: &HostedDevice<D>) -> Option<(Arc<HostedDevice<D>>, Reason)> {
-        let first = self.other(newcomer)?;
-        let why = self.reason(&first);
-        Some((first, why))
+            let sibling = others.iter().find(|other| place(other) == place(known))?;
+            Some(Reason::FunctionsWithoutAcs {
+                with: sibling.endpoint().name(),
+            })
+        };
+        shared_id
+            .or_else(bridge)
+            .or_else(|| isolation.shared_by.map(|_| Reason::of(&isolation)))
+            .or_else(sibling)
+            .unwrap_or(Reason::Platform)
     }
 
     /// A driver of a member starts to use the DMA API.

@@ -74,9 +74,9 @@ impl<D: Hosted> Held<D> {
             }
             let endpoint = match Endpoint::new(&instance.cores, function.describe()?) {
                 Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
-                Ok(_) => return Ok(()),
-                Err(error) if error == ENODEV => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if error == ENOMEM => return Err(error),
+                // Somebody else's, or to be refused with a message when C asks for it.
+                _ => return Ok(()),
             };
             if device.driver().is_some() {
                 Self::keep(instance, function, endpoint)

@@ -75,7 +75,7 @@ pub(super) fn report(unit: &Unit<Vtd>, hardware: &Hardware, stopping: impl Fn() 
 /// Reads a record and frees its register; `None` if there is none.
 fn take(hardware: &Hardware, index: usize) -> Option<FaultRecord> {
     let offset = hardware.fault_record_offset(index);
-    let record = FaultRecord::decode(hardware.registers.fault_record(offset).ok()?)?;
+    let record = hardware.registers.fault_record(offset).ok()??;
     hardware.registers.clear_fault_record(offset).ok()?;
     Some(record)
 }

@@ -13,7 +13,8 @@ use kernel::{
     prelude::*,
     processor::cpu_relax,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
+        barrier::smp_mb,
         new_spinlock_irq, Arc, Mutex, SpinLockIrq,
     },
     time::{Delta, Instant, Monotonic},
@@ -235,8 +236,9 @@ impl Hardware {
         *self.interrupt.lock() = Some(interrupt);
     }
 
-    /// Blocks every requester id, as far as the unit still listens.
+    /// Blocks every requester id, as far as the unit still listens. It has been declared failed.
     pub(super) fn block_all(&self) {
+        smp_mb(Full);
         self.tables.clear_all();
         // It may be because of the queue that everything is blocked.
         let _ = self.invalidate_everything();

@@ -142,11 +142,15 @@ impl Registers {
         io.write_reg(IQA_HIGH::from((address.raw() >> 32) as u32));
     }
 
-    /// The two 64-bit halves of the fault recording register at byte offset `offset`, low first.
-    pub(super) fn fault_record(&self, offset: usize) -> Result<[u64; 2]> {
+    /// The fault recording register at byte offset `offset`; `None` if there is nothing in it.
+    pub(super) fn fault_record(&self, offset: usize) -> Result<Option<FaultRecord>> {
         let io = self.io();
-        let word = |at| io.try_read32(offset + at);
-        Ok([join(word(0)?, word(4)?), join(word(8)?, word(12)?)])
+        // The word with the F bit first: the unit sets that last, so what is read after it is of
+        // the same fault.
+        let top = io.try_read32(offset + 12)?;
+        let low = join(io.try_read32(offset)?, io.try_read32(offset + 4)?);
+        let high = join(io.try_read32(offset + 8)?, top);
+        Ok(FaultRecord::decode([low, high]))
     }
 
     /// Clears the fault recording register at byte offset `offset`, for the unit to use again.

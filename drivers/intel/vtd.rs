@@ -8,7 +8,7 @@ use core::fmt;
 
 use kernel::{
     prelude::*,
-    sync::{Arc, SetOnce},
+    sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
 };
 
 use super::{
@@ -424,6 +424,16 @@ impl VendorDriver for Vtd {
         if !caching {
             // Invalidations do it on the way.
             hardware.flush_write_buffer();
+        }
+        // Who declares the unit failed says so first and clears the tables then; here it is the
+        // other way round. So one of the two sees what the other did.
+        smp_mb(Full);
+        if unit.has_failed() {
+            steps.for_each(|_, ids, _| {
+                for &id in ids {
+                    tables.clear(id);
+                }
+            });
         }
     }
 

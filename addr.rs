@@ -169,15 +169,6 @@ impl PageSizes {
     pub const fn smallest(self) -> u64 {
         self.0 & self.0.wrapping_neg()
     }
-
-    /// Returns the largest size in bytes, 0 for the empty set.
-    #[inline]
-    pub const fn largest(self) -> u64 {
-        match self.0 {
-            0 => 0,
-            sizes => 1 << (63 - sizes.leading_zeros()),
-        }
-    }
 }
 
 impl BitOr for PageSizes {

@@ -540,12 +540,6 @@ impl<D: VendorDriver> Group<D> {
         EBUSY
     }
 
-    /// Says that `who` was refused by somebody who decides in the group's name, and who holds it.
-    pub fn note_refusal(&self, who: Label) {
-        let state = self.state.lock();
-        log_warn!("{}: refused to {}: {}", self.name, who, self.holder(&state));
-    }
-
     /// Counts a fault of `endpoint` and logs it, unless the group has logged many just now.
     pub(crate) fn report_fault(&self, unit: Label, endpoint: &Label, fault: &Fault) {
         let now_ms = self.created.elapsed().as_millis() as u64;

@@ -30,11 +30,6 @@ impl<D: VendorDriver> Claim<D> {
         }
     }
 
-    /// The group that is held.
-    pub fn group(&self) -> &Arc<Group<D>> {
-        &self.group
-    }
-
     /// Who holds it.
     pub fn owner(&self) -> Owner {
         self.owner

@@ -75,6 +75,10 @@ def _parser():
     command = add("guest-test", _guest_test, "the tests that run in guests")
     command.add_argument("--filter", help="only those whose name contains it")
     command.add_argument("--custom", action="store_true", help="those on the custom kernel")
+    command.add_argument(
+        "--driver", choices=("iommu_core", "stock"), default="iommu_core",
+        help="stock: test the tests, with the kernel's own driver",
+    )  # fmt: skip
 
     command = add("host-test", _host_test, "tests of the pure parts, with cargo")
     command.add_argument("--filter", help="only those whose name contains it")
@@ -132,6 +136,8 @@ def _guest_test(arguments):
     report = Report()
     if arguments.custom:
         guest_tests.run_custom(report, arguments.filter)
+    elif arguments.driver == "stock":
+        guest_tests.run(report, arguments.filter, driver="stock")
     else:
         guest_tests.run(report, arguments.filter, module=module.build().ko)
     return report.finish()

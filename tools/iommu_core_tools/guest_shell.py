@@ -18,13 +18,17 @@ _TEXT = f"""
 This guest runs the stock Debian kernel on an emulated {{title}}; iommu_core is loaded and
 drives the DMA of every device here.
 
-  cat {core_view.FOLDER}/groups        groups: members, domain, owner, faults
-  cat {core_view.FOLDER}/domains       domains and what is mapped in them
-  cat {core_view.FOLDER}/units         units: capabilities, queue, counters
-  dmesg | grep iommu_core                           what it said
-  ls /sys/bus/platform/drivers/iommu_core           units; "echo NAME >.../unbind" releases one
-  rmmod, modprobe iommu_core                        unload, load (rmmod nvme e1000e ahci first)
-  vfio-user                                         drive devices from user space ("help")
+  cd {core_view.FOLDER}
+    cat groups                  groups: members, domain, owner, faults
+    cat domains                 domains, and what is mapped in them
+    cat units                   units: capabilities, queue, counters
+    cat faults                  DMA that was blocked
+  dmesg | grep iommu_core       what it said
+  vfio-user                     drives devices from user space ("help" lists its commands)
+
+  cd /sys/bus/platform/drivers/{{driver}}
+    echo NAME >unbind           release a unit (NAME: what ls shows); bind takes it again
+  rmmod iommu_core              unload it once no unit is taken; modprobe loads it again
 
 Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behind 00:14.0;
 00:15.0 is empty. To leave: "poweroff", or Ctrl-] here.
@@ -44,7 +48,7 @@ def run(kind="vtd", module=None):
         guest.start()
     try:
         guest.run("modprobe iommu_core && modprobe -a nvme ahci sd_mod e1000e")
-        text = base64.b64encode(_TEXT.format(title=kind.title).encode()).decode()
+        text = base64.b64encode(_TEXT.format(title=kind.title, driver=kind.platform_driver).encode()).decode()
         size = os.get_terminal_size()
         guest.run(
             "cat >/run/shell-env <<'EOF'\n"

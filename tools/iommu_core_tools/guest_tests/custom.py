@@ -6,7 +6,7 @@ from ..report import PASSED
 from . import dma, vfio
 from .scenario import Scenario, play
 
-SUITE = "kunit-x86"
+SUITE = "custom kernel"
 # KASAN and lockdep under emulation take their time.
 _BOOT_TIMEOUT = 600.0
 
@@ -53,4 +53,4 @@ def run(report, kind, only, folder):
         boot_timeout=_BOOT_TIMEOUT,
     )  # fmt: skip
     play(scenario, guest_images.custom(custom_kernel.build()), kind, guest_images.OURS, report, only,
-         folder)  # fmt: skip
+         folder, SUITE)  # fmt: skip

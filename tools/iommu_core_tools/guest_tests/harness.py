@@ -8,9 +8,7 @@ from .. import guest_log, initramfs, root, viommu
 from ..errors import ToolError
 from ..guest import CommandError, GuestError
 from ..root import Root
-from .scenario import Scenario, TestFailure, small
-
-SUITE = "guest-tools"
+from .scenario import SUITE, Scenario, TestFailure, small
 
 _COMPLAINTS = """\
 [    1.0] WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:100 f+0x1/0x2
@@ -158,7 +156,7 @@ def run_plain(report, image, kind, only):
     for test in PLAIN:
         name = test.__name__.strip("_").replace("_", " ")
         if not only or only in name:
-            with report.case(SUITE, name):
+            with report.case(SUITE, f"tools: {name}"):
                 test(image, kind)
 
 

@@ -17,6 +17,9 @@ from ..progress import PROGRESS
 from ..report import Skip
 
 
+SUITE = "guests"
+
+
 class TestFailure(ToolError):
     """A check of a test failed."""
 
@@ -118,14 +121,14 @@ def small(kind, **options):
     return Machine(kind, memory=512, cpus=1, **options)
 
 
-def play(scenario, image, kind, driver, report, only, folder):
-    """Boots a scenario's guest and runs its tests, each as a case of the report."""
+def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
+    """Boots a scenario's guest and runs its tests, each as a case of a suite of the report."""
     tests = [test for test in scenario.tests if not only or only in _case(scenario, test)]
     if not tests:
         return
     if scenario.ours_only and driver != OURS:
         for test in tests:
-            with report.case("guest", _case(scenario, test)):
+            with report.case(suite, _case(scenario, test)):
                 raise Skip("only iommu_core does this")
         return
     # The first test loads the module: it has to run whatever is asked for.
@@ -137,14 +140,14 @@ def play(scenario, image, kind, driver, report, only, folder):
     machine.parameters += scenario.parameters_for(kind, driver)
     guest = image.start(machine, scenario.name, boot_timeout=scenario.boot_timeout)
     with PROGRESS.step(f"guest {scenario.name}") as step:
-        _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, step)
+        _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, suite, step)
 
 
-def _play(scenario, tests, guest, run, report, step):
+def _play(scenario, tests, guest, run, report, suite, step):
     dead = None
     try:
         for i, test in enumerate(tests):
-            with report.case("guest", _case(scenario, test)):
+            with report.case(suite, _case(scenario, test)):
                 if dead:
                     raise TestFailure(dead, log=guest.log)
                 try:

@@ -4,7 +4,7 @@
 
 use core::slice;
 
-use kernel::{bindings, prelude::*, sync::Arc};
+use kernel::{bindings, prelude::*, str::CStrExt, sync::Arc};
 
 use super::dmar::{Error, Structure, Table};
 use crate::log::{log_err, log_warn};
@@ -29,7 +29,7 @@ impl Firmware {
         // SAFETY: The signature is a string of four characters, which is not written to, and
         // `header` is valid for the answer. The function copes with ACPI being off.
         let status = unsafe {
-            bindings::acpi_get_table(c"DMAR".as_ptr().cast_mut().cast(), 0, &raw mut header)
+            bindings::acpi_get_table(c"DMAR".as_char_ptr().cast_mut(), 0, &raw mut header)
         };
         if status != 0 || header.is_null() {
             return Err(ENODEV);

@@ -148,12 +148,12 @@ impl Hardware {
         self.flush_write_buffer();
         self.command(
             |gcmd| gcmd.with_set_root_table(true),
-            |gsts| gsts.root_table_set().into(),
+            |gsts| gsts.root_table_set(),
         )
         .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
 
         self.queue.lock().hand_over(&self.registers);
-        self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue().into())
+        self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
             .inspect_err(|_| {
                 log_err!("{}: the unit does not start its invalidation queue", name)
             })?;
@@ -170,15 +170,15 @@ impl Hardware {
 
         self.command(
             |gcmd| gcmd.with_translation(true),
-            |gsts| gsts.translation().into(),
+            |gsts| gsts.translation(),
         )
         .inspect_err(|_| log_err!("{}: the unit does not start to translate", name))?;
 
         // What firmware protected is protected by the tables now, so there was no gap.
-        if self.has_protected_regions() && io.read(PMEN).active().into() {
+        if self.has_protected_regions() && io.read(PMEN).active() {
             self.protected.store(true, Relaxed);
             io.write_reg(PMEN::zeroed());
-            if !self.wait(|| !bool::from(io.read(PMEN).active())) {
+            if !self.wait(|| !io.read(PMEN).active()) {
                 log_warn!("{}: memory stays protected from DMA by firmware", name);
             }
         }
@@ -198,7 +198,7 @@ impl Hardware {
         if self.protected.load(Relaxed) {
             // Before translation ends: what firmware protected never lies open.
             io.write_reg(PMEN::zeroed().with_enable(true));
-            if !self.wait(|| io.read(PMEN).active().into()) {
+            if !self.wait(|| io.read(PMEN).active()) {
                 log_warn!("{}: memory is not protected from DMA again", name);
             }
             self.protected.store(false, Relaxed);
@@ -207,14 +207,9 @@ impl Hardware {
         let stopped = self
             .command(
                 |gcmd| gcmd.with_translation(false),
-                |gsts| !bool::from(gsts.translation()),
+                |gsts| !gsts.translation(),
             )
-            .and_then(|()| {
-                self.command(
-                    |gcmd| gcmd.with_queue(false),
-                    |gsts| !bool::from(gsts.queue()),
-                )
-            });
+            .and_then(|()| self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue()));
         match stopped {
             Ok(()) => {
                 self.registers.set_root_table(PhysAddr::new(0));
@@ -271,7 +266,7 @@ impl Hardware {
             // A unit that does not answer shows in the next invalidation.
             let _ = self.command(
                 |gcmd| gcmd.with_flush_write_buffer(true),
-                |gsts| !bool::from(gsts.flushing_write_buffer()),
+                |gsts| !gsts.flushing_write_buffer(),
             );
         }
     }
@@ -339,11 +334,11 @@ const HOW_TO_FREE: &str =
 /// Whether the unit can be had: firmware or another driver that uses it keeps it (law 7).
 fn check_free(name: Label, registers: &Registers) -> Result {
     let status = registers.io().read(GSTS);
-    let what = if status.translation().into() {
+    let what = if status.translation() {
         "translates already"
-    } else if status.interrupt_remapping().into() {
+    } else if status.interrupt_remapping() {
         "remaps interrupts already"
-    } else if status.queue().into() {
+    } else if status.queue() {
         "has its invalidation queue in use already"
     } else {
         return Ok(());

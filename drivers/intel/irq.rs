@@ -15,7 +15,7 @@ use kernel::{
     ffi::{c_int, c_uint, c_void},
     io::Io,
     prelude::*,
-    str::CString,
+    str::{as_char_ptr_in_const_context, CStrExt, CString},
     sync::{
         atomic::{Atomic, Relaxed},
         Arc,
@@ -80,7 +80,7 @@ impl FaultInterrupt {
             bindings::__irq_domain_alloc_fwnode(
                 bindings::IRQCHIP_FWNODE_NAMED,
                 0,
-                line.name.as_ptr().cast(),
+                line.name.as_char_ptr(),
                 ptr::null_mut(),
                 ptr::null_mut(),
             )
@@ -99,15 +99,11 @@ impl FaultInterrupt {
             ..pin_init::zeroed()
         };
         // SAFETY: `info` is valid for the call, and what it points to as long as the domain is.
-        let domain =
-            match from_err_ptr(unsafe { bindings::irq_domain_instantiate(&raw const info) }) {
-                Ok(domain) => domain,
-                Err(error) => {
-                    // SAFETY: The node was just made, and no domain has it.
-                    unsafe { bindings::irq_domain_free_fwnode(fwnode) };
-                    return Err(error);
-                }
-            };
+        let domain = unsafe { bindings::irq_domain_instantiate(&raw const info) };
+        let domain = from_err_ptr(domain).inspect_err(|_| {
+            // SAFETY: The node was just made, and no domain has it.
+            unsafe { bindings::irq_domain_free_fwnode(fwnode) };
+        })?;
 
         let irq = Self::request(&line, domain, cookie).inspect_err(|_| {
             // SAFETY: Both were just made, and the domain has no interrupt.
@@ -158,7 +154,7 @@ impl FaultInterrupt {
                 Some(wake_thread),
                 Some(report_faults),
                 0,
-                line.name.as_ptr().cast(),
+                line.name.as_char_ptr(),
                 cookie,
             )
         });
@@ -189,17 +185,13 @@ impl Drop for FaultInterrupt {
 /// The handler: everything is done in the thread, because reporting may sleep.
 ///
 /// The message is an edge, so nothing has to be masked meanwhile.
-unsafe extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqreturn_t {
+extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqreturn_t {
     bindings::irqreturn::IRQ_WAKE_THREAD
 }
 
 /// The thread.
-///
-/// # Safety
-///
-/// `cookie` points to a [`Line`].
-unsafe extern "C" fn report_faults(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
-    // SAFETY: By the requirements; the line lives until the interrupt is freed.
+extern "C" fn report_faults(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
+    // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is freed.
     let line = unsafe { &*cookie.cast::<Line>() };
     faults::report(&line.unit, &line.hardware, || line.stopping.load(Relaxed));
     bindings::irqreturn::IRQ_HANDLED
@@ -257,17 +249,17 @@ unsafe fn set_masked(data: *mut bindings::irq_data, masked: bool) {
     let _ = io.read(FECTL);
 }
 
-unsafe extern "C" fn mask(data: *mut bindings::irq_data) {
+extern "C" fn mask(data: *mut bindings::irq_data) {
     // SAFETY: The chip is used with such interrupts only.
     unsafe { set_masked(data, true) }
 }
 
-unsafe extern "C" fn unmask(data: *mut bindings::irq_data) {
+extern "C" fn unmask(data: *mut bindings::irq_data) {
     // SAFETY: The chip is used with such interrupts only.
     unsafe { set_masked(data, false) }
 }
 
-unsafe extern "C" fn set_affinity(
+extern "C" fn set_affinity(
     data: *mut bindings::irq_data,
     mask: *const bindings::cpumask,
     force: bool,
@@ -282,7 +274,7 @@ unsafe extern "C" fn set_affinity(
 }
 
 /// Called when the domain's interrupt is allocated.
-unsafe extern "C" fn allocate(
+extern "C" fn allocate(
     domain: *mut bindings::irq_domain,
     irq: c_uint,
     count: c_uint,
@@ -304,7 +296,7 @@ unsafe extern "C" fn allocate(
                 (*domain).host_data,
                 Some(bindings::handle_edge_irq),
                 ptr::null_mut(),
-                c"edge".as_ptr().cast(),
+                c"edge".as_char_ptr(),
             );
         }
         result
@@ -312,7 +304,7 @@ unsafe extern "C" fn allocate(
 }
 
 /// Called when the interrupt gets a processor and a vector.
-unsafe extern "C" fn activate(
+extern "C" fn activate(
     _domain: *mut bindings::irq_domain,
     data: *mut bindings::irq_data,
     _reserve: bool,
@@ -323,7 +315,7 @@ unsafe extern "C" fn activate(
 }
 
 /// Called when the interrupt loses its vector: a message must not reach who gets it next.
-unsafe extern "C" fn deactivate(_domain: *mut bindings::irq_domain, data: *mut bindings::irq_data) {
+extern "C" fn deactivate(_domain: *mut bindings::irq_domain, data: *mut bindings::irq_data) {
     // SAFETY: The domain has such interrupts only.
     unsafe { set_masked(data, true) }
 }
@@ -342,7 +334,7 @@ static DOMAIN_OPS: Shared<bindings::irq_domain_ops> = Shared(bindings::irq_domai
 });
 
 static CHIP: Shared<bindings::irq_chip> = Shared(bindings::irq_chip {
-    name: c"VT-d".as_ptr().cast(),
+    name: as_char_ptr_in_const_context(c"VT-d"),
     irq_ack: Some(bindings::irq_chip_ack_parent),
     irq_mask: Some(mask),
     irq_unmask: Some(unmask),

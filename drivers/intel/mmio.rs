@@ -7,7 +7,7 @@ use kernel::{
     ffi::c_void,
     io::{Io, Mmio, MmioRaw, Region},
     prelude::*,
-    str::CStr,
+    str::{CStr, CStrExt},
 };
 
 use super::{
@@ -73,7 +73,7 @@ impl Registers {
                 &raw mut bindings::iomem_resource,
                 phys,
                 bytes as u64,
-                Self::NAME.as_ptr().cast(),
+                Self::NAME.as_char_ptr(),
                 0,
             )
         };

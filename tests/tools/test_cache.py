@@ -18,12 +18,13 @@ from iommu_core_tools.paths import TOOLS
 _MAKER = """
 import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
-from iommu_core_tools import cache
+from iommu_core_tools import cache, run
 base = pathlib.Path(sys.argv[2])
 def make(folder):
     with open(base / "began", "a") as file:
         file.write("x")
     (folder / "half").write_text("half")
+    {more}
     while not (base / "go").exists():
         time.sleep(0.02)
     (folder / "whole").write_text("whole")
@@ -43,8 +44,8 @@ class Cache(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
 
-    def start(self):
-        argv = [sys.executable, "-B", "-c", _MAKER, str(TOOLS), str(self.base)]
+    def start(self, more="pass"):
+        argv = [sys.executable, "-B", "-c", _MAKER.format(more=more), str(TOOLS), str(self.base)]
         maker = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         self.addCleanup(maker.stdout.close)
         return maker
@@ -88,6 +89,16 @@ class Cache(unittest.TestCase):
         self.assertEqual(seen, [], "what the killed one left is gone")
         self.assertTrue((folder / ".complete").exists())
 
+    def test_killed_while_a_program_of_its_runs(self):
+        maker = self.start("run.run(['sh', '-c', f'sleep 1; touch {base}/late'])")
+        self.wait_for(self.began)
+        time.sleep(0.3)
+        maker.send_signal(signal.SIGKILL)
+        maker.wait()
+        late = []
+        cache.entry("thing", "key", lambda _folder: late.append((self.base / "late").exists()))
+        self.assertEqual(late, [True], "waited for what the killed one had started")
+
     def test_two_at_once(self):
         makers = [self.start(), self.start()]
         self.wait_for(self.began)
@@ -112,6 +123,16 @@ class Cache(unittest.TestCase):
     def test_clean_leaves_what_is_used(self):
         cache.entry("thing", "key", lambda folder: None)
         self.assertEqual(cache.clean(), ([], ["thing-key"]))
+
+    def test_prune_keeps_the_newest_and_those_in_use(self):
+        for number in range(4):
+            folder = cache.entry("thing", f"{number}", lambda folder: None)
+            os.utime(folder / ".complete", (number, number))
+        used = cache._in_use.copy()
+        for number in (1, 2, 3):
+            used[f"thing-{number}"].close()
+        cache.prune("thing", 1)
+        self.assertEqual([name for name, _ in cache.entries()], ["thing-0", "thing-3"])
 
     def test_keys_tell_inputs_apart(self):
         self.assertEqual(cache.key_of(a=1, b=[2]), cache.key_of(b=[2], a=1))

@@ -5,7 +5,7 @@ An *entry* is a folder `<name>-<key>` that is never changed once it is complete.
 stays, since kernel builds keep absolute paths, and the mark `.complete` is put into it last; a
 folder without the mark is what a killed run left, and is made anew. A *workspace* is a folder that
 is changed in place by a tool that can carry on where it was killed (a kernel build). Both are guarded
-by a file lock, which the system drops when its holder dies.
+by a file lock, which the system drops when its holder and all that it started have died.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import shutil
 import stat
 import subprocess
 
+from . import run
 from .paths import cache_dir
 from .progress import PROGRESS
 
@@ -38,18 +39,18 @@ def file_hash(path):
 
 
 @contextlib.contextmanager
-def locked(name, *, shared=False):
+def locked(name):
     """Holds the lock `name`; says so when somebody else has it and it takes a while."""
     folder = cache_dir() / "locks"
     folder.mkdir(exist_ok=True)
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with open(folder / name, "w", encoding="ascii") as file:
         try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with PROGRESS.step(f"cache: wait for another run that uses {name}"):
-                fcntl.flock(file, how)
-        yield
+                fcntl.flock(file, fcntl.LOCK_EX)
+        with run.kept(file.fileno()):
+            yield
 
 
 _MARK = ".complete"
@@ -131,6 +132,14 @@ def entries():
             yield folder.name, disk_usage(folder)
 
 
+def prune(name, keep):
+    """Removes all but the `keep` newest entries of a name; those in use stay."""
+    marks = cache_dir().glob(f"{name}-*/{_MARK}")
+    newest = sorted(marks, key=lambda mark: mark.stat().st_mtime, reverse=True)
+    if old := [mark.parent.name for mark in newest[keep:]]:
+        clean(old)
+
+
 def disk_usage(folder):
     """Bytes on disk below `folder`."""
     out = subprocess.run(
@@ -142,9 +151,7 @@ def disk_usage(folder):
 def clean(names=()):
     """Removes the given entries, or all. What a run uses or makes is left; returns (gone, left)."""
     gone, left = [], []
-    for name, _size in list(entries()):
-        if names and name not in names:
-            continue
+    for name in names or [name for name, _size in entries()]:
         with _try_lock(name) as making, _try_lock(f"use-{name}") as using:
             if making and using:
                 remove_tree(cache_dir() / name)

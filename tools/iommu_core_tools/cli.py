@@ -173,6 +173,9 @@ def _cache(arguments):
             print(f"{size / (1 << 20):8.0f} MB  {name}")
         print(f"{total / (1 << 20):8.0f} MB  in {cache.cache_dir()}")
         return
+    known = [name for name, _size in cache.entries()]
+    if unknown := [name for name in arguments.names if name not in known]:
+        raise ToolError(f"not in the cache: {' '.join(unknown)}", hint="tools/ic cache list")
     gone, left = cache.clean(arguments.names)
     for name in gone:
         print(f"removed {name}")

@@ -4,7 +4,6 @@
 import shutil
 
 from . import cache, intree
-from .paths import cache_dir
 
 _ARGUMENTS = ["LLVM=-19"]
 
@@ -19,6 +18,5 @@ def build():
 
         # One entry for each content: a guest may run from it while the next build goes on.
         entry = cache.entry("bzimage", cache.file_hash(made)[:12], keep)
-    for old in sorted(cache_dir().glob("bzimage-*"), key=lambda path: path.stat().st_mtime)[:-3]:
-        cache.clean([old.name])
+    cache.prune("bzimage", 3)
     return entry / "bzImage"

@@ -55,7 +55,9 @@ def build(root, release, stock=None, ours=()):
         _add_modules(archive, release, stock, ours)
         (folder / "initramfs").write_bytes(archive.bytes())
 
-    return cache.entry("initramfs", key, make) / "initramfs"
+    entry = cache.entry("initramfs", key, make)
+    cache.prune("initramfs", 6)
+    return entry / "initramfs"
 
 
 def _add_modules(archive, release, stock, ours):

@@ -45,7 +45,8 @@ def stock(update=False):
     if (known := _known()) and not update and (found := _all_there(known)):
         return found
     host.need_space(12 << 30)
-    host.need("mmdebstrap", "unshare", "mount", "apt-get", "dpkg-deb", "tar", "xz")
+    root.need_programs()
+    host.need("apt-get", "dpkg-deb", "tar", "xz")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = pool.submit(root.get)
         version = resolve(update)

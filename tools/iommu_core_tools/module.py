@@ -56,7 +56,8 @@ def build(*, clippy=False):
 
 def show_compiler_output(output, folder):
     """Shows what the compiler said, with the paths of the checkout."""
-    keep = [line for line in output.splitlines() if not re.match(r"make(\[\d+\])?: |  [A-Z]+ ", line)]
+    noise = re.compile(r"make(\[\d+\])?: |  [A-Z]+ |Skipping BTF")
+    keep = [line for line in output.splitlines() if not noise.match(line)]
     PROGRESS.plain("\n".join(keep).replace(f"{folder}/", ""))
 
 

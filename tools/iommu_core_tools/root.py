@@ -187,8 +187,13 @@ class Root:
 @functools.cache
 def get():
     """The root, made if it is not there yet (about a minute)."""
-    host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
+    need_programs()
     return Root(cache.entry("root", key(), _make) / "root")
+
+
+def need_programs():
+    """Makes sure that the host has what makes and enters the root."""
+    host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
 
 
 def exists():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs programs: output to a log and line by line to a callback, with a timeout."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,25 @@ import threading
 import time
 
 from .errors import ToolError
+
+
+_kept = set()
+_kept_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def kept(descriptor):
+    """While in this context, every program that is started inherits the descriptor.
+
+    So a file lock outlives a tool that is killed for as long as something that it started still runs.
+    """
+    with _kept_lock:
+        _kept.add(descriptor)
+    try:
+        yield
+    finally:
+        with _kept_lock:
+            _kept.discard(descriptor)
 
 
 class Result:
@@ -43,16 +63,17 @@ class Process:
             self._log.write(f"$ {' '.join(map(str, shown or argv))}\n".encode())
             self._log.flush()
         try:
-            self._process = subprocess.Popen(
-                [str(word) for word in argv],
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=pass_fds,
-            )
+            with _kept_lock:
+                self._process = subprocess.Popen(
+                    [str(word) for word in argv],
+                    cwd=cwd,
+                    env=env,
+                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(*pass_fds, *_kept),
+                )
         except FileNotFoundError as error:
             self._close_log()
             raise ToolError(f"{argv[0]} is not installed") from error

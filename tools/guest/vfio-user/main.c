@@ -11,16 +11,18 @@
  * undone when a command fails: the caller sees what the kernel did.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "devices.h"
 #include "memory.h"
 
-#define MAX_WORDS	8
+#define MAX_WORDS	12
 
 /* What a command has to say beyond "ok". */
 static char answer[256];
@@ -415,6 +417,7 @@ static int do_testdev_run(char **words)
 }
 
 static int do_help(char **words);
+static int do_fail_nth(char **words);
 
 static const struct {
 	const char *name;
@@ -450,6 +453,7 @@ static const struct {
 	{ "nvme-identify", do_nvme_identify, "DEVICE TO-IOVA" },
 	{ "nvme-stop", do_nvme_stop, "DEVICE" },
 	{ "testdev-run", do_testdev_run, "DEVICE TO-IOVA BUFFER OFFSET LENGTH" },
+	{ "fail-nth", do_fail_nth, "N COMMAND..." },
 	{ "help", do_help, "" },
 };
 
@@ -476,9 +480,26 @@ static int count_words(const char *text)
 	return count;
 }
 
+static int run_words(char **words, int count)
+{
+	if (!count)
+		return -EINVAL;
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(words[0], commands[i].name))
+			continue;
+		if (!strstr(commands[i].arguments, "...") &&
+		    count - 1 != count_words(commands[i].arguments)) {
+			fprintf(stderr, "usage: %s %s\n", words[0], commands[i].arguments);
+			return -EINVAL;
+		}
+		return commands[i].run(words);
+	}
+	return -ENOSYS;
+}
+
 static int run(char *line)
 {
-	char *words[MAX_WORDS] = { NULL };
+	char *words[MAX_WORDS + 1] = { NULL };
 	int count = 0;
 
 	for (char *word = strtok(line, " \t\n"); word; word = strtok(NULL, " \t\n")) {
@@ -486,18 +507,40 @@ static int run(char *line)
 			return -E2BIG;
 		words[count++] = word;
 	}
-	if (!count)
+	return run_words(words, count);
+}
+
+/*
+ * Runs a command while the kernel fails its Nth allocation for this program
+ * (the kernel's Documentation/fault-injection/fault-injection.rst). Answers
+ * "hit" when there were so many, "missed" when not.
+ */
+static int do_fail_nth(char **words)
+{
+	int fd, count = 0, ret;
+	char left[16] = "";
+	uint64_t nth;
+
+	if (!words[1] || number(words[1], &nth))
 		return -EINVAL;
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (strcmp(words[0], commands[i].name))
-			continue;
-		if (count - 1 != count_words(commands[i].arguments)) {
-			fprintf(stderr, "usage: %s %s\n", words[0], commands[i].arguments);
-			return -EINVAL;
-		}
-		return commands[i].run(words);
+	while (words[2 + count])
+		count++;
+	fd = open("/proc/self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, words[1], strlen(words[1])) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
 	}
-	return -ENOSYS;
+	ret = run_words(words + 2, count);
+	/* What is left of N; the kernel leaves 0 once it was used up. */
+	if (pread(fd, left, sizeof(left) - 1, 0) < 0 || pwrite(fd, "0", 1, 0) < 0)
+		ret = ret ? ret : -EIO;
+	close(fd);
+	if (!ret)
+		snprintf(answer, sizeof(answer), "%s", atoi(left) ? "missed" : "hit");
+	return ret;
 }
 
 int main(void)

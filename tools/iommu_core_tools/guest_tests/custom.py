@@ -3,7 +3,7 @@
 
 from .. import core_view, custom_kernel, guest_images, machine, uml
 from ..report import PASSED
-from . import dma, vfio
+from . import dma, injection, vfio
 from .scenario import Scenario, play
 
 SUITE = "custom kernel"
@@ -46,7 +46,8 @@ def run(report, kind, only, folder):
         [
             _kunit(report), the_unit_is_taken_during_boot,
             dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read,
-            dma.a_network_card_passes_traffic, *vfio.TESTS, nothing_leaks, lockdep_is_still_on,
+            dma.a_network_card_passes_traffic, *vfio.TESTS, *injection.TESTS,
+            nothing_leaks, lockdep_is_still_on,
         ],
         parameters=("kunit.filter_glob=iommu_core*",),
         instead_of_free=(),

@@ -55,7 +55,7 @@ def devices_behind_a_PCI_bridge_share_a_group(run):
     if run.ours:
         text = run.guest.run(f"cat {core_view.FOLDER}/groups")
         line = next(line for line in text.splitlines() if f"member   {edu}" in line)
-        run.check("bridge" in line or "alias" in line, "debugfs says why", line)
+        run.check("shares requester id" in line and testdev in line, "debugfs says why", line)
 
 
 def devices_behind_a_PCI_bridge_do_DMA(run):

@@ -5,8 +5,9 @@
 use kernel::{
     bindings,
     ffi::c_int,
+    new_mutex,
     prelude::*,
-    sync::{Arc, SetOnce},
+    sync::{Arc, Mutex, SetOnce},
 };
 
 use super::{
@@ -25,6 +26,7 @@ use crate::{
 };
 
 /// A device that C's IOMMU layer knows; what `dev_iommu_priv_get()` returns.
+#[pin_data]
 pub(super) struct HostedDevice<D: Hosted> {
     instance: Arc<Instance<D>>,
     device: Counted,
@@ -32,7 +34,8 @@ pub(super) struct HostedDevice<D: Hosted> {
     unit: Arc<HostedUnit<D>>,
     group: SetOnce<Arc<HostedGroup<D>>>,
     /// The group that kept the device's direct regions mapped until now.
-    parking: Option<Arc<Group<D>>>,
+    #[pin]
+    parking: Mutex<Option<Arc<Group<D>>>>,
     /// C blocks the device alone while it is reset.
     may_be_reset: bool,
 }
@@ -80,9 +83,14 @@ impl<D: Hosted> HostedDevice<D> {
         self.group.as_ref().ok_or(ENODEV)
     }
 
-    /// Where the device is parked, if it is.
-    pub(super) fn parking(&self) -> Option<&Arc<Group<D>>> {
-        self.parking.as_ref()
+    /// Where the device is parked, if it is; it is going to be no more.
+    pub(super) fn take_parking(&self) -> Option<Arc<Group<D>>> {
+        self.parking.lock().take()
+    }
+
+    /// Undoes [`take_parking`](Self::take_parking).
+    pub(super) fn stay_parked(&self, parking: Arc<Group<D>>) {
+        *self.parking.lock() = Some(parking);
     }
 
     /// Whether C blocks the device alone while it is reset.
@@ -173,16 +181,16 @@ fn try_probe<D: Hosted>(
         // SAFETY: C has given the device its record before it calls.
         unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
     }
-    let known = Arc::new(
-        HostedDevice {
+    let known = Arc::pin_init(
+        pin_init!(HostedDevice {
             instance: instance.clone(),
             device: device.counted(),
             endpoint,
             unit: unit.clone(),
             group: SetOnce::new(),
-            parking,
+            parking <- new_mutex!(parking),
             may_be_reset: function.supports_ats(),
-        },
+        }),
         GFP_KERNEL,
     )?;
     instance.devices.lock().push(known.clone(), GFP_KERNEL)?;
@@ -210,7 +218,7 @@ pub(super) extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
     drop(forgotten);
     if let Ok(group) = known.group() {
         group.forget(&instance, &known);
-    } else if let Some(parking) = &known.parking {
+    } else if let Some(parking) = known.take_parking() {
         // It never got to a group of C's.
         parking.leave(&known.endpoint);
     }

@@ -48,7 +48,7 @@ pub(super) struct HostedGroup<D: Hosted> {
     c: usize,
     core: Arc<Group<D>>,
     kept_driver: bool,
-    devices: Atomic<usize>,
+    devices: Atomic<i32>,
     #[pin]
     pub(super) state: Mutex<State<D>>,
 }
@@ -109,7 +109,7 @@ impl<D: Hosted> HostedGroup<D> {
                 c: c as usize,
                 core,
                 kept_driver,
-                devices: Atomic::new(1usize),
+                devices: Atomic::new(1),
                 state <- new_mutex!(State {
                     claim: None,
                     lent: None,
@@ -139,7 +139,7 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// How many devices C knows in the group.
     pub(super) fn device_count(&self) -> usize {
-        self.devices.load(Relaxed)
+        self.devices.load(Relaxed) as usize
     }
 
     /// Whether a driver that C does not know of relies on the group being on identity.
@@ -154,7 +154,7 @@ impl<D: Hosted> HostedGroup<D> {
             known.lingers() && Held::linger(instance, known.device(), endpoint, &self.core).is_ok();
         if !lingers {
             self.core.leave(endpoint);
-            if let Some(parking) = known.parking() {
+            if let Some(parking) = known.take_parking() {
                 // Only if it never moved on.
                 parking.leave(endpoint);
             }
@@ -164,7 +164,7 @@ impl<D: Hosted> HostedGroup<D> {
             state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
             state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
             if self.devices.load(Relaxed) > 1 {
-                self.devices.add(usize::MAX, Relaxed);
+                self.devices.add(-1, Relaxed);
                 return;
             }
             state.lent = None;
@@ -192,13 +192,13 @@ impl<D: Hosted> HostedGroup<D> {
     pub(super) fn join(&self, known: &HostedDevice<D>) -> Result {
         let endpoint = known.endpoint();
         let reason = self.reason(known);
-        let result = match known.parking() {
-            Some(parking) if Arc::ptr_eq(parking, &self.core) => Ok(()),
-            Some(parking) => match self.core.adopt(endpoint, parking, reason) {
-                // It has moved on from there before.
-                Err(error) if error == ENODEV => self.core.join(endpoint, reason),
-                result => result,
-            },
+        let result = match known.take_parking() {
+            // It was kept in this very group.
+            Some(parking) if Arc::ptr_eq(&parking, &self.core) => Err(EEXIST),
+            Some(parking) => self
+                .core
+                .adopt(endpoint, &parking, reason)
+                .inspect_err(|_| known.stay_parked(parking)),
             None => self.core.join(endpoint, reason),
         };
         match result {

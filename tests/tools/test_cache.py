@@ -134,6 +134,15 @@ class Cache(unittest.TestCase):
         cache.prune("thing", 1)
         self.assertEqual([name for name, _ in cache.entries()], ["thing-0", "thing-3"])
 
+    def test_scratch_is_gone_afterwards_and_after_a_kill(self):
+        left = cache.cache_dir() / "thing-scratch-left"
+        left.mkdir()
+        with cache.scratch("thing") as folder:
+            self.assertEqual(cache.clean(), ([], [folder.name]))
+            with cache.scratch("thing"):
+                self.assertTrue(folder.exists(), "the other run's stays")
+        self.assertEqual(list(cache.entries()), [])
+
     def test_keys_tell_inputs_apart(self):
         self.assertEqual(cache.key_of(a=1, b=[2]), cache.key_of(b=[2], a=1))
         self.assertNotEqual(cache.key_of(a=1), cache.key_of(a=2))

@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import tempfile
 
 from . import run
 from .paths import cache_dir
@@ -130,6 +131,20 @@ def entries():
     for folder in sorted(cache_dir().iterdir()):
         if folder.is_dir() and folder.name != "locks":
             yield folder.name, disk_usage(folder)
+
+
+@contextlib.contextmanager
+def scratch(name):
+    """A folder for one run, removed when the context ends; those that killed runs left go as well."""
+    clean([folder.name for folder in cache_dir().glob(f"{name}-scratch-*")])
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-scratch-", dir=cache_dir()))
+    _use(folder)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+        _in_use.pop(folder.name).close()
+        (cache_dir() / "locks" / f"use-{folder.name}").unlink()  # never used again, unlike an entry's
 
 
 def prune(name, keep):

@@ -3,10 +3,8 @@
 
 import re
 import shutil
-import tempfile
 
-from . import intree, ktap, root
-from .paths import cache_dir
+from . import cache, intree, ktap, root
 from .progress import PROGRESS
 
 SUITE = "kunit (UML)"
@@ -25,7 +23,7 @@ def built():
 
 def run(report, pattern="iommu_core*"):
     """Runs the suites that match on User-mode Linux."""
-    with report.suite(SUITE), tempfile.TemporaryDirectory(dir=cache_dir(), prefix="run-") as folder:
+    with report.suite(SUITE), cache.scratch("uml") as folder:
         with built() as build:
             shutil.copy(build / "linux", f"{folder}/linux")
         with PROGRESS.step(f"kunit: run {pattern} on User-mode Linux") as step:

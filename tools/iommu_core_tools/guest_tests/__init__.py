@@ -2,11 +2,9 @@
 """Tests that run in guests, two guests at a time."""
 
 import concurrent.futures
-import pathlib
-import tempfile
 
-from .. import guest_images, viommu
-from ..paths import cache_dir, jobs
+from .. import cache, guest_images, viommu
+from ..paths import jobs
 from . import (
     custom, dma, firmware, harness, hotplug, isolation, lifecycle, refusals, scenario, topology, vfio,
 )  # fmt: skip
@@ -28,11 +26,11 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
     kind = viommu.get(kind)
     image = guest_images.stock(module if driver == guest_images.OURS else None)
     harness.run_plain(report, image, kind, only)
-    with tempfile.TemporaryDirectory(prefix="tests-", dir=cache_dir()) as folder:
+    with cache.scratch("tests") as folder:
         with concurrent.futures.ThreadPoolExecutor(min(2, jobs())) as pool:
             waiting = [
                 pool.submit(scenario.play, found, image, kind, driver, report, only,
-                            pathlib.Path(folder))
+                            folder)
                 for found in scenarios(kind)
             ]  # fmt: skip
             try:
@@ -45,5 +43,5 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
 
 def run_custom(report, only=None, *, kind="vtd"):
     """Runs the KUnit suites and some tests in a guest with the custom kernel."""
-    with tempfile.TemporaryDirectory(prefix="tests-", dir=cache_dir()) as folder:
-        custom.run(report, viommu.get(kind), only, pathlib.Path(folder))
+    with cache.scratch("tests") as folder:
+        custom.run(report, viommu.get(kind), only, folder)

@@ -7,6 +7,7 @@
 mod aliases;
 mod attach;
 mod claims;
+mod concurrent;
 mod members;
 mod model;
 mod moves;

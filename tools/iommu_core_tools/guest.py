@@ -143,7 +143,7 @@ class Guest:
         """Whether a shell command ends with status 0."""
         return self.status(command, timeout)[0] == 0
 
-    def wait_for(self, command, timeout=15):
+    def wait_for(self, command, timeout=30):
         """Runs a command until it succeeds; False when it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

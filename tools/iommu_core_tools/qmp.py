@@ -15,7 +15,7 @@ class QmpError(ToolError):
 class Qmp:
     """A client on a connected socket. One command at a time; events are kept until asked for."""
 
-    def __init__(self, sock, timeout=10.0):
+    def __init__(self, sock, timeout=30.0):
         self._socket = sock
         self._timeout = timeout
         self._buffer = b""

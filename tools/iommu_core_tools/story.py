@@ -161,7 +161,7 @@ class Story:
         guest, user = self.guest, self.user
         user.script(["close-device a", "close-group a"])
         guest.qmp.execute("device_del", id="a")
-        guest.qmp.wait_event("DEVICE_DELETED", 20, lambda data: data.get("device") == "a")
+        guest.qmp.wait_event("DEVICE_DELETED", 40, lambda data: data.get("device") == "a")
         self.check(f"A ({self.a}) is gone from the system",
                    guest.wait_for(f"[ ! -e /sys/bus/pci/devices/{self.a} ]"))  # fmt: skip
         if self.ours:

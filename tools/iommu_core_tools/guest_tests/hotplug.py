@@ -29,7 +29,7 @@ def _plug(run, driver, **properties):
     return run.at(machine.SPARE)
 
 
-def _unplug(run, address, device="new", timeout=20):
+def _unplug(run, address, device="new", timeout=40):
     run.guest.qmp.execute("device_del", id=device)
     run.guest.qmp.wait_event("DEVICE_DELETED", timeout, lambda data: data.get("device") == device)
     run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
@@ -92,7 +92,7 @@ def a_device_that_is_held_can_be_unplugged_once_it_is_closed(run):
     user.script(["fill b 0 4096 3", "edu-copy d 0x100000 0x101000 4096"])
     run.check(user.say("check b 4096 4096 3") == "match", "its DMA works until then")
     user.quit()
-    run.guest.qmp.wait_event("DEVICE_DELETED", 20, lambda data: data.get("device") == "a")
+    run.guest.qmp.wait_event("DEVICE_DELETED", 40, lambda data: data.get("device") == "a")
     run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
 
 

@@ -135,12 +135,22 @@ fn block<D: Hosted>(
     state: &mut State<D>,
     known: &HostedDevice<D>,
 ) -> Result {
-    if known.may_be_reset() && is_reset(group, state, known)? {
-        return Ok(());
-    }
-    match &state.claim {
-        Some(claim) => claim.detach(),
-        None => state.claim = Some(claim(group)?),
+    let is_blocked = state.claim.is_some() && group.core().is_on(known.instance().blocked());
+    if !is_blocked {
+        if known.may_be_reset() && is_reset(group, state, known)? {
+            return Ok(());
+        }
+        match &state.claim {
+            Some(claim) => claim.detach(),
+            None => match claim(group) {
+                Ok(claim) => state.claim = Some(claim),
+                Err(error) => {
+                    // C does not undo what it was refused.
+                    come_back(group, state, known);
+                    return Err(error);
+                }
+            },
+        }
     }
     while let Some(endpoint) = state.alone.pop() {
         // Blocked with the others now.

@@ -27,10 +27,21 @@ struct Raw {
     rest: [usize; 32],
 }
 
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 extern "C" {
     fn register_kprobe(probe: *mut c_void) -> c_int;
     fn unregister_kprobe(probe: *mut c_void);
 }
+
+/// Stands for the kernel's where that has none, or where arguments are not looked for.
+#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
+    EOPNOTSUPP.to_errno()
+}
+
+/// As above; is never called.
+#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+unsafe fn unregister_kprobe(_probe: *mut c_void) {}
 
 /// What is called when a function is.
 pub(crate) trait Handler: Sync + Send + 'static {
@@ -66,9 +77,6 @@ impl<H: Handler> Probe<H> {
     /// `ENOENT` if the kernel has no such function, `EOPNOTSUPP` if it was built without kprobes
     /// for this architecture, and those of the kernel.
     pub(crate) fn new(handler: H) -> Result<Pin<KBox<Self>>> {
-        if !cfg!(all(CONFIG_KPROBES, CONFIG_X86_64)) {
-            return Err(EOPNOTSUPP);
-        }
         let probe = KBox::pin(
             Self {
                 raw: Opaque::new(Raw {

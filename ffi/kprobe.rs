@@ -34,12 +34,20 @@ extern "C" {
 }
 
 /// Stands for the kernel's where that has none, or where arguments are not looked for.
+///
+/// # Safety
+///
+/// None; the kernel's wants a probe that stays.
 #[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
 unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
     EOPNOTSUPP.to_errno()
 }
 
 /// As above; is never called.
+///
+/// # Safety
+///
+/// None; the kernel's wants a probe that was registered.
 #[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
 unsafe fn unregister_kprobe(_probe: *mut c_void) {}
 

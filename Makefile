@@ -53,6 +53,7 @@ setup build install run test shell kunit host-test compile-fail lint fmt kernel:
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 setup: IC_ARGS = $(if $(UPDATE),--update)
+run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 
 .PHONY: python
 python:

@@ -136,7 +136,8 @@ def entries():
 @contextlib.contextmanager
 def scratch(name):
     """A folder for one run, removed when the context ends; those that killed runs left go as well."""
-    clean([folder.name for folder in cache_dir().glob(f"{name}-scratch-*")])
+    if left := [folder.name for folder in cache_dir().glob(f"{name}-scratch-*")]:
+        clean(left)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-scratch-", dir=cache_dir()))
     _use(folder)
     try:

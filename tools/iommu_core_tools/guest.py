@@ -6,16 +6,14 @@ executes shell commands (see tools/guest/init); and QMP. They are sockets that Q
 paths or ports are shared with other guests.
 """
 
-import pathlib
-import shutil
+import contextlib
 import socket
-import tempfile
 import time
 
-from . import guest_log
+from . import cache, guest_log
 from .errors import ToolError, last_lines
 from .guest_console import Console
-from .paths import cache_dir, log_dir
+from .paths import log_dir
 from .qmp import Qmp, QmpError
 
 _BOOT_TIMEOUT = 120.0
@@ -49,6 +47,7 @@ class Guest:
         self._process = None
         self._agent = None
         self._console = None
+        self._cleanup = contextlib.ExitStack()
         self._folder = None
         self.name = name
         self.qmp = None
@@ -68,7 +67,7 @@ class Guest:
 
     def start(self):
         """Starts QEMU and waits until the agent answers."""
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="guest-", dir=_run_dir()))
+        self._folder = self._cleanup.enter_context(cache.scratch("guest"))
         console, console_inside = socket.socketpair()
         agent, agent_inside = socket.socketpair()
         qmp, qmp_inside = socket.socketpair()
@@ -108,9 +107,8 @@ class Guest:
         if self._console:
             self._console.close()
             self._console = None
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._cleanup.close()
+        self._folder = None
 
     def run(self, command, timeout=30, check=True):
         """Runs a shell command; its output. With `check` a status other than 0 raises."""
@@ -230,9 +228,3 @@ class Guest:
         elif tail := last_lines(self.log, 1):
             what = f"{what}; its last words: {tail[0]}"
         return GuestError(f"guest {self.name}: {what}", log=self.log)
-
-
-def _run_dir():
-    folder = cache_dir() / "guests"
-    folder.mkdir(exist_ok=True)
-    return folder

@@ -259,8 +259,9 @@ impl<D: VendorDriver> Domain<D> {
             None => Ok(()),
         };
         match result {
-            Ok(()) => gather.done(),
-            Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
+            // Also when the failed unit is no longer asked, because nobody is attached there.
+            Ok(()) if self.may_free_tables() => gather.done(),
+            _ => core::mem::forget(core::mem::replace(gather, Gather::new())),
         }
     }
 

@@ -9,6 +9,8 @@
 //!
 //! ```text
 //! discover -> take_over -> (endpoints join groups; entries are written) -> enable -> ... -> release
+//!                                                                           |     ^
+//!                                                                        suspend resume
 //! ```
 //!
 //! # An attach
@@ -17,6 +19,8 @@
 //! nothing. Then [`commit`](VendorDriver::commit) once per unit: writes the entries of all
 //! endpoints, invalidates in one batch and waits once. A plan that is dropped is an attach that
 //! never was.
+
+#![forbid(unsafe_code)]
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -158,6 +162,31 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     ///
     /// Tags and endpoints of the unit may be dropped later.
     fn release(unit: &Unit<Self>);
+
+    /// Switches an enabled unit off, while no device does DMA: translation, queue and interrupt.
+    /// Tables, tags and all that commits and invalidations work with stay, and these go on to work:
+    /// what they would tell the unit is told by [`resume`](Self::resume), since nothing is cached
+    /// until then. The registers may be lost meanwhile; or the machine ends, and another kernel
+    /// finds a unit that nobody uses.
+    ///
+    /// Context: any; does not sleep. When the machine goes to sleep interrupts are off and there is
+    /// one processor; when it ends others may still call in. No lock is held.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer. It is declared failed then.
+    fn suspend(unit: &Unit<Self>) -> Result;
+
+    /// Switches the unit on again after [`suspend`](Self::suspend), with all registers set and all
+    /// caches invalidated, whoever used it meanwhile. A unit that has failed blocks everything.
+    ///
+    /// Context: as that of `suspend`.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` or `EIO` if the unit does not answer. It is declared failed then; as far as it
+    /// listens everything is blocked.
+    fn resume(unit: &Unit<Self>) -> Result;
 
     /// Finds the unit of a device among `units` and makes the state for it.
     ///

@@ -111,11 +111,11 @@ mod suite {
         let counts = [machine.hardware(0).counts(), machine.hardware(1).counts()];
         domain.sync(&mut gather);
         assert!(gather.is_empty());
-        for unit in 0..2 {
+        for (unit, before) in counts.iter().enumerate() {
             // One batch and one wait for each unit.
             let now = machine.hardware(unit).counts();
-            assert_eq!(now.waits, counts[unit].waits + 1);
-            assert_eq!(now.invalidations, counts[unit].invalidations + 1);
+            assert_eq!(now.waits, before.waits + 1);
+            assert_eq!(now.invalidations, before.invalidations + 1);
         }
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         assert_eq!(machine.dma(1, 2, 0x1000), None);
@@ -448,6 +448,30 @@ mod suite {
         group.leave(&endpoint);
         other.leave(&elsewhere);
         drop((snooping, plain, endpoint, elsewhere, group, other));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_8_a_failed_unit_that_nobody_is_attached_to_any_more() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[])?;
+        group.set_default(&domain)?;
+        map(&domain, 0, 0x10_0000, LARGE / 2)?;
+        map(&domain, LARGE / 2, 0x90_0000, LARGE / 2)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x10_1000));
+        let tables = live_tables();
+        machine.hardware(0).stop_answering();
+        group.set_default(&machine.blocked)?;
+        assert!(machine.units[0].has_failed());
+        // The unit has forgotten nothing: the device may be anywhere in the old tables.
+        assert_eq!(unmap(&domain, 0, LARGE), LARGE);
+        assert_eq!(live_tables(), tables);
+        machine.dma(0, 1, 0x2000);
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        assert_eq!(live_tables(), tables);
+        machine.dma(0, 1, 0x3000);
         machine.finish()
     }
 }

@@ -400,17 +400,17 @@ impl<D: VendorDriver> Group<D> {
         }
     }
 
-    /// As [`end_claim`](Self::end_claim), but what is still attached is detached first.
+    /// As [`end_claim`](Self::end_claim), but what is still attached is detached.
     fn drop_claim(&self, owner: Owner) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let mut released = state.ownership.release(owner);
         if released.is_err() {
-            self.block(state);
+            // The domain of its owner's goes with the last claim.
             let _ = state.ownership.set_attached(owner, false);
             released = state.ownership.release(owner);
         }
-        // A claim existed and nothing is attached any more, so it has ended.
+        // A claim existed and nothing keeps it any more, so it has ended.
         if let Ok(change) = released {
             self.follow(state, change);
         }

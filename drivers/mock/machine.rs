@@ -52,6 +52,9 @@ pub struct Machine {
     violations: u64,
 }
 
+/// A group and its only member.
+pub type Alone = (Arc<Group<Mock>>, Arc<Endpoint<Mock>>);
+
 /// All that an attach could change, of all units.
 #[derive(PartialEq, Debug)]
 pub struct Snapshot {
@@ -118,7 +121,7 @@ impl Machine {
     }
 
     /// A group of one endpoint behind unit 0.
-    pub fn alone(&self, id: u32) -> Result<(Arc<Group<Mock>>, Arc<Endpoint<Mock>>)> {
+    pub fn alone(&self, id: u32) -> Result<Alone> {
         let group = self.group("group")?;
         let endpoint = self.endpoint(0, &[id])?;
         group.join(&endpoint, Reason::Isolated)?;

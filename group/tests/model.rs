@@ -31,7 +31,7 @@ const SEEDS: [u64; 4] = [
     0x2545_f491_4f6c_dd1d,
     0x0123_4567_89ab_cdef,
 ];
-const STEPS: u32 = 3000;
+const STEPS: u32 = 2000;
 
 const GROUPS: usize = 3;
 const SLOTS: usize = 5;
@@ -140,6 +140,9 @@ struct Test {
     claims: [Option<Claim<Mock>>; CLAIMS],
     random: Random,
 
+    /// How often DMA reached mapped memory behind each unit, to see that it is worth something.
+    reached: [u64; 2],
+
     ref_domains: KVec<RefDomain>,
     ref_groups: [RefGroup; GROUPS],
     ref_endpoints: [RefEndpoint; ENDPOINTS.len()],
@@ -173,6 +176,7 @@ impl Test {
             slots: [const { None }; SLOTS],
             claims: [const { None }; CLAIMS],
             random: Random(seed),
+            reached: [0; 2],
             ref_domains,
             ref_groups: [const {
                 RefGroup {
@@ -218,22 +222,22 @@ impl Test {
                 _ => FAIL_TABLE.arm(n),
             }
         }
-        let did = match self.random.below(24) {
-            0..=1 => self.allocate()?,
-            2 => self.free(),
-            3..=4 => self.join()?,
-            5 => self.leave(),
-            6..=7 => self.set_default()?,
-            8..=9 => self.claim()?,
-            10..=12 => self.attach()?,
-            13 => self.detach(),
-            14 => self.release()?,
-            15 => self.drop_claim(),
-            16..=17 => self.map()?,
-            18 => self.unmap()?,
-            19 => self.suspend()?,
-            20 => self.resume(),
-            21..=22 => self.start_driver()?,
+        let did = match self.random.below(30) {
+            0..=2 => self.allocate()?,
+            3 => self.free(),
+            4..=6 => self.join()?,
+            7 => self.leave(),
+            8..=9 => self.set_default()?,
+            10..=11 => self.claim()?,
+            12..=14 => self.attach()?,
+            15 => self.detach(),
+            16 => self.release()?,
+            17 => self.drop_claim(),
+            18..=22 => self.map()?,
+            23..=24 => self.unmap()?,
+            25 => self.suspend()?,
+            26..=27 => self.resume(),
+            28 => self.start_driver()?,
             _ => self.end_driver(),
         };
         self.disarm();
@@ -678,6 +682,9 @@ impl Test {
                 };
                 for page in 0..PAGES {
                     ensure!(self.machine.dma(unit, id, iova(page)) == does.leads(page));
+                    if matches!(does, Does::Maps(pages) if pages[page].is_some()) {
+                        self.reached[unit] += 1;
+                    }
                 }
             }
         }
@@ -719,6 +726,8 @@ fn run(seed: u64) -> Result {
             return Err(error);
         }
     }
+    log_info!("model: DMA reached mapped memory {:?} times", test.reached);
+    ensure!(test.reached.iter().all(|&times| times > u64::from(STEPS)));
     KBox::into_inner(test).finish()
 }
 

@@ -49,7 +49,7 @@ use kernel::{
 };
 
 use self::{
-    instance::{Hosted, Instance},
+    instance::{Hosted, Instance, Slot},
     notifier::Notifier,
     platform::{Platform, Unbindable},
     refusal::Refusals,
@@ -69,6 +69,33 @@ trait Vendor: Send + Sync {
     fn show_domains(&self, f: &mut dyn Write) -> fmt::Result;
     /// Writes the faults of each group, and those of nobody.
     fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;
+}
+
+/// Declares which vendor drivers can be served.
+macro_rules! vendor_drivers {
+    ($($(#[$when:meta])* $driver:ty,)*) => {
+        $($(#[$when])* impl Hosted for $driver {
+            fn slot() -> &'static Slot<Self> {
+                static SLOT: Slot<$driver> = Slot::new();
+                &SLOT
+            }
+        })*
+
+        /// Starts all vendor drivers.
+        fn add_all(
+            module: &'static ThisModule,
+            vendors: &mut KVec<KBox<dyn Vendor>>,
+            first_error: &mut Option<Error>,
+        ) -> Result {
+            $($(#[$when])* add::<$driver>(module, vendors, first_error)?;)*
+            Ok(())
+        }
+    };
+}
+
+vendor_drivers! {
+    #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+    crate::drivers::intel::Vtd,
 }
 
 /// All vendor drivers that found a unit.
@@ -188,8 +215,7 @@ impl Frontend {
     pub(crate) fn start(module: &'static ThisModule) -> Result<Self> {
         let mut vendors = KVec::new();
         let mut first_error = None;
-        #[cfg(CONFIG_IOMMU_CORE_INTEL)]
-        add::<crate::drivers::intel::Vtd>(module, &mut vendors, &mut first_error)?;
+        add_all(module, &mut vendors, &mut first_error)?;
         if vendors.is_empty() {
             let error = first_error.unwrap_or(ENODEV);
             if error == ENODEV {

@@ -80,21 +80,6 @@ impl<D: Hosted> Slot<D> {
     }
 }
 
-/// Declares that a vendor driver can be served.
-macro_rules! hosted {
-    ($driver:ty) => {
-        impl Hosted for $driver {
-            fn slot() -> &'static Slot<Self> {
-                static SLOT: Slot<$driver> = Slot::new();
-                &SLOT
-            }
-        }
-    };
-}
-
-#[cfg(CONFIG_IOMMU_CORE_INTEL)]
-hosted!(crate::drivers::intel::Vtd);
-
 /// All that belongs to one vendor driver.
 #[pin_data]
 pub(super) struct Instance<D: Hosted> {

@@ -136,10 +136,12 @@ def entries():
 @contextlib.contextmanager
 def scratch(name):
     """A folder for one run, removed when the context ends; those that killed runs left go as well."""
-    if left := [folder.name for folder in cache_dir().glob(f"{name}-scratch-*")]:
-        clean(left)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-scratch-", dir=cache_dir()))
-    _use(folder)
+    # Locked: a folder that is not marked as in use yet looks like one that was left.
+    with locked("scratch"):
+        if left := [folder.name for folder in cache_dir().glob(f"{name}-scratch-*")]:
+            clean(left)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-scratch-", dir=cache_dir()))
+        _use(folder)
     try:
         yield folder
     finally:

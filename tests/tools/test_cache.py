@@ -143,6 +143,14 @@ class Cache(unittest.TestCase):
                 self.assertTrue(folder.exists(), "the other run's stays")
         self.assertEqual(list(cache.entries()), [])
 
+    def test_clean_of_nothing_removes_nothing(self):
+        (cache.cache_dir() / "thing-key").mkdir()
+        self.assertEqual(cache.clean([]), ([], []))
+        with cache.scratch("other"):
+            pass
+        cache.prune("other", 1)
+        self.assertEqual([name for name, _ in cache.entries()], ["thing-key"])
+
     def test_keys_tell_inputs_apart(self):
         self.assertEqual(cache.key_of(a=1, b=[2]), cache.key_of(b=[2], a=1))
         self.assertNotEqual(cache.key_of(a=1), cache.key_of(a=2))

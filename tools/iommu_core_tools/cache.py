@@ -154,8 +154,7 @@ def prune(name, keep):
     """Removes all but the `keep` newest entries of a name; those in use stay."""
     marks = cache_dir().glob(f"{name}-*/{_MARK}")
     newest = sorted(marks, key=lambda mark: mark.stat().st_mtime, reverse=True)
-    if old := [mark.parent.name for mark in newest[keep:]]:
-        clean(old)
+    clean([mark.parent.name for mark in newest[keep:]])
 
 
 def disk_usage(folder):
@@ -166,10 +165,10 @@ def disk_usage(folder):
     return int(out[0]) * 1024 if out else 0
 
 
-def clean(names=()):
-    """Removes the given entries, or all. What a run uses or makes is left; returns (gone, left)."""
+def clean(names=None):
+    """Removes the given entries, or (None) all. What a run uses or makes is left; returns (gone, left)."""
     gone, left = [], []
-    for name in names or [name for name, _size in entries()]:
+    for name in [name for name, _size in entries()] if names is None else names:
         with _try_lock(name) as making, _try_lock(f"use-{name}") as using:
             if making and using:
                 remove_tree(cache_dir() / name)

@@ -176,7 +176,7 @@ def _cache(arguments):
     known = [name for name, _size in cache.entries()]
     if unknown := [name for name in arguments.names if name not in known]:
         raise ToolError(f"not in the cache: {' '.join(unknown)}", hint="tools/ic cache list")
-    gone, left = cache.clean(arguments.names)
+    gone, left = cache.clean(arguments.names or None)
     for name in gone:
         print(f"removed {name}")
     for name in left:

@@ -17,6 +17,7 @@ from . import (
     kernel,
     lint,
     module,
+    paths,
     root,
     story,
     tools_tests,
@@ -31,6 +32,7 @@ def main(argv=None):
     """Runs one command; the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _parser().parse_args(argv)
+    paths.sweep_logs()
     try:
         return arguments.call(arguments) or 0
     except ToolError as error:

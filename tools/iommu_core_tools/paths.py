@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import time
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = CHECKOUT / "tools"
@@ -22,6 +23,14 @@ def log_dir():
     folder = cache_dir() / "logs"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def sweep_logs(days=14):
+    """Removes logs that are older than that."""
+    oldest = time.time() - days * 86400
+    for log in log_dir().glob("*.log"):
+        if log.stat().st_mtime < oldest:
+            log.unlink(missing_ok=True)
 
 
 def jobs():

@@ -6,10 +6,11 @@ import concurrent.futures
 from .. import cache, guest_images, viommu
 from ..paths import jobs
 from . import (
-    custom, dma, firmware, harness, hotplug, isolation, lifecycle, refusals, scenario, topology, vfio,
+    custom, dma, firmware, harness, hotplug, isolation, lifecycle, power, refusals, scenario, topology,
+    vfio,
 )  # fmt: skip
 
-_MODULES = (vfio, isolation, dma, lifecycle, hotplug, topology, refusals, firmware, harness)
+_MODULES = (vfio, isolation, dma, lifecycle, power, hotplug, topology, refusals, firmware, harness)
 
 
 def scenarios(kind):

@@ -145,6 +145,7 @@ def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
 
 def _play(scenario, tests, guest, run, report, suite, step):
     dead = None
+    seen = []
     try:
         for i, test in enumerate(tests):
             with report.case(suite, _case(scenario, test)):
@@ -154,7 +155,7 @@ def _play(scenario, tests, guest, run, report, suite, step):
                     if i == 0:
                         guest.start()
                     step.count(i + 1, len(tests))
-                    _one(test, run, scenario)
+                    _one(test, run, scenario, seen)
                 except ToolError:
                     if i == 0:
                         dead = f"not run: {test.__name__} failed"
@@ -165,10 +166,14 @@ def _play(scenario, tests, guest, run, report, suite, step):
         guest.stop()
 
 
-def _one(test, run, scenario):
-    known = len(run.guest.alarms(scenario.allowed))
-    test(run)
-    found = run.guest.alarms(scenario.allowed)[known:]
+def _one(test, run, scenario, seen):
+    """Runs a test; `seen` are the kernel's complaints so far, none before the first test."""
+    found = []
+    try:
+        test(run)
+    finally:
+        found += run.guest.alarms(scenario.allowed)[len(seen) :]
+        seen += found
     if found:
         raise TestFailure(f"the kernel complained: {found[0].strip()}", log=run.guest.log)
 

@@ -11,5 +11,7 @@ pub(crate) mod device;
 pub(crate) mod kprobe;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod pci;
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(crate) mod syscore;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use kernel::{
     prelude::*,
     rbtree::RBTree,
@@ -90,6 +93,28 @@ impl<D: VendorDriver> Unit<D> {
     /// Those of [`VendorDriver::enable`].
     pub fn enable(&self) -> Result {
         D::enable(self)
+    }
+
+    /// Switches the unit off while the machine sleeps, or for the kernel that comes next. Domains
+    /// and groups stay as they are, and can be worked with.
+    ///
+    /// Context: any; does not sleep.
+    pub fn suspend(&self) {
+        if D::suspend(self).is_err() {
+            self.fail(format_args!("it does not stop to translate"));
+        }
+    }
+
+    /// Undoes [`suspend`](Self::suspend), also if the unit has lost all that it knew meanwhile. One
+    /// that does not come back has failed.
+    ///
+    /// Context: any; does not sleep.
+    pub fn resume(&self) {
+        if D::resume(self).is_err() {
+            self.fail(format_args!(
+                "it did not come back when the machine woke up"
+            ));
+        }
     }
 
     /// Gives the unit back. Endpoints that are still attached see their domain until translation

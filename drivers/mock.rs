@@ -161,6 +161,14 @@ impl VendorDriver for Mock {
         unit.hardware().release();
     }
 
+    fn suspend(unit: &Unit<Self>) -> Result {
+        unit.hardware().suspend()
+    }
+
+    fn resume(unit: &Unit<Self>) -> Result {
+        unit.hardware().resume(unit.has_failed())
+    }
+
     fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>> {
         let Place::Pci { segment, .. } = device.place else {
             return Err(ENODEV);

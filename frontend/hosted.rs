@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `platform` | a platform device for each unit; `bind` and `unbind` in sysfs |
 //! | `unit` | a unit from takeover to release |
+//! | `power` | units sleep and wake with the machine |
 //! | `held` | devices that are attached before or without the kernel's layer |
 //! | `instance` | all that belongs to one vendor driver, and the tables that C calls |
 //! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
@@ -33,6 +34,7 @@ mod held;
 mod instance;
 mod notifier;
 mod platform;
+mod power;
 mod refusal;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
@@ -52,6 +54,7 @@ use self::{
     instance::{Hosted, Instance, Slot},
     notifier::Notifier,
     platform::{Platform, Unbindable},
+    power::{Power, Units},
     refusal::Refusals,
     unit::HostedUnit,
 };
@@ -104,6 +107,7 @@ struct VendorList(KVec<KBox<dyn Vendor>>);
 /// A vendor driver that found a unit, open for C's calls.
 struct Running<D: Hosted> {
     units: KVec<KBox<dyn Unbindable>>,
+    _power: Power<D>,
     _notifier: Notifier<D>,
     _refusals: Refusals,
     instance: Arc<Instance<D>>,
@@ -125,6 +129,7 @@ impl<D: Hosted> Running<D> {
         let running = KBox::new(
             Self {
                 units,
+                _power: Units::follow(&instance)?,
                 _notifier: Notifier::new(&instance)?,
                 _refusals: Refusals::new(&instance.board),
                 instance,

@@ -28,7 +28,7 @@ use super::{
     irq::FaultInterrupt,
     mmio::Registers,
     queue::{Batch, Failure, Queue},
-    regs::{FSTS, GCMD, GSTS, PMEN},
+    regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, PMEN},
     tables::Tables,
 };
 use crate::{
@@ -39,6 +39,18 @@ use crate::{
 
 /// How long a unit may take to carry out a command.
 const TIMEOUT: Delta = Delta::from_secs(1);
+
+/// What a unit sends as its fault interrupt, and whether it does.
+///
+/// It is kept while the machine sleeps. The interrupt itself cannot be asked: it is behind a lock
+/// that sleeps, and the kernel's interrupt layer takes it for set up all the time.
+#[derive(Copy, Clone)]
+struct FaultMessage {
+    control: FECTL,
+    data: FEDATA,
+    address: FEADDR,
+    upper_address: FEUADDR,
+}
 
 /// A unit that this driver has taken over.
 #[pin_data]
@@ -56,7 +68,10 @@ pub(super) struct Hardware {
     commands: SpinLockIrq<()>,
     #[pin]
     interrupt: Mutex<Option<FaultInterrupt>>,
-    /// Whether firmware had memory protected from DMA when the unit was taken over.
+    /// The registers of the interrupt while the unit is suspended.
+    #[pin]
+    message: SpinLockIrq<Option<FaultMessage>>,
+    /// Whether firmware had memory protected from DMA when the unit was taken over, or resumed.
     protected: Atomic<bool>,
     /// How often fault records were lost because there was no free register.
     pub(super) overflows: Atomic<u64>,
@@ -125,6 +140,7 @@ impl Hardware {
                 ids <- new_mutex!(ids),
                 commands <- new_spinlock_irq!(()),
                 interrupt <- new_mutex!(None),
+                message <- new_spinlock_irq!(None),
                 protected: Atomic::new(false),
                 overflows: Atomic::new(0),
             }),
@@ -140,7 +156,11 @@ impl Hardware {
     /// answer; both logged.
     pub(super) fn start(&self, name: Label) -> Result {
         check_free(name, &self.registers)?;
+        self.set_up(name)
+    }
 
+    /// Root table, queue, empty caches: for a unit that does not translate and has no queue.
+    fn set_up(&self, name: Label) -> Result {
         self.clear_faults();
         self.tables.set_in_use(true);
         // Legacy mode, since the address is that of a page.
@@ -224,6 +244,76 @@ impl Hardware {
                 name,
             ),
         }
+    }
+
+    /// Switches the unit off until [`resume`](Self::resume), or for the next kernel. Memory that
+    /// firmware had protected is not protected again: the next kernel would not expect that.
+    ///
+    /// Context: any; does not sleep. Takes the queue's lock and that of commands, not the
+    /// interrupt's.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queue left.
+    pub(super) fn suspend(&self, name: Label) -> Result {
+        let io = self.registers.io();
+
+        *self.message.lock() = Some(FaultMessage {
+            control: io.read(FECTL),
+            data: io.read(FEDATA),
+            address: io.read(FEADDR),
+            upper_address: io.read(FEUADDR),
+        });
+        io.write_reg(FECTL::zeroed().with_masked(true));
+        self.switch_off().inspect_err(|_| {
+            log_err!("{}: the unit does not stop; it is left as it is", name);
+        })
+    }
+
+    /// Switches the unit on after [`suspend`](Self::suspend). If it cannot be used any more
+    /// everything is blocked, as far as it listens.
+    ///
+    /// Context: as that of `suspend`.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` or `EIO` if the unit does not answer; both logged.
+    pub(super) fn resume(&self, name: Label) -> Result {
+        let io = self.registers.io();
+
+        // Firmware decides anew what it protects; `enable` looks.
+        self.protected.store(false, Relaxed);
+        // The kernel that wakes another one up from disk may have used the unit.
+        let result = self.switch_off().and_then(|()| self.set_up(name));
+        if result.is_err() {
+            self.queue.lock().give_up();
+            self.tables.clear_all();
+        }
+        if let Some(message) = self.message.lock().take() {
+            io.write_reg(message.data);
+            io.write_reg(message.address);
+            io.write_reg(message.upper_address);
+            io.write_reg(message.control);
+        }
+        // Also a unit that cannot be used: it should refuse DMA rather than let it pass.
+        self.enable(name).and(result)
+    }
+
+    /// Ends translation, then the queue, if they are on. Batches are done at once from then on.
+    fn switch_off(&self) -> Result {
+        if self.registers.io().read(GSTS).translation() {
+            self.command(
+                |gcmd| gcmd.with_translation(false),
+                |gsts| !gsts.translation(),
+            )?;
+        }
+        // With its lock, so that the unit has taken all that was put in.
+        let mut queue = self.queue.lock();
+        if self.registers.io().read(GSTS).queue() {
+            self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())?;
+        }
+        queue.sleep();
+        Ok(())
     }
 
     /// Makes `interrupt` the unit's.

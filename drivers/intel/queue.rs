@@ -126,6 +126,8 @@ pub(super) struct Queue {
     /// What the last wait descriptor writes.
     sequence: u32,
     failed: bool,
+    /// Whether the unit is off for a while and caches nothing, so that there is nothing to do.
+    asleep: bool,
     /// Whether the unit may access ring and status. They are not freed then.
     in_use: bool,
     counts: Counts,
@@ -148,6 +150,7 @@ impl Queue {
             tail: 0,
             sequence: 0,
             failed: false,
+            asleep: false,
             in_use: false,
             counts: Counts::default(),
         })
@@ -157,6 +160,7 @@ impl Queue {
     pub(super) fn hand_over(&mut self, registers: &Registers) {
         self.tail = 0;
         self.failed = false;
+        self.asleep = false;
         self.in_use = true;
         registers.io().write_reg(IQT::from(0));
         registers.set_queue(self.ring.addr());
@@ -165,6 +169,17 @@ impl Queue {
     /// The unit does not use the queue any more.
     pub(super) fn take_back(&mut self) {
         self.in_use = false;
+    }
+
+    /// The unit does not use the queue until the next [`hand_over`](Self::hand_over), and then
+    /// everything is invalidated: batches are done at once.
+    pub(super) fn sleep(&mut self) {
+        self.asleep = true;
+    }
+
+    /// The unit cannot be used any more: batches fail at once.
+    pub(super) fn give_up(&mut self) {
+        self.failed = true;
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -296,7 +311,10 @@ impl<'a> Batch<'a> {
 
     /// Executes what was pushed so far.
     fn flush(&mut self) {
-        if self.count > 0 && self.result.is_ok() && self.queue.works() {
+        if self.queue.asleep {
+            // The descriptors are forgotten.
+            self.queue.tail = self.start;
+        } else if self.count > 0 && self.result.is_ok() && self.queue.works() {
             self.queue.counts.batches += 1;
             self.result = self.execute();
             self.queue.failed = self.result.is_err();

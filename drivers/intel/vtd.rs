@@ -218,6 +218,14 @@ impl VendorDriver for Vtd {
         }
     }
 
+    fn suspend(unit: &Unit<Self>) -> Result {
+        unit.hardware().hardware()?.suspend(unit.name())
+    }
+
+    fn resume(unit: &Unit<Self>) -> Result {
+        unit.hardware().hardware()?.resume(unit.name())
+    }
+
     fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>> {
         let Place::Pci {
             segment,

@@ -130,6 +130,10 @@ pub struct Counts {
     pub invalidations: u64,
     /// Waits for the unit.
     pub waits: u64,
+    /// How often it was suspended.
+    pub suspends: u64,
+    /// How often it was resumed.
+    pub resumes: u64,
 }
 
 /// Whether a unit lets DMA pass.
@@ -141,6 +145,8 @@ enum Power {
     Blocking,
     /// Entries decide.
     On,
+    /// As `Off`, until it is resumed. No device may do DMA.
+    Asleep,
 }
 
 /// A device that does DMA all the time, and what came of it.
@@ -298,6 +304,36 @@ impl Hardware {
         state.power = Power::Off;
     }
 
+    pub(super) fn suspend(&self) -> Result {
+        let mut state = self.state.lock();
+        if state.power != Power::On {
+            violation(format_args!("a unit is suspended, but does not translate"));
+        }
+        state.counts.suspends += 1;
+        if !state.answers {
+            return Err(ETIMEDOUT);
+        }
+        state.power = Power::Asleep;
+        Ok(())
+    }
+
+    /// A unit that does not answer, or that has `failed`, blocks everything.
+    pub(super) fn resume(&self, failed: bool) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.counts.resumes += 1;
+        if !state.answers || failed {
+            state.entries.iter_mut().for_each(|e| *e = Entry::Blocked);
+        }
+        state.cached_entries.iter_mut().for_each(|e| *e = None);
+        state.cached.clear();
+        state.power = Power::On;
+        match state.answers {
+            true => Ok(()),
+            false => Err(ETIMEDOUT),
+        }
+    }
+
     pub(super) fn acquire_tag(&self) -> Result<u16> {
         let mut state = self.state.lock();
         // The lowest one, so that a tag which was given back too early is soon somebody else's.
@@ -439,6 +475,10 @@ impl State {
             Power::Off => return Dma::At(PhysAddr::new(iova.raw())),
             Power::Blocking => return Dma::Refused,
             Power::On => {}
+            Power::Asleep => {
+                violation(format_args!("{id} does DMA while its unit sleeps"));
+                return Dma::At(PhysAddr::new(iova.raw()));
+            }
         }
         let id = id.raw() as usize;
         let entry = *self.cached_entries[id].get_or_insert(self.entries[id]);

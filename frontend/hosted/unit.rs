@@ -213,6 +213,22 @@ impl<D: Hosted> HostedUnit<D> {
         Held::let_go(instance, &self.core);
     }
 
+    /// Switches the unit off for the kernel that comes next. Drivers have stopped their devices.
+    ///
+    /// A device whose driver has not, as one that a user process drives, does no DMA from here on
+    /// either: without translation it would reach any memory (law 7). Held devices go on.
+    pub(super) fn shut_down(&self, instance: &Instance<D>) {
+        for device in self.devices(instance).iter().flatten() {
+            if Held::is_held(instance, device.device()) {
+                continue;
+            }
+            if let Some(function) = device.device().pci().filter(|f| !f.is_bridge()) {
+                function.clear_master();
+            }
+        }
+        self.core.suspend();
+    }
+
     fn quiesce(&self, function: &Counted) {
         let device = function.get();
         if device.driver().is_some() {

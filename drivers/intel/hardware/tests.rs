@@ -104,6 +104,43 @@ mod suite {
         Ok(())
     }
 
+    #[test]
+    fn unit_that_does_not_come_back() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        hardware.queue.lock().hand_over(&hardware.registers);
+        io.write_reg(FEDATA::from(0x4021));
+        io.write_reg(FEADDR::from(0xfee0_1000));
+        io.write_reg(FEUADDR::from(1));
+
+        assert_eq!(hardware.suspend(name()), Ok(()));
+        assert!(io.read(FECTL).masked());
+        // The unit is not asked, whatever the length of the batch.
+        let mut long = hardware.batch();
+        for domain in 0..600 {
+            long.iotlb(TlbScope::Domain { domain });
+        }
+        assert_eq!(long.run(), Ok(()));
+        assert_eq!(u32::from(io.read(IQT)), 0);
+
+        io.write_reg(FEDATA::zeroed());
+        io.write_reg(FEADDR::zeroed());
+        io.write_reg(FEUADDR::zeroed());
+        let mut result = Ok(());
+        let took = milliseconds(|| result = hardware.resume(name()));
+        assert_eq!(result, Err(ETIMEDOUT));
+        assert!((1000..5000).contains(&took));
+        assert_eq!(u32::from(io.read(FEDATA)), 0x4021);
+        assert_eq!(u32::from(io.read(FEADDR)), 0xfee0_1000);
+        assert_eq!(u32::from(io.read(FEUADDR)), 1);
+        assert!(!io.read(FECTL).masked());
+        // The last try was to translate with tables that block.
+        assert!(io.read(GCMD).translation());
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        hardware.stop(name());
+        Ok(())
+    }
+
     /// Law 7: a unit that is in use is left alone.
     #[test]
     fn unit_of_somebody_else() -> Result {

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Units that sleep and wake up, on the mock driver.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use crate::drivers::mock::{machine::owner, Entry, Machine, Options};
+
+#[kunit_tests(iommu_core_sleep)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn what_was_attached_is_attached_when_the_unit_wakes_up() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        let entry = machine.hardware(0).entry(endpoint.ids()[0]);
+
+        let unit = &machine.units[0];
+        unit.suspend();
+        unit.resume();
+        let counts = machine.hardware(0).counts();
+        assert_eq!((counts.suspends, counts.resumes), (1, 1));
+        assert!(!unit.has_failed());
+        assert!(machine.hardware(0).entry(endpoint.ids()[0]) == entry);
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+        assert_eq!(machine.dma(0, 3, 0x2000), None);
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_domain_attached_in_sleep_is_what_the_device_sees_afterwards() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let before = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let after = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        group.set_default(&before)?;
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
+
+        machine.units[0].suspend();
+        group.set_default(&after)?;
+        machine.units[0].resume();
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xb000));
+        group.leave(&endpoint);
+        drop((before, after, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_7_a_unit_that_does_not_wake_up_blocks() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(3)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+
+        let unit = &machine.units[0];
+        unit.suspend();
+        assert!(!unit.has_failed());
+        machine.hardware(0).stop_answering();
+        unit.resume();
+        assert!(unit.has_failed());
+        assert!(machine.hardware(0).entry(endpoint.ids()[0]) == Entry::Blocked);
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        // Nobody waits for it, and everybody is told.
+        let claim = group.claim(owner(1, "late"))?;
+        let other = machine.paging(&endpoint, &[])?;
+        assert_eq!(claim.attach(&other).err(), Some(EIO));
+        drop(claim);
+        // It is off and on once more, and still blocks.
+        unit.suspend();
+        unit.resume();
+        assert_eq!(machine.dma(0, 3, 0x1000), None);
+        group.leave(&endpoint);
+        drop((domain, other, endpoint, group));
+        machine.finish()
+    }
+}

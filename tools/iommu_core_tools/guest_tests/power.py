@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Machines that sleep (S3) and wake up, and machines that restart."""
+
+import time
+
+from .. import core_view, guest_io, guest_pci, machine
+from ..errors import ToolError
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+# Where QEMU has the unit's registers, and the status register in them.
+_STATUS = 0xFED9_0000 + 0x1C
+# What the kernel says at the end.
+_AWAKE = "PM: suspend exit"
+_BASE = 0x10000000
+_TRANSLATES, _QUEUE_RUNS = 1 << 31, 1 << 26
+
+
+def _status(run):
+    """The unit's global status register, as the machine sees it."""
+    text = run.guest.qmp.monitor(f"xp /1wx {_STATUS:#x}")
+    try:
+        return int(text.split(":")[1], 16)
+    except (IndexError, ValueError):
+        raise ToolError(f"QEMU's monitor does not show the status register: {text!r}") from None
+
+
+def _wakes(run, times):
+    """Whether the kernel says in time that it has woken up so often."""
+    # The line to the guest's agent loses what is sent before the kernel has it running again.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if run.guest.said().count(_AWAKE) >= times:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _sleep(run):
+    """Lets the machine go to sleep, and wakes it up."""
+    times = run.guest.said().count(_AWAKE) + 1
+    run.guest.run("(sleep 1; echo mem >/sys/power/state; echo $? >/run/awake) >/dev/null 2>&1 &")
+    run.guest.qmp.wait_event("SUSPEND", 60)
+    run.guest.qmp.execute("system_wakeup")
+    run.check(_wakes(run, times), "the machine wakes up")
+    run.check(run.guest.wait_for("[ -e /run/awake ]"), "the kernel returns from sleep")
+    status = run.guest.run("cat /run/awake; rm /run/awake").strip()
+    run.check(status == "0", "it was asleep", status)
+
+
+def _devices_work(run):
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    guest_io.write_and_read(run.guest, disk, 2)
+    name = guest_io.interface(run.guest, run.at(machine.NET))
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest, 1)
+
+
+def devices_work(run):
+    run.load()
+    run.load_drivers()
+    for address in (run.at(machine.DISK), run.at(machine.NET)):
+        run.check(run.type_of(address).startswith("DMA"), f"{address} is translated",
+                  run.type_of(address))  # fmt: skip
+    _devices_work(run)
+
+
+def a_sleep_that_ends_before_it_began_changes_nothing(run):
+    run.guest.run("echo core >/sys/power/pm_test && echo deep >/sys/power/mem_sleep")
+    run.guest.run("echo mem >/sys/power/state", timeout=60)
+    run.guest.run("echo none >/sys/power/pm_test")
+    run.check(_status(run) & _TRANSLATES, "the unit translates", hex(_status(run)))
+    _devices_work(run)
+
+
+def devices_and_their_owners_do_not_notice_that_the_machine_slept(run):
+    address = run.at(machine.TEST)
+    guest_pci.load_vfio(run.guest)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "sleeper")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
+                 f"map c b 0 0x1000 {_BASE:#x} rw"])  # fmt: skip
+    reached = f"testdev-run d {_BASE:#x} b 0 64"
+    run.check(user.say(reached) == "result 0", "an owner's device reaches what is mapped")
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    before = guest_io.write_and_read(run.guest, disk, 2)
+
+    _sleep(run)
+    run.check(_status(run) & _TRANSLATES, "the unit translates", hex(_status(run)))
+    run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
+    _devices_work(run)
+    run.check(user.say(reached) == "result 0", "the owner's device still reaches it")
+    # The fault interrupt works as well.
+    mark = run.guest.mark()
+    run.check(user.say(f"testdev-run d {_BASE + 0x1000:#x} b 0x1000 64") != "result 0",
+              "it reaches nothing else")  # fmt: skip
+    run.guest.run("sleep 0.5")
+    lines = core_view.faults(run.guest.kernel_log(mark))
+    run.check(lines and lines[0].device == address and lines[0].address == _BASE + 0x1000,
+              "the fault is reported", lines)  # fmt: skip
+
+
+def a_unit_is_off_when_the_machine_restarts(run):
+    run.check(_status(run) & _TRANSLATES, "the unit translates before", hex(_status(run)))
+    run.check(_status(run) & _QUEUE_RUNS, "its queue runs before", hex(_status(run)))
+    run.guest.run("(sleep 1; reboot -f) >/dev/null 2>&1 &")
+    run.guest.qmp.wait_event("SHUTDOWN", 60)
+    status = _status(run)
+    run.check(not status & _TRANSLATES, "it does not translate any more", hex(status))
+    run.check(not status & _QUEUE_RUNS, "its queue is off", hex(status))
+
+
+def _bench(kind):
+    """The machine, which stands still where it would restart."""
+    found = machine.bench(kind)
+    found.arguments += ["-no-shutdown"]
+    return found
+
+
+def scenarios(_kind):
+    """Sleep; then the end."""
+    return [
+        Scenario("power", _bench, [
+            devices_work,
+            a_sleep_that_ends_before_it_began_changes_nothing,
+            devices_and_their_owners_do_not_notice_that_the_machine_slept,
+            a_unit_is_off_when_the_machine_restarts,
+        ], parameters=("no_console_suspend",)),
+    ]  # fmt: skip

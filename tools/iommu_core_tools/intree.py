@@ -34,11 +34,12 @@ def built(name, fragment, arguments, targets=()):
             configured = folder / "configured"
             if not configured.exists() or configured.read_text(encoding="utf-8") != options:
                 shutil.copyfile(CONFIG / fragment, build / ".config")
-                kernel.checked_make([*base, "olddefconfig"], step)
-                unmet = kernel.config_unmet(CONFIG / fragment, build / ".config")
-                if unmet:
-                    raise step.fail(f"tools/config/{fragment}: not taken by the kernel: {' '.join(unmet)}")
-                configured.write_text(options, encoding="utf-8")
+            # Each time, since the checkout's own Kconfig may have changed.
+            kernel.checked_make([*base, "olddefconfig"], step)
+            unmet = kernel.config_unmet(CONFIG / fragment, build / ".config")
+            if unmet:
+                raise step.fail(f"tools/config/{fragment}: not taken by the kernel: {' '.join(unmet)}")
+            configured.write_text(options, encoding="utf-8")
             try:
                 kernel.checked_make([*base, f"-j{jobs()}", *targets], step)
             except ToolError as error:

@@ -6,7 +6,7 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use crate::drivers::mock::{machine::owner, Entry, Machine, Options};
+use crate::drivers::mock::{Entry, Machine, Options};
 
 #[kunit_tests(iommu_core_sleep)]
 mod suite {
@@ -58,6 +58,7 @@ mod suite {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&endpoint, &[])?;
         group.set_default(&domain)?;
 
         let unit = &machine.units[0];
@@ -69,10 +70,7 @@ mod suite {
         assert!(machine.hardware(0).entry(endpoint.ids()[0]) == Entry::Blocked);
         assert_eq!(machine.dma(0, 3, 0x1000), None);
         // Nobody waits for it, and everybody is told.
-        let claim = group.claim(owner(1, "late"))?;
-        let other = machine.paging(&endpoint, &[])?;
-        assert_eq!(claim.attach(&other).err(), Some(EIO));
-        drop(claim);
+        assert_eq!(group.set_default(&other), Err(EIO));
         // It is off and on once more, and still blocks.
         unit.suspend();
         unit.resume();

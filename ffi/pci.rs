@@ -169,7 +169,7 @@ impl<'a> Pci<'a> {
     /// The function in whose name transactions are made: itself, but for one that another
     /// function only shows to the system.
     fn dma_function(self) -> Self {
-        #[cfg(all(CONFIG_X86_64, CONFIG_PCI))]
+        #[cfg(all(CONFIG_X86_64, CONFIG_VMD))]
         {
             // SAFETY: On x86 `sysdata` of every bus is a `struct pci_sysdata`. The function that it
             // names (Intel VMD) keeps the bus.
@@ -179,7 +179,7 @@ impl<'a> Pci<'a> {
             };
             owner.unwrap_or(self)
         }
-        #[cfg(not(all(CONFIG_X86_64, CONFIG_PCI)))]
+        #[cfg(not(all(CONFIG_X86_64, CONFIG_VMD)))]
         self
     }
 

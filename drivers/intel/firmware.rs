@@ -75,6 +75,7 @@ impl Firmware {
     }
 
     /// The memory node that the unit at `base` is close to, negative for none.
+    #[cfg(CONFIG_ACPI_NUMA)]
     pub(super) fn node_of(&self, base: u64) -> i32 {
         let domain = self.table().ok().and_then(|table| {
             table.structures().find_map(|structure| match structure {
@@ -89,5 +90,11 @@ impl Firmware {
             Some(domain) => unsafe { bindings::pxm_to_node(domain) },
             None => bindings::NUMA_NO_NODE,
         }
+    }
+
+    /// The memory node that the unit at `base` is close to: there are no nodes to tell apart.
+    #[cfg(not(CONFIG_ACPI_NUMA))]
+    pub(super) fn node_of(&self, _base: u64) -> i32 {
+        bindings::NUMA_NO_NODE
     }
 }

@@ -63,7 +63,8 @@ pub(super) struct Hardware {
     queue: SpinLockIrq<Queue>,
     #[pin]
     pub(super) ids: Mutex<DomainIds<KVec<u64>>>,
-    /// Orders the commands: each repeats the state that the one before left.
+    /// Orders the commands: each repeats the state that the one before left. Nests inside the
+    /// queue's lock.
     #[pin]
     commands: SpinLockIrq<()>,
     #[pin]

@@ -118,6 +118,13 @@ impl<D: VendorDriver> Group<D> {
         self.state.lock().ownership
     }
 
+    /// Whether an endpoint is a member.
+    ///
+    /// Does not allocate: to attach a member to what the group is attached to never fails.
+    pub fn has(&self, endpoint: &Endpoint<D>) -> bool {
+        self.state.lock().members.iter().any(|m| m.is(endpoint))
+    }
+
     /// Adds an endpoint. It is attached to what the group is attached to.
     ///
     /// # Errors

@@ -137,8 +137,14 @@ fn block<D: Hosted>(
 ) -> Result {
     let is_blocked = state.claim.is_some() && group.core().is_on(known.instance().blocked());
     if !is_blocked {
-        if known.may_be_reset() && is_reset(group, state, known)? {
-            return Ok(());
+        if known.may_be_reset() {
+            match is_reset(group, state, known) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // To block an owner's whole group needs nothing, and C counts on it.
+                Err(_) if state.claim.is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
         match &state.claim {
             Some(claim) => claim.detach(),

@@ -191,15 +191,17 @@ impl<D: Hosted> HostedGroup<D> {
     /// nothing if it is one.
     pub(super) fn join(&self, known: &HostedDevice<D>) -> Result {
         let endpoint = known.endpoint();
-        let reason = self.reason(known);
         let result = match known.take_parking() {
             // It was kept in this very group.
             Some(parking) if Arc::ptr_eq(&parking, &self.core) => Err(EEXIST),
             Some(parking) => self
                 .core
-                .adopt(endpoint, &parking, reason)
+                .adopt(endpoint, &parking, self.reason(known))
                 .inspect_err(|_| known.stay_parked(parking)),
-            None => self.core.join(endpoint, reason),
+            // C counts on it that a device can always be blocked and sent home, so nothing is
+            // allocated for one that is there.
+            None if self.core.has(endpoint) => Err(EEXIST),
+            None => self.core.join(endpoint, self.reason(known)),
         };
         match result {
             Err(error) if error == EEXIST => Ok(()),

@@ -56,7 +56,7 @@ def build(*, clippy=False):
 
 def show_compiler_output(output, folder):
     """Shows what the compiler said, with the paths of the checkout."""
-    noise = re.compile(r"make(\[\d+\])?: |  [A-Z]+ |Skipping BTF")
+    noise = re.compile(r"\$ |make(\[\d+\])?: |  [A-Z]+ |Skipping BTF")
     keep = [line for line in output.splitlines() if not noise.match(line)]
     PROGRESS.plain("\n".join(keep).replace(f"{folder}/", ""))
 

@@ -153,7 +153,7 @@ class Root:
         theirs, ours = os.pipe()
         try:
             command = self.command(argv, cwd=cwd, env=env, binds=binds, alive=theirs)
-            process = run.Process(command, pass_fds=(theirs, *pass_fds), **options)
+            process = run.Process(command, pass_fds=(theirs, *pass_fds), shown=argv, **options)
         except BaseException:
             os.close(ours)
             raise

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Broken firmware tables: refused with the place and the reason, never followed."""
+"""Firmware tables: broken ones are refused with the place and the reason; direct regions are kept."""
 
 import struct
 
+from .. import core_view, guest_io, guest_pci, machine, units
+from ..vfio_user import VfioUser
 from .scenario import Scenario, small
 
 # The kernel replaces a firmware's table by one with the same ids and a higher revision.
@@ -91,6 +93,65 @@ def _unknown_structure(run):
 _unknown_structure.__name__ = "a_structure_of_an_unknown_type_is_skipped"
 
 
+# Memory that is the firmware's on every PC.
+_REGION = (0xF0000, 0xFFFFF)
+
+
+def _direct_region(_kind):
+    """The firmware does DMA with the disk."""
+    path = bytes([machine.DISK, 0, 0, 0])
+    return {"dmar": _dmar(_drhd(), _rmrr(*_REGION, _scope(6 + len(path), path)))}
+
+
+def _check_mapped(run, address):
+    """The region is mapped one to one in whatever domain the device is attached to."""
+    group = core_view.group_of(run.guest, address)
+    mapped = core_view.domains(run.guest)[group.domain]
+    size = _REGION[1] + 1 - _REGION[0]
+    run.check(f" {size} bytes mapped" in mapped, "the region is mapped, and nothing else", mapped)
+
+
+def a_direct_region_is_kept_from_the_takeover_on(run):
+    address = run.at(machine.DISK)
+    mark = run.guest.mark()
+    run.load()
+    messages = core_view.messages(run.guest.kernel_log(mark))
+    run.check(any(address in line and "direct regions" in line for line in messages),
+              "the log says that the device keeps its direct regions", messages)  # fmt: skip
+    _check_mapped(run, address)
+    path = f"/sys/kernel/iommu_groups/{run.group(address)}/reserved_regions"
+    regions = [line.split() for line in run.guest.run(f"cat {path}").splitlines()]
+    found = [(int(first, 16), int(last, 16), kind) for first, last, kind in regions]
+    run.check((*_REGION, "direct") in found, "the kernel lists it as direct", found)
+
+
+def a_device_with_a_direct_region_works_with_its_driver(run):
+    run.load_drivers("nvme")
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+
+
+def a_device_with_a_direct_region_cannot_be_owned(run):
+    address = run.at(machine.DISK)
+    guest_pci.unbind(run.guest, address)
+    guest_pci.load_vfio(run.guest)
+    status, _ = run.guest.status(
+        f"echo vfio-pci >/sys/bus/pci/devices/{address}/driver_override; "
+        f"echo {address} >/sys/bus/pci/drivers/vfio-pci/bind; "
+        f"echo 'container c\ngroup g {run.group(address)}\nset-container g c' | vfio-user | grep -q error"
+    )
+    run.check(status == 0, "its owner would take the region away, and is refused")
+    run.guest.run(f"echo {address} >/sys/bus/pci/drivers/vfio-pci/unbind; "
+                  f"echo >/sys/bus/pci/devices/{address}/driver_override")  # fmt: skip
+    _check_mapped(run, address)
+
+
+def a_direct_region_survives_a_release_of_the_unit(run):
+    name = units.names(run.guest)[0]
+    units.release(run.guest, name)
+    units.take(run.guest, name)
+    _check_mapped(run, run.at(machine.DISK))
+
+
 def scenarios(kind):
     """One guest for each table: the kernel reads tables only while it boots."""
     if kind.acpi_table != "DMAR":
@@ -102,7 +163,17 @@ def scenarios(kind):
     # An address that is no memory and no device: reads give all ones.
     tests.append((_no_registers, _dmar(_drhd(base=0xE8000000))))
     tests.append((_unknown_structure, _dmar(_structure(77, bytes(12)), _drhd())))
-    return [
+    kept = Scenario(
+        "direct-region", machine.bench,
+        [
+            a_direct_region_is_kept_from_the_takeover_on,
+            a_device_with_a_direct_region_works_with_its_driver,
+            a_device_with_a_direct_region_cannot_be_owned,
+            a_direct_region_survives_a_release_of_the_unit,
+        ],
+        tables=_direct_region,
+    )  # fmt: skip
+    return [kept] + [
         Scenario(f"firmware-{i}", small, [test], tables=lambda _kind, table=table: {"dmar": table})
         for i, (test, table) in enumerate(tests)
     ]

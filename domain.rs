@@ -259,9 +259,8 @@ impl<D: VendorDriver> Domain<D> {
             None => Ok(()),
         };
         match result {
-            // Also when the failed unit is no longer asked, because nobody is attached there.
-            Ok(()) if self.may_free_tables() => gather.done(),
-            _ => core::mem::forget(core::mem::replace(gather, Gather::new())),
+            Ok(()) => gather.done(),
+            Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
         }
     }
 
@@ -271,8 +270,8 @@ impl<D: VendorDriver> Domain<D> {
     ///
     /// # Errors
     ///
-    /// `EIO` if a unit has failed: it may go on using what it has cached. The other units were
-    /// invalidated.
+    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what it
+    /// has cached. The other units were invalidated.
     pub fn invalidate(&self, scope: Scope) -> Result {
         let mut result = Ok(());
         for slot in self.residences.lock().iter() {
@@ -280,10 +279,15 @@ impl<D: VendorDriver> Domain<D> {
                 result = result.and(D::invalidate(&slot.unit, slot.tag, scope));
             }
         }
-        if result.is_err() {
-            self.keep_for_ever();
+        match result {
+            // A failed unit is no longer asked when nobody is attached there.
+            Ok(()) if self.may_free_tables() => Ok(()),
+            Ok(()) => Err(EIO),
+            Err(_) => {
+                self.keep_for_ever();
+                result
+            }
         }
-        result
     }
 
     /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has

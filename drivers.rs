@@ -6,3 +6,4 @@
 pub(crate) mod intel;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod mock;
+pub(crate) mod tags;

@@ -6,7 +6,6 @@
 //! |---|---|
 //! | `dmar`, `scope` | what firmware says, pure |
 //! | `capability`, `entries`, `invalidation`, `fault_record` | hardware records, pure |
-//! | `domain_ids` | a scarce resource, pure |
 //! | `firmware` | where the DMAR table comes from |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | root and context tables |
@@ -28,7 +27,6 @@
 
 mod capability;
 mod dmar;
-mod domain_ids;
 mod entries;
 mod fault_record;
 mod faults;

@@ -22,7 +22,6 @@ use kernel::{
 
 use super::{
     capability::{AddressSpace, Capability},
-    domain_ids::DomainIds,
     fault_record::FaultStatus,
     invalidation::{ContextScope, Drain, TlbScope},
     irq::FaultInterrupt,
@@ -33,6 +32,7 @@ use super::{
 };
 use crate::{
     addr::PhysAddr,
+    drivers::tags::Tags,
     label::Label,
     log::{log_err, log_info, log_warn},
 };
@@ -62,7 +62,7 @@ pub(super) struct Hardware {
     #[pin]
     queue: SpinLockIrq<Queue>,
     #[pin]
-    pub(super) ids: Mutex<DomainIds<KVec<u64>>>,
+    pub(super) ids: Mutex<Tags<KVec<u64>>>,
     /// Orders the commands: each repeats the state that the one before left. Nests inside the
     /// queue's lock.
     #[pin]
@@ -120,8 +120,8 @@ impl Hardware {
         let limit = capability.usable_domains();
         // Entries that are not present are cached under id 0 (6.1).
         let reserved = u32::from(capability.caching_mode);
-        let words = KVec::from_elem(0, DomainIds::<KVec<u64>>::words_for(limit), GFP_KERNEL)?;
-        let ids = DomainIds::new(words, limit, reserved).ok_or(EINVAL)?;
+        let words = KVec::from_elem(0, Tags::<KVec<u64>>::words_for(limit), GFP_KERNEL)?;
+        let ids = Tags::new(words, limit, reserved).ok_or(EINVAL)?;
         let tables = Tables::new(node, capability.coherent)?;
         let queue = Queue::new(
             node,

@@ -12,9 +12,11 @@ mod tree {
     pub mod pgtable;
     pub mod requester;
     pub mod reserved;
+    #[path = "drivers/tags.rs"]
+    pub mod tags;
 }
 
-pub use tree::{addr, fault, label, ownership, pgtable, requester, reserved};
+pub use tree::{addr, fault, label, ownership, pgtable, requester, reserved, tags};
 
 pub mod hardware;
 pub mod memory;

@@ -8,8 +8,6 @@
 pub mod capability;
 #[path = "../../../../drivers/intel/dmar.rs"]
 pub mod dmar;
-#[path = "../../../../drivers/intel/domain_ids.rs"]
-pub mod domain_ids;
 #[path = "../../../../drivers/intel/entries.rs"]
 pub mod entries;
 #[path = "../../../../drivers/intel/fault_record.rs"]

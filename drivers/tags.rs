@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domain ids: the scarce names of domains in one unit's caches.
+//! Tags: the scarce names of domains in one unit's caches (VT-d and AMD domain ids, ASIDs, VMIDs).
 //!
 //! Pure: the storage comes from outside, so the same code runs in the kernel and in host tests.
 
@@ -15,7 +15,7 @@ const BITS: usize = u64::BITS as usize;
 /// # Invariants
 ///
 /// Bit i of word w is set if and only if id 64·w + i is in use, reserved, or beyond the last id.
-pub struct DomainIds<S> {
+pub struct Tags<S> {
     words: S,
     limit: u32,
     reserved: u32,
@@ -25,7 +25,7 @@ pub struct DomainIds<S> {
     next: usize,
 }
 
-impl<S: DerefMut<Target = [u64]>> DomainIds<S> {
+impl<S: DerefMut<Target = [u64]>> Tags<S> {
     /// Words of storage for `limit` ids.
     pub const fn words_for(limit: u32) -> usize {
         (limit as usize).div_ceil(BITS)

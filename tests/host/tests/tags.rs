@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domain ids: every id once, all of them, and none that is reserved.
+//! Tags: every one once, all of them, and none that is reserved.
 
-mod intel;
-#[allow(dead_code)]
-#[path = "../../../requester.rs"]
-mod requester;
-
-use intel::domain_ids::DomainIds;
+use iommu_core_host::tags::Tags;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn ids(limit: u32, reserved: u32) -> DomainIds<Vec<u64>> {
-    let words = vec![u64::MAX; DomainIds::<Vec<u64>>::words_for(limit)];
-    DomainIds::new(words, limit, reserved).unwrap()
+fn ids(limit: u32, reserved: u32) -> Tags<Vec<u64>> {
+    let words = vec![u64::MAX; Tags::<Vec<u64>>::words_for(limit)];
+    Tags::new(words, limit, reserved).unwrap()
 }
 
 #[test]
@@ -62,11 +57,11 @@ fn what_was_not_taken_cannot_be_given_back() {
 
 #[test]
 fn bad_arguments() {
-    assert!(DomainIds::new(vec![0u64; 1], 16, 16).is_none());
-    assert!(DomainIds::new(vec![0u64; 1], 65, 0).is_none());
-    assert!(DomainIds::new(vec![0u64; 2], 64, 0).is_none());
-    assert!(DomainIds::new(vec![0u64; 1025], 65537, 0).is_none());
-    assert!(DomainIds::new(vec![0u64; 0], 0, 0).is_none());
+    assert!(Tags::new(vec![0u64; 1], 16, 16).is_none());
+    assert!(Tags::new(vec![0u64; 1], 65, 0).is_none());
+    assert!(Tags::new(vec![0u64; 2], 64, 0).is_none());
+    assert!(Tags::new(vec![0u64; 1025], 65537, 0).is_none());
+    assert!(Tags::new(vec![0u64; 0], 0, 0).is_none());
 }
 
 proptest! {

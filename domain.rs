@@ -380,7 +380,7 @@ impl<D: VendorDriver> Domain<D> {
                 drop(slots);
                 room = KVec::with_capacity(wanted, GFP_KERNEL)?;
                 if fresh.is_none() {
-                    *fresh = Some(D::acquire_tag(unit)?);
+                    *fresh = Some(D::acquire_tag(unit, self.page_table().ok())?);
                 }
                 continue;
             };

@@ -103,6 +103,9 @@ pub enum Capability {
 pub struct Probed<D: VendorDriver> {
     /// The unit that the device is behind.
     pub unit: Arc<Unit<D>>,
+    /// The ids under which the device's transactions appear, its own first, none twice: those that
+    /// the bus tells of, and those that firmware's tables do.
+    pub ids: KVec<RequesterId>,
     /// The driver's state for the device.
     pub data: D::Endpoint,
     /// Address ranges with a meaning of their own.
@@ -195,39 +198,36 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// `ENODEV` if no unit is responsible for it.
-    fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>>;
+    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>>;
 
     /// Makes an empty paging domain for devices like `device`.
     ///
     /// The device resolves the unit and nothing else (law 1): the view cannot be kept.
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Self::Paging>;
 
-    /// Takes a tag for a domain on `unit`.
+    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that does
+    /// not translate.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if the unit has none left.
-    fn acquire_tag(unit: &Unit<Self>) -> Result<Self::Tag>;
+    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
     /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
     /// has invalidated what the unit cached under it.
     fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
 
-    /// Prepares to attach `ids` of `endpoint` to `target`. Changes nothing that hardware sees.
+    /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///
     /// Several plans of one endpoint can exist at a time (the next step, the way back to the default
     /// domain); committing or dropping one leaves the others good. A plan is good for all ids of
-    /// the endpoint: until it is committed a shared one may come from, or go to, another endpoint.
+    /// the endpoint: which of them it is committed for depends on with whom it shares them by then.
     ///
     /// # Errors
     ///
     /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
     /// `ENOMEM`, `EIO` if the unit has failed.
-    fn prepare(
-        endpoint: &Endpoint<Self>,
-        ids: &[RequesterId],
-        target: Target<'_, Self>,
-    ) -> Result<Self::Plan>;
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Self::Plan>;
 
     /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
     fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;

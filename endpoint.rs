@@ -70,16 +70,17 @@ impl<D: VendorDriver> Endpoint<D> {
     ///
     /// Those of [`VendorDriver::probe`]; `EINVAL` if the device has no ids.
     pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
+        let name = device.name;
         let Probed {
             unit,
+            ids,
             data,
             reserved,
-        } = D::probe(units, &device)?;
-        let DeviceInfo { name, ids, .. } = device;
+        } = D::probe(units, device)?;
         if ids.is_empty() {
             return Err(EINVAL);
         }
-        // INVARIANT: `ids` was just checked; `DeviceInfo` promises that none is there twice.
+        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
         Ok(Arc::new(
             Self {
                 name,

@@ -34,7 +34,6 @@ use crate::{
     group::Steps,
     log::log_err,
     pgtable::{kernel_memory::Gfp, vtd_ss::VtdSs, Config, Gather, PageTable},
-    requester::RequesterId,
     unit::Unit,
 };
 
@@ -169,7 +168,7 @@ impl VendorDriver for Mock {
         unit.hardware().resume(unit.has_failed())
     }
 
-    fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>> {
+    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
         let Place::Pci { segment, .. } = device.place else {
             return Err(ENODEV);
         };
@@ -177,6 +176,7 @@ impl VendorDriver for Mock {
         let levels = unit.hardware().options().levels;
         Ok(Probed {
             unit,
+            ids: device.ids,
             data: EndpointData {
                 levels,
                 fail_prepare: Countdown::new(),
@@ -204,7 +204,7 @@ impl VendorDriver for Mock {
         })
     }
 
-    fn acquire_tag(unit: &Unit<Self>) -> Result<u16> {
+    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<u16> {
         if unit.hardware().fail_tag.is_due() {
             return Err(ENOSPC);
         }
@@ -215,11 +215,7 @@ impl VendorDriver for Mock {
         unit.hardware().release_tag(tag);
     }
 
-    fn prepare(
-        endpoint: &Endpoint<Self>,
-        _ids: &[RequesterId],
-        target: Target<'_, Self>,
-    ) -> Result<Plan> {
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
         let unit = endpoint.unit();
         if endpoint.data().fail_prepare.is_due() || unit.hardware().fail_prepare.is_due() {
             return Err(ENOMEM);

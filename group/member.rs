@@ -207,7 +207,7 @@ impl<D: VendorDriver> Member<D> {
         }
         let residence = domain.reside(&self.endpoint)?;
         let plan = match residence.target() {
-            Some(target) => D::prepare(&self.endpoint, &self.drives, target)?,
+            Some(target) => D::prepare(&self.endpoint, target)?,
             None => D::plan_blocked(&self.endpoint),
         };
         Ok(Prepared {

@@ -31,7 +31,6 @@ use crate::{
     label::Label,
     log::{log_err, log_info, log_warn},
     pgtable::kernel_memory::{Gfp, KernelMemory},
-    requester::RequesterId,
     reserved::{Kind, Reserved},
     unit::Unit,
 };
@@ -226,7 +225,7 @@ impl VendorDriver for Vtd {
         unit.hardware().hardware()?.resume(unit.name())
     }
 
-    fn probe(units: &[Arc<Unit<Self>>], device: &DeviceInfo) -> Result<Probed<Self>> {
+    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
         let Place::Pci {
             segment,
             id,
@@ -285,6 +284,7 @@ impl VendorDriver for Vtd {
         }
         Ok(Probed {
             unit: unit.clone(),
+            ids: device.ids,
             data: (),
             reserved,
         })
@@ -303,7 +303,7 @@ impl VendorDriver for Vtd {
         )
     }
 
-    fn acquire_tag(unit: &Unit<Self>) -> Result<DomainId> {
+    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
         let hardware = unit.hardware().hardware()?;
         let id = hardware.ids.lock().take();
 
@@ -324,11 +324,7 @@ impl VendorDriver for Vtd {
         }
     }
 
-    fn prepare(
-        endpoint: &Endpoint<Self>,
-        _ids: &[RequesterId],
-        target: Target<'_, Self>,
-    ) -> Result<Plan> {
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
         let unit = endpoint.unit();
         unit.check()?;
         let capability = &unit.hardware().hardware()?.capability;

@@ -192,7 +192,7 @@ impl<D: Hosted> HostedUnit<D> {
             let is_ours = || {
                 function
                     .describe()
-                    .and_then(|info| D::probe(&instance.cores, &info))
+                    .and_then(|info| D::probe(&instance.cores, info))
                     .is_ok_and(|probed| {
                         Arc::ptr_eq(&probed.unit, &self.core)
                             && !probed.reserved.iter().any(|region| region.is_direct())

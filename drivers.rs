@@ -2,6 +2,7 @@
 
 //! Vendor drivers.
 
+pub(crate) mod blocks;
 #[cfg(CONFIG_IOMMU_CORE_INTEL)]
 pub(crate) mod intel;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]

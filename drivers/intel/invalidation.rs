@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Invalidation descriptors, and how a range of addresses becomes descriptors (VT-d 6.5.2).
+//! Invalidation descriptors (VT-d 6.5.2).
 
 #![forbid(unsafe_code)]
+
+use crate::drivers::blocks::Block;
 
 /// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
 const PAGE_ADDRESS: u64 = !0xfff;
@@ -135,102 +137,4 @@ pub struct Drain {
     pub writes: bool,
     /// Reads; if the unit can (CAP.DRD).
     pub reads: bool,
-}
-
-/// 2^order pages of 4 KiB, aligned to their size.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Block {
-    /// Address of the first byte.
-    pub address: u64,
-    /// How many pages, as a power of two.
-    pub order: u8,
-}
-
-/// Page-selective commands for one range at most; one command for the whole domain costs less than
-/// more of them.
-pub const MAX_BLOCKS: usize = 4;
-
-/// How to invalidate a range.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Plan {
-    /// These blocks cover the range.
-    Blocks {
-        /// The blocks.
-        blocks: [Block; MAX_BLOCKS],
-        /// How many of them count; 1 to [`MAX_BLOCKS`].
-        count: usize,
-    },
-    /// The whole domain.
-    Domain,
-}
-
-impl Plan {
-    /// Plans for the pages that `first..=last` touches, on a unit that can name 2^`max_order`
-    /// pages in one command (CAP.MAMV), or cannot name pages at all (`None`, CAP.PSI is 0).
-    ///
-    /// Exact blocks if few are enough; else one block around the range if that is not more than
-    /// twice as large; else the whole domain.
-    pub fn new(first: u64, last: u64, max_order: Option<u8>) -> Self {
-        let Some(max_order) = max_order else {
-            return Self::Domain;
-        };
-        // More than 52 bits of page number there are not.
-        let max_order = max_order.min(51);
-        let (first, last) = (first >> 12, last.max(first) >> 12);
-
-        Self::exact(first, last, max_order)
-            .or_else(|| Self::around(first, last, max_order))
-            .unwrap_or(Self::Domain)
-    }
-
-    fn exact(first: u64, last: u64, max_order: u8) -> Option<Self> {
-        let mut blocks = [Block {
-            address: 0,
-            order: 0,
-        }; MAX_BLOCKS];
-        let mut count = 0;
-        let mut page = first;
-
-        loop {
-            let slot = blocks.get_mut(count)?;
-            // As large as the alignment of the page and what is left allow. Page numbers have 52
-            // bits, so neither sum overflows.
-            let aligned = page.trailing_zeros().min(u32::from(max_order));
-            let left = (last - page + 1).ilog2();
-            let order = aligned.min(left) as u8;
-            *slot = Block {
-                address: page << 12,
-                order,
-            };
-            count += 1;
-            page += 1 << order;
-            if page > last {
-                return Some(Self::Blocks { blocks, count });
-            }
-        }
-    }
-
-    fn around(first: u64, last: u64, max_order: u8) -> Option<Self> {
-        // The highest bit in which the ends differ, and all below it.
-        let order = (u64::BITS - (first ^ last).leading_zeros()) as u8;
-        if order > max_order || (1 << order) > 2 * (last - first + 1) {
-            return None;
-        }
-        let block = Block {
-            address: (first >> order << order) << 12,
-            order,
-        };
-        Some(Self::Blocks {
-            blocks: [block; MAX_BLOCKS],
-            count: 1,
-        })
-    }
-
-    /// The blocks; none if the whole domain is meant.
-    pub fn blocks(&self) -> &[Block] {
-        match self {
-            Self::Blocks { blocks, count } => blocks.get(..*count).unwrap_or_default(),
-            Self::Domain => &[],
-        }
-    }
 }

@@ -16,7 +16,7 @@ use super::{
     entries::{ContextEntry, Translation},
     firmware::Firmware,
     hardware::Hardware,
-    invalidation::{ContextScope, Plan as RangePlan, TlbScope},
+    invalidation::{ContextScope, TlbScope},
     irq::FaultInterrupt,
     paging::Paging,
     queue::Failure,
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     driver::{Capability, Geometry, KernelGather, Probed, Scope, Target, VendorDriver},
+    drivers::blocks::Cover,
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
     label::Label,
@@ -504,8 +505,8 @@ impl VendorDriver for Vtd {
         let hardware = unit.hardware().hardware()?;
         let domain = tag.0;
         let capability = &hardware.capability;
-        let (plan, leaves_only) = match scope {
-            Scope::All => (RangePlan::Domain, false),
+        let (cover, leaves_only) = match scope {
+            Scope::All => (Cover::Domain, false),
             Scope::Range {
                 first,
                 last,
@@ -514,12 +515,12 @@ impl VendorDriver for Vtd {
                 let largest = capability
                     .page_selective
                     .then_some(capability.max_address_mask);
-                (RangePlan::new(first.raw(), last.raw(), largest), !tables)
+                (Cover::new(first.raw(), last.raw(), largest), !tables)
             }
         };
 
         let mut batch = hardware.batch();
-        match plan.blocks() {
+        match cover.blocks() {
             [] => batch.iotlb(TlbScope::Domain { domain }),
             blocks => {
                 for &block in blocks {

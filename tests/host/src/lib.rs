@@ -6,6 +6,8 @@
 #[path = "../../.."]
 mod tree {
     pub mod addr;
+    #[path = "drivers/blocks.rs"]
+    pub mod blocks;
     pub mod fault;
     pub mod label;
     pub mod ownership;
@@ -16,7 +18,7 @@ mod tree {
     pub mod tags;
 }
 
-pub use tree::{addr, fault, label, ownership, pgtable, requester, reserved, tags};
+pub use tree::{addr, blocks, fault, label, ownership, pgtable, requester, reserved, tags};
 
 pub mod hardware;
 pub mod memory;

@@ -6,6 +6,9 @@ mod intel;
 #[allow(dead_code)]
 #[path = "../../../requester.rs"]
 mod requester;
+mod drivers {
+    pub use iommu_core_host::blocks;
+}
 
 use intel::{
     dmar::{Hop, Kind, Problem, ScopeKind, Structure, Table, Warning, MAX_UNITS},

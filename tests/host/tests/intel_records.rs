@@ -7,12 +7,16 @@ mod intel;
 #[allow(dead_code)]
 #[path = "../../../requester.rs"]
 mod requester;
+mod drivers {
+    pub use iommu_core_host::blocks;
+}
 
+use drivers::blocks::Block;
 use intel::{
     capability::{AddressSpace, Capability, Refusal, Width},
     entries::{ContextEntry, RootEntry, Translation},
     fault_record::{reason_text, FaultRecord, FaultStatus, Request},
-    invalidation::{Block, ContextScope, Descriptor, Drain, Plan, TlbScope, MAX_BLOCKS},
+    invalidation::{ContextScope, Descriptor, Drain, TlbScope},
 };
 use proptest::prelude::*;
 
@@ -298,79 +302,7 @@ fn fault_status() {
     assert_eq!(FaultStatus::TIMEOUT_ERROR, 0x40);
 }
 
-fn plan(first: u64, last: u64, order: u8) -> Vec<(u64, u8)> {
-    Plan::new(first, last, Some(order))
-        .blocks()
-        .iter()
-        .map(|block| (block.address, block.order))
-        .collect()
-}
-
-#[test]
-fn ranges() {
-    assert_eq!(plan(0x1000, 0x1fff, 18), [(0x1000, 0)]);
-    assert_eq!(plan(0x1800, 0x1801, 18), [(0x1000, 0)]);
-    assert_eq!(plan(0x20_0000, 0x3f_ffff, 18), [(0x20_0000, 9)]);
-    // Three pages from an odd one: an odd page and a pair.
-    assert_eq!(plan(0x1000, 0x3fff, 18), [(0x1000, 0), (0x2000, 1)]);
-    // As many blocks as are allowed.
-    assert_eq!(
-        plan(0x1000, 0x8fff, 18),
-        [(0x1000, 0), (0x2000, 1), (0x4000, 2), (0x8000, 0)]
-    );
-    // One more would be needed: a block around, of 16 pages instead of 9.
-    assert_eq!(plan(0x3000, 0xbfff, 18).len(), 3);
-    assert_eq!(plan(0x1000, 0xefff, 18), [(0, 4)]);
-    // The block around would be far too large: the whole domain.
-    assert_eq!(plan(0xffff_f000 - 0xe000, 0x1_0000_0000 + 0xefff, 18), []);
-    // The unit's largest block bounds it.
-    assert_eq!(
-        plan(0, 0x3fff, 0),
-        [(0, 0), (0x1000, 0), (0x2000, 0), (0x3000, 0)]
-    );
-    assert_eq!(plan(0, 0x4fff, 0), []);
-    assert_eq!(plan(0, (1 << 30) - 1, 18), [(0, 18)]);
-    assert_eq!(plan(0, (1 << 39) - 1, 18), []);
-    // The ends of the address space.
-    assert_eq!(plan(0, u64::MAX, 63), [(0, 51), (1 << 63, 51)]);
-    assert_eq!(plan(u64::MAX, u64::MAX, 18), [(u64::MAX - 0xfff, 0)]);
-    // No page-selective invalidation.
-    assert_eq!(Plan::new(0, 0xfff, None), Plan::Domain);
-}
-
 proptest! {
-    /// A plan covers every page of the range, with aligned blocks that the unit can name, not too
-    /// many of them, and not much more than what was asked for.
-    #[test]
-    fn plans_cover(
-        first in prop_oneof![0u64..1 << 24, any::<u64>()],
-        len in prop_oneof![1u64..1 << 20, any::<u64>()],
-        order in 0u8..64,
-    ) {
-        let last = first.saturating_add(len - 1);
-        let plan = Plan::new(first, last, Some(order));
-        let blocks = plan.blocks();
-        prop_assert!(blocks.len() <= MAX_BLOCKS);
-        if !blocks.is_empty() {
-            let mut next = first & !0xfff;
-            let mut pages = 0u128;
-            for (n, block) in blocks.iter().enumerate() {
-                prop_assert!(block.order <= order);
-                prop_assert_eq!(block.address % (4096 << block.order), 0);
-                prop_assert!(block.address <= next);
-                if n > 0 {
-                    prop_assert_eq!(block.address, next);
-                }
-                pages += 1 << block.order;
-                let last = block.address + ((4096u64 << block.order) - 1);
-                next = last.wrapping_add(1);
-            }
-            prop_assert!(next == 0 || next > last);
-            let asked = u128::from((last >> 12) - (first >> 12) + 1);
-            prop_assert!(pages <= 2 * asked);
-        }
-    }
-
     /// Whatever entry this driver writes, it reads back; and it never sets a reserved bit.
     #[test]
     fn context_entry_bits(root in any::<u64>(), domain in any::<u16>(), levels in 3u8..=5) {

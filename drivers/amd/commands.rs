@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands (AMD-Vi 2.4).
+
+#![forbid(unsafe_code)]
+
+use crate::drivers::blocks::Block;
+
+/// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
+const PAGE_ADDRESS: u64 = !0xfff;
+
+/// One 128-bit entry of the command buffer, low half first.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Command(pub [u64; 2]);
+
+/// Operation codes, bits 63:60.
+mod code {
+    pub(super) const COMPLETION_WAIT: u64 = 0x1 << 60;
+    pub(super) const INVALIDATE_DEVTAB_ENTRY: u64 = 0x2 << 60;
+    pub(super) const INVALIDATE_IOMMU_PAGES: u64 = 0x3 << 60;
+    pub(super) const INVALIDATE_IOTLB_PAGES: u64 = 0x4 << 60;
+    pub(super) const INVALIDATE_INTERRUPT_TABLE: u64 = 0x5 << 60;
+    pub(super) const INVALIDATE_IOMMU_ALL: u64 = 0x8 << 60;
+}
+
+/// The addresses that an invalidation covers.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Pages {
+    /// All of them.
+    All,
+    /// Those of one block, up to an order of [`MAX_ORDER`].
+    Block(Block),
+}
+
+/// 2^n pages of 4 KiB are the most that one command can name: 2^52 bytes.
+pub const MAX_ORDER: u8 = 40;
+
+impl Pages {
+    /// S: the address says how many pages.
+    const SIZE: u64 = 1 << 0;
+    /// The address of everything.
+    const EVERYTHING: u64 = 0x7fff_ffff_ffff_f000;
+
+    /// The address field and the S bit.
+    ///
+    /// Without S it is one page. With S the lowest bit from 12 on that is 0 tells the size, 2^(n+1)
+    /// bytes if that is bit n: all below it are 1. What is not covered by a size is covered by
+    /// everything.
+    const fn encode(self) -> u64 {
+        match self {
+            Self::Block(Block { address, order: 0 }) => address & PAGE_ADDRESS,
+            Self::Block(Block { address, order }) if order <= MAX_ORDER => {
+                let size = 1 << (order + 12);
+                address & !(size - 1) | ((size >> 1) - 1) & PAGE_ADDRESS | Self::SIZE
+            }
+            _ => Self::EVERYTHING | Self::SIZE,
+        }
+    }
+}
+
+/// In whose addresses an invalidation is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Space {
+    /// The host table's.
+    Host,
+    /// The guest table's, of one process id.
+    Guest {
+        /// The process id; 20 bits.
+        pasid: u32,
+    },
+}
+
+impl Space {
+    /// GN: the address is a guest's.
+    const GUEST: u64 = 1 << 2;
+
+    /// The GN bit and the process id.
+    const fn encode(self) -> (u64, u64) {
+        match self {
+            Self::Host => (0, 0),
+            Self::Guest { pasid } => (Self::GUEST, pasid as u64 & 0xf_ffff),
+        }
+    }
+}
+
+impl Command {
+    /// Writes `data` to physical address `status` when everything before it is done
+    /// (COMPLETION_WAIT).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 0 | S: write the data |
+    /// | 51:3 | address, 8-byte aligned |
+    /// | 63:60 | code, 1 |
+    /// | 127:64 | data |
+    pub const fn wait(status: u64, data: u64) -> Self {
+        Self([
+            code::COMPLETION_WAIT | status & 0xf_ffff_ffff_fff8 | 1,
+            data,
+        ])
+    }
+
+    /// Invalidates what is cached of a device table entry (INVALIDATE_DEVTAB_ENTRY).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 15:0 | device id |
+    /// | 63:60 | code, 2 |
+    pub const fn device_entry(device: u16) -> Self {
+        Self([code::INVALIDATE_DEVTAB_ENTRY | device as u64, 0])
+    }
+
+    /// Invalidates what is cached of a domain's tables (INVALIDATE_IOMMU_PAGES).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 19:0 | process id |
+    /// | 47:32 | domain id |
+    /// | 63:60 | code, 3 |
+    /// | 64 | S: the address tells a size |
+    /// | 65 | PDE: cached page tables go, too, not only leaf entries |
+    /// | 66 | GN: a guest's address |
+    /// | 127:76 | address |
+    pub const fn pages(domain: u16, space: Space, pages: Pages, leaves_only: bool) -> Self {
+        let (guest, pasid) = space.encode();
+        Self([
+            code::INVALIDATE_IOMMU_PAGES | (domain as u64) << 32 | pasid,
+            pages.encode() | (!leaves_only as u64) << 1 | guest,
+        ])
+    }
+
+    /// Invalidates what a device itself caches (INVALIDATE_IOTLB_PAGES). `pending` is how many
+    /// invalidations the device takes at a time.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 15:0 | device id |
+    /// | 23:16 | process id, bits 15:8 |
+    /// | 31:24 | Maxpend |
+    /// | 47:32 | queue id: the device id whose invalidations are counted together |
+    /// | 55:48 | process id, bits 7:0 |
+    /// | 59:56 | process id, bits 19:16 |
+    /// | 63:60 | code, 4 |
+    /// | 64 | S: the address tells a size |
+    /// | 66 | GN: a guest's address |
+    /// | 127:76 | address |
+    pub const fn device_tlb(device: u16, pending: u8, space: Space, pages: Pages) -> Self {
+        let (guest, pasid) = space.encode();
+        let device = device as u64;
+        Self([
+            code::INVALIDATE_IOTLB_PAGES
+                | device
+                | (pasid >> 8 & 0xff) << 16
+                | (pending as u64) << 24
+                | device << 32
+                | (pasid & 0xff) << 48
+                | (pasid >> 16) << 56,
+            pages.encode() | guest,
+        ])
+    }
+
+    /// Invalidates what is cached of a device's interrupt table (INVALIDATE_INTERRUPT_TABLE).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 15:0 | device id |
+    /// | 63:60 | code, 5 |
+    pub const fn interrupt_table(device: u16) -> Self {
+        Self([code::INVALIDATE_INTERRUPT_TABLE | device as u64, 0])
+    }
+
+    /// Invalidates everything (INVALIDATE_IOMMU_ALL), if the unit can (IASup).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 63:60 | code, 8 |
+    pub const fn all() -> Self {
+        Self([code::INVALIDATE_IOMMU_ALL, 0])
+    }
+}

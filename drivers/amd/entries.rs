@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device table entries: what a device id leads to (AMD-Vi 2.2.2), and the entries of GCR3 tables
+//! (2.2.6).
+
+#![forbid(unsafe_code)]
+
+use super::ivrs::Settings;
+
+/// 64-bit words of a device table entry.
+pub const WORDS: usize = 4;
+/// Device ids: a device table that has an entry for each of them has 2 MiB.
+pub const DEVICES: usize = 1 << 16;
+
+/// A device table entry as the unit reads it, lowest word first.
+pub type Words = [u64; WORDS];
+
+/// Bits 51:12 of a 64-bit word: the address of a 4 KiB page.
+const PAGE_ADDRESS: u64 = 0xf_ffff_ffff_f000;
+
+/// What happens to the requests of a device id.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Translation {
+    /// They are refused.
+    ///
+    /// The entry is valid and what it says about translation is not (V is 1, TV is 0): the unit
+    /// ends every table walk right there, with no permission at all. An entry that is not valid
+    /// (V is 0) would let everything pass.
+    Blocked,
+    /// Addresses pass untranslated: no table (Mode 0), but permissions.
+    Identity {
+        /// The name of the domain in the unit's caches.
+        domain: u16,
+    },
+    /// Addresses go through a host table.
+    Host {
+        /// The name of the domain in the unit's caches.
+        domain: u16,
+        /// Address of the top table, a 4 KiB page.
+        root: u64,
+        /// Levels of the table (Mode): 1 to 6.
+        levels: u8,
+        /// The unit sets the accessed and dirty bits of table entries.
+        dirty: bool,
+    },
+    /// Addresses go through a guest table, that of process id 0.
+    Guest {
+        /// The name of the domain in the unit's caches.
+        domain: u16,
+        /// Address of the top GCR3 table, a 4 KiB page.
+        gcr3: u64,
+        /// Levels of GCR3 tables: 1 to 3.
+        gcr3_levels: u8,
+        /// Guest tables have five levels rather than four.
+        five_levels: bool,
+    },
+}
+
+impl Translation {
+    /// The name of the domain in the unit's caches; `None` for [`Blocked`](Self::Blocked).
+    pub const fn domain(self) -> Option<u16> {
+        match self {
+            Self::Blocked => None,
+            Self::Identity { domain } | Self::Host { domain, .. } | Self::Guest { domain, .. } => {
+                Some(domain)
+            }
+        }
+    }
+}
+
+/// A device table entry (2.2.2).
+///
+/// | bits | field |
+/// |---|---|
+/// | 0 | V: the entry counts; without it everything passes |
+/// | 1 | TV: what follows up to bit 79, and IR and IW, count |
+/// | 8:7 | HAD: the unit sets accessed (1) and dirty bits (3) |
+/// | 11:9 | Mode: levels of the host table |
+/// | 51:12 | host page table root |
+/// | 52 | PPR: page requests |
+/// | 54 | GIoV: requests without a process id go through the guest table |
+/// | 55 | GV: guest translation |
+/// | 57:56 | GLX: levels of GCR3 tables, minus 1 |
+/// | 60:58 | GCR3 table root, bits 14:12 |
+/// | 61 | IR: reads are allowed |
+/// | 62 | IW: writes are allowed |
+/// | 79:64 | domain id |
+/// | 95:80 | GCR3 table root, bits 30:15 |
+/// | 96 | I: the device may use translation services |
+/// | 97 | SE: only the first page fault is reported |
+/// | 98 | SA: no page fault is reported |
+/// | 100:99 | IoCtl: what happens to port I/O |
+/// | 101 | Cache |
+/// | 102 | SD |
+/// | 103 | EX: the exclusion range counts |
+/// | 105:104 | SysMgt: what happens to system management messages |
+/// | 127:107 | GCR3 table root, bits 51:31 |
+/// | 128 | IV: what follows counts; without it interrupts pass as they are |
+/// | 132:129 | IntTabLen |
+/// | 133 | IG |
+/// | 179:134 | interrupt table root |
+/// | 183:182 | levels of guest tables: 0 four, 1 five |
+/// | 184 | INITPass |
+/// | 185 | EIntPass |
+/// | 186 | NMIPass |
+/// | 189:188 | IntCtl |
+/// | 190 | Lint0Pass |
+/// | 191 | Lint1Pass |
+/// | 255:192 | attributes, 0 |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct DeviceEntry {
+    /// What happens to requests.
+    pub translation: Translation,
+    /// The device may use translation services (ATS).
+    pub device_tlb: bool,
+    /// What firmware wants to pass.
+    pub settings: Settings,
+}
+
+impl DeviceEntry {
+    /// V.
+    const VALID: u64 = 1 << 0;
+    /// TV.
+    const TRANSLATION_VALID: u64 = 1 << 1;
+    /// HAD: accessed and dirty bits.
+    const DIRTY: u64 = 3 << 7;
+    const MODE: u32 = 9;
+    const GIOV: u64 = 1 << 54;
+    const GV: u64 = 1 << 55;
+    const GLX: u32 = 56;
+    /// IR and IW.
+    const READ_WRITE: u64 = 3 << 61;
+    /// In the second word: I.
+    const DEVICE_TLB: u64 = 1 << 32;
+    /// In the third word: where the levels of guest tables are.
+    const GUEST_LEVELS: u32 = 54;
+
+    /// An entry that refuses what a device does, and that firmware wants nothing of.
+    pub const BLOCKED: Self = Self {
+        translation: Translation::Blocked,
+        device_tlb: false,
+        settings: Settings::NONE,
+    };
+
+    /// The entry as the unit reads it.
+    ///
+    /// Interrupts pass as they are, as far as the settings let them (IV is 0). Bits of addresses
+    /// below 12 and above 51 are dropped: tables are pages.
+    pub const fn encode(self) -> Words {
+        let settings = self.settings;
+        let mut words = [
+            Self::VALID,
+            (settings.system_management() as u64) << 40,
+            (settings.init() as u64) << 56
+                | (settings.external_interrupt() as u64) << 57
+                | (settings.nmi() as u64) << 58
+                | (settings.lint0() as u64) << 62
+                | (settings.lint1() as u64) << 63,
+            0,
+        ];
+        match self.translation {
+            Translation::Blocked => return words,
+            Translation::Identity { domain } => words[1] |= domain as u64,
+            Translation::Host {
+                domain,
+                root,
+                levels,
+                dirty,
+            } => {
+                words[0] |= root & PAGE_ADDRESS | ((levels & 7) as u64) << Self::MODE;
+                if dirty {
+                    words[0] |= Self::DIRTY;
+                }
+                words[1] |= domain as u64;
+            }
+            Translation::Guest {
+                domain,
+                gcr3,
+                gcr3_levels,
+                five_levels,
+            } => {
+                let glx = (gcr3_levels as u64).saturating_sub(1) & 3;
+                words[0] |= Self::GV | Self::GIOV | glx << Self::GLX | (gcr3 >> 12 & 7) << 58;
+                words[1] |=
+                    domain as u64 | (gcr3 >> 15 & 0xffff) << 16 | (gcr3 >> 31 & 0x1f_ffff) << 43;
+                words[2] |= (five_levels as u64) << Self::GUEST_LEVELS;
+            }
+        }
+        words[0] |= Self::TRANSLATION_VALID | Self::READ_WRITE;
+        if self.device_tlb {
+            words[1] |= Self::DEVICE_TLB;
+        }
+        words
+    }
+
+    /// What the unit would make of `words`; `None` if they let everything pass because they are not
+    /// valid, or if this driver would not have written them.
+    pub const fn decode(words: Words) -> Option<Self> {
+        let [first, second, third, _] = words;
+        if first & Self::VALID == 0 {
+            return None;
+        }
+        let settings = Settings(
+            (third >> 56 & 7) as u8
+                | ((second >> 40 & 3) as u8) << 4
+                | ((third >> 62 & 3) as u8) << 6,
+        );
+        let domain = second as u16;
+        let levels = (first >> Self::MODE & 7) as u8;
+        let translation = if first & Self::TRANSLATION_VALID == 0 {
+            Translation::Blocked
+        } else if first & Self::READ_WRITE != Self::READ_WRITE {
+            return None;
+        } else if first & Self::GV != 0 {
+            Translation::Guest {
+                domain,
+                gcr3: (first >> 58 & 7) << 12
+                    | (second >> 16 & 0xffff) << 15
+                    | (second >> 43) << 31,
+                gcr3_levels: (first >> Self::GLX & 3) as u8 + 1,
+                five_levels: third >> Self::GUEST_LEVELS & 3 == 1,
+            }
+        } else {
+            match levels {
+                0 => Translation::Identity { domain },
+                1..=6 => Translation::Host {
+                    domain,
+                    root: first & PAGE_ADDRESS,
+                    levels,
+                    dirty: first & Self::DIRTY == Self::DIRTY,
+                },
+                _ => return None,
+            }
+        };
+
+        Some(Self {
+            translation,
+            device_tlb: second & Self::DEVICE_TLB != 0,
+            settings,
+        })
+    }
+}
+
+/// An entry of a GCR3 table: the next table, or in the last one the root of a guest table (2.2.6).
+///
+/// | bits | field |
+/// |---|---|
+/// | 0 | V: valid |
+/// | 51:12 | address of the table |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Gcr3Entry {
+    /// Address of the table, a 4 KiB page; `None` blocks.
+    pub table: Option<u64>,
+}
+
+impl Gcr3Entry {
+    /// The entry as the unit reads it.
+    pub const fn encode(self) -> u64 {
+        match self.table {
+            Some(address) => address & PAGE_ADDRESS | 1,
+            None => 0,
+        }
+    }
+
+    /// What the unit would make of `word`.
+    pub const fn decode(word: u64) -> Self {
+        Self {
+            table: if word & 1 != 0 {
+                Some(word & PAGE_ADDRESS)
+            } else {
+                None
+            },
+        }
+    }
+}

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device entries of an IVRS table: which devices a unit is responsible for, under which ids their
+//! requests arrive, and what their device table entries have to let through (AMD-Vi 5.2.2, "IVHD
+//! device entries").
+//!
+//! | type | bytes | what |
+//! |---|---|---|
+//! | 0, 64 | 4, 8 | padding |
+//! | 1 | 4 | every device |
+//! | 2 | 4 | one device |
+//! | 3, 4 | 4 | the first and the last device of a range |
+//! | 66 | 8 | one device whose requests carry another id |
+//! | 67 | 8 | the first device of a range whose requests carry another id |
+//! | 70, 71 | 8 | as 2 and 3, with extended settings |
+//! | 72 | 8 | an I/O APIC or a timer |
+//! | 240 | 22 and more | a device with an ACPI name |
+//!
+//! Bits 7:6 of any other type tell its length: 4, 8, 16 or 32 bytes. Types above 240 are of
+//! variable length.
+
+#![forbid(unsafe_code)]
+
+use super::{
+    error::{Problem, Warning},
+    u16_at, u32_at, u64_at, u8_at, Kind,
+};
+
+/// Types of device entries.
+mod kind {
+    pub(super) const PAD4: u8 = 0;
+    pub(super) const ALL: u8 = 1;
+    pub(super) const SELECT: u8 = 2;
+    pub(super) const RANGE_START: u8 = 3;
+    pub(super) const RANGE_END: u8 = 4;
+    pub(super) const PAD8: u8 = 64;
+    pub(super) const ALIAS_SELECT: u8 = 66;
+    pub(super) const ALIAS_RANGE_START: u8 = 67;
+    pub(super) const EXTENDED_SELECT: u8 = 70;
+    pub(super) const EXTENDED_RANGE_START: u8 = 71;
+    pub(super) const SPECIAL: u8 = 72;
+    pub(super) const ACPI_HID: u8 = 240;
+}
+
+/// Fixed part of a device entry of type 240, up to and with the length of the unique id.
+const HID_FIXED: usize = 22;
+
+/// What a device table entry has to let through for a device (data setting).
+///
+/// | bits | name |
+/// |---|---|
+/// | 0 | `INITPass` |
+/// | 1 | `EIntPass` |
+/// | 2 | `NMIPass` |
+/// | 5:4 | `SysMgt` |
+/// | 6 | `Lint0Pass` |
+/// | 7 | `Lint1Pass` |
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settings(pub u8);
+
+impl Settings {
+    /// Nothing special.
+    pub const NONE: Self = Self(0);
+
+    /// INIT messages pass.
+    pub const fn init(self) -> bool {
+        self.0 & 1 << 0 != 0
+    }
+
+    /// External interrupts pass.
+    pub const fn external_interrupt(self) -> bool {
+        self.0 & 1 << 1 != 0
+    }
+
+    /// NMIs pass.
+    pub const fn nmi(self) -> bool {
+        self.0 & 1 << 2 != 0
+    }
+
+    /// What happens to system management messages: 0 they are refused, 1 writes pass untranslated,
+    /// 2 interrupts pass, 3 they are translated.
+    pub const fn system_management(self) -> u8 {
+        self.0 >> 4 & 3
+    }
+
+    /// Legacy PIC interrupts pass.
+    pub const fn lint0(self) -> bool {
+        self.0 & 1 << 6 != 0
+    }
+
+    /// Legacy NMIs pass.
+    pub const fn lint1(self) -> bool {
+        self.0 & 1 << 7 != 0
+    }
+
+    /// Whether there is anything special.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Devices `first..=last` of the unit's segment.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Devices {
+    /// The first device id.
+    pub first: u16,
+    /// The last device id.
+    pub last: u16,
+    /// Whether this stands for all devices, rather than for those that firmware knows of.
+    pub all: bool,
+    /// The id that the devices' requests carry; `None` for their own.
+    pub alias: Option<u16>,
+    /// What their device table entries have to let through.
+    pub settings: Settings,
+    /// The devices must not use translation services (ATS), although they offer them.
+    pub ats_disabled: bool,
+}
+
+impl Devices {
+    /// Whether `device` is one of them.
+    pub const fn contains(&self, device: u16) -> bool {
+        self.first <= device && device <= self.last
+    }
+}
+
+/// What kind of device without a PCI function of its own.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Variety {
+    /// An I/O interrupt controller.
+    IoApic,
+    /// A timer that sends message-signalled interrupts.
+    Hpet,
+    /// A kind that is not known.
+    Unknown(u8),
+}
+
+impl Variety {
+    const fn from_value(value: u8) -> Self {
+        match value {
+            1 => Self::IoApic,
+            2 => Self::Hpet,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// A device without a PCI function of its own.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Special {
+    /// What it is.
+    pub variety: Variety,
+    /// The number of the I/O APIC or timer, as other ACPI tables give it.
+    pub handle: u8,
+    /// The device id that its requests carry.
+    pub device: u16,
+    /// What its device table entry has to let through.
+    pub settings: Settings,
+}
+
+/// How a named device is told from others of its kind.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum UniqueId<'a> {
+    /// It is not.
+    None,
+    /// By a number.
+    Integer(u64),
+    /// By a string of ASCII characters.
+    Text(&'a [u8]),
+}
+
+/// A device that ACPI names and no bus enumerates.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Named<'a> {
+    /// The device id that its requests carry.
+    pub device: u16,
+    /// The hardware id, up to 8 ASCII characters.
+    pub hid: &'a [u8],
+    /// The compatible id, up to 8 ASCII characters; empty for none.
+    pub cid: &'a [u8],
+    /// The unique id.
+    pub uid: UniqueId<'a>,
+    /// What its device table entry has to let through.
+    pub settings: Settings,
+}
+
+/// One device entry; a range's two are one here.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DeviceEntry<'a> {
+    /// PCI functions.
+    Devices(Devices),
+    /// An I/O APIC or a timer.
+    Special(Special),
+    /// A device by name.
+    Named(Named<'a>),
+}
+
+impl DeviceEntry<'_> {
+    /// Whether requests with the id `device` come from here.
+    pub fn has(&self, device: u16) -> bool {
+        match self {
+            Self::Devices(devices) => devices.contains(device) || devices.alias == Some(device),
+            Self::Special(special) => special.device == device,
+            Self::Named(named) => named.device == device,
+        }
+    }
+
+    /// The highest id that requests from here carry.
+    pub fn last_id(&self) -> u16 {
+        match self {
+            Self::Devices(devices) => devices.last.max(devices.alias.unwrap_or(0)),
+            Self::Special(special) => special.device,
+            Self::Named(named) => named.device,
+        }
+    }
+}
+
+/// Bytes of the device entry at the start of `rest`; at least 4.
+fn length(rest: &[u8]) -> Result<usize, Problem> {
+    let value = u8_at(rest, 0);
+    match value {
+        kind::ACPI_HID if rest.len() < HID_FIXED => Ok(HID_FIXED),
+        kind::ACPI_HID => Ok(HID_FIXED + usize::from(u8_at(rest, HID_FIXED - 1))),
+        241.. => Err(Problem::EntryLength { value }),
+        _ => Ok(4 << (value >> 6)),
+    }
+}
+
+/// One device entry as it is in the table.
+#[derive(Copy, Clone, Debug)]
+struct Raw<'a> {
+    bytes: &'a [u8],
+    /// Offset in the table.
+    offset: usize,
+}
+
+impl Raw<'_> {
+    fn kind(&self) -> u8 {
+        u8_at(self.bytes, 0)
+    }
+
+    fn device(&self) -> u16 {
+        u16_at(self.bytes, 1)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings(u8_at(self.bytes, 3))
+    }
+
+    /// The other id of alias entries and of special devices.
+    fn used_id(&self) -> u16 {
+        u16_at(self.bytes, 5)
+    }
+
+    /// The devices that start, or are, here.
+    fn devices(&self) -> Devices {
+        let kind = self.kind();
+        let all = kind == kind::ALL;
+        let alias = matches!(kind, kind::ALIAS_SELECT | kind::ALIAS_RANGE_START);
+        let extended = matches!(kind, kind::EXTENDED_SELECT | kind::EXTENDED_RANGE_START);
+
+        Devices {
+            first: if all { 0 } else { self.device() },
+            last: if all { u16::MAX } else { self.device() },
+            all,
+            alias: alias.then(|| self.used_id()),
+            settings: self.settings(),
+            ats_disabled: extended && u32_at(self.bytes, 4) >> 31 != 0,
+        }
+    }
+}
+
+/// Iterates over the entries of a block as they are in the table.
+#[derive(Clone, Debug)]
+struct RawEntries<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Iterator for RawEntries<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        let len = length(self.rest).ok()?;
+        let (bytes, rest) = (self.rest.get(..len)?, self.rest.get(len..)?);
+        let offset = self.offset;
+        self.rest = rest;
+        self.offset += len;
+        Some(Raw { bytes, offset })
+    }
+}
+
+/// Iterates over the device entries of a block.
+#[derive(Clone, Debug)]
+pub struct DeviceEntries<'a> {
+    raw: RawEntries<'a>,
+    /// Whether the block may have devices by name.
+    named: bool,
+}
+
+impl<'a> DeviceEntries<'a> {
+    /// The entries in `bytes`, which are at `offset` in the table, of a block of `kind`.
+    pub(super) fn new(bytes: &'a [u8], offset: usize, kind: Kind) -> Self {
+        Self {
+            raw: RawEntries {
+                rest: bytes,
+                offset,
+            },
+            named: kind == Kind::Ivhd40,
+        }
+    }
+
+    /// Checks that the lengths of all entries add up to the block's, and that ranges make sense.
+    /// An error comes with the offset of its entry in the table.
+    pub(super) fn check(self) -> Result<(), (usize, Problem)> {
+        let RawEntries { rest, offset } = self.raw;
+        let mut at = 0;
+        // First device and offset of the range that is not ended yet.
+        let mut open: Option<(u16, usize)> = None;
+
+        while let Some(rest) = rest.get(at..).filter(|rest| !rest.is_empty()) {
+            let here = offset + at;
+            let claims = length(rest).map_err(|problem| (here, problem))?;
+            let Some(bytes) = rest.get(..claims) else {
+                let left = rest.len();
+                return Err((here, Problem::EntryPastBlock { claims, left }));
+            };
+            let raw = Raw {
+                bytes,
+                offset: here,
+            };
+            match (raw.kind(), open) {
+                (kind::PAD4 | kind::PAD8, _) => {}
+                (kind::RANGE_END, Some((first, _))) => {
+                    let last = raw.device();
+                    if last < first {
+                        return Err((here, Problem::RangeBackwards { first, last }));
+                    }
+                    open = None;
+                }
+                (kind::RANGE_END, None) => {
+                    let last = raw.device();
+                    return Err((here, Problem::RangeNotStarted { last }));
+                }
+                (_, Some((first, start))) => {
+                    return Err((start, Problem::RangeNotEnded { first }));
+                }
+                (
+                    kind::RANGE_START | kind::ALIAS_RANGE_START | kind::EXTENDED_RANGE_START,
+                    None,
+                ) => open = Some((raw.device(), here)),
+                _ => {}
+            }
+            at += claims;
+        }
+        match open {
+            Some((first, start)) => Err((start, Problem::RangeNotEnded { first })),
+            None => Ok(()),
+        }
+    }
+
+    /// What is odd about the entries.
+    pub(super) fn warnings(self) -> impl Iterator<Item = Warning> + 'a {
+        let named = self.named;
+        self.raw.filter_map(move |raw| {
+            let offset = raw.offset;
+            match raw.kind() {
+                kind::SPECIAL => match special(&raw).variety {
+                    Variety::Unknown(variety) => Some(Warning::UnknownSpecial { offset, variety }),
+                    _ => None,
+                },
+                kind::ACPI_HID if !named => Some(Warning::NameNotAllowed { offset }),
+                kind::ACPI_HID => match acpi_hid(&raw) {
+                    None => Some(Warning::NameMissing { offset }),
+                    Some(device) if device.uid == UniqueId::None && !uid_is_absent(&raw) => {
+                        Some(Warning::UniqueId { offset })
+                    }
+                    Some(_) => None,
+                },
+                _ => None,
+            }
+        })
+    }
+}
+
+impl<'a> Iterator for DeviceEntries<'a> {
+    type Item = DeviceEntry<'a>;
+
+    fn next(&mut self) -> Option<DeviceEntry<'a>> {
+        loop {
+            let raw = self.raw.next()?;
+            let entry = match raw.kind() {
+                kind::ALL | kind::SELECT | kind::ALIAS_SELECT | kind::EXTENDED_SELECT => {
+                    DeviceEntry::Devices(raw.devices())
+                }
+                kind::RANGE_START | kind::ALIAS_RANGE_START | kind::EXTENDED_RANGE_START => {
+                    // What was checked has an end for every start, with nothing but padding
+                    // between them.
+                    let end = self.raw.find(|raw| raw.kind() == kind::RANGE_END)?;
+                    DeviceEntry::Devices(Devices {
+                        last: end.device(),
+                        ..raw.devices()
+                    })
+                }
+                kind::SPECIAL => DeviceEntry::Special(special(&raw)),
+                kind::ACPI_HID if self.named => match acpi_hid(&raw) {
+                    Some(named) => DeviceEntry::Named(named),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            return Some(entry);
+        }
+    }
+}
+
+/// | bytes | field |
+/// |---|---|
+/// | 0 | type, 72 |
+/// | 1-2 | reserved |
+/// | 3 | data setting |
+/// | 4 | handle |
+/// | 5-6 | device id |
+/// | 7 | variety |
+fn special(raw: &Raw<'_>) -> Special {
+    Special {
+        variety: Variety::from_value(u8_at(raw.bytes, 7)),
+        handle: u8_at(raw.bytes, 4),
+        device: raw.used_id(),
+        settings: raw.settings(),
+    }
+}
+
+/// `None` if it has no hardware id.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0 | type, 240 |
+/// | 1-2 | device id |
+/// | 3 | data setting |
+/// | 4-11 | hardware id |
+/// | 12-19 | compatible id |
+/// | 20 | format of the unique id: 0 none, 1 integer, 2 string |
+/// | 21 | length of the unique id |
+/// | 22- | unique id |
+fn acpi_hid<'a>(raw: &Raw<'a>) -> Option<Named<'a>> {
+    let bytes = raw.bytes;
+    let hid = text(bytes, 4, 8);
+    if hid.is_empty() {
+        return None;
+    }
+    let uid = bytes.get(HID_FIXED..).unwrap_or_default();
+
+    Some(Named {
+        device: raw.device(),
+        hid,
+        cid: text(bytes, 12, 8),
+        uid: match (u8_at(bytes, 20), uid.len()) {
+            (1, len @ 1..=8) => UniqueId::Integer(integer(uid, len)),
+            (2, len @ 1..) => match text(uid, 0, len) {
+                [] => UniqueId::None,
+                uid => UniqueId::Text(uid),
+            },
+            _ => UniqueId::None,
+        },
+        settings: raw.settings(),
+    })
+}
+
+/// Whether the entry says that its device has no unique id.
+fn uid_is_absent(raw: &Raw<'_>) -> bool {
+    (u8_at(raw.bytes, 20), u8_at(raw.bytes, 21)) == (0, 0)
+}
+
+/// The little-endian number in the first `len` bytes, up to 8.
+fn integer(bytes: &[u8], len: usize) -> u64 {
+    let mut whole = [0; 8];
+    for (to, from) in whole.iter_mut().zip(bytes).take(len) {
+        *to = *from;
+    }
+    u64_at(&whole, 0)
+}
+
+/// The characters before the first zero in a field of `len` bytes at `at`.
+fn text(bytes: &[u8], at: usize, len: usize) -> &[u8] {
+    let field = bytes
+        .get(at..)
+        .and_then(|rest| rest.get(..len))
+        .unwrap_or_default();
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which unit is responsible for a device, and what the IVRS table says about it.
+//!
+//! Unlike on other machines firmware names devices by the ids that their requests carry, bus numbers
+//! included (AMD-Vi 5.2). Look-ups need nothing but the id.
+
+#![forbid(unsafe_code)]
+
+use super::ivrs::{DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, Variety};
+
+/// The units of one segment.
+fn units<'a>(table: Table<'a>, segment: u16) -> impl Iterator<Item = Ivhd<'a>> + Clone {
+    table.units().filter(move |unit| unit.segment() == segment)
+}
+
+/// The lists of PCI functions that concern `device` of `unit`.
+fn lists<'a>(unit: Ivhd<'a>, device: u16) -> impl Iterator<Item = Devices> + use<'a> {
+    unit.entries().filter_map(move |entry| match entry {
+        DeviceEntry::Devices(devices) if devices.contains(device) => Some(devices),
+        _ => None,
+    })
+}
+
+/// The unit that is responsible for requests with the id `device`.
+///
+/// The first one that lists it, by itself, as another device's alias, or as a device without a
+/// PCI function; or else the first one for all devices of the segment. `None` means that no unit
+/// translates what the device does. That is so for the units themselves, whatever the table says:
+/// their functions do not go through any.
+pub fn unit_for(table: Table<'_>, segment: u16, device: u16) -> Option<Ivhd<'_>> {
+    if units(table, segment).any(|unit| unit.device() == device) {
+        return None;
+    }
+    let is_all =
+        |entry: &DeviceEntry<'_>| matches!(entry, DeviceEntry::Devices(devices) if devices.all);
+    let listed = units(table, segment).find(|unit| {
+        unit.entries()
+            .any(|entry| !is_all(&entry) && entry.has(device))
+    });
+
+    listed.or_else(|| units(table, segment).find(|unit| unit.entries().any(|entry| is_all(&entry))))
+}
+
+/// The id that requests of `device` carry if it is not the device's own.
+///
+/// Of several entries the last one counts. The device's own id counts too: some machines use both.
+pub fn alias_of(unit: Ivhd<'_>, device: u16) -> Option<u16> {
+    lists(unit, device)
+        .filter_map(|devices| devices.alias)
+        .last()
+        .filter(|alias| *alias != device)
+}
+
+/// What the device table entry of `device` has to let through.
+///
+/// Of several entries that say something the one for the fewest devices counts, then the first.
+pub fn settings_of(unit: Ivhd<'_>, device: u16) -> Settings {
+    unit.entries()
+        .filter_map(|entry| match entry {
+            DeviceEntry::Devices(devices) if devices.contains(device) => {
+                Some((devices.last - devices.first, devices.settings))
+            }
+            entry if entry.has(device) => Some((0, settings(&entry))),
+            _ => None,
+        })
+        .filter(|(_, settings)| !settings.is_none())
+        .min_by_key(|(others, _)| *others)
+        .map_or(Settings::NONE, |(_, settings)| settings)
+}
+
+fn settings(entry: &DeviceEntry<'_>) -> Settings {
+    match entry {
+        DeviceEntry::Devices(devices) => devices.settings,
+        DeviceEntry::Special(special) => special.settings,
+        DeviceEntry::Named(named) => named.settings,
+    }
+}
+
+/// Whether firmware forbids `device` to use translation services (ATS).
+pub fn ats_disabled(unit: Ivhd<'_>, device: u16) -> bool {
+    lists(unit, device).any(|devices| devices.ats_disabled)
+}
+
+/// The memory regions that `device` uses.
+pub fn regions_for<'a>(
+    table: Table<'a>,
+    segment: u16,
+    device: u16,
+) -> impl Iterator<Item = Ivmd<'a>> + use<'a> {
+    table.regions().filter(move |region| {
+        let (first, last) = region.devices();
+        region.segment() == segment && first <= device && device <= last
+    })
+}
+
+/// The highest device id of `segment` that the table names: device tables reach as far at least.
+pub fn last_device(table: Table<'_>, segment: u16) -> Option<u16> {
+    units(table, segment)
+        .flat_map(|unit| unit.entries())
+        .map(|entry| entry.last_id())
+        .max()
+}
+
+/// The I/O APIC or timer with the number `handle`, and the unit that it is behind.
+pub fn special<'a>(table: Table<'a>, variety: Variety, handle: u8) -> Option<(Ivhd<'a>, Special)> {
+    table.units().find_map(|unit| {
+        unit.entries().find_map(|entry| match entry {
+            DeviceEntry::Special(special)
+                if special.variety == variety && special.handle == handle =>
+            {
+                Some((unit, special))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The devices by name, each with the unit that it is behind.
+pub fn named<'a>(table: Table<'a>) -> impl Iterator<Item = (Ivhd<'a>, Named<'a>)> {
+    table.units().flat_map(|unit| {
+        unit.entries().filter_map(move |entry| match entry {
+            DeviceEntry::Named(named) => Some((unit, named)),
+            _ => None,
+        })
+    })
+}

@@ -1,0 +1,653 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a unit can do: its identification registers in plain values, and whether that is enough to
+//! drive it (SMMUv3 IHI 0070, 6.3.1 to 6.3.8).
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::bits::{bit, field};
+
+/// The identification registers, as they read.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Registers {
+    /// SMMU_IDR0, offset 0x0.
+    pub idr0: u32,
+    /// SMMU_IDR1, offset 0x4.
+    pub idr1: u32,
+    /// SMMU_IDR3, offset 0xc.
+    pub idr3: u32,
+    /// SMMU_IDR5, offset 0x14.
+    pub idr5: u32,
+    /// SMMU_IIDR, offset 0x18.
+    pub iidr: u32,
+    /// SMMU_AIDR, offset 0x1c.
+    pub aidr: u32,
+}
+
+/// What firmware says about a unit; it counts more than the registers, because it knows the
+/// interconnect behind the unit.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Firmware {
+    /// Whether the unit's accesses to tables and queues snoop the processors' caches.
+    pub coherent: bool,
+    /// Which flags of table entries the unit may write; `None` if firmware leaves that to IDR0.
+    pub flag_updates: Option<FlagUpdates>,
+    /// Only the first 64 KiB page of registers is there (Cavium CN99xx, erratum 74).
+    pub page0_only: bool,
+}
+
+/// Which flags of page table entries the unit writes by itself (IDR0.HTTU).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FlagUpdates {
+    /// None.
+    None,
+    /// The access flag.
+    Access,
+    /// The access flag and the dirty state.
+    AccessDirty,
+    /// Both, and the access flag of table entries too.
+    AccessDirtyTables,
+}
+
+impl FlagUpdates {
+    /// From the two bits of IDR0 or of the IORT.
+    pub const fn from_bits(bits: u32) -> Self {
+        match bits & 3 {
+            0 => Self::None,
+            1 => Self::Access,
+            2 => Self::AccessDirty,
+            _ => Self::AccessDirtyTables,
+        }
+    }
+}
+
+/// What can happen to a transaction that faults (IDR0.STALL_MODEL).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Stalls {
+    /// It is terminated. Entries must not ask for stalls.
+    Never,
+    /// It is stalled if entries say so.
+    Optional,
+    /// It is always stalled, and waits for software: entries must ask for stalls, and must not
+    /// disable them.
+    Always,
+}
+
+/// How far a second step without a break in between is allowed when the size of a page changes
+/// (IDR3.BBML).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum SizeChange {
+    /// The old entry must be made invalid and invalidated first.
+    Break,
+    /// The new entry may be written at once if it has the nT bit.
+    NonTranslating,
+    /// The new entry may be written at once.
+    Direct,
+}
+
+/// A size of the smallest page, and with it of the tables.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Granule {
+    /// 4 KiB.
+    K4,
+    /// 16 KiB.
+    K16,
+    /// 64 KiB.
+    K64,
+}
+
+impl Granule {
+    /// Every granule, smallest first.
+    pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
+
+    /// Binary logarithm of the bytes.
+    pub const fn shift(self) -> u8 {
+        match self {
+            Self::K4 => 12,
+            Self::K16 => 14,
+            Self::K64 => 16,
+        }
+    }
+
+    /// Bytes.
+    pub const fn bytes(self) -> u64 {
+        1 << self.shift()
+    }
+}
+
+/// A set of [`Granule`]s.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Granules(u8);
+
+impl Granules {
+    /// From the three bits of IDR5: bit 0 is 4 KiB, bit 1 is 16 KiB, bit 2 is 64 KiB.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 7)
+    }
+
+    /// Whether `granule` is one of them.
+    pub const fn contains(self, granule: Granule) -> bool {
+        self.0 >> granule as u8 & 1 != 0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The best one for a kernel with pages of `page_bytes`: the same, or else the largest that is
+    /// smaller, or else the smallest; `None` if there is none.
+    pub fn for_pages_of(self, page_bytes: u64) -> Option<Granule> {
+        Granule::ALL
+            .into_iter()
+            .filter(|granule| self.contains(*granule))
+            .reduce(|best, next| {
+                if next.bytes() <= page_bytes {
+                    next
+                } else {
+                    best
+                }
+            })
+    }
+}
+
+/// How stream ids lead to stream table entries.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum StreamTable {
+    /// One table, indexed by the stream id.
+    Linear,
+    /// A table of tables.
+    TwoLevel,
+}
+
+/// Sizes of the queues as binary logarithms of their entries, as large as the unit allows.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Queues {
+    /// Command queue.
+    pub commands: u8,
+    /// Event queue.
+    pub events: u8,
+    /// PRI queue; `None` if the unit has none.
+    pub page_requests: Option<u8>,
+}
+
+/// What a unit needs although the specification does not say so.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Quirks {
+    /// Commands that may follow each other without a CMD_SYNC (Arm erratum 2812531 of MMU-700).
+    pub max_unsynced: Option<u8>,
+    /// Both stages at once do not work (Arm errata 1209401 of MMU-600 and 2268618 of MMU-700).
+    pub no_nesting: bool,
+    /// The processors' broadcast invalidations do not work (Arm errata of MMU-700, 3878312 of
+    /// MMU-L1, 3995052 of MMU-S3).
+    pub no_broadcast: bool,
+    /// CMD_SYNC by event does not work (Arm erratum 1076982 of MMU-600).
+    pub no_events: bool,
+}
+
+impl Quirks {
+    const NONE: Self = Self {
+        max_unsynced: None,
+        no_nesting: false,
+        no_broadcast: false,
+        no_events: false,
+    };
+
+    /// Implementer "Arm" in IIDR, a JEP106 code.
+    const ARM: u64 = 0x43b;
+
+    /// The quirks of the product that IIDR names (6.3.8).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 11:0 | implementer |
+    /// | 15:12 | revision |
+    /// | 19:16 | variant |
+    /// | 31:20 | product |
+    pub const fn of(iidr: u32) -> Self {
+        let iidr = iidr as u64;
+        let (revision, variant) = (field(iidr, 15, 12), field(iidr, 19, 16));
+        if field(iidr, 11, 0) != Self::ARM {
+            return Self::NONE;
+        }
+
+        match field(iidr, 31, 20) {
+            // MMU-600.
+            0x483 => Self {
+                no_events: variant == 0 && revision <= 2,
+                no_nesting: variant < 2,
+                ..Self::NONE
+            },
+            // MMU-700.
+            0x487 => {
+                let early = variant < 1 || revision < 1;
+                Self {
+                    no_broadcast: true,
+                    no_nesting: early,
+                    max_unsynced: if early { Some(63) } else { None },
+                    ..Self::NONE
+                }
+            }
+            // MMU-L1 and MMU-S3.
+            0x48a | 0x498 => Self {
+                no_broadcast: true,
+                ..Self::NONE
+            },
+            _ => Self::NONE,
+        }
+    }
+}
+
+/// The identification registers, decoded.
+///
+/// SMMU_IDR0 (6.3.1):
+///
+/// | bits | name | here |
+/// |---|---|---|
+/// | 0 | S2P | [`stage2`](Self::stage2) |
+/// | 1 | S1P | [`stage1`](Self::stage1) |
+/// | 3:2 | TTF | [`aarch64`](Self::aarch64) is bit 3 |
+/// | 4 | COHACC | [`coherent`](Self::coherent), unless firmware says otherwise |
+/// | 5 | BTM | [`broadcast`](Self::broadcast) |
+/// | 7:6 | HTTU | [`flag_updates`](Self::flag_updates), unless firmware says otherwise |
+/// | 8 | DORMHINT | [`dormant_hint`](Self::dormant_hint) |
+/// | 9 | HYP | [`hypervisor`](Self::hypervisor) |
+/// | 10 | ATS | [`device_tlb`](Self::device_tlb) |
+/// | 11 | NS1ATS | [`device_tlb_split`](Self::device_tlb_split) is its inverse |
+/// | 12 | ASID16 | [`asid_bits`](Self::asid_bits) |
+/// | 13 | MSI | [`messages`](Self::messages) |
+/// | 14 | SEV | [`events`](Self::events) |
+/// | 15 | ATOS | [`address_lookup`](Self::address_lookup) |
+/// | 16 | PRI | [`queues`](Self::queues) |
+/// | 17 | VMW | [`vmid_wildcards`](Self::vmid_wildcards) |
+/// | 18 | VMID16 | [`vmid_bits`](Self::vmid_bits) |
+/// | 19 | CD2L | [`two_level_contexts`](Self::two_level_contexts) |
+/// | 22:21 | TTENDIAN | 0 (either) or 2 (little) is needed |
+/// | 25:24 | STALL_MODEL | [`stalls`](Self::stalls) |
+/// | 26 | TERM_MODEL | [`terminate_by_abort`](Self::terminate_by_abort) |
+/// | 28:27 | ST_LEVEL | [`stream_table`](Self::stream_table) |
+///
+/// SMMU_IDR1 (6.3.2):
+///
+/// | bits | name | here |
+/// |---|---|---|
+/// | 5:0 | SIDSIZE | [`stream_bits`](Self::stream_bits) |
+/// | 10:6 | SSIDSIZE | [`substream_bits`](Self::substream_bits) |
+/// | 15:11 | PRIQS | [`queues`](Self::queues) |
+/// | 20:16 | EVENTQS | [`queues`](Self::queues) |
+/// | 25:21 | CMDQS | [`queues`](Self::queues) |
+/// | 26 | ATTR_PERMS_OVR | [`override_permissions`](Self::override_permissions) |
+/// | 27 | ATTR_TYPES_OVR | [`override_types`](Self::override_types) |
+/// | 28 | REL | must be 0 |
+/// | 29 | QUEUES_PRESET | must be 0 |
+/// | 30 | TABLES_PRESET | must be 0 |
+///
+/// SMMU_IDR3 (6.3.4):
+///
+/// | bits | name | here |
+/// |---|---|---|
+/// | 2 | HAD | [`hierarchy_disable`](Self::hierarchy_disable) |
+/// | 3 | PBHA | [`page_attributes`](Self::page_attributes) |
+/// | 4 | XNX | [`execute_by_level`](Self::execute_by_level) |
+/// | 8 | FWB | [`force_write_back`](Self::force_write_back) |
+/// | 9 | STT | [`small_tables`](Self::small_tables) |
+/// | 10 | RIL | [`range_invalidation`](Self::range_invalidation) |
+/// | 12:11 | BBML | [`size_change`](Self::size_change) |
+///
+/// SMMU_IDR5 (6.3.6):
+///
+/// | bits | name | here |
+/// |---|---|---|
+/// | 2:0 | OAS | [`output_bits`](Self::output_bits) |
+/// | 6:4 | GRAN64K, GRAN16K, GRAN4K | [`granules`](Self::granules) |
+/// | 11:10 | VAX | [`virtual_bits`](Self::virtual_bits) |
+/// | 31:16 | STALL_MAX | [`max_stalls`](Self::max_stalls) |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Capability {
+    /// Stage 1: tables of processes and devices, named by ASID.
+    pub stage1: bool,
+    /// Stage 2: tables of virtual machines, named by VMID.
+    pub stage2: bool,
+    /// Both stages one after the other.
+    pub nesting: bool,
+    /// Page tables in the format of 64-bit processors.
+    pub aarch64: bool,
+    /// The unit's accesses to tables and queues snoop the processors' caches.
+    pub coherent: bool,
+    /// IDR0 says something else about coherency than firmware.
+    pub coherent_overridden: bool,
+    /// The unit hears the processors' invalidations.
+    pub broadcast: bool,
+    /// Which flags of page table entries the unit writes.
+    pub flag_updates: FlagUpdates,
+    /// Hints that a device sleeps are used.
+    pub dormant_hint: bool,
+    /// Stage 1 tables can belong to EL2.
+    pub hypervisor: bool,
+    /// Translation caches in devices.
+    pub device_tlb: bool,
+    /// Devices can cache the result of stage 1 alone.
+    pub device_tlb_split: bool,
+    /// Bits of an ASID: 8 or 16.
+    pub asid_bits: u8,
+    /// Bits of a VMID: 8 or 16.
+    pub vmid_bits: u8,
+    /// Interrupts of the unit can be messages, and CMD_SYNC can send one.
+    pub messages: bool,
+    /// The unit sends events: CMD_SYNC can wake a processor that waits for one.
+    pub events: bool,
+    /// Software can ask for translations.
+    pub address_lookup: bool,
+    /// An invalidation can cover VMIDs that differ in their lowest bits.
+    pub vmid_wildcards: bool,
+    /// Tables of context descriptors may have two levels.
+    pub two_level_contexts: bool,
+    /// What can happen to a transaction that faults.
+    pub stalls: Stalls,
+    /// A terminated transaction is always reported to the device; ignoring it is impossible, and
+    /// context descriptors must say so (CD.A = 1).
+    pub terminate_by_abort: bool,
+    /// Kind of stream table.
+    pub stream_table: StreamTable,
+    /// Bits of a stream id, 0 to 32.
+    pub stream_bits: u8,
+    /// Bits of a substream id, 0 to 20; 0 if there are none.
+    pub substream_bits: u8,
+    /// Sizes of the queues.
+    pub queues: Queues,
+    /// An entry can override the permissions of incoming transactions.
+    pub override_permissions: bool,
+    /// An entry can override the memory type of incoming transactions; only then is STE.SHCFG
+    /// anything else than "use incoming".
+    pub override_types: bool,
+    /// Permissions in table entries can be switched off.
+    pub hierarchy_disable: bool,
+    /// Page table entries have bits that only the interconnect understands.
+    pub page_attributes: bool,
+    /// Stage 2 has separate execute permissions for EL0 and EL1.
+    pub execute_by_level: bool,
+    /// Stage 2 can force write-back cacheable.
+    pub force_write_back: bool,
+    /// Input addresses may have as few as 16 bits.
+    pub small_tables: bool,
+    /// One command can invalidate a range.
+    pub range_invalidation: bool,
+    /// What a change of the size of a page needs.
+    pub size_change: SizeChange,
+    /// Bits of a physical address: 32 to 52. 52 bits need 64 KiB granules, see
+    /// [`table_output_bits`](Self::table_output_bits).
+    pub output_bits: u8,
+    /// Bits of an input address of stage 1: 48 or 52. 52 bits need 64 KiB granules.
+    pub virtual_bits: u8,
+    /// Granules of page tables.
+    pub granules: Granules,
+    /// Transactions that can be stalled at once.
+    pub max_stalls: u16,
+    /// Version of the architecture: major, minor.
+    pub version: (u8, u8),
+    /// What this product needs.
+    pub quirks: Quirks,
+    /// Bytes of the register window: 64 or 128 KiB.
+    pub register_bytes: usize,
+}
+
+/// Queues have at most 2^19 entries (6.3.2).
+const MAX_QUEUE: u8 = 19;
+/// A command queue with fewer than 2^4 entries would hardly hold a batch and its CMD_SYNC.
+const MIN_COMMANDS: u8 = 4;
+
+const fn at_most(value: u64, limit: u8) -> u8 {
+    if value > limit as u64 {
+        limit
+    } else {
+        value as u8
+    }
+}
+
+impl Capability {
+    /// Decodes the registers.
+    pub const fn decode(registers: &Registers, firmware: &Firmware) -> Self {
+        let idr0 = registers.idr0 as u64;
+        let idr1 = registers.idr1 as u64;
+        let idr3 = registers.idr3 as u64;
+        let idr5 = registers.idr5 as u64;
+        let quirks = Quirks::of(registers.iidr);
+        let (stage1, stage2) = (bit(idr0, 1), bit(idr0, 0));
+        let stream_bits = at_most(field(idr1, 5, 0), 32);
+
+        Self {
+            stage1,
+            stage2,
+            nesting: stage1 && stage2 && !quirks.no_nesting,
+            aarch64: bit(idr0, 3),
+            coherent: firmware.coherent,
+            coherent_overridden: firmware.coherent != bit(idr0, 4),
+            broadcast: bit(idr0, 5) && !quirks.no_broadcast,
+            flag_updates: match firmware.flag_updates {
+                Some(updates) => updates,
+                None => FlagUpdates::from_bits(field(idr0, 7, 6) as u32),
+            },
+            dormant_hint: bit(idr0, 8),
+            hypervisor: bit(idr0, 9),
+            device_tlb: bit(idr0, 10),
+            device_tlb_split: bit(idr0, 10) && !bit(idr0, 11),
+            asid_bits: if bit(idr0, 12) { 16 } else { 8 },
+            vmid_bits: if bit(idr0, 18) { 16 } else { 8 },
+            messages: bit(idr0, 13),
+            events: bit(idr0, 14) && !quirks.no_events,
+            address_lookup: bit(idr0, 15),
+            vmid_wildcards: bit(idr0, 17),
+            two_level_contexts: bit(idr0, 19),
+            stalls: match field(idr0, 25, 24) {
+                0 => Stalls::Optional,
+                2 => Stalls::Always,
+                // 3 is reserved: what asks for least.
+                _ => Stalls::Never,
+            },
+            terminate_by_abort: bit(idr0, 26),
+            // A second level is of use only if one table of it is not enough.
+            stream_table: if field(idr0, 28, 27) == 1 && stream_bits > super::streams::SPLIT {
+                StreamTable::TwoLevel
+            } else {
+                StreamTable::Linear
+            },
+            stream_bits,
+            substream_bits: at_most(field(idr1, 10, 6), 20),
+            queues: Queues {
+                commands: at_most(field(idr1, 25, 21), MAX_QUEUE),
+                events: at_most(field(idr1, 20, 16), MAX_QUEUE),
+                page_requests: if bit(idr0, 16) {
+                    Some(at_most(field(idr1, 15, 11), MAX_QUEUE))
+                } else {
+                    None
+                },
+            },
+            override_permissions: bit(idr1, 26),
+            override_types: bit(idr1, 27),
+            hierarchy_disable: bit(idr3, 2),
+            page_attributes: bit(idr3, 3),
+            execute_by_level: bit(idr3, 4),
+            force_write_back: bit(idr3, 8),
+            small_tables: bit(idr3, 9),
+            range_invalidation: bit(idr3, 10),
+            size_change: match field(idr3, 12, 11) {
+                1 => SizeChange::NonTranslating,
+                2 => SizeChange::Direct,
+                // 3 is reserved: what promises least.
+                _ => SizeChange::Break,
+            },
+            output_bits: match field(idr5, 2, 0) {
+                0 => 32,
+                1 => 36,
+                2 => 40,
+                3 => 42,
+                4 => 44,
+                6 => 52,
+                // 7 is reserved: what all of the larger ones have.
+                _ => 48,
+            },
+            virtual_bits: if field(idr5, 11, 10) == 1 { 52 } else { 48 },
+            granules: Granules::from_bits(field(idr5, 6, 4) as u8),
+            max_stalls: field(idr5, 31, 16) as u16,
+            version: (
+                field(registers.aidr as u64, 7, 4) as u8,
+                field(registers.aidr as u64, 3, 0) as u8,
+            ),
+            quirks,
+            register_bytes: if firmware.page0_only {
+                0x1_0000
+            } else {
+                0x2_0000
+            },
+        }
+    }
+
+    /// Decides whether a unit with these registers can be driven, and if not, why.
+    pub fn judge(registers: &Registers, firmware: &Firmware) -> Result<Self, Refusal> {
+        let Registers { idr0, idr1, .. } = *registers;
+        if (idr0, idr1) == (u32::MAX, u32::MAX) || (idr0, idr1) == (0, 0) {
+            return Err(Refusal::NoRegisters);
+        }
+        let preset = [
+            (30, Preset::Tables),
+            (29, Preset::Queues),
+            (28, Preset::Relative),
+        ];
+        if let Some((_, preset)) = preset.into_iter().find(|(at, _)| bit(idr1.into(), *at)) {
+            return Err(Refusal::Preset(preset));
+        }
+        let this = Self::decode(registers, firmware);
+        if !this.stage1 && !this.stage2 {
+            return Err(Refusal::NoTranslation);
+        }
+        if !this.aarch64 {
+            return Err(Refusal::NoFormat);
+        }
+        let endianness = field(idr0.into(), 22, 21) as u8;
+        if !matches!(endianness, 0 | 2) {
+            return Err(Refusal::Endianness { code: endianness });
+        }
+        if this.granules.is_empty() {
+            return Err(Refusal::NoGranule);
+        }
+        if this.queues.commands < MIN_COMMANDS {
+            return Err(Refusal::CommandQueue {
+                entries: 1 << this.queues.commands,
+            });
+        }
+        Ok(this)
+    }
+
+    /// Whether the completion of commands can be a message that is written to memory and polled
+    /// there.
+    pub const fn poll_messages(&self) -> bool {
+        self.messages && self.coherent
+    }
+
+    /// Bits of an input address of stage 1 with this granule.
+    pub const fn stage1_input_bits(&self, granule: Granule) -> u8 {
+        Self::only_64k(self.virtual_bits, granule)
+    }
+
+    /// Bits of a physical address that tables of either stage with this granule can name.
+    pub const fn table_output_bits(&self, granule: Granule) -> u8 {
+        Self::only_64k(self.output_bits, granule)
+    }
+
+    /// Bits of an input address of stage 2 with this granule: as many as physical addresses have
+    /// (3.4).
+    pub const fn stage2_input_bits(&self, granule: Granule) -> u8 {
+        self.table_output_bits(granule)
+    }
+
+    /// More than 48 bits need the 64 KiB granule, unless entries of another layout are used, which
+    /// this driver does not do.
+    const fn only_64k(bits: u8, granule: Granule) -> u8 {
+        match granule {
+            Granule::K64 => bits,
+            _ if bits > 48 => 48,
+            _ => bits,
+        }
+    }
+}
+
+/// What a unit has fixed in its memory that this driver would have to choose.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Preset {
+    /// The stream table.
+    Tables,
+    /// The queues.
+    Queues,
+    /// Bases of those are offsets from the registers.
+    Relative,
+}
+
+/// Why a unit cannot be driven.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// All registers read all ones, or all zeros.
+    NoRegisters,
+    /// Tables or queues are in the unit itself.
+    Preset(Preset),
+    /// Neither stage.
+    NoTranslation,
+    /// Page tables of 32-bit processors only.
+    NoFormat,
+    /// Page tables must be big endian, or something that is not known.
+    Endianness {
+        /// IDR0.TTENDIAN.
+        code: u8,
+    },
+    /// No size of pages.
+    NoGranule,
+    /// The command queue is too small.
+    CommandQueue {
+        /// Entries that it can have.
+        entries: u32,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoRegisters => f.write_str(
+                "its registers read the same everywhere, so nothing answers at the address that \
+                 firmware gives",
+            ),
+            Self::Preset(Preset::Tables) => f.write_str(
+                "its stream table is fixed in the unit (IDR1.TABLES_PRESET), which is not supported",
+            ),
+            Self::Preset(Preset::Queues) => f.write_str(
+                "its queues are fixed in the unit (IDR1.QUEUES_PRESET), which is not supported",
+            ),
+            Self::Preset(Preset::Relative) => f.write_str(
+                "its tables are addressed relative to its registers (IDR1.REL), which is not \
+                 supported",
+            ),
+            Self::NoTranslation => {
+                f.write_str("it translates at neither stage (IDR0.S1P and IDR0.S2P are 0)")
+            }
+            Self::NoFormat => f.write_str(
+                "it does not walk page tables of the AArch64 format (IDR0.TTF)",
+            ),
+            Self::Endianness { code: 3 } => f.write_str(
+                "it walks big-endian page tables only (IDR0.TTENDIAN is 3)",
+            ),
+            Self::Endianness { code } => write!(
+                f,
+                "the byte order of its page tables is not known (IDR0.TTENDIAN is {code})"
+            ),
+            Self::NoGranule => f.write_str(
+                "it has pages of neither 4, 16 nor 64 KiB (IDR5.GRAN4K, GRAN16K and GRAN64K are 0)",
+            ),
+            Self::CommandQueue { entries } => write!(
+                f,
+                "its command queue has {entries} entries at most (IDR1.CMDQS), and {} is the least \
+                 that is supported",
+                1 << MIN_COMMANDS
+            ),
+        }
+    }
+}

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a unit reports: event records, page requests, and the errors of the unit itself (SMMUv3 IHI
+//! 0070, 7.1 to 7.5 and 8.1).
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::bits::{bit, field, mask};
+
+/// Bytes of an event record.
+pub const EVENT_BYTES: usize = 32;
+/// Bytes of a page request.
+pub const PAGE_REQUEST_BYTES: usize = 16;
+
+/// What an event is about (7.3).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A transaction that the unit does not support.
+    Unsupported,
+    /// No stream table entry for the stream id.
+    BadStreamId,
+    /// The stream table could not be read.
+    StreamFetch,
+    /// The stream table entry is not valid.
+    BadStream,
+    /// A translation request that the stream table entry forbids.
+    BadTranslationRequest,
+    /// The stream table entry refuses transactions without a substream id.
+    StreamDisabled,
+    /// A translated transaction that the stream table entry forbids.
+    TranslatedForbidden,
+    /// No context descriptor for the substream id.
+    BadSubstreamId,
+    /// A context descriptor could not be read.
+    ContextFetch,
+    /// The context descriptor is not valid.
+    BadContext,
+    /// A page table could not be read.
+    WalkAbort,
+    /// No mapping.
+    Translation,
+    /// An address with too many bits.
+    AddressSize,
+    /// The access flag is clear.
+    AccessFlag,
+    /// A mapping that does not allow this access.
+    Permission,
+    /// Two mappings for the same address in the unit's caches.
+    TlbConflict,
+    /// Two configurations for the same stream in the unit's caches.
+    ConfigurationConflict,
+    /// A hint that a page will be wanted.
+    PageRequest,
+    /// The table of virtual machines could not be read.
+    MachineFetch,
+    /// An event that the implementation defines.
+    Implementation(u8),
+    /// An event that the specification did not define when this was written.
+    Unknown(u8),
+}
+
+impl Kind {
+    const fn from_code(code: u8) -> Self {
+        match code {
+            0x01 => Self::Unsupported,
+            0x02 => Self::BadStreamId,
+            0x03 => Self::StreamFetch,
+            0x04 => Self::BadStream,
+            0x05 => Self::BadTranslationRequest,
+            0x06 => Self::StreamDisabled,
+            0x07 => Self::TranslatedForbidden,
+            0x08 => Self::BadSubstreamId,
+            0x09 => Self::ContextFetch,
+            0x0a => Self::BadContext,
+            0x0b => Self::WalkAbort,
+            0x10 => Self::Translation,
+            0x11 => Self::AddressSize,
+            0x12 => Self::AccessFlag,
+            0x13 => Self::Permission,
+            0x20 => Self::TlbConflict,
+            0x21 => Self::ConfigurationConflict,
+            0x24 => Self::PageRequest,
+            0x25 => Self::MachineFetch,
+            0xe0..=0xef => Self::Implementation(code),
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// The name in the specification.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unsupported => "F_UUT",
+            Self::BadStreamId => "C_BAD_STREAMID",
+            Self::StreamFetch => "F_STE_FETCH",
+            Self::BadStream => "C_BAD_STE",
+            Self::BadTranslationRequest => "F_BAD_ATS_TREQ",
+            Self::StreamDisabled => "F_STREAM_DISABLED",
+            Self::TranslatedForbidden => "F_TRANSL_FORBIDDEN",
+            Self::BadSubstreamId => "C_BAD_SUBSTREAMID",
+            Self::ContextFetch => "F_CD_FETCH",
+            Self::BadContext => "C_BAD_CD",
+            Self::WalkAbort => "F_WALK_EABT",
+            Self::Translation => "F_TRANSLATION",
+            Self::AddressSize => "F_ADDR_SIZE",
+            Self::AccessFlag => "F_ACCESS",
+            Self::Permission => "F_PERMISSION",
+            Self::TlbConflict => "F_TLB_CONFLICT",
+            Self::ConfigurationConflict => "F_CFG_CONFLICT",
+            Self::PageRequest => "E_PAGE_REQUEST",
+            Self::MachineFetch => "F_VMS_FETCH",
+            Self::Implementation(_) => "IMPDEF_EVENT",
+            Self::Unknown(_) => "unknown event",
+        }
+    }
+
+    /// Whether the record says which access at which address faulted.
+    pub const fn has_address(self) -> bool {
+        matches!(
+            self,
+            Self::Unsupported
+                | Self::BadTranslationRequest
+                | Self::TranslatedForbidden
+                | Self::WalkAbort
+                | Self::Translation
+                | Self::AddressSize
+                | Self::AccessFlag
+                | Self::Permission
+                | Self::TlbConflict
+                | Self::ConfigurationConflict
+                | Self::PageRequest
+        )
+    }
+
+    /// Whether the record may be one of a stalled transaction.
+    const fn may_stall(self) -> bool {
+        matches!(
+            self,
+            Self::Translation | Self::AddressSize | Self::AccessFlag | Self::Permission
+        )
+    }
+
+    /// Whether the record says where the unit could not read.
+    const fn has_fetch(self) -> bool {
+        matches!(
+            self,
+            Self::StreamFetch | Self::ContextFetch | Self::WalkAbort | Self::MachineFetch
+        )
+    }
+
+    /// The reason in words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Unsupported => "the unit does not support this kind of transaction",
+            Self::BadStreamId => "the stream id has no place in the stream table",
+            Self::StreamFetch => "the unit could not read the stream table",
+            Self::BadStream => {
+                "the device is blocked, or the unit does not understand the stream table entry"
+            }
+            Self::BadTranslationRequest => {
+                "the device sent a translation request, which its entry forbids"
+            }
+            Self::StreamDisabled => "the device sent no substream id, and its entry forbids that",
+            Self::TranslatedForbidden => {
+                "the device sent a translated request, which its entry forbids"
+            }
+            Self::BadSubstreamId => "the substream id has no context descriptor",
+            Self::ContextFetch => "the unit could not read a context descriptor",
+            Self::BadContext => "the context descriptor is not valid",
+            Self::WalkAbort => "the unit could not read a page table",
+            Self::Translation => "the page is not mapped",
+            Self::AddressSize => {
+                "the address is beyond what the unit or the domain's table translates"
+            }
+            Self::AccessFlag => "the access flag of the page is clear",
+            Self::Permission => "the page is not mapped for this kind of access",
+            Self::TlbConflict => "the unit's caches have two translations of the address",
+            Self::ConfigurationConflict => "the unit's caches have two entries for the device",
+            Self::PageRequest => "the device says that it will want the page",
+            Self::MachineFetch => "the unit could not read the table of virtual machines",
+            Self::Implementation(_) => "an event that only the unit's maker knows",
+            Self::Unknown(_) => "an event that the specification does not have",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Implementation(code) | Self::Unknown(code) => {
+                write!(f, "{} {code:#04x}", self.name())
+            }
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
+/// What the unit was translating when it faulted (CLASS).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// The address of a context descriptor.
+    Context,
+    /// The address of a stage 1 page table.
+    Table,
+    /// The address that the device gave.
+    Input,
+    /// Reserved.
+    Unknown,
+}
+
+/// An event record.
+///
+/// | word | bits | field |
+/// |---|---|---|
+/// | 0 | 7:0 | event number |
+/// | 0 | 11 | SSV: there is a substream id |
+/// | 0 | 31:12 | substream id |
+/// | 0 | 63:32 | stream id |
+/// | 1 | 15:0 | STAG: names a stalled transaction |
+/// | 1 | 31 | Stall |
+/// | 1 | 33 | PnU: privileged |
+/// | 1 | 34 | InD: instruction fetch |
+/// | 1 | 35 | RnW: read |
+/// | 1 | 39 | S2: at stage 2 |
+/// | 1 | 41:40 | CLASS: 0 context descriptor, 1 page table, 2 input address |
+/// | 2 | 63:0 | InputAddr |
+/// | 3 | 51:12 | IPA, of faults at stage 2 |
+/// | 3 | 51:3 | FetchAddr, of external aborts |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// What it is about.
+    pub kind: Kind,
+    /// The stream id.
+    pub stream: u32,
+    /// The substream id, if the transaction had one.
+    pub substream: Option<u32>,
+    /// The address that the device gave; `None` if the event is about no address.
+    pub address: Option<u64>,
+    /// Whether it read; atomic operations count as writes.
+    pub read: bool,
+    /// Whether it was an instruction fetch.
+    pub execute: bool,
+    /// Whether it was privileged.
+    pub privileged: bool,
+    /// What was being translated.
+    pub class: Class,
+    /// The address that stage 2 was given, 4 KiB aligned; `None` if the fault is none of stage 2.
+    pub intermediate: Option<u64>,
+    /// Where the unit could not read; `None` if that is not the trouble.
+    pub fetch: Option<u64>,
+    /// The stalled transaction's name, for CMD_RESUME; `None` if it was terminated.
+    pub stall: Option<u16>,
+}
+
+impl Event {
+    /// Decodes a record, the word with the event number first.
+    pub const fn decode(words: [u64; 4]) -> Self {
+        let [first, second, address, last] = words;
+        let kind = Kind::from_code(first as u8);
+        let second_stage = kind.may_stall() && bit(second, 39);
+
+        Self {
+            kind,
+            stream: field(first, 63, 32) as u32,
+            substream: if bit(first, 11) {
+                Some(field(first, 31, 12) as u32)
+            } else {
+                None
+            },
+            address: if kind.has_address() {
+                Some(address)
+            } else {
+                None
+            },
+            read: bit(second, 35),
+            execute: bit(second, 34),
+            privileged: bit(second, 33),
+            class: match field(second, 41, 40) {
+                0 => Class::Context,
+                1 => Class::Table,
+                2 => Class::Input,
+                _ => Class::Unknown,
+            },
+            intermediate: if second_stage {
+                Some(last & mask(51, 12))
+            } else {
+                None
+            },
+            fetch: if kind.has_fetch() {
+                Some(last & mask(51, 3))
+            } else {
+                None
+            },
+            stall: if kind.may_stall() && bit(second, 31) {
+                Some(second as u16)
+            } else {
+                None
+            },
+        }
+    }
+
+    /// The event number.
+    pub const fn code(words: [u64; 4]) -> u8 {
+        words[0] as u8
+    }
+}
+
+/// A device's request to make a page present (8.1).
+///
+/// | word | bits | field |
+/// |---|---|---|
+/// | 0 | 31:0 | stream id |
+/// | 0 | 51:32 | substream id |
+/// | 0 | 58 | pX/uX: privileged |
+/// | 0 | 59 | X: wants to execute |
+/// | 0 | 60 | R: wants to read |
+/// | 0 | 61 | W: wants to write |
+/// | 0 | 62 | L: last of its group |
+/// | 0 | 63 | SSV: there is a substream id |
+/// | 1 | 8:0 | index of the group |
+/// | 1 | 63:12 | page |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct PageRequest {
+    /// The stream id.
+    pub stream: u32,
+    /// The substream id, if there is one.
+    pub substream: Option<u32>,
+    /// The page, 4 KiB aligned.
+    pub page: u64,
+    /// Index of the group that is answered as one, 0 to 511.
+    pub group: u16,
+    /// Whether it is the last of its group: only then is there an answer.
+    pub last: bool,
+    /// Wants to read.
+    pub read: bool,
+    /// Wants to write.
+    pub write: bool,
+    /// Wants to execute.
+    pub execute: bool,
+    /// Asks as a privileged program.
+    pub privileged: bool,
+}
+
+impl PageRequest {
+    /// Decodes a record.
+    pub const fn decode(words: [u64; 2]) -> Self {
+        let [first, second] = words;
+        Self {
+            stream: first as u32,
+            substream: if bit(first, 63) {
+                Some(field(first, 51, 32) as u32)
+            } else {
+                None
+            },
+            page: second & mask(63, 12),
+            group: field(second, 8, 0) as u16,
+            last: bit(first, 62),
+            read: bit(first, 60),
+            write: bit(first, 61),
+            execute: bit(first, 59),
+            privileged: bit(first, 58),
+        }
+    }
+
+    /// Whether it asks for nothing: a marker that the device stopped using a substream (8.1).
+    pub const fn is_stop_marker(&self) -> bool {
+        self.last && !self.read && !self.write
+    }
+}
+
+/// Why a unit stopped at a command (7.1, CERROR codes).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum CommandError {
+    /// It did not.
+    None,
+    /// The command is not one that it understands.
+    Illegal,
+    /// It could not read the command.
+    Abort,
+    /// A device did not answer a CMD_ATC_INV that a CMD_SYNC waits for.
+    DeviceTlb,
+    /// A code that the specification did not define when this was written.
+    Unknown(u8),
+}
+
+impl CommandError {
+    /// From the consumer register's ERR field.
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::None,
+            1 => Self::Illegal,
+            2 => Self::Abort,
+            3 => Self::DeviceTlb,
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// The reason in words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::None => "no reason given",
+            Self::Illegal => "the unit does not understand the command (CERROR_ILL)",
+            Self::Abort => "the unit could not read the command (CERROR_ABT)",
+            Self::DeviceTlb => {
+                "a device did not answer an invalidation of its cache (CERROR_ATC_INV_SYNC)"
+            }
+            Self::Unknown(_) => "a reason that the specification does not have",
+        }
+    }
+}
+
+/// Errors of the unit itself that are active: GERROR exclusive-or GERRORN (7.5, 6.3.19).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct GlobalErrors(u32);
+
+impl GlobalErrors {
+    /// The unit stopped at a command.
+    pub const COMMAND: u32 = 1 << 0;
+    /// An event could not be written.
+    pub const EVENT_ABORT: u32 = 1 << 2;
+    /// A page request could not be written.
+    pub const PAGE_REQUEST_ABORT: u32 = 1 << 3;
+    /// The message of a CMD_SYNC could not be written.
+    pub const COMMAND_MESSAGE: u32 = 1 << 4;
+    /// The interrupt message of the event queue could not be written.
+    pub const EVENT_MESSAGE: u32 = 1 << 5;
+    /// The interrupt message of the PRI queue could not be written.
+    pub const PAGE_REQUEST_MESSAGE: u32 = 1 << 6;
+    /// The interrupt message for errors could not be written.
+    pub const ERROR_MESSAGE: u32 = 1 << 7;
+    /// Service failure mode: the unit stopped.
+    pub const SERVICE_FAILURE: u32 = 1 << 8;
+
+    const TEXTS: [(u32, &'static str); 8] = [
+        (Self::COMMAND, "the unit stopped at a command (CMDQ_ERR)"),
+        (
+            Self::EVENT_ABORT,
+            "the unit could not write an event (EVENTQ_ABT_ERR)",
+        ),
+        (
+            Self::PAGE_REQUEST_ABORT,
+            "the unit could not write a page request (PRIQ_ABT_ERR)",
+        ),
+        (
+            Self::COMMAND_MESSAGE,
+            "the unit could not write the message of a CMD_SYNC (MSI_CMDQ_ABT_ERR)",
+        ),
+        (
+            Self::EVENT_MESSAGE,
+            "the unit could not send the interrupt of the event queue (MSI_EVENTQ_ABT_ERR)",
+        ),
+        (
+            Self::PAGE_REQUEST_MESSAGE,
+            "the unit could not send the interrupt of the PRI queue (MSI_PRIQ_ABT_ERR)",
+        ),
+        (
+            Self::ERROR_MESSAGE,
+            "the unit could not send the interrupt for errors (MSI_GERROR_ABT_ERR)",
+        ),
+        (
+            Self::SERVICE_FAILURE,
+            "the unit is in service failure mode and translates nothing any more (SFM_ERR)",
+        ),
+    ];
+
+    /// From the two registers. An error is active while its bits differ; writing the value of
+    /// GERROR to GERRORN acknowledges what was active in it.
+    pub const fn new(gerror: u32, gerrorn: u32) -> Self {
+        Self(gerror ^ gerrorn)
+    }
+
+    /// Whether all bits of `mask` are active.
+    pub const fn has(self, mask: u32) -> bool {
+        self.0 & mask == mask
+    }
+
+    /// Whether none is active.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The active bits, also those that have no name here.
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// Every active error in words; those without a name are left out.
+    pub fn texts(self) -> impl Iterator<Item = &'static str> {
+        Self::TEXTS
+            .into_iter()
+            .filter(move |(mask, _)| self.has(*mask))
+            .map(|(_, text)| text)
+    }
+}

@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Updates of entries, against a model of a unit that reads words one by one and whenever it likes.
+//!
+//! The model knows nothing of the planner: it says, from the specification's description of each
+//! field, what an entry does to transactions. Between two syncs the unit may have any word from
+//! before or after the writes in between, and it may have kept an entry that it read since the last
+//! sync. So all that it can see during a step is every mixture of the words before and after it.
+
+mod smmu;
+
+use proptest::prelude::*;
+use smmu::update::{Step, Update};
+
+type Words = [u64; 8];
+
+/// Bits `high` to `low`, as the specification numbers them over the whole entry.
+fn bits(entry: &Words, high: usize, low: usize) -> u64 {
+    assert_eq!(high / 64, low / 64);
+    let width = high - low + 1;
+    let value = entry[low / 64] >> (low % 64);
+    if width == 64 {
+        value
+    } else {
+        value & ((1 << width) - 1)
+    }
+}
+
+/// What an entry does to a transaction that is not translated already.
+#[derive(Clone, PartialEq, Debug)]
+enum Effect {
+    /// It ends here, with or without a record.
+    Terminated,
+    /// It goes where these words lead it to.
+    Passes(Vec<(&'static str, u64)>),
+}
+
+/// What an entry does to the device's own translations: refused, split or full use.
+fn own_translations(entry: &Words) -> u64 {
+    match stream(entry) {
+        Effect::Passes(how) if how[0].1 != 4 => bits(entry, 93, 92),
+        _ => 0,
+    }
+}
+
+/// A stream table entry by IHI 0070 5.2.
+fn stream(entry: &Words) -> Effect {
+    let mut how = Vec::new();
+    let mut field = |name, high, low| {
+        let value = bits(entry, high, low);
+        how.push((name, value));
+        value
+    };
+
+    // V; Config: reserved values behave as abort.
+    let config = bits(entry, 3, 1);
+    if bits(entry, 0, 0) == 0 || config & 4 == 0 {
+        return Effect::Terminated;
+    }
+    field("Config", 3, 1);
+    // Attributes of the device's transactions, as far as no stage of translation replaces them.
+    field("PRIVCFG", 113, 112);
+    field("INSTCFG", 115, 114);
+    let (stage1, stage2) = (config & 1 != 0, config & 2 != 0);
+    let mut stage1_lets_pass = false;
+
+    if stage1 {
+        field("S1ContextPtr", 51, 6);
+        field("S1CIR", 67, 66);
+        field("S1COR", 69, 68);
+        field("S1CSH", 71, 70);
+        field("S1STALLD", 91, 91);
+        if field("S1CDMax", 63, 59) != 0 {
+            if field("S1Fmt", 5, 4) == 3 {
+                return Effect::Terminated;
+            }
+            match field("S1DSS", 65, 64) {
+                1 => stage1_lets_pass = true,
+                3 => return Effect::Terminated,
+                _ => {}
+            }
+        }
+        match field("STRW", 95, 94) {
+            // What is cached is named by VMID too.
+            0 => {
+                field("S2VMID", 143, 128);
+            }
+            1 | 3 => return Effect::Terminated,
+            // EL2 has no second stage.
+            _ if stage2 => return Effect::Terminated,
+            _ => {}
+        }
+    }
+    if stage2 {
+        field("S2VMID", 143, 128);
+        field("S2T0SZ", 165, 160);
+        field("S2SL0", 167, 166);
+        field("S2IR0", 169, 168);
+        field("S2OR0", 171, 170);
+        field("S2SH0", 173, 172);
+        field("S2TG", 175, 174);
+        field("S2PS", 178, 176);
+        field("S2AA64", 179, 179);
+        field("S2ENDI", 180, 180);
+        field("S2AFFD", 181, 181);
+        field("S2PTW", 182, 182);
+        field("S2HD", 183, 183);
+        field("S2HA", 184, 184);
+        field("S2S", 185, 185);
+        field("S2R", 186, 186);
+        field("S2FWB", 89, 89);
+        field("S2TTB", 243, 196);
+    }
+    // 13.5: who is translated by stage 1 gets its shareability from the table.
+    if !stage1 || stage1_lets_pass || stage2 {
+        field("SHCFG", 109, 108);
+    }
+    // Use of translations without a check by the unit cannot be had with stalls at stage 2, and
+    // split use needs two stages.
+    match bits(entry, 93, 92) {
+        _ if !stage1 && !stage2 => {}
+        1 if stage2 && bits(entry, 185, 185) != 0 => return Effect::Terminated,
+        2 if config != 7 => return Effect::Terminated,
+        3 => return Effect::Terminated,
+        _ => {}
+    }
+    Effect::Passes(how)
+}
+
+/// A context descriptor by IHI 0070 5.4.
+fn context(entry: &Words) -> Effect {
+    let mut how = Vec::new();
+    let mut field = |name, high, low| {
+        let value = bits(entry, high, low);
+        how.push((name, value));
+        value
+    };
+    if field("V", 31, 31) == 0 {
+        return Effect::Terminated;
+    }
+    if field("EPD0", 14, 14) == 0 {
+        field("T0SZ", 5, 0);
+        field("TG0", 7, 6);
+        field("IR0", 9, 8);
+        field("OR0", 11, 10);
+        field("SH0", 13, 12);
+        field("TTB0", 115, 68);
+    }
+    field("ENDI", 15, 15);
+    field("EPD1", 30, 30);
+    field("IPS", 34, 32);
+    field("AFFD", 35, 35);
+    field("WXN", 36, 36);
+    field("UWXN", 37, 37);
+    field("TBI", 39, 38);
+    field("PAN", 40, 40);
+    field("AA64", 41, 41);
+    field("HD", 42, 42);
+    field("HA", 43, 43);
+    field("S", 44, 44);
+    field("R", 45, 45);
+    field("A", 46, 46);
+    field("ASET", 47, 47);
+    field("ASID", 63, 48);
+    field("MAIR", 255, 192);
+    Effect::Passes(how)
+}
+
+/// Every mixture of the words of two entries.
+fn mixtures(before: &Words, after: &Words) -> impl Iterator<Item = Words> {
+    let (before, after) = (*before, *after);
+    let differ: Vec<usize> = (0..8).filter(|n| before[*n] != after[*n]).collect();
+    (0..1u32 << differ.len()).map(move |choice| {
+        let mut mixture = before;
+        for (bit, word) in differ.iter().enumerate() {
+            if choice >> bit & 1 != 0 {
+                mixture[*word] = after[*word];
+            }
+        }
+        mixture
+    })
+}
+
+/// Looks at all that a unit can see, and returns whether a transaction that both entries let pass
+/// can be terminated meanwhile.
+fn watch(
+    old: &Words,
+    new: &Words,
+    update: &Update,
+    effect: fn(&Words) -> Effect,
+    own: fn(&Words) -> u64,
+) -> bool {
+    let (from, to) = (effect(old), effect(new));
+    let mut terminated = false;
+    let mut now = *old;
+
+    for step in update.steps() {
+        let mut after = now;
+        for (index, value) in step.writes() {
+            assert_ne!(after[index], value, "a write that changes nothing");
+            after[index] = value;
+        }
+        assert_eq!(&after, step.result());
+        for seen in mixtures(&now, &after) {
+            let what = effect(&seen);
+            assert!(
+                what == from || what == to || what == Effect::Terminated,
+                "{old:x?} -> {new:x?}: saw {seen:x?}: {what:?}"
+            );
+            terminated |= what == Effect::Terminated;
+            assert!([0, own(old), own(new)].contains(&own(&seen)));
+        }
+        now = after;
+    }
+    assert_eq!(&now, new, "it must end with the new entry");
+    terminated && from != Effect::Terminated && to != Effect::Terminated
+}
+
+fn no_translations(_: &Words) -> u64 {
+    0
+}
+
+/// Plans, checks, and returns how many syncs it takes and whether the entry becomes invalid.
+fn of_stream(old: &Words, new: &Words) -> (usize, bool) {
+    let update = Update::of_stream(old, new);
+    let interrupted = watch(old, new, &update, stream, own_translations);
+    assert_eq!(interrupted, update.breaks() && passes(old) && passes(new));
+    (update.steps().len(), update.breaks())
+}
+
+fn of_context(old: &Words, new: &Words) -> (usize, bool) {
+    let update = Update::of_context(old, new);
+    let interrupted = watch(old, new, &update, context, no_translations);
+    assert_eq!(interrupted, update.breaks());
+    (update.steps().len(), update.breaks())
+}
+
+fn passes(entry: &Words) -> bool {
+    stream(entry) != Effect::Terminated
+}
+
+const INVALID: Words = [0; 8];
+const ABORT: Words = [1, 0, 0, 0, 0, 0, 0, 0];
+const BYPASS: Words = [0x9, 0x1000_0000_0000, 0, 0, 0, 0, 0, 0];
+/// Stage 1 with ATS, no substream id means the first descriptor.
+const STAGE1: Words = [0xf800_f0f0_f0f0_f0eb, 0x1800_00d6, 0, 0, 0, 0, 0, 0];
+/// As before, no substream id means no translation.
+const STAGE1_PASS: Words = [0xf800_f0f0_f0f0_f0eb, 0x1000_1800_00d5, 0, 0, 0, 0, 0, 0];
+/// As before, with another context table.
+const STAGE1_PASS_OTHER: Words = [0xf800_004b_4b4b_4b6b, 0x1000_1800_00d5, 0, 0, 0, 0, 0, 0];
+/// Stage 1 with stalls, without ATS.
+const STAGE1_STALL: Words = [0xf800_f0f0_f0f0_f0eb, 0xd6, 0, 0, 0, 0, 0, 0];
+/// Stage 2 with ATS.
+const STAGE2: Words = [
+    0xd,
+    0x1000_1000_0000,
+    0x0449_b6c4_0000_0000,
+    0x000d_beef_dead_bee0,
+    0,
+    0,
+    0,
+    0,
+];
+/// Stage 2 without ATS.
+const STAGE2_PLAIN: Words = [
+    0xd,
+    0x1000_0000_0000,
+    0x0449_b6c4_0000_0000,
+    0x000d_beef_dead_bee0,
+    0,
+    0,
+    0,
+    0,
+];
+/// Stage 2 with stalls, without ATS.
+const STAGE2_STALL: Words = [
+    0xd,
+    0x1000_0000_0000,
+    0x0649_b6c4_0000_0000,
+    0x000d_beef_dead_bee0,
+    0,
+    0,
+    0,
+    0,
+];
+/// Both stages with ATS; no substream id means no translation at stage 1.
+const BOTH_PASS: Words = [
+    0xf800_f0f0_f0f0_f0ef,
+    0x1000_1808_00d5,
+    0x0449_b6c4_0000_0000,
+    0x000d_beef_dead_bee0,
+    0,
+    0,
+    0,
+    0,
+];
+
+/// The pairs of entries that the C driver's test has, with its numbers of syncs.
+#[test]
+fn streams_as_in_c() {
+    let hitless: [(&str, &Words, &Words, usize); 19] = [
+        ("bypass to abort", &BYPASS, &ABORT, 2),
+        ("abort to bypass", &ABORT, &BYPASS, 2),
+        ("stage 1 to abort", &STAGE1, &ABORT, 2),
+        ("abort to stage 1", &ABORT, &STAGE1, 2),
+        ("stage 1 to bypass", &STAGE1, &BYPASS, 3),
+        ("bypass to stage 1", &BYPASS, &STAGE1, 3),
+        ("S1DSS to bypass", &STAGE1, &STAGE1_PASS, 1),
+        ("S1DSS from bypass", &STAGE1_PASS, &STAGE1, 1),
+        ("S1DSS bypass to bypass", &STAGE1_PASS, &BYPASS, 2),
+        ("bypass to S1DSS bypass", &BYPASS, &STAGE1_PASS, 2),
+        ("stage 2 to abort", &STAGE2, &ABORT, 2),
+        ("abort to stage 2", &ABORT, &STAGE2, 2),
+        ("stage 2 to bypass", &STAGE2, &BYPASS, 2),
+        ("bypass to stage 2", &BYPASS, &STAGE2, 2),
+        ("stage 1 to stage 2", &STAGE1, &STAGE2, 3),
+        ("stage 2 to stage 1", &STAGE2, &STAGE1, 3),
+        (
+            "stage 1 to stage 2, stalls",
+            &STAGE1_STALL,
+            &STAGE2_STALL,
+            3,
+        ),
+        (
+            "stage 2 to stage 1, stalls",
+            &STAGE2_STALL,
+            &STAGE1_STALL,
+            3,
+        ),
+        (
+            "both with S1DSS bypass to stage 2",
+            &BOTH_PASS,
+            &STAGE2_PLAIN,
+            3,
+        ),
+    ];
+    for (name, old, new, syncs) in hitless {
+        assert_eq!(of_stream(old, new), (syncs, false), "{name}");
+    }
+    assert_eq!(of_stream(&STAGE2_PLAIN, &BOTH_PASS), (2, false));
+    // Another context table and another S1DSS at once.
+    assert_eq!(of_stream(&STAGE1, &STAGE1_PASS_OTHER), (3, true));
+}
+
+/// The same for context descriptors.
+#[test]
+fn contexts_as_in_c() {
+    let table = |asid: u64| -> Words {
+        [
+            0x0000_e201_c000_3684 | asid << 48,
+            0x000d_beef_dead_bee0,
+            0,
+            0x0abc_def0_1234_5678,
+            0,
+            0,
+            0,
+            0,
+        ]
+    };
+    let process: Words = [
+        0x07cd_e205_c000_3510,
+        0x4_8765_4000,
+        0,
+        0xf404_ff44,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let gone: Words = [0x07cd_c205_c000_4000, 0, 0, 0xf404_ff44, 0, 0, 0, 0];
+
+    // The C test counts these as not hitless, because one of the two is not valid.
+    assert_eq!(of_context(&INVALID, &table(1997)), (2, false));
+    assert_eq!(of_context(&table(1997), &INVALID), (2, false));
+    assert_eq!(of_context(&INVALID, &process), (2, false));
+    assert_eq!(of_context(&process, &INVALID), (2, false));
+
+    assert_eq!(of_context(&table(778), &table(1997)), (1, false));
+    assert_eq!(of_context(&table(1997), &table(778)), (1, false));
+    assert_eq!(of_context(&process, &gone), (2, false));
+    assert_eq!(of_context(&gone, &process), (2, false));
+
+    // Another table with another ASID.
+    assert_eq!(of_context(&process, &table(778)), (3, true));
+}
+
+/// What this driver does all the time.
+#[test]
+fn everyday_updates() {
+    // One context descriptor for each domain: one write from domain to domain.
+    let domain = |contexts: u64| -> Words { [0xb | contexts, 0x0800_00d4, 0, 0, 0, 0, 0, 0] };
+    assert_eq!(of_stream(&domain(0x1000), &domain(0x2040)), (1, false));
+    // Stage 2 from domain to domain: VMID and table are in two words.
+    let mut other = STAGE2;
+    other[2] |= 7;
+    other[3] ^= 0x1000;
+    assert_eq!(of_stream(&STAGE2, &other), (3, true));
+    // Nothing to do.
+    assert_eq!(of_stream(&STAGE2, &STAGE2), (0, false));
+    // To and from invalid.
+    for entry in [ABORT, BYPASS, STAGE1, STAGE2, BOTH_PASS] {
+        assert!(!of_stream(&INVALID, &entry).1);
+        assert!(!of_stream(&entry, &INVALID).1);
+    }
+}
+
+/// The valid bit is written last when an entry becomes valid, and first when it becomes invalid.
+#[test]
+fn order_of_writes() {
+    let indexes = |step: &Step| step.writes().map(|(index, _)| index).collect::<Vec<_>>();
+    let update = Update::of_stream(&INVALID, &STAGE2);
+    let steps: Vec<_> = update.steps().iter().map(indexes).collect();
+    assert_eq!(steps, [vec![1, 2, 3], vec![0]]);
+    let update = Update::of_stream(&STAGE2, &INVALID);
+    let steps: Vec<_> = update.steps().iter().map(indexes).collect();
+    assert_eq!(steps, [vec![0], vec![1, 2, 3]]);
+    let update = Update::of_stream(&STAGE1, &STAGE1_PASS_OTHER);
+    let steps: Vec<_> = update.steps().iter().map(indexes).collect();
+    assert_eq!(steps, [vec![0], vec![1], vec![0]]);
+    assert_eq!(update.steps()[0].result()[0], 0);
+}
+
+/// Stream table entries in which every field has two values or three.
+fn some_streams() -> Vec<Words> {
+    let mut entries = vec![INVALID, ABORT];
+    for attributes in [0, 0x1000_0000_0000, 0x3000_0000_0000] {
+        entries.push([0x9, attributes, 0, 0, 0, 0, 0, 0]);
+    }
+    let walks = [0x0, 0xd4];
+    let ats = [0, 0x1000_0000];
+    for contexts in [0x1000, 0xf800_0000_0000_2020] {
+        for unsure in [0, 1, 2] {
+            for walk in walks {
+                for ats in ats {
+                    for (world, vmid) in [(0, 0), (0, 3), (0x8000_0000, 0)] {
+                        let sharing = if unsure == 1 { 0x1000_0000_0000 } else { 0 };
+                        let first = unsure | walk | ats | world | sharing;
+                        entries.push([0xb | contexts, first, vmid, 0, 0, 0, 0, 0]);
+                    }
+                }
+            }
+        }
+    }
+    for control in [
+        0x0448_3594_0000_0003,
+        0x0448_3594_0000_0004,
+        0x0749_b6d8_0000_0003,
+    ] {
+        for table in [0x4000, 0x8000] {
+            for ats in ats {
+                // Stalls at stage 2 exclude ATS.
+                if ats != 0 && bits(&[0, 0, control, 0, 0, 0, 0, 0], 185, 185) != 0 {
+                    continue;
+                }
+                for sharing in [0, 0x1000_0000_0000] {
+                    entries.push([0xd, ats | sharing, control, table, 0, 0, 0, 0]);
+                    // Both stages.
+                    let first = ats | sharing | 0xd4;
+                    entries.push([0x100f, first, control, table, 0, 0, 0, 0]);
+                }
+            }
+        }
+    }
+    entries
+}
+
+/// Every pair of many entries.
+#[test]
+fn every_pair_of_streams() {
+    let entries = some_streams();
+    let mut hitless = 0;
+    for old in &entries {
+        for new in &entries {
+            let (_, breaks) = of_stream(old, new);
+            // Nothing needs a break that does not let pass both before and after.
+            assert!(!breaks || passes(old) && passes(new));
+            // Neither does anything to or from bypass, as long as its attributes are the same.
+            let sharing = |entry: &Words| bits(entry, 109, 108);
+            if old[0] == 0x9 && new[0] != 0x9 && sharing(old) == sharing(new) {
+                assert!(!breaks, "{old:x?} -> {new:x?}");
+            }
+            hitless += usize::from(!breaks);
+        }
+    }
+    assert!(hitless * 4 > entries.len() * entries.len());
+}
+
+/// A stream table entry with fields of any value, valid ones and others.
+fn any_stream() -> impl Strategy<Value = Words> {
+    let first = any::<u64>().prop_map(|bits| bits & 0xf80f_ffff_ffff_ffff);
+    let second = any::<u64>().prop_map(|bits| bits & 0x000f_3000_fa08_00ff);
+    let third = any::<u64>().prop_map(|bits| bits & 0x07ff_ffff_0000_ffff);
+    let fourth = any::<u64>().prop_map(|bits| bits & 0x000f_ffff_ffff_fff0);
+    (any::<bool>(), first, second, third, fourth).prop_map(
+        |(valid, first, second, third, fourth)| {
+            let first = if valid { first | 9 } else { first };
+            [first, second, third, fourth, 0, 0, 0, 0]
+        },
+    )
+}
+
+/// A context descriptor with fields of any value.
+fn any_context() -> impl Strategy<Value = Words> {
+    let words = (any::<u64>(), any::<u64>(), any::<u64>());
+    (any::<bool>(), words).prop_map(|(valid, (first, table, types))| {
+        let first = if valid { first | 1 << 31 } else { first };
+        let first = first & 0xffff_ffff_c000_ffff;
+        [first, table & 0x000f_ffff_ffff_fff0, 0, types, 0, 0, 0, 0]
+    })
+}
+
+/// `new`, but with only some words or bits of it; the rest is as in `old`.
+fn blend(old: &Words, new: &Words, words: u8, bits: u64) -> Words {
+    core::array::from_fn(|index| {
+        if words >> index & 1 != 0 {
+            new[index]
+        } else {
+            old[index] & !bits | new[index] & bits
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Any entries whatever, also ones that no driver writes.
+    #[test]
+    fn any_streams(
+        old in any_stream(),
+        new in any_stream(),
+        words in any::<u8>(),
+        bits in prop_oneof![Just(0u64), any::<u64>()],
+    ) {
+        let new = blend(&old, &new, words, bits);
+        let update = Update::of_stream(&old, &new);
+        let interrupted = watch(&old, &new, &update, stream, own_translations);
+        prop_assert!(!interrupted || update.breaks());
+        prop_assert!(update.steps().len() <= Update::MAX_STEPS);
+    }
+
+    #[test]
+    fn any_contexts(
+        old in any_context(),
+        new in any_context(),
+        words in any::<u8>(),
+        bits in prop_oneof![Just(0u64), any::<u64>()],
+    ) {
+        let new = blend(&old, &new, words, bits);
+        let update = Update::of_context(&old, &new);
+        let interrupted = watch(&old, &new, &update, context, no_translations);
+        prop_assert_eq!(interrupted, update.breaks());
+        prop_assert!(update.steps().len() <= Update::MAX_STEPS);
+    }
+}

@@ -76,7 +76,8 @@ impl Plan {
     /// Plans for the granules that `range` touches, on a unit with range commands (IDR3.RIL) or
     /// without.
     ///
-    /// With range commands: exactly those granules, if [`MAX_RANGES`] commands can name them.
+    /// With range commands: exactly those granules, if [`MAX_RANGES`] commands can name them; one
+    /// more if there would have to be a range of one granule whose level is not known.
     /// Without: one command for each leaf entry, if there are fewer of them than a table has
     /// entries. Else the whole domain.
     pub fn new(range: &Range, ranges: bool) -> Self {
@@ -107,15 +108,21 @@ impl Plan {
     fn in_ranges(range: &Range, last: u64) -> Self {
         let shift = range.granule.shift();
         let level = range.level();
-        let (mut first, mut last) = (range.first >> shift, last >> shift);
-        if first == last && level.is_none() {
-            // One granule whose level is not known is no range (4.4.1.1), and the other kind of
-            // command has errata on units that have ranges: take its neighbour along.
-            first &= !1;
-            last = first + 1;
-        }
+        // With a level, the address has to be that of a leaf entry.
+        let inside = match (level, range.leaf) {
+            (Some(_), Some(leaf)) => (1 << leaf) - 1,
+            _ => 0,
+        };
+        let (mut first, last) = ((range.first & !inside) >> shift, (last | inside) >> shift);
         // Granule numbers have 52 bits at most.
-        let count = last - first + 1;
+        let mut count = last - first + 1;
+        if count & 31 == 1 && level.is_none() {
+            // There is no command for one granule whose level is not known as a range (4.4.1.1),
+            // and commands without a range have errata on units that have ranges: take a neighbour
+            // along, the one in the same aligned pair.
+            first &= !1;
+            count += 1;
+        }
         // The scale has 5 bits, so the count in units of the scale reaches to bit 35.
         if count >> 36 != 0 || Groups(count).count() > usize::from(MAX_RANGES) {
             return Self::Domain;

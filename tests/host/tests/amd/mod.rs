@@ -12,6 +12,7 @@ mod tree {
     pub mod events;
     pub mod ivrs;
     pub mod scope;
+    pub mod update;
 }
 
-pub use tree::{capability, commands, entries, events, ivrs, scope};
+pub use tree::{capability, commands, entries, events, ivrs, scope, update};

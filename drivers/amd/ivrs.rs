@@ -14,6 +14,9 @@
 
 mod device_entries;
 mod error;
+mod hardware;
+mod memory;
+mod oddities;
 
 use core::fmt;
 
@@ -22,14 +25,14 @@ pub use self::{
         DeviceEntries, DeviceEntry, Devices, Named, Settings, Special, UniqueId, Variety,
     },
     error::{Error, Problem, Warning},
+    hardware::{Flags, Ivhd},
+    memory::{Ivmd, Usage},
 };
 
 /// Bytes of the ACPI header, the virtualization information and the reserved field.
 const HEADER_LEN: usize = 48;
 /// Type, flags and length of a block.
 const BLOCK_PREFIX: usize = 4;
-/// Memory is in pages of this size.
-const PAGE: u64 = 4096;
 /// Bytes of registers that a unit has at least, and that are aligned so: what is above serves
 /// performance counters only.
 pub const WINDOW: u64 = 0x4000;
@@ -242,11 +245,7 @@ impl<'a> Table<'a> {
                 if *units > MAX_UNITS {
                     return Err(refuse(Problem::TooManyUnits));
                 }
-                let unit = Ivhd {
-                    bytes,
-                    offset: at,
-                    kind,
-                };
+                let unit = Ivhd::new(bytes, at, kind);
                 Self::check_registers(unit).map_err(refuse)?;
                 unit.entries().check().map_err(|(entry, problem)| Error {
                     entry: Some(entry),
@@ -254,12 +253,7 @@ impl<'a> Table<'a> {
                 })?;
             }
             Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
-                Self::check_region(Ivmd {
-                    bytes,
-                    offset: at,
-                    kind,
-                })
-                .map_err(refuse)?;
+                Self::check_region(Ivmd::new(bytes, at, kind)).map_err(refuse)?;
             }
             Kind::Header | Kind::Unknown(_) => {}
         }
@@ -326,74 +320,6 @@ impl<'a> Table<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What is odd, but does not keep the table from being used.
-    pub fn warnings(self) -> impl Iterator<Item = Warning> + 'a {
-        let bases = self.units().filter_map(move |unit| {
-            self.hardware()
-                .find(|other| other.is_same_unit(unit) && other.base() != unit.base())
-                .map(|other| Warning::BasesDiffer {
-                    offset: unit.offset(),
-                    other: other.offset(),
-                })
-        });
-        let entries = self.units().flat_map(|unit| unit.entries().warnings());
-        let regions = self.regions().filter_map(Ivmd::warning);
-
-        bases.chain(entries).chain(regions).chain(self.contests())
-    }
-
-    /// For each segment, the first device that two units claim.
-    fn contests(self) -> impl Iterator<Item = Warning> + 'a {
-        self.units()
-            .filter(move |unit| {
-                self.units()
-                    .take_while(|other| other.offset() < unit.offset())
-                    .all(|other| other.segment() != unit.segment())
-            })
-            .filter_map(move |unit| {
-                (0..=u8::MAX).find_map(|bus| self.contest_on(unit.segment(), bus))
-            })
-    }
-
-    /// The first device on `bus` that two units of `segment` claim.
-    fn contest_on(self, segment: u16, bus: u8) -> Option<Warning> {
-        let units = || self.units().filter(move |unit| unit.segment() == segment);
-        let mut claimed = [0u64; 4];
-
-        for unit in units() {
-            let mut mine = [0u64; 4];
-            for entry in unit.entries() {
-                let DeviceEntry::Devices(devices) = entry else {
-                    continue;
-                };
-                // Of this bus.
-                let first = devices.first.max(u16::from_be_bytes([bus, 0]));
-                let last = devices.last.min(u16::from_be_bytes([bus, u8::MAX]));
-                for device in first..=last {
-                    if let Some(word) = mine.get_mut(usize::from(device >> 6 & 3)) {
-                        *word |= 1 << (device & 63);
-                    }
-                }
-            }
-            for (word, (mine, claimed)) in (0u16..).zip(mine.into_iter().zip(&mut claimed)) {
-                let both = mine & *claimed;
-                if both != 0 {
-                    let device =
-                        u16::from_be_bytes([bus, 0]) | word << 6 | both.trailing_zeros() as u16;
-                    let first = units().find(|other| other.lists(device))?;
-                    return Some(Warning::Contested {
-                        segment,
-                        device,
-                        first: first.offset(),
-                        second: unit.offset(),
-                    });
-                }
-                *claimed |= mine;
-            }
-        }
-        None
     }
 
     /// What the header says about the machine.
@@ -501,326 +427,13 @@ impl<'a> Iterator for Blocks<'a> {
 
         let kind = Kind::from_type(u8_at(bytes, 0));
         Some(match kind {
-            Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 => Block::Ivhd(Ivhd {
-                bytes,
-                offset,
-                kind,
-            }),
-            Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => Block::Ivmd(Ivmd {
-                bytes,
-                offset,
-                kind,
-            }),
+            Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 => {
+                Block::Ivhd(Ivhd::new(bytes, offset, kind))
+            }
+            Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
+                Block::Ivmd(Ivmd::new(bytes, offset, kind))
+            }
             Kind::Header | Kind::Unknown(_) => Block::Other,
         })
-    }
-}
-
-/// A unit: I/O virtualization hardware definition.
-///
-/// | bytes | field |
-/// |---|---|
-/// | 0 | type: 10h, 11h or 40h |
-/// | 1 | flags |
-/// | 2-3 | length |
-/// | 4-5 | the unit's own device id |
-/// | 6-7 | offset of its capability block in PCI configuration space |
-/// | 8-15 | base of the registers |
-/// | 16-17 | PCI segment |
-/// | 18-19 | bits 4:0: MSI number of the event log; bits 12:8: HyperTransport unit id |
-/// | 20-23 | 10h: features; 11h and 40h: attributes |
-/// | 24-31 | 11h and 40h: image of the extended feature register |
-/// | 32-39 | 11h and 40h: image of the second extended feature register |
-/// | 24-, 40- | device entries |
-#[derive(Copy, Clone, Debug)]
-pub struct Ivhd<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-    kind: Kind,
-}
-
-impl<'a> Ivhd<'a> {
-    /// Offset of the block in the table.
-    pub fn offset(self) -> usize {
-        self.offset
-    }
-
-    /// The kind of block.
-    pub fn kind(self) -> Kind {
-        self.kind
-    }
-
-    /// What firmware wants in the control register.
-    pub fn flags(self) -> Flags {
-        Flags(u8_at(self.bytes, 1))
-    }
-
-    /// The device id of the unit's own PCI function.
-    pub fn device(self) -> u16 {
-        u16_at(self.bytes, 4)
-    }
-
-    /// Offset of the unit's capability block in its PCI configuration space.
-    pub fn capability(self) -> u16 {
-        u16_at(self.bytes, 6)
-    }
-
-    /// Physical address of the registers; aligned to [`WINDOW`].
-    pub fn base(self) -> u64 {
-        u64_at(self.bytes, 8)
-    }
-
-    /// The PCI segment of the unit and of every device behind it.
-    pub fn segment(self) -> u16 {
-        u16_at(self.bytes, 16)
-    }
-
-    /// Which of the unit's messages interrupts for events use.
-    pub fn msi_number(self) -> u8 {
-        (u16_at(self.bytes, 18) & 0x1f) as u8
-    }
-
-    /// What a block of type 10h says about features; 0 for the others.
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 0 | XTSup |
-    /// | 1 | NXSup |
-    /// | 2 | GTSup |
-    /// | 4:3 | GLXSup |
-    /// | 5 | IASup |
-    /// | 6 | GASup |
-    /// | 7 | HESup |
-    /// | 12:8 | PASmax |
-    /// | 16:13 | counters of a bank |
-    /// | 22:17 | banks of counters |
-    /// | 27:23 | MSI number of the page request log |
-    /// | 29:28 | GATS |
-    /// | 31:30 | HATS |
-    fn feature_reporting(self) -> u32 {
-        match self.kind {
-            Kind::Ivhd10 => u32_at(self.bytes, 20),
-            _ => 0,
-        }
-    }
-
-    /// Whether the unit cannot walk host page tables (attribute bit 0, HATDis); blocks of type 10h
-    /// cannot say so.
-    pub fn host_translation_disabled(self) -> bool {
-        self.kind != Kind::Ivhd10 && u32_at(self.bytes, 20) & 1 != 0
-    }
-
-    /// The images of the extended feature registers; `None` for a block of type 10h.
-    fn feature_images(self) -> Option<[u64; 2]> {
-        match self.kind {
-            Kind::Ivhd10 => None,
-            _ => Some([u64_at(self.bytes, 24), u64_at(self.bytes, 32)]),
-        }
-    }
-
-    /// What counts as the unit's extended feature registers, which read as `registers`.
-    ///
-    /// What firmware says counts instead of them, if it says anything: a block of type 11h or 40h
-    /// has an image of both, one of type 10h some fields of the first.
-    pub fn features(self, info: Info, registers: [u64; 2]) -> [u64; 2] {
-        /// Lowest bit in a block of type 10h, lowest bit in the register, bits.
-        const FIELDS: [(u32, u32, u32); 10] = [
-            (0, 2, 1),
-            (1, 3, 1),
-            (2, 4, 1),
-            (3, 14, 2),
-            (5, 6, 1),
-            (6, 7, 1),
-            (7, 8, 1),
-            (8, 32, 5),
-            (28, 12, 2),
-            (30, 10, 2),
-        ];
-
-        if !info.feature_images() {
-            return registers;
-        }
-        let [mut first, second] = match self.feature_images() {
-            Some(images) => return images,
-            None => registers,
-        };
-        for (from, to, bits) in FIELDS {
-            let mask = (1 << bits) - 1;
-            let value = u64::from(self.feature_reporting() >> from) & mask;
-            first = first & !(mask << to) | value << to;
-        }
-        [first, second]
-    }
-
-    /// The devices behind the unit.
-    pub fn entries(self) -> DeviceEntries<'a> {
-        let fixed = self.kind.fixed_len();
-        let entries = self.bytes.get(fixed..).unwrap_or_default();
-        DeviceEntries::new(entries, self.offset + fixed, self.kind)
-    }
-
-    /// Whether `device` is one of the PCI functions that are listed.
-    fn lists(self, device: u16) -> bool {
-        self.entries()
-            .any(|entry| matches!(entry, DeviceEntry::Devices(devices) if devices.contains(device)))
-    }
-
-    /// Whether both blocks describe one unit.
-    fn is_same_unit(self, other: Ivhd<'_>) -> bool {
-        (self.segment(), self.device()) == (other.segment(), other.device())
-    }
-}
-
-/// What firmware wants in a unit's control register.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Flags(pub u8);
-
-impl Flags {
-    /// HyperTransport tunnel traffic is translated.
-    pub const fn ht_tunnel(self) -> bool {
-        self.0 & 1 << 0 != 0
-    }
-
-    /// The unit's requests may pass posted writes.
-    pub const fn pass_posted_writes(self) -> bool {
-        self.0 & 1 << 1 != 0
-    }
-
-    /// Responses to the unit's requests may pass posted writes.
-    pub const fn responses_pass_posted_writes(self) -> bool {
-        self.0 & 1 << 2 != 0
-    }
-
-    /// The unit's requests are isochronous.
-    pub const fn isochronous(self) -> bool {
-        self.0 & 1 << 3 != 0
-    }
-
-    /// The unit serves translation caches in devices.
-    pub const fn iotlb(self) -> bool {
-        self.0 & 1 << 4 != 0
-    }
-
-    /// The unit's requests are coherent.
-    pub const fn coherent(self) -> bool {
-        self.0 & 1 << 5 != 0
-    }
-}
-
-/// What a memory definition asks for.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Usage {
-    /// Firmware does DMA here: the memory is mapped one to one, as far as allowed.
-    Unity {
-        /// Devices may read.
-        read: bool,
-        /// Devices may write.
-        write: bool,
-    },
-    /// Nothing.
-    None,
-}
-
-/// Memory that firmware's devices keep using: I/O virtualization memory definition.
-///
-/// | bytes | field |
-/// |---|---|
-/// | 0 | type: 20h, 21h or 22h |
-/// | 1 | flags; 0 unity, 1 readable, 2 writable, 3 exclusion range |
-/// | 2-3 | length |
-/// | 4-5 | 21h: the device; 22h: the first device |
-/// | 6-7 | 22h: the last device |
-/// | 8-9 | PCI segment |
-/// | 16-23 | first byte |
-/// | 24-31 | bytes |
-#[derive(Copy, Clone, Debug)]
-pub struct Ivmd<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-    kind: Kind,
-}
-
-impl Ivmd<'_> {
-    const UNITY: u8 = 1 << 0;
-    const READ: u8 = 1 << 1;
-    const WRITE: u8 = 1 << 2;
-    const EXCLUSION: u8 = 1 << 3;
-
-    /// Offset of the block in the table.
-    pub fn offset(self) -> usize {
-        self.offset
-    }
-
-    fn has(self, flag: u8) -> bool {
-        u8_at(self.bytes, 1) & flag != 0
-    }
-
-    /// What the memory is for.
-    ///
-    /// A unit has registers for one exclusion range, and a table may have many: devices that have
-    /// one get it mapped one to one instead, which is the same to them.
-    pub fn usage(self) -> Usage {
-        if self.has(Self::EXCLUSION) {
-            Usage::Unity {
-                read: true,
-                write: true,
-            }
-        } else if self.has(Self::UNITY) {
-            Usage::Unity {
-                read: self.has(Self::READ),
-                write: self.has(Self::WRITE),
-            }
-        } else {
-            Usage::None
-        }
-    }
-
-    /// The PCI segment of the devices.
-    pub fn segment(self) -> u16 {
-        u16_at(self.bytes, 8)
-    }
-
-    /// The first and the last device that use the memory.
-    pub fn devices(self) -> (u16, u16) {
-        let first = u16_at(self.bytes, 4);
-        match self.kind {
-            Kind::IvmdOne => (first, first),
-            Kind::IvmdRange => (first, u16_at(self.bytes, 6)),
-            _ => (0, u16::MAX),
-        }
-    }
-
-    fn start(self) -> u64 {
-        u64_at(self.bytes, 16)
-    }
-
-    fn length(self) -> u64 {
-        u64_at(self.bytes, 24)
-    }
-
-    /// The end of the last byte, which by the table's invariants does not wrap.
-    fn end(self) -> u64 {
-        self.start().saturating_add(self.length().saturating_sub(1))
-    }
-
-    /// Physical address of the first byte; 4 KiB aligned.
-    pub fn base(self) -> u64 {
-        self.start() & !(PAGE - 1)
-    }
-
-    /// Physical address of the last byte; the last one of a 4 KiB page.
-    pub fn limit(self) -> u64 {
-        self.end() | (PAGE - 1)
-    }
-
-    fn warning(self) -> Option<Warning> {
-        let offset = self.offset;
-        if self.start() != self.base() || self.end() != self.limit() {
-            Some(Warning::RegionMisaligned { offset })
-        } else if self.has(Self::UNITY) && self.has(Self::EXCLUSION) {
-            Some(Warning::RegionContradicts { offset })
-        } else {
-            None
-        }
     }
 }

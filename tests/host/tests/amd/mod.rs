@@ -15,4 +15,6 @@ mod tree {
     pub mod update;
 }
 
+pub mod tables;
+
 pub use tree::{capability, commands, entries, events, ivrs, scope, update};

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory definitions of an IVRS table: what firmware's devices keep using (AMD-Vi 5.2, IVMD).
+
+#![forbid(unsafe_code)]
+
+use super::{error::Warning, u16_at, u64_at, u8_at, Kind};
+
+/// Memory is in pages of this size.
+const PAGE: u64 = 4096;
+
+/// What a memory definition asks for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Usage {
+    /// Firmware does DMA here: the memory is mapped one to one, as far as allowed.
+    Unity {
+        /// Devices may read.
+        read: bool,
+        /// Devices may write.
+        write: bool,
+    },
+    /// Nothing.
+    None,
+}
+
+/// Memory that firmware's devices keep using: I/O virtualization memory definition.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0 | type: 20h, 21h or 22h |
+/// | 1 | flags; 0 unity, 1 readable, 2 writable, 3 exclusion range |
+/// | 2-3 | length |
+/// | 4-5 | 21h: the device; 22h: the first device |
+/// | 6-7 | 22h: the last device |
+/// | 8-9 | PCI segment |
+/// | 16-23 | first byte |
+/// | 24-31 | bytes |
+#[derive(Copy, Clone, Debug)]
+pub struct Ivmd<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+    kind: Kind,
+}
+
+impl<'a> Ivmd<'a> {
+    const UNITY: u8 = 1 << 0;
+    const READ: u8 = 1 << 1;
+    const WRITE: u8 = 1 << 2;
+    const EXCLUSION: u8 = 1 << 3;
+
+    /// The block in `bytes`, which are at `offset` in the table.
+    pub(super) fn new(bytes: &'a [u8], offset: usize, kind: Kind) -> Self {
+        Self {
+            bytes,
+            offset,
+            kind,
+        }
+    }
+
+    /// Offset of the block in the table.
+    pub fn offset(self) -> usize {
+        self.offset
+    }
+
+    fn has(self, flag: u8) -> bool {
+        u8_at(self.bytes, 1) & flag != 0
+    }
+
+    /// What the memory is for.
+    ///
+    /// A unit has registers for one exclusion range, and a table may have many: devices that have
+    /// one get it mapped one to one instead, which is the same to them.
+    pub fn usage(self) -> Usage {
+        if self.has(Self::EXCLUSION) {
+            Usage::Unity {
+                read: true,
+                write: true,
+            }
+        } else if self.has(Self::UNITY) {
+            Usage::Unity {
+                read: self.has(Self::READ),
+                write: self.has(Self::WRITE),
+            }
+        } else {
+            Usage::None
+        }
+    }
+
+    /// The PCI segment of the devices.
+    pub fn segment(self) -> u16 {
+        u16_at(self.bytes, 8)
+    }
+
+    /// The first and the last device that use the memory.
+    pub fn devices(self) -> (u16, u16) {
+        let first = u16_at(self.bytes, 4);
+        match self.kind {
+            Kind::IvmdOne => (first, first),
+            Kind::IvmdRange => (first, u16_at(self.bytes, 6)),
+            _ => (0, u16::MAX),
+        }
+    }
+
+    pub(super) fn start(self) -> u64 {
+        u64_at(self.bytes, 16)
+    }
+
+    pub(super) fn length(self) -> u64 {
+        u64_at(self.bytes, 24)
+    }
+
+    /// The end of the last byte, which by the table's invariants does not wrap.
+    fn end(self) -> u64 {
+        self.start().saturating_add(self.length().saturating_sub(1))
+    }
+
+    /// Physical address of the first byte; 4 KiB aligned.
+    pub fn base(self) -> u64 {
+        self.start() & !(PAGE - 1)
+    }
+
+    /// Physical address of the last byte; the last one of a 4 KiB page.
+    pub fn limit(self) -> u64 {
+        self.end() | (PAGE - 1)
+    }
+
+    /// What is odd about it.
+    pub(super) fn warning(self) -> Option<Warning> {
+        let offset = self.offset;
+        if self.start() != self.base() || self.end() != self.limit() {
+            Some(Warning::RegionMisaligned { offset })
+        } else if self.has(Self::UNITY) && self.has(Self::EXCLUSION) {
+            Some(Warning::RegionContradicts { offset })
+        } else {
+            None
+        }
+    }
+}

@@ -349,7 +349,7 @@ impl<D: VendorDriver> Domain<D> {
         let can_snoop = D::capable(endpoint, Capability::EnforcedCoherency);
         let tag = self.share_or_add_slot(unit, can_snoop, &mut fresh);
         if let Some(unused) = fresh {
-            D::release_tag(unit, unused);
+            D::release_tag(unit, unused, self.page_table().ok());
         }
         Ok(Residence {
             domain: self.clone(),
@@ -495,6 +495,6 @@ impl<D: VendorDriver> Drop for Residence<D> {
         drop(slots);
         // The unit's count is dropped outside of the lock, with interrupts on.
         drop(gone);
-        D::release_tag(&self.unit, self.tag);
+        D::release_tag(&self.unit, self.tag, self.domain.page_table().ok());
     }
 }

@@ -138,7 +138,8 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the machine has none; `EINVAL` if the tables are broken. Either was logged.
+    /// `ENODEV` if the machine has none, which is not worth a message: it may have units of another
+    /// kind. `EINVAL` if the tables are broken (logged).
     fn discover() -> Result<KVec<Arc<Unit<Self>>>>;
 
     /// Makes the unit ready: every requester id blocked, caches empty, queue running, faults
@@ -211,11 +212,11 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// `ENOSPC` if the unit has none left.
-    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
+    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
-    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
+    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit that removed the last one
     /// has invalidated what the unit cached under it.
-    fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
+    fn release_tag(unit: &Unit<Self>, tag: Self::Tag, paging: Option<&Self::Paging>);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///

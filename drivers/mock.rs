@@ -204,14 +204,14 @@ impl VendorDriver for Mock {
         })
     }
 
-    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<u16> {
+    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<u16> {
         if unit.hardware().fail_tag.is_due() {
             return Err(ENOSPC);
         }
         unit.hardware().acquire_tag()
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: u16) {
+    fn release_tag(unit: &Unit<Self>, tag: u16, _paging: Option<&Paging>) {
         unit.hardware().release_tag(tag);
     }
 

@@ -225,8 +225,9 @@ impl Frontend {
             let error = first_error.unwrap_or(ENODEV);
             if error == ENODEV {
                 log_err!(
-                    "no IOMMU to drive: switch it on in the firmware's set-up (VT-d), or give the \
-                     guest one (QEMU: -device intel-iommu)"
+                    "no IOMMU to drive: firmware has no table of units (ACPI DMAR or IVRS); switch \
+                     it on in the firmware's set-up (VT-d, AMD-Vi), or give the guest one (QEMU: \
+                     -device intel-iommu or -device amd-iommu,dma-remap=on)"
                 );
             }
             return Err(error);

@@ -127,11 +127,7 @@ impl VendorDriver for Vtd {
     type Plan = Plan;
 
     fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
-        let firmware = Firmware::find().inspect_err(|error| {
-            if *error == ENODEV {
-                log_info!("intel: this machine has no VT-d: there is no ACPI DMAR table");
-            }
-        })?;
+        let firmware = Firmware::find()?;
         let mut units = KVec::new();
         let table = firmware.table().map_err(|_| EINVAL)?;
 
@@ -304,7 +300,7 @@ impl VendorDriver for Vtd {
         )
     }
 
-    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
+    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<DomainId> {
         let hardware = unit.hardware().hardware()?;
         let id = hardware.ids.lock().take();
 
@@ -318,7 +314,7 @@ impl VendorDriver for Vtd {
         })
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: DomainId) {
+    fn release_tag(unit: &Unit<Self>, tag: DomainId, _paging: Option<&Paging>) {
         if let Ok(hardware) = unit.hardware().hardware() {
             let was_taken = hardware.ids.lock().give_back(tag.0);
             debug_assert!(was_taken);

@@ -10,12 +10,12 @@
 use super::ivrs::{DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, Variety};
 
 /// The units of one segment.
-fn units<'a>(table: Table<'a>, segment: u16) -> impl Iterator<Item = Ivhd<'a>> + Clone {
+fn units(table: Table<'_>, segment: u16) -> impl Iterator<Item = Ivhd<'_>> + Clone {
     table.units().filter(move |unit| unit.segment() == segment)
 }
 
 /// The lists of PCI functions that concern `device` of `unit`.
-fn lists<'a>(unit: Ivhd<'a>, device: u16) -> impl Iterator<Item = Devices> + use<'a> {
+fn lists(unit: Ivhd<'_>, device: u16) -> impl Iterator<Item = Devices> + use<'_> {
     unit.entries().filter_map(move |entry| match entry {
         DeviceEntry::Devices(devices) if devices.contains(device) => Some(devices),
         _ => None,
@@ -83,11 +83,11 @@ pub fn ats_disabled(unit: Ivhd<'_>, device: u16) -> bool {
 }
 
 /// The memory regions that `device` uses.
-pub fn regions_for<'a>(
-    table: Table<'a>,
+pub fn regions_for(
+    table: Table<'_>,
     segment: u16,
     device: u16,
-) -> impl Iterator<Item = Ivmd<'a>> + use<'a> {
+) -> impl Iterator<Item = Ivmd<'_>> + use<'_> {
     table.regions().filter(move |region| {
         let (first, last) = region.devices();
         region.segment() == segment && first <= device && device <= last
@@ -103,7 +103,7 @@ pub fn last_device(table: Table<'_>, segment: u16) -> Option<u16> {
 }
 
 /// The I/O APIC or timer with the number `handle`, and the unit that it is behind.
-pub fn special<'a>(table: Table<'a>, variety: Variety, handle: u8) -> Option<(Ivhd<'a>, Special)> {
+pub fn special(table: Table<'_>, variety: Variety, handle: u8) -> Option<(Ivhd<'_>, Special)> {
     table.units().find_map(|unit| {
         unit.entries().find_map(|entry| match entry {
             DeviceEntry::Special(special)
@@ -117,7 +117,7 @@ pub fn special<'a>(table: Table<'a>, variety: Variety, handle: u8) -> Option<(Iv
 }
 
 /// The devices by name, each with the unit that it is behind.
-pub fn named<'a>(table: Table<'a>) -> impl Iterator<Item = (Ivhd<'a>, Named<'a>)> {
+pub fn named(table: Table<'_>) -> impl Iterator<Item = (Ivhd<'_>, Named<'_>)> {
     table.units().flat_map(|unit| {
         unit.entries().filter_map(move |entry| match entry {
             DeviceEntry::Named(named) => Some((unit, named)),

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which unit a device is behind, and what the IVRS table says about it.
+
+mod amd;
+#[allow(dead_code)]
+#[path = "../../../requester.rs"]
+mod requester;
+mod drivers {
+    pub use iommu_core_host::blocks;
+}
+
+use amd::{
+    ivrs::{Settings, Table, UniqueId, Usage, Variety},
+    scope::{
+        alias_of, ats_disabled, last_device, named, regions_for, settings_of, special, unit_for,
+    },
+    tables::{table, LAPTOP, QEMU, SERVER},
+};
+
+fn unit(bytes: &[u8], segment: u16, device: u16) -> Option<u64> {
+    unit_for(Table::parse(bytes).unwrap(), segment, device).map(|unit| unit.base())
+}
+
+/// A unit of type 11h at 00:00.2 of segment 0.
+fn unit_with(entries: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x11, 0];
+    bytes.extend_from_slice(&(40 + entries.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(&[2, 0, 0x40, 0, 0, 0, 0xd8, 0xfe]);
+    bytes.resize(40, 0);
+    bytes.extend_from_slice(entries);
+    bytes
+}
+
+#[test]
+fn qemu() {
+    const UNIT: Option<u64> = Some(0xfed8_0000);
+    for device in [0x00, 0x08, 0xf8, 0xfa, 0xfb, 0xa0] {
+        assert_eq!(unit(&QEMU, 0, device), UNIT, "{device:#x}");
+    }
+    // The unit itself, although it is listed; what is not listed; another segment.
+    assert_eq!(unit(&QEMU, 0, 0x10), None);
+    assert_eq!(unit(&QEMU, 0, 0x18), None);
+    assert_eq!(unit(&QEMU, 0, 0x100), None);
+    assert_eq!(unit(&QEMU, 1, 0x08), None);
+    assert_eq!(last_device(Table::parse(&QEMU).unwrap(), 0), Some(0xfb));
+    assert_eq!(last_device(Table::parse(&QEMU).unwrap(), 1), None);
+}
+
+#[test]
+fn laptop() {
+    const UNIT: Option<u64> = Some(0xfd20_0000);
+    assert_eq!(unit(&LAPTOP, 0, 3), UNIT);
+    assert_eq!(unit(&LAPTOP, 0, 0xfffe), UNIT);
+    assert_eq!(unit(&LAPTOP, 0, 0xffff), UNIT);
+    // Below the range, and only there as a special device's id.
+    assert_eq!(unit(&LAPTOP, 0, 1), UNIT);
+    assert_eq!(unit(&LAPTOP, 0, 0), None);
+    assert_eq!(unit(&LAPTOP, 0, 2), None);
+
+    let table = Table::parse(&LAPTOP).unwrap();
+    let the_unit = table.units().next().unwrap();
+    assert_eq!(alias_of(the_unit, 0xfeff), None);
+    for device in [0xff00, 0xff80, 0xffff] {
+        assert_eq!(alias_of(the_unit, device), Some(0xa5));
+    }
+    // The range for everything says nothing, two special devices and a named one say something.
+    assert_eq!(settings_of(the_unit, 0x100), Settings::NONE);
+    assert_eq!(settings_of(the_unit, 0xa0), Settings(0xd7));
+    assert_eq!(settings_of(the_unit, 0xa5), Settings(0x40));
+
+    let regions = |device| {
+        regions_for(table, 0, device)
+            .map(|region| region.base())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(regions(0x60), [0x7d90_0000]);
+    assert_eq!(regions(0xc407), [0x7600_0000]);
+    assert_eq!(regions(0x61), [0u64; 0]);
+    assert_eq!(regions_for(table, 1, 0x60).count(), 0);
+    assert_eq!(last_device(table, 0), Some(0xffff));
+
+    let (behind, apic) = special(table, Variety::IoApic, 0x22).unwrap();
+    assert_eq!((behind.base(), apic.device), (0xfd20_0000, 1));
+    let (_, timer) = special(table, Variety::Hpet, 0).unwrap();
+    assert_eq!(timer.device, 0xa0);
+    assert!(special(table, Variety::IoApic, 0).is_none());
+
+    let names: Vec<_> = named(table)
+        .map(|(unit, named)| (unit.base(), named.device, named.hid, named.uid))
+        .collect();
+    assert_eq!(names.len(), 6);
+    assert_eq!(
+        names[4],
+        (0xfd20_0000, 0x60, &b"MSFT0201"[..], UniqueId::Integer(1))
+    );
+}
+
+#[test]
+fn server() {
+    let bytes = table(SERVER);
+    let s = |segment, device| unit(&bytes, segment, device);
+    const ALL: Option<u64> = Some(0xf010_0000);
+    const LISTED: Option<u64> = Some(0xf020_0000);
+    const OTHER: Option<u64> = Some(0x10_f030_0000);
+
+    // Who is listed is behind the unit that lists it, whatever the order; the rest is behind the
+    // one for all.
+    assert_eq!(s(0, 0x4008), LISTED);
+    assert_eq!(s(0, 0x4010), LISTED);
+    assert_eq!(s(0, 0x41ff), LISTED);
+    assert_eq!(s(0, 0x4200), LISTED);
+    assert_eq!(s(0, 0x43ff), LISTED);
+    assert_eq!(s(0, 0x400f), ALL);
+    assert_eq!(s(0, 0x4202), ALL);
+    assert_eq!(s(0, 0), ALL);
+    assert_eq!(s(0, 0xffff), ALL);
+    // Aliases that nothing else lists, and special devices.
+    assert_eq!(s(0, 0x4201), LISTED);
+    assert_eq!(s(0, 0x4210), LISTED);
+    assert_eq!(s(0, 0x40a1), LISTED);
+    // The units themselves.
+    assert_eq!(s(0, 2), None);
+    assert_eq!(s(0, 0x4002), None);
+    assert_eq!(s(1, 2), None);
+    // The other segment has units of its own, and a third one has none.
+    assert_eq!(s(1, 0x4008), OTHER);
+    assert_eq!(s(1, 0x4002), OTHER);
+    assert_eq!(s(2, 0x4008), None);
+
+    let table = Table::parse(&bytes).unwrap();
+    let units: Vec<_> = table.units().collect();
+    assert_eq!(alias_of(units[1], 0x4200), Some(0x4201));
+    assert_eq!(alias_of(units[1], 0x4300), Some(0x4210));
+    assert_eq!(alias_of(units[1], 0x4201), None);
+    assert_eq!(alias_of(units[0], 0x4200), None);
+    assert!(ats_disabled(units[1], 0x4400));
+    assert!(!ats_disabled(units[1], 0x4500));
+    assert!(!ats_disabled(units[0], 0x4400));
+    assert_eq!(settings_of(units[1], 0x4008), Settings(0x45));
+    assert_eq!(settings_of(units[1], 0x4100), Settings(0x10));
+    // An alias gets what the device that uses it gets.
+    assert_eq!(settings_of(units[1], 0x4200), Settings(0x02));
+    assert_eq!(settings_of(units[1], 0x4201), Settings(0x02));
+
+    let regions = |segment, device| {
+        regions_for(table, segment, device)
+            .map(|region| (region.base(), region.usage()))
+            .collect::<Vec<_>>()
+    };
+    let unity = |read, write| Usage::Unity { read, write };
+    assert_eq!(
+        regions(0, 0x4008),
+        [
+            (0x9f80_0000, unity(true, true)),
+            (0x1_0000_0000, unity(true, true))
+        ]
+    );
+    assert_eq!(regions(0, 0x41ff), [(0x1_0000_0000, unity(true, true))]);
+    assert_eq!(regions(0, 0x4200), []);
+    assert_eq!(regions(1, 0x77), [(0x9d00_0000, unity(true, false))]);
+    assert_eq!(last_device(table, 0), Some(0xffff));
+}
+
+/// Of several entries for one device, as the C driver does it: the last alias, and the settings of
+/// the smallest range, the first of those that are equal.
+#[test]
+fn entries_that_overlap() {
+    let bytes = table(&unit_with(&[
+        // 00:01.0 to 00:1f.7 with alias 00:14.0 and INIT; 00:02.0 with alias 00:15.0 and nothing;
+        // 00:03.0 with EInt, then with NMI; 00:04.0 with itself as alias; everything with Lint1.
+        0x43, 0x08, 0x00, 0x01, 0x00, 0xa0, 0x00, 0x00, 0x04, 0xff, 0x00, 0x00, //
+        0x42, 0x10, 0x00, 0x00, 0x00, 0xa8, 0x00, 0x00, //
+        0x02, 0x18, 0x00, 0x02, 0x02, 0x18, 0x00, 0x04, //
+        0x42, 0x20, 0x00, 0x00, 0x00, 0x20, 0x00, 0x00, //
+        0x01, 0x00, 0x00, 0x80,
+    ]));
+    let unit = Table::parse(&bytes).unwrap().units().next().unwrap();
+    assert_eq!(alias_of(unit, 0x08), Some(0xa0));
+    assert_eq!(alias_of(unit, 0x10), Some(0xa8));
+    assert_eq!(alias_of(unit, 0x20), None);
+    assert_eq!(alias_of(unit, 0x100), None);
+    assert_eq!(alias_of(unit, 0xa0), None);
+    assert_eq!(settings_of(unit, 0x08), Settings(0x01));
+    assert_eq!(settings_of(unit, 0x10), Settings(0x01));
+    assert_eq!(settings_of(unit, 0x18), Settings(0x02));
+    assert_eq!(settings_of(unit, 0x100), Settings(0x80));
+    assert_eq!(last_device(Table::parse(&bytes).unwrap(), 0), Some(0xffff));
+}

@@ -13,11 +13,13 @@ mod tree {
     pub mod entries;
     pub mod event;
     pub mod invalidation;
+    pub mod iort;
     pub mod queue_index;
     pub mod streams;
     pub mod update;
 }
 
 pub use tree::{
-    bits, capability, command, context, entries, event, invalidation, queue_index, streams, update,
+    bits, capability, command, context, entries, event, invalidation, iort, queue_index, streams,
+    update,
 };

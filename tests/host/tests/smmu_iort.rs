@@ -1,0 +1,975 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The IORT parser: what it finds in good tables, and how it refuses bad ones.
+
+mod smmu;
+
+use proptest::prelude::*;
+use smmu::{
+    capability::FlagUpdates,
+    iort::{Error, Interrupts, Kind, Model, Problem, Table, Warning, MAX_MAPPINGS, MAX_NODES},
+};
+
+/// What QEMU builds for `-M virt,iommu=smmuv3,gic-version=3`, but for OEM names.
+#[rustfmt::skip]
+const QEMU: [u8; 216] = [
+    // Header: length 216, revision 3, three nodes from offset 48 on.
+    b'I', b'O', b'R', b'T', 216, 0, 0, 0, 3, 0xb0, b'B', b'O', b'C', b'H', b'S', b' ',
+    b'B', b'X', b'P', b'C', b' ', b' ', b' ', b' ', 1, 0, 0, 0, b'B', b'X', b'P', b'C',
+    1, 0, 0, 0, 3, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0,
+    // ITS group at 48: one translator, number 0.
+    0, 24, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+    // SMMUv3 at 72, revision 4, one mapping at 68.
+    4, 88, 0, 4, 1, 0, 0, 0, 1, 0, 0, 0, 68, 0, 0, 0,
+    0, 0, 5, 9, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 106, 0, 0, 0, 107, 0, 0, 0, 109, 0, 0, 0, 108, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0,
+    // Root complex at 160, revision 3, one mapping at 36.
+    2, 56, 0, 3, 2, 0, 0, 0, 1, 0, 0, 0, 36, 0, 0, 0,
+    1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0,
+    0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 72, 0, 0, 0, 0, 0, 0, 0,
+];
+
+const SINGLE: u32 = 1;
+
+/// A mapping: first id, how many follow, first output, reference, flags.
+type Map = (u32, u32, u32, u32, u32);
+
+/// A node of a type and revision with what follows its 16 bytes, and mappings after that.
+fn node(kind: u8, revision: u8, body: &[u8], maps: &[Map]) -> Vec<u8> {
+    let start = 16 + body.len();
+    let len = (start + 20 * maps.len()) as u16;
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.push(revision);
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(maps.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&(start as u32).to_le_bytes());
+    bytes.extend_from_slice(body);
+    for (input, more, output, reference, flags) in maps {
+        for word in [input, more, output, reference, flags] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+fn its(numbers: &[u32]) -> Vec<u8> {
+    let mut body = (numbers.len() as u32).to_le_bytes().to_vec();
+    body.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    node(0, 1, &body, &[])
+}
+
+fn named(flags: u32, path: &str, maps: &[Map]) -> Vec<u8> {
+    let mut body = flags.to_le_bytes().to_vec();
+    body.extend_from_slice(&[0; 8]);
+    body.push(40);
+    body.extend_from_slice(path.as_bytes());
+    body.push(0);
+    node(1, 4, &body, maps)
+}
+
+fn root(segment: u32, ats: u32, maps: &[Map]) -> Vec<u8> {
+    let mut body = vec![0; 8];
+    body.extend_from_slice(&ats.to_le_bytes());
+    body.extend_from_slice(&segment.to_le_bytes());
+    body.extend_from_slice(&[64, 0, 0, 0]);
+    node(2, 3, &body, maps)
+}
+
+/// A unit: revision, base, flags, model, the four wires, proximity domain and mapping index.
+struct Unit {
+    revision: u8,
+    base: u64,
+    flags: u32,
+    model: u32,
+    wires: [u32; 4],
+    domain: u32,
+    index: u32,
+}
+
+const UNIT: Unit = Unit {
+    revision: 5,
+    base: 0x1_0000_0000,
+    flags: 0,
+    model: 0,
+    wires: [0; 4],
+    domain: 0,
+    index: 0,
+};
+
+fn unit(unit: &Unit, maps: &[Map]) -> Vec<u8> {
+    let mut body = unit.base.to_le_bytes().to_vec();
+    body.extend_from_slice(&unit.flags.to_le_bytes());
+    body.extend_from_slice(&[0; 12]);
+    body.extend_from_slice(&unit.model.to_le_bytes());
+    body.extend(unit.wires.iter().flat_map(|wire| wire.to_le_bytes()));
+    body.extend_from_slice(&unit.domain.to_le_bytes());
+    body.extend_from_slice(&unit.index.to_le_bytes());
+    node(4, unit.revision, &body, maps)
+}
+
+/// Memory: flags, ranges, then the mappings behind the ranges.
+fn rmr(flags: u32, ranges: &[(u64, u64)], maps: &[Map]) -> Vec<u8> {
+    let mut body = flags.to_le_bytes().to_vec();
+    body.extend_from_slice(&(ranges.len() as u32).to_le_bytes());
+    body.extend_from_slice(&28u32.to_le_bytes());
+    for (base, length) in ranges {
+        body.extend_from_slice(&base.to_le_bytes());
+        body.extend_from_slice(&length.to_le_bytes());
+        body.extend_from_slice(&[0; 4]);
+    }
+    node(6, 3, &body, maps)
+}
+
+fn fix_sum(bytes: &mut [u8]) {
+    bytes[9] = 0;
+    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    bytes[9] = sum.wrapping_neg();
+}
+
+/// A table of these nodes, the first at offset 48.
+fn table_of(revision: u8, nodes: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = b"IORT".to_vec();
+    bytes.resize(48, 0);
+    for node in nodes {
+        bytes.extend_from_slice(node);
+    }
+    let len = bytes.len() as u32;
+    bytes[4..8].copy_from_slice(&len.to_le_bytes());
+    bytes[8] = revision;
+    bytes[36..40].copy_from_slice(&(nodes.len() as u32).to_le_bytes());
+    bytes[40..44].copy_from_slice(&48u32.to_le_bytes());
+    fix_sum(&mut bytes);
+    bytes
+}
+
+fn table(nodes: &[Vec<u8>]) -> Vec<u8> {
+    table_of(6, nodes)
+}
+
+fn refused(bytes: &[u8]) -> Error {
+    Table::parse(bytes).expect_err("the table must be refused")
+}
+
+fn refusal(nodes: &[Vec<u8>]) -> (Kind, usize, Problem) {
+    let error = refused(&table(nodes));
+    (error.kind, error.offset, error.problem)
+}
+
+fn warnings(revision: u8, nodes: &[Vec<u8>]) -> Vec<Warning> {
+    let bytes = table_of(revision, nodes);
+    let warnings = Table::parse(&bytes).unwrap().warnings().collect();
+    warnings
+}
+
+/// Looks at everything there is, so that anything that could panic does.
+fn walk(table: Table<'_>) -> usize {
+    let mut seen = table.warnings().map(|w| w.to_string().len()).sum::<usize>();
+    for node in table.nodes() {
+        seen += node.kind().to_string().len();
+        if let Some(unit) = node.as_unit() {
+            assert!(unit.base().checked_add(unit.window() - 1).is_some());
+            assert_eq!(table.unit_at(unit.base()).unwrap().offset(), unit.offset());
+            let _ = (unit.coherent(), unit.flag_updates(), unit.interrupts());
+            let _ = (unit.has_one_wire(), unit.proximity_domain());
+            seen += usize::from(unit.message_id().is_some());
+            for rmr in table.rmrs() {
+                seen += rmr.streams(unit.offset()).count();
+            }
+        }
+        if let Some(root) = node.as_root_complex() {
+            for id in [0, 1, 0x100, 0xffff, u32::MAX] {
+                if let Some(stream) = table.stream_of_pci(root.segment(), id) {
+                    seen += table.rmrs_of(stream).count();
+                }
+            }
+            seen += usize::from(root.device_tlb()) + usize::from(root.page_requests());
+        }
+        if let Some(device) = node.as_named() {
+            assert!(!device.path().is_empty());
+            assert!(table.named(device.path()).is_some());
+            seen += table.streams_of_named(device).count();
+            seen += usize::from(table.stream_behind_named(device, 7).is_some());
+            seen += usize::from(device.substream_bits()) + usize::from(device.can_stall());
+        }
+        if let Some(rmr) = node.as_rmr() {
+            for region in rmr.regions() {
+                assert!(region.first() < region.last());
+                assert_eq!(region.first() % 4096, 0);
+                assert_eq!(region.last() % 4096, 4095);
+            }
+        }
+        if let Some(group) = node.as_its_group() {
+            seen += group.translators().count();
+        }
+    }
+    seen
+}
+
+#[test]
+fn qemu_table() {
+    let table = Table::parse(&QEMU).unwrap();
+    assert_eq!(table.revision(), 3);
+    assert_eq!(table.warnings().count(), 0);
+    let kinds: Vec<_> = table.nodes().map(|n| (n.kind(), n.offset())).collect();
+    assert_eq!(
+        kinds,
+        [
+            (Kind::ItsGroup, 48),
+            (Kind::SmmuV3, 72),
+            (Kind::RootComplex, 160)
+        ]
+    );
+
+    let unit = table.units().next().unwrap();
+    assert_eq!((unit.base(), unit.window()), (0x0905_0000, 0x2_0000));
+    assert_eq!(unit.model(), Model::Generic);
+    assert!(unit.coherent());
+    assert_eq!(unit.flag_updates(), FlagUpdates::None);
+    assert_eq!(
+        unit.interrupts(),
+        Interrupts {
+            events: Some(106),
+            page_requests: Some(107),
+            errors: Some(109),
+            sync: Some(108),
+        }
+    );
+    assert!(!unit.has_one_wire());
+    assert_eq!((unit.proximity_domain(), unit.message_id()), (None, None));
+
+    let stream = table.stream_of_pci(0, 0x1f08).unwrap();
+    assert_eq!((stream.unit.offset(), stream.id), (72, 0x1f08));
+    assert!(table.stream_of_pci(0, 0x1_0000).is_none());
+    assert!(table.stream_of_pci(1, 0).is_none());
+    let root = table.root_complex(0).unwrap();
+    assert!(!root.device_tlb() && !root.page_requests());
+    assert_eq!(table.rmrs().count(), 0);
+    let group = table.nodes().next().unwrap().as_its_group().unwrap();
+    assert_eq!(group.translators().collect::<Vec<_>>(), [0]);
+    assert!(walk(table) > 0);
+
+    // Longer memory than the table.
+    let mut longer = QEMU.to_vec();
+    longer.extend_from_slice(&[0xaa; 100]);
+    assert_eq!(Table::parse(&longer).unwrap().nodes().count(), 3);
+}
+
+/// A machine with two units, devices with names, counters and firmware that keeps using memory.
+fn server() -> Vec<u8> {
+    let first = Unit {
+        flags: 1 | 2 << 1 | 1 << 3 | 1 << 4,
+        wires: [0, 0, 77, 0],
+        domain: 3,
+        index: 1,
+        ..UNIT
+    };
+    let second = Unit {
+        base: 0x1_0002_0000,
+        model: 1,
+        flags: 1 << 1,
+        ..UNIT
+    };
+    // Offsets: 48 group (28), 76 unit (68 + 40), 184 unit (68 + 20), 272 ...
+    table(&[
+        its(&[4, 9]),
+        unit(
+            &first,
+            &[(0, 0xffff, 0x10000, 48, 0), (0, 0, 0xbeef, 48, SINGLE)],
+        ),
+        unit(&second, &[(0, 0xffff_fffe, 0, 48, 0)]),
+        // Buses 0 and 1 behind the first unit, bus 2 behind the second, bus 3 behind none.
+        root(
+            0,
+            1,
+            &[
+                (0, 0x1ff, 0x800, 76, 0),
+                (0x200, 0xff, 0x4000_0000, 184, 0),
+                (0x300, 0xff, 0x300, 48, 0),
+            ],
+        ),
+        named(
+            1 | 20 << 1,
+            "\\_SB.DMA0",
+            &[(0, 0, 0x50, 76, SINGLE), (0, 0, 0x51, 184, SINGLE)],
+        ),
+        named(0, "\\_SB.BUS0", &[(0x10, 0xf, 0x90, 184, 0)]),
+        node(3, 0, &[0; 60], &[]),
+        node(5, 1, &[0; 24], &[(0, 0, 1, 48, SINGLE)]),
+        node(
+            7,
+            0,
+            b"\0\0\0\0\0\0\0\0\x01\0\\_SB.IWB0\0",
+            &[(0, 9, 0, 48, 0)],
+        ),
+        node(0x55, 0, b"whatever", &[(0, 1, 2, 3, 4)]),
+        rmr(
+            1,
+            &[(0x8000_0000, 0x1_0000), (0x9000_0000, 0x1000)],
+            &[(0, 1, 0x808, 76, 0), (0, 0, 0x4000_0000, 184, SINGLE)],
+        ),
+        rmr(
+            2 | 5 << 2,
+            &[(0xa000_0000, 0x1_0000)],
+            &[(0, 0, 0x808, 184, 0)],
+        ),
+    ])
+}
+
+#[test]
+fn server_table() {
+    let bytes = server();
+    let table = Table::parse(&bytes).unwrap();
+    assert_eq!(table.warnings().collect::<Vec<_>>(), []);
+    let units: Vec<_> = table.units().collect();
+    assert_eq!(units.len(), 2);
+    assert_eq!((units[0].offset(), units[1].offset()), (76, 184));
+
+    assert!(units[0].coherent() && !units[1].coherent());
+    assert_eq!(units[0].flag_updates(), FlagUpdates::AccessDirty);
+    assert_eq!(units[1].flag_updates(), FlagUpdates::Access);
+    assert_eq!(units[0].proximity_domain(), Some(3));
+    assert_eq!(units[1].proximity_domain(), None);
+    assert_eq!(units[0].interrupts().errors, Some(77));
+    assert_eq!(units[0].interrupts().events, None);
+    assert_eq!(units[0].message_id(), Some((0xbeef, 48)));
+    assert_eq!(units[1].message_id(), None);
+    assert_eq!(units[1].model(), Model::HisiliconHi161x);
+
+    let pci = |id| table.stream_of_pci(0, id).map(|s| (s.unit.offset(), s.id));
+    assert_eq!(pci(0), Some((76, 0x800)));
+    assert_eq!(pci(0x1ff), Some((76, 0x9ff)));
+    assert_eq!(pci(0x200), Some((184, 0x4000_0000)));
+    assert_eq!(pci(0x2ff), Some((184, 0x4000_00ff)));
+    assert_eq!(pci(0x300), None);
+    assert_eq!(pci(0x400), None);
+    let root = table.root_complex(0).unwrap();
+    assert!(root.device_tlb() && !root.page_requests());
+
+    let device = table.named(b"\\_SB.DMA0").unwrap();
+    assert!(device.can_stall());
+    assert_eq!(device.substream_bits(), 20);
+    let streams = table.streams_of_named(device);
+    let streams: Vec<_> = streams.map(|s| (s.unit.offset(), s.id)).collect();
+    assert_eq!(streams, [(76, 0x50), (184, 0x51)]);
+    let bus = table.named(b"\\_SB.BUS0").unwrap();
+    assert!(!bus.can_stall());
+    assert_eq!(table.streams_of_named(bus).count(), 0);
+    let behind = table.stream_behind_named(bus, 0x1f).unwrap();
+    assert_eq!((behind.unit.offset(), behind.id), (184, 0x9f));
+    assert!(table.stream_behind_named(bus, 0x20).is_none());
+    assert!(table.stream_behind_named(bus, 0xf).is_none());
+    assert!(table.named(b"\\_SB.DMA").is_none());
+
+    // 0x800 + 8 and 9 of the first unit; the same numbers at the second are other devices.
+    let regions = |id| -> Vec<_> {
+        let stream = table.stream_of_pci(0, id).unwrap();
+        table
+            .rmrs_of(stream)
+            .flat_map(|rmr| {
+                rmr.regions()
+                    .map(|r| (r.first(), r.last()))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let both = [(0x8000_0000, 0x8000_ffff), (0x9000_0000, 0x9000_0fff)];
+    assert_eq!(regions(8), both);
+    assert_eq!(regions(9), both);
+    assert_eq!(regions(0x0a), []);
+    assert_eq!(regions(0x200), both);
+    assert_eq!(regions(0x201), []);
+    let rmrs: Vec<_> = table.rmrs().collect();
+    assert!(rmrs[0].is_relaxable() && rmrs[0].is_device_memory());
+    assert!(!rmrs[0].is_privileged() && !rmrs[0].is_cached());
+    assert!(!rmrs[1].is_relaxable() && rmrs[1].is_privileged() && rmrs[1].is_cached());
+    assert_eq!(rmrs[0].streams(76).collect::<Vec<_>>(), [(0x808, 0x809)]);
+    assert_eq!(rmrs[1].streams(76).count(), 0);
+    walk(table);
+}
+
+/// Old revisions of a unit's node, and what other makers' units have of their own.
+#[test]
+fn units_of_all_ages() {
+    let group = its(&[0]);
+    let parse = |bytes: Vec<u8>| {
+        let bytes = table(&[group.clone(), bytes]);
+        let found = Table::parse(&bytes).unwrap().units().next().unwrap();
+        (
+            found.window(),
+            found.proximity_domain(),
+            found.message_id(),
+            found.has_one_wire(),
+        )
+    };
+    // Revision 0 ends before the proximity domain.
+    let mut old = unit(
+        &Unit {
+            revision: 0,
+            flags: 1 << 3,
+            ..UNIT
+        },
+        &[],
+    );
+    old.truncate(60);
+    old[1..3].copy_from_slice(&60u16.to_le_bytes());
+    assert_eq!(parse(old), (0x2_0000, None, None, false));
+
+    // Up to revision 4 the index of the mapping counts as long as an interrupt has no wire.
+    let maps = [(0, 0, 7, 48, SINGLE)];
+    let message = |revision, wires, flags| {
+        let unit = unit(
+            &Unit {
+                revision,
+                wires,
+                flags,
+                ..UNIT
+            },
+            &maps,
+        );
+        parse(unit).2
+    };
+    assert_eq!(message(0, [1, 1, 1, 0], 1 << 4), None);
+    assert_eq!(message(1, [1, 1, 1, 0], 0), Some((7, 48)));
+    assert_eq!(message(4, [1, 1, 1, 1], 0), None);
+    assert_eq!(message(5, [1, 1, 1, 0], 0), None);
+    assert_eq!(message(5, [1, 1, 1, 1], 1 << 4), Some((7, 48)));
+
+    let cavium = |wires| {
+        unit(
+            &Unit {
+                model: 2,
+                wires,
+                ..UNIT
+            },
+            &[],
+        )
+    };
+    assert_eq!(parse(cavium([9; 4])), (0x1_0000, None, None, true));
+    assert!(!parse(cavium([9, 9, 8, 9])).3);
+    let bytes = table(&[unit(&Unit { model: 9, ..UNIT }, &[])]);
+    let found = Table::parse(&bytes).unwrap().units().next().unwrap();
+    assert_eq!(found.model(), Model::Unknown(9));
+}
+
+/// Firmware that counts one id too many: the id belongs to where it begins.
+#[test]
+fn one_id_too_many() {
+    let nodes = |order: bool| {
+        let mut maps = vec![(0, 0x100, 0, 48, 0), (0x100, 0xff, 0x1100, 136, 0)];
+        if !order {
+            maps.reverse();
+        }
+        let other = Unit {
+            base: 0x2_0000_0000,
+            ..UNIT
+        };
+        // 48 unit (68), 116 group (20), 136 unit (68), 204 root.
+        [
+            unit(&UNIT, &[]),
+            its(&[]),
+            unit(&other, &[]),
+            root(0, 0, &maps),
+        ]
+    };
+    for order in [true, false] {
+        let bytes = table(&nodes(order));
+        let table = Table::parse(&bytes).unwrap();
+        let at = |id| table.stream_of_pci(0, id).map(|s| (s.unit.offset(), s.id));
+        assert_eq!(at(0xff), Some((48, 0xff)));
+        assert_eq!(at(0x100), Some((136, 0x1100)));
+        assert_eq!(at(0x1ff), Some((136, 0x11ff)));
+        assert_eq!(
+            table.warnings().collect::<Vec<_>>(),
+            [Warning::MappingsOverlap {
+                kind: Kind::RootComplex,
+                first: 204 + 36,
+                second: 204 + 56
+            }]
+        );
+    }
+    // More than one id in common: the first mapping counts.
+    let bytes = table(&[
+        unit(&UNIT, &[]),
+        root(0, 0, &[(0, 0x100, 0, 48, 0), (0xf0, 0xff, 0x1100, 48, 0)]),
+    ]);
+    let table = Table::parse(&bytes).unwrap();
+    let at = |id| table.stream_of_pci(0, id).map(|s| s.id);
+    assert_eq!(at(0xf8), Some(0xf8));
+    assert_eq!(at(0xf0), Some(0xf0));
+    assert_eq!(at(0x100), Some(0x100));
+    assert_eq!(at(0x101), Some(0x1111));
+    assert_eq!(table.warnings().count(), 1);
+}
+
+/// A mapping without ids in a root complex is for all of them.
+#[test]
+fn one_stream_for_a_segment() {
+    let bytes = table(&[unit(&UNIT, &[]), root(7, 0, &[(0, 0, 0x42, 48, SINGLE)])]);
+    let table = Table::parse(&bytes).unwrap();
+    for id in [0, 0x1234, 0xffff] {
+        assert_eq!(table.stream_of_pci(7, id).unwrap().id, 0x42);
+    }
+}
+
+#[test]
+fn odd_tables() {
+    let plain = || unit(&UNIT, &[]);
+    assert_eq!(
+        warnings(6, &[plain(), root(1, 0, &[]), root(1, 0, &[])]),
+        [Warning::SecondRootComplex {
+            segment: 1,
+            offset: 116 + 36
+        }]
+    );
+    let index = Unit {
+        flags: 1 << 4,
+        index: 2,
+        ..UNIT
+    };
+    assert_eq!(
+        warnings(6, &[its(&[]), unit(&index, &[(0, 0, 0, 48, SINGLE)])]),
+        [Warning::MappingIndex {
+            offset: 68,
+            index: 2
+        }]
+    );
+    assert_eq!(
+        warnings(4, &[rmr(0, &[(0x1000, 0x1000)], &[])]),
+        [Warning::RegionsTooOld {
+            offset: 48,
+            revision: 4
+        }]
+    );
+    let bytes = table_of(4, &[rmr(0, &[(0x1000, 0x1000)], &[])]);
+    assert_eq!(Table::parse(&bytes).unwrap().rmrs().count(), 0);
+
+    let odd = [(0x1000, 0), (0x2800, 0x1000), (0x3fff, 1), (0x8000, 0x1000)];
+    let offset = |n: usize| 48 + 28 + 20 * n;
+    assert_eq!(
+        warnings(6, &[rmr(0, &odd, &[])]),
+        [
+            Warning::RegionEmpty {
+                offset: offset(0),
+                base: 0x1000
+            },
+            Warning::RegionMisaligned {
+                offset: offset(1),
+                base: 0x2800,
+                length: 0x1000
+            },
+            Warning::RegionMisaligned {
+                offset: offset(2),
+                base: 0x3fff,
+                length: 1
+            },
+            Warning::RegionsOverlap {
+                first: offset(1),
+                second: offset(2)
+            },
+        ]
+    );
+    let bytes = table(&[rmr(0, &odd, &[])]);
+    let node = Table::parse(&bytes).unwrap().rmrs().next().unwrap();
+    let regions: Vec<_> = node.regions().map(|r| (r.first(), r.last())).collect();
+    assert_eq!(
+        regions,
+        [(0x2000, 0x3fff), (0x3000, 0x3fff), (0x8000, 0x8fff)]
+    );
+    assert_eq!(
+        warnings(6, &[its(&[]), node3(&[(0, 0, 0, 48, SINGLE)])]),
+        [Warning::SingleUnexpected {
+            kind: Kind::Smmu,
+            offset: 68 + 60
+        }]
+    );
+    for warning in warnings(6, &[rmr(0, &odd, &[])]) {
+        assert!(warning.to_string().starts_with("RMR: the memory range"));
+    }
+    // Nothing at all is a good table.
+    let bytes = table(&[]);
+    assert_eq!(Table::parse(&bytes).unwrap().nodes().count(), 0);
+}
+
+/// A unit of an older architecture.
+fn node3(maps: &[Map]) -> Vec<u8> {
+    node(3, 0, &[0; 44], maps)
+}
+
+#[test]
+fn bad_headers() {
+    let header = |problem| (Kind::Header, 0, problem);
+    let of = |bytes: &[u8]| {
+        let error = refused(bytes);
+        (error.kind, error.offset, error.problem)
+    };
+    assert_eq!(
+        of(&QEMU[..47]),
+        header(Problem::TooShort {
+            claims: 47,
+            needs: 48
+        })
+    );
+    assert_eq!(
+        of(&QEMU[..215]),
+        header(Problem::TableTruncated {
+            claims: 216,
+            has: 215
+        })
+    );
+    let with = |at: usize, value: &[u8]| {
+        let mut bytes = QEMU.to_vec();
+        bytes[at..at + value.len()].copy_from_slice(value);
+        fix_sum(&mut bytes);
+        bytes
+    };
+    assert_eq!(of(&with(3, b"S")), header(Problem::Signature));
+    assert_eq!(
+        of(&with(4, &[40, 0, 0, 0])),
+        header(Problem::TooShort {
+            claims: 40,
+            needs: 48
+        })
+    );
+    assert_eq!(
+        of(&with(40, &[47])),
+        header(Problem::FirstNode { claims: 47 })
+    );
+    assert_eq!(
+        of(&with(36, &[1, 0x10, 0, 0])),
+        header(Problem::TooManyNodes {
+            claims: MAX_NODES + 1
+        })
+    );
+    let mut sum = QEMU;
+    sum[9] += 3;
+    assert_eq!(of(&sum), header(Problem::Checksum { sum: 3 }));
+    // One node more than there are; nodes that start beyond the end.
+    assert_eq!(
+        of(&with(36, &[4])),
+        (
+            Kind::ItsGroup,
+            216,
+            Problem::PastTable {
+                claims: 16,
+                left: 0
+            }
+        )
+    );
+    assert_eq!(
+        of(&with(40, &[0xff, 0xff, 0xff, 0xff])).2,
+        Problem::PastTable {
+            claims: 16,
+            left: 0
+        }
+    );
+}
+
+#[test]
+fn bad_nodes() {
+    let len = |mut node: Vec<u8>, len: u16| {
+        node[1..3].copy_from_slice(&len.to_le_bytes());
+        node
+    };
+    let plain = || unit(&UNIT, &[]);
+    assert_eq!(
+        refusal(&[len(plain(), 0)]),
+        (
+            Kind::SmmuV3,
+            48,
+            Problem::TooShort {
+                claims: 0,
+                needs: 60
+            }
+        )
+    );
+    assert!(refused(&table(&[len(plain(), 0)]))
+        .to_string()
+        .contains("would never end"));
+    assert_eq!(
+        refusal(&[its(&[]), len(plain(), 59)]).2,
+        Problem::TooShort {
+            claims: 59,
+            needs: 60
+        }
+    );
+    assert_eq!(
+        refusal(&[its(&[]), len(plain(), 69)]),
+        (
+            Kind::SmmuV3,
+            68,
+            Problem::PastTable {
+                claims: 69,
+                left: 68
+            }
+        )
+    );
+    assert_eq!(
+        refusal(&[vec![9; 15]]).2,
+        Problem::PastTable {
+            claims: 16,
+            left: 15
+        }
+    );
+    assert_eq!(
+        refusal(&[len(node(0x99, 0, &[], &[]), 15)]).0,
+        Kind::Unknown(0x99)
+    );
+
+    let based = |base| refusal(&[unit(&Unit { base, ..UNIT }, &[])]).2;
+    assert_eq!(based(0), Problem::BaseImpossible { base: 0 });
+    assert_eq!(based(u64::MAX), Problem::BaseImpossible { base: u64::MAX });
+    assert_eq!(based(0x1_8000), Problem::BaseMisaligned { base: 0x1_8000 });
+    assert_eq!(
+        based(u64::MAX - 0xffff),
+        Problem::BaseWraps {
+            base: u64::MAX - 0xffff
+        }
+    );
+    let near = Unit {
+        base: UNIT.base + 0x1_0000,
+        ..UNIT
+    };
+    assert_eq!(
+        refusal(&[plain(), unit(&near, &[])]),
+        (
+            Kind::SmmuV3,
+            116,
+            Problem::UnitsOverlap {
+                base: near.base,
+                other: 48
+            }
+        )
+    );
+
+    assert_eq!(
+        refusal(&[named(0, "", &[])]).2,
+        Problem::TooShort {
+            claims: 30,
+            needs: 31
+        }
+    );
+    let mut nameless = named(0, "ab", &[]);
+    nameless[29] = 0;
+    assert_eq!(refusal(&[nameless]).2, Problem::Name);
+    let mut endless = named(0, "ab", &[]);
+    endless[31] = b'c';
+    assert_eq!(refusal(&[endless]).2, Problem::Name);
+
+    let mut group = its(&[1, 2]);
+    group[16] = 3;
+    assert_eq!(
+        refusal(&[group]),
+        (
+            Kind::ItsGroup,
+            48,
+            Problem::ArrayPastNode {
+                start: 20,
+                count: 3,
+                len: 28
+            }
+        )
+    );
+}
+
+#[test]
+fn bad_mappings() {
+    let plain = || unit(&UNIT, &[]);
+    let with = |at: usize, value: u32| {
+        let mut bytes = root(0, 0, &[(0, 1, 0, 48, 0)]);
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        refused(&table(&[plain(), bytes]))
+    };
+    // One more than there is room for; in the fixed part; far away.
+    for (at, value, start, count) in [(8, 2, 36, 2), (12, 31, 31, 1), (12, u32::MAX, u32::MAX, 1)] {
+        let error = with(at, value);
+        assert_eq!((error.kind, error.offset), (Kind::RootComplex, 116));
+        assert_eq!(
+            error.problem,
+            Problem::ArrayPastNode {
+                start,
+                count,
+                len: 56
+            }
+        );
+    }
+    assert_eq!(
+        with(8, u32::MAX).problem,
+        Problem::ArrayPastNode {
+            start: 36,
+            count: u32::MAX,
+            len: 56
+        }
+    );
+    // Ids that wrap, in and out.
+    let first = 116 + 36;
+    let error = with(36, u32::MAX);
+    assert_eq!(error.element, Some(first));
+    assert_eq!(
+        error.problem,
+        Problem::IdsWrap {
+            base: u32::MAX,
+            more: 1
+        }
+    );
+    assert_eq!(
+        with(44, u32::MAX).problem,
+        Problem::IdsWrap {
+            base: u32::MAX,
+            more: 1
+        }
+    );
+    // References: nowhere, into a node, to itself, to what ids do not go to.
+    for to in [0, 47, 49, 0xffff_fff0] {
+        let error = with(48, to);
+        assert_eq!(error.problem, Problem::ReferenceDangling { to });
+        assert_eq!(error.element, Some(first));
+    }
+    let error = with(48, 116);
+    assert_eq!(
+        error.problem,
+        Problem::ReferenceKind {
+            to: 116,
+            kind: Kind::RootComplex
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "root complex at offset 0x74: element at offset 0x98: refers to the root complex at offset \
+         0x74, where its ids cannot go"
+    );
+    // Units in a circle.
+    let other = Unit {
+        base: 0x2_0000_0000,
+        ..UNIT
+    };
+    let circle = [
+        unit(&UNIT, &[(0, 1, 0, 136, 0)]),
+        unit(&other, &[(0, 1, 0, 48, 0)]),
+    ];
+    assert_eq!(
+        refusal(&circle),
+        (
+            Kind::SmmuV3,
+            48,
+            Problem::ReferenceKind {
+                to: 136,
+                kind: Kind::SmmuV3
+            }
+        )
+    );
+    // Interrupt translators map nothing; memory is used behind units only.
+    let mut group = node(0, 1, &[0; 4], &[(0, 1, 0, 48, 0)]);
+    assert_eq!(refusal(&[group.clone()]).2, Problem::MappingsUnexpected);
+    group[8] = 0;
+    assert!(Table::parse(&table(&[group])).is_ok());
+    assert_eq!(
+        refusal(&[its(&[]), rmr(0, &[], &[(0, 0, 0, 48, 0)])]).2,
+        Problem::ReferenceKind {
+            to: 48,
+            kind: Kind::ItsGroup
+        }
+    );
+    // More mappings than a machine can have.
+    let many = vec![(0, 0, 0, 48, 0); 3000];
+    assert!(many.len() * 3 > MAX_MAPPINGS);
+    let roots: Vec<_> = (0..3).map(|segment| root(segment, 0, &many)).collect();
+    let nodes = [vec![plain()], roots].concat();
+    assert_eq!(refusal(&nodes).2, Problem::TooManyMappings);
+}
+
+#[test]
+fn bad_regions() {
+    let wraps = [(u64::MAX - 0xfff, 0x1001)];
+    let error = refused(&table(&[rmr(0, &wraps, &[])]));
+    assert_eq!((error.kind, error.element), (Kind::Rmr, Some(48 + 28)));
+    assert_eq!(
+        error.problem,
+        Problem::RegionWraps {
+            base: wraps[0].0,
+            length: 0x1001
+        }
+    );
+    let whole = [(0, u64::MAX), (u64::MAX - 0xfff, 0x1000)];
+    assert!(Table::parse(&table(&[rmr(0, &whole, &[])])).is_ok());
+    let mut past = rmr(0, &[(0x1000, 0x1000)], &[]);
+    past[20] = 2;
+    assert_eq!(
+        refusal(&[past]).2,
+        Problem::ArrayPastNode {
+            start: 28,
+            count: 2,
+            len: 48
+        }
+    );
+    let mut inside = rmr(0, &[(0x1000, 0x1000)], &[]);
+    inside[24] = 20;
+    assert_eq!(
+        refusal(&[inside]).2,
+        Problem::ArrayPastNode {
+            start: 20,
+            count: 1,
+            len: 48
+        }
+    );
+    assert_eq!(
+        refusal(&[rmr(0, &vec![(0x1000, 0x1000); 1025], &[])]).2,
+        Problem::TooManyRegions
+    );
+}
+
+/// A table that is as large and as tangled as one can be is answered in reasonable time.
+#[test]
+fn large_tables_end() {
+    let start = std::time::Instant::now();
+    let maps = vec![(0, 0xffff, 0, 48, 0); 2700];
+    let mut nodes = vec![unit(&UNIT, &[])];
+    nodes.extend((0..3).map(|segment| root(segment, 0, &maps)));
+    nodes.extend((4..4000).map(|segment| root(segment, 0, &[])));
+    let bytes = table(&nodes);
+    walk(Table::parse(&bytes).unwrap());
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Bytes that are no table at all, but have its signature, length and sum.
+    #[test]
+    fn any_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 48..600), count in 0u32..9) {
+        bytes[..4].copy_from_slice(b"IORT");
+        let len = bytes.len() as u32;
+        bytes[4..8].copy_from_slice(&len.to_le_bytes());
+        bytes[36..40].copy_from_slice(&count.to_le_bytes());
+        bytes[40..44].copy_from_slice(&48u32.to_le_bytes());
+        fix_sum(&mut bytes);
+        match Table::parse(&bytes) {
+            Ok(table) => { walk(table); }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    /// A good table with some bytes changed.
+    #[test]
+    fn damaged_tables(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop_oneof![Just(None), any::<prop::sample::Index>().prop_map(Some)],
+    ) {
+        let mut bytes = server();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()).max(10));
+            let len = bytes.len() as u32;
+            bytes[4..8].copy_from_slice(&len.to_le_bytes());
+        }
+        fix_sum(&mut bytes);
+        match Table::parse(&bytes) {
+            Ok(table) => { walk(table); }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}

@@ -36,6 +36,8 @@ const BLOCK_PREFIX: usize = 4;
 /// Bytes of registers that a unit has at least, and that are aligned so: what is above serves
 /// performance counters only.
 pub const WINDOW: u64 = 0x4000;
+/// A longer table than this is a broken table. It also bounds how long it takes to look at.
+pub const MAX_LEN: usize = 1 << 20;
 /// More blocks of units than this in one table is a broken table. It also bounds the comparison of
 /// every unit with every other.
 pub const MAX_UNITS: usize = 256;
@@ -205,6 +207,9 @@ impl<'a> Table<'a> {
         };
         if bytes.len() < HEADER_LEN {
             return Err(too_short(bytes.len()));
+        }
+        if bytes.len() > MAX_LEN {
+            return Err(Problem::TooLong { claims });
         }
         let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
         if sum != 0 {

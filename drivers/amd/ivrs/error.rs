@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use super::{Kind, MAX_UNITS};
+use super::{Kind, MAX_LEN, MAX_UNITS};
 use crate::requester::RequesterId;
 
 /// What is wrong with a table.
@@ -20,6 +20,11 @@ pub enum Problem {
         claims: u32,
         /// Bytes that there are.
         has: usize,
+    },
+    /// The table is longer than [`MAX_LEN`].
+    TooLong {
+        /// Length that the table claims.
+        claims: u32,
     },
     /// The length field is smaller than the fixed part.
     TooShort {
@@ -127,6 +132,12 @@ impl fmt::Display for Problem {
             Self::Signature => f.write_str("the signature is not \"IVRS\""),
             Self::TableTruncated { claims, has } => {
                 write!(f, "claims {claims} bytes, but there are {has}")
+            }
+            Self::TooLong { claims } => {
+                write!(
+                    f,
+                    "claims {claims} bytes, more than the {MAX_LEN} that make sense"
+                )
             }
             Self::TooShort { claims: 0, .. } => f.write_str("length 0 would never end"),
             Self::TooShort { claims, needs } => {

@@ -13,7 +13,7 @@ mod drivers {
 use amd::{
     ivrs::{
         Block, DeviceEntry, Devices, Info, Kind, Named, Problem, Settings, Special, Table,
-        UniqueId, Usage, Variety, Warning, MAX_UNITS,
+        UniqueId, Usage, Variety, Warning, MAX_LEN, MAX_UNITS,
     },
     tables::{fix_sum, table, LAPTOP, QEMU, SERVER},
 };
@@ -417,6 +417,12 @@ fn header_refusals() {
     assert_eq!(problem(&bytes), truncated(u32::MAX, 0xb0));
 
     let mut bytes = QEMU.to_vec();
+    bytes.resize(MAX_LEN + 1, 0);
+    let claims = MAX_LEN as u32 + 1;
+    bytes[4..8].copy_from_slice(&claims.to_le_bytes());
+    assert_eq!(problem(&bytes), Problem::TooLong { claims });
+
+    let mut bytes = QEMU.to_vec();
     bytes[20] = bytes[20].wrapping_add(3);
     assert_eq!(problem(&bytes), Problem::Checksum { sum: 3 });
 
@@ -791,6 +797,7 @@ fn messages() {
     let problems = [
         Problem::Signature,
         Problem::TableTruncated { claims: 1, has: 0 },
+        Problem::TooLong { claims: 1 },
         Problem::TooShort {
             claims: 1,
             needs: 2,

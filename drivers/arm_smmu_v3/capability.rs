@@ -5,7 +5,15 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
+mod granule;
+mod quirks;
+mod refusal;
+
+pub use self::{
+    granule::{Granule, Granules},
+    quirks::Quirks,
+    refusal::{Preset, Refusal},
+};
 
 use super::bits::{bit, field};
 
@@ -87,72 +95,6 @@ pub enum SizeChange {
     Direct,
 }
 
-/// A size of the smallest page, and with it of the tables.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Granule {
-    /// 4 KiB.
-    K4,
-    /// 16 KiB.
-    K16,
-    /// 64 KiB.
-    K64,
-}
-
-impl Granule {
-    /// Every granule, smallest first.
-    pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
-
-    /// Binary logarithm of the bytes.
-    pub const fn shift(self) -> u8 {
-        match self {
-            Self::K4 => 12,
-            Self::K16 => 14,
-            Self::K64 => 16,
-        }
-    }
-
-    /// Bytes.
-    pub const fn bytes(self) -> u64 {
-        1 << self.shift()
-    }
-}
-
-/// A set of [`Granule`]s.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Granules(u8);
-
-impl Granules {
-    /// From the three bits of IDR5: bit 0 is 4 KiB, bit 1 is 16 KiB, bit 2 is 64 KiB.
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & 7)
-    }
-
-    /// Whether `granule` is one of them.
-    pub const fn contains(self, granule: Granule) -> bool {
-        self.0 >> granule as u8 & 1 != 0
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The best one for a kernel with pages of `page_bytes`: the same, or else the largest that is
-    /// smaller, or else the smallest; `None` if there is none.
-    pub fn for_pages_of(self, page_bytes: u64) -> Option<Granule> {
-        Granule::ALL
-            .into_iter()
-            .filter(|granule| self.contains(*granule))
-            .reduce(|best, next| {
-                if next.bytes() <= page_bytes {
-                    next
-                } else {
-                    best
-                }
-            })
-    }
-}
-
 /// How stream ids lead to stream table entries.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum StreamTable {
@@ -171,73 +113,6 @@ pub struct Queues {
     pub events: u8,
     /// PRI queue; `None` if the unit has none.
     pub page_requests: Option<u8>,
-}
-
-/// What a unit needs although the specification does not say so.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Quirks {
-    /// Commands that may follow each other without a CMD_SYNC (Arm erratum 2812531 of MMU-700).
-    pub max_unsynced: Option<u8>,
-    /// Both stages at once do not work (Arm errata 1209401 of MMU-600 and 2268618 of MMU-700).
-    pub no_nesting: bool,
-    /// The processors' broadcast invalidations do not work (Arm errata of MMU-700, 3878312 of
-    /// MMU-L1, 3995052 of MMU-S3).
-    pub no_broadcast: bool,
-    /// CMD_SYNC by event does not work (Arm erratum 1076982 of MMU-600).
-    pub no_events: bool,
-}
-
-impl Quirks {
-    const NONE: Self = Self {
-        max_unsynced: None,
-        no_nesting: false,
-        no_broadcast: false,
-        no_events: false,
-    };
-
-    /// Implementer "Arm" in IIDR, a JEP106 code.
-    const ARM: u64 = 0x43b;
-
-    /// The quirks of the product that IIDR names (6.3.8).
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 11:0 | implementer |
-    /// | 15:12 | revision |
-    /// | 19:16 | variant |
-    /// | 31:20 | product |
-    pub const fn of(iidr: u32) -> Self {
-        let iidr = iidr as u64;
-        let (revision, variant) = (field(iidr, 15, 12), field(iidr, 19, 16));
-        if field(iidr, 11, 0) != Self::ARM {
-            return Self::NONE;
-        }
-
-        match field(iidr, 31, 20) {
-            // MMU-600.
-            0x483 => Self {
-                no_events: variant == 0 && revision <= 2,
-                no_nesting: variant < 2,
-                ..Self::NONE
-            },
-            // MMU-700.
-            0x487 => {
-                let early = variant < 1 || revision < 1;
-                Self {
-                    no_broadcast: true,
-                    no_nesting: early,
-                    max_unsynced: if early { Some(63) } else { None },
-                    ..Self::NONE
-                }
-            }
-            // MMU-L1 and MMU-S3.
-            0x48a | 0x498 => Self {
-                no_broadcast: true,
-                ..Self::NONE
-            },
-            _ => Self::NONE,
-        }
-    }
 }
 
 /// The identification registers, decoded.
@@ -569,85 +444,6 @@ impl Capability {
             Granule::K64 => bits,
             _ if bits > 48 => 48,
             _ => bits,
-        }
-    }
-}
-
-/// What a unit has fixed in its memory that this driver would have to choose.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Preset {
-    /// The stream table.
-    Tables,
-    /// The queues.
-    Queues,
-    /// Bases of those are offsets from the registers.
-    Relative,
-}
-
-/// Why a unit cannot be driven.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// All registers read all ones, or all zeros.
-    NoRegisters,
-    /// Tables or queues are in the unit itself.
-    Preset(Preset),
-    /// Neither stage.
-    NoTranslation,
-    /// Page tables of 32-bit processors only.
-    NoFormat,
-    /// Page tables must be big endian, or something that is not known.
-    Endianness {
-        /// IDR0.TTENDIAN.
-        code: u8,
-    },
-    /// No size of pages.
-    NoGranule,
-    /// The command queue is too small.
-    CommandQueue {
-        /// Entries that it can have.
-        entries: u32,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NoRegisters => f.write_str(
-                "its registers read the same everywhere, so nothing answers at the address that \
-                 firmware gives",
-            ),
-            Self::Preset(Preset::Tables) => f.write_str(
-                "its stream table is fixed in the unit (IDR1.TABLES_PRESET), which is not supported",
-            ),
-            Self::Preset(Preset::Queues) => f.write_str(
-                "its queues are fixed in the unit (IDR1.QUEUES_PRESET), which is not supported",
-            ),
-            Self::Preset(Preset::Relative) => f.write_str(
-                "its tables are addressed relative to its registers (IDR1.REL), which is not \
-                 supported",
-            ),
-            Self::NoTranslation => {
-                f.write_str("it translates at neither stage (IDR0.S1P and IDR0.S2P are 0)")
-            }
-            Self::NoFormat => f.write_str(
-                "it does not walk page tables of the AArch64 format (IDR0.TTF)",
-            ),
-            Self::Endianness { code: 3 } => f.write_str(
-                "it walks big-endian page tables only (IDR0.TTENDIAN is 3)",
-            ),
-            Self::Endianness { code } => write!(
-                f,
-                "the byte order of its page tables is not known (IDR0.TTENDIAN is {code})"
-            ),
-            Self::NoGranule => f.write_str(
-                "it has pages of neither 4, 16 nor 64 KiB (IDR5.GRAN4K, GRAN16K and GRAN64K are 0)",
-            ),
-            Self::CommandQueue { entries } => write!(
-                f,
-                "its command queue has {entries} entries at most (IDR1.CMDQS), and {} is the least \
-                 that is supported",
-                1 << MIN_COMMANDS
-            ),
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod error;
 mod mapping;
+mod memory;
 mod nodes;
 mod streams;
 
@@ -25,7 +26,8 @@ use core::fmt;
 pub use self::{
     error::{Error, Problem, Warning},
     mapping::{Mapping, Mappings},
-    nodes::{Interrupts, ItsGroup, Model, Named, Node, Region, Regions, Rmr, RootComplex, SmmuV3},
+    memory::{Region, Regions, Rmr},
+    nodes::{Interrupts, ItsGroup, Model, Named, Node, RootComplex, SmmuV3},
     streams::Stream,
 };
 

@@ -2,10 +2,10 @@
 
 //! Producer and consumer indexes of a circular queue (SMMUv3 IHI 0070, 3.5.1).
 //!
-//! An index has as many bits as are needed to name an entry, and above them a bit that changes each
-//! time the index wraps around: it tells a full queue from an empty one. In the queues that the unit
-//! fills, bit 31 of the producer index changes when records were lost because the queue was full,
-//! and software answers by making bit 31 of the consumer index the same (7.4).
+//! An index has as many bits as are needed to name an entry, and above them a bit that changes
+//! each time the index wraps around: it tells a full queue from an empty one. In the queues that
+//! the unit fills, bit 31 of the producer index changes when records were lost because the queue
+//! was full, and software answers by making bit 31 of the consumer index the same (7.4).
 
 #![forbid(unsafe_code)]
 

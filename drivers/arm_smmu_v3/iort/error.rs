@@ -305,7 +305,8 @@ impl fmt::Display for Warning {
             ),
             Self::SecondRootComplex { segment, offset } => write!(
                 f,
-                "root complex at offset {offset:#x}: there is another one for segment {segment:#06x}"
+                "root complex at offset {offset:#x}: there is another one for segment \
+                 {segment:#06x}"
             ),
             Self::MappingIndex { offset, index } => write!(
                 f,

@@ -166,7 +166,7 @@ fn errors_of_the_unit() {
     let texts: Vec<_> = errors.texts().collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("CMDQ_ERR") && texts[1].contains("SFM_ERR"));
-    // Every error that the specification has, and no other.
+    // Every error of the queues that this driver uses, and no other.
     let names = |bit: u32| GlobalErrors::new(1 << bit, 0).texts().count();
     let named: Vec<_> = (0..32).filter(|bit| names(*bit) == 1).collect();
     assert_eq!(named, [0, 2, 3, 4, 5, 6, 7, 8]);

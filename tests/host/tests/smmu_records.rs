@@ -432,7 +432,11 @@ proptest! {
         let output_bits = [32, 36, 40, 42, 44, 48, 52][usize::from(output)];
         let granule = Granule::ALL[usize::from(granule)];
         let walk = if flags[0] { Walk::Cached } else { Walk::Uncached };
-        let updates = [FlagUpdates::None, FlagUpdates::Access, FlagUpdates::AccessDirty][usize::from(level)];
+        let updates = match level {
+            0 => FlagUpdates::None,
+            1 => FlagUpdates::Access,
+            _ => FlagUpdates::AccessDirty,
+        };
         let device_tlb = if flags[1] { DeviceTlb::Full } else { DeviceTlb::Forbidden };
         let sharing = if flags[2] { Sharing::Incoming } else { Sharing::Reserved };
         let stage2 = Stage2 {

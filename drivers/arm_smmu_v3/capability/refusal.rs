@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why a unit cannot be driven.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::MIN_COMMANDS;
+
+/// What a unit has fixed in its memory that this driver would have to choose.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Preset {
+    /// The stream table.
+    Tables,
+    /// The queues.
+    Queues,
+    /// Bases of those are offsets from the registers.
+    Relative,
+}
+
+/// Why a unit cannot be driven.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// All registers read all ones, or all zeros.
+    NoRegisters,
+    /// Tables or queues are in the unit itself.
+    Preset(Preset),
+    /// Neither stage.
+    NoTranslation,
+    /// Page tables of 32-bit processors only.
+    NoFormat,
+    /// Page tables must be big endian, or something that is not known.
+    Endianness {
+        /// IDR0.TTENDIAN.
+        code: u8,
+    },
+    /// No size of pages.
+    NoGranule,
+    /// The command queue is too small.
+    CommandQueue {
+        /// Entries that it can have.
+        entries: u32,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoRegisters => f.write_str(
+                "its registers read the same everywhere, so nothing answers at the address that \
+                 firmware gives",
+            ),
+            Self::Preset(Preset::Tables) => f.write_str(
+                "its stream table is fixed in the unit (IDR1.TABLES_PRESET), which is not \
+                 supported",
+            ),
+            Self::Preset(Preset::Queues) => f.write_str(
+                "its queues are fixed in the unit (IDR1.QUEUES_PRESET), which is not supported",
+            ),
+            Self::Preset(Preset::Relative) => f.write_str(
+                "its tables are addressed relative to its registers (IDR1.REL), which is not \
+                 supported",
+            ),
+            Self::NoTranslation => {
+                f.write_str("it translates at neither stage (IDR0.S1P and IDR0.S2P are 0)")
+            }
+            Self::NoFormat => {
+                f.write_str("it does not walk page tables of the AArch64 format (IDR0.TTF)")
+            }
+            Self::Endianness { code: 3 } => {
+                f.write_str("it walks big-endian page tables only (IDR0.TTENDIAN is 3)")
+            }
+            Self::Endianness { code } => write!(
+                f,
+                "the byte order of its page tables is not known (IDR0.TTENDIAN is {code})"
+            ),
+            Self::NoGranule => f.write_str(
+                "it has pages of neither 4, 16 nor 64 KiB (IDR5.GRAN4K, GRAN16K and GRAN64K are 0)",
+            ),
+            Self::CommandQueue { entries } => write!(
+                f,
+                "its command queue has {entries} entries at most (IDR1.CMDQS), and {} is the \
+                 least that is supported",
+                1 << MIN_COMMANDS
+            ),
+        }
+    }
+}

@@ -18,6 +18,42 @@
 //!   its own and goes on with the winner's.
 //! - A table is taken out only by a call whose range covers everything that the table translates.
 //!   Nobody else can be walking in it, since nobody else owns any of that range.
+//!
+//! # Pages of which a part is unmapped
+//!
+//! A page is one leaf, or a run of leaves that hardware may take as one (the contiguous sizes of
+//! AMD, the contiguous hint of Arm). It can belong to several owners: each of a part of it. So who
+//! unmaps a part may not touch what the rest translates to, not even for a moment: the page is first
+//! split into smaller ones that say the same, and then the part is unmapped.
+//!
+//! - A large leaf becomes a table of leaves in one exchange.
+//! - A run becomes single leaves entry by entry, each in one exchange that fails if the entry is
+//!   not of the run any more. In between some entries are of the run and some are not; each is right
+//!   for the addresses that it is found by, and a copy of the run in a cache is right for all. Only
+//!   when no entry is of the run any more is the part unmapped, and the whole run is invalidated: so
+//!   no copy of it can be made after that.
+//! - What hardware recorded in one entry of a run holds for all of it, and is carried over to all.
+//!
+//! Whoever walks meanwhile finds the same translation in two sizes. Hardware of x86 allows that. On
+//! Arm the architecture wants the old entry gone from the caches before the new one is written
+//! (break-before-make), unless the unit can do without. That would take the rest of the page away
+//! from its owner for a while, so with [`Config::split`] unset a page is not split at all: unmapping
+//! stops before it, and nothing changes.
+//!
+//! Invalidating a range removes every cached translation that overlaps it, whatever its size: that
+//! is what the drivers' commands do, and what a call relies on that unmaps a part of a page which
+//! another one has just split.
+//!
+//! # Tables that grow
+//!
+//! A table of a format that [grows](Format::GROWS) starts with few levels. A call that maps beyond
+//! them makes new upper tables, the old root in the first entry of the lowest of them, and exchanges
+//! root and number of levels, which are one value, by compare-and-exchange. Who has read the old
+//! value goes on walking from the old root, and is right: it reaches what it always did.
+//!
+//! Units walk from the old root, too, until the driver tells them of the new one: see
+//! [`PageTable::top_is_news`]. So a root, once it was one, stays for the table's life, even if
+//! everything that it translates is unmapped.
 
 mod format;
 mod gather;
@@ -35,7 +71,7 @@ pub use self::{
     format::{Decoded, DirtyFormat, Format},
     gather::Gather,
     memory::{Entry, Table, TableList, TableMemory},
-    walker::{DirtyMode, PageTable},
+    walker::{DirtyMode, PageTable, Top},
 };
 
 /// The shape of one page table.
@@ -43,14 +79,16 @@ pub use self::{
 pub struct Config {
     /// Width of the addresses that are translated, in bits: the aperture is `0..1 << iova_bits`.
     pub iova_bits: u8,
-    /// Number of table levels, the root's included.
+    /// Number of table levels, the root's included. With a format that grows: to begin with.
     pub levels: u8,
-    /// Page sizes that the unit has; those that the format lacks are ignored.
+    /// Page sizes that the unit has, those of runs included; what the format lacks is ignored.
     pub page_sizes: PageSizes,
     /// Width of the addresses that can be translated to, in bits.
     pub oa_bits: u8,
     /// Whether the unit's walker snoops the CPU's caches. If not, changed entries are flushed.
     pub coherent: bool,
+    /// Whether the unit bears it that a page in use is split into smaller ones that say the same.
+    pub split: bool,
 }
 
 /// Why a call failed.

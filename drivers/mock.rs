@@ -197,6 +197,7 @@ impl VendorDriver for Mock {
             page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
             oa_bits: 46,
             coherent: true,
+            split: true,
         };
         Ok(Paging {
             table: PageTable::new(&config, MockMemory, Gfp::KERNEL)?,

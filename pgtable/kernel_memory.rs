@@ -78,6 +78,11 @@ pub struct KernelEntry(UnsafeCell<u64>);
 unsafe impl Sync for KernelEntry {}
 
 impl Entry for KernelEntry {
+    #[inline]
+    fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
     #[inline(always)]
     fn load(&self) -> u64 {
         // `READ_ONCE()`. What is then found through a table's address is ordered by the address

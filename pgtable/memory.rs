@@ -35,6 +35,9 @@ impl Table {
 
 /// One entry of a table. Hardware and other CPUs may access it at any time.
 pub trait Entry {
+    /// Makes one that is not in a table, for what has to be read and exchanged like an entry.
+    fn new(value: u64) -> Self;
+
     /// Reads the entry once. Whoever finds a table's address in it also finds the table's contents
     /// as they were when the address was written.
     fn load(&self) -> u64;

@@ -34,6 +34,7 @@ const CFG: Config = Config {
     page_sizes: PageSizes::new(K4 | M2 | G1),
     oa_bits: 46,
     coherent: true,
+    split: true,
 };
 
 /// What happens to the tables of one test.

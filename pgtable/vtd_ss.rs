@@ -77,7 +77,7 @@ impl Format for VtdSs {
     }
 
     #[inline]
-    fn link(table: PhysAddr) -> u64 {
+    fn link(_level: u8, table: PhysAddr) -> u64 {
         table.raw() | R | W
     }
 

@@ -11,14 +11,16 @@
 
 mod dirty;
 mod map;
+mod top;
 mod unmap;
 
-pub use self::dirty::DirtyMode;
+pub use self::{dirty::DirtyMode, top::Top};
 
 use core::{marker::PhantomData, ops::Range};
 
+use self::top::from_top;
 use super::{
-    format::{At, Level},
+    format::{At, Level, Root, MIN_ROOT_LG2},
     Config, Decoded, Entry, Error, Format, Table, TableMemory,
 };
 use crate::addr::{Iova, PageSizes, PhysAddr};
@@ -44,15 +46,24 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 ///
 /// # Invariants
 ///
-/// - `root` and every table that an entry points to were allocated from `mem` and are not freed.
-/// - `levels` is in `F::MIN_LEVELS..=F::MAX_LEVELS`; no leaf is above `F::MAX_LEAF_LEVEL`.
-/// - `page_sizes` is not empty, and if it has the size of one level's leaves and of a lower one's, it
-///   has those between.
+/// - The root in `top` and every table that an entry points to were allocated from `mem` and are not
+///   freed. That is also so for every root that was in `top` before.
+/// - The levels in `top` are in `F::MIN_LEVELS..=F::MAX_LEVELS`, and never fewer than
+///   `first_levels`; no leaf is above `F::MAX_LEAF_LEVEL`.
+/// - `page_sizes` is not empty. If it has sizes of one level's leaves and of a lower one's, it has
+///   the sizes of single leaves of both and of those between; it has sizes of a level's runs only
+///   with that of its single leaves.
 pub struct PageTable<F: Format, M: TableMemory> {
     mem: M,
-    root: Table,
-    levels: u8,
+    /// A [`Top`].
+    top: M::Entry,
+    /// The top that units were told to walk from.
+    told: M::Entry,
+    first_levels: u8,
+    /// Number of entries of a root that is no full table.
+    root_entries: usize,
     coherent: bool,
+    split: bool,
     page_sizes: PageSizes,
     /// The bits that are 0 in multiples of the smallest page size.
     align_mask: u64,
@@ -63,30 +74,14 @@ pub struct PageTable<F: Format, M: TableMemory> {
     format: PhantomData<fn() -> F>,
 }
 
-/// Calls a method for the root's level: `from_root!(self, method, arguments...)`.
-macro_rules! from_root {
-    ($self:ident, $method:ident $(, $arg:expr)*) => {
-        // INVARIANT: `levels` is within what the format has, so arms outside of it are never taken,
-        // and the compiler drops them.
-        match $self.levels {
-            2 if F::MIN_LEVELS <= 2 => $self.$method::<At<1>>($self.root $(, $arg)*),
-            3 if F::MIN_LEVELS <= 3 && F::MAX_LEVELS >= 3 => {
-                $self.$method::<At<2>>($self.root $(, $arg)*)
-            }
-            4 if F::MAX_LEVELS >= 4 => $self.$method::<At<3>>($self.root $(, $arg)*),
-            _ => $self.$method::<At<4>>($self.root $(, $arg)*),
-        }
-    };
-}
-use from_root;
-
 impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Makes an empty table in `mem`; `flags` are for the allocation of its root.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: the format has no such number of levels, or these do not translate
-    ///   `iova_bits`; `oa_bits` is more than the format has; no page size is left.
+    /// - [`Error::Invalid`]: the format has no such number of levels, or these (with a format that
+    ///   grows: all that it has) do not translate `iova_bits`; `oa_bits` is more than the format
+    ///   has; no page size is left.
     /// - [`Error::NoMemory`].
     pub fn new(cfg: &Config, mem: M, flags: M::Flags) -> Result<Self, Error> {
         let iova_bits = u32::from(cfg.iova_bits);
@@ -94,7 +89,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         if !(F::MIN_LEVELS..=F::MAX_LEVELS).contains(&cfg.levels)
             || iova_bits <= F::GRANULE_LG2
-            || iova_bits > F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(cfg.levels)
+            || iova_bits > Self::max_iova_bits(cfg.levels)
             || oa_bits <= F::GRANULE_LG2
             || cfg.oa_bits > F::MAX_OA_BITS
         {
@@ -106,34 +101,30 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return Err(Error::Invalid);
         }
 
-        let root = mem.alloc(Self::TABLE_SIZE, flags).ok_or(Error::NoMemory)?;
+        let (root_size, root_entries) = Self::root_size(cfg);
+        let root = mem.alloc(root_size, flags).ok_or(Error::NoMemory)?;
         if !cfg.coherent {
-            mem.flush(mem.entries(root, Self::ENTRIES));
+            mem.flush(mem.entries(root, root_size / size_of::<u64>()));
         }
 
+        let top = Top {
+            root: root.addr(),
+            levels: cfg.levels,
+        };
         Ok(Self {
             mem,
-            root,
-            levels: cfg.levels,
+            top: M::Entry::new(top.pack()),
+            told: M::Entry::new(top.pack()),
+            first_levels: cfg.levels,
+            root_entries,
             coherent: cfg.coherent,
+            split: cfg.split,
             page_sizes,
             align_mask: page_sizes.smallest() - 1,
-            iova_last: (1 << iova_bits) - 1,
-            oa_last: (1 << oa_bits) - 1,
+            iova_last: u64::MAX >> (u64::BITS - iova_bits),
+            oa_last: u64::MAX >> (u64::BITS - oa_bits),
             format: PhantomData,
         })
-    }
-
-    /// Returns the physical address of the root, for the unit.
-    #[inline]
-    pub fn root(&self) -> PhysAddr {
-        self.root.addr()
-    }
-
-    /// Returns the number of levels, for the unit.
-    #[inline]
-    pub fn levels(&self) -> u8 {
-        self.levels
     }
 
     /// Returns the page sizes that mappings are made of.
@@ -152,19 +143,21 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     ///
     /// The caller keeps the page at `iova` from being unmapped meanwhile.
     pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
-        if iova.raw() > self.iova_last {
+        let top = self.top();
+
+        if iova.raw() > self.last_of(top) {
             return None;
         }
-        from_root!(self, lookup, iova.raw())
+        from_top!(self, top, lookup, iova.raw())
     }
 
     #[inline(always)]
     fn lookup<L: Level>(&self, table: Table, iova: u64) -> Option<PhysAddr> {
-        let entry = self.entries(table)[Self::index::<L>(iova)].load();
+        let entry = self.entries::<L>(table)[Self::index::<L>(iova)].load();
 
         match F::decode(L::N, entry) {
             Decoded::Empty => None,
-            Decoded::Leaf(page) => page.checked_add(iova & (Self::size::<L>() - 1)),
+            Decoded::Leaf(page) => page.checked_add(iova & (Self::span::<L>(entry) - 1)),
             // Level 0 has leaves only.
             Decoded::Link(_) if L::N == 0 => None,
             Decoded::Link(lower) => self.lookup::<L::Lower>(Table::at(lower), iova),
@@ -174,7 +167,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns the entry of level 0 for `iova` if all tables on the way exist.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
-        let entry = &self.entries(table)[Self::index::<L>(iova)];
+        let entry = &self.entries::<L>(table)[Self::index::<L>(iova)];
 
         if L::N == 0 {
             return Some(entry);
@@ -201,15 +194,43 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         1 << Self::size_lg2::<L>()
     }
 
+    /// Returns how many leaves of level `L` the page has that `leaf` is of, as a power of 2.
+    #[inline(always)]
+    fn run_lg2<L: Level>(leaf: u64) -> u32 {
+        if F::RUNS {
+            F::run_lg2(L::N, leaf)
+        } else {
+            0
+        }
+    }
+
+    /// Returns the size of the page that `leaf` is of, in bytes.
+    #[inline(always)]
+    fn span<L: Level>(leaf: u64) -> u64 {
+        Self::size::<L>() << Self::run_lg2::<L>(leaf)
+    }
+
     /// Returns the index of the entry for `iova` in a table of level `L`.
     #[inline(always)]
     fn index<L: Level>(iova: u64) -> usize {
-        (iova >> Self::size_lg2::<L>()) as usize & (Self::ENTRIES - 1)
+        let index = (iova >> Self::size_lg2::<L>()) as usize;
+
+        if L::ROOT {
+            index
+        } else {
+            index & (Self::ENTRIES - 1)
+        }
     }
 
     #[inline(always)]
-    fn entries(&self, table: Table) -> &[M::Entry] {
-        self.mem.entries(table, Self::ENTRIES)
+    fn entries<L: Level>(&self, table: Table) -> &[M::Entry] {
+        let count = if L::ROOT {
+            self.root_entries
+        } else {
+            Self::ENTRIES
+        };
+
+        self.mem.entries(table, count)
     }
 
     #[inline(always)]
@@ -219,19 +240,48 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the sizes that a table of this shape can have leaves of: from the smallest one up,
-    /// without a gap, since a large page is split into pages of the next lower level.
+    /// Returns the most bits of IOVA that a table which has, or starts with, so many levels can
+    /// translate.
+    fn max_iova_bits(levels: u8) -> u32 {
+        let levels = if F::GROWS { F::MAX_LEVELS } else { levels };
+        let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(levels) + F::MAX_ROOT_TABLES_LG2
+            - F::UNUSED_IOVA_BITS;
+
+        bits.min(u64::BITS)
+    }
+
+    /// Returns the size of the root in bytes, and the number of its entries.
+    fn root_size(cfg: &Config) -> (usize, usize) {
+        if F::FULL_ROOT {
+            return (Self::TABLE_SIZE, Self::ENTRIES);
+        }
+
+        let below = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(cfg.levels - 1);
+        let entries: usize = 1 << u32::from(cfg.iova_bits).saturating_sub(below);
+
+        ((entries * size_of::<u64>()).max(1 << MIN_ROOT_LG2), entries)
+    }
+
+    /// Returns the sizes that a table of this shape can have pages of. Those of single leaves go
+    /// from the smallest one up without a gap, since a large page is split into pages of the next
+    /// lower level; and a run is split into single leaves.
     fn usable_sizes(cfg: &Config) -> PageSizes {
         let sizes = cfg.page_sizes.intersection(F::PAGE_SIZES);
+        let bits = u32::from(cfg.iova_bits.min(cfg.oa_bits));
+        let levels = if F::GROWS { F::MAX_LEVELS } else { cfg.levels };
         let mut usable = PageSizes::NONE;
 
-        for level in 0..cfg.levels.min(F::MAX_LEAF_LEVEL + 1) {
+        for level in 0..levels.min(F::MAX_LEAF_LEVEL + 1) {
             let lg2 = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(level);
-            if lg2 >= u32::from(cfg.iova_bits) || lg2 >= u32::from(cfg.oa_bits) {
+            let runs = if F::RUNS { F::INDEX_LG2 } else { 1 };
+
+            if lg2 >= bits {
                 break;
             }
             if sizes.contains(1 << lg2) {
-                usable = usable | PageSizes::new(1 << lg2);
+                for lg2 in lg2..bits.min(lg2 + runs) {
+                    usable = usable | sizes.intersection(PageSizes::new(1 << lg2));
+                }
             } else if !usable.is_empty() {
                 break;
             }
@@ -254,7 +304,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Frees a table and all below it.
     fn free_subtree<L: Level>(&self, table: Table) {
         if L::N > 0 {
-            for entry in self.entries(table) {
+            for entry in self.entries::<L>(table) {
                 if let Decoded::Link(lower) = F::decode(L::N, entry.load()) {
                     self.free_subtree::<L::Lower>(Table::at(lower));
                 }
@@ -268,6 +318,6 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 /// and the invalidations for that are complete.
 impl<F: Format, M: TableMemory> Drop for PageTable<F, M> {
     fn drop(&mut self) {
-        from_root!(self, free_subtree)
+        from_top!(self, self.top(), free_subtree)
     }
 }

@@ -43,6 +43,7 @@ impl Paging {
             page_sizes: PageSizes::new(capability.page_sizes()),
             oa_bits: physical_bits.min(52),
             coherent: capability.coherent,
+            split: true,
         };
         Ok(Self {
             table: PageTable::new(&config, KernelMemory::new(node), Gfp::KERNEL)?,

@@ -34,6 +34,10 @@ const END: u32 = 0;
 pub struct MockEntry(Atomic<u64>);
 
 impl Entry for MockEntry {
+    fn new(value: u64) -> Self {
+        Self(Atomic::new(value))
+    }
+
     #[inline]
     fn load(&self) -> u64 {
         self.0.load(Relaxed)

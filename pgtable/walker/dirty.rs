@@ -6,10 +6,10 @@
 
 use super::{
     super::{
-        format::{At, Level},
+        format::{At, Level, Root},
         Decoded, DirtyFormat, Entry, Error, Gather, Table, TableMemory,
     },
-    from_root, PageTable,
+    from_top, PageTable,
 };
 use crate::addr::Iova;
 
@@ -28,7 +28,8 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
     /// recorded again only after that is invalidated.
     ///
     /// Holes are passed over. A page that is only partly in the range counts, and is reported, as a
-    /// whole: there is one bit for it.
+    /// whole: there is one bit for it, or, if it is a run, a bit in each entry of which any counts for
+    /// the run.
     ///
     /// # Errors
     ///
@@ -47,9 +48,14 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
         }
         match iova.last(len) {
             Some(last) if last.raw() <= self.iova_last => {
-                let range = (iova.raw(), last.raw());
+                let top = self.top();
+                let last = last.raw().min(self.last_of(top));
 
-                from_root!(self, dirty_table, range, mode, gather, &mut dirty);
+                if iova.raw() <= last {
+                    let range = (iova.raw(), last);
+
+                    from_top!(self, top, dirty_table, range, mode, gather, &mut dirty);
+                }
                 Ok(())
             }
             _ => Err(Error::OutOfRange),
@@ -66,25 +72,46 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
         gather: &mut Gather<M>,
         dirty: &mut impl FnMut(Iova, u64),
     ) {
-        let size = Self::size::<L>();
-        let run = Self::index::<L>(first)..=Self::index::<L>(last);
-        let base = first & !(size - 1);
+        let entries = self.entries::<L>(table);
+        let end = Self::index::<L>(last);
+        let mut index = Self::index::<L>(first);
+        // What the first entry of the table translates.
+        let base =
+            first.wrapping_sub((index as u64) << Self::size_lg2::<L>()) & !(Self::size::<L>() - 1);
 
-        for (n, entry) in self.entries(table)[run].iter().enumerate() {
-            let (value, was_dirty) = Self::read_dirty::<L>(entry, mode);
-            let start = base + n as u64 * size;
+        while index <= end {
+            let (value, was_dirty) = Self::read_dirty::<L>(&entries[index], mode);
 
-            if was_dirty {
-                dirty(Iova::new(start), size);
-                if mode == DirtyMode::Clear {
-                    gather.add_range(Iova::new(start), size);
+            match F::decode(L::N, value) {
+                Decoded::Leaf(_) => {
+                    let run_lg2 = Self::run_lg2::<L>(value);
+                    let start = index >> run_lg2 << run_lg2;
+                    let next = start + (1 << run_lg2);
+                    let mut was_dirty = was_dirty;
+
+                    if F::RUNS && run_lg2 > 0 {
+                        for entry in &entries[start..next] {
+                            was_dirty |= Self::read_dirty::<L>(entry, mode).1;
+                        }
+                    }
+                    if was_dirty {
+                        let start = Iova::new(base + ((start as u64) << Self::size_lg2::<L>()));
+
+                        dirty(start, Self::span::<L>(value));
+                        if mode == DirtyMode::Clear {
+                            gather.add_range(start, Self::span::<L>(value));
+                        }
+                    }
+                    index = next;
                 }
-            } else if L::N > 0 {
-                if let Decoded::Link(lower) = F::decode(L::N, value) {
-                    let part = (first.max(start), last.min(start + (size - 1)));
+                Decoded::Link(lower) if L::N > 0 => {
+                    let start = base + ((index as u64) << Self::size_lg2::<L>());
+                    let part = (first.max(start), last.min(start + (Self::size::<L>() - 1)));
 
                     self.dirty_table::<L::Lower>(Table::at(lower), part, mode, gather, dirty);
+                    index += 1;
                 }
+                _ => index += 1,
             }
         }
     }

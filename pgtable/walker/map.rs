@@ -6,10 +6,10 @@
 
 use super::{
     super::{
-        format::{At, Level},
+        format::{At, Level, Root},
         Decoded, Entry, Error, Format, Gather, Table, TableMemory,
     },
-    from_root, PageTable,
+    from_top, PageTable,
 };
 use crate::addr::{Iova, PhysAddr, Prot};
 
@@ -31,7 +31,8 @@ impl Work {
 }
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit.
+    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. With a format
+    /// that grows, ask [`top_is_news`](Self::top_is_news) afterwards.
     ///
     /// Returns how many bytes, from `iova` on, are mapped when the call returns. On an error the
     /// caller unmaps these if it wants all or nothing; what was mapped there before is untouched.
@@ -62,10 +63,14 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             Ok(attrs) => attrs,
             Err(e) => return (0, Err(e)),
         };
+        let top = match self.top_for(iova.raw() + (len - 1), flags) {
+            Ok(top) => top,
+            Err(e) => return (0, Err(e)),
+        };
 
         // One page where the tables exist already is what the DMA API asks for most.
         if len == Self::GRANULE && self.coherent {
-            if let Some(entry) = from_root!(self, lowest_entry, iova.raw()) {
+            if let Some(entry) = from_top!(self, top, lowest_entry, iova.raw()) {
                 if entry.load() != 0 {
                     return (0, Err(Error::InUse));
                 }
@@ -80,7 +85,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             len,
             attrs,
         };
-        let result = from_root!(self, map_table, &mut work, flags, gather);
+        let result = from_top!(self, top, map_table, &mut work, flags, gather);
 
         (len - work.len, result)
     }
@@ -105,15 +110,18 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         flags: M::Flags,
         gather: &mut Gather<M>,
     ) -> Result<(), Error> {
-        let entries = self.entries(table);
+        let entries = self.entries::<L>(table);
         let mut index = Self::index::<L>(work.iova);
 
         loop {
-            if self.fits::<L>(work) {
-                let room = (entries.len() - index) as u64;
-                let count = (work.len >> Self::size_lg2::<L>()).min(room) as usize;
+            if let Some((run_lg2, count)) = self.fits::<L>(work, entries.len() - index) {
+                let part = &entries[index..index + count];
 
-                self.map_leaves::<L>(&entries[index..index + count], work, gather)?;
+                if F::RUNS && run_lg2 > 0 {
+                    self.map_run::<L>(part, run_lg2, work, gather)?;
+                } else {
+                    self.map_leaves::<L>(part, work, gather)?;
+                }
                 index += count;
             } else if L::N == 0 {
                 // Arguments are multiples of the smallest page size, so some level has fitted.
@@ -130,16 +138,56 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Says whether what is to be mapped next can be a leaf of level `L`.
+    /// Says which leaves of level `L` are to be mapped next: how many of them are a run, as a power
+    /// of 2, and how many there are, which is one run or any number of single leaves, but not more
+    /// than there is `room` for. `None` if it has to be smaller pages.
     #[inline(always)]
-    fn fits<L: Level>(&self, work: &Work) -> bool {
-        L::N <= F::MAX_LEAF_LEVEL
-            && self.page_sizes.contains(Self::size::<L>())
-            && (work.iova | work.paddr) & (Self::size::<L>() - 1) == 0
-            && work.len >= Self::size::<L>()
+    fn fits<L: Level>(&self, work: &Work, room: usize) -> Option<(u32, usize)> {
+        let size = Self::size::<L>();
+
+        if L::N > F::MAX_LEAF_LEVEL || self.leads_to_old_root::<L>(work.iova) {
+            return None;
+        }
+
+        let room = (work.len >> Self::size_lg2::<L>()).min(room as u64);
+        if !F::RUNS {
+            let fits = self.page_sizes.contains(size)
+                && (work.iova | work.paddr) & (size - 1) == 0
+                && work.len >= size;
+
+            return fits.then_some((0, room as usize));
+        }
+
+        // All in numbers of entries. There is no size of a run without that of a single leaf.
+        let sizes = self.page_sizes.raw() >> Self::size_lg2::<L>() & ((1 << F::INDEX_LG2) - 1);
+        if sizes & 1 == 0 || room == 0 || (work.iova | work.paddr) & (size - 1) != 0 {
+            return None;
+        }
+
+        let (iova, paddr) = (
+            work.iova >> Self::size_lg2::<L>(),
+            work.paddr >> Self::size_lg2::<L>(),
+        );
+        // The sizes that fit: `lowest & (size - 1)` is 0, and there is room.
+        let aligned = (iova | paddr) ^ (iova | paddr).wrapping_sub(1);
+        let fitting = sizes & aligned & (u64::MAX >> room.leading_zeros());
+        let run_lg2 = fitting.ilog2();
+        if run_lg2 > 0 {
+            return Some((run_lg2, 1 << run_lg2));
+        }
+
+        // Single leaves as far as no run can start: if the addresses are not aligned to each
+        // other, that is up to the end.
+        let mutual = (iova ^ paddr) ^ (iova ^ paddr).wrapping_sub(1);
+        let runs = sizes & mutual & !1;
+        let count = match runs & runs.wrapping_neg() {
+            0 => room,
+            run => room.min(run - (iova & (run - 1))),
+        };
+        Some((0, count as usize))
     }
 
-    /// Fills a run of entries with leaves.
+    /// Fills entries with single leaves.
     #[inline(always)]
     fn map_leaves<L: Level>(
         &self,
@@ -173,6 +221,57 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
+    /// Fills as many entries as are one page: all or none.
+    #[inline(always)]
+    fn map_run<L: Level>(
+        &self,
+        run: &[M::Entry],
+        run_lg2: u32,
+        work: &mut Work,
+        gather: &mut Gather<M>,
+    ) -> Result<(), Error> {
+        if run.iter().fold(0, |all, entry| all | entry.load()) != 0 {
+            self.clear_run::<L>(run, work.iova, gather)?;
+        }
+
+        let mut leaf = F::run_leaf(L::N, run_lg2, work.paddr, work.attrs);
+        for entry in run {
+            entry.store(leaf);
+            leaf = leaf.wrapping_add(F::run_step(L::N));
+        }
+        self.flush(run, 0..run.len());
+        work.advance((run.len() as u64) << Self::size_lg2::<L>());
+        Ok(())
+    }
+
+    /// Takes the tables out that entries, which are to become a run, point to: possible if none of
+    /// them maps anything.
+    #[cold]
+    fn clear_run<L: Level>(
+        &self,
+        run: &[M::Entry],
+        iova: u64,
+        gather: &mut Gather<M>,
+    ) -> Result<(), Error> {
+        let is_used = |entry: &M::Entry| match F::decode(L::N, entry.load()) {
+            Decoded::Empty => false,
+            Decoded::Link(lower) if L::N > 0 => self.is_used::<L::Lower>(Table::at(lower)),
+            _ => true,
+        };
+
+        if run.iter().any(is_used) {
+            return Err(Error::InUse);
+        }
+        for entry in run {
+            if let Decoded::Link(lower) = F::decode(L::N, entry.load()) {
+                entry.store(0);
+                self.gather_subtree::<L::Lower>(Table::at(lower), gather);
+            }
+        }
+        gather.add_table_change(Iova::new(iova), (run.len() as u64) << Self::size_lg2::<L>());
+        Ok(())
+    }
+
     /// Writes a leaf over an entry that is not empty: possible if it points to a table, and nothing
     /// is mapped by that.
     ///
@@ -203,7 +302,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
     /// Says whether a table, or one below it, maps anything.
     fn is_used<L: Level>(&self, table: Table) -> bool {
-        self.entries(table)
+        self.entries::<L>(table)
             .iter()
             .any(|entry| match F::decode(L::N, entry.load()) {
                 Decoded::Empty => false,
@@ -215,7 +314,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Gathers a table and all below it.
     fn gather_subtree<L: Level>(&self, table: Table, gather: &mut Gather<M>) {
         if L::N > 0 {
-            for entry in self.entries(table) {
+            for entry in self.entries::<L>(table) {
                 if let Decoded::Link(lower) = F::decode(L::N, entry.load()) {
                     self.gather_subtree::<L::Lower>(Table::at(lower), gather);
                 }
@@ -258,7 +357,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             .alloc(Self::TABLE_SIZE, flags)
             .ok_or(Error::NoMemory)?;
 
-        match self.link_table(entry, 0, new) {
+        match self.link_table::<L>(entry, 0, new) {
             Ok(()) => Ok(new),
             Err(now) => {
                 self.mem.free(new);
@@ -268,14 +367,19 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     /// Makes `entry` point to `table`, if it is `old`; else returns what it is instead.
-    pub(super) fn link_table(&self, entry: &[M::Entry], old: u64, table: Table) -> Result<(), u64> {
-        let link = F::link(table.addr());
+    pub(super) fn link_table<L: Level>(
+        &self,
+        entry: &[M::Entry],
+        old: u64,
+        table: Table,
+    ) -> Result<(), u64> {
+        let link = F::link(L::N, table.addr());
 
         if self.coherent {
             return entry[0].compare_exchange(old, link);
         }
 
-        self.mem.flush(self.entries(table));
+        self.mem.flush(self.entries::<L::Lower>(table));
         entry[0].compare_exchange(old, link)?;
         self.mem.flush(entry);
         // Nobody else changes the entry but to set this bit, or to take the table out; and the

@@ -6,10 +6,10 @@
 
 use super::{
     super::{
-        format::{At, Level},
+        format::{At, Level, Root},
         Decoded, Entry, Format, Gather, Table, TableMemory,
     },
-    from_root, PageTable,
+    from_top, PageTable,
 };
 use crate::addr::Iova;
 
@@ -20,8 +20,7 @@ struct Work {
 }
 
 impl Work {
-    /// Says whether the entry for the next address, which translates `size` bytes, is covered as a
-    /// whole.
+    /// Says whether the entry or page at the next address, of `size` bytes, is covered as a whole.
     #[inline(always)]
     fn covers(&self, size: u64) -> bool {
         self.iova & (size - 1) == 0 && self.len >= size
@@ -45,32 +44,43 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// 0 is also the answer to a range that is empty, not in multiples of the smallest page size, or
     /// not in the aperture.
     ///
-    /// # Large pages
+    /// # Large pages and runs
     ///
-    /// If the range covers a part of a large page, that is split first: a table of the next smaller
-    /// pages that translate to the same memory with the same permissions takes its place in one
-    /// exchange. Hardware that has cached the large page, or that walks at this moment, uses the one
-    /// or the other, and both say the same. After that the part is unmapped, and the whole large
-    /// page is added to the range to invalidate, so that no cached copy of it survives. Two calls
-    /// that unmap different parts of one large page at the same time may both split it: one exchange
-    /// succeeds, the other call goes on with that result. Dirty bits that hardware sets before the
-    /// exchange are carried over to every small page.
+    /// If the range covers a part of a page, that is split first. In the place of a large leaf comes
+    /// a table of the next smaller leaves that translate to the same memory with the same
+    /// permissions, in one exchange. Hardware that has cached the large page, or that walks at this
+    /// moment, uses the one or the other, and both say the same. The entries of a run become single
+    /// leaves, one after the other, each in one exchange. After that the part is unmapped, and the
+    /// whole page is added to the range to invalidate, so that no cached copy of it survives. Two
+    /// calls that unmap different parts of one page at the same time may both split it: for each
+    /// entry one exchange succeeds, the other call goes on with that result. Dirty bits that hardware
+    /// sets before the exchange are carried over to every small page.
     ///
-    /// The tables for that are allocated with [`TableMemory::ATOMIC`]. If there is no memory the
-    /// call stops before the large page.
+    /// The tables for that are allocated with [`TableMemory::ATOMIC`]. If there is no memory, or the
+    /// table is not to split pages ([`Config::split`](super::super::Config::split)), the call stops
+    /// before the page.
     pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<M>) -> u64 {
         if self.check_range(iova, len).is_err() {
             return 0;
         }
 
+        let top = self.top();
+        if F::GROWS && iova.raw() > self.last_of(top) {
+            return 0;
+        }
+
         if len == Self::GRANULE && self.coherent {
-            if let Some(entry) = from_root!(self, lowest_entry, iova.raw()) {
-                if entry.load() == 0 {
+            if let Some(entry) = from_top!(self, top, lowest_entry, iova.raw()) {
+                let old = entry.load();
+
+                if old == 0 {
                     return 0;
                 }
-                entry.store(0);
-                gather.add_range(iova, len);
-                return len;
+                if Self::run_lg2::<At<0>>(old) == 0 {
+                    entry.store(0);
+                    gather.add_range(iova, len);
+                    return len;
+                }
             }
         }
 
@@ -79,7 +89,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             len,
         };
         // Why it stopped makes no difference to the caller.
-        let _ = from_root!(self, unmap_table, &mut work, false, gather);
+        let _ = from_top!(self, top, unmap_table, &mut work, false, gather);
         let unmapped = len - work.len;
 
         gather.add_range(iova, unmapped);
@@ -98,7 +108,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         whole: bool,
         gather: &mut Gather<M>,
     ) -> Result<(), Stop> {
-        let entries = self.entries(table);
+        let entries = self.entries::<L>(table);
         let mut index = Self::index::<L>(work.iova);
         // The entries that are unmapped. All changed ones are next to each other: one that is not
         // covered as a whole, and stays, can only be the first or the last.
@@ -107,13 +117,14 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         while work.len != 0 && index < entries.len() {
             let entry = &entries[index];
+            let value = entry.load();
 
-            match F::decode(L::N, entry.load()) {
+            match F::decode(L::N, value) {
                 Decoded::Empty => {
                     result = Err(Stop);
                     break;
                 }
-                Decoded::Leaf(_) if work.covers(Self::size::<L>()) => {
+                Decoded::Leaf(_) if work.covers(Self::span::<L>(value)) => {
                     let room = (entries.len() - index) as u64;
                     let count = (work.len >> Self::size_lg2::<L>()).min(room) as usize;
                     let found = Self::unmap_leaves::<L>(&entries[index..index + count], whole);
@@ -123,7 +134,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     work.advance((found as u64) << Self::size_lg2::<L>());
                 }
                 Decoded::Leaf(_) => {
-                    result = self.split::<L>(&entries[index..=index], work.iova, gather);
+                    result = self.split::<L>(entries, index, work.iova, gather);
                     if result.is_err() {
                         break;
                     }
@@ -135,7 +146,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
                 Decoded::Link(lower) => {
                     let lower = Table::at(lower);
-                    let covered = work.covers(Self::size::<L>());
+                    let covered =
+                        work.covers(Self::size::<L>()) && !self.leads_to_old_root::<L>(work.iova);
 
                     result = self.unmap_table::<L::Lower>(lower, work, covered, gather);
                     if result.is_err() {
@@ -168,28 +180,134 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
-    /// Clears leaves up to the first entry that is none, and returns how many. Does not write if
-    /// the whole table is to go.
+    /// Clears leaves up to the first entry that is none, or that is of a run which goes on after the
+    /// last entry, and returns how many. The first entry is not in the middle of a run. Does not
+    /// write if the whole table is to go.
     #[inline(always)]
-    fn unmap_leaves<L: Level>(run: &[M::Entry], whole: bool) -> usize {
-        let is_leaf = |entry: &M::Entry| matches!(F::decode(L::N, entry.load()), Decoded::Leaf(_));
+    fn unmap_leaves<L: Level>(part: &[M::Entry], whole: bool) -> usize {
+        let is_leaf = |value| matches!(F::decode(L::N, value), Decoded::Leaf(_));
+
+        if F::RUNS {
+            let mut found = 0;
+
+            while let Some(entry) = part.get(found) {
+                let value = entry.load();
+                let end = found + (1 << Self::run_lg2::<L>(value));
+
+                match part.get(found..end) {
+                    Some(run) if is_leaf(value) => {
+                        if !whole {
+                            run.iter().for_each(|entry| entry.store(0));
+                        }
+                    }
+                    _ => break,
+                }
+                found = end;
+            }
+            return found;
+        }
 
         if whole {
-            return run.iter().position(|e| !is_leaf(e)).unwrap_or(run.len());
+            return part
+                .iter()
+                .position(|entry| !is_leaf(entry.load()))
+                .unwrap_or(part.len());
         }
-        for (found, entry) in run.iter().enumerate() {
-            if !is_leaf(entry) {
+        for (found, entry) in part.iter().enumerate() {
+            if !is_leaf(entry.load()) {
                 return found;
             }
             entry.store(0);
         }
-        run.len()
+        part.len()
+    }
+
+    /// Puts smaller pages in the place of the one that the entry at `index` is of. If that has changed
+    /// meanwhile, nothing is done and the caller looks again.
+    #[cold]
+    fn split<L: Level>(
+        &self,
+        entries: &[M::Entry],
+        index: usize,
+        iova: u64,
+        gather: &mut Gather<M>,
+    ) -> Result<(), Stop> {
+        let value = entries[index].load();
+        let Decoded::Leaf(page) = F::decode(L::N, value) else {
+            return Ok(());
+        };
+        let run_lg2 = Self::run_lg2::<L>(value);
+
+        if !self.split {
+            return Err(Stop);
+        }
+        if run_lg2 > 0 {
+            let start = index >> run_lg2 << run_lg2;
+
+            self.split_run::<L>(&entries[start..start + (1 << run_lg2)], run_lg2, page.raw());
+            gather.add_range(
+                Iova::new(iova).align_down(Self::span::<L>(value)),
+                Self::span::<L>(value),
+            );
+            return Ok(());
+        }
+        self.split_leaf::<L>(&entries[index..=index], iova, gather)
+    }
+
+    /// Makes single leaves of a run, for the memory from `page` on.
+    fn split_run<L: Level>(&self, run: &[M::Entry], run_lg2: u32, page: u64) {
+        let is_of_run = |value| {
+            matches!(F::decode(L::N, value), Decoded::Leaf(_))
+                && Self::run_lg2::<L>(value) == run_lg2
+        };
+        let mut seen = 0;
+
+        for (n, entry) in run.iter().enumerate() {
+            let paddr = page + ((n as u64) << Self::size_lg2::<L>());
+            let mut old = entry.load();
+
+            // Who unmaps another part of the run may have come here first. What he may have mapped
+            // there since is no run of this size: he would have to own all of it.
+            while is_of_run(old) {
+                let single = F::leaf(L::N, paddr, F::leaf_attrs(L::N, old));
+
+                match entry.compare_exchange(old, single) {
+                    Ok(()) => {
+                        seen = match seen {
+                            0 => single,
+                            seen => F::with_records_of(seen, single),
+                        };
+                        break;
+                    }
+                    // Hardware has set a bit, or see above.
+                    Err(now) => old = now,
+                }
+            }
+        }
+
+        // Hardware that has cached the run from one entry recorded there what it did anywhere in the
+        // run.
+        for entry in run {
+            let mut old = entry.load();
+
+            while matches!(F::decode(L::N, old), Decoded::Leaf(_)) {
+                let joined = F::with_records_of(old, seen);
+
+                if joined == old {
+                    break;
+                }
+                match entry.compare_exchange(old, joined) {
+                    Ok(()) => break,
+                    Err(now) => old = now,
+                }
+            }
+        }
+        self.flush(run, 0..run.len());
     }
 
     /// Puts a table of the next smaller pages in the place of the large page that `entry`, a slice
     /// of one, holds. When that has changed meanwhile, nothing is done and the caller looks again.
-    #[cold]
-    fn split<L: Level>(
+    fn split_leaf<L: Level>(
         &self,
         entry: &[M::Entry],
         iova: u64,
@@ -211,13 +329,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
             let attrs = F::leaf_attrs(L::N, old);
             let mut paddr = page.raw();
-            for small in self.entries(table) {
+            for small in self.entries::<L::Lower>(table) {
                 small.store(F::leaf(L::Lower::N, paddr, attrs));
                 paddr = paddr.wrapping_add(Self::size::<L::Lower>());
             }
 
             // Fails if hardware has set a bit in the entry, or somebody else has split the page.
-            if self.link_table(entry, old, table).is_ok() {
+            if self.link_table::<L>(entry, old, table).is_ok() {
                 break;
             }
         }

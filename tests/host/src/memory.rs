@@ -17,12 +17,11 @@ use crate::{
     pgtable::{Entry, Table, TableList, TableMemory},
 };
 
-/// Entries of one table.
-pub const ENTRIES: usize = 512;
-const TABLE_SIZE: u64 = 4096;
-/// Most tables that one memory ever hands out. Addresses are not used twice, so that whoever still
+/// What memory is handed out in: tables have a number of frames that is a power of 2, at least one.
+const FRAME_SIZE: u64 = 4096;
+/// Most frames that one memory ever hands out. Addresses are not used twice, so that whoever still
 /// has one of a freed table is found out.
-const SLOTS: usize = 1 << 15;
+const FRAMES: usize = 1 << 15;
 
 /// What memory holds before a new table is flushed: an entry that permits everything.
 const GARBAGE: u64 = 0x000d_ead0_dead_0003;
@@ -75,6 +74,13 @@ pub struct HostEntry {
 }
 
 impl Entry for HostEntry {
+    fn new(value: u64) -> Self {
+        Self {
+            cached: AtomicU64::new(value),
+            memory: AtomicU64::new(value),
+        }
+    }
+
     fn load(&self) -> u64 {
         maybe_yield();
         self.cached.load(SeqCst)
@@ -98,6 +104,7 @@ impl Entry for HostEntry {
     }
 }
 
+/// What starts at a frame.
 struct Slot {
     state: AtomicU8,
     entries: OnceLock<Box<[HostEntry]>>,
@@ -106,7 +113,9 @@ struct Slot {
 struct Arena {
     base: u64,
     slots: Vec<Slot>,
+    /// Frames that were handed out, and those that were left out to align tables.
     used: AtomicUsize,
+    allocated: AtomicU64,
     freed: AtomicU64,
     leaked: AtomicU64,
     /// The allocation that fails, counted down from when it was set.
@@ -130,11 +139,11 @@ impl Arena {
         let offset = table.addr().raw().wrapping_sub(self.base);
 
         assert!(
-            offset % TABLE_SIZE == 0 && offset / TABLE_SIZE < SLOTS as u64,
+            offset % FRAME_SIZE == 0 && offset / FRAME_SIZE < FRAMES as u64,
             "no table was ever at {}",
             table.addr()
         );
-        &self.slots[(offset / TABLE_SIZE) as usize]
+        &self.slots[(offset / FRAME_SIZE) as usize]
     }
 
     fn live_slot(&self, table: Table) -> &Slot {
@@ -184,16 +193,17 @@ impl Default for HostMemory {
     fn default() -> Self {
         // The tables of each memory are at addresses of their own, in the upper half of what 46
         // bits can say.
-        let base = (1 << 45) + NEXT.fetch_add(1, SeqCst) * SLOTS as u64 * TABLE_SIZE;
+        let base = (1 << 45) + NEXT.fetch_add(1, SeqCst) * FRAMES as u64 * FRAME_SIZE;
         let arena = Arc::new(Arena {
             base,
-            slots: (0..SLOTS)
+            slots: (0..FRAMES)
                 .map(|_| Slot {
                     state: AtomicU8::new(NEVER),
                     entries: OnceLock::new(),
                 })
                 .collect(),
             used: AtomicUsize::new(0),
+            allocated: AtomicU64::new(0),
             freed: AtomicU64::new(0),
             leaked: AtomicU64::new(0),
             fail: AtomicI64::new(0),
@@ -214,7 +224,7 @@ impl HostMemory {
 
     /// Number of tables that are allocated.
     pub fn live(&self) -> u64 {
-        self.0.used.load(SeqCst) as u64 - self.0.freed.load(SeqCst)
+        self.allocated() - self.0.freed.load(SeqCst)
     }
 
     /// Number of tables that were in lists which were dropped.
@@ -224,7 +234,7 @@ impl HostMemory {
 
     /// Number of tables that were allocated in all.
     pub fn allocated(&self) -> u64 {
-        self.0.used.load(SeqCst) as u64
+        self.0.allocated.load(SeqCst)
     }
 
     /// Makes the `n`-th allocation from here on fail, counted from 1; 0 for none.
@@ -253,14 +263,19 @@ impl HostMemory {
         })
     }
 
-    /// Sets bits of an entry, if it is `old`, as hardware does.
-    pub fn hardware_set(&self, table: u64, index: usize, old: u64, bits: u64) -> bool {
+    /// Changes an entry, if it is `old`, as hardware does.
+    pub fn hardware_exchange(&self, table: u64, index: usize, old: u64, new: u64) -> bool {
         let slot = self.0.live_slot(Table::at(PhysAddr::new(table)));
 
         slot.entries.get().unwrap()[index]
             .cached
-            .compare_exchange(old, old | bits, SeqCst, SeqCst)
+            .compare_exchange(old, new, SeqCst, SeqCst)
             .is_ok()
+    }
+
+    /// Sets bits of an entry, if it is `old`, as hardware does.
+    pub fn hardware_set(&self, table: u64, index: usize, old: u64, bits: u64) -> bool {
+        self.hardware_exchange(table, index, old, old | bits)
     }
 
     /// Says whether, but for `ignored` bits, memory has what the CPU has, in all tables.
@@ -281,22 +296,33 @@ impl TableMemory for HostMemory {
     const ATOMIC: () = ();
 
     fn alloc(&self, size: usize, _flags: ()) -> Option<Table> {
-        assert_eq!(size as u64, TABLE_SIZE);
+        assert!(size.is_power_of_two());
         if self.0.fail.load(SeqCst) > 0 && self.0.fail.fetch_sub(1, SeqCst) == 1 {
             return None;
         }
 
-        let index = self.0.used.fetch_add(1, SeqCst);
+        // Aligned to its size, as the memory itself is to any.
+        let frames = size.div_ceil(FRAME_SIZE as usize);
+        let align = |used: usize| used.next_multiple_of(frames);
+        let used = self
+            .0
+            .used
+            .fetch_update(SeqCst, SeqCst, |used| Some(align(used) + frames))
+            .unwrap();
+        let index = align(used);
         let slot = &self.0.slots[index];
-        let entries = slot
-            .entries
-            .get_or_init(|| (0..ENTRIES).map(|_| HostEntry::default()).collect());
+        let entries = slot.entries.get_or_init(|| {
+            (0..size / size_of::<u64>())
+                .map(|_| HostEntry::default())
+                .collect()
+        });
         for entry in entries {
             entry.memory.store(GARBAGE, SeqCst);
         }
         slot.state.store(LIVE, SeqCst);
+        self.0.allocated.fetch_add(1, SeqCst);
         Some(Table::at(PhysAddr::new(
-            self.0.base + index as u64 * TABLE_SIZE,
+            self.0.base + index as u64 * FRAME_SIZE,
         )))
     }
 

@@ -25,6 +25,7 @@ const CFG: Config = Config {
     page_sizes: PageSizes::new(K4 | M2 | G1),
     oa_bits: 46,
     coherent: true,
+    split: true,
 };
 
 fn new(cfg: &Config) -> (HostMemory, Rc<Table>, Hardware) {

@@ -96,6 +96,7 @@ fn config() -> impl Strategy<Value = Config> {
         page_sizes,
         oa_bits: 46,
         coherent,
+        split: true,
     })
 }
 

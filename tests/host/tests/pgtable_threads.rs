@@ -44,6 +44,7 @@ fn run(seed: u64, coherent: bool, size: u64, pieces: u64) {
         page_sizes: PageSizes::new(u64::MAX),
         oa_bits: 46,
         coherent,
+        split: true,
     };
     let table = PageTable::<VtdSs, _>::new(&cfg, memory.clone(), ()).unwrap();
     let unit = || Hardware::new(&memory, table.root().raw(), 4, coherent);
@@ -194,6 +195,7 @@ fn threads_split_one_large_page() {
             page_sizes: PageSizes::new(u64::MAX),
             oa_bits: 46,
             coherent: seed % 2 == 0,
+            split: true,
         };
         let table = PageTable::<VtdSs, _>::new(&cfg, memory.clone(), ()).unwrap();
         let size = 1u64 << 30;

@@ -62,7 +62,7 @@ fn a_mapping_that_permits_nothing_is_refused() {
 #[test]
 fn links_permit_everything_and_are_told_from_leaves() {
     let table = PhysAddr::new(0x0000_0012_3456_7000);
-    let link = VtdSs::link(table);
+    let link = VtdSs::link(1, table);
 
     assert_eq!(link, 0x0000_0012_3456_7003);
     for level in 1..=4 {

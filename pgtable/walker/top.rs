@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a walk starts: the root, and the number of levels from there down.
+
+#![forbid(unsafe_code)]
+
+use super::{
+    super::{Entry, Error, Format, Table, TableMemory},
+    PageTable,
+};
+use crate::addr::PhysAddr;
+
+/// The root of a page table and the number of its levels, as units are told of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Top {
+    /// Address of the root.
+    pub root: PhysAddr,
+    /// Number of levels, the root's included.
+    pub levels: u8,
+}
+
+impl Top {
+    /// The bits of an address that are 0 in that of every root.
+    const LEVELS: u64 = (1 << super::MIN_ROOT_LG2) - 1;
+
+    /// Returns both in one value, which can be exchanged.
+    #[inline(always)]
+    pub(super) fn pack(self) -> u64 {
+        self.root.raw() | u64::from(self.levels)
+    }
+
+    #[inline(always)]
+    fn unpack(value: u64) -> Self {
+        Self {
+            root: PhysAddr::new(value & !Self::LEVELS),
+            levels: (value & Self::LEVELS) as u8,
+        }
+    }
+}
+
+/// Calls a method for the level of a top: `from_top!(self, top, method, arguments...)`.
+macro_rules! from_top {
+    ($self:ident, $top:expr, $method:ident $(, $arg:expr)*) => {{
+        let top = $top;
+        let root = Table::at(top.root);
+
+        // INVARIANT: The number of levels is within what the format has, so arms outside of it are
+        // never taken, and the compiler drops them.
+        if F::FULL_ROOT {
+            from_top!(@ At, $self, top.levels, $method, root $(, $arg)*)
+        } else {
+            from_top!(@ Root, $self, top.levels, $method, root $(, $arg)*)
+        }
+    }};
+    (@ $at:ident, $self:ident, $levels:expr, $method:ident $(, $arg:expr)*) => {
+        match $levels {
+            2 if F::MIN_LEVELS <= 2 && F::MAX_LEVELS > 2 => $self.$method::<$at<1>>($($arg),*),
+            3 if F::MIN_LEVELS <= 3 && F::MAX_LEVELS > 3 => $self.$method::<$at<2>>($($arg),*),
+            4 if F::MIN_LEVELS <= 4 && F::MAX_LEVELS > 4 => $self.$method::<$at<3>>($($arg),*),
+            5 if F::MIN_LEVELS <= 5 && F::MAX_LEVELS > 5 => $self.$method::<$at<4>>($($arg),*),
+            _ if F::MAX_LEVELS == 3 => $self.$method::<$at<2>>($($arg),*),
+            _ if F::MAX_LEVELS == 4 => $self.$method::<$at<3>>($($arg),*),
+            _ if F::MAX_LEVELS == 5 => $self.$method::<$at<4>>($($arg),*),
+            _ => $self.$method::<$at<5>>($($arg),*),
+        }
+    };
+}
+pub(super) use from_top;
+
+impl<F: Format, M: TableMemory> PageTable<F, M> {
+    /// Returns the root and the number of levels, for the unit. Both are as they are at one moment:
+    /// they change when a table of a format that grows does so, see
+    /// [`top_is_news`](Self::top_is_news).
+    #[inline(always)]
+    pub fn top(&self) -> Top {
+        Top::unpack(self.top.load())
+    }
+
+    /// Returns the physical address of the root, for the unit.
+    #[inline]
+    pub fn root(&self) -> PhysAddr {
+        self.top().root
+    }
+
+    /// Returns the number of levels, for the unit.
+    #[inline]
+    pub fn levels(&self) -> u8 {
+        self.top().levels
+    }
+
+    /// Says whether units have to be told of a new top before what a call of
+    /// [`map`](Self::map), which has just returned, has mapped can be used. Only tables of formats
+    /// that grow ever have news.
+    ///
+    /// It is for every caller that maps to ask, also for one that finds the table grown already by
+    /// another one: who grew it may not have told the units yet. To tell them, with what they walk
+    /// kept from changing otherwise (a lock over who is attached):
+    ///
+    /// 1. read the [`top`](Self::top), and have every unit walk from there, with what it cached of
+    ///    the entry that names the root invalidated;
+    /// 2. call [`top_is_told`](Self::top_is_told).
+    ///
+    /// Whoever attaches something reads the top and writes its entry under the same lock.
+    #[inline(always)]
+    pub fn top_is_news(&self) -> bool {
+        F::GROWS && self.top.load() != self.told.load()
+    }
+
+    /// Says that every unit walks from `top` now.
+    pub fn top_is_told(&self, top: Top) {
+        // Ordered after what told the units. Nobody else stores, by the caller's lock.
+        let _ = self.told.compare_exchange(self.told.load(), top.pack());
+    }
+
+    /// Returns the last address that is translated from a top.
+    #[inline(always)]
+    pub(super) fn last_of(&self, top: Top) -> u64 {
+        match F::GROWS {
+            true => self.iova_last.min(Self::last_of_levels(top.levels)),
+            false => self.iova_last,
+        }
+    }
+
+    /// Returns the last address that so many levels of full tables translate.
+    #[inline(always)]
+    fn last_of_levels(levels: u8) -> u64 {
+        let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(levels);
+
+        u64::MAX >> u64::BITS.saturating_sub(bits)
+    }
+
+    /// Says whether the entry of level `L` for `iova` points to a table that is, or was, the root.
+    #[inline(always)]
+    pub(super) fn leads_to_old_root<L: super::Level>(&self, iova: u64) -> bool {
+        F::GROWS && L::N >= self.first_levels && iova < Self::size::<L>()
+    }
+
+    /// Returns a top from which `last` is translated, of the levels that are there or, if these are
+    /// too few, of more.
+    #[inline(always)]
+    pub(super) fn top_for(&self, last: u64, flags: M::Flags) -> Result<Top, Error> {
+        let top = self.top();
+
+        if F::GROWS && last > Self::last_of_levels(top.levels) {
+            return self.grow(last, flags);
+        }
+        Ok(top)
+    }
+
+    #[cold]
+    fn grow(&self, last: u64, flags: M::Flags) -> Result<Top, Error> {
+        loop {
+            let old = self.top();
+            let mut new = old;
+
+            while last > Self::last_of_levels(new.levels) {
+                match self.put_above(new, flags) {
+                    Ok(higher) => new = higher,
+                    Err(error) => {
+                        self.free_above(old, new);
+                        return Err(error);
+                    }
+                }
+            }
+            // If somebody else was faster that may have been far enough, or not.
+            if new == old || self.top.compare_exchange(old.pack(), new.pack()).is_ok() {
+                return Ok(new);
+            }
+            self.free_above(old, new);
+        }
+    }
+
+    /// Makes a root that is one level higher than `top`, for the same translations.
+    fn put_above(&self, top: Top, flags: M::Flags) -> Result<Top, Error> {
+        let table = self
+            .mem
+            .alloc(Self::TABLE_SIZE, flags)
+            .ok_or(Error::NoMemory)?;
+        let entries = self.mem.entries(table, Self::ENTRIES);
+        let link = F::link(top.levels, top.root);
+
+        if self.coherent {
+            entries[0].store(link);
+        } else {
+            // Nobody finds the entry before it is flushed.
+            entries[0].store(link | F::FLUSHED);
+            self.mem.flush(entries);
+        }
+        Ok(Top {
+            root: table.addr(),
+            levels: top.levels + 1,
+        })
+    }
+
+    /// Frees the roots above `old` up to `new`, which nobody has seen.
+    fn free_above(&self, old: Top, mut new: Top) {
+        while new != old {
+            let table = Table::at(new.root);
+            let link = self.mem.entries(table, Self::ENTRIES)[0].load();
+
+            new.levels -= 1;
+            if let super::Decoded::Link(lower) = F::decode(new.levels, link) {
+                new.root = lower;
+            }
+            self.mem.free(table);
+        }
+    }
+}

@@ -55,6 +55,8 @@
 //! [`PageTable::top_is_news`]. So a root, once it was one, stays for the table's life, even if
 //! everything that it translates is unmapped.
 
+pub mod amd_v1;
+pub mod armv8;
 mod format;
 mod gather;
 #[cfg(CONFIG_RUST)]
@@ -64,6 +66,7 @@ mod memory;
 mod tests;
 pub mod vtd_ss;
 mod walker;
+pub mod x86_64;
 
 use crate::addr::PageSizes;
 

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit that walks VT-d second-stage tables, written from the specification alone (sections 3.7,
-//! 6.2 and 9.8) and sharing no code with the format under test.
+//! Units that walk page tables, written from the specifications alone and sharing no code with the
+//! formats under test.
 //!
-//! It caches all it can, leaves and intermediate entries, for ever: only an invalidation takes
+//! A unit caches all it can, leaves and intermediate entries, for ever: only an invalidation takes
 //! something out. And it notices when it is sent into memory that was freed.
 
-use crate::memory::HostMemory;
+pub mod amd;
+pub mod arm;
+pub mod vtd;
+pub mod x86;
+
+use crate::{addr::Prot, memory::HostMemory};
+
+pub use vtd::Vtd;
 
 /// Why an access was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,28 +35,74 @@ pub struct Leaf {
     pub size: u64,
     /// What `iova` is translated to.
     pub phys: u64,
-    /// Whether reading is permitted.
-    pub read: bool,
-    /// Whether writing is permitted.
-    pub write: bool,
-    /// Whether the dirty bit is set.
+    /// What is permitted, and how the memory is accessed.
+    pub prot: Prot,
+    /// Whether it says that the memory was written.
     pub dirty: bool,
-    /// Whether the snoop bit is set.
-    pub snoop: bool,
 }
 
+impl Leaf {
+    fn covers(&self, iova: u64) -> bool {
+        (self.iova..=self.iova + (self.size - 1)).contains(&iova)
+    }
+}
+
+/// What an entry says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// There is a table of the next lower level, with what it permits.
+    Table(u64, Prot),
+    /// It is (a part of) a page.
+    Page {
+        /// Size of the whole page.
+        size: u64,
+        /// Where the whole page is.
+        phys: u64,
+        /// What is permitted, and how the memory is accessed.
+        prot: Prot,
+        /// Whether it says that the memory was written.
+        dirty: bool,
+    },
+}
+
+/// One kind of unit.
+pub trait Walker: Clone + Send {
+    /// Size of the smallest page, as a power of 2.
+    fn granule_lg2(&self) -> u32;
+
+    /// Number of entries of a table, as a power of 2.
+    fn index_lg2(&self) -> u32;
+
+    /// Number of levels.
+    fn levels(&self) -> u32;
+
+    /// Number of bits of the addresses that it takes.
+    fn iova_bits(&self) -> u32;
+
+    /// Says what an entry of `level`, of which 1 is the lowest, for `iova` is.
+    fn decode(&self, level: u32, iova: u64, entry: u64) -> Result<Found, Fault>;
+
+    /// Returns the entry of a page as the unit leaves it when it records an access.
+    fn record(&self, entry: u64, write: bool) -> u64;
+}
+
+#[derive(Clone)]
 struct CachedTable {
     level: u32,
     first: u64,
     last: u64,
     table: u64,
+    prot: Prot,
 }
 
 /// One unit, with its caches.
-pub struct Hardware {
+#[derive(Clone)]
+pub struct Hardware<W: Walker = Vtd> {
     memory: HostMemory,
+    walker: W,
     root: u64,
-    levels: u32,
     /// Whether it snoops the CPU's caches.
     coherent: bool,
     /// Whether it sets accessed and dirty bits.
@@ -58,21 +111,55 @@ pub struct Hardware {
     tables: Vec<CachedTable>,
 }
 
-fn bit(value: u64, n: u32) -> bool {
+/// Permissions, of which an access needs those of all entries.
+const PERMISSIONS: Prot = Prot::READ.union(Prot::WRITE);
+
+fn restrict(prot: Prot, by: Prot) -> Prot {
+    let lost = PERMISSIONS.raw() & !by.raw();
+    let kept = prot.raw() & !lost;
+    let mut result = Prot::NONE;
+
+    for bit in [
+        Prot::READ,
+        Prot::WRITE,
+        Prot::CACHE,
+        Prot::NOEXEC,
+        Prot::MMIO,
+        Prot::PRIV,
+        Prot::FORCE_SNOOP,
+        Prot::TRACK_DIRTY,
+    ] {
+        if kept & bit.raw() != 0 {
+            result = result | bit;
+        }
+    }
+    result
+}
+
+/// Bit `n`.
+pub fn bit(value: u64, n: u32) -> bool {
     value >> n & 1 == 1
 }
 
-fn bits(value: u64, high: u32, low: u32) -> u64 {
+/// Bits `high` down to `low`, as the specifications write it.
+pub fn bits(value: u64, high: u32, low: u32) -> u64 {
     value >> low & (u64::MAX >> (63 - (high - low)))
 }
 
 impl Hardware {
-    /// Makes a unit that walks from `root`.
+    /// Makes a VT-d unit that walks from `root`.
     pub fn new(memory: &HostMemory, root: u64, levels: u8, coherent: bool) -> Self {
+        Self::with(memory, Vtd::new(levels), root, coherent)
+    }
+}
+
+impl<W: Walker> Hardware<W> {
+    /// Makes a unit that walks from `root`.
+    pub fn with(memory: &HostMemory, walker: W, root: u64, coherent: bool) -> Self {
         Self {
             memory: memory.clone(),
+            walker,
             root,
-            levels: u32::from(levels),
             coherent,
             record: false,
             leaves: Vec::new(),
@@ -80,110 +167,116 @@ impl Hardware {
         }
     }
 
-    /// Lets it set accessed and dirty bits (SSADS).
+    /// Lets it set accessed and dirty bits.
     pub fn record(mut self) -> Self {
         self.record = true;
         self
     }
 
-    /// Decodes an entry of level 1 (the lowest, as the specification counts) to 5.
-    ///
-    /// `Ok(None)` if it is not present, else whether it is a leaf and the address in it.
-    fn decode(level: u32, entry: u64) -> Result<Option<(bool, u64)>, Fault> {
-        let present = bit(entry, 0) || bit(entry, 1);
-
-        if !present {
-            return Ok(None);
-        }
-        // Bits 6:2 are EMT, IPAT and reserved: nobody asked for these.
-        if bits(entry, 6, 2) != 0 {
-            return Err(Fault::Reserved);
-        }
-
-        let frame = bits(entry, 51, 12);
-        let large = bit(entry, 7);
-        match level {
-            1 => Ok(Some((true, frame << 12))),
-            2 if large && bits(entry, 20, 12) != 0 => Err(Fault::Reserved),
-            3 if large && bits(entry, 29, 12) != 0 => Err(Fault::Reserved),
-            2 | 3 if large => Ok(Some((true, frame << 12))),
-            4 | 5 if large => Err(Fault::Reserved),
-            _ => Ok(Some((false, frame << 12))),
-        }
+    /// Has it walk from another root, as another kind of walker. What it has cached stays.
+    pub fn set_top(&mut self, walker: W, root: u64) {
+        self.walker = walker;
+        self.root = root;
     }
 
     /// Makes an access, and returns the memory that it goes to.
     pub fn access(&mut self, iova: u64, write: bool) -> Result<u64, Fault> {
-        let cached = self.leaves.iter().find(|leaf| {
-            (leaf.iova..=leaf.iova + (leaf.size - 1)).contains(&iova)
-                && (!write || !self.record || leaf.dirty)
-        });
+        if u64::MAX >> (64 - self.walker.iova_bits()) < iova {
+            return Err(Fault::Refused);
+        }
+
+        let cached = self
+            .leaves
+            .iter()
+            .find(|leaf| leaf.covers(iova) && (!write || !self.record || leaf.dirty));
         let leaf = match cached {
             Some(leaf) => *leaf,
             None => self.walk(iova, write)?,
         };
+        let needed = if write { Prot::WRITE } else { Prot::READ };
 
-        match if write { leaf.write } else { leaf.read } {
+        match leaf.prot.has(needed) {
             true => Ok(leaf.phys + (iova - leaf.iova)),
             false => Err(Fault::Refused),
         }
     }
 
+    /// Size of what an entry of `level` translates, as a power of 2.
+    fn size_lg2(&self, level: u32) -> u32 {
+        self.walker.granule_lg2() + self.walker.index_lg2() * (level - 1)
+    }
+
+    /// Index of the entry for `iova`. The root has as many as the width of addresses asks for.
+    fn index(&self, level: u32, iova: u64) -> usize {
+        let index = (iova >> self.size_lg2(level)) as usize;
+
+        match level == self.walker.levels() {
+            true => index,
+            false => index % (1 << self.walker.index_lg2()),
+        }
+    }
+
     fn walk(&mut self, iova: u64, write: bool) -> Result<Leaf, Fault> {
         // It starts as low as its cached intermediate entries allow.
-        let (mut level, mut table) = self
+        let (mut level, mut table, mut permitted) = self
             .tables
             .iter()
             .filter(|cached| (cached.first..=cached.last).contains(&iova))
             .min_by_key(|cached| cached.level)
-            .map_or((self.levels, self.root), |cached| {
-                (cached.level, cached.table)
+            .map_or((self.walker.levels(), self.root, PERMISSIONS), |cached| {
+                (cached.level, cached.table, cached.prot)
             });
 
         loop {
-            let shift = 12 + 9 * (level - 1);
-            let index = bits(iova, shift + 8, shift) as usize;
+            let index = self.index(level, iova);
             let entry = self
                 .memory
                 .hardware_read(table, index, self.coherent)
                 .ok_or(Fault::FreedTable)?;
-            let size = 1u64 << shift;
-            let first = iova & !(size - 1);
+            let entry_size = 1u64 << self.size_lg2(level);
 
-            match Self::decode(level, entry)? {
-                None => return Err(Fault::Refused),
-                Some((true, phys)) => {
-                    let mut dirty = bit(entry, 9);
+            match self.walker.decode(level, iova, entry)? {
+                Found::Absent => return Err(Fault::Refused),
+                Found::Page {
+                    size,
+                    phys,
+                    prot,
+                    mut dirty,
+                } => {
+                    let prot = restrict(prot, permitted);
 
                     if self.record {
-                        let set = 1 << 8 | u64::from(write && bit(entry, 1)) << 9;
-                        if entry | set != entry
-                            && !self.memory.hardware_set(table, index, entry, set)
+                        let write = write && prot.has(Prot::WRITE);
+                        let new = self.walker.record(entry, write);
+
+                        if new != entry && !self.memory.hardware_exchange(table, index, entry, new)
                         {
                             continue;
                         }
-                        dirty |= set >> 9 & 1 == 1;
+                        dirty |= write;
                     }
                     let leaf = Leaf {
-                        iova: first,
+                        iova: iova & !(size - 1),
                         size,
                         phys,
-                        read: bit(entry, 0),
-                        write: bit(entry, 1),
+                        prot,
                         dirty,
-                        snoop: bit(entry, 11),
                     };
                     self.leaves.push(leaf);
                     return Ok(leaf);
                 }
-                Some((false, lower)) => {
+                Found::Table(lower, prot) => {
+                    let first = iova & !(entry_size - 1);
+
                     level -= 1;
                     table = lower;
+                    permitted = restrict(permitted, prot);
                     self.tables.push(CachedTable {
                         level,
                         first,
-                        last: first + (size - 1),
+                        last: first + (entry_size - 1),
                         table,
+                        prot: permitted,
                     });
                 }
             }
@@ -206,36 +299,82 @@ impl Hardware {
         self.tables.clear();
     }
 
-    /// Reads all tables, past the caches, and returns every leaf in order.
+    /// Reads all tables, past the caches, and returns every page in order.
     pub fn leaves(&self) -> Vec<Leaf> {
         let mut found = Vec::new();
 
-        self.collect(self.root, self.levels, 0, &mut found);
+        self.collect(self.root, self.walker.levels(), 0, PERMISSIONS, &mut found);
         found
     }
 
-    fn collect(&self, table: u64, level: u32, base: u64, found: &mut Vec<Leaf>) {
-        let shift = 12 + 9 * (level - 1);
-
-        for index in 0..512 {
+    fn collect(&self, table: u64, level: u32, base: u64, permitted: Prot, found: &mut Vec<Leaf>) {
+        let size_lg2 = self.size_lg2(level);
+        let count = match level == self.walker.levels() {
+            true => 1 << self.walker.iova_bits().saturating_sub(size_lg2),
+            false => 1 << self.walker.index_lg2(),
+        };
+        let read = |index: usize| {
+            let iova = base + ((index as u64) << size_lg2);
             let entry = self
                 .memory
                 .hardware_read(table, index, self.coherent)
                 .expect("an entry points to a table that was freed");
-            let iova = base + ((index as u64) << shift);
+            let decoded = self.walker.decode(level, iova, entry);
 
-            match Self::decode(level, entry).expect("an entry has a reserved bit") {
-                None => assert_eq!(entry, 0, "an entry that is not present, and yet not empty"),
-                Some((true, phys)) => found.push(Leaf {
-                    iova,
-                    size: 1 << shift,
+            (entry, decoded.expect("an entry has a reserved bit"))
+        };
+        let mut index = 0;
+
+        while index < count {
+            let iova = base + ((index as u64) << size_lg2);
+            let (entry, decoded) = read(index);
+
+            index += 1;
+            match decoded {
+                Found::Absent => {
+                    assert_eq!(entry, 0, "an entry that is not present, and yet not empty");
+                }
+                Found::Table(lower, prot) => {
+                    let permitted = restrict(permitted, prot);
+
+                    self.collect(lower, level - 1, iova, permitted, found);
+                }
+                Found::Page {
+                    size,
                     phys,
-                    read: bit(entry, 0),
-                    write: bit(entry, 1),
-                    dirty: bit(entry, 9),
-                    snoop: bit(entry, 11),
-                }),
-                Some((false, lower)) => self.collect(lower, level - 1, iova, found),
+                    prot,
+                    mut dirty,
+                } => {
+                    assert_eq!(iova % size, 0, "a run does not start where it has to");
+                    // The other entries of the run.
+                    for _ in 1..size >> size_lg2 {
+                        let (_, other) = read(index);
+                        let Found::Page {
+                            size: other_size,
+                            phys: other_phys,
+                            prot: other_prot,
+                            dirty: other_dirty,
+                        } = other
+                        else {
+                            panic!("a run has an entry that is no page");
+                        };
+
+                        assert_eq!(
+                            (other_size, other_phys, other_prot),
+                            (size, phys, prot),
+                            "the entries of a run do not agree"
+                        );
+                        dirty |= other_dirty;
+                        index += 1;
+                    }
+                    found.push(Leaf {
+                        iova,
+                        size,
+                        phys,
+                        prot: restrict(prot, permitted),
+                        dirty,
+                    });
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ mod tree {
 
 pub use tree::{addr, blocks, fault, label, ownership, pgtable, requester, reserved, tags};
 
+pub mod cases;
 pub mod hardware;
 pub mod memory;
 pub mod model;

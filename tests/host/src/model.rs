@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::{addr::Prot, hardware::Leaf};
 
-const PAGE: u64 = 4096;
-
 /// A stretch of addresses that is mapped to memory in one piece with one permission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
@@ -22,20 +20,37 @@ pub struct Stretch {
 }
 
 /// The reference.
-#[derive(Clone, Default, PartialEq, Debug)]
-pub struct Model(BTreeMap<u64, (u64, Prot)>);
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    page: u64,
+    pages: BTreeMap<u64, (u64, Prot)>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new(4096)
+    }
+}
 
 impl Model {
+    /// Makes one with nothing mapped, of pages of this size.
+    pub fn new(page: u64) -> Self {
+        Self {
+            page,
+            pages: BTreeMap::new(),
+        }
+    }
+
     /// Returns how many bytes are mapped without a hole from `iova` on, but not more than `len`.
     pub fn mapped(&self, iova: u64, len: u64) -> u64 {
-        (0..len / PAGE)
-            .find(|page| !self.0.contains_key(&(iova + page * PAGE)))
-            .map_or(len, |page| page * PAGE)
+        (0..len / self.page)
+            .find(|page| !self.pages.contains_key(&(iova + page * self.page)))
+            .map_or(len, |page| page * self.page)
     }
 
     /// Returns how many bytes are free from `iova` on, but not more than `len`.
     pub fn free(&self, iova: u64, len: u64) -> u64 {
-        self.0
+        self.pages
             .range(iova..=iova + (len - 1))
             .next()
             .map_or(len, |(used, _)| used - iova)
@@ -43,9 +58,9 @@ impl Model {
 
     /// Maps.
     pub fn map(&mut self, iova: u64, phys: u64, len: u64, prot: Prot) {
-        for offset in (0..len).step_by(PAGE as usize) {
+        for offset in (0..len).step_by(self.page as usize) {
             assert!(self
-                .0
+                .pages
                 .insert(iova + offset, (phys + offset, prot))
                 .is_none());
         }
@@ -53,23 +68,23 @@ impl Model {
 
     /// Unmaps.
     pub fn unmap(&mut self, iova: u64, len: u64) {
-        for offset in (0..len).step_by(PAGE as usize) {
-            assert!(self.0.remove(&(iova + offset)).is_some());
+        for offset in (0..len).step_by(self.page as usize) {
+            assert!(self.pages.remove(&(iova + offset)).is_some());
         }
     }
 
     /// Returns what an address is mapped to.
     pub fn lookup(&self, iova: u64) -> Option<(u64, Prot)> {
-        let (phys, prot) = self.0.get(&(iova & !(PAGE - 1)))?;
+        let (phys, prot) = self.pages.get(&(iova & !(self.page - 1)))?;
 
-        Some((phys + iova % PAGE, *prot))
+        Some((phys + iova % self.page, *prot))
     }
 
     /// Returns all that is mapped, in as few stretches as possible.
     pub fn stretches(&self) -> Vec<Stretch> {
-        join(self.0.iter().map(|(iova, (phys, prot))| Stretch {
+        join(self.pages.iter().map(|(iova, (phys, prot))| Stretch {
             iova: *iova,
-            len: PAGE,
+            len: self.page,
             phys: *phys,
             prot: *prot,
         }))
@@ -78,24 +93,11 @@ impl Model {
 
 /// Returns what leaves map, in as few stretches as possible.
 pub fn stretches(leaves: &[Leaf]) -> Vec<Stretch> {
-    join(leaves.iter().map(|leaf| {
-        let mut prot = Prot::NONE;
-
-        if leaf.read {
-            prot = prot | Prot::READ;
-        }
-        if leaf.write {
-            prot = prot | Prot::WRITE;
-        }
-        if leaf.snoop {
-            prot = prot | Prot::FORCE_SNOOP;
-        }
-        Stretch {
-            iova: leaf.iova,
-            len: leaf.size,
-            phys: leaf.phys,
-            prot,
-        }
+    join(leaves.iter().map(|leaf| Stretch {
+        iova: leaf.iova,
+        len: leaf.size,
+        phys: leaf.phys,
+        prot: leaf.prot,
     }))
 }
 
@@ -105,7 +107,7 @@ fn join(parts: impl Iterator<Item = Stretch>) -> Vec<Stretch> {
     for part in parts {
         match joined.last_mut() {
             Some(last)
-                if last.iova + last.len == part.iova
+                if last.iova.wrapping_add(last.len) == part.iova
                     && last.phys + last.len == part.phys
                     && last.prot == part.prot =>
             {

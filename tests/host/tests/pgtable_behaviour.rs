@@ -498,7 +498,7 @@ fn splitting_keeps_permissions_and_dirty_bits() {
         let leaves = hardware.leaves();
         assert_eq!(leaves.len(), 511);
         for leaf in leaves {
-            assert!(leaf.write && leaf.snoop && leaf.dirty && !leaf.read);
+            assert_eq!((leaf.prot, leaf.dirty), (prot, true));
         }
     }
 }

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random work on page tables, compared after each step with a reference, as hardware sees it.
+//! Random work on page tables of each format, compared after each step with a reference, as hardware
+//! sees it.
 
 use iommu_core_host::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
+    cases::{AmdCase, Arm1K16, Arm1K4, Arm1K64, Arm2K16, Arm2K4, Arm2K64, Case, VtdCase, X86Case},
     hardware::{Fault, Hardware},
     memory::HostMemory,
     model::{stretches, Model},
-    pgtable::{vtd_ss::VtdSs, Config, Error, Gather, PageTable},
+    pgtable::{Config, Error, Format, Gather, PageTable},
 };
-use proptest::prelude::*;
-
-const PAGE: u64 = 4096;
-const FLUSHED: u64 = 1 << 52;
+use proptest::{prelude::*, test_runner::TestRunner};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -21,7 +20,7 @@ enum Op {
         page: u64,
         pages: u64,
         shift: u64,
-        prot: u8,
+        prot: usize,
         undo: bool,
     },
     Unmap {
@@ -39,83 +38,104 @@ enum Op {
     },
 }
 
-fn sizes() -> impl Strategy<Value = u64> {
+/// Numbers of pages, where so many are a table. Those of runs happen often, and whole tables.
+fn sizes(entries: u64) -> BoxedStrategy<u64> {
     prop_oneof![
         3 => 1u64..4,
         3 => 1u64..600,
-        2 => Just(512u64),
-        1 => Just(1024u64),
-        1 => 1u64..1700,
+        2 => (0u32..10).prop_map(|lg2| 1 << lg2),
+        2 => Just(entries),
+        1 => Just(2 * entries),
+        1 => 1u64..(3 * entries + entries / 3),
     ]
+    .boxed()
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    // Pages near a place; multiples of 2 MiB often, so that large pages happen.
-    let page = prop_oneof![Just(0u64), Just(512), 0u64..1100];
+fn op(entries: u64) -> BoxedStrategy<Op> {
+    // Pages near a place; multiples of a table and of runs often, so that large pages happen.
+    let page = prop_oneof![
+        2 => Just(0u64),
+        2 => Just(entries),
+        2 => (0u64..32).prop_map(|n| n * 32),
+        2 => 0u64..1100,
+        1 => 0u64..(2 * entries + entries / 8),
+    ];
+    let shift = prop_oneof![
+        4 => Just(0u64),
+        1 => 0u64..600,
+        // Aligned to some runs and not to others.
+        1 => (0u32..10).prop_map(|lg2| 1 << lg2),
+    ];
+    let sizes = sizes(entries);
 
     prop_oneof![
-        5 => (0usize..8, page.clone(), sizes(), prop_oneof![3 => Just(0u64), 1 => 0u64..600], 0u8..6, any::<bool>())
+        5 => (0usize..8, page.clone(), sizes.clone(), shift, 0usize..8, any::<bool>())
             .prop_map(|(place, page, pages, shift, prot, undo)| Op::Map {
                 place, page, pages, shift, prot, undo
             }),
-        3 => (0usize..8, page.clone(), sizes(), any::<bool>())
+        3 => (0usize..8, page.clone(), sizes, any::<bool>())
             .prop_map(|(place, page, pages, sync)| Op::Unmap { place, page, pages, sync }),
         1 => any::<usize>().prop_map(|which| Op::UnmapAll { which }),
         2 => (0usize..8, page, any::<bool>())
             .prop_map(|(place, page, write)| Op::Touch { place, page, write }),
     ]
+    .boxed()
 }
 
-fn prot(n: u8) -> Prot {
-    match n {
-        0 => Prot::READ,
-        1 => Prot::WRITE,
-        2 => Prot::READ | Prot::WRITE | Prot::FORCE_SNOOP,
-        _ => Prot::READ | Prot::WRITE,
-    }
+const fn level_size<F: Format>(level: u32) -> u64 {
+    1 << (F::GRANULE_LG2 + F::INDEX_LG2 * level)
 }
 
-fn config() -> impl Strategy<Value = Config> {
-    let shape = prop_oneof![
-        Just((3u8, 39u8)),
-        Just((4, 48)),
-        Just((5, 57)),
-        Just((4, 46)),
-        Just((5, 52)),
-    ];
+fn config<C: Case>() -> BoxedStrategy<Config> {
+    // From the smallest pages alone to all there are, with runs and without.
+    let single = (0..3).fold(0, |sizes, level| sizes | level_size::<C::Format>(level));
     let sizes = prop_oneof![
-        Just(PageSizes::SZ_4K),
-        Just(PageSizes::SZ_4K | PageSizes::SZ_2M),
-        Just(PageSizes::SZ_4K | PageSizes::SZ_2M | PageSizes::SZ_1G),
-        Just(PageSizes::new(u64::MAX)),
+        1 => Just(level_size::<C::Format>(0)),
+        1 => Just(level_size::<C::Format>(0) | level_size::<C::Format>(1)),
+        1 => Just(single),
+        4 => Just(u64::MAX),
+        1 => any::<u64>().prop_map(|sizes| sizes | level_size::<C::Format>(0)),
     ];
 
-    (shape, sizes, any::<bool>()).prop_map(|((levels, iova_bits), page_sizes, coherent)| Config {
-        iova_bits,
-        levels,
-        page_sizes,
-        oa_bits: 46,
-        coherent,
-        split: true,
-    })
+    (
+        proptest::sample::select(C::shapes()),
+        sizes,
+        any::<bool>(),
+        prop_oneof![5 => Just(true), 1 => Just(false)],
+    )
+        .prop_map(|(shape, sizes, coherent, split)| Config {
+            page_sizes: shape.page_sizes.intersection(PageSizes::new(sizes)),
+            coherent,
+            split,
+            ..shape
+        })
+        .boxed()
 }
 
-struct Bench {
+struct Bench<C: Case> {
     cfg: Config,
     memory: HostMemory,
-    table: PageTable<VtdSs, HostMemory>,
-    hardware: Hardware,
+    table: PageTable<C::Format, HostMemory>,
+    hardware: Hardware<C::Walker>,
     gather: Gather<HostMemory>,
     model: Model,
     places: [u64; 8],
+    prots: Vec<Prot>,
 }
 
-impl Bench {
+impl<C: Case> Bench<C> {
+    const PAGE: u64 = level_size::<C::Format>(0);
+
     fn new(cfg: Config) -> Self {
         let memory = HostMemory::new();
         let table = PageTable::new(&cfg, memory.clone(), ()).unwrap();
-        let hardware = Hardware::new(&memory, table.root().raw(), cfg.levels, cfg.coherent);
-        let end = 1u64 << cfg.iova_bits;
+        let hardware = C::hardware(&memory, &cfg, &table);
+        let last = table.last_iova().raw();
+        let (page, large, huge) = (
+            Self::PAGE,
+            level_size::<C::Format>(1),
+            level_size::<C::Format>(2),
+        );
 
         Self {
             cfg,
@@ -123,20 +143,21 @@ impl Bench {
             table,
             hardware,
             gather: Gather::new(),
-            model: Model::default(),
+            model: Model::new(Self::PAGE),
             places: [
                 0,
                 // Before the boundaries of entries of each level.
-                (1 << 21) - (300 << 12),
-                (1 << 30) - (2 << 21),
+                large - 300 * page,
+                huge.wrapping_sub(2 * large) & last & !(page - 1),
                 // The end of level 2's tables, where there is something after it.
-                (1 << (cfg.iova_bits.min(40) - 1)) - (1 << 21) - (5 << 12),
-                end / 2 - (1 << 21),
-                3 << 30,
+                (1 << (cfg.iova_bits.min(40) - 1)) - large - 5 * page,
+                last / 2 + 1 - large,
+                3 * large,
                 // The top: ranges near it also run out of the aperture.
-                end - (4 << 21),
-                end - (513 << 12),
+                last - (4 * large - 1),
+                last - ((level_size::<C::Format>(1) / page + 1) * page - 1),
             ],
+            prots: C::prots(),
         }
     }
 
@@ -148,6 +169,11 @@ impl Bench {
         self.gather.done();
     }
 
+    fn is_outside(&self, iova: u64, len: u64) -> bool {
+        iova.checked_add(len - 1)
+            .is_none_or(|last| last > self.table.last_iova().raw())
+    }
+
     fn run(&mut self, op: &Op) {
         match *op {
             Op::Map {
@@ -155,12 +181,14 @@ impl Bench {
                 page,
                 pages,
                 shift,
-                prot: p,
+                prot,
                 undo,
             } => {
-                let iova = self.places[place] + page * PAGE;
-                let phys = (0x1_0000_0000 + (iova & 0xffff_ffff)).wrapping_add(shift * PAGE);
-                self.map(iova, phys, pages * PAGE, prot(p), undo);
+                let iova = self.places[place].wrapping_add(page * Self::PAGE);
+                let phys = (0x1_0000_0000 + (iova & 0xffff_ffff)) + shift * Self::PAGE;
+                let prot = self.prots[prot % self.prots.len()];
+
+                self.map(iova, phys, pages * Self::PAGE, prot, undo);
             }
             Op::Unmap {
                 place,
@@ -168,7 +196,9 @@ impl Bench {
                 pages,
                 sync,
             } => {
-                self.unmap(self.places[place] + page * PAGE, pages * PAGE);
+                let iova = self.places[place].wrapping_add(page * Self::PAGE);
+
+                self.unmap(iova, pages * Self::PAGE);
                 if sync {
                     self.sync();
                 }
@@ -182,7 +212,7 @@ impl Bench {
             }
             Op::Touch { place, page, write } => {
                 // Fills the caches. What comes of it counts only when nothing is pending.
-                let iova = self.places[place] + page * PAGE + 0x123;
+                let iova = self.places[place].wrapping_add(page * Self::PAGE + 0x123);
                 let got = self.hardware.access(iova, write);
 
                 assert_ne!(got, Err(Fault::FreedTable));
@@ -204,7 +234,7 @@ impl Bench {
             (),
             &mut self.gather,
         );
-        if iova + (len - 1) > self.table.last_iova().raw() {
+        if self.is_outside(iova, len) {
             assert_eq!((mapped, result), (0, Err(Error::OutOfRange)));
             return;
         }
@@ -214,11 +244,12 @@ impl Bench {
             Ok(()) => assert_eq!((mapped, free), (len, len)),
             Err(error) => {
                 assert_eq!(error, Error::InUse);
-                assert!(free < len && mapped <= free && mapped % PAGE == 0);
+                assert!(free < len && mapped <= free && mapped % Self::PAGE == 0);
                 // It went as far as it could: what follows would have been a large page that does
                 // not fit, or the page that is used.
-                let size = [1 << 30, 1 << 21, PAGE]
-                    .into_iter()
+                let size = (0..64)
+                    .rev()
+                    .map(|lg2| 1 << lg2)
                     .filter(|size| self.table.page_sizes().contains(*size))
                     .find(|size| {
                         (iova + mapped) % size == 0
@@ -229,8 +260,16 @@ impl Bench {
                 assert!(free - mapped < size, "stopped {size:#x} too early");
             }
         }
+        if self.table.top_is_news() {
+            let top = self.table.top();
+
+            self.hardware
+                .set_top(C::walker(&self.cfg, top), top.root.raw());
+            self.table.top_is_told(top);
+            assert!(!self.table.top_is_news());
+        }
         if mapped > 0 {
-            self.model.map(iova, phys, mapped, prot);
+            self.model.map(iova, phys, mapped, C::granted(prot));
         }
         // The hardware sees it at once.
         self.sync();
@@ -247,11 +286,18 @@ impl Bench {
     fn unmap(&mut self, iova: u64, len: u64) {
         let unmapped = self.table.unmap(Iova::new(iova), len, &mut self.gather);
 
-        if iova + (len - 1) > self.table.last_iova().raw() {
+        if self.is_outside(iova, len) {
             assert_eq!(unmapped, 0);
             return;
         }
-        assert_eq!(unmapped, self.model.mapped(iova, len));
+
+        let mapped = self.model.mapped(iova, len);
+        if self.cfg.split {
+            assert_eq!(unmapped, mapped);
+        } else {
+            // It may have stopped before a page of which it was to unmap a part.
+            assert!(unmapped <= mapped);
+        }
         self.model.unmap(iova, unmapped);
         if unmapped > 0 {
             let (first, last) = self.gather.range().unwrap();
@@ -284,45 +330,106 @@ impl Bench {
         let expected = self.model.stretches();
 
         assert_eq!(stretches(&self.hardware.leaves()), expected);
+        for leaf in self.hardware.leaves() {
+            assert!(self.table.page_sizes().contains(leaf.size));
+        }
         if !self.cfg.coherent {
-            assert!(self.memory.is_flushed(FLUSHED));
+            assert!(self.memory.is_flushed(C::IGNORED));
             assert_eq!(self.memory.flushes().1, 0, "flushed what had not changed");
         }
     }
-}
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn random_work_agrees_with_the_reference(
-        cfg in config(),
-        ops in proptest::collection::vec(op(), 1..50),
-    ) {
-        let mut bench = Bench::new(cfg);
-
-        for op in &ops {
-            bench.run(op);
-            bench.check_all();
-        }
-
-        bench.sync();
-        for stretch in bench.model.stretches() {
-            for iova in [stretch.iova.wrapping_sub(1), stretch.iova + stretch.len] {
-                if iova <= bench.table.last_iova().raw() {
-                    bench.check(iova);
+    fn finish(mut self) {
+        self.sync();
+        for stretch in self.model.stretches() {
+            for iova in [
+                stretch.iova.wrapping_sub(1),
+                stretch.iova.wrapping_add(stretch.len),
+            ] {
+                if iova <= self.table.last_iova().raw() {
+                    self.check(iova);
                 }
             }
         }
 
         // Everything goes, and every table with it.
-        for stretch in bench.model.stretches() {
-            bench.unmap(stretch.iova, stretch.len);
+        for stretch in self.model.stretches() {
+            self.unmap(stretch.iova, stretch.len);
         }
-        bench.sync();
-        bench.check_all();
-        drop(bench.table);
-        prop_assert_eq!(bench.memory.live(), 0);
-        prop_assert_eq!(bench.memory.leaked(), 0);
+        self.sync();
+        if self.cfg.split {
+            assert!(self.model.stretches().is_empty());
+        }
+        self.check_all();
+        drop(self.table);
+        assert_eq!((self.memory.live(), self.memory.leaked()), (0, 0));
     }
+}
+
+fn random_work<C: Case>(cases: u32, most: usize) {
+    let entries = level_size::<C::Format>(1) / level_size::<C::Format>(0);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let ops = proptest::collection::vec(op(entries), 1..most);
+
+    runner
+        .run(&(config::<C>(), ops), |(cfg, ops)| {
+            let mut bench = Bench::<C>::new(cfg);
+
+            for op in &ops {
+                bench.run(op);
+                bench.check_all();
+            }
+            bench.finish();
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn vtd_second_stage_agrees_with_the_reference() {
+    random_work::<VtdCase>(1200, 50);
+}
+
+#[test]
+fn amd_v1_agrees_with_the_reference() {
+    random_work::<AmdCase>(1200, 50);
+}
+
+#[test]
+fn x86_64_agrees_with_the_reference() {
+    random_work::<X86Case>(400, 50);
+}
+
+#[test]
+fn armv8_stage_1_with_4k_agrees_with_the_reference() {
+    random_work::<Arm1K4>(600, 50);
+}
+
+#[test]
+fn armv8_stage_1_with_16k_agrees_with_the_reference() {
+    random_work::<Arm1K16>(120, 40);
+}
+
+#[test]
+fn armv8_stage_1_with_64k_agrees_with_the_reference() {
+    random_work::<Arm1K64>(40, 30);
+}
+
+#[test]
+fn armv8_stage_2_with_4k_agrees_with_the_reference() {
+    random_work::<Arm2K4>(600, 50);
+}
+
+#[test]
+fn armv8_stage_2_with_16k_agrees_with_the_reference() {
+    random_work::<Arm2K16>(120, 40);
+}
+
+#[test]
+fn armv8_stage_2_with_64k_agrees_with_the_reference() {
+    random_work::<Arm2K64>(40, 30);
 }

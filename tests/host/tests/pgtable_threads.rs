@@ -8,15 +8,18 @@ use std::{
 };
 
 use iommu_core_host::{
-    addr::{Iova, PageSizes, PhysAddr, Prot},
-    hardware::{Fault, Hardware},
+    addr::{Iova, PhysAddr, Prot},
+    cases::{AmdCase, Arm1K16, Arm1K4, Arm1K64, Arm2K16, Arm2K4, Arm2K64, Case, VtdCase, X86Case},
+    hardware::{Fault, Hardware, Walker},
     memory::{chaos, HostMemory},
     model::{stretches, Model, Stretch},
-    pgtable::{vtd_ss::VtdSs, Config, DirtyMode, Gather, PageTable, TableList},
+    pgtable::{
+        armv8::{Granule4K, Stage1},
+        vtd_ss::VtdSs,
+        Config, DirtyFormat, DirtyMode, Format, Gather, PageTable, TableList,
+    },
 };
 
-const PAGE: u64 = 4096;
-const M2: u64 = 1 << 21;
 const THREADS: u64 = 4;
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
@@ -31,106 +34,148 @@ impl Random {
     }
 }
 
-/// The pieces that belong to a thread: they alternate between threads in each table.
-fn piece(thread: u64, n: u64, size: u64) -> u64 {
-    (1 << 39) - 8 * M2 + (n * THREADS + thread) * size
+const fn page<C: Case>() -> u64 {
+    1 << C::Format::GRANULE_LG2
 }
 
-fn run(seed: u64, coherent: bool, size: u64, pieces: u64) {
-    let memory = HostMemory::new();
-    let cfg = Config {
-        iova_bits: 48,
-        levels: 4,
-        page_sizes: PageSizes::new(u64::MAX),
-        oa_bits: 46,
-        coherent,
-        split: true,
+const fn large<C: Case>() -> u64 {
+    1 << (C::Format::GRANULE_LG2 + C::Format::INDEX_LG2)
+}
+
+/// What all threads use. Each has a unit of its own; what these walk from is one for all.
+struct Bench<C: Case> {
+    cfg: Config,
+    memory: HostMemory,
+    table: PageTable<C::Format, HostMemory>,
+    /// What units are told: their walker, and the root.
+    told: Mutex<(C::Walker, u64)>,
+}
+
+impl<C: Case> Bench<C> {
+    fn new(cfg: Config) -> Self {
+        let memory = HostMemory::new();
+        let table = PageTable::new(&cfg, memory.clone(), ()).unwrap();
+        let top = table.top();
+
+        Self {
+            told: Mutex::new((C::walker(&cfg, top), top.root.raw())),
+            cfg,
+            memory,
+            table,
+        }
+    }
+
+    fn unit(&self) -> Hardware<C::Walker> {
+        C::hardware(&self.memory, &self.cfg, &self.table)
+    }
+
+    fn map(&self, iova: u64, phys: u64, len: u64) -> Gather<HostMemory> {
+        let mut gather = Gather::new();
+        let result = self.table.map(
+            Iova::new(iova),
+            PhysAddr::new(phys),
+            len,
+            RW,
+            (),
+            &mut gather,
+        );
+
+        assert_eq!(result, (len, Ok(())));
+        if self.table.top_is_news() {
+            let mut told = self.told.lock().unwrap();
+            let top = self.table.top();
+
+            *told = (C::walker(&self.cfg, top), top.root.raw());
+            self.table.top_is_told(top);
+        }
+        gather
+    }
+
+    fn access(&self, unit: &mut Hardware<C::Walker>, iova: u64) -> Result<u64, Fault> {
+        let (walker, root) = self.told.lock().unwrap().clone();
+
+        unit.set_top(walker, root);
+        unit.access(iova, true)
+    }
+}
+
+/// Where pieces are: around the boundary of an entry of a high level. A table that grows has to for
+/// some of them.
+fn base<C: Case>(cfg: &Config) -> u64 {
+    let levels = if cfg.iova_bits > 39 && C::Format::GRANULE_LG2 == 12 {
+        3
+    } else {
+        2
     };
-    let table = PageTable::<VtdSs, _>::new(&cfg, memory.clone(), ()).unwrap();
-    let unit = || Hardware::new(&memory, table.root().raw(), 4, coherent);
+
+    (1 << (C::Format::GRANULE_LG2 + C::Format::INDEX_LG2 * levels)) - 8 * large::<C>()
+}
+
+fn run<C: Case>(seed: u64, cfg: Config, pages: u64, pieces: u64) {
+    let bench = Bench::<C>::new(cfg);
     let barrier = Barrier::new(THREADS as usize);
     let pending = Mutex::new(Vec::new());
+    let size = pages * page::<C>();
+    // The pieces that belong to a thread: they alternate between threads in each table.
+    let piece = |thread, n| base::<C>(&cfg) + (n * THREADS + thread) * size;
 
     let models: Vec<Model> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
-                let (table, barrier, pending, unit) = (&table, &barrier, &pending, &unit);
+                let (bench, barrier, pending) = (&bench, &barrier, &pending);
 
                 scope.spawn(move || {
                     let mut random = Random(seed * 1000 + thread + 1);
-                    let mut model = Model::default();
-                    let mut hardware = unit();
+                    let mut model = Model::new(page::<C>());
+                    let mut unit = bench.unit();
+                    let granted = C::granted(RW);
 
                     chaos(seed * 77 + thread + 1);
                     barrier.wait();
                     for _ in 0..120 {
-                        let iova = piece(thread, random.below(pieces), size);
-                        let part = random.below(size / PAGE) * PAGE;
-                        let len = (random.below(size / PAGE) + 1) * PAGE;
+                        let iova = piece(thread, random.below(pieces));
+                        let part = random.below(pages) * page::<C>();
+                        let len = (random.below(pages) + 1) * page::<C>();
                         let len = len.min(size - part);
                         let mut gather = Gather::new();
 
                         match random.below(4) {
                             0 if model.free(iova, size) == size => {
                                 let phys = iova & 0xffff_ffff;
-                                let result = table.map(
-                                    Iova::new(iova),
-                                    PhysAddr::new(phys),
-                                    size,
-                                    RW,
-                                    (),
-                                    &mut gather,
-                                );
-                                assert_eq!(result, (size, Ok(())));
-                                model.map(iova, phys, size, RW);
+
+                                gather = bench.map(iova, phys, size);
+                                model.map(iova, phys, size, granted);
                             }
                             1 if model.free(iova + part, len) == len => {
-                                let phys = random.below(1 << 30) * PAGE;
-                                let result = table.map(
-                                    Iova::new(iova + part),
-                                    PhysAddr::new(phys),
-                                    len,
-                                    RW,
-                                    (),
-                                    &mut gather,
-                                );
-                                assert_eq!(result, (len, Ok(())));
-                                model.map(iova + part, phys, len, RW);
+                                let phys = random.below(1 << 26) * page::<C>();
+
+                                gather = bench.map(iova + part, phys, len);
+                                model.map(iova + part, phys, len, granted);
                             }
                             2 => {
-                                let got = table.unmap(Iova::new(iova), size, &mut gather);
+                                let got = bench.table.unmap(Iova::new(iova), size, &mut gather);
                                 assert_eq!(got, model.mapped(iova, size));
                                 model.unmap(iova, got);
                             }
                             _ => {
-                                let got = table.unmap(Iova::new(iova + part), len, &mut gather);
-                                assert_eq!(got, model.mapped(iova + part, len));
-                                model.unmap(iova + part, got);
+                                let iova = iova + part;
+                                let got = bench.table.unmap(Iova::new(iova), len, &mut gather);
+                                assert_eq!(got, model.mapped(iova, len));
+                                model.unmap(iova, got);
                             }
                         }
                         // Its own hardware sees its own range at once.
                         if let Some((first, last)) = gather.range() {
-                            hardware.invalidate(first.raw(), last.raw(), gather.tables_changed());
+                            unit.invalidate(first.raw(), last.raw(), gather.tables_changed());
                         }
                         for at in [iova, iova + part, iova + part + len - 1] {
                             let expected = model.lookup(at).map(|(phys, _)| phys);
-                            assert_eq!(hardware.access(at, true), expected.ok_or(Fault::Refused));
+                            assert_eq!(bench.access(&mut unit, at), expected.ok_or(Fault::Refused));
                             assert_eq!(
-                                table.iova_to_phys(Iova::new(at)),
+                                bench.table.iova_to_phys(Iova::new(at)),
                                 expected.map(PhysAddr::new)
                             );
                         }
-                        let mut seen = 0;
-                        table
-                            .read_and_clear_dirty(
-                                Iova::new(iova),
-                                size,
-                                DirtyMode::Clear,
-                                &mut gather,
-                                |_, len| seen += len,
-                            )
-                            .unwrap();
-                        assert_eq!(seen, 0);
 
                         // Tables are freed when all hardware is done with them, at the end.
                         pending.lock().unwrap().push(gather.take_tables());
@@ -149,92 +194,341 @@ fn run(seed: u64, coherent: bool, size: u64, pieces: u64) {
         list.free();
     }
 
-    let hardware = unit();
     let mut expected: Vec<Stretch> = models.iter().flat_map(Model::stretches).collect();
     expected.sort_by_key(|stretch| stretch.iova);
-    let mut whole = Model::default();
+    let mut whole = Model::new(page::<C>());
     for stretch in expected {
         whole.map(stretch.iova, stretch.phys, stretch.len, stretch.prot);
     }
-    assert_eq!(stretches(&hardware.leaves()), whole.stretches());
-    if !coherent {
-        assert!(memory.is_flushed(1 << 52));
+    assert_eq!(stretches(&bench.unit().leaves()), whole.stretches());
+    if !cfg.coherent {
+        assert!(bench.memory.is_flushed(C::IGNORED));
     }
-    drop(table);
+    let memory = bench.memory.clone();
+    drop(bench);
     assert_eq!((memory.live(), memory.leaked()), (0, 0));
 }
 
-#[test]
-fn small_ranges_in_shared_tables() {
-    for seed in 1..24 {
-        run(seed, seed % 2 == 0, 16 * PAGE, 60);
+/// Pieces of so many pages, in tables of each shape.
+fn run_shapes<C: Case>(seeds: u64, pages: u64, pieces: u64) {
+    for shape in C::shapes() {
+        // There have to be pieces.
+        let top = base::<C>(&shape) + THREADS * pieces * pages * page::<C>();
+
+        if u32::from(shape.iova_bits) < 64 && top > 1 << shape.iova_bits {
+            continue;
+        }
+        for seed in 1..=seeds {
+            let cfg = Config {
+                coherent: seed % 2 == 0,
+                ..shape
+            };
+
+            run::<C>(seed, cfg, pages, pieces);
+        }
     }
 }
 
-#[test]
-fn ranges_that_end_within_tables() {
-    for seed in 1..24 {
-        run(seed, seed % 2 == 0, 300 * PAGE, 8);
-    }
-}
+macro_rules! for_each_case {
+    ($($name:ident: $case:ty;)*) => {
+        $(mod $name {
+            use super::*;
 
-#[test]
-fn whole_tables_and_large_pages() {
-    for seed in 1..24 {
-        run(seed, seed % 2 == 0, M2, 6);
-    }
-}
-
-#[test]
-fn threads_split_one_large_page() {
-    for seed in 1..100u64 {
-        let memory = HostMemory::new();
-        let cfg = Config {
-            iova_bits: 39,
-            levels: 3,
-            page_sizes: PageSizes::new(u64::MAX),
-            oa_bits: 46,
-            coherent: seed % 2 == 0,
-            split: true,
-        };
-        let table = PageTable::<VtdSs, _>::new(&cfg, memory.clone(), ()).unwrap();
-        let size = 1u64 << 30;
-        let _ = table.map(
-            Iova::new(0),
-            PhysAddr::new(0),
-            size,
-            RW,
-            (),
-            &mut Gather::new(),
-        );
-
-        let barrier = Barrier::new(THREADS as usize);
-        thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let (table, barrier) = (&table, &barrier);
-
-                scope.spawn(move || {
-                    chaos(seed * 5 + thread + 1);
-                    barrier.wait();
-                    // Every fourth page of the first 2 MiB, and a piece of its own.
-                    for n in 0..16 {
-                        let iova = Iova::new((n * THREADS + thread) * PAGE);
-                        assert_eq!(table.unmap(iova, PAGE, &mut Gather::new()), PAGE);
-                    }
-                    let iova = Iova::new(size / THREADS * thread + 4 * M2 - PAGE);
-                    let mut gather = Gather::new();
-                    assert_eq!(table.unmap(iova, 2 * PAGE, &mut gather), 2 * PAGE);
-                });
+            #[test]
+            fn small_ranges_in_shared_tables() {
+                run_shapes::<$case>(6, 16, 60);
             }
+
+            #[test]
+            fn ranges_that_end_within_tables_and_runs() {
+                run_shapes::<$case>(6, 300, 8);
+            }
+
+            #[test]
+            fn whole_tables_and_large_pages() {
+                run_shapes::<$case>(4, large::<$case>() / page::<$case>(), 6);
+            }
+
+            #[test]
+            fn threads_split_one_page() {
+                split_pages::<$case>();
+            }
+        })*
+    };
+}
+
+for_each_case! {
+    vtd: VtdCase;
+    amd: AmdCase;
+    x86: X86Case;
+    armv8_stage_1_4k: Arm1K4;
+    armv8_stage_1_16k: Arm1K16;
+    armv8_stage_2_4k: Arm2K4;
+    armv8_stage_2_16k: Arm2K16;
+}
+
+/// With tables of 64 KiB whole ones take long.
+macro_rules! for_large_granule {
+    ($($name:ident: $case:ty;)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn ranges_that_end_within_tables_and_runs() {
+                run_shapes::<$case>(2, 100, 8);
+            }
+
+            #[test]
+            fn threads_split_one_page() {
+                split_pages::<$case>();
+            }
+        })*
+    };
+}
+
+for_large_granule! {
+    armv8_stage_1_64k: Arm1K64;
+    armv8_stage_2_64k: Arm2K64;
+}
+
+/// Threads unmap parts of one page, of each size there is up to a few large leaves.
+fn split_pages<C: Case>() {
+    let shape = C::shapes()[0];
+
+    for size_lg2 in C::Format::GRANULE_LG2 + 3..C::Format::GRANULE_LG2 + C::Format::INDEX_LG2 + 5 {
+        if !shape
+            .page_sizes
+            .intersection(C::Format::PAGE_SIZES)
+            .contains(1 << size_lg2)
+        {
+            continue;
+        }
+        for seed in 1..8 {
+            let cfg = Config {
+                coherent: seed % 2 == 0,
+                ..shape
+            };
+
+            split_page::<C>(seed, cfg, 1 << size_lg2);
+        }
+    }
+}
+
+fn split_page<C: Case>(seed: u64, cfg: Config, size: u64) {
+    let page = page::<C>();
+    let bench = Bench::<C>::new(cfg);
+    let barrier = Barrier::new(THREADS as usize);
+    // Every thread's pages alternate. Its unit has the page in its cache.
+    let pages = (size / page / THREADS).min(24);
+
+    let _ = bench.map(size, size, size);
+    assert_eq!(bench.unit().leaves().len(), 1);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (bench, barrier) = (&bench, &barrier);
+
+            scope.spawn(move || {
+                let mut unit = bench.unit();
+
+                chaos(seed * 5 + thread + 1);
+                assert_eq!(bench.access(&mut unit, size), Ok(size));
+                barrier.wait();
+                for n in 0..pages {
+                    let iova = size + (n * THREADS + thread) * page;
+                    let mut gather = Gather::new();
+
+                    assert_eq!(bench.access(&mut unit, iova), Ok(iova));
+                    assert_eq!(bench.table.unmap(Iova::new(iova), page, &mut gather), page);
+                    let (first, last) = gather.range().unwrap();
+                    unit.invalidate(first.raw(), last.raw(), gather.tables_changed());
+                    assert_eq!(bench.access(&mut unit, iova), Err(Fault::Refused));
+                    // And maps something else there.
+                    if n % 2 == 1 {
+                        let _ = bench.map(iova, iova + size, page);
+                        assert_eq!(bench.access(&mut unit, iova), Ok(iova + size));
+                    }
+                }
+            });
+        }
+    });
+
+    let leaves = bench.unit().leaves();
+    let mapped: u64 = leaves.iter().map(|leaf| leaf.size).sum();
+    assert_eq!(mapped, size - pages.div_ceil(2) * THREADS * page);
+    for leaf in leaves {
+        let again = (leaf.iova - size) / page / THREADS % 2 == 1
+            && (leaf.iova - size) / page < pages * THREADS;
+
+        assert_eq!(leaf.phys, leaf.iova + if again { size } else { 0 });
+    }
+    let memory = bench.memory.clone();
+    drop(bench);
+    assert_eq!((memory.live(), memory.leaked()), (0, 0));
+}
+
+/// Some threads write to memory as devices do, others look for what was written, and others split
+/// the pages. What is written is found, sooner or later.
+fn nothing_written_is_missed<C: Case>(seed: u64, size: u64)
+where
+    C::Format: DirtyFormat,
+{
+    let page = page::<C>();
+    let prot = RW | Prot::TRACK_DIRTY;
+    let shape = C::shapes()[0];
+    let bench = Bench::<C>::new(shape);
+    let _ = bench.table.map(
+        Iova::new(size),
+        PhysAddr::new(size),
+        size,
+        prot,
+        (),
+        &mut Gather::new(),
+    );
+    let clear = |found: &mut Vec<(u64, u64)>| {
+        let mut gather = Gather::new();
+
+        bench
+            .table
+            .read_and_clear_dirty(
+                Iova::new(size),
+                size,
+                DirtyMode::Clear,
+                &mut gather,
+                |iova, len| found.push((iova.raw(), len)),
+            )
+            .unwrap();
+        gather.range()
+    };
+    // Arm's pages are taken as written when they are mapped.
+    let mut found = Vec::new();
+    clear(&mut found);
+
+    // The last page is unmapped, the others are written to and looked at.
+    let pages = size / page - 1;
+    let barrier = Barrier::new(3);
+    let (written, found) = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut unit = bench.unit().record();
+            let mut random = Random(seed);
+            let mut written = Vec::new();
+
+            chaos(seed * 3 + 1);
+            barrier.wait();
+            // Its cache holds pages whose record is being cleared, so each write is to a page that
+            // was not written to before, or is invalidated like the others at the end.
+            for _ in 0..4 {
+                let iova = size + random.below(pages) * page;
+
+                assert_eq!(unit.access(iova, true), Ok(iova));
+                written.push(iova);
+            }
+            written
+        });
+        let reader = scope.spawn(|| {
+            let mut found = Vec::new();
+
+            chaos(seed * 3 + 2);
+            barrier.wait();
+            for _ in 0..2 {
+                // Only looks: what is cleared has to be invalidated before it counts again.
+                bench
+                    .table
+                    .read_and_clear_dirty(
+                        Iova::new(size),
+                        size,
+                        DirtyMode::Keep,
+                        &mut Gather::new(),
+                        |iova, len| found.push((iova.raw(), len)),
+                    )
+                    .unwrap();
+            }
+            found
+        });
+        scope.spawn(|| {
+            chaos(seed * 3 + 3);
+            barrier.wait();
+            let last = Iova::new(2 * size - page);
+            assert_eq!(bench.table.unmap(last, page, &mut Gather::new()), page);
         });
 
-        let hardware = Hardware::new(&memory, table.root().raw(), 3, cfg.coherent);
-        let mapped: u64 = hardware.leaves().iter().map(|leaf| leaf.size).sum();
-        assert_eq!(mapped, size - THREADS * 18 * PAGE);
-        for leaf in hardware.leaves() {
-            assert_eq!(leaf.iova, leaf.phys);
+        (writer.join().unwrap(), reader.join().unwrap())
+    });
+    let mut found = found;
+    clear(&mut found);
+
+    for iova in written {
+        assert!(
+            found
+                .iter()
+                .any(|(at, len)| (*at..at + len).contains(&iova)),
+            "a write to {iova:#x} was missed"
+        );
+    }
+    found.clear();
+    clear(&mut found);
+    assert!(found.is_empty());
+}
+
+#[test]
+fn what_is_written_while_pages_are_split_is_found() {
+    for seed in 1..60 {
+        for size_lg2 in [13, 15, 16, 18, 20, 21, 22, 24] {
+            nothing_written_is_missed::<AmdCase>(seed, 1 << size_lg2);
         }
-        drop(table);
-        assert_eq!((memory.live(), memory.leaked()), (0, 0));
+        nothing_written_is_missed::<VtdCase>(seed, 1 << 21);
+        nothing_written_is_missed::<X86Case>(seed, 1 << 21);
+        for size_lg2 in [16, 21, 25] {
+            nothing_written_is_missed::<Arm1K4>(seed, 1 << size_lg2);
+        }
+        nothing_written_is_missed::<Arm1K16>(seed, 1 << 21);
+    }
+}
+
+#[test]
+fn dirty_pages_of_others_do_not_matter() {
+    // Two owners in one table, one of whom looks for dirty pages all the time.
+    fn run<F: DirtyFormat, W: Walker, C: Case<Format = F, Walker = W>>(seed: u64) {
+        let page = page::<C>();
+        let bench = Bench::<C>::new(C::shapes()[0]);
+        let barrier = Barrier::new(2);
+
+        let _ = bench.map(0, 0, 3 * page);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                chaos(seed);
+                barrier.wait();
+                for _ in 0..40 {
+                    bench
+                        .table
+                        .read_and_clear_dirty(
+                            Iova::new(0),
+                            3 * page,
+                            DirtyMode::Clear,
+                            &mut Gather::new(),
+                            |iova, len| assert!(iova.raw() + len <= 3 * page),
+                        )
+                        .unwrap();
+                }
+            });
+            scope.spawn(|| {
+                chaos(seed + 1);
+                barrier.wait();
+                for _ in 0..40 {
+                    let _ = bench.map(3 * page, 0, 30 * page);
+                    let mut gather = Gather::new();
+                    let len = 30 * page;
+                    assert_eq!(
+                        bench.table.unmap(Iova::new(3 * page), len, &mut gather),
+                        len
+                    );
+                }
+            });
+        });
+    }
+
+    for seed in 1..40 {
+        run::<VtdSs, _, VtdCase>(seed);
+        run::<_, _, AmdCase>(seed);
+        run::<Stage1<Granule4K>, _, Arm1K4>(seed);
     }
 }

@@ -93,8 +93,13 @@ fn named(device: u16, hid: &'static [u8], uid: UniqueId<'static>) -> DeviceEntry
 
 /// Looks at everything there is, so that anything that could panic does.
 fn walk(table: Table<'_>) -> usize {
-    let mut seen = table.warnings().map(|w| w.to_string().len()).sum::<usize>();
-    seen += usize::from(table.info().physical_bits() + table.info().virtual_bits());
+    let words = table.warnings().map(|warning| warning.to_string().len());
+    words.sum::<usize>() + look(table)
+}
+
+/// Looks at everything but the warnings, which cost most.
+fn look(table: Table<'_>) -> usize {
+    let mut seen = usize::from(table.info().physical_bits() + table.info().virtual_bits());
     for unit in table.units() {
         assert_eq!(unit.base() % 0x4000, 0);
         seen += usize::from(unit.flags().0) + usize::from(unit.msi_number());
@@ -857,7 +862,8 @@ fn every_byte_with_every_value() {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 fix_sum(&mut bytes);
-                Table::parse(&bytes).map(walk).ok();
+                let all = value % 16 == whole[at] % 16;
+                Table::parse(&bytes).map(if all { walk } else { look }).ok();
             }
         }
     }

@@ -15,7 +15,7 @@ const FIRMWARE: Firmware = Firmware {
     page0_only: false,
 };
 
-/// QEMU, stage 1.
+/// QEMU 11.1, `-M virt-9.1,iommu=smmuv3`: stage 1.
 const QEMU: Registers = Registers {
     idr0: 0x0d44_101a,
     idr1: 0x0273_0010,
@@ -56,6 +56,25 @@ fn qemu_unit() {
     assert_eq!(cap.max_stalls, 0);
     assert_eq!(cap.register_bytes, 0x2_0000);
     assert!(!cap.poll_messages());
+}
+
+/// Stage 2 alone, and both, which newer machines have.
+#[test]
+fn other_qemu_units() {
+    let cap = judge(Registers {
+        idr0: 0x0d44_1019,
+        idr3: 0x1414,
+        ..QEMU
+    })
+    .unwrap();
+    assert!(!cap.stage1 && cap.stage2 && !cap.nesting && cap.execute_by_level);
+    let cap = judge(Registers {
+        idr0: 0x0d44_101b,
+        idr3: 0x1414,
+        ..QEMU
+    })
+    .unwrap();
+    assert!(cap.stage1 && cap.stage2 && cap.nesting);
 }
 
 /// Every bit of IDR0 by itself, at its place in IHI 0070 6.3.1.

@@ -10,24 +10,27 @@ use smmu::{
     iort::{Error, Interrupts, Kind, Model, Problem, Table, Warning, MAX_MAPPINGS, MAX_NODES},
 };
 
-/// What QEMU builds for `-M virt,iommu=smmuv3,gic-version=3`, but for OEM names.
+/// What QEMU 11.1 builds for `-M virt,iommu=smmuv3,gic-version=3` while there is one bus, with the
+/// sum that firmware fills in.
 #[rustfmt::skip]
-const QEMU: [u8; 216] = [
-    // Header: length 216, revision 3, three nodes from offset 48 on.
-    b'I', b'O', b'R', b'T', 216, 0, 0, 0, 3, 0xb0, b'B', b'O', b'C', b'H', b'S', b' ',
-    b'B', b'X', b'P', b'C', b' ', b' ', b' ', b' ', 1, 0, 0, 0, b'B', b'X', b'P', b'C',
-    1, 0, 0, 0, 3, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0,
+const QEMU: [u8; 236] = [
+    // Header: length 236, revision 5, three nodes from offset 48 on.
+    0x49, 0x4f, 0x52, 0x54, 0xec, 0, 0, 0, 5, 0x56, 0x42, 0x4f, 0x43, 0x48, 0x53, 0x20,
+    0x42, 0x58, 0x50, 0x43, 0x20, 0x20, 0x20, 0x20, 1, 0, 0, 0, 0x42, 0x58, 0x50, 0x43,
+    1, 0, 0, 0, 3, 0, 0, 0, 0x30, 0, 0, 0, 0, 0, 0, 0,
     // ITS group at 48: one translator, number 0.
-    0, 24, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+    0, 0x18, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
     // SMMUv3 at 72, revision 4, one mapping at 68.
-    4, 88, 0, 4, 1, 0, 0, 0, 1, 0, 0, 0, 68, 0, 0, 0,
-    0, 0, 5, 9, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 106, 0, 0, 0, 107, 0, 0, 0, 109, 0, 0, 0, 108, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0,
-    // Root complex at 160, revision 3, one mapping at 36.
-    2, 56, 0, 3, 2, 0, 0, 0, 1, 0, 0, 0, 36, 0, 0, 0,
-    1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0,
-    0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 72, 0, 0, 0, 0, 0, 0, 0,
+    4, 0x58, 0, 4, 0, 0, 0, 0, 1, 0, 0, 0, 0x44, 0, 0, 0, 0, 0, 5, 9,
+    0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0x6a, 0, 0, 0, 0x6b, 0, 0, 0, 0x6d, 0, 0, 0, 0x6c, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+    0x30, 0, 0, 0, 0, 0, 0, 0,
+    // Root complex at 160, revision 3, two mappings at 36.
+    2, 0x4c, 0, 3, 2, 0, 0, 0, 2, 0, 0, 0, 0x24, 0, 0, 0, 1, 0, 0, 0,
+    0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0,
+    0xff, 0, 0, 0, 0, 0, 0, 0, 0x48, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0,
+    0xff, 0xfe, 0, 0, 0, 1, 0, 0, 0x30, 0, 0, 0, 0, 0, 0, 0,
 ];
 
 const SINGLE: u32 = 1;
@@ -210,7 +213,7 @@ fn walk(table: Table<'_>) -> usize {
 #[test]
 fn qemu_table() {
     let table = Table::parse(&QEMU).unwrap();
-    assert_eq!(table.revision(), 3);
+    assert_eq!(table.revision(), 5);
     assert_eq!(table.warnings().count(), 0);
     let kinds: Vec<_> = table.nodes().map(|n| (n.kind(), n.offset())).collect();
     assert_eq!(
@@ -239,8 +242,10 @@ fn qemu_table() {
     assert!(!unit.has_one_wire());
     assert_eq!((unit.proximity_domain(), unit.message_id()), (None, None));
 
-    let stream = table.stream_of_pci(0, 0x1f08).unwrap();
-    assert_eq!((stream.unit.offset(), stream.id), (72, 0x1f08));
+    let stream = table.stream_of_pci(0, 0xf8).unwrap();
+    assert_eq!((stream.unit.offset(), stream.id), (72, 0xf8));
+    // Other buses go to the interrupt translator without a unit in between.
+    assert!(table.stream_of_pci(0, 0x100).is_none());
     assert!(table.stream_of_pci(0, 0x1_0000).is_none());
     assert!(table.stream_of_pci(1, 0).is_none());
     let root = table.root_complex(0).unwrap();
@@ -612,10 +617,10 @@ fn bad_headers() {
         })
     );
     assert_eq!(
-        of(&QEMU[..215]),
+        of(&QEMU[..235]),
         header(Problem::TableTruncated {
-            claims: 216,
-            has: 215
+            claims: 236,
+            has: 235
         })
     );
     let with = |at: usize, value: &[u8]| {
@@ -650,7 +655,7 @@ fn bad_headers() {
         of(&with(36, &[4])),
         (
             Kind::ItsGroup,
-            216,
+            236,
             Problem::PastTable {
                 claims: 16,
                 left: 0

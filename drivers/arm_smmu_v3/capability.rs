@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a unit can do: its identification registers in plain values, and whether that is enough to
-//! drive it (SMMUv3 IHI 0070, 6.3.1 to 6.3.8).
+//! drive it (SMMUv3 IHI 0070, 6.3).
 
 #![forbid(unsafe_code)]
 
@@ -117,7 +117,7 @@ pub struct Queues {
 
 /// The identification registers, decoded.
 ///
-/// SMMU_IDR0 (6.3.1):
+/// SMMU_IDR0:
 ///
 /// | bits | name | here |
 /// |---|---|---|
@@ -144,7 +144,7 @@ pub struct Queues {
 /// | 26 | TERM_MODEL | [`terminate_by_abort`](Self::terminate_by_abort) |
 /// | 28:27 | ST_LEVEL | [`stream_table`](Self::stream_table) |
 ///
-/// SMMU_IDR1 (6.3.2):
+/// SMMU_IDR1:
 ///
 /// | bits | name | here |
 /// |---|---|---|
@@ -159,7 +159,7 @@ pub struct Queues {
 /// | 29 | QUEUES_PRESET | must be 0 |
 /// | 30 | TABLES_PRESET | must be 0 |
 ///
-/// SMMU_IDR3 (6.3.4):
+/// SMMU_IDR3:
 ///
 /// | bits | name | here |
 /// |---|---|---|
@@ -171,7 +171,7 @@ pub struct Queues {
 /// | 10 | RIL | [`range_invalidation`](Self::range_invalidation) |
 /// | 12:11 | BBML | [`size_change`](Self::size_change) |
 ///
-/// SMMU_IDR5 (6.3.6):
+/// SMMU_IDR5:
 ///
 /// | bits | name | here |
 /// |---|---|---|
@@ -268,7 +268,7 @@ pub struct Capability {
     pub register_bytes: usize,
 }
 
-/// Queues have at most 2^19 entries (6.3.2).
+/// Queues have at most 2^19 entries (SMMU_IDR1).
 const MAX_QUEUE: u8 = 19;
 /// A command queue with fewer than 2^4 entries would hardly hold a batch and its CMD_SYNC.
 const MIN_COMMANDS: u8 = 4;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a unit reports: event records, page requests, and the errors of the unit itself (SMMUv3 IHI
-//! 0070, 7.1 to 7.5 and 8.1).
+//! 0070, chapters 7 and 8).
 
 #![forbid(unsafe_code)]
 
@@ -306,7 +306,7 @@ impl Event {
     }
 }
 
-/// A device's request to make a page present (8.1).
+/// A device's request to make a page present (chapter 8).
 ///
 /// | word | bits | field |
 /// |---|---|---|
@@ -363,7 +363,7 @@ impl PageRequest {
         }
     }
 
-    /// Whether it asks for nothing: a marker that the device stopped using a substream (8.1).
+    /// Whether it asks for nothing: a marker that the device stopped using a substream (chapter 8).
     pub const fn is_stop_marker(&self) -> bool {
         self.last && !self.read && !self.write
     }
@@ -410,7 +410,7 @@ impl CommandError {
     }
 }
 
-/// Errors of the unit itself that are active: GERROR exclusive-or GERRORN (7.5, 6.3.19).
+/// Errors of the unit itself that are active: GERROR exclusive-or GERRORN (7.5).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct GlobalErrors(u32);
 

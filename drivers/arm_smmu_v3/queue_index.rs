@@ -20,7 +20,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A queue with 2^`shift` entries; no queue has more than 2^19 (6.3.2).
+    /// A queue with 2^`shift` entries; no queue has more than 2^19 (SMMU_IDR1).
     pub const fn new(shift: u8) -> Self {
         Self {
             shift: if shift > 19 { 19 } else { shift },
@@ -112,7 +112,7 @@ impl Ring {
     }
 }
 
-/// A reading of the command queue's consumer register (6.3.28).
+/// A reading of SMMU_CMDQ_CONS, the command queue's consumer register.
 ///
 /// | bits | field |
 /// |---|---|

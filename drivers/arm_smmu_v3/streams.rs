@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Where the stream table entry of a stream id is: the layout of the stream table (SMMUv3 IHI 0070
-//! 3.3.1 and 3.3.2, 5.1, 6.3.24 and 6.3.25).
+//! 3.3.1 and 5.1, SMMU_STRTAB_BASE and SMMU_STRTAB_BASE_CFG in 6.3).
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Granules of page tables (SMMUv3 IHI 0070, 6.3.6).
+//! Granules of page tables (SMMUv3 IHI 0070, SMMU_IDR5 in 6.3).
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What single products need (SMMUv3 IHI 0070, 6.3.8, and their errata notices).
+//! What single products need (SMMUv3 IHI 0070, SMMU_IIDR in 6.3, and errata notices).
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ impl Quirks {
     /// Implementer "Arm" in IIDR, a JEP106 code.
     const ARM: u64 = 0x43b;
 
-    /// The quirks of the product that IIDR names (6.3.8).
+    /// The quirks of the product that SMMU_IIDR names.
     ///
     /// | bits | field |
     /// |---|---|

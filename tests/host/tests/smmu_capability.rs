@@ -77,7 +77,7 @@ fn other_qemu_units() {
     assert!(cap.stage1 && cap.stage2 && cap.nesting);
 }
 
-/// Every bit of IDR0 by itself, at its place in IHI 0070 6.3.1.
+/// Every bit of IDR0 by itself, at its place in IHI 0070 6.3.
 #[test]
 fn features() {
     let none = Registers {

@@ -119,7 +119,7 @@ fn faults_without_addresses() {
     assert_eq!(walk.stall, None);
 }
 
-/// IHI 0070 8.1.
+/// IHI 0070 chapter 8.
 #[test]
 fn page_requests() {
     let request = PageRequest::decode([0xfc05_4321_0000_0008, 0x1234_5678_9abc_d1ff]);

@@ -355,9 +355,8 @@ const fn invalid_request(request: &Request) -> &'static str {
         (false, 4) => "the device read where system management messages go",
         (false, 5) => "the device sent an interrupt, which its entry forbids",
         (false, 6) => "the device sent an interrupt to a reserved address",
-        (false, _) => "the device sent a system management message, which its entry forbids",
+        (false, _) => "the device used addresses of system management, which its entry forbids",
         (true, 0) => "the device asked for a translation, which its entry forbids",
-        (true, 1) => "the device asked for a translation of more than there are addresses",
         (true, _) => "the device asked for a translation in a way that is not allowed",
     }
 }

@@ -588,5 +588,5 @@ fn invalid_requests() {
         .collect();
     all.sort_unstable();
     all.dedup();
-    assert_eq!(all.len(), 11);
+    assert_eq!(all.len(), 10);
 }

@@ -2,6 +2,8 @@
 
 //! Vendor drivers.
 
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod amd;
 pub(crate) mod blocks;
 #[cfg(CONFIG_IOMMU_CORE_INTEL)]
 pub(crate) mod intel;

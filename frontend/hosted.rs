@@ -99,6 +99,8 @@ macro_rules! vendor_drivers {
 vendor_drivers! {
     #[cfg(CONFIG_IOMMU_CORE_INTEL)]
     crate::drivers::intel::Vtd,
+    #[cfg(CONFIG_IOMMU_CORE_AMD)]
+    crate::drivers::amd::AmdVi,
 }
 
 /// All vendor drivers that found a unit.

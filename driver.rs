@@ -28,6 +28,7 @@ use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     endpoint::{DeviceInfo, DeviceView, Endpoint},
     group::Steps,
+    label::Label,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Gather, TableMemory,
@@ -99,6 +100,17 @@ pub enum Capability {
     NoExec,
 }
 
+/// What the kernel calls the platform devices that it makes for units of one kind.
+#[derive(Copy, Clone)]
+pub struct PlatformIds {
+    /// In a device tree: what the node is compatible with.
+    pub compatible: &'static CStr,
+    /// Made from an ACPI table: the name, without the number after it.
+    pub name: &'static CStr,
+    /// What keeps the kernel's own driver away from them.
+    pub how_to_free: &'static str,
+}
+
 /// What a vendor driver found out about a device.
 pub struct Probed<D: VendorDriver> {
     /// The unit that the device is behind.
@@ -119,6 +131,8 @@ pub struct Probed<D: VendorDriver> {
 pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
+    /// The platform devices that are units, where the kernel makes some.
+    const PLATFORM: Option<PlatformIds> = None;
 
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
@@ -141,6 +155,11 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// `ENODEV` if the machine has none, which is not worth a message: it may have units of another
     /// kind. `EINVAL` if the tables are broken (logged).
     fn discover() -> Result<KVec<Arc<Unit<Self>>>>;
+
+    /// The name of the platform device that the kernel has made for the unit, if it has.
+    fn platform_device(_unit: &Unit<Self>) -> Option<Label> {
+        None
+    }
 
     /// Makes the unit ready: every requester id blocked, caches empty, queue running, faults
     /// reported. Nothing is translated yet.

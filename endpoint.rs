@@ -16,6 +16,18 @@ use crate::{
     unit::Unit,
 };
 
+/// A node of the device tree or of an ACPI table, as the kernel tells nodes apart. It can be
+/// compared and nothing else.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct FirmwareNode(usize);
+
+impl FirmwareNode {
+    /// The node that the kernel keeps at `address`.
+    pub const fn at(address: usize) -> Self {
+        Self(address)
+    }
+}
+
 /// Where a device sits, for a vendor driver to find its unit.
 pub enum Place {
     /// A PCI function.
@@ -35,6 +47,12 @@ pub enum Place {
     Acpi {
         /// Its path, for example `\_SB.I2C0`.
         path: Label,
+    },
+    /// A device, on whatever bus, for which firmware names the unit; the ids are those that it has
+    /// there.
+    Behind {
+        /// The unit.
+        unit: FirmwareNode,
     },
 }
 

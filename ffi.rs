@@ -5,11 +5,13 @@
 
 pub(crate) mod linear_map;
 
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod device;
+#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+pub(crate) mod firmware;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod kprobe;
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod pci;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod syscore;

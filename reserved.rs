@@ -17,6 +17,9 @@ pub enum Kind {
     DirectRelaxable,
     /// Interrupt messages go here, untranslated.
     Msi,
+    /// Free for whoever owns the device to map the places where interrupt messages go, which are
+    /// translated.
+    SoftwareMsi,
     /// Never mapped.
     Reserved,
 }
@@ -47,6 +50,7 @@ impl fmt::Display for Reserved {
             Kind::Direct => "direct",
             Kind::DirectRelaxable => "direct-relaxable",
             Kind::Msi => "msi",
+            Kind::SoftwareMsi => "software-msi",
             Kind::Reserved => "reserved",
         };
         write!(

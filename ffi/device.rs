@@ -148,6 +148,16 @@ impl Counted {
         }
     }
 
+    /// Takes over a count that somebody has taken for us.
+    ///
+    /// # Safety
+    ///
+    /// One of the device's counts is the caller's.
+    pub(crate) unsafe fn adopt(device: Device<'_>) -> Self {
+        // INVARIANT: By the requirements.
+        Self(device.raw)
+    }
+
     /// Unbinds the device's driver and waits until it is gone.
     ///
     /// Context: the device's lock is not held.
@@ -185,17 +195,25 @@ impl Driver<'_> {
 
     /// Whether the driver looks after DMA itself (VFIO, bridges) instead of using the DMA API.
     pub(crate) fn manages_dma(self) -> bool {
-        if !ptr::eq(self.bus, &raw const bindings::pci_bus_type) {
-            return false;
-        }
-        // SAFETY: All drivers on the PCI bus are embedded in a `struct pci_driver`.
-        unsafe {
-            let pci: *const bindings::pci_driver = self
-                .raw
-                .as_ptr()
-                .byte_sub(offset_of!(bindings::pci_driver, driver))
-                .cast();
-            (*pci).driver_managed_dma
+        let raw = self.raw.as_ptr();
+        if ptr::eq(self.bus, &raw const bindings::pci_bus_type) {
+            // SAFETY: All drivers on the PCI bus are embedded in a `struct pci_driver`.
+            unsafe {
+                let pci: *const bindings::pci_driver = raw
+                    .byte_sub(offset_of!(bindings::pci_driver, driver))
+                    .cast();
+                (*pci).driver_managed_dma
+            }
+        } else if ptr::eq(self.bus, &raw const bindings::platform_bus_type) {
+            // SAFETY: All drivers on the platform bus are embedded in a `struct platform_driver`.
+            unsafe {
+                let platform: *const bindings::platform_driver = raw
+                    .byte_sub(offset_of!(bindings::platform_driver, driver))
+                    .cast();
+                (*platform).driver_managed_dma
+            }
+        } else {
+            false
         }
     }
 }

@@ -376,6 +376,19 @@ impl<'a> Pci<'a> {
         }
     }
 
+    /// What the device tree has for the host bridge that the function is below; null if nothing.
+    pub(crate) fn host_node(self) -> *const bindings::device_node {
+        // SAFETY: A function keeps its bus, which keeps the host bridge and that its parent, if it
+        // has one.
+        unsafe {
+            let host = bindings::pci_find_host_bridge(self.bus());
+            match (*host).dev.parent {
+                parent if parent.is_null() => core::ptr::null(),
+                parent => (*parent).of_node,
+            }
+        }
+    }
+
     /// Stops the function from making requests of its own.
     pub(crate) fn clear_master(self) {
         // SAFETY: By the invariant.

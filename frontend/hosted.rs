@@ -58,12 +58,14 @@ use self::{
     refusal::Refusals,
     unit::HostedUnit,
 };
-use crate::{ffi::device::Device, log::log_err};
+use crate::{driver::PlatformIds, ffi::device::Device, label::Label, log::log_err};
 
 /// One vendor driver with its units, for those who need not know which.
 trait Vendor: Send + Sync {
     /// The units, for the platform bus.
     fn units(&self) -> &[KBox<dyn Unbindable>];
+    /// The platform devices that are units, where the kernel makes some.
+    fn platform_ids(&self) -> Option<PlatformIds>;
     /// Writes what is known of each unit.
     fn show_units(&self, f: &mut dyn Write) -> fmt::Result;
     /// Writes what is known of each group.
@@ -99,8 +101,6 @@ macro_rules! vendor_drivers {
 vendor_drivers! {
     #[cfg(CONFIG_IOMMU_CORE_INTEL)]
     crate::drivers::intel::Vtd,
-    #[cfg(CONFIG_IOMMU_CORE_AMD)]
-    crate::drivers::amd::AmdVi,
 }
 
 /// All vendor drivers that found a unit.
@@ -154,6 +154,10 @@ impl<D: Hosted> Vendor for Running<D> {
         &self.units
     }
 
+    fn platform_ids(&self) -> Option<PlatformIds> {
+        D::PLATFORM
+    }
+
     fn show_units(&self, f: &mut dyn Write) -> fmt::Result {
         self.instance.show_units(f)
     }
@@ -180,6 +184,14 @@ struct Handle<D: Hosted> {
 }
 
 impl<D: Hosted> Unbindable for Handle<D> {
+    fn name(&self) -> Label {
+        self.unit.core().name()
+    }
+
+    fn platform_device(&self) -> Option<Label> {
+        D::platform_device(self.unit.core())
+    }
+
     fn bind(&self, device: Device<'_>) -> Result {
         let result = self.unit.bind(&self.instance, device);
         let error = result.as_ref().err().map_or(0, |error| error.to_errno());
@@ -200,6 +212,10 @@ impl<D: Hosted> Unbindable for Handle<D> {
             0 => None,
             error => Some(Error::from_errno(error)),
         }
+    }
+
+    fn refuse(&self, error: Error) {
+        self.error.store(error.to_errno(), Relaxed);
     }
 }
 

@@ -19,7 +19,11 @@ use super::{
 use crate::{
     driver::Capability,
     endpoint::Endpoint,
-    ffi::device::{Counted, Device},
+    ffi::{
+        device::{Counted, Device},
+        firmware,
+        pci::Pci,
+    },
     group::Group,
     log::log_err,
     reserved::Kind,
@@ -157,18 +161,22 @@ fn try_probe<D: Hosted>(
     instance: &Arc<Instance<D>>,
     device: Device<'_>,
 ) -> Result<Arc<HostedDevice<D>>> {
-    // What is not on the PCI bus has no requester id to find.
-    let function = device.pci().ok_or(ENODEV)?;
+    let function = device.pci();
     if device.driver().is_some() {
         // C does not take a device that has a driver already. It is on identity since its unit was
         // taken over, or it has got its driver since.
-        Held::keep_late(instance, function)?;
+        Held::keep_late(instance, function.ok_or(ENODEV)?)?;
         return Err(ENODEV);
     }
-    function.isolate();
+    if let Some(function) = function {
+        function.isolate();
+    }
     let (endpoint, parking) = match Held::take(instance, device) {
         Some(Member { endpoint, group }) => (endpoint, Some(group)),
-        None => (Endpoint::new(&instance.cores, function.describe()?)?, None),
+        None => {
+            let info = firmware::describe_known(device)?;
+            (Endpoint::new(&instance.cores, info)?, None)
+        }
     };
     let unit = instance.unit(endpoint.unit()).ok_or(ENODEV)?;
     if !unit.is_active() {
@@ -189,7 +197,7 @@ fn try_probe<D: Hosted>(
             unit: unit.clone(),
             group: SetOnce::new(),
             parking <- new_mutex!(parking),
-            may_be_reset: function.supports_ats(),
+            may_be_reset: function.is_some_and(Pci::supports_ats),
         }),
         GFP_KERNEL,
     )?;
@@ -283,6 +291,7 @@ pub(super) extern "C" fn reserved_regions<D: Hosted>(
             Kind::Direct => bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
             Kind::DirectRelaxable => bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
             Kind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
+            Kind::SoftwareMsi => bindings::iommu_resv_type_IOMMU_RESV_SW_MSI,
             Kind::Reserved => bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
         };
         // SAFETY: Any region can be described; C frees it.
@@ -307,5 +316,24 @@ pub(super) extern "C" fn reserved_regions<D: Hosted>(
             (*last).next = new;
             (*list).prev = new;
         }
+    }
+    // SAFETY: C calls for the device's regions.
+    unsafe { firmware::add_reserved_regions(known.device(), list) };
+}
+
+/// A device tree names an id of a device.
+pub(super) extern "C" fn tree_id(
+    dev: *mut bindings::device,
+    args: *const bindings::of_phandle_args,
+) -> c_int {
+    // SAFETY: C keeps the device.
+    let Some(device) = (unsafe { Device::from_raw(dev) }) else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: C calls with an id of the device.
+    let result = unsafe { firmware::add_tree_id(device, args) };
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
     }
 }

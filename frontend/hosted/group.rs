@@ -59,19 +59,32 @@ impl<D: Hosted> HostedGroup<D> {
     /// C holds its probe mutex, so that nobody else does the same.
     pub(super) fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
         let instance = known.instance();
-        let function = known.device().pci().ok_or(ENODEV)?;
-        let kept = Held::neighbour(instance, function.isolation().key, known.endpoint());
+        let function = known.device().pci();
+        let kept = function.and_then(|function| {
+            Held::neighbour(instance, function.isolation().key, known.endpoint())
+        });
         let of_kept = kept
             .as_ref()
             .and_then(|kept| Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)));
-        if let Some(group) = of_kept {
+        let there = match (of_kept, function) {
+            // What is on no PCI bus has no bridges that could lead C to those that share its ids.
+            (None, None) => Self::sharing(known)?,
+            (of_kept, _) => of_kept,
+        };
+        if let Some(group) = there {
             // SAFETY: C's group is there as long as ours is in the table.
             unsafe { bindings::iommu_group_ref_get(group.as_c()) };
             group.devices.add(1, Relaxed);
             return Ok(group);
         }
-        // SAFETY: The device is on the PCI bus, and C keeps it.
-        let c = from_err_ptr(unsafe { bindings::pci_device_group(known.device().as_raw()) })?;
+        let raw = known.device().as_raw();
+        // SAFETY: C keeps the device, which is on the PCI bus in the one case.
+        let c = from_err_ptr(unsafe {
+            match function {
+                Some(_) => bindings::pci_device_group(raw),
+                None => bindings::generic_device_group(raw),
+            }
+        })?;
         if let Some(group) = Self::find(instance, |group| group.c == c as usize) {
             group.devices.add(1, Relaxed);
             return Ok(group);
@@ -80,6 +93,19 @@ impl<D: Hosted> HostedGroup<D> {
             // SAFETY: The count that `pci_device_group` gave is not passed on.
             unsafe { bindings::iommu_group_put(c) };
         })
+    }
+
+    /// The group of another device that C knows and that has an id of this one.
+    fn sharing(known: &HostedDevice<D>) -> Result<Option<Arc<Self>>> {
+        let endpoint = known.endpoint();
+        let devices = known.instance().snapshot_devices()?;
+        let other = devices.iter().find(|other| {
+            let other = other.endpoint();
+            !Arc::ptr_eq(other, endpoint)
+                && Arc::ptr_eq(other.unit(), endpoint.unit())
+                && other.ids().iter().any(|id| endpoint.ids().contains(id))
+        });
+        Ok(other.and_then(|other| other.group().ok().cloned()))
     }
 
     fn find(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
@@ -230,14 +256,16 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// What keeps the device from being isolated from the others.
     fn reason(&self, known: &HostedDevice<D>) -> Reason {
-        let (Some(function), Ok(others)) = (known.device().pci(), self.others(known)) else {
+        let Ok(others) = self.others(known) else {
             return Reason::Platform;
         };
-        let isolation = function.isolation();
+        let function = known.device().pci();
+        let isolation = function.map(Pci::isolation);
         if others.is_empty() {
-            return match self.core.is_empty() {
-                true => Reason::Isolated,
-                false => Reason::of(&isolation),
+            return match (self.core.is_empty(), isolation) {
+                (true, _) => Reason::Isolated,
+                (false, Some(isolation)) => Reason::of(&isolation),
+                (false, None) => Reason::Platform,
             };
         }
         // The first that applies, the most telling first.
@@ -250,6 +278,9 @@ impl<D: Hosted> HostedGroup<D> {
                 with: other.endpoint().name(),
             })
         });
+        let (Some(function), Some(isolation)) = (function, isolation) else {
+            return shared_id.unwrap_or(Reason::Platform);
+        };
         let bridge = || {
             let below = others.iter().find(|other| {
                 let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);

@@ -19,6 +19,7 @@ use crate::{
     endpoint::Endpoint,
     ffi::{
         device::{Counted, Device},
+        firmware,
         pci::{self, Pci},
     },
     group::{Group, Reason},
@@ -72,12 +73,13 @@ impl<D: Hosted> Held<D> {
             if !device.iommu_group().is_null() || Self::is_held(instance, device) {
                 return Ok(());
             }
-            let endpoint = match Endpoint::new(&instance.cores, function.describe()?) {
-                Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
-                Err(error) if error == ENOMEM => return Err(error),
-                // Somebody else's, or to be refused with a message when C asks for it.
-                _ => return Ok(()),
-            };
+            let endpoint =
+                match Endpoint::new(&instance.cores, firmware::describe(function.device())?) {
+                    Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
+                    Err(error) if error == ENOMEM => return Err(error),
+                    // Somebody else's, or to be refused with a message when C asks for it.
+                    _ => return Ok(()),
+                };
             if device.driver().is_some() {
                 Self::keep(instance, function, endpoint)
             } else if endpoint.has_direct_regions() {
@@ -94,7 +96,7 @@ impl<D: Hosted> Held<D> {
         if Self::is_held(instance, function.device()) {
             return Ok(());
         }
-        let endpoint = Endpoint::new(&instance.cores, function.describe()?)?;
+        let endpoint = Endpoint::new(&instance.cores, firmware::describe(function.device())?)?;
         match instance.unit(endpoint.unit()) {
             Some(unit) if unit.is_active() => Self::keep(instance, function, endpoint),
             _ => Ok(()),

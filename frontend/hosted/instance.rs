@@ -135,6 +135,7 @@ impl<D: Hosted> Instance<D> {
                 release_device: Some(device::release::<D>),
                 device_group: Some(device::group::<D>),
                 get_resv_regions: Some(device::reserved_regions::<D>),
+                of_xlate: Some(device::tree_id),
                 def_domain_type: Some(device::default_type::<D>),
                 owner: module.as_ptr(),
                 identity_domain: identity.as_c(),

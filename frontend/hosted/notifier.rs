@@ -21,17 +21,20 @@ use super::{
 };
 use crate::{ffi::device::Device, log::log_warn};
 
-/// A notifier on the PCI bus.
+/// A registered notifier on one bus. Dropping it unregisters it.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
 struct Block<D: Hosted> {
     c: Opaque<bindings::notifier_block>,
     instance: Arc<Instance<D>>,
+    bus: *const bindings::bus_type,
 }
 
-/// A registered notifier. Dropping it unregisters it.
-pub(super) struct Notifier<D: Hosted>(Pin<KBox<Block<D>>>);
+/// Notifiers on all buses that may have devices behind units.
+pub(super) struct Notifier<D: Hosted> {
+    _blocks: KVec<Pin<KBox<Block<D>>>>,
+}
 
 // SAFETY: C's part is for C to look after; the instance is shared between tasks.
 unsafe impl<D: Hosted> Send for Notifier<D> {}
@@ -41,8 +44,26 @@ unsafe impl<D: Hosted> Sync for Notifier<D> {}
 impl<D: Hosted> Notifier<D> {
     /// Starts to listen.
     pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
-        let block = KBox::pin(
-            Block {
+        let mut blocks = KVec::new();
+        blocks.push(
+            Block::new(instance, &raw const bindings::pci_bus_type)?,
+            GFP_KERNEL,
+        )?;
+        if D::PLATFORM.is_some() {
+            // Where the platform bus has units it may have devices behind them.
+            blocks.push(
+                Block::new(instance, &raw const bindings::platform_bus_type)?,
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self { _blocks: blocks })
+    }
+}
+
+impl<D: Hosted> Block<D> {
+    fn new(instance: &Arc<Instance<D>>, bus: *const bindings::bus_type) -> Result<Pin<KBox<Self>>> {
+        let mut block = KBox::new(
+            Self {
                 c: Opaque::new(bindings::notifier_block {
                     notifier_call: Some(notify::<D>),
                     // Before the IOMMU layer, which lets go of a device that was removed.
@@ -50,22 +71,22 @@ impl<D: Hosted> Notifier<D> {
                     ..pin_init::zeroed()
                 }),
                 instance: instance.clone(),
+                bus: core::ptr::null(),
             },
             GFP_KERNEL,
         )?;
         // SAFETY: The block stays where it is until it is unregistered.
-        to_result(unsafe {
-            bindings::bus_register_notifier(&raw const bindings::pci_bus_type, block.c.get())
-        })?;
-        Ok(Self(block))
+        to_result(unsafe { bindings::bus_register_notifier(bus, block.c.get()) })?;
+        block.bus = bus;
+        Ok(block.into())
     }
 }
 
-impl<D: Hosted> Drop for Notifier<D> {
+impl<D: Hosted> Drop for Block<D> {
     fn drop(&mut self) {
-        // SAFETY: The block is registered. When the call returns nobody is in `notify`.
-        unsafe {
-            bindings::bus_unregister_notifier(&raw const bindings::pci_bus_type, self.0.c.get());
+        if !self.bus.is_null() {
+            // SAFETY: The block is registered. When the call returns nobody is in `notify`.
+            unsafe { bindings::bus_unregister_notifier(self.bus, self.c.get()) };
         }
     }
 }

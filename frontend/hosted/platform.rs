@@ -2,22 +2,35 @@
 
 //! A platform device for each unit, and the driver for it: `unbind` in
 //! `/sys/bus/platform/drivers/iommu_core` gives a unit back and `bind` takes it again.
+//!
+//! Where a device tree or ACPI's IORT table tells of units the kernel has made their devices, and
+//! the driver takes these. Otherwise the devices are made here.
+
+use core::{ffi::c_void, ptr};
 
 use kernel::{
     bindings,
     error::{from_err_ptr, from_result, to_result},
-    ffi::c_int,
+    ffi::{c_char, c_int},
     prelude::*,
     types::Opaque,
 };
 
 use super::Vendor;
-use crate::ffi::device::Device;
+use crate::{
+    ffi::device::{Counted, Device},
+    label::Label,
+    log::{log_err, log_warn},
+};
 
 const NAME: &CStr = c"iommu_core";
 
 /// A unit that can be taken and given back.
 pub(super) trait Unbindable: Send + Sync {
+    /// What messages call the unit.
+    fn name(&self) -> Label;
+    /// The name of the platform device that the kernel has made for the unit, if it has.
+    fn platform_device(&self) -> Option<Label>;
     /// Takes the unit; `device` stands for it.
     fn bind(&self, device: Device<'_>) -> Result;
     /// Gives the unit back.
@@ -26,16 +39,32 @@ pub(super) trait Unbindable: Send + Sync {
     fn is_bound(&self) -> bool;
     /// What the last [`bind`](Self::bind) failed with.
     fn error(&self) -> Option<Error>;
+    /// Notes that the unit was not taken because of `error`.
+    fn refuse(&self, error: Error);
+}
+
+/// The driver, as C knows it, and the units that it is for.
+///
+/// C's part is first, so that a pointer to one is a pointer to the other.
+#[repr(C)]
+struct Driver {
+    c: Opaque<bindings::platform_driver>,
+    /// The units and the names of their devices. Those outlive the driver.
+    units: KVec<(Label, *const dyn Unbindable)>,
+    /// The names by which the driver finds its devices, and C's end marks.
+    names: KVec<bindings::platform_device_id>,
+    nodes: KVec<bindings::of_device_id>,
 }
 
 /// The platform devices and their driver. Dropping it gives all units back.
 pub(super) struct Platform {
-    driver: Pin<KBox<Opaque<bindings::platform_driver>>>,
-    devices: KVec<PlatformDevice>,
+    driver: Pin<KBox<Driver>>,
+    /// Those that were made here.
+    _devices: KVec<PlatformDevice>,
     is_registered: bool,
 }
 
-// SAFETY: The driver core looks after its own objects; nothing else is in there.
+// SAFETY: The driver core looks after its own objects, and units can be shared.
 unsafe impl Send for Platform {}
 // SAFETY: As above.
 unsafe impl Sync for Platform {}
@@ -43,18 +72,28 @@ unsafe impl Sync for Platform {}
 /// A platform device of ours.
 struct PlatformDevice(*mut bindings::platform_device);
 
+impl PlatformDevice {
+    fn new(number: usize) -> Result<Self> {
+        let info = bindings::platform_device_info {
+            name: NAME.as_char_ptr(),
+            id: number as c_int,
+            ..pin_init::zeroed()
+        };
+        // SAFETY: The name is a C string.
+        let device = unsafe { bindings::platform_device_register_full(&raw const info) };
+        Ok(Self(from_err_ptr(device)?))
+    }
+}
+
 impl Drop for PlatformDevice {
     fn drop(&mut self) {
-        // SAFETY: It was registered by `Platform::new` and is unregistered once.
+        // SAFETY: It was registered by `new` and is unregistered once.
         unsafe { bindings::platform_device_unregister(self.0) }
     }
 }
 
-/// What a platform device has as its data: where its unit is.
-type Data = *const dyn Unbindable;
-
 impl Platform {
-    /// Makes the devices and registers the driver, which takes the units.
+    /// Makes the devices that are not there and registers the driver, which takes the units.
     ///
     /// # Errors
     ///
@@ -67,46 +106,56 @@ impl Platform {
         module: &'static ThisModule,
         vendors: &[KBox<dyn Vendor>],
     ) -> Result<Self> {
-        let mut platform = Self {
-            driver: KBox::pin(
-                Opaque::new(bindings::platform_driver {
+        let mut devices = KVec::new();
+        let mut units = KVec::new();
+        let all = vendors
+            .iter()
+            .flat_map(|vendor| vendor.units().iter().map(|unit| (&**vendor, &**unit)));
+        for (number, (vendor, unit)) in all.enumerate() {
+            let name = match unit.platform_device() {
+                Some(name) => {
+                    check_free(vendor, unit, name);
+                    name
+                }
+                None => {
+                    devices.push(PlatformDevice::new(number)?, GFP_KERNEL)?;
+                    Label::new(format_args!("iommu_core.{number}"))
+                }
+            };
+            units.push((name, ptr::from_ref(unit)), GFP_KERNEL)?;
+        }
+        let (names, nodes) = tables(vendors)?;
+        let driver = KBox::pin(
+            Driver {
+                c: Opaque::new(bindings::platform_driver {
                     probe: Some(probe),
                     remove: Some(remove),
+                    id_table: names.as_ptr(),
                     driver: bindings::device_driver {
                         name: NAME.as_char_ptr(),
+                        of_match_table: nodes.as_ptr(),
                         // Those who load the module want to know whether it works.
                         probe_type: bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
                         ..pin_init::zeroed()
                     },
                     ..pin_init::zeroed()
                 }),
-                GFP_KERNEL,
-            )?,
-            devices: KVec::new(),
+                units,
+                names,
+                nodes,
+            },
+            GFP_KERNEL,
+        )?;
+        let mut platform = Self {
+            driver,
+            _devices: devices,
             is_registered: false,
         };
-        for (number, unit) in vendors.iter().flat_map(|vendor| vendor.units()).enumerate() {
-            let data: Data = &**unit;
-            let info = bindings::platform_device_info {
-                name: NAME.as_char_ptr(),
-                id: number as c_int,
-                data: (&raw const data).cast(),
-                size_data: size_of::<Data>(),
-                ..pin_init::zeroed()
-            };
-            platform.devices.reserve(1, GFP_KERNEL)?;
-            // SAFETY: The name is a C string; the data is copied.
-            let device = unsafe { bindings::platform_device_register_full(&raw const info) };
-            let device = from_err_ptr(device)?;
-            // There is room.
-            let _ = platform
-                .devices
-                .push_within_capacity(PlatformDevice(device));
-        }
-        // SAFETY: The driver stays where it is until it is unregistered, and so do the units.
+        // SAFETY: The driver and its tables stay where they are until it is unregistered, and so do
+        // the units.
         to_result(unsafe {
             bindings::__platform_driver_register(
-                platform.driver.get(),
+                platform.driver.c.get(),
                 module.as_ptr(),
                 NAME.as_char_ptr(),
             )
@@ -120,40 +169,130 @@ impl Drop for Platform {
     fn drop(&mut self) {
         if self.is_registered {
             // SAFETY: The driver is registered. This unbinds it from all devices.
-            unsafe { bindings::platform_driver_unregister(self.driver.get()) };
+            unsafe { bindings::platform_driver_unregister(self.driver.c.get()) };
         }
         // The devices follow.
     }
+}
+
+/// The names by which the driver finds its devices: ours, and those of devices that the kernel
+/// makes for units.
+#[allow(clippy::type_complexity)]
+fn tables(
+    vendors: &[KBox<dyn Vendor>],
+) -> Result<(
+    KVec<bindings::platform_device_id>,
+    KVec<bindings::of_device_id>,
+)> {
+    let mut names = KVec::new();
+    let mut nodes = KVec::new();
+
+    let mut name = bindings::platform_device_id::default();
+    copy(NAME, &mut name.name)?;
+    names.push(name, GFP_KERNEL)?;
+    for ids in vendors.iter().filter_map(|vendor| vendor.platform_ids()) {
+        let mut name = bindings::platform_device_id::default();
+        copy(ids.name, &mut name.name)?;
+        names.push(name, GFP_KERNEL)?;
+        let mut node = bindings::of_device_id::default();
+        copy(ids.compatible, &mut node.compatible)?;
+        nodes.push(node, GFP_KERNEL)?;
+    }
+    names.push(Default::default(), GFP_KERNEL)?;
+    nodes.push(Default::default(), GFP_KERNEL)?;
+    Ok((names, nodes))
+}
+
+/// Copies a C string to a field that is all zeros.
+fn copy(text: &CStr, field: &mut [c_char]) -> Result {
+    let bytes = text.to_bytes_with_nul();
+    if bytes.len() > field.len() {
+        return Err(EINVAL);
+    }
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = *from as c_char;
+    }
+    Ok(())
+}
+
+/// Says that a unit cannot be had, if another driver has its device.
+fn check_free(vendor: &dyn Vendor, unit: &dyn Unbindable, name: Label) {
+    let holder = find(name).and_then(|device| Some(device.get().driver()?.name()));
+    if let Some(holder) = holder {
+        log_err!(
+            "{}: the unit is left alone: its device {} has driver {}; {}",
+            unit.name(),
+            name,
+            holder,
+            vendor
+                .platform_ids()
+                .map_or("unbind it", |ids| ids.how_to_free),
+        );
+        unit.refuse(EBUSY);
+    }
+}
+
+/// The device called `name` on the platform bus.
+fn find(name: Label) -> Option<Counted> {
+    let text =
+        kernel::str::CString::try_from_fmt(kernel::prelude::fmt!("{}", name.as_str())).ok()?;
+    // SAFETY: The bus is there; the function compares names with the string.
+    unsafe {
+        let raw = bindings::bus_find_device(
+            &raw const bindings::platform_bus_type,
+            ptr::null_mut(),
+            text.as_char_ptr().cast::<c_void>(),
+            Some(is_called),
+        );
+        Device::from_raw(raw).map(|device| Counted::adopt(device))
+    }
+}
+
+unsafe extern "C" fn is_called(device: *mut bindings::device, name: *const c_void) -> c_int {
+    // SAFETY: `find` has C call with devices of the bus and with its name.
+    unsafe { bindings::device_match_name(device, name) }
 }
 
 /// The unit that a platform device stands for.
 ///
 /// # Safety
 ///
-/// `device` is one of [`Platform::new`]'s.
-unsafe fn unit<'a>(device: *mut bindings::platform_device) -> Option<&'a dyn Unbindable> {
-    // SAFETY: By the requirements the data is where the unit is; units stay as long as the devices.
-    unsafe {
-        let data: *const Data = (*device).dev.platform_data.cast();
-        match data.is_null() {
-            true => None,
-            false => Some(&*data.read_unaligned()),
-        }
-    }
+/// `device` has the driver that [`Platform::new`] registered, or is going to have it.
+unsafe fn unit<'a>(
+    device: *mut bindings::platform_device,
+) -> Option<(&'a dyn Unbindable, Device<'a>)> {
+    // SAFETY: C keeps the device.
+    let device = unsafe { Device::from_raw(&raw mut (*device).dev) }?;
+    let name = device.name();
+    // SAFETY: By the requirements; C's driver is the first part of C's platform driver, after its
+    // functions, and that is the first of ours.
+    let driver = unsafe {
+        let driver = (*device.as_raw()).driver;
+        &*driver
+            .byte_sub(core::mem::offset_of!(bindings::platform_driver, driver))
+            .cast::<Driver>()
+    };
+    let (_, unit) = driver.units.iter().find(|(called, _)| *called == name)?;
+    // SAFETY: Units stay as long as the driver.
+    Some((unsafe { &**unit }, device))
 }
 
 extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
-    // SAFETY: The driver matches by its name, which is that of this module's devices only.
-    let (unit, device) = unsafe { (unit(device), Device::from_raw(&raw mut (*device).dev)) };
-    from_result(|| match (unit, device) {
-        (Some(unit), Some(device)) => unit.bind(device).map(|()| 0),
-        _ => Err(ENODEV),
+    // SAFETY: The driver core has set the driver before it calls.
+    let found = unsafe { unit(device) };
+    from_result(|| match found {
+        Some((unit, device)) => unit.bind(device).map(|()| 0),
+        // It came after the units were looked for.
+        None => {
+            log_warn!("a unit that came late is not used: load the module again");
+            Err(ENODEV)
+        }
     })
 }
 
 extern "C" fn remove(device: *mut bindings::platform_device) {
     // SAFETY: The device was probed.
-    if let Some(unit) = unsafe { unit(device) } {
+    if let Some((unit, _)) = unsafe { unit(device) } {
         unit.unbind();
     }
 }

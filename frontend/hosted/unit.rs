@@ -28,7 +28,7 @@ use super::{
 use crate::{
     ffi::{
         device::{Counted, Device},
-        pci,
+        firmware, pci,
     },
     log::{log_err, log_info, log_warn},
     unit::Unit,
@@ -155,11 +155,16 @@ impl<D: Hosted> HostedUnit<D> {
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             ))?;
-            // On x86 no firmware node leads to a unit: one without is the one that C looks for.
+            // The firmware's node of the unit's device leads C from devices to the unit. On x86
+            // none does, and a unit without one is the one that C looks for.
+            let device = match D::platform_device(&self.core) {
+                Some(_) => parent.as_raw(),
+                None => ptr::null_mut(),
+            };
             to_result(bindings::iommu_device_register(
                 self.as_c(),
                 instance.ops(),
-                ptr::null_mut(),
+                device,
             ))
             .inspect_err(|_| bindings::iommu_device_sysfs_remove(self.as_c()))
         }
@@ -190,8 +195,7 @@ impl<D: Hosted> HostedUnit<D> {
         // no DMA to do.
         let functions = pci::collect_functions(|function| {
             let is_ours = || {
-                function
-                    .describe()
+                firmware::describe(function.device())
                     .and_then(|info| D::probe(&instance.cores, info))
                     .is_ok_and(|probed| {
                         Arc::ptr_eq(&probed.unit, &self.core)

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What firmware says of the unit that a device is behind.
+//!
+//! Where a device tree or ACPI's IORT table tells of units the kernel reads it for each device,
+//! just before it asks us about the device, and keeps unit and ids in the device's record. Devices that
+//! have no such record are looked up in the device tree here; for all others a vendor driver has to
+//! do with what the bus knows.
+
+use core::slice;
+
+use kernel::{
+    bindings,
+    ffi::{c_int, c_void},
+    prelude::*,
+};
+
+use super::device::Device;
+use crate::{
+    endpoint::{DeviceInfo, FirmwareNode, Place},
+    requester::RequesterId,
+};
+
+// Exported by the kernel; the kernel crate's bindings leave the headers out.
+extern "C" {
+    fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
+    #[cfg(CONFIG_OF)]
+    fn of_map_iommu_id(
+        np: *const bindings::device_node,
+        id: u32,
+        arg: *mut bindings::of_phandle_args,
+    ) -> c_int;
+}
+
+/// A unit, and the ids that a device has there.
+struct Link {
+    unit: FirmwareNode,
+    ids: KVec<RequesterId>,
+}
+
+impl Link {
+    /// Adds an id unless it is there.
+    fn add(&mut self, id: u32) -> Result {
+        let id = RequesterId::new(id);
+        if !self.ids.contains(&id) {
+            self.ids.push(id, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    fn describe(self, device: Device<'_>) -> DeviceInfo {
+        DeviceInfo {
+            name: device.name(),
+            place: Place::Behind { unit: self.unit },
+            ids: self.ids,
+        }
+    }
+}
+
+/// What the kernel has read for the device; null if nothing.
+///
+/// The caller is in a callback of the IOMMU layer for the device, so that its record is there to
+/// stay.
+fn spec(device: Device<'_>) -> *mut bindings::iommu_fwspec {
+    // SAFETY: The device is valid, and the caller promises for the record.
+    unsafe {
+        match (*device.as_raw()).iommu {
+            record if record.is_null() => core::ptr::null_mut(),
+            record => (*record).fwspec,
+        }
+    }
+}
+
+/// The device as a vendor driver wants it described, in a callback of the IOMMU layer for it.
+///
+/// # Errors
+///
+/// `ENODEV` if nothing tells of a unit, `ENOMEM`.
+pub(crate) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
+    let spec = spec(device);
+    if spec.is_null() {
+        return describe(device);
+    }
+    // SAFETY: The record has `num_ids` ids, and they do not change during the call.
+    let (node, ids) = unsafe {
+        (
+            (*spec).iommu_fwnode,
+            slice::from_raw_parts((*spec).ids.as_ptr(), (*spec).num_ids as usize),
+        )
+    };
+    let mut link = Link {
+        unit: FirmwareNode::at(node as usize),
+        ids: KVec::new(),
+    };
+    for &id in ids {
+        link.add(id)?;
+    }
+    Ok(link.describe(device))
+}
+
+/// The device as a vendor driver wants it described.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
+    let function = device.pci().ok_or(ENODEV)?;
+    let info = function.describe()?;
+    match tree_link(function.host_node(), &info.ids)? {
+        Some(link) => Ok(link.describe(device)),
+        None => Ok(info),
+    }
+}
+
+/// What the device tree says of PCI functions with these ids below the host bridge at `node`.
+#[cfg(CONFIG_OF)]
+fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<Option<Link>> {
+    let mut found: Option<Link> = None;
+
+    if node.is_null() {
+        return Ok(None);
+    }
+    for id in ids {
+        let mut answer = bindings::of_phandle_args::default();
+        // SAFETY: The node is there as long as the bridge is. There is room for the answer.
+        let result = unsafe { of_map_iommu_id(node, id.raw(), &raw mut answer) };
+        if result != 0 || answer.np.is_null() {
+            // No unit translates this id.
+            continue;
+        }
+        // SAFETY: The unit's node comes with a count, which ends here: it is only compared.
+        let unit = unsafe {
+            let node = &raw mut (*answer.np).fwnode;
+            bindings::fwnode_handle_put(node);
+            FirmwareNode::at(node as usize)
+        };
+        let link = found.get_or_insert(Link {
+            unit,
+            ids: KVec::new(),
+        });
+        if link.unit != unit {
+            // No device is behind two units.
+            return Err(EINVAL);
+        }
+        link.add(answer.args[0])?;
+    }
+    Ok(found)
+}
+
+/// There is no device tree.
+#[cfg(not(CONFIG_OF))]
+fn tree_link(_node: *const bindings::device_node, _ids: &[RequesterId]) -> Result<Option<Link>> {
+    Ok(None)
+}
+
+/// Adds an id that the device tree gives for the device to its record.
+///
+/// # Safety
+///
+/// C calls its `of_xlate` for the device with `args`.
+pub(crate) unsafe fn add_tree_id(
+    device: Device<'_>,
+    args: *const bindings::of_phandle_args,
+) -> Result {
+    // SAFETY: By the requirements; the first argument is there, and more than one mean nothing.
+    let (count, id) = unsafe { ((*args).args_count, (*args).args[0]) };
+    if count != 1 {
+        return Err(EINVAL);
+    }
+    // SAFETY: The device has a record, since C calls. The id is copied.
+    kernel::error::to_result(unsafe {
+        bindings::iommu_fwspec_add_ids(device.as_raw(), &raw const id, 1)
+    })
+}
+
+/// Adds the reserved regions that the kernel finds in firmware for the device to C's list.
+///
+/// # Safety
+///
+/// C wants the device's reserved regions in `list`.
+pub(crate) unsafe fn add_reserved_regions(device: Device<'_>, list: *mut bindings::list_head) {
+    if !spec(device).is_null() {
+        // SAFETY: The device has what the function looks at; the list is C's.
+        unsafe { iommu_dma_get_resv_regions(device.as_raw().cast(), list) };
+    }
+}
+
+/// The node that firmware has for a device; it may be null.
+pub(crate) fn node_of(device: Device<'_>) -> FirmwareNode {
+    // SAFETY: The device is valid.
+    let node: *mut c_void = unsafe { bindings::__dev_fwnode(device.as_raw()) }.cast();
+    FirmwareNode::at(node as usize)
+}

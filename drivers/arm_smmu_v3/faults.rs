@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads what a unit reports: events, page requests, errors of its own.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    io::Io,
+    sync::atomic::Relaxed,
+    time::{delay::fsleep, Delta},
+};
+
+use super::{
+    command::{Command, PageResponse, Resume},
+    event::{Event, GlobalErrors, PageRequest},
+    hardware::Hardware,
+    regs::{EVENTQ_CONS, EVENTQ_PROD, PRIQ_CONS, PRIQ_PROD},
+    smmu::fail,
+    SmmuV3,
+};
+use crate::{
+    addr::Iova,
+    fault::{Access, Fault},
+    log::{log_err, log_warn},
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// Records that are read without a pause. A device that faults all the time costs a part of one
+/// processor's time, and records are lost, which is counted.
+const BURST: usize = 256;
+const PAUSE: Delta = Delta::from_millis(10);
+
+/// Reports all events that are pending, until there is none or `stopping`.
+///
+/// Context: may sleep.
+pub(super) fn report_events(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: impl Fn() -> bool) {
+    let page1 = hardware.registers.page1();
+    let mut burst = 0;
+
+    while !stopping() {
+        let (record, lost) = {
+            let mut events = hardware.events.lock();
+            let producer = page1.read(EVENTQ_PROD).into();
+            let record = events.take::<4>(producer);
+            // Answered when all that came before is read.
+            let lost = record.is_none() && events.take_overflow(producer);
+            page1.write_reg(EVENTQ_CONS::from(events.consumer()));
+            (record, lost)
+        };
+        if lost {
+            let before = hardware.overflows.fetch_add(1, Relaxed);
+            if before == 0 {
+                log_warn!(
+                    "{}: faults come faster than they are read, some are lost (said once; \
+                     debugfs counts)",
+                    unit.name(),
+                );
+            }
+        }
+        match record {
+            Some(words) => {
+                let event = Event::decode(words);
+                end_stall(unit, hardware, &event);
+                unit.report_fault(&fault(&event, Event::code(words)));
+            }
+            None if lost => {}
+            None => break,
+        }
+        burst += 1;
+        if burst >= BURST {
+            burst = 0;
+            fsleep(PAUSE);
+        }
+    }
+}
+
+/// Terminates the transaction of an event if it is stalled: nobody is there to make the page
+/// present.
+fn end_stall(unit: &Unit<SmmuV3>, hardware: &Hardware, event: &Event) {
+    let Some(tag) = event.stall else { return };
+    let mut batch = hardware.batch();
+    batch.push(Command::resume(event.stream, tag, Resume::Abort));
+    if let Err(failure) = batch.run() {
+        fail(unit, hardware, failure);
+    }
+}
+
+/// The record in the core's words.
+fn fault(event: &Event, code: u8) -> Fault {
+    let access = if event.execute {
+        Access::Execute
+    } else if event.read {
+        Access::Read
+    } else {
+        Access::Write
+    };
+    Fault {
+        requester: RequesterId::new(event.stream),
+        address: event.address.map(Iova::new),
+        access,
+        code: u32::from(code),
+        reason: event.kind.text(),
+    }
+}
+
+/// Refuses all page requests that are pending, until there is none or `stopping`. No device is
+/// allowed to make any.
+///
+/// Context: may sleep.
+pub(super) fn refuse_requests(
+    unit: &Unit<SmmuV3>,
+    hardware: &Hardware,
+    stopping: impl Fn() -> bool,
+) {
+    let page1 = hardware.registers.page1();
+
+    while !stopping() {
+        let record = {
+            let mut requests = hardware.requests.lock();
+            let Some(requests) = &mut *requests else {
+                return;
+            };
+            let producer = page1.read(PRIQ_PROD).into();
+            let record = requests.take::<2>(producer);
+            if record.is_none() {
+                // Devices were told by the unit itself that their requests failed.
+                requests.take_overflow(producer);
+            }
+            page1.write_reg(PRIQ_CONS::from(requests.consumer()));
+            record
+        };
+        let Some(words) = record else { return };
+        let request = PageRequest::decode(words);
+        if !request.last || request.is_stop_marker() {
+            continue;
+        }
+        log_warn!(
+            "{}: {}: asks for pages, which it may not; refused",
+            unit.name(),
+            RequesterId::new(request.stream),
+        );
+        let mut batch = hardware.batch();
+        batch.push(Command::answer(
+            request.stream,
+            request.substream,
+            request.group,
+            PageResponse::Failure,
+        ));
+        if let Err(failure) = batch.run() {
+            fail(unit, hardware, failure);
+        }
+    }
+}
+
+/// Reports errors of the unit itself.
+pub(super) fn report_errors(unit: &Unit<SmmuV3>, hardware: &Hardware) {
+    let errors = hardware.take_errors();
+    if errors.is_empty() {
+        return;
+    }
+    hardware.errors.fetch_add(1, Relaxed);
+    for text in errors.texts() {
+        log_err!("{}: {}", unit.name(), text);
+    }
+    if errors.has(GlobalErrors::SERVICE_FAILURE) {
+        unit.fail(format_args!("it is in service failure mode"));
+        hardware.block_all();
+    }
+}

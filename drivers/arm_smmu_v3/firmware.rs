@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The units of this machine: platform devices that the kernel has made of what the device tree or
+//! ACPI's IORT table says; and that table, where there is one.
+
+use core::{ffi::c_void, ptr, slice};
+
+use kernel::{
+    bindings,
+    ffi::{c_int, c_uint},
+    prelude::*,
+    str::CStrExt,
+    sync::Arc,
+};
+
+use super::{
+    capability,
+    iort::{Model, Table},
+};
+use crate::{
+    driver::PlatformIds,
+    endpoint::FirmwareNode,
+    ffi::{
+        device::{self, Counted, Device},
+        firmware::node_of,
+    },
+    label::Label,
+    log::{log_err, log_warn},
+};
+
+/// What the kernel calls the devices.
+pub(super) const IDS: PlatformIds = PlatformIds {
+    compatible: c"arm,smmu-v3",
+    name: c"arm-smmu-v3",
+    how_to_free: "boot with initcall_blacklist=arm_smmu_driver_init",
+};
+
+#[cfg(CONFIG_OF)]
+extern "C" {
+    // Exported by the kernel; the kernel crate's bindings leave the header out.
+    fn of_device_is_compatible(
+        node: *const bindings::device_node,
+        name: *const kernel::ffi::c_char,
+    ) -> c_int;
+}
+
+/// A copy of the IORT table, which firmware cannot change any more.
+///
+/// # Invariants
+///
+/// [`Table::parse`] accepts `bytes`.
+pub(super) struct Iort {
+    bytes: KVec<u8>,
+}
+
+impl Iort {
+    /// Finds and checks the table; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is broken, which is logged; `ENOMEM`.
+    fn find() -> Result<Option<Arc<Self>>> {
+        let mut header = ptr::null_mut();
+        // SAFETY: The signature is a string of four characters, which is not written to, and
+        // `header` is valid for the answer. The function copes with ACPI being off.
+        let status = unsafe {
+            bindings::acpi_get_table(c"IORT".as_char_ptr().cast_mut(), 0, &raw mut header)
+        };
+        if status != 0 || header.is_null() {
+            return Ok(None);
+        }
+
+        // SAFETY: On success `header` points to a mapped table of the length that is in it, which
+        // stays mapped until it is put.
+        let mapped = unsafe { slice::from_raw_parts(header.cast(), (*header).length as usize) };
+        let mut bytes = KVec::new();
+        let copied = bytes.extend_from_slice(mapped, GFP_KERNEL);
+        // SAFETY: `header` was just got, and nothing refers to the mapping any more.
+        unsafe { bindings::acpi_put_table(header) };
+        copied?;
+
+        match Table::parse(&bytes) {
+            Ok(table) => {
+                for warning in table.warnings() {
+                    log_warn!("IORT table: {}", warning);
+                }
+            }
+            Err(error) => {
+                log_err!(
+                    "the machine's IORT table is broken and cannot be used: {}; a firmware update \
+                     may help",
+                    error,
+                );
+                return Err(EINVAL);
+            }
+        }
+        // INVARIANT: Just parsed.
+        Ok(Some(Arc::new(Self { bytes }, GFP_KERNEL)?))
+    }
+
+    /// The table.
+    pub(super) fn table(&self) -> Result<Table<'_>> {
+        // By the invariant this succeeds.
+        Table::parse(&self.bytes).map_err(|_| EINVAL)
+    }
+}
+
+/// What firmware says of a unit.
+pub(super) struct Description {
+    /// The kernel's device for it.
+    device: Counted,
+    /// The name of that.
+    pub(super) name: Label,
+    /// What devices behind the unit are told apart by.
+    pub(super) node: FirmwareNode,
+    /// Physical address of the registers.
+    pub(super) base: u64,
+    /// What counts more than the registers.
+    pub(super) firmware: capability::Firmware,
+    /// The memory node that the unit is close to, negative for none.
+    pub(super) memory_node: i32,
+    /// The table that tells of the unit, if it is not the device tree.
+    pub(super) iort: Option<Arc<Iort>>,
+}
+
+impl Description {
+    /// The interrupt called `name`, if the unit is wired to it.
+    pub(super) fn wire(&self, name: &CStr) -> Option<c_uint> {
+        // SAFETY: The device is one of the platform bus; a name that is not there is no error.
+        let irq = unsafe {
+            bindings::platform_get_irq_byname_optional(self.platform(), name.as_char_ptr())
+        };
+        c_uint::try_from(irq).ok().filter(|irq| *irq > 0)
+    }
+
+    /// The kernel's device.
+    pub(super) fn device(&self) -> Device<'_> {
+        self.device.get()
+    }
+
+    fn platform(&self) -> *mut bindings::platform_device {
+        platform(self.device.get())
+    }
+}
+
+/// The platform device that a device of the platform bus is.
+fn platform(device: Device<'_>) -> *mut bindings::platform_device {
+    // The offset is that of a field, so it stays within the object.
+    device
+        .as_raw()
+        .wrapping_byte_sub(core::mem::offset_of!(bindings::platform_device, dev))
+        .cast()
+}
+
+/// Finds all units, in the order of their addresses.
+///
+/// # Errors
+///
+/// `EINVAL` if there is an IORT table and it is broken, which is logged; `ENOMEM`.
+pub(super) fn find() -> Result<KVec<Description>> {
+    let mut search = Search {
+        iort: Iort::find()?,
+        found: KVec::new(),
+        result: Ok(()),
+    };
+    // SAFETY: The function is called with devices of the bus and with `search`.
+    unsafe {
+        bindings::bus_for_each_dev(
+            &raw const bindings::platform_bus_type,
+            ptr::null_mut(),
+            (&raw mut search).cast(),
+            Some(look_at),
+        )
+    };
+    search.result?;
+    search.found.sort_unstable_by_key(|unit| unit.base);
+    Ok(search.found)
+}
+
+struct Search {
+    iort: Option<Arc<Iort>>,
+    found: KVec<Description>,
+    result: Result,
+}
+
+/// Adds a device to what was found, if it is a unit.
+unsafe extern "C" fn look_at(device: *mut bindings::device, search: *mut c_void) -> c_int {
+    // SAFETY: `find` has C call with its search, and with devices that C keeps.
+    let (device, search) = unsafe { (Device::from_raw(device), &mut *search.cast::<Search>()) };
+    let Some(device) = device.filter(|device| is_unit(*device)) else {
+        return 0;
+    };
+    search.result = describe(device, search.iort.as_ref()).and_then(|unit| match unit {
+        Some(unit) => Ok(search.found.push(unit, GFP_KERNEL)?),
+        None => Ok(()),
+    });
+    // Anything but 0 ends the search.
+    c_int::from(search.result.is_err())
+}
+
+fn is_unit(device: Device<'_>) -> bool {
+    // SAFETY: The device is valid, and one of the platform bus, whose name is a C string.
+    unsafe {
+        #[cfg(CONFIG_OF)]
+        {
+            let node = (*device.as_raw()).of_node;
+            if !node.is_null() {
+                return of_device_is_compatible(node, IDS.compatible.as_char_ptr()) != 0;
+            }
+        }
+        device::label((*platform(device)).name).as_str() == IDS.name.to_str().unwrap_or_default()
+    }
+}
+
+/// Describes a unit; `None` if what firmware says of it cannot be true, which is logged.
+fn describe(device: Device<'_>, iort: Option<&Arc<Iort>>) -> Result<Option<Description>> {
+    let name = device.name();
+    let Some(base) = registers(device) else {
+        log_warn!(
+            "{}: firmware says of no registers where they are; not used",
+            name
+        );
+        return Ok(None);
+    };
+    let listed = match iort {
+        Some(iort) => iort.table()?.unit_at(base),
+        None => None,
+    };
+    Ok(Some(Description {
+        device: device.counted(),
+        name,
+        node: node_of(device),
+        base,
+        firmware: match listed {
+            Some(unit) => capability::Firmware {
+                coherent: unit.coherent(),
+                flag_updates: Some(unit.flag_updates()),
+                page0_only: unit.model() == Model::CaviumCn99xx,
+            },
+            None => properties(device),
+        },
+        memory_node: memory_node(device),
+        iort: listed.and(iort).cloned(),
+    }))
+}
+
+/// Physical address of a device's first memory resource, if it is large enough.
+fn registers(device: Device<'_>) -> Option<u64> {
+    // SAFETY: The device is one of the platform bus, whose resources do not change.
+    let resources = unsafe {
+        let platform = platform(device);
+        match (*platform).resource {
+            first if first.is_null() => return None,
+            first => slice::from_raw_parts(first, (*platform).num_resources as usize),
+        }
+    };
+    let memory = resources
+        .iter()
+        .find(|resource| resource.flags & bindings::IORESOURCE_MEM as usize != 0)?;
+    (memory.start != 0 && memory.end > memory.start && memory.end - memory.start >= 0xffff)
+        .then_some(memory.start)
+}
+
+/// What the device tree says that counts more than the unit's registers.
+fn properties(device: Device<'_>) -> capability::Firmware {
+    // SAFETY: The device is valid, the name is a C string.
+    unsafe {
+        let raw = device.as_raw();
+        capability::Firmware {
+            coherent: bindings::device_get_dma_attr(raw)
+                == bindings::dev_dma_attr_DEV_DMA_COHERENT,
+            flag_updates: None,
+            page0_only: bindings::device_property_read_bool(
+                raw,
+                c"cavium,cn9900-broken-page1-regspace".as_char_ptr(),
+            ),
+        }
+    }
+}
+
+/// The memory node that a device is close to, negative for none.
+fn memory_node(device: Device<'_>) -> i32 {
+    #[cfg(CONFIG_NUMA)]
+    // SAFETY: The device is valid.
+    return unsafe { (*device.as_raw()).numa_node };
+    #[cfg(not(CONFIG_NUMA))]
+    {
+        let _ = device;
+        bindings::NUMA_NO_NODE
+    }
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Units that do not answer, and units that somebody else has: on registers that are mere memory.
+
+#![forbid(unsafe_code)]
+
+use kernel::macros::kunit_tests;
+
+use super::{
+    super::{
+        capability::{self, Firmware},
+        command::Command,
+        context::Context,
+        entries::{StreamEntry, Walk},
+        event::CommandError,
+        regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN, IDR0},
+        update::Update,
+    },
+    *,
+};
+use crate::requester::RequesterId;
+
+/// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no messages,
+/// two levels of stream table.
+const IDR0: u32 = 1 << 0 | 1 << 1 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
+/// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events.
+const IDR1: u32 = 16 | 10 << 16 | 10 << 21;
+/// 44 bits of physical addresses, all granules.
+const IDR5: u32 = 4 | 7 << 4;
+
+fn unit_with(idr0: u32) -> Result<Arc<Hardware>> {
+    let registers = capability::Registers {
+        idr0,
+        idr1: IDR1,
+        idr3: 0,
+        idr5: IDR5,
+        iidr: 0,
+        aidr: 0,
+    };
+    let firmware = Firmware {
+        coherent: true,
+        flag_updates: None,
+        page0_only: false,
+    };
+    let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
+    Hardware::with(Registers::dead()?, capability, -1)
+}
+
+fn unit() -> Result<Arc<Hardware>> {
+    unit_with(IDR0)
+}
+
+fn name() -> Label {
+    Label::from("test")
+}
+
+/// A batch of one command.
+fn batch(hardware: &Hardware) -> Result<(), Failure> {
+    let mut batch = hardware.batch();
+    batch.push(Command::forget_el1());
+    batch.run()
+}
+
+fn milliseconds(f: impl FnOnce()) -> i64 {
+    let start = Instant::<Monotonic>::now();
+    f();
+    start.elapsed().as_millis()
+}
+
+/// Whether all registers of page 0 but that at `except` are 0.
+fn is_untouched(hardware: &Hardware, except: usize) -> bool {
+    let io = hardware.registers.io();
+    (0..super::super::mmio::WINDOW)
+        .step_by(4)
+        .all(|offset| offset == except || io.try_read32(offset) == Ok(0))
+}
+
+#[kunit_tests(iommu_core_arm_smmu_v3_hardware)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn queue_that_never_completes() -> Result {
+        let hardware = unit()?;
+        // Nothing is done with a queue that the unit does not know of.
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+
+        hardware.queue.lock().hand_over(&hardware.registers);
+        let took = milliseconds(|| {
+            assert_eq!(
+                batch(&hardware),
+                Err(Failure::Timeout {
+                    consumer: 0,
+                    producer: 2,
+                    errors: 0
+                })
+            );
+        });
+        assert!((1000..5000).contains(&took));
+        // From then on the answer is there at once, and the unit is not bothered.
+        let took = milliseconds(|| {
+            for _ in 0..100 {
+                assert_eq!(batch(&hardware), Err(Failure::Earlier));
+            }
+        });
+        assert!(took < 500);
+        assert_eq!(u32::from(hardware.registers.io().read(CMDQ_PROD)), 2);
+        // An empty batch asks nothing of the unit.
+        assert_eq!(hardware.batch().run(), Ok(()));
+        hardware.queue.lock().take_back();
+        Ok(())
+    }
+
+    #[test]
+    fn message_that_never_comes() -> Result {
+        let hardware = unit_with(IDR0 | 1 << 13)?;
+        assert!(hardware.capability.poll_messages());
+        hardware.queue.lock().hand_over(&hardware.registers);
+        // The unit takes the commands, but that alone does not count.
+        hardware.registers.io().write_reg(CMDQ_CONS::from(2));
+        assert!(matches!(batch(&hardware), Err(Failure::Timeout { .. })));
+        hardware.queue.lock().take_back();
+        Ok(())
+    }
+
+    #[test]
+    fn queue_that_refuses() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        hardware.queue.lock().hand_over(&hardware.registers);
+        // The unit is stuck at the first command (CERROR_ILL) and stays so, whatever replaces it.
+        io.write_reg(CMDQ_CONS::from(1 << 24));
+        io.write_reg(GERROR::from(1));
+
+        // The command that invalidates everything of EL1.
+        assert_eq!(
+            batch(&hardware),
+            Err(Failure::Refused {
+                command: Command([0x30, 0]),
+                error: CommandError::Illegal,
+            })
+        );
+        // It was told that the error was seen.
+        assert_eq!(u32::from(io.read(GERRORN)), 1);
+        let counts = hardware.with_queue(Queue::counts);
+        assert!((1..=4).contains(&counts.illegal));
+        assert_eq!(counts.batches, 1);
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        hardware.queue.lock().take_back();
+        Ok(())
+    }
+
+    #[test]
+    fn errors_of_commands_are_left_to_batches() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        // CMDQ_ERR, EVENTQ_ABT_ERR and SFM_ERR.
+        io.write_reg(GERROR::from(0x105));
+        let errors = hardware.take_errors();
+        assert_eq!(errors.raw(), 0x104);
+        assert_eq!(u32::from(io.read(GERRORN)), 0x104);
+        assert!(hardware.take_errors().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn unit_that_does_not_answer() -> Result {
+        let hardware = unit()?;
+        let mut result = Ok(());
+        let took = milliseconds(|| result = hardware.start(name()));
+        assert_eq!(result, Err(ETIMEDOUT));
+        assert!((1000..5000).contains(&took));
+        // Should it say later that it is off it can be let go.
+        let io = hardware.registers.io();
+        io.write_reg(CR0::zeroed());
+        io.write_reg(GBPA::zeroed());
+        hardware.let_go();
+        Ok(())
+    }
+
+    /// Law 7: a unit that is in use is left alone.
+    #[test]
+    fn unit_of_somebody_else() -> Result {
+        for control in [
+            CR0::zeroed().with_translation(true),
+            CR0::zeroed().with_commands(true),
+            CR0::zeroed().with_events(true),
+            CR0::zeroed().with_requests(true),
+        ] {
+            let hardware = unit()?;
+            let io = hardware.registers.io();
+            io.write_reg(control);
+            assert_eq!(hardware.start(name()), Err(EBUSY));
+            assert!(is_untouched(&hardware, 0x20));
+            assert_eq!(u32::from(io.read(CR0)), u32::from(control));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn streams_are_blocked_until_they_are_written() -> Result {
+        let hardware = unit()?;
+        let tables = &hardware.tables;
+        let id = RequesterId::new(0x1234);
+        assert_eq!(tables.level2_tables(), 0);
+        assert_eq!(tables.read(id), [0; 8]);
+        tables.add(id)?;
+        tables.add(id)?;
+        assert_eq!(tables.level2_tables(), 1);
+        assert_eq!(tables.read(id), [0; 8]);
+        // Beyond what the unit has.
+        assert_eq!(tables.add(RequesterId::new(0x1_0000)), Err(ERANGE));
+
+        let bypass = StreamEntry::Bypass {
+            sharing: super::super::super::entries::Sharing::Incoming,
+        };
+        for step in Update::of_stream(&tables.read(id), &bypass.encode()).steps() {
+            tables.write(id, step);
+        }
+        // V, Config 0b100; SHCFG 1.
+        assert_eq!(tables.read(id), [0x9, 1 << 44, 0, 0, 0, 0, 0, 0]);
+        // Its neighbours are as they were.
+        for other in [0x1233, 0x1235, 0x1334, 0x0034] {
+            assert_eq!(tables.read(RequesterId::new(other)), [0; 8]);
+        }
+        tables.clear_all();
+        assert_eq!(tables.read(id)[0], 0);
+        Ok(())
+    }
+
+    #[test]
+    fn names_run_out_and_come_back() -> Result {
+        let hardware = unit()?;
+        let mut contexts = hardware.contexts.lock();
+        let mut count = 0;
+        while contexts.take_vmid().is_ok() {
+            count += 1;
+        }
+        // 0 marks what stage 1 caches.
+        assert_eq!(count, 255);
+        contexts.give_vmid_back(17);
+        assert_eq!(contexts.take_vmid(), Ok(17));
+        Ok(())
+    }
+
+    #[test]
+    fn each_asid_has_a_context_descriptor() -> Result {
+        let hardware = unit()?;
+        let context = |asid| Context {
+            table: 0x1234_5000,
+            input_bits: 48,
+            output_bits: 44,
+            granule: Granule::K4,
+            walk: Walk::Cached,
+            memory_types: 0xf404_ff44,
+            asid,
+            updates: super::super::super::capability::FlagUpdates::None,
+            stall: false,
+        };
+        let mut contexts = hardware.contexts.lock();
+        let mut seen = KVec::new();
+        for _ in 0..200 {
+            let asid = contexts.take_asid(context)?;
+            let address = contexts.address(asid).ok_or(EINVAL)?;
+            assert_eq!(address % 64, 0);
+            assert!(!seen.contains(&address));
+            assert_eq!(contexts.asid_at(address), Some(asid));
+            seen.push(address, GFP_KERNEL)?;
+        }
+        assert_eq!(contexts.asid_at(0x1000), None);
+        contexts.give_asid_back(5);
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains: tables of one stage, in a shape that a unit walks.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+
+use super::{
+    capability::{Capability, Granule, SizeChange, Stalls},
+    context::Context,
+    entries::{DeviceTlb, Stage2, StreamEntry, Walk},
+    hardware::{Hardware, Stage},
+};
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    driver::KernelGather,
+    pgtable::{
+        armv8::{self, Granule16K, Granule4K, Granule64K, Shape},
+        kernel_memory::{Gfp, KernelMemory},
+        PageTable,
+    },
+};
+
+/// A table of one stage and granule.
+type Table<F> = PageTable<F, KernelMemory>;
+
+/// A table of any stage and granule.
+enum AnyTable {
+    One4K(Table<armv8::Stage1<Granule4K>>),
+    One16K(Table<armv8::Stage1<Granule16K>>),
+    One64K(Table<armv8::Stage1<Granule64K>>),
+    Two4K(Table<armv8::Stage2<Granule4K>>),
+    Two16K(Table<armv8::Stage2<Granule16K>>),
+    Two64K(Table<armv8::Stage2<Granule64K>>),
+}
+
+/// Calls a method of the table, whichever it is: one branch, then code for that one.
+macro_rules! of_table {
+    ($paging:expr, $table:ident => $call:expr) => {
+        match &$paging.table {
+            AnyTable::One4K($table) => $call,
+            AnyTable::One16K($table) => $call,
+            AnyTable::One64K($table) => $call,
+            AnyTable::Two4K($table) => $call,
+            AnyTable::Two16K($table) => $call,
+            AnyTable::Two64K($table) => $call,
+        }
+    };
+}
+
+/// The page table of a paging domain.
+pub struct Paging {
+    table: AnyTable,
+    shape: Shape,
+    pub(super) stage: Stage,
+    pub(super) granule: Granule,
+    coherent: bool,
+}
+
+impl Paging {
+    /// An empty table for units like `hardware`.
+    pub(super) fn new(hardware: &Hardware, node: i32) -> Result<Self> {
+        let capability = &hardware.capability;
+        let (stage, granule) = (hardware.stage, hardware.granule);
+        let (of_format, input_bits) = match stage {
+            Stage::One => (armv8::Stage::One, capability.stage1_input_bits(granule)),
+            Stage::Two => (armv8::Stage::Two, capability.stage2_input_bits(granule)),
+        };
+        let size = match granule {
+            Granule::K4 => armv8::GranuleSize::K4,
+            Granule::K16 => armv8::GranuleSize::K16,
+            Granule::K64 => armv8::GranuleSize::K64,
+        };
+        let output_bits = capability.table_output_bits(granule);
+        let shape = Shape::new(of_format, size, input_bits, output_bits)?;
+        let split = capability.size_change == SizeChange::Direct;
+        let config = shape.config(capability.coherent, split);
+        let memory = KernelMemory::new(node);
+        macro_rules! table {
+            ($kind:ident) => {
+                AnyTable::$kind(PageTable::new(&config, memory, Gfp::KERNEL)?)
+            };
+        }
+        let table = match (stage, granule) {
+            (Stage::One, Granule::K4) => table!(One4K),
+            (Stage::One, Granule::K16) => table!(One16K),
+            (Stage::One, Granule::K64) => table!(One64K),
+            (Stage::Two, Granule::K4) => table!(Two4K),
+            (Stage::Two, Granule::K16) => table!(Two16K),
+            (Stage::Two, Granule::K64) => table!(Two64K),
+        };
+        Ok(Self {
+            table,
+            shape,
+            stage,
+            granule,
+            coherent: capability.coherent,
+        })
+    }
+
+    /// Whether a unit with `capability` can walk the table and reaches all that it can map.
+    pub(super) fn fits(&self, capability: &Capability) -> bool {
+        let (has_stage, input_bits) = match self.stage {
+            Stage::One => (
+                capability.stage1,
+                capability.stage1_input_bits(self.granule),
+            ),
+            Stage::Two => (
+                capability.stage2,
+                capability.stage2_input_bits(self.granule),
+            ),
+        };
+        has_stage
+            && capability.granules.contains(self.granule)
+            && input_bits >= self.shape.ia_bits
+            && capability.table_output_bits(self.granule) >= self.shape.oa_bits
+            // Entries are written back from the caches only if the table was made for that.
+            && (capability.coherent || !self.coherent)
+    }
+
+    fn root(&self) -> u64 {
+        of_table!(self, table => table.root()).raw()
+    }
+
+    /// What a context descriptor says of the table.
+    pub(super) fn context(&self, capability: &Capability, asid: u16) -> Context {
+        Context {
+            table: self.root(),
+            input_bits: self.shape.ia_bits,
+            output_bits: self.shape.oa_bits,
+            granule: self.granule,
+            walk: walk(capability),
+            memory_types: armv8::MAIR,
+            asid,
+            updates: super::capability::FlagUpdates::None,
+            stall: capability.stalls == Stalls::Always,
+        }
+    }
+
+    /// What a stream table entry says of the table.
+    pub(super) fn stream(&self, capability: &Capability, vmid: u16) -> StreamEntry {
+        StreamEntry::Stage2(Stage2 {
+            table: self.root(),
+            vmid,
+            input_bits: self.shape.ia_bits,
+            output_bits: self.shape.oa_bits,
+            granule: self.granule,
+            start_level: self.shape.start_level(),
+            walk: walk(capability),
+            updates: super::capability::FlagUpdates::None,
+            stall: capability.stalls == Stalls::Always,
+            device_tlb: DeviceTlb::Forbidden,
+            sharing: super::smmu::sharing(capability),
+        })
+    }
+
+    pub(super) fn last_iova(&self) -> Iova {
+        of_table!(self, table => table.last_iova())
+    }
+
+    pub(super) fn page_sizes(&self) -> PageSizes {
+        of_table!(self, table => table.page_sizes())
+    }
+
+    #[inline]
+    pub(super) fn map(
+        &self,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        let (mapped, result) =
+            of_table!(self, table => table.map(iova, phys, len, prot, flags, gather));
+        (mapped, result.map_err(Error::from))
+    }
+
+    #[inline]
+    pub(super) fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        of_table!(self, table => table.unmap(iova, len, gather))
+    }
+
+    #[inline]
+    pub(super) fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        of_table!(self, table => table.iova_to_phys(iova))
+    }
+}
+
+/// How a unit reads tables that the kernel has written.
+pub(super) fn walk(capability: &Capability) -> Walk {
+    match capability.coherent {
+        true => Walk::Cached,
+        false => Walk::Uncached,
+    }
+}

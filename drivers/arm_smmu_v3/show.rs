@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A unit's state in words.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{io::Io, sync::atomic::Relaxed};
+
+use super::{
+    capability::StreamTable,
+    hardware::Stage,
+    regs::{CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN},
+    smmu::SmmuUnit,
+};
+
+/// Writes what is to be known about a unit, several lines.
+pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    writeln!(
+        f,
+        "SMMUv3 at {:#x}, {}",
+        unit.description.base, unit.description.name,
+    )?;
+    let Ok(hardware) = unit.hardware() else {
+        return writeln!(f, "not taken over");
+    };
+    let capability = &hardware.capability;
+    let io = hardware.registers.io();
+    let page1 = hardware.registers.page1();
+
+    writeln!(
+        f,
+        "version {}.{}, stage {}, pages of {:#x} bytes, {} stream id bits, {} output bits",
+        capability.version.0,
+        capability.version.1,
+        match hardware.stage {
+            Stage::One => 1,
+            Stage::Two => 2,
+        },
+        hardware.granule.bytes(),
+        capability.stream_bits,
+        capability.output_bits,
+    )?;
+    write!(f, "can:")?;
+    for (can, what) in [
+        (capability.stage1, "stage-1"),
+        (capability.stage2, "stage-2"),
+        (capability.nesting, "nesting"),
+        (capability.coherent, "coherent-walks"),
+        (capability.range_invalidation, "range-invalidation"),
+        (capability.messages, "messages"),
+        (capability.events, "events"),
+        (capability.device_tlb, "device-tlb"),
+        (capability.queues.page_requests.is_some(), "page-requests"),
+        (capability.broadcast, "broadcast-invalidation"),
+        (capability.hypervisor, "el2"),
+        (capability.two_level_contexts, "two-level-contexts"),
+        (capability.substream_bits > 0, "substreams"),
+        (capability.vmid_wildcards, "vmid-wildcards"),
+        (capability.force_write_back, "force-write-back"),
+    ] {
+        if can {
+            write!(f, " {what}")?;
+        }
+    }
+    writeln!(f)?;
+    writeln!(
+        f,
+        "control {:#x}, bypass {:#010x}, errors {:#x}",
+        u32::from(io.read(CR0)),
+        u32::from(io.read(GBPA)),
+        u32::from(io.read(GERROR)) ^ u32::from(io.read(GERRORN)),
+    )?;
+    let [asids, vmids] = hardware.contexts.lock().usage();
+    writeln!(
+        f,
+        "asids: {} of {} in use; vmids: {} of {} in use",
+        asids.0, asids.1, vmids.0, vmids.1,
+    )?;
+    let layout = hardware.tables.layout();
+    match layout.kind() {
+        StreamTable::Linear => writeln!(f, "stream table: linear, {} bits", layout.bits()),
+        StreamTable::TwoLevel => writeln!(
+            f,
+            "stream table: two levels, {} bits, {} second-level tables",
+            layout.bits(),
+            hardware.tables.level2_tables(),
+        ),
+    }?;
+    let (counts, failed) = hardware.with_queue(|queue| (queue.counts(), queue.has_failed()));
+    writeln!(
+        f,
+        "command queue: consumer {:#x}, producer {:#x}, {} batches, {} commands, {} illegal, {} \
+         aborts, {} device time-outs{}",
+        u32::from(io.read(CMDQ_CONS)),
+        u32::from(io.read(CMDQ_PROD)),
+        counts.batches,
+        counts.commands,
+        counts.illegal,
+        counts.aborts,
+        counts.device_timeouts,
+        if failed { ", failed" } else { "" },
+    )?;
+    writeln!(
+        f,
+        "event queue: consumer {:#x}, producer {:#x}, {} overflows; {} global errors",
+        u32::from(page1.read(EVENTQ_CONS)),
+        u32::from(page1.read(EVENTQ_PROD)),
+        hardware.overflows.load(Relaxed),
+        hardware.errors.load(Relaxed),
+    )
+}

@@ -786,8 +786,13 @@ fn bad_mappings() {
         bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         refused(&table(&[plain(), bytes]))
     };
-    // One more than there is room for; in the fixed part; far away.
-    for (at, value, start, count) in [(8, 2, 36, 2), (12, 31, 31, 1), (12, u32::MAX, u32::MAX, 1)] {
+    // One more than there is room for; one byte more; in the fixed part; far away.
+    for (at, value, start, count) in [
+        (8, 2, 36, 2),
+        (12, 37, 37, 1),
+        (12, 31, 31, 1),
+        (12, u32::MAX, u32::MAX, 1),
+    ] {
         let error = with(at, value);
         assert_eq!((error.kind, error.offset), (Kind::RootComplex, 116));
         assert_eq!(

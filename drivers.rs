@@ -2,6 +2,8 @@
 
 //! Vendor drivers.
 
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod amd;
 #[cfg(CONFIG_IOMMU_CORE_ARM_SMMU_V3)]
 pub(crate) mod arm_smmu_v3;
 pub(crate) mod blocks;

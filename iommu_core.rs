@@ -26,6 +26,7 @@
     not(all(
         CONFIG_IOMMU_CORE_HOSTED,
         CONFIG_IOMMU_CORE_INTEL,
+        CONFIG_IOMMU_CORE_AMD,
         CONFIG_IOMMU_CORE_KUNIT_TEST
     )),
     allow(dead_code, unused_imports, unused_macros)

@@ -101,6 +101,8 @@ macro_rules! vendor_drivers {
 vendor_drivers! {
     #[cfg(CONFIG_IOMMU_CORE_INTEL)]
     crate::drivers::intel::Vtd,
+    #[cfg(CONFIG_IOMMU_CORE_AMD)]
+    crate::drivers::amd::AmdVi,
     #[cfg(CONFIG_IOMMU_CORE_ARM_SMMU_V3)]
     crate::drivers::arm_smmu_v3::SmmuV3,
 }

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Units that do not answer, units that somebody else has, and device tables: on registers that are
+//! mere memory.
+
+#![forbid(unsafe_code)]
+
+use kernel::macros::kunit_tests;
+
+use super::*;
+use crate::{
+    addr::PhysAddr,
+    drivers::amd::{
+        commands::Command,
+        entries::Translation,
+        ivrs::Settings,
+        regs::{COMMAND_BASE_HIGH, COMMAND_TAIL, CONTROL_HIGH, DEVICE_TABLE_LOW, EVENT_BASE_HIGH},
+    },
+};
+
+/// What an emulated unit says: six levels of host tables, one command to invalidate everything.
+const CAPABILITY: u32 = 0x1f03_000f;
+const MISC: u32 = 0x0018_2800;
+const FEATURES: [u64; 2] = [0x29d3, 0];
+/// As [`FEATURES`], but without that command, and with a device table in 8 parts.
+const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
+
+fn unit_with(words: [u64; 2]) -> Result<Arc<Hardware>> {
+    let (features, space) = space(words, false, 0).map_err(|_| EINVAL)?;
+    let description = Description {
+        capability: Capability::decode(CAPABILITY, MISC).map_err(|_| EINVAL)?,
+        features,
+        space,
+        flags: Flags(0),
+    };
+    let tables = Tables::new(-1, 0x3ff, features.table_segments, |id| match id {
+        // INITPass, and system management messages that are translated.
+        0x11 => Settings(0x31),
+        _ => Settings::NONE,
+    })?;
+    Hardware::with(Registers::dead()?, None, description, tables, -1)
+}
+
+fn unit() -> Result<Arc<Hardware>> {
+    unit_with(FEATURES)
+}
+
+fn name() -> Label {
+    Label::from("test")
+}
+
+/// A batch of one command.
+fn batch(hardware: &Hardware) -> Result<(), Failure> {
+    let mut batch = hardware.batch();
+    batch.pages(5, Space::Host, Pages::All, false);
+    batch.run()
+}
+
+fn milliseconds(f: impl FnOnce()) -> i64 {
+    let start = Instant::<Monotonic>::now();
+    f();
+    start.elapsed().as_millis()
+}
+
+/// Has the registers say that commands are taken, or not.
+fn set_taking_commands(hardware: &Hardware, taking: bool) {
+    let io = hardware.registers.io();
+    io.write_reg(STATUS::zeroed().with_commands(taking));
+}
+
+/// Makes the unit one that was never there, so that what it could access can be freed.
+fn forget(hardware: &Hardware) {
+    set_taking_commands(hardware, false);
+    hardware.stop(name());
+}
+
+fn host(domain: u16, root: u64, levels: u8) -> Translation {
+    Translation::Host {
+        domain,
+        root,
+        levels,
+        dirty: false,
+    }
+}
+
+#[kunit_tests(iommu_core_amd_hardware)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn queue_that_never_completes() -> Result {
+        let hardware = unit()?;
+        // Nothing is done with a queue that the unit does not know of.
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+
+        hardware.start(name())?;
+        // It is off: there is nothing to be invalidated.
+        assert_eq!(batch(&hardware), Ok(()));
+        assert_eq!(u32::from(hardware.registers.io().read(COMMAND_TAIL)), 0);
+
+        hardware.queue.run(&hardware.registers);
+        set_taking_commands(&hardware, true);
+        let took = milliseconds(|| {
+            assert!(matches!(
+                batch(&hardware),
+                Err(Failure::Timeout {
+                    head: 0,
+                    tail: 32,
+                    status: 0x10
+                })
+            ));
+        });
+        assert!((1000..5000).contains(&took));
+        // From then on the answer is there at once, and the unit is not bothered.
+        let took = milliseconds(|| {
+            for _ in 0..100 {
+                assert_eq!(batch(&hardware), Err(Failure::Earlier));
+            }
+        });
+        assert!(took < 500);
+        assert_eq!(u32::from(hardware.registers.io().read(COMMAND_TAIL)), 32);
+        // An empty batch asks nothing of the unit.
+        assert_eq!(hardware.batch().run(), Ok(()));
+        forget(&hardware);
+        Ok(())
+    }
+
+    /// A batch that is longer than the buffer waits for room, and not for ever.
+    #[test]
+    fn queue_that_is_full() -> Result {
+        let hardware = unit()?;
+        hardware.start(name())?;
+        hardware.queue.run(&hardware.registers);
+        set_taking_commands(&hardware, true);
+        let mut result = Ok(());
+        let took = milliseconds(|| {
+            let mut batch = hardware.batch();
+            for id in 0..600 {
+                batch.entry(RequesterId::new(id));
+            }
+            result = batch.run();
+        });
+        assert!(matches!(result, Err(Failure::Timeout { head: 0, .. })));
+        assert!((1000..5000).contains(&took));
+        forget(&hardware);
+        Ok(())
+    }
+
+    #[test]
+    fn queue_that_refuses() -> Result {
+        let hardware = unit()?;
+        hardware.start(name())?;
+        hardware.queue.run(&hardware.registers);
+        // The unit is stuck at the first command, and stays so when it is told to invalidate all.
+        assert_eq!(
+            batch(&hardware),
+            Err(Failure::Refused {
+                command: Command::all()
+            })
+        );
+        assert_eq!(hardware.queue.counts().repairs, 1);
+        assert_eq!(hardware.queue.counts().batches, 1);
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        forget(&hardware);
+
+        // A unit that has no such command cannot be helped.
+        let hardware = unit_with(FEATURES_SPLIT)?;
+        hardware.start(name())?;
+        hardware.queue.run(&hardware.registers);
+        assert_eq!(
+            batch(&hardware),
+            Err(Failure::Refused {
+                command: Command::pages(5, Space::Host, Pages::All, false)
+            })
+        );
+        assert_eq!(hardware.queue.counts().repairs, 0);
+        forget(&hardware);
+        Ok(())
+    }
+
+    #[test]
+    fn unit_that_does_not_answer() -> Result {
+        let hardware = unit()?;
+        hardware.start(name())?;
+        set_taking_commands(&hardware, true);
+        let mut result = Ok(());
+        let took = milliseconds(|| result = hardware.enable(name()));
+        assert_eq!(result, Err(ETIMEDOUT));
+        assert!((1000..5000).contains(&took));
+        forget(&hardware);
+        // It can be tried again.
+        hardware.start(name())?;
+        assert_eq!(batch(&hardware), Ok(()));
+        forget(&hardware);
+        Ok(())
+    }
+
+    #[test]
+    fn unit_that_does_not_come_back() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        hardware.start(name())?;
+        let before = u32::from(io.read(CONTROL_LOW));
+
+        assert_eq!(hardware.suspend(name()), Ok(()));
+        // The unit is not asked, whatever the length of the batch.
+        let mut long = hardware.batch();
+        for domain in 0..600 {
+            long.pages(domain, Space::Host, Pages::All, false);
+        }
+        assert_eq!(long.run(), Ok(()));
+        assert_eq!(u32::from(io.read(COMMAND_TAIL)), 0);
+
+        // The registers are lost.
+        for offset in (0..0x20).step_by(4) {
+            io.try_write32(0, offset)?;
+        }
+        let id = RequesterId::pci(1, 0);
+        hardware.tables.change(id, host(5, 0x1000, 3));
+        assert_eq!(hardware.resume(name()), Err(ETIMEDOUT));
+        // The last try was to translate with a table that blocks.
+        assert!(io.read(CONTROL_LOW).enable());
+        assert_eq!(u32::from(io.read(CONTROL_LOW)) & before, before);
+        assert_eq!(
+            hardware.tables.read(id).map(|entry| entry.translation),
+            Some(Translation::Blocked)
+        );
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        forget(&hardware);
+        Ok(())
+    }
+
+    /// Law 7: a unit that is in use is left alone.
+    #[test]
+    fn unit_of_somebody_else() -> Result {
+        for control in [
+            CONTROL_LOW::zeroed().with_enable(true),
+            CONTROL_LOW::zeroed().with_commands(true),
+            CONTROL_LOW::zeroed().with_commands(true).with_enable(true),
+        ] {
+            let hardware = unit()?;
+            let io = hardware.registers.io();
+            io.write_reg(control);
+            assert_eq!(hardware.start(name()), Err(EBUSY));
+            for offset in (0..0x4000).step_by(4) {
+                let expected = match offset {
+                    0x18 => u32::from(control),
+                    _ => 0,
+                };
+                assert_eq!(io.try_read32(offset), Ok(expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// The registers as the C driver sets them, but for what it wants more.
+    #[test]
+    fn registers_at_takeover() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        hardware.start(name())?;
+        // 512 entries each: 9 in bits 59:56.
+        assert_eq!(u32::from(io.read(COMMAND_BASE_HIGH)) >> 24, 9);
+        assert_eq!(u32::from(io.read(EVENT_BASE_HIGH)) >> 24, 9);
+        // 0x400 entries of 32 bytes are 8 pages.
+        assert_eq!(u32::from(io.read(DEVICE_TABLE_LOW)) & 0x1ff, 7);
+        // Coherent; an invalidation timeout of one second.
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        forget(&hardware);
+
+        let hardware = unit_with(FEATURES_SPLIT)?;
+        let io = hardware.registers.io();
+        hardware.start(name())?;
+        assert_eq!(hardware.tables.count(), 0x1_0000);
+        // 8 parts of 256 KiB: 3 in bits 36:34, and 64 pages each.
+        assert_eq!(u32::from(io.read(CONTROL_HIGH)), 3 << 2);
+        assert_eq!(u32::from(io.read(DEVICE_TABLE_LOW)) & 0x1ff, 63);
+        for segment in 0..7 {
+            assert_eq!(io.try_read32(0x100 + segment * 8)? & 0x1ff, 63);
+        }
+        forget(&hardware);
+        Ok(())
+    }
+
+    /// Law 7: nothing passes before somebody says so, and what firmware wants of an entry stays.
+    #[test]
+    fn device_table() -> Result {
+        let hardware = unit()?;
+        let tables = &hardware.tables;
+        let blocked = |id: u32| {
+            tables
+                .read(RequesterId::new(id))
+                .is_some_and(|entry| entry.translation == Translation::Blocked)
+        };
+        assert!((0..0x400).all(blocked));
+        assert_eq!(tables.count(), 0x400);
+        assert!(!tables.covers(RequesterId::new(0x400)));
+
+        let (a, b, c) = (0x11, 0x12, 0x3ff);
+        let change = |id, translation| tables.change(RequesterId::new(id), translation);
+        let read = |id| tables.read(RequesterId::new(id));
+        assert_eq!(change(a, host(5, 0x1000, 3)), Some(Translation::Blocked));
+        assert_eq!(change(b, host(5, 0x1000, 3)), Some(Translation::Blocked));
+        assert_eq!(change(c, host(6, 0x2000, 3)), Some(Translation::Blocked));
+        // Law 4.
+        assert_eq!(change(a, host(5, 0x1000, 3)), None);
+        assert_eq!(tables.unblocked(), 3);
+        assert_eq!(change(0x400, host(5, 0x1000, 3)), None);
+        assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
+
+        // The table of domain 5 grows.
+        let mut told = [0u32; 4];
+        let mut count = 0;
+        tables.grow(5, PhysAddr::new(0x9000), 4, |id| {
+            told[count] = id.raw();
+            count += 1;
+        });
+        assert_eq!(&told[..count], &[a, b]);
+        for (id, translation) in [
+            (a, host(5, 0x9000, 4)),
+            (b, host(5, 0x9000, 4)),
+            (c, host(6, 0x2000, 3)),
+        ] {
+            assert_eq!(read(id).map(|entry| entry.translation), Some(translation));
+        }
+        assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
+
+        // Who was blocked meanwhile is not let through again.
+        assert_eq!(change(b, Translation::Blocked), Some(host(5, 0x9000, 4)));
+        tables.grow(5, PhysAddr::new(0xa000), 5, |id| assert_eq!(id.raw(), a));
+        assert!(blocked(b));
+
+        tables.block_all();
+        assert!((0..0x400).all(blocked));
+        assert_eq!(tables.unblocked(), 0);
+        assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
+        Ok(())
+    }
+
+    /// Which tables a unit gets.
+    #[test]
+    fn kinds_of_tables() {
+        let kind = |words, disabled| space(words, disabled, 0).map(|(_, space)| space);
+        let host = |levels, bits| {
+            Ok(AddressSpace {
+                kind: Kind::Host,
+                levels,
+                bits,
+            })
+        };
+        assert_eq!(kind(FEATURES, false), host(6, 64));
+        assert_eq!(kind([0; 2], false), host(4, 48));
+        // Without host tables: only if guest tables can be had for what has no process id.
+        assert_eq!(kind(FEATURES, true), Err(Refusal::NoHostTables));
+        assert_eq!(
+            kind([FEATURES[0] | 1 << 48, 0], true),
+            Ok(AddressSpace {
+                kind: Kind::Guest,
+                levels: 5,
+                bits: 56
+            })
+        );
+        assert_eq!(
+            kind([3 << 10 | 1 << 4 | 1 << 48, 0], false),
+            Ok(AddressSpace {
+                kind: Kind::Guest,
+                levels: 4,
+                bits: 47
+            })
+        );
+    }
+
+    #[test]
+    fn ids_run_out_and_come_back() -> Result {
+        let hardware = unit()?;
+        let mut ids = hardware.ids.lock();
+        let mut count = 0;
+        while let Some(id) = ids.take() {
+            // 0 is nobody's.
+            assert_ne!(id, 0);
+            count += 1;
+        }
+        assert_eq!(count, 65535);
+        assert!(ids.give_back(17));
+        assert_eq!(ids.take(), Some(17));
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains: page tables in a shape that a unit walks.
+//!
+//! A unit has host tables (v1), which are what it is asked for if it can, or guest tables (v2), in the
+//! processors' format, which are found through a table of their roots.
+//!
+//! # Growing
+//!
+//! A host table starts with three levels and gets another one on top when an address needs it. The
+//! entries of the device table say where the top is, so they have to be written again, and the units
+//! told, before a mapping below the new top may be used. A domain does not know its devices (laws 1
+//! and 6), but on which units it lives and under which id: its [`Residents`]. The entries with that
+//! id are the ones.
+//!
+//! Locking: `residents` is taken with interrupts off. Inside nests a unit's queue. Entries are written
+//! without it. Who writes one looks afterwards whether the table has grown meanwhile.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{new_spinlock_irq, Arc, SpinLockIrq},
+};
+
+use super::{
+    capability::{GUEST_PAGE_SIZES, HOST_PAGE_SIZES},
+    entries::{Gcr3Entry, Translation},
+    hardware::{AddressSpace, Kind},
+    AmdVi,
+};
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    driver::{Geometry, KernelGather},
+    pgtable::{
+        amd_v1::AmdV1,
+        kernel_memory::{Gfp, KernelMemory},
+        x86_64::X86_64,
+        Config, Entry, PageTable, Table, TableMemory,
+    },
+    unit::Unit,
+};
+
+/// Levels that a host table starts with.
+const FIRST_LEVELS: u8 = 3;
+/// Bits of an address in an entry.
+const OUTPUT_BITS: u8 = 52;
+/// Bytes of a table of roots.
+const ROOTS_BYTES: usize = 4096;
+
+/// A unit that a domain lives on.
+struct Resident {
+    unit: Arc<Unit<AmdVi>>,
+    domain: u16,
+}
+
+/// A table of the roots of guest tables; only that for requests without a process id is in it.
+struct Roots {
+    memory: KernelMemory,
+    table: Table,
+}
+
+impl Roots {
+    fn new(node: i32, root: PhysAddr) -> Result<Self> {
+        let memory = KernelMemory::new(node);
+        let table = memory.alloc(ROOTS_BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
+        let entry = Gcr3Entry {
+            table: Some(root.raw()),
+        };
+        memory.entries(table, 1)[0].store(entry.encode());
+        Ok(Self { memory, table })
+    }
+}
+
+impl Drop for Roots {
+    fn drop(&mut self) {
+        self.memory.free(self.table);
+    }
+}
+
+/// The page table itself.
+enum Tables {
+    Host(PageTable<AmdV1, KernelMemory>),
+    Guest {
+        // Freed first: it leads to the table.
+        roots: Roots,
+        table: PageTable<X86_64, KernelMemory>,
+    },
+}
+
+/// Does something with either kind of table.
+macro_rules! with_table {
+    ($self:expr, $table:ident => $do:expr) => {
+        match &$self.tables {
+            Tables::Host($table) => $do,
+            Tables::Guest { table: $table, .. } => $do,
+        }
+    };
+}
+
+/// What a paging domain is made of.
+#[pin_data]
+pub struct Inner {
+    tables: Tables,
+    space: AddressSpace,
+    #[pin]
+    residents: SpinLockIrq<KVec<Resident>>,
+}
+
+/// A paging domain; plans have a count of it, too.
+pub type Paging = Arc<Inner>;
+
+impl Inner {
+    /// Empty tables for units like the one that `space` describes.
+    pub(super) fn new(space: AddressSpace, node: i32) -> Result<Paging> {
+        let (levels, page_sizes) = match space.kind {
+            Kind::Host => (FIRST_LEVELS, HOST_PAGE_SIZES),
+            Kind::Guest => (space.levels, GUEST_PAGE_SIZES),
+        };
+        let config = Config {
+            iova_bits: space.bits,
+            levels,
+            page_sizes: PageSizes::new(page_sizes),
+            oa_bits: OUTPUT_BITS,
+            coherent: true,
+            split: true,
+        };
+        let memory = KernelMemory::new(node);
+        let tables = match space.kind {
+            Kind::Host => Tables::Host(PageTable::new(&config, memory, Gfp::KERNEL)?),
+            Kind::Guest => {
+                let table = PageTable::new(&config, memory, Gfp::KERNEL)?;
+                Tables::Guest {
+                    roots: Roots::new(node, table.root())?,
+                    table,
+                }
+            }
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                tables,
+                space,
+                residents <- new_spinlock_irq!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether a unit with `space` can walk the tables, however far they grow.
+    pub(super) fn fits(&self, space: &AddressSpace) -> bool {
+        self.space.kind == space.kind
+            && self.space.bits <= space.bits
+            && self.space.levels <= space.levels
+    }
+
+    /// What the domain can map.
+    pub(super) fn geometry(&self) -> Geometry {
+        Geometry {
+            first: Iova::new(0),
+            last: with_table!(self, table => table.last_iova()),
+            page_sizes: with_table!(self, table => table.page_sizes()),
+        }
+    }
+
+    /// The domain lives on `unit` from now on, as `domain`.
+    pub(super) fn move_in(&self, unit: &Arc<Unit<AmdVi>>, domain: u16) -> Result {
+        let mut room = KVec::new();
+        loop {
+            let mut residents = self.residents.lock();
+            let wanted = residents.len() + 1;
+            if room.capacity() < wanted {
+                drop(residents);
+                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
+                continue;
+            }
+            // There is room for all of them.
+            while let Some(resident) = residents.pop() {
+                let _ = room.push_within_capacity(resident);
+            }
+            let _ = room.push_within_capacity(Resident {
+                unit: unit.clone(),
+                domain,
+            });
+            core::mem::swap(&mut *residents, &mut room);
+            return Ok(());
+        }
+    }
+
+    /// Ends [`move_in`](Self::move_in). No entry of the unit leads here any more.
+    pub(super) fn move_out(&self, unit: &Unit<AmdVi>, domain: u16) {
+        let gone = {
+            let mut residents = self.residents.lock();
+            let index = residents.iter().position(|resident| {
+                resident.domain == domain && core::ptr::eq(&*resident.unit, unit)
+            });
+            index.and_then(|index| residents.remove(index).ok())
+        };
+        // The unit's count is dropped outside of the lock, with interrupts on.
+        drop(gone);
+    }
+
+    /// What the entries of ids have to say that are to go through the tables as `domain`. A host
+    /// table may grow at any time, so who writes that looks again afterwards.
+    pub(super) fn translation(&self, domain: u16) -> Translation {
+        match &self.tables {
+            Tables::Host(table) => {
+                let top = table.top();
+                Translation::Host {
+                    domain,
+                    root: top.root.raw(),
+                    levels: top.levels,
+                    dirty: false,
+                }
+            }
+            Tables::Guest { roots, table } => Translation::Guest {
+                domain,
+                gcr3: roots.table.addr().raw(),
+                gcr3_levels: 1,
+                five_levels: table.levels() == 5,
+            },
+        }
+    }
+
+    /// See [`VendorDriver::map`](crate::driver::VendorDriver::map).
+    #[inline]
+    pub(super) fn map(
+        &self,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        let (mapped, result) = with_table!(
+            self,
+            table => table.map(iova, phys, len, prot, flags, gather)
+        );
+        let result = result.map_err(Error::from);
+        match &self.tables {
+            Tables::Host(table) if table.top_is_news() => (mapped, result.and(self.tell_top())),
+            _ => (mapped, result),
+        }
+    }
+
+    /// Tells the units that the table has grown; returns when they walk from the new top.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a unit has failed.
+    #[cold]
+    pub(super) fn tell_top(&self) -> Result {
+        let Tables::Host(table) = &self.tables else {
+            return Ok(());
+        };
+        let residents = self.residents.lock();
+        let top = table.top();
+        let mut result = Ok(());
+        for Resident { unit, domain } in residents.iter() {
+            result = result.and(AmdVi::grow(unit, *domain, top.root, top.levels));
+        }
+        table.top_is_told(top);
+        result
+    }
+
+    /// See [`VendorDriver::unmap`](crate::driver::VendorDriver::unmap).
+    #[inline]
+    pub(super) fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        with_table!(self, table => table.unmap(iova, len, gather))
+    }
+
+    /// Where `iova` leads, if it is mapped.
+    #[inline]
+    pub(super) fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        with_table!(self, table => table.iova_to_phys(iova))
+    }
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registers of a unit (3.4).
+//!
+//! Registers of 64 bits are declared as two halves, which the specification allows (3.4): the
+//! kernel's register type knows its region to be aligned to 32 bits only. The lower half is
+//! written first: the unit is off meanwhile, or looks at one of the halves only.
+
+#![forbid(unsafe_code)]
+
+use kernel::io::register;
+
+register! {
+    /// Device table base, lower half: the address, and in bits 8:0 its size in pages, less one.
+    pub DEVICE_TABLE_LOW(u32) @ 0x00 {
+        31:0 value;
+    }
+
+    /// The upper half of [`DEVICE_TABLE_LOW`].
+    pub DEVICE_TABLE_HIGH(u32) @ 0x04 {
+        31:0 value;
+    }
+
+    /// Command buffer base, lower half.
+    pub COMMAND_BASE_LOW(u32) @ 0x08 {
+        31:0 value;
+    }
+
+    /// The upper half of [`COMMAND_BASE_LOW`].
+    pub COMMAND_BASE_HIGH(u32) @ 0x0c {
+        /// ComLen: number of entries, as a power of 2.
+        27:24 length_lg2;
+        19:0 address;
+    }
+
+    /// Event log base, lower half.
+    pub EVENT_BASE_LOW(u32) @ 0x10 {
+        31:0 value;
+    }
+
+    /// The upper half of [`EVENT_BASE_LOW`].
+    pub EVENT_BASE_HIGH(u32) @ 0x14 {
+        /// EventLen: number of entries, as a power of 2.
+        27:24 length_lg2;
+        19:0 address;
+    }
+
+    /// Control, lower half.
+    pub CONTROL_LOW(u32) @ 0x18 {
+        /// GTEn: guest tables.
+        16:16 guest_translation => bool;
+        /// PPREn: take page requests of devices.
+        15:15 page_requests => bool;
+        /// PPRIntEn: an interrupt for page requests.
+        14:14 page_request_interrupt => bool;
+        /// PPRLogEn: log page requests.
+        13:13 page_request_log => bool;
+        /// CmdBufEn: take commands from the buffer.
+        12:12 commands => bool;
+        /// Isoc: the unit's own reads are isochronous.
+        11:11 isochronous => bool;
+        /// Coherent: the unit's reads of the device table snoop the processors' caches.
+        10:10 coherent => bool;
+        /// ResPassPW: responses pass posted writes.
+        9:9 responses_pass => bool;
+        /// PassPW: the unit's requests pass posted writes.
+        8:8 requests_pass => bool;
+        /// InvTimeOut: how long a device may take to invalidate.
+        7:5 device_timeout;
+        /// ComWaitIntEn: an interrupt for completion waits.
+        4:4 wait_interrupt => bool;
+        /// EventIntEn: an interrupt for events.
+        3:3 event_interrupt => bool;
+        /// EventLogEn: log events.
+        2:2 event_log => bool;
+        /// HtTunEn: translate HyperTransport tunnel traffic.
+        1:1 tunnel => bool;
+        /// IommuEn: translate. While it is 0 everything passes, and no command is taken and no
+        /// event logged.
+        0:0 enable => bool;
+    }
+
+    /// The upper half of [`CONTROL_LOW`].
+    pub CONTROL_HIGH(u32) @ 0x1c {
+        /// DevTblSegEn: the device table is in so many segments, as a power of 2.
+        4:2 segments_lg2;
+    }
+
+    /// Exclusion base, lower half: addresses in the range are not translated.
+    pub EXCLUSION_BASE_LOW(u32) @ 0x20 {
+        /// Allow: for all devices, not only for those whose entries say so.
+        1:1 all_devices => bool;
+        /// ExEn: there is a range.
+        0:0 enable => bool;
+    }
+
+    /// The upper half of [`EXCLUSION_BASE_LOW`].
+    pub EXCLUSION_BASE_HIGH(u32) @ 0x24 {
+        31:0 value;
+    }
+
+    /// Exclusion limit, lower half.
+    pub EXCLUSION_LIMIT_LOW(u32) @ 0x28 {
+        31:0 value;
+    }
+
+    /// The upper half of [`EXCLUSION_LIMIT_LOW`].
+    pub EXCLUSION_LIMIT_HIGH(u32) @ 0x2c {
+        31:0 value;
+    }
+
+    /// Extended features, lower half; see [`Capability`](super::capability::Capability).
+    pub FEATURES_LOW(u32) @ 0x30 {
+        31:0 value;
+    }
+
+    /// The upper half of [`FEATURES_LOW`].
+    pub FEATURES_HIGH(u32) @ 0x34 {
+        31:0 value;
+    }
+
+    /// Bases of the segments of the device table but the first, lower halves; as
+    /// [`DEVICE_TABLE_LOW`].
+    pub SEGMENT_LOW(u32)[7, stride = 8] @ 0x100 {
+        31:0 value;
+    }
+
+    /// The upper halves of [`SEGMENT_LOW`].
+    pub SEGMENT_HIGH(u32)[7, stride = 8] @ 0x104 {
+        31:0 value;
+    }
+
+    /// Extended features, second register, lower half.
+    pub FEATURES2_LOW(u32) @ 0x1a0 {
+        31:0 value;
+    }
+
+    /// The upper half of [`FEATURES2_LOW`].
+    pub FEATURES2_HIGH(u32) @ 0x1a4 {
+        31:0 value;
+    }
+
+    /// Command buffer head: byte offset of the next command that the unit takes.
+    pub COMMAND_HEAD(u32) @ 0x2000 {
+        31:0 value;
+    }
+
+    /// Command buffer tail: byte offset of where the next command will be put.
+    pub COMMAND_TAIL(u32) @ 0x2008 {
+        31:0 value;
+    }
+
+    /// Event log head: byte offset of the next event to be read.
+    pub EVENT_HEAD(u32) @ 0x2010 {
+        31:0 value;
+    }
+
+    /// Event log tail: byte offset of where the unit puts the next event.
+    pub EVENT_TAIL(u32) @ 0x2018 {
+        31:0 value;
+    }
+
+    /// Status. What stays until it is cleared is cleared by writing 1.
+    pub STATUS(u32) @ 0x2020 {
+        /// CmdBufRun: commands are taken.
+        4:4 commands => bool;
+        /// EventLogRun: events are logged.
+        3:3 event_log => bool;
+        /// ComWaitInt: a command asked for an interrupt.
+        2:2 wait_interrupt => bool;
+        /// EventLogInt: events were logged. The next interrupt comes when it was cleared.
+        1:1 event_interrupt => bool;
+        /// EventOverflow: an event found no room. None is logged until the log starts anew.
+        0:0 event_overflow => bool;
+    }
+}

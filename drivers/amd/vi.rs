@@ -1,0 +1,550 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the core calls.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{
+    prelude::*,
+    sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
+};
+
+use super::{
+    commands::{Pages, MAX_ORDER},
+    entries::Translation,
+    firmware::Firmware,
+    hardware::{Hardware, Kind},
+    irq::EventInterrupt,
+    ivrs::{Ivhd, Usage},
+    paging::{Inner, Paging},
+    queue::Failure,
+    scope, show,
+};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    driver::{Capability, Geometry, KernelGather, Probed, Scope, Target, VendorDriver},
+    drivers::blocks::Cover,
+    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
+    group::Steps,
+    label::Label,
+    log::{log_err, log_info, log_warn},
+    pgtable::kernel_memory::{Gfp, KernelMemory},
+    requester::RequesterId,
+    reserved::{Kind as ReservedKind, Reserved},
+    unit::Unit,
+};
+
+/// Where interrupt messages go: never translated (2.1.4).
+const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
+/// HyperTransport's own addresses: not memory, unless the unit says that they are (2.1.2).
+const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
+
+/// The driver.
+pub struct AmdVi;
+
+/// A unit as the IVRS table describes it, and what it became when it was taken over.
+pub struct AmdViUnit {
+    firmware: Arc<Firmware>,
+    pub(super) base: u64,
+    pub(super) segment: u16,
+    /// The unit's own PCI function.
+    pub(super) function: RequesterId,
+    /// Stays after a release, for the next takeover, until the unit is dropped.
+    hardware: SetOnce<Arc<Hardware>>,
+}
+
+impl AmdViUnit {
+    /// The hardware, once it was taken over.
+    #[inline]
+    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
+        self.hardware.as_ref().ok_or(ENODEV)
+    }
+
+    /// What firmware says of the unit.
+    fn ivhd(&self) -> Result<Ivhd<'_>> {
+        let table = self.firmware.table().map_err(|_| EINVAL)?;
+        table
+            .units()
+            .find(|unit| unit.base() == self.base)
+            .ok_or(EINVAL)
+    }
+
+    /// Says which devices behind the unit cannot do DMA any more, because they are no PCI devices.
+    fn warn_of_named_devices(&self, name: Label) {
+        let Ok(table) = self.firmware.table() else {
+            return;
+        };
+        for (unit, device) in scope::named(table) {
+            if unit.base() == self.base {
+                log_warn!(
+                    "{}: {} is behind the unit, but is no PCI device, which is not supported: its \
+                     DMA is blocked",
+                    name,
+                    core::str::from_utf8(device.hid).unwrap_or("?"),
+                );
+            }
+        }
+    }
+}
+
+/// The name of a domain in a unit's caches.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct DomainId(u16);
+
+impl fmt::Display for DomainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "domain id {}", self.0)
+    }
+}
+
+/// What the entries of an endpoint will say.
+enum Entries {
+    /// Nothing passes.
+    Blocked,
+    /// Everything passes untranslated.
+    Identity { domain: u16 },
+    /// Addresses go through the tables, from where their top is by then.
+    Paging { paging: Paging, domain: u16 },
+}
+
+impl Entries {
+    /// What they say now.
+    fn translation(&self) -> Translation {
+        match self {
+            Self::Blocked => Translation::Blocked,
+            Self::Identity { domain } => Translation::Identity { domain: *domain },
+            Self::Paging { paging, domain } => paging.translation(*domain),
+        }
+    }
+}
+
+/// A prepared attach.
+pub struct Plan {
+    entries: Entries,
+    /// During a commit: the domain that the endpoint comes from. All of its ids come from the one
+    /// that its group was on, if they were not blocked.
+    old: Option<u16>,
+}
+
+impl From<Entries> for Plan {
+    fn from(entries: Entries) -> Self {
+        Self { entries, old: None }
+    }
+}
+
+/// Says that a unit has failed, and blocks what is behind it.
+#[cold]
+fn fail(unit: &Unit<AmdVi>, hardware: &Hardware, failure: Failure) {
+    if failure != Failure::Earlier {
+        unit.fail(format_args!("{failure}"));
+        hardware.block_all();
+    }
+}
+
+impl AmdVi {
+    /// Has all ids on `domain` go through the table at `root`; returns when the unit does so.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed.
+    pub(super) fn grow(unit: &Unit<Self>, domain: u16, root: PhysAddr, levels: u8) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        let mut batch = hardware.batch();
+        hardware
+            .tables
+            .grow(domain, root, levels, |id| batch.entry(id));
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+}
+
+impl VendorDriver for AmdVi {
+    const NAME: &'static str = "amd";
+
+    type Unit = AmdViUnit;
+    /// Nothing: the ids say it all.
+    type Endpoint = ();
+    type Paging = Paging;
+    type Memory = KernelMemory;
+    type Tag = DomainId;
+    type Plan = Plan;
+
+    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+        let firmware = Firmware::find()?;
+        let mut units = KVec::new();
+        let table = firmware.table().map_err(|_| EINVAL)?;
+
+        for (number, unit) in table.units().enumerate() {
+            let described = AmdViUnit {
+                firmware: firmware.clone(),
+                base: unit.base(),
+                segment: unit.segment(),
+                function: RequesterId::new(u32::from(unit.device())),
+                hardware: SetOnce::new(),
+            };
+            let name = Label::new(format_args!("ivhd{number}"));
+            units.push(Unit::new(name, Ok(described))?, GFP_KERNEL)?;
+        }
+        if units.is_empty() {
+            log_info!("amd: the IVRS table lists no unit");
+            return Err(ENODEV);
+        }
+        Ok(units)
+    }
+
+    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
+        let name = unit.name();
+        let described = unit.hardware();
+        let hardware = match described.hardware.as_ref() {
+            Some(hardware) => hardware.clone(),
+            None => {
+                let info = described.firmware.table().map_err(|_| EINVAL)?.info();
+                let hardware = Hardware::new(name, described.ivhd()?, info)?;
+                described.hardware.populate(hardware.clone());
+                hardware
+            }
+        };
+
+        hardware.start(name)?;
+        match EventInterrupt::new(unit, &hardware) {
+            Ok(interrupt) => hardware.set_interrupt(interrupt),
+            Err(error) => {
+                log_err!(
+                    "{}: no interrupt for faults ({}), so the unit is not used",
+                    name,
+                    error.to_errno(),
+                );
+                hardware.stop(name);
+                return Err(error);
+            }
+        }
+
+        described.warn_of_named_devices(name);
+        let description = &hardware.description;
+        log_info!(
+            "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
+            name,
+            described.base,
+            match description.space.kind {
+                Kind::Host => "v1",
+                Kind::Guest => "v2",
+            },
+            description.space.levels,
+            description.space.bits,
+            hardware.ids.lock().capacity(),
+            if description.capability.caches_not_present {
+                ", caches absent entries"
+            } else {
+                ""
+            },
+        );
+        Ok(())
+    }
+
+    fn enable(unit: &Unit<Self>) -> Result {
+        unit.hardware().hardware()?.enable(unit.name())
+    }
+
+    fn release(unit: &Unit<Self>) {
+        if let Ok(hardware) = unit.hardware().hardware() {
+            hardware.stop(unit.name());
+        }
+    }
+
+    fn suspend(unit: &Unit<Self>) -> Result {
+        unit.hardware().hardware()?.suspend(unit.name())
+    }
+
+    fn resume(unit: &Unit<Self>) -> Result {
+        unit.hardware().hardware()?.resume(unit.name())
+    }
+
+    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
+        let Place::Pci { segment, id, .. } = &device.place else {
+            return Err(ENODEV);
+        };
+        let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
+        let table = firmware.table().map_err(|_| EINVAL)?;
+        let ivhd = scope::unit_for(table, *segment, id.raw() as u16).ok_or(ENODEV)?;
+        let unit = units
+            .iter()
+            .find(|unit| unit.hardware().base == ivhd.base())
+            .ok_or(ENODEV)?;
+        let hardware = unit.hardware().hardware()?;
+
+        let mut ids = device.ids;
+        let aliases = ids
+            .iter()
+            .filter_map(|id| scope::alias_of(ivhd, id.raw() as u16))
+            .map(|alias| RequesterId::new(u32::from(alias)))
+            .try_fold(KVec::new(), |mut all, alias| {
+                all.push(alias, GFP_KERNEL).map(|()| all)
+            })?;
+        for alias in aliases {
+            if !ids.contains(&alias) {
+                ids.push(alias, GFP_KERNEL)?;
+            }
+        }
+        // The unit refuses requests of others by itself.
+        ids.retain(|id| hardware.tables.covers(*id));
+
+        let mut reserved = KVec::new();
+        let mut add = |(first, last): (u64, u64), prot, kind| {
+            reserved.push(
+                Reserved {
+                    first: Iova::new(first),
+                    last: Iova::new(last),
+                    prot,
+                    kind,
+                },
+                GFP_KERNEL,
+            )
+        };
+        for region in scope::regions_for(table, *segment, id.raw() as u16) {
+            let prot = match region.usage() {
+                Usage::Unity { read, write } => match (read, write) {
+                    (true, true) => Prot::READ | Prot::WRITE,
+                    (true, false) => Prot::READ,
+                    (false, true) => Prot::WRITE,
+                    (false, false) => continue,
+                },
+                Usage::None => continue,
+            };
+            add((region.base(), region.limit()), prot, ReservedKind::Direct)?;
+        }
+        add(MESSAGES, Prot::WRITE, ReservedKind::Msi)?;
+        if !hardware.description.features.ht_range_ignored {
+            add(
+                HYPERTRANSPORT,
+                Prot::READ | Prot::WRITE,
+                ReservedKind::Reserved,
+            )?;
+        }
+        Ok(Probed {
+            unit: unit.clone(),
+            ids,
+            data: (),
+            reserved,
+        })
+    }
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let described = device.unit().hardware();
+        let hardware = described.hardware()?;
+
+        Inner::new(hardware.description.space, hardware.node)
+    }
+
+    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<DomainId> {
+        let hardware = unit.hardware().hardware()?;
+        let id = hardware.ids.lock().take().ok_or_else(|| {
+            log_warn!(
+                "{}: all domain ids of the unit are in use; free a domain and try again",
+                unit.name(),
+            );
+            ENOSPC
+        })?;
+        if let Some(paging) = paging {
+            paging.move_in(unit, id).inspect_err(|_| {
+                let was_taken = hardware.ids.lock().give_back(id);
+                debug_assert!(was_taken);
+            })?;
+        }
+        Ok(DomainId(id))
+    }
+
+    fn release_tag(unit: &Unit<Self>, tag: DomainId, paging: Option<&Paging>) {
+        if let Some(paging) = paging {
+            paging.move_out(unit, tag.0);
+        }
+        if let Ok(hardware) = unit.hardware().hardware() {
+            let was_taken = hardware.ids.lock().give_back(tag.0);
+            debug_assert!(was_taken);
+        }
+    }
+
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+        let unit = endpoint.unit();
+        unit.check()?;
+        let hardware = unit.hardware().hardware()?;
+
+        match target {
+            Target::Paging { paging, tag } => match paging.fits(&hardware.description.space) {
+                true => Ok(Entries::Paging {
+                    paging: paging.clone(),
+                    domain: tag.0,
+                }
+                .into()),
+                false => Err(EINVAL),
+            },
+            Target::Identity { tag } => Ok(Entries::Identity { domain: tag.0 }.into()),
+        }
+    }
+
+    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+        Entries::Blocked.into()
+    }
+
+    /// See `update` for how an entry changes.
+    ///
+    /// The unit forgets the old entries before it forgets what it has translated with them. The
+    /// other way round it could translate once more, and keep that.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        let Ok(hardware) = unit.hardware().hardware() else {
+            return;
+        };
+        let tables = &hardware.tables;
+        let mut batch = hardware.batch();
+        steps.for_each(|_, ids, plan| {
+            plan.old = None;
+            for &id in ids {
+                if let Some(old) = tables.change(id, plan.entries.translation()) {
+                    batch.entry(id);
+                    plan.old = plan.old.or(old.domain());
+                }
+            }
+        });
+        let mut last = None;
+        steps.for_each(|_, _, plan| {
+            if let Some(domain) = plan.old {
+                if last.replace(domain) != Some(domain) {
+                    batch.pages(domain, hardware.space(), Pages::All, false);
+                }
+            }
+        });
+        if let Err(failure) = batch.run() {
+            fail(unit, hardware, failure);
+        }
+
+        // Who lets a table grow changes its top, then the entries; here the top is read after the
+        // entries were written. So one of the two sees what the other did.
+        smp_mb(Full);
+        steps.for_each(|_, ids, plan| {
+            if let Entries::Paging { paging, domain } = &plan.entries {
+                let is_old = |id: &RequesterId| {
+                    tables
+                        .read(*id)
+                        .is_some_and(|entry| entry.translation != paging.translation(*domain))
+                };
+                if ids.iter().any(is_old) {
+                    // A unit that fails says so.
+                    let _ = paging.tell_top();
+                }
+            }
+        });
+        // The same with who declares the unit failed: that comes first, and the entries are blocked
+        // then.
+        if unit.has_failed() {
+            steps.for_each(|_, ids, _| {
+                for &id in ids {
+                    tables.change(id, Translation::Blocked);
+                }
+            });
+        }
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        paging.geometry()
+    }
+
+    #[inline]
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        paging.map(iova, phys, len, prot, flags, gather)
+    }
+
+    #[inline]
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        paging.unmap(iova, len, gather)
+    }
+
+    #[inline]
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        paging.iova_to_phys(iova)
+    }
+
+    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+        unit.hardware()
+            .hardware()
+            .is_ok_and(|hardware| hardware.description.capability.caches_not_present)
+    }
+
+    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
+        // Tables may have been added on the way, and what was not present is cached at any level.
+        let tables = true;
+        Self::invalidate(
+            unit,
+            tag,
+            Scope::Range {
+                first,
+                last,
+                tables,
+            },
+        )
+    }
+
+    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        let space = hardware.space();
+        let (cover, leaves_only) = match scope {
+            Scope::All => (Cover::Domain, false),
+            Scope::Range {
+                first,
+                last,
+                tables,
+            } => (
+                Cover::new(first.raw(), last.raw(), Some(MAX_ORDER)),
+                !tables,
+            ),
+        };
+
+        let mut batch = hardware.batch();
+        match cover.blocks() {
+            [] => batch.pages(tag.0, space, Pages::All, false),
+            blocks => {
+                for &block in blocks {
+                    batch.pages(tag.0, space, Pages::Block(block), leaves_only);
+                }
+            }
+        }
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        let described = endpoint.unit().hardware();
+        let Ok(hardware) = described.hardware() else {
+            return false;
+        };
+        let description = &hardware.description;
+        match capability {
+            // Accesses of PCI devices are coherent unless the device asks otherwise.
+            Capability::CoherentDma | Capability::DeferredFlush => true,
+            Capability::EnforcedCoherency => description.space.kind == Kind::Host,
+            Capability::PreBootProtection => described
+                .firmware
+                .table()
+                .is_ok_and(|table| table.info().preboot_protection()),
+            Capability::NoExec => {
+                description.space.kind == Kind::Guest && description.features.no_execute
+            }
+        }
+    }
+
+    fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::unit(unit.hardware(), f)
+    }
+}

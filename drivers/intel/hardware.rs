@@ -60,7 +60,7 @@ pub(super) struct Hardware {
     pub(super) space: AddressSpace,
     pub(super) tables: Tables,
     #[pin]
-    queue: SpinLockIrq<Queue>,
+    queue: Queue,
     #[pin]
     pub(super) ids: Mutex<Tags<KVec<u64>>>,
     /// Orders the commands: each repeats the state that the one before left. Nests inside the
@@ -137,7 +137,7 @@ impl Hardware {
                 capability,
                 space,
                 tables,
-                queue <- new_spinlock_irq!(queue),
+                queue <- queue,
                 ids <- new_mutex!(ids),
                 commands <- new_spinlock_irq!(()),
                 interrupt <- new_mutex!(None),
@@ -173,7 +173,7 @@ impl Hardware {
         )
         .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
 
-        self.queue.lock().hand_over(&self.registers);
+        self.queue.hand_over(&self.registers);
         self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
             .inspect_err(|_| {
                 log_err!("{}: the unit does not start its invalidation queue", name)
@@ -234,7 +234,7 @@ impl Hardware {
         match stopped {
             Ok(()) => {
                 self.registers.set_root_table(PhysAddr::new(0));
-                self.queue.lock().take_back();
+                self.queue.take_back();
                 self.tables.set_in_use(false);
                 self.tables.clear_all();
                 log_info!("{}: the unit is free again", name);
@@ -287,7 +287,8 @@ impl Hardware {
         // The kernel that wakes another one up from disk may have used the unit.
         let result = self.switch_off().and_then(|()| self.set_up(name));
         if result.is_err() {
-            self.queue.lock().give_up();
+            // That it cannot is known, and why was said.
+            let _ = self.queue.give_up(Failure::Earlier);
             self.tables.clear_all();
         }
         if let Some(message) = self.message.lock().take() {
@@ -308,13 +309,11 @@ impl Hardware {
                 |gsts| !gsts.translation(),
             )?;
         }
-        // With its lock, so that the unit has taken all that was put in.
-        let mut queue = self.queue.lock();
-        if self.registers.io().read(GSTS).queue() {
-            self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())?;
-        }
-        queue.sleep();
-        Ok(())
+        self.queue
+            .sleep(|| match self.registers.io().read(GSTS).queue() {
+                true => self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue()),
+                false => Ok(()),
+            })
     }
 
     /// Makes `interrupt` the unit's.
@@ -337,15 +336,15 @@ impl Hardware {
         batch.run()
     }
 
-    /// A batch of invalidations. The queue is locked, and interrupts are off, until it is run.
+    /// A batch of invalidations.
     #[inline]
     pub(super) fn batch(&self) -> Batch<'_> {
-        Batch::new(self.queue.lock(), &self.registers)
+        Batch::new(&self.queue, &self.registers)
     }
 
-    /// Looks at the queue.
-    pub(super) fn with_queue<R>(&self, f: impl FnOnce(&Queue) -> R) -> R {
-        f(&self.queue.lock())
+    /// The queue, to look at.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Makes the unit see all that was written to tables before, if that is a thing of its own to

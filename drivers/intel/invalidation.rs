@@ -111,6 +111,15 @@ impl Descriptor {
         Self([Self::IOTLB | low | drain, high])
     }
 
+    /// The invalidation of everything of this one's kind; `None` for what is no invalidation.
+    pub const fn widest(self, drain: Drain) -> Option<Self> {
+        match self.0[0] & 0xf {
+            Self::CONTEXT => Some(Self::context(ContextScope::Global)),
+            Self::IOTLB => Some(Self::iotlb(TlbScope::Global, drain)),
+            _ => None,
+        }
+    }
+
     /// Writes `data` to physical address `status` when everything before it is done (6.5.2.8).
     ///
     /// The fence bit keeps later descriptors from overtaking earlier ones.

@@ -2,17 +2,21 @@
 
 //! The invalidation queue (VT-d 6.5.2).
 //!
-//! A [`Batch`] is a number of descriptors and one wait descriptor at its end, which makes the unit
-//! write a number to memory when everything before it is done. The queue's lock is held, with
-//! interrupts off, from the first descriptor to that write, so a batch always finds the queue empty
-//! and its place in the ring is where the last one ended.
+//! A [`Batch`] is a number of descriptors and a wait descriptor at its end, which makes the unit
+//! write a number to memory when everything before it is done. Processors put their batches in one
+//! after the other, under the ring's lock, and wait for them side by side, without it. The unit
+//! takes descriptors in order, so the numbers that it writes only grow: a batch is done once its
+//! number or a later one is there.
 //!
 //! # When the unit complains (6.5.2.10, 6.5.2.11)
 //!
-//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. It is replaced
-//!   by one that does nothing, and after the batch everything is invalidated instead.
-//! - *Time-out*: a device did not answer. The wait descriptor was aborted with it; the batch is put
-//!   in again. No descriptor here is for a device, so this would be the unit's own mistake.
+//! Whoever waits looks for that now and then, and does what is to be done under the ring's lock:
+//!
+//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. One of the same
+//!   kind that invalidates everything takes its place, so whoever waits for it need not know.
+//! - *Time-out*: a device did not answer. The unit has dropped the wait descriptors that it had, so
+//!   who still waits invalidates everything instead. No descriptor here is for a device, so this
+//!   would be the unit's own mistake.
 //! - *Completion error*: an answer that was not expected. It harms nothing; it is counted.
 //!
 //! All that happens a bounded number of times. A unit that still has not finished, or that does not
@@ -20,13 +24,20 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
+use core::{fmt, mem::take};
 
 use kernel::{
     io::Io,
+    new_spinlock_irq,
     prelude::*,
     processor::cpu_relax,
-    sync::SpinLockIrqGuard,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        SpinLockIrq,
+    },
     time::{Delta, Instant, Monotonic},
 };
 
@@ -37,7 +48,6 @@ use super::{
     regs::{FSTS, IQERCD_HIGH, IQH, IQT},
 };
 use crate::{
-    addr::PhysAddr,
     log::{log_err, log_warn},
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
@@ -46,15 +56,17 @@ use crate::{
     requester::RequesterId,
 };
 
-/// Bytes of the ring, and of the page that the unit writes status to.
+/// Bytes of the ring, and of the page that the unit writes its numbers to.
 const BYTES: usize = 4096;
 /// Descriptors in the ring; one always stays free, since a full ring looks like an empty one.
 const SLOTS: usize = BYTES / 16;
+/// How many descriptors of a batch are put in together. Most batches have one.
+const PART: usize = 8;
 /// How long a batch may take. No device's answer is waited for, so a unit that works needs
 /// microseconds.
 const TIMEOUT: Delta = Delta::from_secs(1);
-/// How often a batch may be repaired.
-const REPAIRS: usize = 4;
+/// How often a batch is repeated.
+const REPEATS: usize = 4;
 /// How often memory is polled for each look at the fault status register.
 const POLLS: usize = 256;
 
@@ -77,7 +89,7 @@ pub(super) enum Failure {
     },
     /// Devices do not answer, again and again.
     Unanswered,
-    /// It had failed before, or does not run.
+    /// It had failed before.
     Earlier,
 }
 
@@ -110,32 +122,17 @@ pub(super) struct Counts {
     pub(super) completion_errors: u64,
 }
 
-/// The ring, and where the unit reports to.
-///
-/// # Invariants
-///
-/// 1. While no [`Batch`] exists the unit has executed everything before `tail`, or `failed`.
-/// 2. `tail < SLOTS`.
-pub(super) struct Queue {
+/// The memory that the unit reads descriptors from and writes numbers to.
+struct Pages {
     memory: KernelMemory,
     ring: Table,
     status: Table,
-    /// Requests in flight that the unit can wait for.
-    drain: Drain,
-    tail: usize,
-    /// What the last wait descriptor writes.
-    sequence: u32,
-    failed: bool,
-    /// Whether the unit is off for a while and caches nothing, so that there is nothing to do.
-    asleep: bool,
-    /// Whether the unit may access ring and status. They are not freed then.
-    in_use: bool,
-    counts: Counts,
+    /// Whether the unit may access them. They are not freed then.
+    in_use: Atomic<bool>,
 }
 
-impl Queue {
-    /// An empty queue that no unit knows of.
-    pub(super) fn new(node: i32, drain: Drain) -> Result<Self> {
+impl Pages {
+    fn new(node: i32) -> Result<Self> {
         let memory = KernelMemory::new(node);
         let ring = memory.alloc(BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
         let Some(status) = memory.alloc(BYTES, Gfp::KERNEL) else {
@@ -146,52 +143,8 @@ impl Queue {
             memory,
             ring,
             status,
-            drain,
-            tail: 0,
-            sequence: 0,
-            failed: false,
-            asleep: false,
-            in_use: false,
-            counts: Counts::default(),
+            in_use: Atomic::new(false),
         })
-    }
-
-    /// Tells the unit where the queue is; it is to be enabled next.
-    pub(super) fn hand_over(&mut self, registers: &Registers) {
-        self.tail = 0;
-        self.failed = false;
-        self.asleep = false;
-        self.in_use = true;
-        registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.ring.addr());
-    }
-
-    /// The unit does not use the queue any more.
-    pub(super) fn take_back(&mut self) {
-        self.in_use = false;
-    }
-
-    /// The unit does not use the queue until the next [`hand_over`](Self::hand_over), and then
-    /// everything is invalidated: batches are done at once.
-    pub(super) fn sleep(&mut self) {
-        self.asleep = true;
-    }
-
-    /// The unit cannot be used any more: batches fail at once.
-    pub(super) fn give_up(&mut self) {
-        self.failed = true;
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    fn works(&self) -> bool {
-        self.in_use && !self.failed
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
     }
 
     fn slot(&self, index: usize) -> &[KernelEntry] {
@@ -199,38 +152,27 @@ impl Queue {
         &words[index * 2..index * 2 + 2]
     }
 
-    fn read_slot(&self, index: usize) -> Descriptor {
+    fn read(&self, index: usize) -> Descriptor {
         let slot = self.slot(index);
         Descriptor([slot[0].load(), slot[1].load()])
     }
 
-    fn write_slot(&self, index: usize, Descriptor(words): Descriptor) {
+    fn write(&self, index: usize, Descriptor(words): Descriptor) {
         let slot = self.slot(index);
         slot[0].store(words[0]);
         slot[1].store(words[1]);
     }
 
-    /// Appends a descriptor, which the unit does not look at yet.
-    fn append(&mut self, descriptor: Descriptor) {
-        self.write_slot(self.tail, descriptor);
-        // INVARIANT: The remainder is below `SLOTS`.
-        self.tail = (self.tail + 1) % SLOTS;
-        self.counts.descriptors += 1;
-    }
-
-    fn status_word(&self) -> &KernelEntry {
-        &self.memory.entries(self.status, 1)[0]
-    }
-
-    /// A place for writes that nobody waits for.
-    fn scratch(&self) -> PhysAddr {
-        PhysAddr::new(self.status.addr().raw() + 8)
+    /// The number that the unit wrote last.
+    #[inline]
+    fn number(&self) -> u32 {
+        self.memory.entries(self.status, 1)[0].load() as u32
     }
 }
 
-impl Drop for Queue {
+impl Drop for Pages {
     fn drop(&mut self) {
-        if self.in_use {
+        if self.in_use.load(Relaxed) {
             log_err!("an invalidation queue is leaked: a unit may still access it");
             return;
         }
@@ -239,13 +181,344 @@ impl Drop for Queue {
     }
 }
 
-/// How a part of a batch ended.
-enum End {
-    Done,
-    /// Done, but a descriptor was left out because the unit refused it.
-    Skipped(Descriptor),
-    /// Not done: devices did not answer.
-    Aborted,
+/// Which slots are taken, and by what.
+///
+/// # Invariants
+///
+/// 1. The unit has executed all slots but those from `head` up to `tail`, round the end of the ring;
+///    `head` and `tail` are below `SLOTS`.
+/// 2. In each of these slots the unit is done when it has written the slot's number of `numbers`.
+struct Ring {
+    head: usize,
+    tail: usize,
+    numbers: [u32; SLOTS],
+    /// The last number that a wait descriptor was given.
+    issued: u32,
+    /// Whether the unit takes descriptors. If it does not it caches nothing either, so batches are
+    /// done at once.
+    is_on: bool,
+    counts: Counts,
+}
+
+impl Ring {
+    /// Slots that can be filled, when the unit has written `number`.
+    fn room(&mut self, number: u32) -> usize {
+        while self.head != self.tail && is_reached(self.numbers[self.head], number) {
+            // INVARIANT: The remainder is below `SLOTS`, and by 2. the slot was executed.
+            self.head = (self.head + 1) % SLOTS;
+        }
+        SLOTS - 1 - self.in_flight()
+    }
+
+    /// Slots that the unit may not have executed.
+    fn in_flight(&self) -> usize {
+        (self.tail + SLOTS - self.head) % SLOTS
+    }
+
+    /// Whether the unit may be about to execute a slot.
+    fn is_in_flight(&self, index: usize) -> bool {
+        (index + SLOTS - self.head) % SLOTS < self.in_flight()
+    }
+}
+
+/// Whether `number` is `wanted` or came later. Numbers wrap around; fewer than 256 are under way.
+#[inline]
+fn is_reached(wanted: u32, number: u32) -> bool {
+    number.wrapping_sub(wanted) as i32 >= 0
+}
+
+/// The ring, and where the unit reports to.
+#[pin_data]
+pub(super) struct Queue {
+    pages: Pages,
+    /// Requests in flight that the unit can wait for.
+    drain: Drain,
+    #[pin]
+    ring: SpinLockIrq<Ring>,
+    /// Whether the unit cannot be used any more. Changes under the ring's lock.
+    failed: Atomic<bool>,
+    /// How often the unit has dropped wait descriptors. Changes under the ring's lock.
+    aborts: Atomic<u32>,
+}
+
+/// A part of a batch that was put in.
+#[derive(Copy, Clone)]
+struct Ticket {
+    number: u32,
+    /// [`Queue::aborts`] before that.
+    aborts: u32,
+}
+
+impl Queue {
+    /// An empty queue that no unit knows of.
+    pub(super) fn new(node: i32, drain: Drain) -> Result<impl PinInit<Self>> {
+        let pages = Pages::new(node)?;
+        Ok(pin_init!(Self {
+            pages,
+            drain,
+            ring <- new_spinlock_irq!(Ring {
+                head: 0,
+                tail: 0,
+                numbers: [0; SLOTS],
+                issued: 0,
+                is_on: false,
+                counts: Counts::default(),
+            }),
+            failed: Atomic::new(false),
+            aborts: Atomic::new(0),
+        }))
+    }
+
+    /// Tells the unit where the queue is; it is to be enabled next.
+    pub(super) fn hand_over(&self, registers: &Registers) {
+        let mut ring = self.ring.lock();
+        ring.head = 0;
+        ring.tail = 0;
+        ring.is_on = true;
+        self.failed.store(false, Relaxed);
+        self.pages.in_use.store(true, Relaxed);
+        registers.io().write_reg(IQT::from(0));
+        registers.set_queue(self.pages.ring.addr());
+    }
+
+    /// The unit does not use the queue any more, nor translate.
+    pub(super) fn take_back(&self) {
+        self.ring.lock().is_on = false;
+        self.pages.in_use.store(false, Relaxed);
+    }
+
+    /// Lets the unit finish and calls `switch_off`, which makes it stop to use the queue. Until the
+    /// next [`hand_over`](Self::hand_over), before which everything is invalidated, batches are
+    /// done at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of `switch_off`; the queue is as it was.
+    pub(super) fn sleep(&self, switch_off: impl FnOnce() -> Result) -> Result {
+        let mut ring = self.ring.lock();
+        let start = Instant::<Monotonic>::now();
+        while ring.is_on && !self.has_failed() && !self.is_done(ring.issued) {
+            if start.elapsed() >= TIMEOUT {
+                // Whoever waits finds out by itself.
+                break;
+            }
+            cpu_relax();
+        }
+        switch_off()?;
+        ring.is_on = false;
+        Ok(())
+    }
+
+    /// The unit cannot be used any more, for `reason`: batches fail at once. Returns the reason, or
+    /// that there was one before.
+    pub(super) fn give_up(&self, reason: Failure) -> Failure {
+        let _ring = self.ring.lock();
+        if self.failed.load(Relaxed) {
+            return Failure::Earlier;
+        }
+        self.failed.store(true, Release);
+        reason
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.ring.lock().counts
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Acquire)
+    }
+
+    #[inline]
+    fn is_done(&self, number: u32) -> bool {
+        is_reached(number, self.pages.number())
+    }
+
+    /// Hands descriptors to the unit, [`PART`] at most, and a wait descriptor with them. `None` if
+    /// there is nothing to wait for.
+    fn put_in(
+        &self,
+        registers: &Registers,
+        descriptors: &[Descriptor],
+    ) -> Result<Option<Ticket>, Failure> {
+        let mut start = None;
+        loop {
+            let mut ring = self.ring.lock();
+            if self.has_failed() {
+                return Err(Failure::Earlier);
+            }
+            if !ring.is_on {
+                return Ok(None);
+            }
+            if ring.room(self.pages.number()) > descriptors.len() {
+                return Ok(Some(self.append(&mut ring, registers, descriptors)));
+            }
+            drop(ring);
+            // The ring is full of what others wait for.
+            let start = *start.get_or_insert_with(Instant::<Monotonic>::now);
+            self.look(registers, start)?;
+            cpu_relax();
+        }
+    }
+
+    /// Fills slots, of which there are enough, and tells the unit.
+    fn append(&self, ring: &mut Ring, registers: &Registers, descriptors: &[Descriptor]) -> Ticket {
+        ring.issued = ring.issued.wrapping_add(1);
+        let wait = Descriptor::wait(self.pages.status.addr().raw(), ring.issued);
+        for &descriptor in Iterator::chain(descriptors.iter(), [&wait]) {
+            self.pages.write(ring.tail, descriptor);
+            ring.numbers[ring.tail] = ring.issued;
+            // INVARIANT: The remainder is below `SLOTS`, and the slot has its number.
+            ring.tail = (ring.tail + 1) % SLOTS;
+        }
+        ring.counts.batches += 1;
+        ring.counts.descriptors += descriptors.len() as u64 + 1;
+        // The write of a register is ordered after the writes to memory before it.
+        registers.io().write_reg(IQT::from((ring.tail * 16) as u32));
+        Ticket {
+            number: ring.issued,
+            aborts: self.aborts.load(Relaxed),
+        }
+    }
+
+    /// Returns when everything up to `ticket` is done.
+    fn wait(&self, registers: &Registers, mut ticket: Ticket) -> Result<(), Failure> {
+        let mut repeats = 0;
+        let mut start = Instant::<Monotonic>::now();
+        loop {
+            // Before the poll: if the time is over and the poll still finds nothing, nothing has
+            // come in time. The other way round a processor that is away for long in between
+            // would blame the unit.
+            let late = start.elapsed() >= TIMEOUT;
+            for _ in 0..POLLS {
+                if self.is_done(ticket.number) {
+                    return Ok(());
+                }
+                cpu_relax();
+            }
+            if self.aborts.load(Acquire) != ticket.aborts {
+                if repeats == REPEATS {
+                    return Err(self.give_up(Failure::Unanswered));
+                }
+                repeats += 1;
+                let everything = [
+                    Descriptor::context(ContextScope::Global),
+                    Descriptor::iotlb(TlbScope::Global, self.drain),
+                ];
+                let Some(again) = self.put_in(registers, &everything)? else {
+                    return Ok(());
+                };
+                ticket = again;
+                start = Instant::<Monotonic>::now();
+            } else {
+                self.repair(registers)?;
+                if late {
+                    return Err(self.time_out(registers));
+                }
+            }
+        }
+    }
+
+    /// Looks after the unit while a processor waits since `start`.
+    fn look(&self, registers: &Registers, start: Instant<Monotonic>) -> Result<(), Failure> {
+        let late = start.elapsed() >= TIMEOUT;
+        let before = self.pages.number();
+        for _ in 0..POLLS {
+            if self.pages.number() != before {
+                return Ok(());
+            }
+            cpu_relax();
+        }
+        self.repair(registers)?;
+        match late {
+            true => Err(self.time_out(registers)),
+            false => Ok(()),
+        }
+    }
+
+    fn time_out(&self, registers: &Registers) -> Failure {
+        let io = registers.io();
+        self.give_up(Failure::Timeout {
+            head: io.read(IQH).into(),
+            tail: io.read(IQT).into(),
+            status: io.read(FSTS).into(),
+        })
+    }
+
+    /// Does what is to be done when the unit complains.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit cannot be used any more.
+    fn repair(&self, registers: &Registers) -> Result<(), Failure> {
+        const COMPLAINTS: u32 =
+            FaultStatus::QUEUE_ERROR | FaultStatus::TIMEOUT_ERROR | FaultStatus::COMPLETION_ERROR;
+        let io = registers.io();
+        if u32::from(io.read(FSTS)) & COMPLAINTS == 0 {
+            return match self.has_failed() {
+                true => Err(Failure::Earlier),
+                false => Ok(()),
+            };
+        }
+
+        let mut ring = self.ring.lock();
+        // Somebody else may have done it meanwhile.
+        let status = FaultStatus(io.read(FSTS).into());
+        let mut refused = None;
+        let mut silent = None;
+        if status.has(FaultStatus::QUEUE_ERROR) {
+            ring.counts.queue_errors += 1;
+            let index = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
+            let descriptor = self.pages.read(index);
+            let wider = descriptor
+                .widest(self.drain)
+                .filter(|wider| *wider != descriptor && ring.is_in_flight(index));
+            refused = Some((descriptor, wider));
+            if let Some(wider) = wider {
+                self.pages.write(index, wider);
+                io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
+            }
+        }
+        if status.has(FaultStatus::TIMEOUT_ERROR) {
+            ring.counts.timeouts += 1;
+            silent = Some(io.read(IQERCD_HIGH).timeout_source().get());
+            self.aborts
+                .store(self.aborts.load(Relaxed).wrapping_add(1), Release);
+            // The numbers of what was dropped never come.
+            let next = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
+            if next == ring.tail || ring.is_in_flight(next) {
+                // INVARIANT: The unit is past all slots before `next`.
+                ring.head = next;
+            }
+            io.write_reg(FSTS::from(FaultStatus::TIMEOUT_ERROR));
+        }
+        if status.has(FaultStatus::COMPLETION_ERROR) {
+            ring.counts.completion_errors += 1;
+            io.write_reg(FSTS::from(FaultStatus::COMPLETION_ERROR));
+        }
+        drop(ring);
+
+        match silent {
+            None => {}
+            Some(0) => log_warn!("a device did not answer an invalidation in time"),
+            Some(source) => log_warn!(
+                "{}: the device did not answer an invalidation in time",
+                RequesterId::new(source),
+            ),
+        }
+        match refused {
+            None => Ok(()),
+            Some((descriptor, None)) => Err(self.give_up(Failure::Refused { descriptor })),
+            Some((descriptor, Some(_))) => {
+                log_warn!(
+                    "a unit does not understand the invalidation {:#018x} {:#018x}; everything is \
+                     invalidated instead",
+                    descriptor.0[0],
+                    descriptor.0[1],
+                );
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Invalidations that are executed together.
@@ -254,28 +527,25 @@ enum End {
 /// none of the driver's functions does that.
 #[must_use]
 pub(super) struct Batch<'a> {
-    queue: SpinLockIrqGuard<'a, Queue>,
+    queue: &'a Queue,
     registers: &'a Registers,
-    /// First slot of the batch.
-    start: usize,
-    /// Descriptors since `start`.
+    part: [Descriptor; PART],
     count: usize,
+    /// The last part that was put in.
+    last: Option<Ticket>,
     result: Result<(), Failure>,
 }
 
 impl<'a> Batch<'a> {
-    /// Descriptors between two wait descriptors at most: the wait itself and the slot that stays
-    /// free are left.
-    const MAX: usize = SLOTS - 2;
-
-    /// An empty batch. The queue is locked until it is run.
-    pub(super) fn new(queue: SpinLockIrqGuard<'a, Queue>, registers: &'a Registers) -> Self {
-        let start = queue.tail;
+    /// An empty batch.
+    #[inline]
+    pub(super) fn new(queue: &'a Queue, registers: &'a Registers) -> Self {
         Self {
             queue,
             registers,
-            start,
+            part: [Descriptor([0; 2]); PART],
             count: 0,
+            last: None,
             result: Ok(()),
         }
     }
@@ -292,167 +562,40 @@ impl<'a> Batch<'a> {
     }
 
     fn push(&mut self, descriptor: Descriptor) {
-        if self.count == Self::MAX {
-            self.flush();
+        if self.count == PART {
+            self.put_in();
         }
-        self.queue.append(descriptor);
+        self.part[self.count] = descriptor;
         self.count += 1;
     }
 
     /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
     /// nothing.
+    ///
+    /// Context: any; does not sleep.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        if self.count > 0 && !self.queue.works() {
-            return Err(Failure::Earlier);
-        }
-        self.flush();
-        self.result
-    }
-
-    /// Executes what was pushed so far.
-    fn flush(&mut self) {
-        if self.queue.asleep {
-            // The descriptors are forgotten.
-            self.queue.tail = self.start;
-        } else if self.count > 0 && self.result.is_ok() && self.queue.works() {
-            self.queue.counts.batches += 1;
-            self.result = self.execute();
-            self.queue.failed = self.result.is_err();
-        }
-        self.start = self.queue.tail;
-        self.count = 0;
-    }
-
-    fn execute(&mut self) -> Result<(), Failure> {
-        let mut replaced = false;
-
-        for _ in 0..REPAIRS {
-            match self.submit_and_wait()? {
-                End::Done => return Ok(()),
-                End::Skipped(descriptor) if replaced => {
-                    return Err(Failure::Refused { descriptor });
-                }
-                End::Skipped(descriptor) => {
-                    log_warn!(
-                        "a unit does not understand the invalidation {:#018x} {:#018x}; \
-                         everything is invalidated instead",
-                        descriptor.0[0],
-                        descriptor.0[1],
-                    );
-                    replaced = true;
-                    self.start = self.queue.tail;
-                    self.count = 0;
-                    self.context(ContextScope::Global);
-                    self.iotlb(TlbScope::Global);
-                }
-                End::Aborted => {
-                    self.drain()?;
-                    self.repeat();
-                }
-            }
-        }
-        Err(Failure::Unanswered)
-    }
-
-    /// Waits until the unit has taken all that it was given, after a part of it was aborted.
-    fn drain(&mut self) -> Result<(), Failure> {
-        let io = self.registers.io();
-        let tail = (self.queue.tail * 16) as u32;
-        let start = Instant::<Monotonic>::now();
-
-        loop {
-            let late = start.elapsed() >= TIMEOUT;
-            let head = u32::from(io.read(IQH));
-            if head == tail {
-                return Ok(());
-            }
-            if late {
-                let status = io.read(FSTS).into();
-                return Err(Failure::Timeout { head, tail, status });
-            }
-            cpu_relax();
+        self.put_in();
+        self.result?;
+        match self.last {
+            Some(ticket) => self.queue.wait(self.registers, ticket),
+            None => Ok(()),
         }
     }
 
-    /// Appends the batch once more. The ring is empty.
-    fn repeat(&mut self) {
-        let (start, count) = (self.start, self.count);
-
-        // The first copy goes behind the wait descriptor. Even if batch and copy together are
-        // longer than the ring, a descriptor is read before its slot is written.
-        self.start = self.queue.tail;
-        self.count = 0;
-        for step in 0..count {
-            let descriptor = self.queue.read_slot((start + step) % SLOTS);
-            self.queue.append(descriptor);
-            self.count += 1;
+    fn put_in(&mut self) {
+        let count = take(&mut self.count);
+        if count == 0 || self.result.is_err() {
+            return;
         }
-    }
-
-    /// Hands the batch and a wait descriptor to the unit, and waits.
-    fn submit_and_wait(&mut self) -> Result<End, Failure> {
-        let queue = &mut *self.queue;
-        // 0 is what the status page starts with.
-        queue.sequence = queue.sequence.checked_add(1).unwrap_or(1);
-        let wait = Descriptor::wait(queue.status.addr().raw(), queue.sequence);
-        queue.append(wait);
-
-        let io = self.registers.io();
-        // The write of a register is ordered after the writes to memory before it.
-        io.write_reg(IQT::from((queue.tail * 16) as u32));
-
-        let start = Instant::<Monotonic>::now();
-        let mut skipped = None;
-        let mut repairs = 0;
-        loop {
-            // Before the poll: if the time is over and the poll still finds nothing, nothing has
-            // come in time. The other way round a processor that is away for long in between
-            // would blame the unit.
-            let late = start.elapsed() >= TIMEOUT;
-            for _ in 0..POLLS {
-                if queue.status_word().load() as u32 == queue.sequence {
-                    return Ok(match skipped {
-                        Some(descriptor) => End::Skipped(descriptor),
-                        None => End::Done,
-                    });
-                }
-                cpu_relax();
+        match self.queue.put_in(self.registers, &self.part[..count]) {
+            Ok(Some(ticket)) => {
+                // Of the parts before it only the last one's wait descriptor counts: if that is
+                // dropped, theirs may have been as well.
+                let aborts = self.last.map_or(ticket.aborts, |first| first.aborts);
+                self.last = Some(Ticket { aborts, ..ticket });
             }
-
-            let status = FaultStatus(io.read(FSTS).into());
-            if status.has(FaultStatus::QUEUE_ERROR) && repairs < REPAIRS {
-                repairs += 1;
-                queue.counts.queue_errors += 1;
-                let head = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
-                skipped = Some(queue.read_slot(head));
-                queue.write_slot(head, Descriptor::wait(queue.scratch().raw(), 0));
-                io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
-            } else if status.has(FaultStatus::TIMEOUT_ERROR) {
-                queue.counts.timeouts += 1;
-                let source = io.read(IQERCD_HIGH).timeout_source().get();
-                io.write_reg(FSTS::from(FaultStatus::TIMEOUT_ERROR));
-                match source {
-                    0 => log_warn!("a device did not answer an invalidation in time"),
-                    source => log_warn!(
-                        "{}: the device did not answer an invalidation in time",
-                        RequesterId::new(source),
-                    ),
-                }
-                return Ok(End::Aborted);
-            } else if status.has(FaultStatus::COMPLETION_ERROR) {
-                queue.counts.completion_errors += 1;
-                io.write_reg(FSTS::from(FaultStatus::COMPLETION_ERROR));
-            }
-            if late {
-                return Err(match skipped {
-                    Some(descriptor) => Failure::Refused { descriptor },
-                    None => Failure::Timeout {
-                        head: io.read(IQH).into(),
-                        tail: io.read(IQT).into(),
-                        status: status.0,
-                    },
-                });
-            }
+            Ok(None) => self.last = None,
+            Err(failure) => self.result = Err(failure),
         }
     }
 }

@@ -82,7 +82,8 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         hardware.tables.root().raw(),
         hardware.tables.buses(),
     )?;
-    let (counts, failed) = hardware.with_queue(|queue| (queue.counts(), queue.has_failed()));
+    let queue = hardware.queue();
+    let counts = queue.counts();
     writeln!(
         f,
         "queue: head {:#x}, tail {:#x}, {} batches, {} descriptors, {} queue errors, {} \
@@ -94,7 +95,7 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         counts.queue_errors,
         counts.timeouts,
         counts.completion_errors,
-        if failed { ", failed" } else { "" },
+        if queue.has_failed() { ", failed" } else { "" },
     )?;
     writeln!(
         f,

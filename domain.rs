@@ -12,10 +12,14 @@
 //! attached to it, however many endpoints that are: its [`Residence`]s. An unmap visits just
 //! these, so its cost does not grow with the endpoints.
 //!
-//! Locking: `residences` is taken with interrupts off and held while the unit invalidates; a
-//! unit's queue lock nests inside. Adding a residence happens before the entry is written and
-//! removing it after the entry is gone, so an unmap that does not see a residence has nothing
-//! to invalidate there: it changed the page table before it looked.
+//! Locking: `residences` is taken with interrupts off, for as long as it takes to look; nothing
+//! nests inside. Who invalidates copies the list and lets go of the lock before it asks the units, so
+//! that processors that unmap at the same time do not wait for each other's answers. That is enough:
+//!
+//! - Adding a residence happens before the entry is written. An unmap that does not see it has
+//!   nothing to invalidate there: it changed the page table before it looked.
+//! - Removing one happens after the entry is gone and nothing under its tag is cached. An unmap that
+//!   still sees it invalidates what somebody else has under the tag by now, which costs them a walk.
 
 #![forbid(unsafe_code)]
 
@@ -85,6 +89,9 @@ impl<D: VendorDriver> Drop for Tables<D> {
     }
 }
 
+/// How many units are copied at a time. Most machines have fewer, and most domains one.
+const AT_ONCE: usize = 4;
+
 /// A unit where endpoints are attached to the domain.
 struct Slot<D: VendorDriver> {
     unit: Arc<Unit<D>>,
@@ -103,6 +110,7 @@ pub struct Domain<D: VendorDriver> {
     sync_maps: Atomic<bool>,
     /// Whether DMA is made to snoop CPU caches. Changes once, under the lock of `residences`.
     snoops: Atomic<bool>,
+    /// Sorted by the address of the unit.
     #[pin]
     residences: SpinLockIrq<KVec<Slot<D>>>,
 }
@@ -222,12 +230,40 @@ impl<D: VendorDriver> Domain<D> {
             return Ok(());
         }
         // A unit that fails does not keep the news from the others.
-        self.residences
-            .lock()
-            .iter()
-            .filter(|slot| D::needs_map_sync(&slot.unit) && !slot.unit.is_released())
-            .map(|slot| D::mapped(&slot.unit, slot.tag, first, last))
-            .fold(Ok(()), Result::and)
+        let mut result = Ok(());
+        self.for_each_residence(|unit, tag| {
+            if D::needs_map_sync(unit) {
+                result = result.and(D::mapped(unit, tag, first, last));
+            }
+        });
+        result
+    }
+
+    /// Calls `f` for each unit where somebody is attached, without a lock. A unit that comes or goes
+    /// meanwhile may be among them or not.
+    fn for_each_residence(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
+        let mut after = core::ptr::null();
+        loop {
+            // The last count of a unit is not dropped here: who has discovered it keeps one as long
+            // as anybody calls.
+            let mut some: [Option<(Arc<Unit<D>>, D::Tag)>; AT_ONCE] = [const { None }; AT_ONCE];
+            {
+                let slots = self.residences.lock();
+                let rest = slots.iter().filter(|slot| Arc::as_ptr(&slot.unit) > after);
+                for (place, slot) in some.iter_mut().zip(rest) {
+                    *place = Some((slot.unit.clone(), slot.tag));
+                }
+            }
+            for (unit, tag) in some.iter().flatten() {
+                if !unit.is_released() {
+                    f(unit, *tag);
+                }
+            }
+            match &some[AT_ONCE - 1] {
+                Some((unit, _)) => after = Arc::as_ptr(unit),
+                None => return,
+            }
+        }
     }
 
     /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
@@ -274,11 +310,9 @@ impl<D: VendorDriver> Domain<D> {
     /// has cached. The other units were invalidated.
     pub fn invalidate(&self, scope: Scope) -> Result {
         let mut result = Ok(());
-        for slot in self.residences.lock().iter() {
-            if !slot.unit.is_released() {
-                result = result.and(D::invalidate(&slot.unit, slot.tag, scope));
-            }
-        }
+        self.for_each_residence(|unit, tag| {
+            result = result.and(D::invalidate(unit, tag, scope));
+        });
         match result {
             // A failed unit is no longer asked when nobody is attached there.
             Ok(()) if self.may_free_tables() => Ok(()),
@@ -388,17 +422,23 @@ impl<D: VendorDriver> Domain<D> {
                 self.sync_maps.store(true, Relaxed);
             }
             *fresh = None;
+            core::mem::swap(&mut *slots, &mut room);
+            let place = room
+                .iter()
+                .position(|slot| Arc::as_ptr(&slot.unit) > Arc::as_ptr(unit));
+            let place = place.unwrap_or(room.len());
             // There is room for all of them.
-            let _ = room.push_within_capacity(Slot {
+            let _ = slots.push_within_capacity(Slot {
                 unit: unit.clone(),
                 tag,
                 users: 1,
                 can_snoop,
             });
-            while let Some(slot) = slots.pop() {
-                let _ = room.push_within_capacity(slot);
+            while let Some(slot) = room.pop() {
+                let _ = slots.push_within_capacity(slot);
             }
-            core::mem::swap(&mut *slots, &mut room);
+            slots.reverse();
+            slots[place..].rotate_right(1);
             return Ok(tag);
         }
     }

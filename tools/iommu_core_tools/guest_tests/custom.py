@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The custom kernel, with every checker on: the KUnit suites, then real DMA, then leaks."""
 
+import re
+
 from .. import core_view, custom_kernel, guest_images, machine, uml
 from ..report import PASSED
 from . import dma, injection, vfio
@@ -9,6 +11,10 @@ from .scenario import Scenario, play
 SUITE = "custom kernel"
 # KASAN and lockdep under emulation take their time.
 _BOOT_TIMEOUT = 600.0
+
+_LEAKS = "/sys/kernel/debug/kmemleak"
+# How often what looks like a leak gets another chance to go.
+_LEAK_ROUNDS = 3
 
 
 def _kunit(report):
@@ -26,11 +32,26 @@ def the_unit_is_taken_during_boot(run):
 
 
 def nothing_leaks(run):
-    leaks = "/sys/kernel/debug/kmemleak"
-    # An object has to be five seconds old to count, and gone from two scans to be believed.
-    run.guest.run(f"echo scan >{leaks}; sleep 6; echo scan >{leaks}", timeout=240)
-    found = run.guest.run(f"cat {leaks}")
-    run.check(not found.strip(), "kmemleak finds nothing", found[:2000])
+    # A leak stays. What the kernel only keeps where kmemleak does not look, such as packets that
+    # wait to be freed by the processor that received them, goes when there is more to do.
+    found = _unreferenced(run)
+    for _ in range(_LEAK_ROUNDS):
+        if not found:
+            return
+        dma.a_network_card_passes_traffic(run)
+        dma.an_nvme_disk_keeps_what_is_written(run)
+        again = _unreferenced(run)
+        found = {name: text for name, text in again.items() if name in found}
+    run.check(not found, "kmemleak finds nothing", "".join(found.values())[:2000])
+
+
+def _unreferenced(run):
+    """What nobody points to: kmemleak's reports, by what tells one object from others."""
+    # An object has to be five seconds old to count, and the same in two scans to be believed.
+    run.guest.run(f"echo scan >{_LEAKS}; sleep 6; echo scan >{_LEAKS}", timeout=240)
+    reports = re.split(r"(?m)^(?=unreferenced object)", run.guest.run(f"cat {_LEAKS}"))
+    # The first two lines have its address and size, and who allocated it when.
+    return {tuple(report.splitlines()[:2]): report for report in reports if report.strip()}
 
 
 def lockdep_is_still_on(run):
@@ -54,6 +75,8 @@ def run(report, kind, only, folder):
         # to nowhere.
         parameters=("kunit.filter_glob=iommu_core*", "no5lvl"),
         instead_of_free=(),
+        # `nothing_leaks` tells a leak from what only looks like one.
+        allowed=(r"kmemleak: \d+ new suspected",),
         boot_timeout=_BOOT_TIMEOUT,
     )  # fmt: skip
     play(scenario, guest_images.custom(custom_kernel.build()), kind, guest_images.OURS, report, only,

@@ -10,6 +10,7 @@
 //! | `regs`, `mmio` | registers |
 //! | `tables` | root and context tables |
 //! | `queue` | invalidations |
+//! | `removal` | entries that are taken out |
 //! | `hardware` | a unit from takeover to release |
 //! | `irq`, `faults` | the fault interrupt |
 //! | `paging` | paging domains |
@@ -38,6 +39,7 @@ mod mmio;
 mod paging;
 mod queue;
 mod regs;
+mod removal;
 mod scope;
 mod show;
 mod tables;

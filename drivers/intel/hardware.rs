@@ -332,6 +332,7 @@ impl Hardware {
     fn invalidate_everything(&self) -> Result<(), Failure> {
         let mut batch = self.batch();
         batch.context(ContextScope::Global);
+        batch.fence();
         batch.iotlb(TlbScope::Global);
         batch.run()
     }

@@ -5,8 +5,9 @@
 //! A [`Batch`] is a number of descriptors and a wait descriptor at its end, which makes the unit
 //! write a number to memory when everything before it is done. Processors put their batches in one
 //! after the other, under the ring's lock, and wait for them side by side, without it. The unit
-//! takes descriptors in order, so the numbers that it writes only grow: a batch is done once its
-//! number or a later one is there.
+//! executes wait descriptors in order, since all of them are fences (6.5.2.8), so the numbers that
+//! it writes only grow: a batch is done once its number or a later one is there. Between two of them
+//! it may execute descriptors in any order.
 //!
 //! # When the unit complains (6.5.2.10, 6.5.2.11)
 //!
@@ -320,6 +321,12 @@ impl Queue {
         reason
     }
 
+    /// What is in slot `index` of the ring.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn descriptor(&self, index: usize) -> Descriptor {
+        self.pages.read(index)
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.ring.lock().counts
     }
@@ -400,14 +407,16 @@ impl Queue {
                     return Err(self.give_up(Failure::Unanswered));
                 }
                 repeats += 1;
-                let everything = [
-                    Descriptor::context(ContextScope::Global),
-                    Descriptor::iotlb(TlbScope::Global, self.drain),
-                ];
-                let Some(again) = self.put_in(registers, &everything)? else {
+                let context = Descriptor::context(ContextScope::Global);
+                let iotlb = Descriptor::iotlb(TlbScope::Global, self.drain);
+                let first = self.put_in(registers, &[context])?;
+                let (Some(first), Some(last)) = (first, self.put_in(registers, &[iotlb])?) else {
                     return Ok(());
                 };
-                ticket = again;
+                ticket = Ticket {
+                    aborts: first.aborts,
+                    ..last
+                };
                 start = Instant::<Monotonic>::now();
             } else {
                 self.repair(registers)?;
@@ -559,6 +568,11 @@ impl<'a> Batch<'a> {
     pub(super) fn iotlb(&mut self, scope: TlbScope) {
         let drain = self.queue.drain;
         self.push(Descriptor::iotlb(scope, drain));
+    }
+
+    /// What was added so far is executed before what is added next.
+    pub(super) fn fence(&mut self) {
+        self.put_in();
     }
 
     fn push(&mut self, descriptor: Descriptor) {

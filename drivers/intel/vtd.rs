@@ -20,6 +20,7 @@ use super::{
     irq::FaultInterrupt,
     paging::Paging,
     queue::Failure,
+    removal::Removal,
     scope::{self, Location, TranslationCache},
     show,
 };
@@ -366,34 +367,13 @@ impl VendorDriver for Vtd {
             return;
         };
         let tables = &hardware.tables;
-        let mut batch = hardware.batch();
-        let mut last = None;
+        let mut removal = Removal::new(hardware);
         let mut writes = false;
         steps.for_each(|_, ids, Plan(entry)| {
             writes |= entry.is_some();
-            for &id in ids {
-                let old = tables.read(id);
-                if old == ContextEntry::BLOCKED {
-                    continue;
-                }
-                tables.clear(id);
-                let source = id.raw() as u16;
-                match ContextEntry::decode(old) {
-                    Some(ContextEntry { domain, .. }) => {
-                        batch.context(ContextScope::Device { domain, source });
-                        // The endpoints of a group come from one domain.
-                        if last.replace(domain) != Some(domain) {
-                            batch.iotlb(TlbScope::Domain { domain });
-                        }
-                    }
-                    None => {
-                        batch.context(ContextScope::Global);
-                        batch.iotlb(TlbScope::Global);
-                    }
-                }
-            }
+            ids.iter().for_each(|&id| removal.remove(id));
         });
-        if let Err(failure) = batch.run() {
+        if let Err(failure) = removal.run() {
             fail(unit, hardware, failure);
         }
         if !writes || unit.has_failed() {
@@ -403,7 +383,6 @@ impl VendorDriver for Vtd {
 
         let caching = hardware.capability.caching_mode;
         let mut batch = hardware.batch();
-        let mut last = None;
         steps.for_each(|_, ids, Plan(entry)| {
             let Some(entry) = entry else { return };
             for &id in ids {
@@ -413,12 +392,19 @@ impl VendorDriver for Vtd {
                     batch.context(ContextScope::Device { domain: 0, source });
                 }
             }
-            if caching && last.replace(entry.domain) != Some(entry.domain) {
-                batch.iotlb(TlbScope::Domain {
-                    domain: entry.domain,
-                });
-            }
         });
+        if caching {
+            batch.fence();
+            let mut last = None;
+            steps.for_each(|_, _, Plan(entry)| {
+                let Some(ContextEntry { domain, .. }) = *entry else {
+                    return;
+                };
+                if last.replace(domain) != Some(domain) {
+                    batch.iotlb(TlbScope::Domain { domain });
+                }
+            });
+        }
         if let Err(failure) = batch.run() {
             fail(unit, hardware, failure);
         }

@@ -7,7 +7,14 @@
 use kernel::macros::kunit_tests;
 
 use super::*;
-use crate::drivers::intel::regs::{IQH, IQT};
+use crate::{
+    drivers::intel::{
+        entries::{ContextEntry, Translation},
+        regs::{IQH, IQT},
+        removal::Removal,
+    },
+    requester::RequesterId,
+};
 
 /// A unit with queued invalidation, tables of 39 and 48 bits, 256 domain ids, and nothing else.
 const CAP: u64 = 0x008c_222f_0602;
@@ -165,6 +172,48 @@ mod suite {
                 assert_eq!(io.try_read32(offset), Ok(expected));
             }
         }
+        Ok(())
+    }
+
+    /// Law 8: as long as an entry is cached the unit may fill its IOTLB with what is behind it.
+    #[test]
+    fn all_entries_are_forgotten_before_the_domains_that_they_lead_to() -> Result {
+        let hardware = unit()?;
+        let tables = &hardware.tables;
+        tables.add_bus(0)?;
+        let ids = [1, 2, 3].map(RequesterId::new);
+        for (id, domain) in ids.into_iter().zip([7, 8, 7]) {
+            let translation = Translation::PassThrough {
+                width: hardware.space.width,
+            };
+            let entry = ContextEntry {
+                translation,
+                domain,
+            };
+            tables.write(id, entry.encode());
+        }
+        hardware.queue.hand_over(&hardware.registers);
+
+        let mut removal = Removal::new(&hardware);
+        ids.into_iter().for_each(|id| removal.remove(id));
+        // The unit does not answer, but it was asked.
+        assert!(removal.run().is_err());
+        assert!(ids.into_iter().all(|id| tables.read(id) == [0, 0]));
+        let words = (0..7).map(|slot| hardware.queue.descriptor(slot).0[0]);
+        let wait = |number: u64| number << 32 | 0x65;
+        // Bits 47:32 source, 31:16 domain, 7 drain reads, 5:4 granularity, 3:0 type (6.5.2.1,
+        // 6.5.2.3).
+        let expected = [
+            0x0001_0007_0031,
+            0x0002_0008_0031,
+            0x0003_0007_0031,
+            wait(1),
+            0x0007_00a2,
+            0x0008_00a2,
+            wait(2),
+        ];
+        assert!(words.eq(expected));
+        hardware.queue.take_back();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Thin wrappers over C that more than one layer needs. With the frontends, the driver files that
 //! touch registers and table memory and the page tables' memory, the only rooms for `unsafe`.
 
+pub(crate) mod cache;
 pub(crate) mod linear_map;
 
 #[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]

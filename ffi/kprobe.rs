@@ -27,7 +27,7 @@ struct Raw {
     rest: [usize; 32],
 }
 
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 extern "C" {
     fn register_kprobe(probe: *mut c_void) -> c_int;
     fn unregister_kprobe(probe: *mut c_void);
@@ -38,7 +38,7 @@ extern "C" {
 /// # Safety
 ///
 /// None; the kernel's wants a probe that stays.
-#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+#[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
     EOPNOTSUPP.to_errno()
 }
@@ -48,7 +48,7 @@ unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
 /// # Safety
 ///
 /// None; the kernel's wants a probe that was registered.
-#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+#[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 unsafe fn unregister_kprobe(_probe: *mut c_void) {}
 
 /// What is called when a function is.
@@ -125,7 +125,10 @@ unsafe fn first_argument(registers: *mut bindings::pt_regs) -> *mut c_void {
     #[cfg(CONFIG_X86_64)]
     // SAFETY: By the requirements.
     return unsafe { (*registers).di as *mut c_void };
-    #[cfg(not(CONFIG_X86_64))]
+    #[cfg(CONFIG_ARM64)]
+    // SAFETY: By the requirements; both variants of the union begin with the general registers.
+    return unsafe { (*registers).__bindgen_anon_1.user_regs.regs[0] as *mut c_void };
+    #[cfg(not(any(CONFIG_X86_64, CONFIG_ARM64)))]
     {
         let _ = registers;
         ptr::null_mut()

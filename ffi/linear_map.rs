@@ -30,6 +30,50 @@ mod layout {
     }
 }
 
+#[cfg(CONFIG_ARM64)]
+mod layout {
+    use kernel::bindings;
+
+    /// Bits of kernel addresses that the kernel's memory map is laid out for.
+    const VA_BITS: u32 = bindings::CONFIG_ARM64_VA_BITS;
+
+    /// Bits that there are at least, if the processor has fewer than the map is for.
+    const VA_BITS_MIN: u32 = match VA_BITS {
+        ..=48 => VA_BITS,
+        _ if cfg!(CONFIG_ARM64_16K_PAGES) => 47,
+        _ => 48,
+    };
+
+    /// The linear map is the lower half of the kernel's addresses.
+    const START: usize = 0_usize.wrapping_sub(1 << VA_BITS);
+    const END: usize = 0_usize.wrapping_sub(1 << (VA_BITS_MIN - 1));
+
+    /// One `struct page` for each page that the linear map has room for, up to the last GiB.
+    const PAGES: usize = ((END - START) >> super::PAGE_SHIFT) * size_of::<bindings::page>();
+    const PAGES_START: usize = 0_usize.wrapping_sub(1 << 30).wrapping_sub(PAGES);
+
+    /// Returns the physical address of the start of the linear map.
+    #[inline(always)]
+    fn memory_start() -> usize {
+        // SAFETY: Written during boot only, long before any user of this module.
+        unsafe { bindings::memstart_addr as usize }
+    }
+
+    /// Returns the address of physical address 0.
+    #[inline(always)]
+    pub(super) fn base() -> usize {
+        START.wrapping_sub(memory_start())
+    }
+
+    /// Returns the `struct page` of page frame 0.
+    #[inline(always)]
+    pub(super) fn page_base() -> *mut bindings::page {
+        // The address is signed: with fewer bits than the map is for it may be below 0.
+        let frame = memory_start() as isize >> super::PAGE_SHIFT;
+        (PAGES_START as *mut bindings::page).wrapping_offset(-frame)
+    }
+}
+
 #[cfg(CONFIG_UML)]
 mod layout {
     use core::ffi::c_void;

@@ -16,7 +16,10 @@ use kernel::{
 };
 
 use super::{Entry, Table, TableList, TableMemory};
-use crate::{addr::PhysAddr, ffi::linear_map};
+use crate::{
+    addr::PhysAddr,
+    ffi::{cache, linear_map},
+};
 
 // Exported by the kernel; the header is private to its IOMMU code.
 extern "C" {
@@ -148,17 +151,7 @@ impl TableMemory for KernelMemory {
 
     #[inline]
     fn flush(&self, entries: &[KernelEntry]) {
-        // Under User-mode Linux there is no unit that could read them.
-        #[cfg(not(CONFIG_UML))]
-        // SAFETY: This only writes back cache lines of memory that is there.
-        unsafe {
-            bindings::clflush_cache_range(
-                entries.as_ptr().cast::<c_void>().cast_mut(),
-                size_of_val(entries) as u32,
-            )
-        }
-        #[cfg(CONFIG_UML)]
-        let _ = entries;
+        cache::write_back(entries.as_ptr().cast(), size_of_val(entries));
     }
 }
 

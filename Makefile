@@ -52,7 +52,8 @@ setup build install run test shell kunit host-test compile-fail lint fmt kernel:
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
-setup: IC_ARGS = $(if $(UPDATE),--update)
+setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
+build: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
 run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 
 .PHONY: python
@@ -68,11 +69,12 @@ help:
 	@echo
 	@echo 'Build for the stock Debian kernel, run, test (all set-up is done when it is needed):'
 	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
+	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3)'
 	@echo '  make test             every test; ends with N passed, N failed, N skipped'
-	@echo '  make shell            an interactive guest with the module loaded'
-	@echo '  make build            build iommu_core.ko and print where it is'
+	@echo '  make shell            an interactive guest with the module loaded (VIOMMU= as for run)'
+	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
 	@echo '  make install          install that module on this machine (it must run that kernel)'
-	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer)'
+	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer; ARCH=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of the pure parts with cargo'
 	@echo '  make compile-fail     code that must not compile'

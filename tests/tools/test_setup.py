@@ -10,6 +10,7 @@ import unittest
 from unittest import mock
 
 from iommu_core_tools import cache, host, kernel, root
+from iommu_core_tools.arch import AMD64, ARCHES
 from iommu_core_tools.errors import ToolError
 from iommu_core_tools.paths import CHECKOUT
 
@@ -77,28 +78,34 @@ class FakeApt:
 
 class Version(unittest.TestCase):
     def test_supported(self):
-        release = f"{kernel.SERIES}.9+deb13-amd64"
-        apt = FakeApt(
-            {
-                "linux-headers-amd64": {"depends": f"linux-headers-{release} (= 1)"},
-                f"linux-headers-{release}": {"version": "9-1"},
-            }
-        )
-        self.assertEqual(
-            kernel.newest(apt), {"release": release, "version": "9-1", "series": kernel.SERIES}
-        )
+        for arch in ARCHES.values():
+            release = f"{kernel.SERIES}.9+deb13-{arch.name}"
+            apt = FakeApt(
+                {
+                    f"linux-headers-{arch.name}": {"depends": f"linux-headers-{release} (= 1)"},
+                    f"linux-headers-{release}": {"version": "9-1"},
+                }
+            )
+            self.assertEqual(
+                kernel.newest(apt, arch),
+                {"release": release, "version": "9-1", "series": kernel.SERIES},
+            )
 
     def test_not_supported(self):
         apt = FakeApt({"linux-headers-amd64": {"depends": "linux-headers-8.1.2+deb13-amd64 (= 1)"}})
         with self.assertRaisesRegex(ToolError, rf"8\.1\.2.*supports {kernel.SERIES}\.x"):
-            kernel.newest(apt)
+            kernel.newest(apt, AMD64)
 
     def test_not_there(self):
         with self.assertRaisesRegex(ToolError, "linux-headers-amd64 is not in"):
-            kernel.newest(FakeApt({}))
+            kernel.newest(FakeApt({}), AMD64)
 
     def test_module_arguments_match_the_release(self):
-        self.assertIn("LOCALVERSION=+deb13-amd64", kernel.make_arguments("7.3.4+deb13-amd64"))
+        for arch in ARCHES.values():
+            arguments = kernel.make_arguments(f"7.3.4+deb13-{arch.name}")
+            self.assertIn(f"LOCALVERSION=+deb13-{arch.name}", arguments)
+            self.assertIn(f"CC={arch.tools}gcc-14", arguments)
+        self.assertIn("ARCH=arm64", arguments)
 
     def test_other_rustc(self):
         config = tempfile.NamedTemporaryFile("w", suffix=".config")

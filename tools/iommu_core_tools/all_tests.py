@@ -5,6 +5,11 @@ from . import compile_fail, custom_kernel, guest_tests, host_tests, lint, module
 from .report import Report
 
 
+# The kinds of IOMMU that the stock kernels' guests and the custom kernel's have.
+_KINDS = ("vtd",)
+_CUSTOM_KINDS = ("vtd",)
+
+
 def run():
     """Runs everything; the exit status."""
     report = Report()
@@ -14,7 +19,6 @@ def run():
     uml.run(report)
     lint.run_all(report)
     with report.suite("guests"):
-        guest_tests.run(report, module=module.build().ko)
-    with report.suite("custom kernel"):
-        guest_tests.run_custom(report)
+        guest_tests.run(report, kinds=_KINDS, build_module=module.path)
+    guest_tests.run_custom(report, kinds=_CUSTOM_KINDS)
     return report.finish()

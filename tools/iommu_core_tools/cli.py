@@ -8,6 +8,7 @@ import sys
 
 from . import (
     all_tests,
+    arch,
     cache,
     compile_fail,
     custom_kernel,
@@ -60,8 +61,10 @@ def _parser():
 
     command = add("setup", _setup, "get the toolchain, QEMU and the stock kernel")
     command.add_argument("--update", action="store_true", help="look for a newer stock kernel")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
 
-    add("build", _build, "build iommu_core.ko for the stock kernel")
+    command = add("build", _build, "build iommu_core.ko for the stock kernel")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
     add("install", _install, "install that module on this machine")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
@@ -75,6 +78,7 @@ def _parser():
     add("test", lambda _: all_tests.run(), "every test")
 
     command = add("guest-test", _guest_test, "the tests that run in guests")
+    command.add_argument("--iommu", nargs="+", default=["vtd"], help="kinds of IOMMU (default: vtd)")
     command.add_argument("--filter", help="only those whose name contains it")
     command.add_argument("--custom", action="store_true", help="those on the custom kernel")
     command.add_argument(
@@ -105,12 +109,12 @@ def _parser():
 
 
 def _setup(arguments):
-    stock = kernel.stock(update=arguments.update)
+    stock = kernel.stock(arch.ARCHES[arguments.arch], arguments.update)
     PROGRESS.line(f"ready: Linux {stock.release}, built modules go with KDIR={stock.build}")
 
 
-def _build(_arguments):
-    print(module.build().ko)
+def _build(arguments):
+    print(module.path(arch.ARCHES[arguments.arch]))
 
 
 def _install(_arguments):
@@ -118,11 +122,11 @@ def _install(_arguments):
 
 
 def _run(arguments):
-    story.main(arguments.iommu, arguments.driver, lambda: module.build().ko)
+    story.main(arguments.iommu, arguments.driver, module.path)
 
 
 def _shell(arguments):
-    guest_shell.run(arguments.iommu, module.build().ko)
+    guest_shell.run(arguments.iommu, module.path)
 
 
 def _suite(run):
@@ -137,11 +141,10 @@ def _suite(run):
 def _guest_test(arguments):
     report = Report()
     if arguments.custom:
-        guest_tests.run_custom(report, arguments.filter)
-    elif arguments.driver == "stock":
-        guest_tests.run(report, arguments.filter, driver="stock")
+        guest_tests.run_custom(report, arguments.filter, kinds=arguments.iommu)
     else:
-        guest_tests.run(report, arguments.filter, module=module.build().ko)
+        guest_tests.run(report, arguments.filter, kinds=arguments.iommu, driver=arguments.driver,
+                        build_module=module.path)  # fmt: skip
     return report.finish()
 
 

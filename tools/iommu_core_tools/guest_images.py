@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 from . import initramfs, kernel, root
+from .arch import AMD64
 from .guest import Guest
 
 OURS, STOCK = "iommu_core", "stock"
@@ -29,14 +30,14 @@ class Image:
         return dataclasses.replace(self, initramfs=archive)
 
 
-def stock(module=None):
+def stock(arch, module=None):
     """The stock kernel, with our module at the path `module` if given."""
-    linux = kernel.stock()
+    linux = kernel.stock(arch)
     ours = [module] if module else []
-    files = initramfs.build(root.get(), linux.release, linux.modules, ours)
+    files = initramfs.build(root.get(), arch, linux.release, linux.modules, ours)
     return Image(linux.image, files)
 
 
 def custom(bzimage):
     """A kernel that has everything built in."""
-    return Image(bzimage, initramfs.build(root.get(), "none"), modular=False)
+    return Image(bzimage, initramfs.build(root.get(), AMD64, "none"), modular=False)

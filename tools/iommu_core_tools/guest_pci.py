@@ -5,6 +5,8 @@ from .guest import GuestError
 
 _DEVICES = "/sys/bus/pci/devices"
 _DRIVERS = "/sys/bus/pci/drivers"
+# Base class and subclass (PCI Code and ID Assignment Specification, 1.9).
+_IOMMU_CLASS = "0x0806"
 
 
 def behind(guest, slot, function=0):
@@ -17,8 +19,8 @@ def behind(guest, slot, function=0):
 
 
 def devices(guest):
-    """The addresses of all PCI devices."""
-    return guest.run(f"ls {_DEVICES}").split()
+    """The addresses of all PCI devices but IOMMUs, which are not behind themselves."""
+    return guest.run(f"cd {_DEVICES}; grep -L '^{_IOMMU_CLASS}' */class | cut -d/ -f1").split()
 
 
 def group(guest, address):
@@ -78,6 +80,9 @@ def give_back(guest, address, name):
 
 def load_vfio(guest):
     """Loads the VFIO modules; without interrupt remapping VFIO has to be told to go on."""
+    if not guest.viommu.unsafe_interrupts:
+        guest.run("modprobe vfio_iommu_type1 && modprobe vfio-pci")
+        return
     parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
     guest.run(
         f"if [ -e {parameter} ]; then echo 1 >{parameter}; "

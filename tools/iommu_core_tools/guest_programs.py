@@ -10,11 +10,11 @@ PROGRAMS = ("vfio-user", "dma-probe")
 _FLAGS = (
     "-std=gnu11 -D_GNU_SOURCE -O2 -static -Wall -Wextra -Wconversion -Wshadow -Werror".split()
 )
-_COMPILER = "gcc-14"
 
 
-def build(root):
-    """The folder that holds the programs, compiled in the root."""
+def build(root, arch):
+    """The folder that holds the programs for an architecture, compiled in the root."""
+    compiler = f"{arch.tools}gcc-14"
     sources = {
         name: sorted(path for path in (FOLDER / name).iterdir() if path.suffix in (".c", ".h"))
         for name in PROGRAMS
@@ -24,13 +24,13 @@ def build(root):
         for paths in sources.values()
         for path in paths
     }
-    key = cache.key_of(sources=hashes, flags=_FLAGS, compiler=_COMPILER, root=str(root.path))
+    key = cache.key_of(sources=hashes, flags=_FLAGS, compiler=compiler, root=str(root.path))
 
     def make(folder):
-        with PROGRESS.step(f"guest: compile {', '.join(PROGRAMS)}") as step:
+        with PROGRESS.step(f"guest: compile {', '.join(PROGRAMS)} for {arch.name}") as step:
             for name, paths in sources.items():
                 files = [path for path in paths if path.suffix == ".c"]
-                if not root.run([_COMPILER, *_FLAGS, "-o", folder / name, *files], log=step.log):
+                if not root.run([compiler, *_FLAGS, "-o", folder / name, *files], log=step.log):
                     raise step.fail(f"{name} does not compile")
 
     return cache.entry("guest-programs", key, make)

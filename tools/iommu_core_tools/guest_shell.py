@@ -36,15 +36,16 @@ Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behin
 """
 
 
-def run(kind="vtd", module=None):
+def run(kind, build_module):
     """Boots the guest and hands the terminal to it until it is left."""
     if not sys.stdin.isatty():
         raise ToolError("there is no terminal for the shell", hint="run it from a terminal")
     kind = viommu.get(kind)
-    bench = machine.bench(kind, unit=kind.plain)
+    bench = machine.bench(kind, **kind.plain)
     bench.parameters += [*kind.free, "guest_shell"]
+    image = guest_images.stock(kind.arch, build_module(kind.arch))
     with PROGRESS.step(f"shell: boot the stock kernel with {kind.title}"):
-        guest = guest_images.stock(module).start(bench, f"shell-{kind.name}")
+        guest = image.start(bench, f"shell-{kind.name}")
         guest.start()
     try:
         guest.run("modprobe iommu_core && modprobe -a nvme ahci sd_mod e1000e")

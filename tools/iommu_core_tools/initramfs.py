@@ -3,9 +3,8 @@
 
 import pathlib
 
-from . import cache, guest_programs
+from . import cache, guest_files, guest_programs
 from .cpio import Archive
-from .errors import ToolError
 from .kmods import StockModules, modinfo
 
 # What the guests' devices and tests need from the stock kernel.
@@ -20,17 +19,14 @@ _INIT = guest_programs.FOLDER / "init"
 _ACPI = "kernel/firmware/acpi"
 
 
-def build(root, release, stock=None, ours=()):
-    """The path of an archive for the kernel `release`.
+def build(root, arch, release, stock=None, ours=()):
+    """The path of an archive for the kernel `release` of an architecture.
 
     `stock`: that kernel's folder in lib/modules, or None for a kernel without modules. `ours`:
     paths of .ko files that are not part of it.
     """
-    busybox = pathlib.Path(root.path) / "usr/bin/busybox"
-    if not busybox.is_file():
-        raise ToolError(f"the root {root.path} has no busybox",
-                        hint="tools/ic cache clean, then again")  # fmt: skip
-    programs = guest_programs.build(root)
+    busybox = guest_files.busybox(root, arch)
+    programs = guest_programs.build(root, arch)
     ours = [pathlib.Path(path) for path in ours]
     key = cache.key_of(
         release=release,
@@ -56,7 +52,7 @@ def build(root, release, stock=None, ours=()):
         (folder / "initramfs").write_bytes(archive.bytes())
 
     entry = cache.entry("initramfs", key, make)
-    cache.prune("initramfs", 6)
+    cache.prune("initramfs", 10)
     return entry / "initramfs"
 
 

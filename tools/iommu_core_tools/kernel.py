@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian's stock kernel: its packages, its source, and a build folder to build modules for it.
 
-The version is the newest that `linux-headers-amd64` in trixie-backports leads to. What was found is
+The version is the newest that `linux-headers-<arch>` in trixie-backports leads to. What was found is
 remembered, so that later runs need no network; `setup --update` looks again.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import json
 import os
@@ -15,19 +16,20 @@ import shutil
 
 from . import cache, host, root, run
 from .apt import Apt
+from .arch import AMD64, ARCHES
 from .errors import ToolError
 from .paths import cache_dir, jobs
 from .progress import PROGRESS
 
 # The kernel series that the module is written for.
 SERIES = "7.3"
-ARCH = "amd64"
 
 
 class StockKernel:
     """The stock kernel in the cache."""
 
     def __init__(self, version, packages, source, build):
+        self.arch = _arch_of(version["release"])
         self.release = version["release"]  # as `uname -r` says: 7.3.4+deb13-amd64
         self.image = packages / "vmlinuz"
         self.modules = packages / "modules" / self.release  # as below /lib/modules
@@ -37,19 +39,19 @@ class StockKernel:
 
 
 @functools.cache
-def stock(update=False):
+def stock(arch=AMD64, update=False):
     """The stock kernel, ready to build modules for and to boot; gets whatever is missing.
 
     The root and the downloads are made at the same time.
     """
-    if (known := _known()) and not update and (found := _all_there(known)):
+    if (known := _known(arch)) and not update and (found := _all_there(known)):
         return found
     host.need_space(12 << 30)
     root.need_programs()
     host.need("apt-get", "dpkg-deb", "tar", "xz")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = pool.submit(root.get)
-        version = resolve(update)
+        version = resolve(arch, update)
         packages, source = packages_of(version), source_of(version)
         made.result()
     return StockKernel(version, packages, source, _build_of(version, packages, source))
@@ -59,7 +61,7 @@ def _all_there(version):
     if not root.exists():
         return None
     packages = cache.find("linux-packages", _key(version))
-    source = cache.find("linux-source", _key(version))
+    source = cache.find("linux-source", _source_key(version))
     build = cache.find("linux-build", _build_key(version))
     if not (packages and source and build):
         return None
@@ -69,27 +71,26 @@ def _all_there(version):
 # --- which version ----------------------------------------------------------------------------
 
 
-def resolve(update=False):
+def resolve(arch, update=False):
     """The stock kernel's version: a dict with release (as uname -r) and version (of the package)."""
-    known = _known()
+    known = _known(arch)
     if known and not update:
         return known
     with PROGRESS.step("kernel: look for the newest in trixie-backports") as step:
-        apt = Apt(cache_dir() / "apt", root.BACKPORTS, ARCH)
-        with cache.locked("apt"):
+        with _apt(arch) as apt:
             apt.update(step)
-            version = newest(apt)
+            version = newest(apt, arch)
         step.done(version["release"])
-    path = cache_dir() / f"stock-{ARCH}.json"
+    path = cache_dir() / f"stock-{arch.name}.json"
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(version), encoding="ascii")
     partial.rename(path)
     return version
 
 
-def newest(apt):
+def newest(apt, arch):
     """What `linux-headers-<arch>` leads to; fails if that is not the supported series."""
-    name = f"linux-headers-{ARCH}"
+    name = f"linux-headers-{arch.name}"
     meta = apt.show(name)
     match = re.search(r"linux-headers-(\S+)", (meta or {}).get("depends", ""))
     if not match:
@@ -107,17 +108,35 @@ def newest(apt):
     return {"release": release, "version": headers["version"], "series": series}
 
 
-def _known():
+def _known(arch):
     try:
-        with open(cache_dir() / f"stock-{ARCH}.json", encoding="ascii") as file:
+        with open(cache_dir() / f"stock-{arch.name}.json", encoding="ascii") as file:
             version = json.load(file)
     except (OSError, ValueError):
         return None
     return version if version.get("series") == SERIES else None
 
 
+def _arch_of(release):
+    return ARCHES[release.rpartition("-")[2]]
+
+
+@contextlib.contextmanager
+def _apt(arch):
+    """apt with what there is for an architecture, for this process alone."""
+    name = f"apt-{arch.name}"
+    with cache.locked(name):
+        yield Apt(cache_dir() / name, root.BACKPORTS, arch.name)
+
+
 def _key(version):
     return cache.key_of(version=version["version"], release=version["release"], recipe=1)
+
+
+def _source_key(version):
+    """One source serves all architectures; it is keyed as that of the first."""
+    base = version["release"].rpartition("-")[0]
+    return _key({**version, "release": f"{base}-{AMD64.name}"})
 
 
 # --- packages and source ----------------------------------------------------------------------
@@ -171,12 +190,11 @@ def source_of(version):
                 raise step.fail("cannot unpack the kernel source")
             cache.remove_tree(debs)
 
-    return cache.entry("linux-source", _key(version), make) / "linux"
+    return cache.entry("linux-source", _source_key(version), make) / "linux"
 
 
 def _download(version, names, folder, text):
-    with PROGRESS.step(text) as step, cache.locked("apt"):
-        apt = Apt(cache_dir() / "apt", root.BACKPORTS, ARCH)
+    with PROGRESS.step(text) as step, _apt(_arch_of(version["release"])) as apt:
         if not apt.show(names[0]):
             apt.update(step)
         wanted = [f"{name}={version['version']}" for name in names]
@@ -188,16 +206,19 @@ def _download(version, names, folder, text):
 
 def make_arguments(release):
     """The arguments of every `make` for the stock kernel, so that modules match it."""
+    arch = _arch_of(release)
     local = release[re.match(r"[0-9.]+", release).end():]
-    return ["CC=x86_64-linux-gnu-gcc-14", "HOSTCC=gcc-14", f"LOCALVERSION={local}"]
+    return [*arch.make, f"CC={arch.tools}gcc-14", "HOSTCC=gcc-14", f"LOCALVERSION={local}"]
 
 
 def _build_key(version):
-    return cache.key_of(source=_key(version), toolchain=root.toolchain(), recipe=1)
+    toolchain = root.toolchain(_arch_of(version["release"]))
+    return cache.key_of(source=_key(version), toolchain=toolchain, recipe=1)
 
 
 def _build_of(version, packages, source):
     release = version["release"]
+    without = _arch_of(release).without
 
     def make(folder):
         check_rustc(packages / "config", release)
@@ -208,7 +229,7 @@ def _build_of(version, packages, source):
             checked_make([*base, "olddefconfig"], step)
             checked_make([*base, f"-j{jobs()}", "prepare", "modules_prepare"], step)
             differences = config_differences(packages / "config", folder / ".config")
-            if differences:
+            if differences := [name for name in differences if name not in without]:
                 raise step.fail(
                     f"the source of {release} does not take the stock configuration as it is: "
                     + ", ".join(differences[:8])

@@ -8,12 +8,11 @@ the firmware gives out.
 import dataclasses
 import os
 
+from . import guest_files
 from .viommu import Viommu
 
 # Slots of the root ports on the root bus.
 DISK, NET, A, B, TEST, SPARE = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
-# The chipset's own SATA controller.
-AHCI = "0000:00:1f.2"
 
 ECHO_ADDRESS, ECHO_PORT = "10.0.2.100", 7
 NVME_B_SERIAL = "iommu-core-b"
@@ -28,8 +27,10 @@ class Machine:
     viommu: Viommu
     memory: int = 1024
     cpus: int = 2
-    # Properties of the IOMMU device; None leaves the machine without one.
+    # Properties of the IOMMU; None leaves the machine without one.
     unit: dict | None = dataclasses.field(default_factory=dict)
+    # Booted by UEFI firmware, with ACPI tables instead of a device tree.
+    uefi: bool = False
     # Kernel parameters that are not about the console.
     parameters: list = dataclasses.field(default_factory=list)
     arguments: list = dataclasses.field(default_factory=list)
@@ -63,19 +64,21 @@ class Machine:
 
     def command(self, folder, kernel, initramfs):
         """QEMU's command line, but for the lines to the outside; makes disk images in `folder`."""
+        arch = self.viommu.arch
         words = [
-            self.viommu.qemu,
+            arch.qemu,
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-M", self.viommu.machine,
             "-accel", "tcg", "-cpu", "max",
             "-m", f"{self.memory}M", "-smp", str(self.cpus),
             "-kernel", str(kernel),
         ]  # fmt: skip
+        if self.uefi:
+            words += ["-bios", str(guest_files.uefi(arch))]
         if initramfs:
             words += ["-initrd", str(initramfs)]
-        # On a busy host too few timer ticks arrive in time for the check that the last one skips.
-        parameters = ["console=ttyS0", "panic=-1", "mitigations=off", "tsc=reliable", "audit=0",
-                      "no_timer_check"]  # fmt: skip
+        parameters = [f"console={arch.console}", f"guest_agent={arch.agent}", "panic=-1",
+                      "mitigations=off", "audit=0", *arch.parameters]  # fmt: skip
         words += ["-append", " ".join(parameters + self.parameters)]
         if self.unit is not None:
             properties = [f"{name}={value}" for name, value in self.unit.items()]
@@ -93,7 +96,7 @@ def bench(viommu, **options):
 
     Behind root ports: an NVMe disk, a network card, device A (edu), device B (NVMe, with a second
     network card as its sibling function, so that its group has room for a kernel driver),
-    iommu-testdev, and an empty port. The chipset's AHCI has a disk.
+    iommu-testdev, and an empty port. The SATA controller on the root bus has a disk.
     """
     machine = Machine(viommu, **options)
     for slot in (DISK, NET, A, B, TEST, SPARE):
@@ -108,5 +111,6 @@ def bench(viommu, **options):
     machine.network("net-b").device("e1000e", netdev="net-b", bus=f"port{B:x}", addr="0.1")
     machine.device("iommu-testdev", id="test", bus=f"port{TEST:x}")
     machine.disk("sata", 8, content=bytes(i * 7 % 251 for i in range(1 << 16)) * 16)
+    machine.arguments += viommu.ahci_arguments
     machine.device("ide-hd", drive="sata", bus="ide.0")
     return machine

@@ -6,6 +6,7 @@ import re
 import shutil
 
 from . import cache, kernel, root, run
+from .arch import AMD64
 from .errors import ToolError
 from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
@@ -28,16 +29,16 @@ class Build:
         return line.split(" ; ", 1)[0].strip()
 
 
-def build(*, clippy=False):
+def build(arch=AMD64, *, clippy=False):
     """Builds the module of this checkout, as far as a change calls for; the `Build`."""
-    stock = kernel.stock()
+    stock = kernel.stock(arch)
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build), clippy=clippy)
     with cache.workspace("module", key) as folder:
         changed = sync(folder)
         if clippy and changed:
             # A crate that is up to date is not linted again, and shows no warnings then.
             (folder / "iommu_core.o").unlink(missing_ok=True)
-        text = "lint: clippy" if clippy else f"module: build for {stock.release}"
+        text = f"lint: clippy, {arch.name}" if clippy else f"module: build for {stock.release}"
         with PROGRESS.step(text) as step:
             argv = ["make", "-C", stock.build, f"M={folder}", f"-j{jobs()}"]
             argv += kernel.make_arguments(stock.release)
@@ -52,6 +53,11 @@ def build(*, clippy=False):
             if not clippy:
                 step.done(f"{(folder / 'iommu_core.ko').stat().st_size >> 10} KB")
         return Build(stock, folder)
+
+
+def path(arch):
+    """Builds it for an architecture; the path of iommu_core.ko."""
+    return build(arch).ko
 
 
 def show_compiler_output(output, folder):
@@ -69,7 +75,7 @@ def install():
     if not os.path.isdir(target):
         raise ToolError(
             f"{target} is not there: the kernel that the module is built for is not installed",
-            hint=f"apt-get install -t trixie-backports linux-image-{kernel.ARCH}, then again",
+            hint=f"apt-get install -t trixie-backports linux-image-{built.stock.arch.name}, then again",
         )
     if not os.access(target, os.W_OK):
         raise ToolError(f"{target} is not writable", hint="run it as root")

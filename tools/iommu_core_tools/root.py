@@ -13,6 +13,7 @@ import pathlib
 import shlex
 
 from . import archive, cache, host, run
+from .arch import ARCHES
 from .paths import CHECKOUT, cache_dir
 from .progress import PROGRESS
 
@@ -32,9 +33,11 @@ _PACKAGES = {
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",
     "guests": "qemu-system-x86 busybox-static libcap-dev",
+    "arm64": "gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm",
 }
 
-# The packages whose versions decide what a kernel build makes.
+# The packages whose versions decide what a kernel build makes, besides the compiler for its
+# architecture.
 _TOOLCHAIN = ("gcc-14", "clang-19", "rustc", "bindgen", "pahole")
 
 # Files of the host that programs in the root need to reach the network as the host does.
@@ -104,9 +107,9 @@ def packages():
     return sorted(" ".join(_PACKAGES.values()).split())
 
 
-def toolchain():
-    """The versions of what kernels are built with, as text: what builds are keyed by."""
-    return (get().path.parent / "toolchain").read_text(encoding="utf-8")
+def toolchain(arch):
+    """The versions of what kernels for `arch` are built with, as text: what builds are keyed by."""
+    return (get().path.parent / f"toolchain-{arch.name}").read_text(encoding="utf-8")
 
 
 def key():
@@ -240,8 +243,11 @@ def _make(folder):
                 None,
             )
             raise step.fail(f"cannot make the Debian 13 root: {what}", hint)
-        query = ["dpkg-query", "-W", *_TOOLCHAIN]
-        versions = Root(folder / "root").run(query, log=step.log)
-        if not versions:
-            raise step.fail("the Debian 13 root does not work")
-        (folder / "toolchain").write_text(versions.output, encoding="utf-8")
+        for arch in ARCHES.values():
+            query = ["dpkg-query", "-W", *_TOOLCHAIN]
+            query += [arch.compiler] if arch.compiler not in _TOOLCHAIN else []
+            versions = Root(folder / "root").run(query, log=step.log)
+            if not versions:
+                raise step.fail("the Debian 13 root does not work")
+            path = folder / f"toolchain-{arch.name}"
+            path.write_text(f"{versions.output}\n", encoding="utf-8")

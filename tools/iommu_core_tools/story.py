@@ -27,9 +27,12 @@ class Failure(ToolError):
 class Story:
     """The state that the steps share."""
 
-    def __init__(self, guest, ours):
+    def __init__(self, guest, ours, show=PROGRESS.plain):
         self.guest = guest
         self.ours = ours
+        self.ahci = guest.viommu.ahci
+        self._show = show
+        self.steps = 0
         self.checks = 0
         self.checksums = {}
 
@@ -39,11 +42,11 @@ class Story:
             text = f"not so: {claim}" if seen is None else f"not so: {claim}; instead: {seen}"
             raise Failure(text, log=self.guest.log)
         self.checks += 1
-        PROGRESS.plain(f"          ok: {claim}")
+        self._show(f"          ok: {claim}")
 
     def note(self, text):
         """Prints something to know that is not a check."""
-        PROGRESS.plain(f"        note: {text}")
+        self._show(f"        note: {text}")
 
     # The steps. Each leaves what the next ones use in attributes.
 
@@ -72,7 +75,7 @@ class Story:
                            ("b", machine.B), ("test", machine.TEST)):  # fmt: skip
             setattr(self, name, guest_pci.behind(guest, slot))
         self.sibling = guest_pci.behind(guest, machine.B, 1)
-        self._translated(self.disk, self.net, self.b, machine.AHCI)
+        self._translated(self.disk, self.net, self.b, self.ahci)
 
         disk = guest_io.nvme_disk(guest, self.disk)
         self.checksums["disk"] = guest_io.write_and_read(guest, disk)
@@ -81,7 +84,7 @@ class Story:
             guest_io.image_checksum(guest, "disk", 8) == self.checksums["disk"],
         )
         self.check(
-            f"AHCI {machine.AHCI}: the disk's content is right",
+            f"AHCI {self.ahci}: the disk's content is right",
             guest.wait_for("[ -b /dev/sda ]")
             and guest_io.read_checksum(guest, "/dev/sda", 1)
             == guest_io.image_checksum(guest, "sata", 1),
@@ -97,8 +100,9 @@ class Story:
         guest = self.guest
         self.before_claims = guest.mark()
         guest_pci.load_vfio(guest)
-        self.note("interrupts are not remapped, so vfio_iommu_type1 runs with "
-                  "allow_unsafe_interrupts=1")  # fmt: skip
+        if guest.viommu.unsafe_interrupts:
+            self.note("interrupts are not remapped, so vfio_iommu_type1 runs with "
+                      "allow_unsafe_interrupts=1")  # fmt: skip
         guest_pci.give_to_vfio(guest, self.a)
         guest_pci.give_to_vfio(guest, self.b)
         self.group_a = guest_pci.group(guest, self.a)
@@ -282,7 +286,7 @@ STEPS = (
 
 def tell(image, kind, driver):
     """Runs the story in a guest; prints its summary. Raises what went wrong."""
-    bench = machine.bench(kind, unit=kind.plain)
+    bench = machine.bench(kind, **kind.plain)
     bench.parameters += kind.free if driver == guest_images.OURS else kind.stock
     rows = [(step.__doc__, None, "not reached") for step in STEPS]
     try:
@@ -325,5 +329,5 @@ def _summary(rows):
 def main(kind="vtd", driver=guest_images.OURS, build_module=None):
     """What `make run` calls: builds what is needed, then tells the story."""
     kind = viommu.get(kind)
-    module = build_module() if driver == guest_images.OURS else None
-    tell(guest_images.stock(module), kind, driver)
+    module = build_module(kind.arch) if driver == guest_images.OURS else None
+    tell(guest_images.stock(kind.arch, module), kind, driver)

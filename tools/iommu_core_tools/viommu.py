@@ -3,51 +3,95 @@
 
 import dataclasses
 
+from .arch import AMD64, ARM64, Arch
 from .errors import ToolError
 
 
 @dataclasses.dataclass(frozen=True)
+class Registers:
+    """Where a unit's registers show what it does: one of 32 bits, and two bits of it."""
+
+    address: int
+    translates: int
+    queue_runs: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Viommu:
-    """One kind of emulated IOMMU.
+    """One kind of emulated IOMMU, and the machine that has it.
 
     Kernel parameters: `free` leaves the unit to our module, `stock` gives it to the kernel's own
     driver (with interrupts as `free` has them), `owned` are ways to have it taken already, each
-    with a name. `remedy` is what a refusal to touch such a unit has to name.
+    with a name. `remedy` is what a refusal to touch such a unit has to name. `late` lets device
+    drivers bind before there is a driver for the unit.
 
-    Properties of QEMU's device: `plain` is what most guests have, `variants` are all that have to
+    Options of a `machine.Machine`: `plain` is what most guests have, `variants` are all that have to
     work (by name), `full` are two of them that differ most, `device_tlb` lets devices cache
     translations, `useless` makes a unit that cannot translate, which the module refuses with a
-    message that has `useless_word` in it.
+    message that has `useless_word` in it (None: there are no such units).
     """
 
     name: str
     title: str
-    qemu: str
+    # The vendor driver's name in the kernel code.
+    driver: str
+    arch: Arch
     machine: str
     device: str
     free: tuple
     stock: tuple
     owned: dict
     remedy: tuple
+    late: tuple
     plain: dict
     variants: dict
     full: tuple
     device_tlb: dict
-    useless: dict
+    useless: dict | None
     useless_word: str
+    # The machine's SATA controller, and what QEMU needs to be told to have one.
+    ahci: str
+    ahci_arguments: tuple
     # Where in /sys/bus/platform/drivers our units are.
     platform_driver: str
     # How the kernel's own driver reports a blocked DMA.
     stock_fault: str
     # Firmware's table of units.
     acpi_table: str
+    registers: Registers
+    # An address in the window that interrupts are written to.
+    interrupts: int
+    # Whether the kernel remaps no interrupts, so that VFIO has to be told to go on without.
+    unsafe_interrupts: bool
+    # Whether the machine can sleep (S3).
+    sleeps: bool
 
+    @property
+    def is_first(self):
+        """Whether what does not depend on the kind is tested with this one."""
+        return self is _VTD
+
+
+def _unit(**properties):
+    """A machine's options for a unit with properties; `_` in their names stands for `-`."""
+    return {"unit": {name.replace("_", "-"): value for name, value in properties.items()}}
+
+
+_Q35 = {
+    "arch": AMD64,
+    "machine": "q35,kernel-irqchip=split",
+    "ahci": "0000:00:1f.2",
+    "ahci_arguments": (),
+    "interrupts": 0xFEE00000,
+    "unsafe_interrupts": True,
+    "sleeps": True,
+}
 
 _VTD = Viommu(
+    **_Q35,
     name="vtd",
     title="Intel VT-d",
-    qemu="qemu-system-x86_64",
-    machine="q35,kernel-irqchip=split",
+    driver="intel",
     device="intel-iommu",
     free=("intel_iommu=off", "intremap=off"),
     stock=("intel_iommu=on", "iommu=nopt", "intremap=off"),
@@ -56,24 +100,102 @@ _VTD = Viommu(
         "interrupt-remapping": ("intel_iommu=off",),
     },
     remedy=("intel_iommu=off", "intremap=off"),
-    plain={"caching-mode": "on"},
+    late=(),
+    plain=_unit(caching_mode="on"),
     variants={
-        "caching-on-39bit": {"caching-mode": "on", "aw-bits": 39},
-        "caching-on-48bit": {"caching-mode": "on", "aw-bits": 48},
-        "caching-off-39bit": {"caching-mode": "off", "aw-bits": 39},
-        "caching-off-48bit": {"caching-mode": "off", "aw-bits": 48},
-        "scalable-device-tlb": {"scalable-mode": "on", "device-iotlb": "on"},
+        "caching-on-39bit": _unit(caching_mode="on", aw_bits=39),
+        "caching-on-48bit": _unit(caching_mode="on", aw_bits=48),
+        "caching-off-39bit": _unit(caching_mode="off", aw_bits=39),
+        "caching-off-48bit": _unit(caching_mode="off", aw_bits=48),
+        "scalable-device-tlb": _unit(scalable_mode="on", device_iotlb="on"),
     },
     full=("caching-on-48bit", "caching-off-39bit"),
-    device_tlb={"device-iotlb": "on"},
-    useless={"dma-translation": "off"},
+    device_tlb=_unit(caching_mode="on", device_iotlb="on"),
+    useless=_unit(dma_translation="off"),
     useless_word="bits",
     platform_driver="iommu_core",
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
+    # The global status register (VT-d specification, 11.4.4).
+    registers=Registers(0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26),
 )
 
-VIOMMUS = {kind.name: kind for kind in (_VTD,)}
+_AMDVI = Viommu(
+    **_Q35,
+    name="amdvi",
+    title="AMD-Vi",
+    driver="amd",
+    # Without it the unit takes commands but lets all DMA pass.
+    device="amd-iommu,dma-remap=on",
+    free=("amd_iommu=off",),
+    # QEMU's table names an IOAPIC behind a southbridge that is not there, so the kernel's driver
+    # leaves interrupts as they are.
+    stock=("iommu=nopt",),
+    owned={
+        "translation": ("iommu=nopt",),
+        "passthrough": ("iommu=pt",),
+    },
+    remedy=("amd_iommu=off",),
+    late=(),
+    plain=_unit(),
+    variants={
+        "plain": _unit(),
+        "x2apic": _unit(xtsup="on"),
+        "device-tlb": _unit(device_iotlb="on"),
+    },
+    full=("plain", "device-tlb"),
+    device_tlb=_unit(device_iotlb="on"),
+    useless=_unit(dma_translation="off"),
+    useless_word="translat",
+    platform_driver="iommu_core",
+    stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
+    acpi_table="IVRS",
+    # The control register (AMD I/O Virtualization Technology specification, 3.4.1).
+    registers=Registers(0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12),
+)
+
+_SMMUV3 = Viommu(
+    name="smmuv3",
+    title="Arm SMMUv3",
+    driver="arm_smmu_v3",
+    arch=ARM64,
+    machine="virt,gic-version=3",
+    device="arm-smmuv3,primary-bus=pcie.0",
+    free=("initcall_blacklist=arm_smmu_driver_init",),
+    stock=("iommu.passthrough=0",),
+    owned={
+        "translation": ("iommu.passthrough=0",),
+        "passthrough": ("iommu.passthrough=1",),
+    },
+    remedy=("initcall_blacklist=arm_smmu_driver_init",),
+    # Firmware says that the devices have a unit, and the kernel waits a while for its driver.
+    late=("deferred_probe_timeout=0",),
+    plain=_unit(stage=1),
+    variants={
+        "stage1-dt": _unit(stage=1),
+        "stage2-dt": _unit(stage=2),
+        "nested-dt": _unit(stage="nested"),
+        "stage1-acpi": {**_unit(stage=1), "uefi": True},
+        "stage2-acpi": {**_unit(stage=2), "uefi": True},
+    },
+    full=("stage1-dt", "stage2-acpi"),
+    device_tlb=_unit(stage=1),
+    useless=None,
+    useless_word="",
+    ahci="0000:00:1f.0",
+    ahci_arguments=("-device", "ich9-ahci,id=ide,bus=pcie.0,addr=0x1f"),
+    platform_driver="iommu_core",
+    stock_fault=r"event: F_TRANSLATION client: {device} sid: 0x\w+ ssid: 0x0 iova: {address} ",
+    acpi_table="IORT",
+    # Control register 0 (Arm SMMU architecture specification version 3, 6.3.9).
+    registers=Registers(0x0C00_0000 + 0x20, translates=1 << 0, queue_runs=1 << 3),
+    # Where the kernel maps the doorbell of the interrupt translation service.
+    interrupts=0x0800_0000,
+    unsafe_interrupts=False,
+    sleeps=False,
+)
+
+VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}
 
 
 def get(name):

@@ -91,7 +91,10 @@ int main(int argc, char **argv)
 		registers[TESTDEV_IOVA_HIGH / 4] = (uint32_t)(physical >> 32);
 		registers[TESTDEV_LENGTH / 4] = sizeof(*page);
 		registers[TESTDEV_DOORBELL / 4] = 1;
+		/* The page is memory, the rest a device: processors may order them anew. */
+		__sync_synchronize();
 		(void)registers[TESTDEV_TRIGGER / 4];
+		__sync_synchronize();
 		now = *page == TESTDEV_PATTERN;
 		attempts++;
 		if (now != reached)

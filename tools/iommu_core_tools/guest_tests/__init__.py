@@ -7,10 +7,12 @@ from .. import cache, guest_images, viommu
 from ..paths import jobs
 from . import (
     custom, dma, firmware, harness, hotplug, isolation, lifecycle, power, refusals, scenario, topology,
-    vfio,
+    variants, vfio,
 )  # fmt: skip
 
-_MODULES = (vfio, isolation, dma, lifecycle, power, hotplug, topology, refusals, firmware, harness)
+_MODULES = (
+    variants, vfio, isolation, dma, lifecycle, power, hotplug, topology, refusals, firmware, harness,
+)  # fmt: skip
 
 
 def scenarios(kind):
@@ -18,22 +20,26 @@ def scenarios(kind):
     return [found for module in _MODULES for found in module.scenarios(kind)]
 
 
-def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None):
+def run(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None):
     """Runs the tests on the stock kernel whose name contains `only` (default: all).
 
-    `module`: the path of iommu_core.ko. With `driver` "stock" the kernel's own driver is tested
-    instead, as far as the tests are not about iommu_core alone: that checks the tests.
+    `kinds` are the names of the kinds of IOMMU. `build_module(arch)` makes iommu_core.ko. With
+    `driver` "stock" the kernel's own driver is tested instead, as far as the tests are not about
+    iommu_core alone: that checks the tests.
     """
-    kind = viommu.get(kind)
-    image = guest_images.stock(module if driver == guest_images.OURS else None)
-    harness.run_plain(report, image, kind, only)
+    plays = []
+    for kind in map(viommu.get, kinds):
+        with report.case(scenario.SUITE, f"{kind.name}: there is a kernel with the module"):
+            module = build_module(kind.arch) if driver == guest_images.OURS else None
+            image = guest_images.stock(kind.arch, module)
+            if kind.is_first:
+                harness.run_plain(report, image, kind, only)
+            plays += [(found, image, kind) for found in scenarios(kind)]
     with cache.scratch("tests") as folder:
         with concurrent.futures.ThreadPoolExecutor(min(2, jobs())) as pool:
             waiting = [
-                pool.submit(scenario.play, found, image, kind, driver, report, only,
-                            folder)
-                for found in scenarios(kind)
-            ]  # fmt: skip
+                pool.submit(scenario.play, *play, driver, report, only, folder) for play in plays
+            ]
             try:
                 for future in waiting:
                     future.result()
@@ -42,7 +48,8 @@ def run(report, only=None, *, kind="vtd", driver=guest_images.OURS, module=None)
                 raise
 
 
-def run_custom(report, only=None, *, kind="vtd"):
-    """Runs the KUnit suites and some tests in a guest with the custom kernel."""
+def run_custom(report, only=None, *, kinds):
+    """Runs the KUnit suites and some tests in guests with the custom kernel."""
     with cache.scratch("tests") as folder:
-        custom.run(report, viommu.get(kind), only, folder)
+        for kind in map(viommu.get, kinds):
+            custom.run(report, kind, only, folder)

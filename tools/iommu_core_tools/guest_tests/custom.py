@@ -8,7 +8,6 @@ from ..report import PASSED
 from . import dma, injection, vfio
 from .scenario import Scenario, play
 
-SUITE = "custom kernel"
 # KASAN and lockdep under emulation take their time.
 _BOOT_TIMEOUT = 600.0
 
@@ -17,10 +16,10 @@ _LEAKS = "/sys/kernel/debug/kmemleak"
 _LEAK_ROUNDS = 3
 
 
-def _kunit(report):
+def _kunit(report, suite):
     def every_KUnit_suite_ends(run):
-        uml.add_results(report, SUITE, run.guest.said(), run.guest.log)
-        run.check(report.count(PASSED, SUITE), "there are suites that pass")
+        uml.add_results(report, suite, run.guest.said(), run.guest.log)
+        run.check(report.count(PASSED, suite), "there are suites that pass")
 
     return every_KUnit_suite_ends
 
@@ -60,12 +59,17 @@ def lockdep_is_still_on(run):
 
 
 def run(report, kind, only, folder):
-    """Builds and boots the kernel; every KUnit case is a case of the report."""
+    """Builds and boots the kernel; every KUnit case is a case of the report.
+
+    Suites that need no hardware run with the first kind of unit only.
+    """
+    suite = f"custom kernel, {kind.name}"
+    suites = "iommu_core*" if kind.is_first else f"iommu_core_{kind.driver}*"
     scenario = Scenario(
         "custom-kernel",
-        lambda kind: machine.bench(kind, memory=2048, unit=kind.plain),
+        lambda kind: machine.bench(kind, memory=2048, **kind.plain),
         [
-            _kunit(report), the_unit_is_taken_during_boot,
+            _kunit(report, suite), the_unit_is_taken_during_boot,
             dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read,
             dma.a_network_card_passes_traffic, *vfio.TESTS, *injection.TESTS,
             nothing_leaks, lockdep_is_still_on,
@@ -73,11 +77,12 @@ def run(report, kind, only, folder):
         # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
         # identify_cpu() clears these for a moment: an interrupt just then is reported as an access
         # to nowhere.
-        parameters=("kunit.filter_glob=iommu_core*", "no5lvl"),
+        parameters=(f"kunit.filter_glob={suites}", "no5lvl"),
         instead_of_free=(),
         # `nothing_leaks` tells a leak from what only looks like one.
         allowed=(r"kmemleak: \d+ new suspected",),
         boot_timeout=_BOOT_TIMEOUT,
     )  # fmt: skip
-    play(scenario, guest_images.custom(custom_kernel.build()), kind, guest_images.OURS, report, only,
-         folder, SUITE)  # fmt: skip
+    with report.suite(suite):
+        image = guest_images.custom(custom_kernel.build())
+        play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)

@@ -12,7 +12,7 @@ _DEVICES = "/sys/bus/pci/devices"
 
 
 def _machine(kind):
-    found = Machine(kind, unit=kind.plain)
+    found = Machine(kind, **kind.plain)
     found.root_port(machine.SPARE).root_port(machine.A)
     found.disk("disk").disk("spare")
     found.device("nvme", serial="disk", drive="disk", bus="pcie.0", addr="0x2")

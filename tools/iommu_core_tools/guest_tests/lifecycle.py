@@ -15,7 +15,7 @@ def a_device_with_a_driver_stays_on_identity_and_works(run):
     guest_io.network_up(run.guest, name)
     mark = run.guest.mark()
     run.load()
-    for address in (run.at(machine.DISK), run.at(machine.NET), machine.AHCI):
+    for address in (run.at(machine.DISK), run.at(machine.NET), run.kind.ahci):
         group = core_view.group_of(run.guest, address)
         run.check(group and group.domain.startswith("identity"), f"{address} is on identity", group)
         run.check("kernel" in group.owner, "and owned by the kernel", group.owner)
@@ -131,7 +131,7 @@ def a_unit_is_released_under_load_once_its_owners_are_done(run):
     guest_io.write_and_read(run.guest, disk, 2)
 
 
-def scenarios(_kind):
+def scenarios(kind):
     """Late loading; then loading and unloading with everything there is."""
     return [
         Scenario("late", machine.bench, [
@@ -139,7 +139,7 @@ def scenarios(_kind):
             a_device_without_a_driver_is_translated_at_once,
             a_driver_that_is_unbound_and_bound_again_still_works,
             a_device_leaves_identity_when_the_unit_is_taken_again,
-        ]),
+        ], parameters=kind.late),
         Scenario("reload", machine.bench, [
             the_module_loads_and_unloads_many_times,
             a_unit_can_be_released_and_taken_again,

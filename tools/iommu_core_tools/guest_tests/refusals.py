@@ -56,15 +56,17 @@ def scenarios(kind):
             "no-iommu", lambda kind: small(kind, unit=None),
             [loading_fails_with_ENODEV_where_there_is_no_IOMMU, loading_again_fails_the_same_way],
         ),
-        Scenario(
-            "no-translation", lambda kind: small(kind, unit=kind.useless),
-            [a_unit_that_cannot_translate_is_refused],
-        ),
-        Scenario(
+    ]  # fmt: skip
+    if kind.is_first:
+        found.append(Scenario(
             "little-memory", lambda kind: machine.bench(kind, memory=192),
             [a_machine_with_little_memory_works],
-        ),
-    ]  # fmt: skip
+        ))  # fmt: skip
+    if kind.useless:
+        found.append(Scenario(
+            "no-translation", lambda kind: small(kind, **kind.useless),
+            [a_unit_that_cannot_translate_is_refused],
+        ))  # fmt: skip
     for name, parameters in kind.owned.items():
         found.append(Scenario(
             f"owned-{name}", machine.bench,

@@ -42,8 +42,8 @@ class Scenario:
     allowed: tuple = ()
     ours_only: bool = True
     boot_timeout: float = 120.0
-    # `tables(kind)`: ACPI tables to replace, by name.
-    tables: object = None
+    # ACPI tables to replace, by name.
+    tables: dict | None = None
 
     def parameters_for(self, kind, driver):
         """The kernel's parameters."""
@@ -61,6 +61,8 @@ class Run:
         self.kind = kind
         self._modular = modular
         self.ours = driver == OURS
+        # The story, where tests are its steps.
+        self.story = None
 
     def check(self, holds, claim, seen=None):
         """Fails the test with "not so: <claim>" unless it holds."""
@@ -123,23 +125,24 @@ def small(kind, **options):
 
 def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
     """Boots a scenario's guest and runs its tests, each as a case of a suite of the report."""
-    tests = [test for test in scenario.tests if not only or only in _case(scenario, test)]
+    tests = [test for test in scenario.tests if not only or only in _case(kind, scenario, test)]
     if not tests:
         return
     if scenario.ours_only and driver != OURS:
         for test in tests:
-            with report.case(suite, _case(scenario, test)):
+            with report.case(suite, _case(kind, scenario, test)):
                 raise Skip("only iommu_core does this")
         return
+    name = f"{kind.name}-{scenario.name}"
     # The first test loads the module: it has to run whatever is asked for.
     if scenario.tests[0] not in tests:
         tests.insert(0, scenario.tests[0])
     if scenario.tables:
-        image = image.with_acpi_tables(scenario.tables(kind), folder / f"{scenario.name}.initramfs")
+        image = image.with_acpi_tables(scenario.tables, folder / f"{name}.initramfs")
     machine = scenario.machine(kind)
     machine.parameters += scenario.parameters_for(kind, driver)
-    guest = image.start(machine, scenario.name, boot_timeout=scenario.boot_timeout)
-    with PROGRESS.step(f"guest {scenario.name}") as step:
+    guest = image.start(machine, name, boot_timeout=scenario.boot_timeout)
+    with PROGRESS.step(f"guest {name}") as step:
         _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, suite, step)
 
 
@@ -148,7 +151,7 @@ def _play(scenario, tests, guest, run, report, suite, step):
     seen = []
     try:
         for i, test in enumerate(tests):
-            with report.case(suite, _case(scenario, test)):
+            with report.case(suite, _case(run.kind, scenario, test)):
                 if dead:
                     raise TestFailure(dead, log=guest.log)
                 try:
@@ -185,5 +188,5 @@ def _alive(guest):
         return False
 
 
-def _case(scenario, test):
-    return f"{scenario.name}: {test.__name__.replace('_', ' ')}"
+def _case(kind, scenario, test):
+    return f"{kind.name}-{scenario.name}: {test.__name__.replace('_', ' ')}"

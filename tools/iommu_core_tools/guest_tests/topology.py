@@ -11,7 +11,7 @@ _IOVA = 0x10000000
 
 
 def _machine(kind):
-    found = Machine(kind, unit={**kind.plain, **kind.device_tlb})
+    found = Machine(kind, **kind.device_tlb)
     found.root_port(_BRIDGE)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
     found.device("edu", bus="bridge", addr="0x1", dma_mask="0xffffffffffffffff")

@@ -147,7 +147,7 @@ def wrong_arguments_get_the_right_errno(run):
             (f"map-raw c {top:#x} {_BASE + 0x10000:#x} 0x2000 {read_write}", "EOVERFLOW"),
             (f"map-raw c {nowhere:#x} {_BASE + 0x10000:#x} 0x1000 0x100", "EINVAL"),
             (f"map c b 0 0x1000 {1 << 60:#x} rw", "EINVAL"),
-            ("map c b 0 0x1000 0xfee00000 rw", "EINVAL"),
+            (f"map c b 0 0x1000 {run.kind.interrupts:#x} rw", "EINVAL"),
             (f"unmap c {_BASE + 1:#x} 0x1000", "EINVAL"),
             (f"unmap c {_BASE:#x} 0x10", "EINVAL"),
             (f"unmap c {_BASE:#x} 0", "EINVAL"),
@@ -271,9 +271,9 @@ TESTS = [
 
 
 def scenarios(kind):
-    """The same tests on the two kinds of unit that differ most."""
+    """The same tests on the two variants that differ most, or one of them."""
     return [
-        Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, unit=kind.variants[name]),
+        Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, **kind.variants[name]),
                  TESTS, ours_only=False)
-        for name in kind.full
+        for name in (kind.full if kind.is_first else kind.full[:1])
     ]  # fmt: skip

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What differs between the architectures that there are guests of: this table, no other."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """An architecture. `name` is Debian's."""
+
+    name: str
+    # What the kernel's build system calls it.
+    kernel: str
+    # What the names of its compilers and binutils begin with.
+    tools: str
+    # Arguments of every `make` for its kernel besides the compilers.
+    make: tuple
+    # The package of its compiler, whose version decides what a kernel build makes.
+    compiler: str
+    # Options of the stock configuration that our tools cannot build, and that modules do not see.
+    without: tuple
+    qemu: str
+    # The guests' first two serial ports: the console, and the line to the agent.
+    console: str
+    agent: str
+    # Kernel parameters that every guest has.
+    parameters: tuple
+
+
+AMD64 = Arch(
+    name="amd64",
+    kernel="x86",
+    tools="x86_64-linux-gnu-",
+    make=(),
+    compiler="gcc-14",
+    without=(),
+    qemu="qemu-system-x86_64",
+    console="ttyS0",
+    agent="ttyS1",
+    # On a busy host too few timer ticks arrive in time for the check that the last one skips.
+    parameters=("tsc=reliable", "no_timer_check"),
+)
+
+ARM64 = Arch(
+    name="arm64",
+    kernel="arm64",
+    tools="aarch64-linux-gnu-",
+    make=("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
+    compiler="gcc-14-aarch64-linux-gnu",
+    # The kernel's part of 32-bit programs takes a compiler of its own.
+    without=("CONFIG_COMPAT_VDSO", "CONFIG_THUMB2_COMPAT_VDSO"),
+    qemu="qemu-system-aarch64",
+    console="ttyAMA0",
+    agent="ttyAMA1",
+    parameters=(),
+)
+
+ARCHES = {arch.name: arch for arch in (AMD64, ARM64)}

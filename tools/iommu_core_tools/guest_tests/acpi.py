@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0
+"""ACPI tables of units, right ones and broken ones, for guests that get them instead of QEMU's.
+
+Tables that are broken in every other way are left to the tests on the host: each here costs a guest.
+"""
+
+import dataclasses
+import struct
+
+from .. import machine
+
+# The kernel replaces a firmware's table by one with the same ids and a higher revision.
+_IDS = (b"BOCHS ", b"BXPC    ")
+_REVISION = 0xFFFF
+
+# An address that is no memory and no device: reads give all ones.
+_NOTHING = 0xE8000000
+
+
+def _table(signature, revision, body):
+    """A table with a right length and checksum (ACPI specification, 5.2.6)."""
+    length = 36 + len(body)
+    head = struct.pack("<4sIBB6s8sI4sI", signature, length, revision, 0, *_IDS, _REVISION, b"TEST", 1)
+    table = bytearray(head + body)
+    table[9] = -sum(table) & 0xFF
+    return bytes(table)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """The tables for one kind of unit.
+
+    `broken`: name of the test: (table, the place and the reason in the message). `nothing_there`: a
+    unit where nothing answers. `unknown`: good, with a structure of an unknown type in it.
+    `direct(first, last)`: good, with memory that the firmware uses with the disk.
+    """
+
+    file: str
+    broken: dict
+    nothing_there: bytes
+    unknown: bytes
+    direct: object
+
+
+# --- DMAR: VT-d specification, chapter 8 ------------------------------------------------------
+
+_DRHD, _RMRR = 0, 1
+_INCLUDE_ALL = 1
+_VTD_REGISTERS = 0xFED90000
+
+
+def _dmar(*structures):
+    return _table(b"DMAR", 1, struct.pack("<BB10x", 47, 0) + b"".join(structures))
+
+
+def _dmar_structure(kind, body, length=None):
+    size = 4 + len(body) if length is None else length
+    return struct.pack("<HH", kind, size) + body
+
+
+def _drhd(base=_VTD_REGISTERS, flags=_INCLUDE_ALL, scopes=b"", length=None, segment=0):
+    return _dmar_structure(_DRHD, struct.pack("<BBHQ", flags, 0, segment, base) + scopes, length)
+
+
+def _rmrr(base, limit, scopes=b""):
+    return _dmar_structure(_RMRR, struct.pack("<HHQQ", 0, 0, base, limit) + scopes)
+
+
+def _scope(length, path=b"\x02\x00"):
+    return struct.pack("<BBHBB", 1, length, 0, 0, 0) + path
+
+
+def _dmar_direct(first, last):
+    path = bytes([machine.DISK, 0, 0, 0])
+    return _dmar(_drhd(), _rmrr(first, last, _scope(6 + len(path), path)))
+
+
+# Device scopes of length 0 are left to the tests on the host: the stock kernel's own parser never
+# gets past one, so the guest does not boot.
+_DMAR = Tables(
+    file="dmar",
+    broken={
+        "a_structure_of_length_0_is_refused": (
+            _dmar(_drhd(length=0)), "DRHD at offset 0x30", "length 0"),
+        "a_structure_that_is_cut_off_is_refused": (
+            _dmar(_drhd(), _drhd(base=0xFED91000, flags=0)[:10]), "at offset 0x40", "ends after"),
+        "a_structure_that_is_longer_than_the_table_is_refused": (
+            _dmar(_drhd(length=400)), "DRHD at offset 0x30", "400"),
+        "a_device_scope_that_is_longer_than_its_structure_is_refused": (
+            _dmar(_drhd(scopes=_scope(64))), "DRHD at offset 0x30", "device scope"),
+        "a_register_base_of_0_is_refused": (
+            _dmar(_drhd(base=0)), "DRHD at offset 0x30", "base"),
+        "a_register_base_off_a_page_boundary_is_refused": (
+            _dmar(_drhd(base=_VTD_REGISTERS + 0x10)), "DRHD at offset 0x30", "boundary"),
+        "overlapping_units_are_refused": (
+            _dmar(_drhd(flags=0, scopes=_scope(8)), _drhd()), "DRHD at offset", "overlap"),
+        "a_reserved_region_that_ends_before_it_starts_is_refused": (
+            _dmar(_drhd(), _rmrr(0x200000, 0xFFFFF, _scope(8))), "RMRR at offset 0x40", "ends before"),
+    },
+    nothing_there=_dmar(_drhd(base=_NOTHING)),
+    unknown=_dmar(_dmar_structure(77, bytes(12)), _drhd()),
+    direct=_dmar_direct,
+)  # fmt: skip
+
+# --- IVRS: AMD I/O Virtualization Technology specification, 5.2 -------------------------------
+
+_IVHD, _IVMD_ONE = 0x10, 0x21
+# The unit's own function and its capability, as QEMU has them.
+_UNIT, _CAPABILITY = 0x0008, 0x40
+_AMD_REGISTERS = 0xFED80000
+_ALL_DEVICES = struct.pack("<BHB", 1, 0, 0)
+_UNITY_READ_WRITE = 0x7
+
+
+def _ivrs(*blocks):
+    return _table(b"IVRS", 1, struct.pack("<I8x", 40 << 8) + b"".join(blocks))
+
+
+def _ivhd(base=_AMD_REGISTERS, entries=_ALL_DEVICES, length=None, unit=_UNIT):
+    body = struct.pack("<HHQHHI", unit, _CAPABILITY, base, 0, 0, 0) + entries
+    return struct.pack("<BBH", _IVHD, 0, 4 + len(body) if length is None else length) + body
+
+
+def _ivmd(device, start, length, flags=_UNITY_READ_WRITE):
+    return struct.pack("<BBHHH8xQQ", _IVMD_ONE, flags, 32, device, 0, start, length)
+
+
+_IVRS = Tables(
+    file="ivrs",
+    broken={
+        "a_block_of_length_0_is_refused": (
+            _ivrs(_ivhd(length=0)), "IVHD of type 10h at offset 0x30", "length 0"),
+        "a_block_that_is_longer_than_the_table_is_refused": (
+            _ivrs(_ivhd(length=400)), "IVHD of type 10h at offset 0x30", "400"),
+        "a_device_entry_that_is_longer_than_its_block_is_refused": (
+            _ivrs(_ivhd(entries=b"\x42\0\0\0")), "device entry at offset 0x48", "block ends"),
+        "a_register_base_of_0_is_refused": (
+            _ivrs(_ivhd(base=0)), "IVHD of type 10h at offset 0x30", "base"),
+        "overlapping_units_are_refused": (
+            _ivrs(_ivhd(), _ivhd(unit=_UNIT + 8)), "IVHD of type 10h at offset", "overlap"),
+    },
+    nothing_there=_ivrs(_ivhd(base=_NOTHING)),
+    unknown=_ivrs(struct.pack("<BBH12x", 0x7F, 0, 16), _ivhd()),
+    # The firmware gives the first port's bus the first number.
+    direct=lambda first, last: _ivrs(_ivhd(), _ivmd(0x0100, first, last + 1 - first)),
+)  # fmt: skip
+
+TABLES = {"DMAR": _DMAR, "IVRS": _IVRS}

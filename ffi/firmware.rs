@@ -26,9 +26,9 @@ extern "C" {
     fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
     #[cfg(CONFIG_OF)]
     fn of_map_iommu_id(
-        np: *const bindings::device_node,
+        np: *const c_void,
         id: u32,
-        arg: *mut bindings::of_phandle_args,
+        arg: *mut c_void,
     ) -> c_int;
 }
 
@@ -123,7 +123,7 @@ fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<
     for id in ids {
         let mut answer = bindings::of_phandle_args::default();
         // SAFETY: The node is there as long as the bridge is. There is room for the answer.
-        let result = unsafe { of_map_iommu_id(node, id.raw(), &raw mut answer) };
+        let result = unsafe { of_map_iommu_id(node.cast(), id.raw(), (&raw mut answer).cast()) };
         if result != 0 || answer.np.is_null() {
             // No unit translates this id.
             continue;

@@ -39,7 +39,7 @@ pub(super) const IDS: PlatformIds = PlatformIds {
 extern "C" {
     // Exported by the kernel; the kernel crate's bindings leave the header out.
     fn of_device_is_compatible(
-        node: *const bindings::device_node,
+        node: *const c_void,
         name: *const kernel::ffi::c_char,
     ) -> c_int;
 }
@@ -205,7 +205,7 @@ fn is_unit(device: Device<'_>) -> bool {
         {
             let node = (*device.as_raw()).of_node;
             if !node.is_null() {
-                return of_device_is_compatible(node, IDS.compatible.as_char_ptr()) != 0;
+                return of_device_is_compatible(node.cast(), IDS.compatible.as_char_ptr()) != 0;
             }
         }
         device::label((*platform(device)).name).as_str() == IDS.name.to_str().unwrap_or_default()

@@ -35,7 +35,7 @@ extern "C" {
         write: unsafe extern "C" fn(*mut Descriptor, *mut RawMessage),
     ) -> c_int;
     fn platform_device_msi_free_irqs_all(dev: *mut c_void);
-    fn msi_get_virq(dev: *mut c_void, index: c_uint) -> c_uint;
+    fn msi_domain_get_virq(dev: *mut c_void, domain: c_uint, index: c_uint) -> c_uint;
 }
 
 /// The beginning of `struct msi_desc`, which the bindings have only the name of.
@@ -53,6 +53,9 @@ struct RawMessage {
     address_high: u32,
     data: u32,
 }
+
+/// The domain of a device's messages, if it has one only.
+const MSI_DOMAIN: c_uint = 0;
 
 /// What an interrupt is for.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -175,7 +178,7 @@ impl Messages {
     fn irq(&self, line: Line) -> c_uint {
         let device = self.unit.hardware().description.device();
         // SAFETY: The device is there and has messages.
-        unsafe { msi_get_virq(device.as_raw().cast(), line as c_uint) }
+        unsafe { msi_domain_get_virq(device.as_raw().cast(), MSI_DOMAIN, line as c_uint) }
     }
 }
 

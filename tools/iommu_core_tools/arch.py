@@ -20,6 +20,8 @@ class Arch:
     # Options of the stock configuration that our tools cannot build, and that modules do not see.
     without: tuple
     qemu: str
+    # The processor that QEMU emulates.
+    cpu: str
     # The guests' first two serial ports: the console, and the line to the agent.
     console: str
     agent: str
@@ -35,6 +37,7 @@ AMD64 = Arch(
     compiler="gcc-14",
     without=(),
     qemu="qemu-system-x86_64",
+    cpu="max",
     console="ttyS0",
     agent="ttyS1",
     # On a busy host too few timer ticks arrive in time for the check that the last one skips.
@@ -50,6 +53,8 @@ ARM64 = Arch(
     # The kernel's part of 32-bit programs takes a compiler of its own.
     without=("CONFIG_COMPAT_VDSO", "CONFIG_THUMB2_COMPAT_VDSO"),
     qemu="qemu-system-aarch64",
+    # Much that newer ones have (pointer authentication, for one) is slow to emulate.
+    cpu="neoverse-n1",
     console="ttyAMA0",
     agent="ttyAMA1",
     parameters=(),

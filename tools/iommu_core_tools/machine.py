@@ -29,6 +29,8 @@ class Machine:
     cpus: int = 2
     # Properties of the IOMMU; None leaves the machine without one.
     unit: dict | None = dataclasses.field(default_factory=dict)
+    # The processor, if not the architecture's usual one.
+    cpu: str | None = None
     # Booted by UEFI firmware, with ACPI tables instead of a device tree.
     uefi: bool = False
     # Kernel parameters that are not about the console.
@@ -69,7 +71,7 @@ class Machine:
             arch.qemu,
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-M", self.viommu.machine,
-            "-accel", "tcg", "-cpu", "max",
+            "-accel", "tcg", "-cpu", self.cpu or arch.cpu,
             "-m", f"{self.memory}M", "-smp", str(self.cpus),
             "-kernel", str(kernel),
         ]  # fmt: skip

@@ -65,11 +65,19 @@ class Viommu:
     unsafe_interrupts: bool
     # Whether the machine can sleep (S3).
     sleeps: bool
+    # Whether QEMU's unit records faults without the number of the bus and without the address.
+    half_records: bool = False
 
     @property
     def is_first(self):
         """Whether what does not depend on the kind is tested with this one."""
         return self is _VTD
+
+    def recorded(self, device, address):
+        """The device and the address that the unit's record of a fault has."""
+        if self.half_records:
+            return f"0000:00:{device.split(':')[2]}", 0
+        return device, address
 
 
 def _unit(**properties):
@@ -150,6 +158,7 @@ _AMDVI = Viommu(
     platform_driver="iommu_core",
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
     acpi_table="IVRS",
+    half_records=True,
     # The control register (AMD I/O Virtualization Technology specification, 3.4.1).
     registers=Registers(0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12),
 )
@@ -174,7 +183,8 @@ _SMMUV3 = Viommu(
     variants={
         "stage1-dt": _unit(stage=1),
         "stage2-dt": _unit(stage=2),
-        "nested-dt": _unit(stage="nested"),
+        # This processor has 52 bits of addresses, so that the kernel's memory lies elsewhere.
+        "nested-dt": {**_unit(stage="nested"), "cpu": "max"},
         "stage1-acpi": {**_unit(stage=1), "uefi": True},
         "stage2-acpi": {**_unit(stage=2), "uefi": True},
     },

@@ -73,7 +73,7 @@ def devices_behind_a_PCI_bridge_do_DMA(run):
     user.say(f"unmap c {_IOVA:#x} 0x3000")
     mark = run.guest.mark()
     run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") != "result 0", "and then no more")
-    if run.ours:
+    if run.ours and not run.kind.half_records:
         run.guest.wait_for(f"dmesg | sed '1,/{mark}/d' | grep -q fault", 5)
         faults = core_view.faults(run.guest.kernel_log(mark))
         run.check(faults and faults[0].group == f"group {run.group(edu)}",

@@ -48,7 +48,7 @@ impl Firmware {
     }
 
     /// Takes `bytes` if they are a good table.
-    fn check(bytes: KVec<u8>) -> Result<Arc<Self>> {
+    pub(super) fn check(bytes: KVec<u8>) -> Result<Arc<Self>> {
         match Table::parse(&bytes) {
             Ok(table) => {
                 for warning in table.warnings() {

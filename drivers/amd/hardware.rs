@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-mod tests;
+pub(super) mod tests;
 
 use kernel::{
     io::Io,

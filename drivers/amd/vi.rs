@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use core::fmt;
 
 use kernel::{

@@ -26,7 +26,20 @@ const FEATURES: [u64; 2] = [0x29d3, 0];
 const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
 
 fn unit_with(words: [u64; 2]) -> Result<Arc<Hardware>> {
-    let (features, space) = space(words, false, 0).map_err(|_| EINVAL)?;
+    describe_unit(words, false)
+}
+
+/// A unit whose paging domains have tables of `kind`.
+pub(in super::super) fn unit_with_tables(kind: Kind) -> Result<Arc<Hardware>> {
+    match kind {
+        Kind::Host => unit_with(FEATURES),
+        // GIOSup, and firmware says that there are no host tables.
+        Kind::Guest => describe_unit([FEATURES[0] | 1 << 48, 0], true),
+    }
+}
+
+fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>> {
+    let (features, space) = space(words, no_host_tables, 0).map_err(|_| EINVAL)?;
     let description = Description {
         capability: Capability::decode(CAPABILITY, MISC).map_err(|_| EINVAL)?,
         features,

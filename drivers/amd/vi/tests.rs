@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains on a unit that is off: what its device table says, and what it leads to.
+
+#![forbid(unsafe_code)]
+
+use kernel::macros::kunit_tests;
+
+use super::{
+    super::{
+        entries::DeviceEntry,
+        hardware::{tests::unit_with_tables, AddressSpace},
+    },
+    *,
+};
+use crate::pgtable::{Entry, Gather, Table, TableMemory};
+
+/// An IVRS table with one unit (00:01.0, registers at 0xfed80000) for all devices.
+fn firmware() -> Result<Arc<Firmware>> {
+    let mut bytes = KVec::new();
+    bytes.extend_from_slice(b"IVRS", GFP_KERNEL)?;
+    bytes.extend_from_slice(&76u32.to_le_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(&[0; 40], GFP_KERNEL)?;
+    bytes.extend_from_slice(&[0x10, 0, 28, 0, 8, 0, 0x40, 0], GFP_KERNEL)?;
+    bytes.extend_from_slice(&0xfed8_0000u64.to_le_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(&[0; 8], GFP_KERNEL)?;
+    // All devices.
+    bytes.extend_from_slice(&[1, 0, 0, 0], GFP_KERNEL)?;
+    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    bytes[9] = sum.wrapping_neg();
+    Firmware::check(bytes)
+}
+
+/// A unit that was taken over and is off, so it answers all that it is told.
+fn unit(kind: Kind) -> Result<Arc<Unit<AmdVi>>> {
+    let hardware = unit_with_tables(kind)?;
+    hardware.start(Label::from("test"))?;
+    let described = AmdViUnit {
+        firmware: firmware()?,
+        base: 0xfed8_0000,
+        segment: 0,
+        function: RequesterId::new(8),
+        hardware: SetOnce::new(),
+    };
+    described.hardware.populate(hardware);
+    Unit::new(Label::from("test"), Ok(described))
+}
+
+fn hardware(unit: &Unit<AmdVi>) -> Result<&Hardware> {
+    Ok(unit.hardware().hardware()?)
+}
+
+fn read(unit: &Unit<AmdVi>, id: RequesterId) -> Option<Translation> {
+    let entry = hardware(unit).ok()?.tables.read(id)?;
+    Some(entry.translation)
+}
+
+fn map(paging: &Paging, iova: u64, phys: u64) -> Result {
+    let mut gather = Gather::new();
+    let (mapped, result) = AmdVi::map(
+        paging,
+        Iova::new(iova),
+        PhysAddr::new(phys),
+        4096,
+        Prot::READ | Prot::WRITE,
+        Gfp::KERNEL,
+        &mut gather,
+    );
+    assert!(gather.is_empty());
+    assert_eq!(mapped, if result.is_ok() { 4096 } else { 0 });
+    result
+}
+
+fn unmap(paging: &Paging, iova: u64) {
+    let mut gather = Gather::new();
+    assert_eq!(
+        AmdVi::unmap(paging, Iova::new(iova), 4096, &mut gather),
+        4096
+    );
+    gather.done();
+}
+
+fn phys(paging: &Paging, iova: u64) -> Option<u64> {
+    AmdVi::iova_to_phys(paging, Iova::new(iova)).map(PhysAddr::raw)
+}
+
+/// Entry `index` of the table at `address`.
+fn entry(address: u64, index: usize) -> u64 {
+    let table = Table::at(PhysAddr::new(address));
+    KernelMemory::new(-1).entries(table, 512)[index].load()
+}
+
+const ADDRESS: u64 = 0xf_ffff_ffff_f000;
+
+#[kunit_tests(iommu_core_amd_vi)]
+mod suite {
+    use super::*;
+
+    /// A table grows while an endpoint is attached: its entry follows, and nobody else's.
+    #[test]
+    fn growing_tables() -> Result {
+        let unit = unit(Kind::Host)?;
+        let hardware = hardware(&unit)?;
+        let space = hardware.description.space;
+        let (paging, other) = (Inner::new(space, -1)?, Inner::new(space, -1)?);
+        let tag = AmdVi::acquire_tag(&unit, Some(&paging))?;
+        let other_tag = AmdVi::acquire_tag(&unit, Some(&other))?;
+        let (a, b, c) = (
+            RequesterId::pci(1, 0),
+            RequesterId::pci(2, 0),
+            RequesterId::pci(3, 7),
+        );
+        for (id, translation) in [
+            (a, paging.translation(tag.0)),
+            (b, paging.translation(tag.0)),
+            (c, other.translation(other_tag.0)),
+        ] {
+            assert_eq!(
+                hardware.tables.change(id, translation),
+                Some(Translation::Blocked)
+            );
+        }
+        let first = paging.translation(tag.0);
+        assert!(matches!(first, Translation::Host { levels: 3, .. }));
+
+        map(&paging, 0x1000, 0x1234_5000)?;
+        assert_eq!(read(&unit, a), Some(first));
+        // Bit 39: three levels translate 39 bits.
+        map(&paging, 1 << 39, 0x5678_9000)?;
+        let second = paging.translation(tag.0);
+        assert!(matches!(second, Translation::Host { levels: 4, .. }));
+        assert_ne!(second, first);
+        assert_eq!(read(&unit, a), Some(second));
+        assert_eq!(read(&unit, b), Some(second));
+        assert_eq!(read(&unit, c), Some(other.translation(other_tag.0)));
+        // What was blocked meanwhile does not come back.
+        hardware.tables.change(b, Translation::Blocked);
+        map(&paging, 1 << 50, 0x9abc_d000)?;
+        assert!(matches!(
+            read(&unit, a),
+            Some(Translation::Host { levels: 5, .. })
+        ));
+        assert_eq!(read(&unit, a), Some(paging.translation(tag.0)));
+        assert_eq!(read(&unit, b), Some(Translation::Blocked));
+
+        for (iova, expected) in [
+            (0x1000, 0x1234_5000),
+            (1 << 39, 0x5678_9000),
+            (1 << 50, 0x9abc_d000),
+        ] {
+            assert_eq!(phys(&paging, iova), Some(expected));
+            unmap(&paging, iova);
+        }
+        hardware.tables.block_all();
+        AmdVi::release_tag(&unit, tag, Some(&paging));
+        AmdVi::release_tag(&unit, other_tag, Some(&other));
+        // It does not live there any more.
+        map(&paging, 1 << 60, 0x1000)?;
+        assert_eq!(read(&unit, a), Some(Translation::Blocked));
+        unmap(&paging, 1 << 60);
+        AmdVi::release(&unit);
+        Ok(())
+    }
+
+    /// Version 2, which no emulator translates with: the entry leads to a table of roots, that to the
+    /// table, and that to the page. Bits as the processor has them, and as the specification shows
+    /// the device table entry (2.2.2, 2.2.6).
+    #[test]
+    fn guest_tables() -> Result {
+        for (levels, bits) in [(4, 47), (5, 56)] {
+            let unit = unit(Kind::Guest)?;
+            let kind = Kind::Guest;
+            let space = AddressSpace { kind, levels, bits };
+            let paging = Inner::new(space, -1)?;
+            assert_eq!(
+                AmdVi::geometry(&paging),
+                Geometry {
+                    first: Iova::new(0),
+                    last: Iova::new((1 << bits) - 1),
+                    page_sizes: crate::addr::PageSizes::new(1 << 12 | 1 << 21 | 1 << 30),
+                }
+            );
+            map(&paging, 0x8060_4000, 0x1234_5000)?;
+
+            let translation = paging.translation(9);
+            let words = DeviceEntry {
+                translation,
+                ..DeviceEntry::BLOCKED
+            }
+            .encode();
+            // V, TV, GIoV, GV, IR, IW; one level of tables of roots.
+            assert_eq!(
+                words[0] & !(7 << 58),
+                1 | 1 << 1 | 1 << 54 | 1 << 55 | 1 << 61 | 1 << 62
+            );
+            assert_eq!(words[1] & 0xffff, 9);
+            assert_eq!(words[2], u64::from(levels == 5) << 54);
+            let roots =
+                (words[0] >> 58 & 7) << 12 | (words[1] >> 16 & 0xffff) << 15 | words[1] >> 43 << 31;
+
+            let root = entry(roots, 0);
+            assert_eq!(root & !ADDRESS, 1);
+            assert!((1..512).all(|index| entry(roots, index) == 0));
+            // 0x80604000 is entry 2, 3, 4 from the third level down.
+            let mut table = root & ADDRESS;
+            for index in [0, 0, 2, 3].into_iter().skip(5 - usize::from(levels)) {
+                let link = entry(table, index);
+                // Present, writable, for users.
+                assert_eq!(link & 7, 7);
+                table = link & ADDRESS;
+            }
+            let leaf = entry(table, 4);
+            assert_eq!(leaf & (ADDRESS | 7), 0x1234_5000 | 7);
+
+            // The attach, and the way commands name the addresses.
+            let tag = AmdVi::acquire_tag(&unit, Some(&paging))?;
+            let id = RequesterId::pci(1, 0);
+            let hardware = hardware(&unit)?;
+            hardware.tables.change(id, paging.translation(tag.0));
+            assert_eq!(read(&unit, id), Some(paging.translation(tag.0)));
+            assert_eq!(
+                hardware.space(),
+                super::super::super::commands::Space::Guest { pasid: 0 }
+            );
+            hardware.tables.block_all();
+            unmap(&paging, 0x8060_4000);
+            AmdVi::release_tag(&unit, tag, Some(&paging));
+            AmdVi::release(&unit);
+        }
+        Ok(())
+    }
+
+    /// A domain fits units that walk as far as it may grow, with tables of its kind.
+    #[test]
+    fn fitting_units() -> Result {
+        let of = |kind, levels, bits| AddressSpace { kind, levels, bits };
+        let paging = Inner::new(of(Kind::Host, 4, 48), -1)?;
+        assert!(paging.fits(&of(Kind::Host, 4, 48)));
+        assert!(paging.fits(&of(Kind::Host, 6, 64)));
+        assert!(!paging.fits(&of(Kind::Host, 4, 40)));
+        assert!(!paging.fits(&of(Kind::Guest, 5, 56)));
+        // It does not map what a unit cannot reach.
+        assert_eq!(map(&paging, 1 << 48, 0x1000), Err(ERANGE));
+        Ok(())
+    }
+}

@@ -54,6 +54,8 @@ const STATUS_BYTES: usize = 4096;
 /// How long a batch may take. No device's answer is waited for, so a unit that works needs
 /// microseconds.
 const TIMEOUT: Delta = Delta::from_secs(1);
+/// How long a unit that was told to take commands may take to do so.
+const GRACE: Delta = Delta::from_millis(10);
 /// How often memory is polled for each look at the status register.
 const POLLS: usize = 256;
 
@@ -321,7 +323,8 @@ impl Queue {
             // Before the poll: if the time is over and the poll still finds nothing, nothing has
             // come in time. The other way round a processor that is away for long in between
             // would blame the unit.
-            let late = start.elapsed() >= TIMEOUT;
+            let waited = start.elapsed();
+            let late = waited >= TIMEOUT;
             for _ in 0..POLLS {
                 if self.is_done(sequence) {
                     return Ok(());
@@ -333,7 +336,7 @@ impl Queue {
                 return Err(Failure::Earlier);
             }
             let status = io.read(STATUS);
-            if !status.commands() {
+            if !status.commands() && waited >= GRACE {
                 if let Some(failure) = repair() {
                     self.failed.store(true, Relaxed);
                     return Err(failure);
@@ -447,7 +450,8 @@ impl Batch<'_> {
         let start = Instant::<Monotonic>::now();
         self.ring_doorbell();
         loop {
-            let late = start.elapsed() >= TIMEOUT;
+            let waited = start.elapsed();
+            let late = waited >= TIMEOUT;
             let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
             if next != head {
                 // INVARIANT: The unit says so.
@@ -455,9 +459,9 @@ impl Batch<'_> {
                 return Ok(());
             }
             let status = io.read(STATUS);
-            let failure = match status.commands() {
-                true => None,
-                false => self.queue.repair(&mut self.ring, self.registers),
+            let failure = match !status.commands() && waited >= GRACE {
+                true => self.queue.repair(&mut self.ring, self.registers),
+                false => None,
             };
             let failure = failure.or_else(|| {
                 late.then(|| Failure::Timeout {

@@ -294,6 +294,14 @@ impl VendorDriver for AmdVi {
         }
         // The unit refuses requests of others by itself.
         ids.retain(|id| hardware.tables.covers(*id));
+        // Also if nothing has changed: an emulated unit lets a device that was added to the machine
+        // pass until it is told of the entry, which blocks.
+        let mut batch = hardware.batch();
+        ids.iter().for_each(|&id| batch.entry(id));
+        if let Err(failure) = batch.run() {
+            // Units that are not in use have nothing to be told.
+            fail(unit, hardware, failure);
+        }
 
         let mut reserved = KVec::new();
         let mut add = |(first, last): (u64, u64), prot, kind| {

@@ -11,6 +11,7 @@ mod concurrent;
 mod members;
 mod model;
 mod moves;
+mod named;
 mod reset;
 
 use kernel::{prelude::*, sync::Arc};

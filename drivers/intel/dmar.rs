@@ -373,6 +373,29 @@ impl<'a> Table<'a> {
 
     /// What is odd, but does not keep the table from being used.
     pub fn warnings(self) -> impl Iterator<Item = Warning> + 'a {
+        let (order, names) = (self.warnings_of_order(), self.warnings_of_names());
+        Iterator::chain(order, names)
+    }
+
+    fn warnings_of_names(self) -> impl Iterator<Item = Warning> + 'a {
+        self.units().flat_map(move |unit| {
+            let named = unit
+                .scopes()
+                .filter(|scope| scope.kind() == Some(ScopeKind::Named));
+            named.filter_map(move |scope| {
+                let (number, offset) = (scope.enumeration_id(), unit.offset());
+                if self.names_of(number).next().is_none() {
+                    Some(Warning::NameMissing { number, offset })
+                } else if scope.path().len() != 1 {
+                    Some(Warning::NamePath { number, offset })
+                } else {
+                    None
+                }
+            })
+        })
+    }
+
+    fn warnings_of_order(self) -> impl Iterator<Item = Warning> + 'a {
         self.units()
             .filter(|unit| unit.include_all())
             .filter(move |unit| {
@@ -412,12 +435,14 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The ACPI path of the device that scopes of type [`ScopeKind::Named`] give `number` to.
-    pub fn name_of(self, number: u8) -> Option<&'a [u8]> {
-        self.structures().find_map(|structure| match structure {
-            Structure::Andd(device) if device.number() == number => Some(device.name()),
-            _ => None,
-        })
+    /// The ACPI path of the device that scopes of type [`ScopeKind::Named`] mean by `number`. Nothing
+    /// keeps a table from giving it to several.
+    pub fn names_of(self, number: u8) -> impl Iterator<Item = &'a [u8]> {
+        self.structures()
+            .filter_map(move |structure| match structure {
+                Structure::Andd(device) if device.number() == number => Some(device.name()),
+                _ => None,
+            })
     }
 
     /// Every reserved memory region, in the order of the table.

@@ -226,6 +226,21 @@ pub enum Warning {
         /// Offset of the structure.
         offset: usize,
     },
+    /// A named device behind a unit has no name, so that it cannot be found (8.3.1).
+    NameMissing {
+        /// The device's number.
+        number: u8,
+        /// Offset of the unit's structure.
+        offset: usize,
+    },
+    /// The path of a named device is more than the device and function number of its requests
+    /// (8.3.1), so that these are not known.
+    NamePath {
+        /// The device's number.
+        number: u8,
+        /// Offset of the unit's structure.
+        offset: usize,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -235,6 +250,16 @@ impl fmt::Display for Warning {
                 f,
                 "DRHD at offset {offset:#x}: the unit for all other devices of segment \
                  {segment:#06x} is not the last one listed"
+            ),
+            Self::NameMissing { number, offset } => write!(
+                f,
+                "DRHD at offset {offset:#x}: no ANDD gives device {number} behind the unit a name; \
+                 its DMA is blocked"
+            ),
+            Self::NamePath { number, offset } => write!(
+                f,
+                "DRHD at offset {offset:#x}: the path of the named device {number} is no requester \
+                 id; its DMA is blocked"
             ),
         }
     }

@@ -7,9 +7,7 @@
 //! group is found here.
 
 use kernel::{
-    bindings,
-    error::from_err_ptr,
-    new_mutex,
+    bindings, new_mutex,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -18,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    bus,
     device::HostedDevice,
     held::Held,
     instance::{Hosted, Instance},
@@ -59,53 +58,37 @@ impl<D: Hosted> HostedGroup<D> {
     /// C holds its probe mutex, so that nobody else does the same.
     pub(super) fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
         let instance = known.instance();
-        let function = known.device().pci();
-        let kept = function.and_then(|function| {
-            Held::neighbour(instance, function.isolation().key, known.endpoint())
-        });
-        let of_kept = kept
-            .as_ref()
-            .and_then(|kept| Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)));
-        let there = match (of_kept, function) {
-            // What is on no PCI bus has no bridges that could lead C to those that share its ids.
-            (None, None) => Self::sharing(known)?,
-            (of_kept, _) => of_kept,
+        let key = bus::isolation(known.device()).map(|isolation| isolation.key);
+        let kept = Held::neighbour(instance, key, known.endpoint());
+        // What shares an id is one device for the unit, on whatever buses the kernel sees it.
+        let near = match &kept {
+            Some(kept) => Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)),
+            None => Self::of_same_id(known),
         };
-        if let Some(group) = there {
+        if let Some(group) = near {
             // SAFETY: C's group is there as long as ours is in the table.
             unsafe { bindings::iommu_group_ref_get(group.as_c()) };
             group.devices.add(1, Relaxed);
             return Ok(group);
         }
-        let raw = known.device().as_raw();
-        // SAFETY: C keeps the device, which is on the PCI bus in the one case.
-        let c = from_err_ptr(unsafe {
-            match function {
-                Some(_) => bindings::pci_device_group(raw),
-                None => bindings::generic_device_group(raw),
-            }
-        })?;
+        let c = bus::find_group(known.device())?;
         if let Some(group) = Self::find(instance, |group| group.c == c as usize) {
             group.devices.add(1, Relaxed);
             return Ok(group);
         }
         Self::make(instance, c, kept).inspect_err(|_| {
-            // SAFETY: The count that `pci_device_group` gave is not passed on.
+            // SAFETY: The count that `find_group` gave is not passed on.
             unsafe { bindings::iommu_group_put(c) };
         })
     }
 
-    /// The group of another device that C knows and that has an id of this one.
-    fn sharing(known: &HostedDevice<D>) -> Result<Option<Arc<Self>>> {
-        let endpoint = known.endpoint();
-        let devices = known.instance().snapshot_devices()?;
-        let other = devices.iter().find(|other| {
-            let other = other.endpoint();
-            !Arc::ptr_eq(other, endpoint)
-                && Arc::ptr_eq(other.unit(), endpoint.unit())
-                && other.ids().iter().any(|id| endpoint.ids().contains(id))
-        });
-        Ok(other.and_then(|other| other.group().ok().cloned()))
+    /// The group of a device that shares an id with this one.
+    fn of_same_id(known: &HostedDevice<D>) -> Option<Arc<Self>> {
+        let devices = known.instance().devices.lock();
+        devices
+            .iter()
+            .filter(|other| other.endpoint().shared_id(known.endpoint()).is_some())
+            .find_map(|other| other.group().ok().cloned())
     }
 
     fn find(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
@@ -259,29 +242,22 @@ impl<D: Hosted> HostedGroup<D> {
         let Ok(others) = self.others(known) else {
             return Reason::Platform;
         };
-        let function = known.device().pci();
-        let isolation = function.map(Pci::isolation);
+        let isolation = bus::isolation(known.device());
         if others.is_empty() {
-            return match (self.core.is_empty(), isolation) {
-                (true, _) => Reason::Isolated,
-                (false, Some(isolation)) => Reason::of(&isolation),
-                (false, None) => Reason::Platform,
+            return match self.core.is_empty() {
+                true => Reason::Isolated,
+                false => Reason::of(isolation.as_ref()),
             };
         }
         // The first that applies, the most telling first.
-        let ids = known.endpoint().ids();
         let shared_id = others.iter().find_map(|other| {
-            let theirs = other.endpoint().ids();
-            let id = *ids.iter().find(|id| theirs.contains(id))?;
             Some(Reason::SharedId {
-                id,
+                id: known.endpoint().shared_id(other.endpoint())?,
                 with: other.endpoint().name(),
             })
         });
-        let (Some(function), Some(isolation)) = (function, isolation) else {
-            return shared_id.unwrap_or(Reason::Platform);
-        };
         let bridge = || {
+            let function = known.device().pci()?;
             let below = others.iter().find(|other| {
                 let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);
                 above.any(|bridge| bridge == function)
@@ -292,17 +268,20 @@ impl<D: Hosted> HostedGroup<D> {
         };
         let sibling = || {
             let place = |known: &HostedDevice<D>| {
-                let id = known.endpoint().ids().first()?;
+                let id = known.device().pci()?.id();
                 Some((id.bus(), id.devfn() >> 3))
             };
-            let sibling = others.iter().find(|other| place(other) == place(known))?;
+            let here = place(known)?;
+            let sibling = others.iter().find(|other| place(other) == Some(here))?;
             Some(Reason::FunctionsWithoutAcs {
                 with: sibling.endpoint().name(),
             })
         };
+        let isolation = isolation.as_ref();
+        let not_isolated = || isolation.filter(|isolation| isolation.shared_by.is_some());
         shared_id
             .or_else(bridge)
-            .or_else(|| isolation.shared_by.map(|_| Reason::of(&isolation)))
+            .or_else(|| not_isolated().map(|_| Reason::of(isolation)))
             .or_else(sibling)
             .unwrap_or(Reason::Platform)
     }
@@ -357,9 +336,9 @@ impl<D: Hosted> HostedGroup<D> {
 }
 
 impl Reason {
-    /// The reason of a function that shares its group with something above or beside it.
-    pub(super) fn of(isolation: &Isolation<'_>) -> Self {
-        match isolation.shared_by {
+    /// The reason of a device that shares its group with something above or beside it.
+    pub(super) fn of(isolation: Option<&Isolation<'_>>) -> Self {
+        match isolation.and_then(|isolation| isolation.shared_by) {
             Some(bridge) => Self::BridgeWithoutAcs {
                 bridge: bridge.device().name(),
             },

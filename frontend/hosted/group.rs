@@ -34,8 +34,6 @@ pub(super) struct State<D: Hosted> {
     pub(super) claim: Option<Claim<D>>,
     /// The driver whose use of the DMA API rests while it has a domain of its own attached.
     pub(super) lent: Option<(Arc<Endpoint<D>>, Label)>,
-    /// Drivers that use the DMA API.
-    pub(super) users: KVec<(Arc<Endpoint<D>>, Label)>,
     /// Devices that C has blocked alone.
     pub(super) alone: KVec<Arc<Endpoint<D>>>,
 }
@@ -47,7 +45,8 @@ pub(super) struct HostedGroup<D: Hosted> {
     c: usize,
     core: Arc<Group<D>>,
     kept_driver: bool,
-    devices: Atomic<i32>,
+    /// How many devices C knows in the group. Changes under the lock of the table of groups.
+    devices: Atomic<usize>,
     #[pin]
     pub(super) state: Mutex<State<D>>,
 }
@@ -62,28 +61,25 @@ impl<D: Hosted> HostedGroup<D> {
         let kept = Held::neighbour(instance, key, known.endpoint());
         // What shares an id is one device for the unit, on whatever buses the kernel sees it.
         let near = match &kept {
-            Some(kept) => Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)),
-            None => Self::of_same_id(known),
+            Some(kept) => Self::enter(instance, |group| Arc::ptr_eq(&group.core, kept)),
+            None => Self::with_same_id(known)
+                .and_then(|near| Self::enter(instance, |group| core::ptr::eq(group, &*near))),
         };
         if let Some(group) = near {
-            // SAFETY: C's group is there as long as ours is in the table.
-            unsafe { bindings::iommu_group_ref_get(group.as_c()) };
-            group.devices.add(1, Relaxed);
             return Ok(group);
         }
         let c = bus::find_group(known.device())?;
-        if let Some(group) = Self::find(instance, |group| group.c == c as usize) {
-            group.devices.add(1, Relaxed);
-            return Ok(group);
-        }
-        Self::make(instance, c, kept).inspect_err(|_| {
-            // SAFETY: The count that `find_group` gave is not passed on.
-            unsafe { bindings::iommu_group_put(c) };
-        })
+        let group = match Self::enter(instance, |group| group.c == c as usize) {
+            Some(group) => Ok(group),
+            None => Self::make(instance, c, kept),
+        };
+        // SAFETY: The count of `find_group` is not needed any more: the device has one of its own.
+        unsafe { bindings::iommu_group_put(c) };
+        group
     }
 
     /// The group of a device that shares an id with this one.
-    fn of_same_id(known: &HostedDevice<D>) -> Option<Arc<Self>> {
+    fn with_same_id(known: &HostedDevice<D>) -> Option<Arc<Self>> {
         let devices = known.instance().devices.lock();
         devices
             .iter()
@@ -91,11 +87,17 @@ impl<D: Hosted> HostedGroup<D> {
             .find_map(|other| other.group().ok().cloned())
     }
 
-    fn find(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
+    /// Finds a group for one more device, with a count of C's for it.
+    fn enter(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
         let groups = instance.groups.lock();
-        groups.iter().find(|group| f(group)).cloned()
+        let group = groups.iter().find(|group| f(group))?;
+        group.devices.add(1, Relaxed);
+        // SAFETY: A group is in the table as long as it has devices, for each of which C counts.
+        unsafe { bindings::iommu_group_ref_get(group.as_c()) };
+        Some(group.clone())
     }
 
+    /// Makes the group for its first device, with a count of C's for it.
     fn make(
         instance: &Instance<D>,
         c: *mut bindings::iommu_group,
@@ -122,7 +124,6 @@ impl<D: Hosted> HostedGroup<D> {
                 state <- new_mutex!(State {
                     claim: None,
                     lent: None,
-                    users: KVec::new(),
                     alone: KVec::new(),
                 }),
             }),
@@ -133,6 +134,8 @@ impl<D: Hosted> HostedGroup<D> {
             instance.board.remove(group.c);
             return Err(error.into());
         }
+        // SAFETY: The caller has a count.
+        unsafe { bindings::iommu_group_ref_get(c) };
         Ok(group)
     }
 
@@ -148,12 +151,26 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// How many devices C knows in the group.
     pub(super) fn device_count(&self) -> usize {
-        self.devices.load(Relaxed) as usize
+        self.devices.load(Relaxed)
     }
 
     /// Whether a driver that C does not know of relies on the group being on identity.
     pub(super) fn has_kept_driver(&self) -> bool {
         self.kept_driver
+    }
+
+    /// Ends [`enter`](Self::enter) or [`make`](Self::make). The last device takes the group out of the
+    /// table.
+    fn exit(&self, instance: &Instance<D>) -> Option<Arc<Self>> {
+        let mut groups = instance.groups.lock();
+        let left = self.devices.load(Relaxed).saturating_sub(1);
+        self.devices.store(left, Relaxed);
+        if left > 0 {
+            return None;
+        }
+        let mut known = groups.iter();
+        let index = known.position(|group| core::ptr::eq(&**group, self))?;
+        groups.remove(index).ok()
     }
 
     /// C lets go of a device of the group; the last one takes the group along.
@@ -168,28 +185,20 @@ impl<D: Hosted> HostedGroup<D> {
                 parking.leave(endpoint);
             }
         }
+        let mut state = self.state.lock();
+        state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
+        drop(state);
+        let Some(_last_count) = self.exit(instance) else {
+            return;
+        };
+        // C has no business with the group any more, whatever it left behind.
         let claim = {
             let mut state = self.state.lock();
-            state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
-            state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
-            if self.devices.load(Relaxed) > 1 {
-                self.devices.add(-1, Relaxed);
-                return;
-            }
             state.lent = None;
             state.claim.take()
         };
-        // C has no business with the group any more, whatever it left behind.
         drop(claim);
         instance.board.remove(self.c);
-        let forgotten = {
-            let mut groups = instance.groups.lock();
-            let index = groups
-                .iter()
-                .position(|group| core::ptr::eq(&**group, self));
-            index.and_then(|index| groups.remove(index).ok())
-        };
-        drop(forgotten);
         if !self.core.is_empty() && !known.unit().is_leaving() {
             // What is left was kept, and belongs on identity.
             let _ = self.core.set_default(instance.identity());
@@ -288,14 +297,8 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// A driver of a member starts to use the DMA API.
     pub(super) fn start_dma_api(&self, known: &HostedDevice<D>, driver: Label) -> Result {
-        let endpoint = known.endpoint();
-        let mut state = self.state.lock();
-        self.core.start_dma_api(endpoint, driver)?;
-        let user = (endpoint.clone(), driver);
-        if state.users.push(user, GFP_KERNEL).is_err() {
-            self.core.end_dma_api(endpoint);
-            return Err(ENOMEM);
-        }
+        let state = self.state.lock();
+        self.core.start_dma_api(known.endpoint(), driver)?;
         self.post(known.instance(), &state);
         Ok(())
     }
@@ -304,7 +307,6 @@ impl<D: Hosted> HostedGroup<D> {
     pub(super) fn end_dma_api(&self, known: &HostedDevice<D>) {
         let endpoint = known.endpoint();
         let mut state = self.state.lock();
-        state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
         if state
             .lent
             .as_ref()
@@ -319,19 +321,7 @@ impl<D: Hosted> HostedGroup<D> {
     /// Says who holds the group, for those who are refused.
     pub(super) fn post(&self, instance: &Instance<D>, state: &State<D>) {
         let claimed_by = state.claim.as_ref().map(|claim| claim.owner().name);
-        let used_by = match &state.users[..] {
-            [] => None,
-            [(endpoint, driver)] => Some(Label::new(format_args!(
-                "driver {driver} uses {}",
-                endpoint.name()
-            ))),
-            [(endpoint, driver), ..] => Some(Label::new(format_args!(
-                "{} drivers use it, {driver} on {}",
-                state.users.len(),
-                endpoint.name()
-            ))),
-        };
-        instance.board.set(self.c, claimed_by, used_by);
+        instance.board.set(self.c, claimed_by, self.core.used_by());
     }
 }
 

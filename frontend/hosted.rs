@@ -14,6 +14,7 @@
 //! | `instance` | all that belongs to one vendor driver, and the tables that C calls |
 //! | `bus` | the buses that units translate for |
 //! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
+//! | `gather` | what is to be invalidated after an unmap, as C keeps it |
 //! | `attach` | attaches of single devices, made into attaches of groups |
 //! | `notifier` | drivers come and go |
 //! | `refusal` | who was refused by C, and who holds the group |
@@ -31,6 +32,7 @@ mod bus;
 mod debugfs;
 mod device;
 mod domain;
+mod gather;
 mod group;
 mod held;
 mod instance;

@@ -6,7 +6,7 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party};
+use super::{disband, party, settled};
 use crate::{
     addr::{Iova, PhysAddr},
     drivers::mock::{machine::owner, Dma, Machine, Options},
@@ -147,9 +147,7 @@ mod suite {
     #[test]
     fn law_5_a_claim_takes_the_group_off_its_default_domain() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
-        group.set_default(&default)?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
         let claim = group.claim(owner(1, "tester"))?;
         assert_eq!(machine.dma(0, 3, 0x1000), None);
@@ -198,11 +196,9 @@ mod suite {
     #[test]
     fn law_5_a_dropped_claim_passes_through_blocked() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let hardware = machine.hardware(0);
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
 
         hardware.start_witness(RequesterId::new(3), Iova::new(0x1000));
         let claim = group.claim(owner(1, "tester"))?;
@@ -223,10 +219,8 @@ mod suite {
     #[test]
     fn law_5_an_owner_may_claim_twice() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
         let who = owner(1, "tester");
         let first = group.claim(who)?;
         first.attach(&domain)?;
@@ -375,10 +369,8 @@ mod suite {
     #[test]
     fn a_device_that_joins_a_claimed_group_is_its_owners() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
         let claim = group.claim(owner(1, "tester"))?;
         let early = machine.endpoint(0, &[4])?;
         group.join(&early, Reason::Platform)?;

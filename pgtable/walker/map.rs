@@ -196,17 +196,17 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         gather: &mut Gather<M>,
     ) -> Result<(), Error> {
         let mut result = Ok(());
-        let mut paddr = work.paddr;
-        let mut done = 0;
+        // Mapping spends its time in this loop, so it counts one thing only, in a register.
+        let (mut paddr, attrs) = (work.paddr, work.attrs);
 
         for entry in run {
             let old = entry.load();
-            let leaf = F::leaf(L::N, paddr, work.attrs);
+            let leaf = F::leaf(L::N, paddr, attrs);
 
             if old == 0 {
                 entry.store(leaf);
             } else {
-                let iova = work.iova + ((done as u64) << Self::size_lg2::<L>());
+                let iova = work.iova.wrapping_add(paddr.wrapping_sub(work.paddr));
 
                 result = self.replace_empty::<L>(entry, old, leaf, iova, gather);
                 if result.is_err() {
@@ -214,10 +214,11 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
             }
             paddr = paddr.wrapping_add(Self::size::<L>());
-            done += 1;
         }
-        self.flush(run, 0..done);
-        work.advance((done as u64) << Self::size_lg2::<L>());
+
+        let done = paddr.wrapping_sub(work.paddr);
+        self.flush(run, 0..(done >> Self::size_lg2::<L>()) as usize);
+        work.advance(done);
         result
     }
 

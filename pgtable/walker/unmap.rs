@@ -192,15 +192,24 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
             while let Some(entry) = part.get(found) {
                 let value = entry.load();
-                let end = found + (1 << Self::run_lg2::<L>(value));
 
-                match part.get(found..end) {
-                    Some(run) if is_leaf(value) => {
-                        if !whole {
-                            run.iter().for_each(|entry| entry.store(0));
-                        }
+                if !is_leaf(value) {
+                    break;
+                }
+                let run_lg2 = Self::run_lg2::<L>(value);
+                if run_lg2 == 0 {
+                    if !whole {
+                        entry.store(0);
                     }
-                    _ => break,
+                    found += 1;
+                    continue;
+                }
+                let end = found + (1 << run_lg2);
+                let Some(run) = part.get(found..end) else {
+                    break;
+                };
+                if !whole {
+                    run.iter().for_each(|entry| entry.store(0));
                 }
                 found = end;
             }

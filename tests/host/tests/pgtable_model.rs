@@ -391,45 +391,45 @@ fn random_work<C: Case>(cases: u32, most: usize) {
 
 #[test]
 fn vtd_second_stage_agrees_with_the_reference() {
-    random_work::<VtdCase>(1200, 50);
+    random_work::<VtdCase>(800, 50);
 }
 
 #[test]
 fn amd_v1_agrees_with_the_reference() {
-    random_work::<AmdCase>(1200, 50);
+    random_work::<AmdCase>(800, 50);
 }
 
 #[test]
 fn x86_64_agrees_with_the_reference() {
-    random_work::<X86Case>(400, 50);
+    random_work::<X86Case>(200, 50);
 }
 
 #[test]
 fn armv8_stage_1_with_4k_agrees_with_the_reference() {
-    random_work::<Arm1K4>(600, 50);
+    random_work::<Arm1K4>(400, 50);
 }
 
 #[test]
 fn armv8_stage_1_with_16k_agrees_with_the_reference() {
-    random_work::<Arm1K16>(120, 40);
+    random_work::<Arm1K16>(60, 40);
 }
 
 #[test]
 fn armv8_stage_1_with_64k_agrees_with_the_reference() {
-    random_work::<Arm1K64>(40, 30);
+    random_work::<Arm1K64>(20, 30);
 }
 
 #[test]
 fn armv8_stage_2_with_4k_agrees_with_the_reference() {
-    random_work::<Arm2K4>(600, 50);
+    random_work::<Arm2K4>(200, 50);
 }
 
 #[test]
 fn armv8_stage_2_with_16k_agrees_with_the_reference() {
-    random_work::<Arm2K16>(120, 40);
+    random_work::<Arm2K16>(60, 40);
 }
 
 #[test]
 fn armv8_stage_2_with_64k_agrees_with_the_reference() {
-    random_work::<Arm2K64>(40, 30);
+    random_work::<Arm2K64>(20, 30);
 }

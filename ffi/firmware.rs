@@ -15,7 +15,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::{device::Device, pci::Pci};
+use super::device::Device;
 use crate::{
     endpoint::{DeviceInfo, FirmwareNode, Place},
     requester::RequesterId,
@@ -72,15 +72,14 @@ fn spec(device: Device<'_>) -> *mut bindings::iommu_fwspec {
 }
 
 /// The device as a vendor driver wants it described, in a callback of the IOMMU layer for it.
-/// `None` if the kernel has read nothing for it.
 ///
 /// # Errors
 ///
-/// `ENOMEM`.
-pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
+/// `ENODEV` if nothing tells of a unit, `ENOMEM`.
+pub(crate) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
     let spec = spec(device);
     if spec.is_null() {
-        return Ok(None);
+        return describe(device);
     }
     // SAFETY: The record has `num_ids` ids, and they do not change during the call.
     let (node, ids) = unsafe {
@@ -96,18 +95,19 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
     for &id in ids {
         link.add(id)?;
     }
-    Ok(Some(link.describe(device)))
+    Ok(link.describe(device))
 }
 
-/// The function as a vendor driver wants it described.
+/// The device as a vendor driver wants it described.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EINVAL` if the device tree has it behind several units.
-pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
+/// As above.
+pub(crate) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
+    let function = device.pci().ok_or(ENODEV)?;
     let info = function.describe()?;
     match tree_link(function.host_node(), &info.ids)? {
-        Some(link) => Ok(link.describe(function.device())),
+        Some(link) => Ok(link.describe(device)),
         None => Ok(info),
     }
 }

@@ -160,7 +160,9 @@ impl<D: VendorDriver> Member<D> {
 
     /// Whether some id is both this endpoint's and that of `other`.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
-        self.endpoint.shared_id(&other.endpoint).is_some()
+        let ids = other.endpoint.ids();
+        Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit())
+            && self.endpoint.ids().iter().any(|id| ids.contains(id))
     }
 
     pub(super) fn is_suspended(&self) -> bool {

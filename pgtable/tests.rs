@@ -13,10 +13,12 @@ use kernel::{
     sync::{Arc, Completion},
 };
 
+mod formats;
+
 use super::{
     kernel_memory::{Gfp, KernelEntry, KernelMemory, KernelTableList},
     vtd_ss::VtdSs,
-    Config, DirtyMode, Entry, Error, Gather, PageTable, Table, TableList, TableMemory,
+    Config, DirtyMode, Entry, Error, Format, Gather, PageTable, Table, TableList, TableMemory,
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -119,13 +121,41 @@ impl TableMemory for Counted {
     }
 }
 
+/// What an entry says, by the bits of the specification.
+enum Seen {
+    Nothing,
+    Table(u64),
+    /// A page, or a part of one, of so many bytes as a power of 2.
+    Page(u64, u32),
+}
+
+/// A format, and what hardware makes of its entries.
+trait Seeing: Format {
+    /// Reads an entry of `level`, of which 0 is the lowest.
+    fn see(level: u32, entry: u64) -> Seen;
+}
+
+impl Seeing for VtdSs {
+    fn see(level: u32, entry: u64) -> Seen {
+        let address = entry & 0x000f_ffff_ffff_f000;
+
+        if entry & 3 == 0 {
+            Seen::Nothing
+        } else if level == 0 || entry & 0x80 != 0 {
+            Seen::Page(address, 12 + 9 * level)
+        } else {
+            Seen::Table(address)
+        }
+    }
+}
+
 /// A table under test.
-struct Bench {
-    table: PageTable<VtdSs, Counted>,
+struct Bench<F: Format = VtdSs> {
+    table: PageTable<F, Counted>,
     counts: Arc<Counts>,
 }
 
-impl Bench {
+impl<F: Seeing> Bench<F> {
     fn new(cfg: &Config) -> Result<Self> {
         let memory = Counted::new()?;
         let counts = memory.counts.clone();
@@ -172,24 +202,31 @@ impl Bench {
         gather.done();
     }
 
-    /// What hardware makes of an address, by the bits of the specification.
+    /// What hardware makes of an address.
     fn walk(&self, iova: u64) -> Option<u64> {
         let memory = KernelMemory::new(-1);
-        let mut table = self.table.root();
+        let top = self.table.top();
+        let mut table = top.root;
+        let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(top.levels);
 
-        for level in (0..u32::from(self.table.levels())).rev() {
-            let shift = 12 + 9 * level;
-            let index = (iova >> shift) as usize % 512;
-            let entry = memory.entries(Table::at(table), 512)[index].load();
-            let address = entry & 0x000f_ffff_ffff_f000;
+        // It has not grown so far.
+        if F::GROWS && iova.checked_shr(bits).unwrap_or(0) != 0 {
+            return None;
+        }
+        for level in (0..u32::from(top.levels)).rev() {
+            let shift = F::GRANULE_LG2 + F::INDEX_LG2 * level;
+            let index = match level + 1 == u32::from(top.levels) {
+                // The root may have more entries than a table, or fewer.
+                true => iova >> shift,
+                false => iova >> shift & ((1 << F::INDEX_LG2) - 1),
+            } as usize;
+            let entry = memory.entries(Table::at(table), index + 1)[index].load();
 
-            if entry & 3 == 0 {
-                return None;
+            match F::see(level, entry) {
+                Seen::Nothing => return None,
+                Seen::Page(address, lg2) => return Some(address + iova % (1 << lg2)),
+                Seen::Table(address) => table = PhysAddr::new(address),
             }
-            if level == 0 || entry & 0x80 != 0 {
-                return Some(address + iova % (1 << shift));
-            }
-            table = PhysAddr::new(address);
         }
         None
     }
@@ -216,10 +253,11 @@ impl Random {
 }
 
 /// Random work on a window of pages; counts the places where table and reference disagree.
-fn random_work(cfg: &Config, window: u64, seed: u64) -> Result<u64> {
+fn random_work<F: Seeing>(cfg: &Config, window: u64, seed: u64) -> Result<u64> {
     const PAGES: usize = 1600;
 
-    let bench = Bench::new(cfg)?;
+    let bench = Bench::<F>::new(cfg)?;
+    let size = 1 << F::GRANULE_LG2;
     let mut random = Random(seed);
     let mut model: KVVec<u64> = KVVec::from_elem(0, PAGES, GFP_KERNEL)?;
     let mut wrong = 0;
@@ -236,34 +274,34 @@ fn random_work(cfg: &Config, window: u64, seed: u64) -> Result<u64> {
         };
         let count = count.min(PAGES - first);
         let pages = &mut model[first..first + count];
-        let iova = window + first as u64 * K4;
-        let len = count as u64 * K4;
+        let iova = window + first as u64 * size;
+        let len = count as u64 * size;
 
         if random.below(2) == 0 {
             // Aligned to the address now and then, so that large pages fit.
-            let phys = G1 + first as u64 * K4 + random.below(2) * K4;
+            let phys = G1 + first as u64 * size + random.below(2) * size;
             let free = pages.iter().position(|page| *page != 0);
             let (mapped, result) = bench.map(iova, phys, len);
 
             match (free, result) {
                 (None, Ok(())) => wrong += u64::from(mapped != len),
                 (Some(free), Err(Error::InUse)) => {
-                    wrong += u64::from(mapped > free as u64 * K4);
+                    wrong += u64::from(mapped > free as u64 * size);
                 }
                 _ => wrong += 1,
             }
-            for (n, page) in pages.iter_mut().enumerate().take((mapped / K4) as usize) {
-                *page = phys + n as u64 * K4;
+            for (n, page) in pages.iter_mut().enumerate().take((mapped / size) as usize) {
+                *page = phys + n as u64 * size;
             }
         } else {
             let mapped = pages.iter().position(|page| *page == 0).unwrap_or(count);
 
-            wrong += u64::from(bench.unmap(iova, len) != mapped as u64 * K4);
+            wrong += u64::from(bench.unmap(iova, len) != mapped as u64 * size);
             pages[..mapped].fill(0);
         }
 
         for (n, page) in model.iter().enumerate() {
-            let iova = window + n as u64 * K4 + 0x123;
+            let iova = window + n as u64 * size + 0x123;
             let expected = match *page {
                 0 => None,
                 phys => Some(phys + 0x123),
@@ -296,7 +334,7 @@ mod suite {
 
                 // Across the boundary of a table of level 2, and up to the top.
                 for window in [G1 - M2, (1 << iova_bits) - 1600 * K4] {
-                    let wrong = random_work(&cfg, window, seed)?;
+                    let wrong = random_work::<VtdSs>(&cfg, window, seed)?;
                     if wrong != 0 {
                         pr_err!("seed {seed:#x}, {levels} levels, window {window:#x}\n");
                     }
@@ -310,7 +348,7 @@ mod suite {
     #[test]
     fn large_pages_are_used_and_split() -> Result {
         for coherent in [true, false] {
-            let bench = Bench::new(&Config { coherent, ..CFG })?;
+            let bench = Bench::<VtdSs>::new(&Config { coherent, ..CFG })?;
 
             assert_eq!(bench.map(0, G1, 2 * G1), (2 * G1, Ok(())));
             // The root and one more: pages of 1 GiB.
@@ -329,7 +367,7 @@ mod suite {
 
     #[test]
     fn a_large_page_takes_the_place_of_empty_tables() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
 
         assert_eq!(bench.map(5 * K4, 0, K4), (K4, Ok(())));
         assert_eq!(bench.unmap(5 * K4, K4), K4);
@@ -343,7 +381,7 @@ mod suite {
 
     #[test]
     fn what_is_mapped_stays_when_something_is_mapped_over_it() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
 
         assert_eq!(bench.map(M2 + 3 * K4, G1, K4), (K4, Ok(())));
         assert_eq!(bench.map(M2 + 3 * K4, 0, K4), (0, Err(Error::InUse)));
@@ -357,7 +395,7 @@ mod suite {
 
     #[test]
     fn bad_arguments_are_refused() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
         let end = 1 << 48;
 
         assert_eq!(bench.map(0, 0, 0), (0, Err(Error::Invalid)));
@@ -379,7 +417,7 @@ mod suite {
 
     #[test]
     fn failing_at_any_allocation_leaves_a_consistent_table() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
         let iova = (1 << 39) - M2 - K4;
 
         for n in 1.. {
@@ -407,7 +445,7 @@ mod suite {
 
     #[test]
     fn law_8_tables_wait_for_the_invalidation() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
         let mut gather = Gather::new();
 
         assert_eq!(bench.map(0, K4, 8 * M2), (8 * M2, Ok(())));
@@ -426,7 +464,7 @@ mod suite {
 
     #[test]
     fn dirty_bits_are_read_and_cleared() -> Result {
-        let bench = Bench::new(&CFG)?;
+        let bench = Bench::<VtdSs>::new(&CFG)?;
         let memory = KernelMemory::new(-1);
 
         assert_eq!(bench.map(0, 0, M2), (M2, Ok(())));
@@ -465,7 +503,10 @@ mod suite {
         const WORKERS: u64 = 4;
 
         for coherent in [true, false] {
-            let bench = Arc::new(Bench::new(&Config { coherent, ..CFG })?, GFP_KERNEL)?;
+            let bench = Arc::new(
+                Bench::<VtdSs>::new(&Config { coherent, ..CFG })?,
+                GFP_KERNEL,
+            )?;
             let wrong = Arc::new(AtomicI64::new(0), GFP_KERNEL)?;
             let running = Arc::new(AtomicI64::new(WORKERS as i64), GFP_KERNEL)?;
             let finished = Arc::pin_init(Completion::new(), GFP_KERNEL)?;

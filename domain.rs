@@ -41,7 +41,7 @@ use crate::{
     driver::{Capability, Geometry, Scope, Target, VendorDriver},
     endpoint::Endpoint,
     label::Label,
-    pgtable::{kernel_memory::Gfp, Gather},
+    pgtable::{kernel_memory::Gfp, Gather, TableMemory},
     registry::{DomainRecord, Listing, Registry},
     unit::Unit,
 };
@@ -88,6 +88,9 @@ impl<D: VendorDriver> Drop for Tables<D> {
         }
     }
 }
+
+/// Tables of a vendor driver's that wait to be freed.
+pub type TablesOf<D> = <<D as VendorDriver>::Memory as TableMemory>::List;
 
 /// How many units are copied at a time. Most machines have fewer, and most domains one.
 const AT_ONCE: usize = 4;
@@ -324,9 +327,22 @@ impl<D: VendorDriver> Domain<D> {
         }
     }
 
+    /// Takes the tables out of `gather` for somebody who frees them when he has invalidated
+    /// [`Scope::All`], whatever comes of that. Those that a failed unit may use are not among them,
+    /// and are never freed.
+    #[inline]
+    pub fn take_tables(&self, gather: &mut Gather<D::Memory>) -> TablesOf<D> {
+        let tables = gather.take_tables();
+        if self.may_free_tables() {
+            return tables;
+        }
+        core::mem::forget(tables);
+        TablesOf::<D>::default()
+    }
+
     /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has
     /// failed, which may use them at any time.
-    pub fn may_free_tables(&self) -> bool {
+    fn may_free_tables(&self) -> bool {
         match &self.kind {
             Kind::Paging(tables) => !tables.kept_for_ever.load(Relaxed),
             Kind::Identity | Kind::Blocked => true,

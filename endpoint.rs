@@ -43,17 +43,25 @@ pub enum Place {
         /// For a virtual function: the physical function that it belongs to.
         physical: Option<RequesterId>,
     },
-    /// A device that only the ACPI namespace names.
-    Acpi {
-        /// Its path, for example `\_SB.I2C0`.
-        path: Label,
-    },
+    /// A device that is on no bus with ids, but in the ACPI namespace.
+    Acpi(AcpiName),
     /// A device, on whatever bus, for which firmware names the unit; the ids are those that it has
     /// there.
     Behind {
         /// The unit.
         unit: FirmwareNode,
     },
+}
+
+/// What the ACPI namespace says of a device. Firmware's tables of units name it by one of these.
+pub struct AcpiName {
+    /// Its path from the root, for example `\_SB.PCI0.I2C0`.
+    pub path: KVec<u8>,
+    /// Its hardware id (`_HID`), for example `AMDI0040`; empty if it has none.
+    pub hid: KVec<u8>,
+    /// What tells it from others with that id (`_UID`), in decimal if it is a number; empty if
+    /// nothing does.
+    pub uid: KVec<u8>,
 }
 
 /// A device as a frontend describes it to a vendor driver.
@@ -63,7 +71,7 @@ pub struct DeviceInfo {
     /// Where it is.
     pub place: Place,
     /// The ids under which its transactions may appear, its own first, aliases included, none
-    /// twice. Empty if only firmware tables can tell.
+    /// twice. Empty if only firmware's tables can tell.
     pub ids: KVec<RequesterId>,
 }
 
@@ -124,6 +132,12 @@ impl<D: VendorDriver> Endpoint<D> {
     /// The ids under which the device's transactions appear, its own first.
     pub fn ids(&self) -> &[RequesterId] {
         &self.ids
+    }
+
+    /// An id that `other` has as well, if there is one: for the unit they are one device.
+    pub fn shared_id(&self, other: &Self) -> Option<RequesterId> {
+        let shared = || self.ids.iter().find(|id| other.ids.contains(id)).copied();
+        Arc::ptr_eq(&self.unit, &other.unit).then(shared).flatten()
     }
 
     /// Address ranges with a meaning of their own.

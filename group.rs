@@ -352,6 +352,22 @@ impl<D: VendorDriver> Group<D> {
         }
     }
 
+    /// Who uses the DMA API with the group, for people. `None` if nobody does.
+    pub fn used_by(&self) -> Option<Label> {
+        let state = self.state.lock();
+        matches!(state.ownership, Ownership::Kernel { .. }).then(|| self.holder(&state))
+    }
+
+    /// The driver of `endpoint`'s device, if it and nobody else uses the DMA API with the group.
+    pub fn only_user(&self, endpoint: &Endpoint<D>) -> Option<Label> {
+        let state = self.state.lock();
+        let member = state.members.iter().find(|m| m.is(endpoint))?;
+        match state.ownership {
+            Ownership::Kernel { users: 1 } => member.driver(),
+            _ => None,
+        }
+    }
+
     /// Claims the group for `owner`: it leaves the default domain and is blocked until the owner
     /// attaches a domain.
     ///

@@ -30,10 +30,11 @@ pub use self::{
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     driver::{Capability, Geometry, Probed, Scope, Target, VendorDriver},
-    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
+    endpoint::{AcpiName, DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
     log::log_err,
     pgtable::{kernel_memory::Gfp, vtd_ss::VtdSs, Config, Gather, PageTable},
+    requester::RequesterId,
     unit::Unit,
 };
 
@@ -125,6 +126,44 @@ pub struct EndpointData {
     pub fail_prepare: Countdown,
 }
 
+/// A device that the mock's firmware names by its path or by its ids in the ACPI namespace.
+struct Named {
+    path: &'static [u8],
+    hid: &'static [u8],
+    uid: &'static [u8],
+    /// The ids that its requests have, behind unit 0.
+    ids: &'static [u32],
+}
+
+impl Named {
+    fn is(&self, name: &AcpiName) -> bool {
+        self.path == &name.path[..]
+            || (!self.hid.is_empty() && self.hid == &name.hid[..] && self.uid == &name.uid[..])
+    }
+}
+
+/// All of them.
+const NAMED: &[Named] = &[
+    Named {
+        path: b"\\_SB_.I2C0",
+        hid: b"",
+        uid: b"",
+        ids: &[40, 41],
+    },
+    Named {
+        path: b"",
+        hid: b"MOCK0001",
+        uid: b"7",
+        ids: &[42],
+    },
+    Named {
+        path: b"\\_SB_.NOID",
+        hid: b"",
+        uid: b"",
+        ids: &[],
+    },
+];
+
 /// The mock driver.
 pub struct Mock;
 
@@ -169,14 +208,23 @@ impl VendorDriver for Mock {
     }
 
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let Place::Pci { segment, .. } = device.place else {
-            return Err(ENODEV);
+        let mut ids = device.ids;
+        let segment = match &device.place {
+            Place::Pci { segment, .. } => *segment,
+            Place::Acpi(name) => {
+                let named = NAMED.iter().find(|named| named.is(name)).ok_or(ENODEV)?;
+                for &id in named.ids {
+                    ids.push(RequesterId::new(id), GFP_KERNEL)?;
+                }
+                0
+            }
+            Place::Behind { .. } => return Err(ENODEV),
         };
         let unit = units.get(usize::from(segment)).ok_or(ENODEV)?.clone();
         let levels = unit.hardware().options().levels;
         Ok(Probed {
             unit,
-            ids: device.ids,
+            ids,
             data: EndpointData {
                 levels,
                 fail_prepare: Countdown::new(),

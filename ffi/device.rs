@@ -10,7 +10,8 @@ use core::{
 
 use kernel::{
     bindings,
-    ffi::{c_char, c_void},
+    error::to_result,
+    ffi::{c_char, c_int, c_void},
     prelude::*,
 };
 
@@ -95,6 +96,11 @@ impl<'a> Device<'a> {
                     .cast(),
             )
         }
+    }
+
+    /// Whether the device is on the platform bus.
+    pub(crate) fn is_platform(self) -> bool {
+        ptr::eq(self.bus(), &raw const bindings::platform_bus_type)
     }
 
     /// The kernel's IOMMU group that the device is in.
@@ -216,6 +222,30 @@ impl Driver<'_> {
             false
         }
     }
+}
+
+/// Calls `f` for every device on the platform bus.
+pub(crate) fn for_each_on_platform<F: FnMut(Device<'_>) -> Result>(mut f: F) -> Result {
+    extern "C" fn call<F: FnMut(Device<'_>) -> Result>(
+        raw: *mut bindings::device,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The bus keeps the device during the call, and `data` is what is passed below.
+        let (device, f) = unsafe { (Device::from_raw(raw), &mut *data.cast::<F>()) };
+        match device.map(f) {
+            Some(Err(error)) => error.to_errno(),
+            _ => 0,
+        }
+    }
+    // SAFETY: The function takes what it is passed as its data, which nobody else uses meanwhile.
+    to_result(unsafe {
+        bindings::bus_for_each_dev(
+            &raw const bindings::platform_bus_type,
+            ptr::null_mut(),
+            (&raw mut f).cast(),
+            Some(call::<F>),
+        )
+    })
 }
 
 /// The process that is running, as messages name it.

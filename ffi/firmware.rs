@@ -15,7 +15,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::device::Device;
+use super::{device::Device, pci::Pci};
 use crate::{
     endpoint::{DeviceInfo, FirmwareNode, Place},
     requester::RequesterId,
@@ -72,14 +72,15 @@ fn spec(device: Device<'_>) -> *mut bindings::iommu_fwspec {
 }
 
 /// The device as a vendor driver wants it described, in a callback of the IOMMU layer for it.
+/// `None` if the kernel has read nothing for it.
 ///
 /// # Errors
 ///
-/// `ENODEV` if nothing tells of a unit, `ENOMEM`.
-pub(crate) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
+/// `ENOMEM`.
+pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
     let spec = spec(device);
     if spec.is_null() {
-        return describe(device);
+        return Ok(None);
     }
     // SAFETY: The record has `num_ids` ids, and they do not change during the call.
     let (node, ids) = unsafe {
@@ -95,19 +96,18 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
     for &id in ids {
         link.add(id)?;
     }
-    Ok(link.describe(device))
+    Ok(Some(link.describe(device)))
 }
 
-/// The device as a vendor driver wants it described.
+/// The function as a vendor driver wants it described.
 ///
 /// # Errors
 ///
-/// As above.
-pub(crate) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
-    let function = device.pci().ok_or(ENODEV)?;
+/// `ENOMEM`, `EINVAL` if the device tree has it behind several units.
+pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
     let info = function.describe()?;
     match tree_link(function.host_node(), &info.ids)? {
-        Some(link) => Ok(link.describe(device)),
+        Some(link) => Ok(link.describe(function.device())),
         None => Ok(info),
     }
 }

@@ -2,7 +2,7 @@
 
 //! Being told when a function of the kernel is called (Documentation/trace/kprobes.rst).
 
-use core::ptr;
+use core::{mem::offset_of, ptr};
 
 use kernel::{
     bindings,
@@ -26,6 +26,15 @@ struct Raw {
     pre_handler: Option<unsafe extern "C" fn(*mut Raw, *mut bindings::pt_regs) -> c_int>,
     rest: [usize; 32],
 }
+
+// As ffi/layout.c finds it in the kernel's headers.
+const _: () = {
+    const WORD: usize = size_of::<usize>();
+    assert!(offset_of!(Raw, symbol_name) == 6 * WORD);
+    assert!(offset_of!(Raw, offset) == 7 * WORD);
+    assert!(offset_of!(Raw, pre_handler) == 8 * WORD);
+    assert!(size_of::<Raw>() == 41 * WORD);
+};
 
 #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 extern "C" {

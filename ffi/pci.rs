@@ -11,7 +11,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::device::{Counted, Device};
+use super::device::Device;
 use crate::{
     endpoint::{DeviceInfo, Place},
     requester::RequesterId,
@@ -420,16 +420,4 @@ pub(crate) fn for_each_function(mut f: impl FnMut(Pci<'_>) -> Result) -> Result 
             return Err(error);
         }
     }
-}
-
-/// The devices of all functions that `f` wants, counted.
-pub(crate) fn collect_functions(mut f: impl FnMut(Pci<'_>) -> bool) -> Result<KVec<Counted>> {
-    let mut found = KVec::new();
-    for_each_function(|function| {
-        if f(function) {
-            found.push(function.device().counted(), GFP_KERNEL)?;
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }

@@ -2,7 +2,7 @@
 
 //! Being told when the machine sleeps, wakes and ends: after all devices, or before them.
 
-use core::ptr;
+use core::{mem::offset_of, ptr};
 
 use kernel::{
     bindings,
@@ -26,6 +26,19 @@ struct Raw {
     ops: *const Ops,
     data: *mut c_void,
 }
+
+// As ffi/layout.c finds it in the kernel's headers.
+const _: () = {
+    const WORD: usize = size_of::<usize>();
+    assert!(offset_of!(Ops, suspend) == 0);
+    assert!(offset_of!(Ops, resume) == WORD);
+    assert!(offset_of!(Ops, shutdown) == 2 * WORD);
+    assert!(size_of::<Ops>() == 3 * WORD);
+    assert!(offset_of!(Raw, node) == 0);
+    assert!(offset_of!(Raw, ops) == 2 * WORD);
+    assert!(offset_of!(Raw, data) == 3 * WORD);
+    assert!(size_of::<Raw>() == 4 * WORD);
+};
 
 extern "C" {
     fn register_syscore(syscore: *mut c_void);

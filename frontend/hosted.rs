@@ -12,7 +12,9 @@
 //! | `power` | units sleep and wake with the machine |
 //! | `held` | devices that are attached before or without the kernel's layer |
 //! | `instance` | all that belongs to one vendor driver, and the tables that C calls |
+//! | `bus` | the buses that units translate for |
 //! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
+//! | `gather` | what is to be invalidated after an unmap, as C keeps it |
 //! | `attach` | attaches of single devices, made into attaches of groups |
 //! | `notifier` | drivers come and go |
 //! | `refusal` | who was refused by C, and who holds the group |
@@ -26,9 +28,11 @@
 //! are held for a look-up only, and nothing is taken inside of them.
 
 mod attach;
+mod bus;
 mod debugfs;
 mod device;
 mod domain;
+mod gather;
 mod group;
 mod held;
 mod instance;

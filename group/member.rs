@@ -160,9 +160,7 @@ impl<D: VendorDriver> Member<D> {
 
     /// Whether some id is both this endpoint's and that of `other`.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
-        let ids = other.endpoint.ids();
-        Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit())
-            && self.endpoint.ids().iter().any(|id| ids.contains(id))
+        self.endpoint.shared_id(&other.endpoint).is_some()
     }
 
     pub(super) fn is_suspended(&self) -> bool {

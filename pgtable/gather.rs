@@ -36,6 +36,17 @@ impl<M: TableMemory> Gather<M> {
         }
     }
 
+    /// Returns a gather with what is left of others, for whoever kept it in another form: the first
+    /// and the last address, whether entries that point to tables were changed, and the tables.
+    #[inline]
+    pub fn of(range: Option<(Iova, Iova)>, tables_changed: bool, tables: M::List) -> Self {
+        Self {
+            range: range.map(|(first, last)| (first.raw(), last.raw())),
+            tables_changed,
+            tables,
+        }
+    }
+
     /// Says whether there is nothing to do.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -180,6 +180,28 @@ impl Default for KernelTableList {
 }
 
 impl KernelTableList {
+    /// Takes all tables off a list of the kernel's.
+    ///
+    /// # Safety
+    ///
+    /// `list` is a valid, initialised list to which nobody else has access, of tables that
+    /// [`splice_onto`](Self::splice_onto) put there.
+    #[inline]
+    pub unsafe fn take_from(list: *mut bindings::iommu_pages_list) -> Self {
+        // SAFETY: By the requirements.
+        unsafe {
+            let head = &raw mut (*list).pages;
+            let (first, last) = ((*head).next, (*head).prev);
+            if ptr::eq(first, head) {
+                return Self::default();
+            }
+            (*head).next = head;
+            (*head).prev = head;
+            // INVARIANT: The chain is ours now. What its ends point to beyond it nobody reads.
+            Self { first, last }
+        }
+    }
+
     /// Moves all tables to the end of a list of the kernel's, which owns them then.
     ///
     /// # Safety

@@ -227,7 +227,10 @@ fn streams<'a>(
         let Some(stream) = table.stream_of_pci(u32::from(segment), requester.raw()) else {
             continue;
         };
-        if base.replace(stream.unit.base()).is_some_and(|other| other != stream.unit.base()) {
+        if base
+            .replace(stream.unit.base())
+            .is_some_and(|other| other != stream.unit.base())
+        {
             // No device is behind two units.
             return Err(EINVAL);
         }
@@ -428,7 +431,7 @@ impl VendorDriver for SmmuV3 {
                 (unit, device.ids)
             }
             Place::Pci { segment, .. } => streams(units, *segment, &device.ids)?,
-            Place::Acpi { .. } => return Err(ENODEV),
+            Place::Acpi(_) => return Err(ENODEV),
         };
         let hardware = unit.hardware().hardware()?;
 

@@ -7,11 +7,33 @@
 //! (VT-d 8.3.1). So a device is matched from below: it must be the last step of the path, its
 //! bridge the step before, and so on up to the bus where the path starts. Nothing is remembered
 //! between look-ups, so buses that are renumbered and devices that come and go need no care.
+//!
+//! A device on no bus that has numbers is named by its path in the ACPI namespace (8.8), and its scope is
+//! the id that its requests have.
 
 #![forbid(unsafe_code)]
 
 use super::dmar::{DeviceScope, Drhd, Hop, Rmrr, ScopeKind, Structure, Table};
 use crate::requester::RequesterId;
+
+/// A device, as far as firmware's tables tell one from another.
+#[derive(Copy, Clone, Debug)]
+pub enum Device<'a> {
+    /// A PCI function.
+    Function(Location<'a>),
+    /// A device that has this path in the ACPI namespace, and is no PCI function.
+    Named(&'a [u8]),
+}
+
+impl Device<'_> {
+    /// Whether a structure of this segment may be about the device. A named one is in none.
+    fn may_be_in(self, segment: u16) -> bool {
+        match self {
+            Self::Function(location) => location.segment == segment,
+            Self::Named(_) => true,
+        }
+    }
+}
 
 /// Where a PCI function is.
 #[derive(Copy, Clone, Debug)]
@@ -54,41 +76,100 @@ fn leads_to(scope: DeviceScope<'_>, mut way_up: impl Iterator<Item = RequesterId
     top.is_some_and(|step| step.bus() == scope.start_bus())
 }
 
-/// Whether `scope` names the function at `location`, directly or as a part of a sub-hierarchy.
+/// Whether two paths in the ACPI namespace lead to the same object. Both start at the root, with a
+/// backslash or without; a name of less than four characters ends in as many underscores as are
+/// missing (ACPI 5.3), written or not.
+fn is_same_path(one: &[u8], other: &[u8]) -> bool {
+    let (mut one, mut other) = (names_in(one), names_in(other));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if one.eq_ignore_ascii_case(other) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The names that a path consists of, without underscores at the end.
+fn names_in(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let path = path.strip_prefix(b"\\").unwrap_or(path);
+    path.split(|byte| *byte == b'.').map(|mut name| {
+        while let [shorter @ .., b'_'] = name {
+            name = shorter;
+        }
+        name
+    })
+}
+
+/// Whether `scope` names the device, directly or as a part of a sub-hierarchy.
 ///
-/// The segment is the structure's and is compared by the callers. I/O APICs, timers and named
-/// devices are not PCI functions on the operating system's side and never match.
-pub fn names(scope: DeviceScope<'_>, location: &Location<'_>) -> bool {
-    match scope.kind() {
-        Some(ScopeKind::Endpoint) => leads_to(scope, location.way_up()),
-        Some(ScopeKind::SubHierarchy) => (0..=location.upstream.len())
-            .any(|below| leads_to(scope, location.way_up().skip(below))),
+/// The segment is the structure's and is compared by the callers. I/O APICs and timers are no
+/// devices on the operating system's side and never match.
+pub fn names(table: Table<'_>, scope: DeviceScope<'_>, device: Device<'_>) -> bool {
+    match (scope.kind(), device) {
+        (Some(ScopeKind::Endpoint), Device::Function(location)) => {
+            leads_to(scope, location.way_up())
+        }
+        (Some(ScopeKind::SubHierarchy), Device::Function(location)) => {
+            (0..=location.upstream.len())
+                .any(|below| leads_to(scope, location.way_up().skip(below)))
+        }
+        (Some(ScopeKind::Named), Device::Named(path)) => table
+            .names_of(scope.enumeration_id())
+            .any(|name| is_same_path(name, path)),
         _ => false,
     }
 }
 
-/// The unit that is responsible for the function at `location`.
+/// The unit that is responsible for the device.
 ///
-/// The one that lists it, or else the one for all other devices of its segment (8.4). `None` means
-/// that no unit translates what the device does.
-pub fn unit_for<'a>(table: Table<'a>, location: &Location<'_>) -> Option<Drhd<'a>> {
+/// The one that lists it, or else, for a PCI function, the one for all other devices of its segment
+/// (8.4). `None` means that no unit translates what the device does.
+pub fn unit_for<'a>(table: Table<'a>, device: Device<'_>) -> Option<Drhd<'a>> {
     let units = || {
         table
             .units()
-            .filter(|unit| unit.segment() == location.segment)
+            .filter(|unit| device.may_be_in(unit.segment()))
     };
-    let listed = units().find(|unit| unit.scopes().any(|scope| names(scope, location)));
+    let listed = units().find(|unit| unit.scopes().any(|scope| names(table, scope, device)));
 
-    listed.or_else(|| units().find(|unit| unit.include_all()))
+    listed.or_else(|| match device {
+        Device::Function(_) => units().find(|unit| unit.include_all()),
+        Device::Named(_) => None,
+    })
 }
 
-/// The reserved memory regions that the function at `location` uses.
-pub fn regions_for<'a, 'l>(
+/// The ids that the unit's own scopes give to the device: none to a PCI function, whose bus has
+/// them; to a named device those that its scopes are (8.3.1).
+pub fn ids_for<'a, 'd: 'a>(
     table: Table<'a>,
-    location: &'l Location<'l>,
-) -> impl Iterator<Item = Rmrr<'a>> + use<'a, 'l> {
+    unit: Drhd<'a>,
+    device: Device<'d>,
+) -> impl Iterator<Item = RequesterId> + 'a {
+    unit.scopes()
+        .filter(|scope| scope.kind() == Some(ScopeKind::Named))
+        .filter(move |scope| names(table, *scope, device))
+        .filter_map(|scope| {
+            let mut path = scope.path();
+            match (path.next(), path.next()) {
+                (Some(hop), None) => Some(RequesterId::pci(
+                    scope.start_bus(),
+                    hop.device << 3 | hop.function,
+                )),
+                // Bridges on its way would give the bus a number that firmware does not know.
+                _ => None,
+            }
+        })
+}
+
+/// The reserved memory regions that the device uses.
+pub fn regions_for<'a, 'd: 'a>(
+    table: Table<'a>,
+    device: Device<'d>,
+) -> impl Iterator<Item = Rmrr<'a>> {
     table.reserved_regions().filter(move |region| {
-        region.segment() == location.segment && region.scopes().any(|scope| names(scope, location))
+        device.may_be_in(region.segment())
+            && region.scopes().any(|scope| names(table, scope, device))
     })
 }
 
@@ -103,15 +184,19 @@ pub enum TranslationCache {
     Required,
 }
 
-/// Whether the function at `location` may cache translations: it is listed itself (8.9), or the
-/// root port above it passes translation requests on (8.6).
-pub fn translation_cache(table: Table<'_>, location: &Location<'_>) -> TranslationCache {
+/// Whether the device may cache translations: it is listed itself (8.9), or the root port above it
+/// passes translation requests on (8.6).
+pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCache {
     let mut answer = TranslationCache::Unsupported;
+    let root_port = match device {
+        Device::Function(location) => location.root_port(),
+        Device::Named(_) => None,
+    };
 
     for structure in table.structures() {
         match structure {
-            Structure::Satc(satc) if satc.segment() == location.segment => {
-                if satc.scopes().any(|scope| names(scope, location)) {
+            Structure::Satc(satc) if device.may_be_in(satc.segment()) => {
+                if satc.scopes().any(|scope| names(table, scope, device)) {
                     return if satc.cache_required() {
                         TranslationCache::Required
                     } else {
@@ -119,8 +204,8 @@ pub fn translation_cache(table: Table<'_>, location: &Location<'_>) -> Translati
                     };
                 }
             }
-            Structure::Atsr(atsr) if atsr.segment() == location.segment => {
-                let passes = location.root_port().is_some_and(|port| {
+            Structure::Atsr(atsr) if device.may_be_in(atsr.segment()) => {
+                let passes = root_port.is_some_and(|port| {
                     // Ports are listed as bridges, and which of the two types says so is not
                     // consistent between machines: where the path leads is what counts.
                     atsr.all_ports()

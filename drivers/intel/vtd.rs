@@ -12,7 +12,6 @@ use kernel::{
 };
 
 use super::{
-    dmar::ScopeKind,
     entries::{ContextEntry, Translation},
     firmware::Firmware,
     hardware::Hardware,
@@ -21,7 +20,7 @@ use super::{
     paging::Paging,
     queue::Failure,
     removal::Removal,
-    scope::{self, Location, TranslationCache},
+    scope::{self, Device, Location, TranslationCache},
     show,
 };
 use crate::{
@@ -59,27 +58,6 @@ impl VtdUnit {
     #[inline]
     pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
         self.hardware.as_ref().ok_or(ENODEV)
-    }
-
-    /// Says which devices behind the unit cannot do DMA any more, because they are no PCI devices.
-    fn warn_of_named_devices(&self, name: Label) {
-        let Ok(table) = self.firmware.table() else {
-            return;
-        };
-        for scope in table
-            .units()
-            .filter(|unit| unit.base() == self.base)
-            .flat_map(|unit| unit.scopes())
-            .filter(|scope| scope.kind() == Some(ScopeKind::Named))
-        {
-            let device = table.name_of(scope.enumeration_id()).unwrap_or(b"?");
-            log_warn!(
-                "{}: {} is behind the unit, but is no PCI device, which is not supported: its DMA \
-                 is blocked",
-                name,
-                core::str::from_utf8(device).unwrap_or("?"),
-            );
-        }
     }
 }
 
@@ -182,7 +160,6 @@ impl VendorDriver for Vtd {
             }
         }
 
-        described.warn_of_named_devices(name);
         let capability = &hardware.capability;
         log_info!(
             "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
@@ -224,41 +201,50 @@ impl VendorDriver for Vtd {
     }
 
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let Place::Pci {
-            segment,
-            id,
-            upstream,
-            class,
-            physical,
-        } = &device.place
-        else {
-            return Err(ENODEV);
-        };
-        let location = Location {
-            segment: *segment,
-            function: physical.unwrap_or(*id),
-            upstream,
+        let (place, direct_kind) = match &device.place {
+            Place::Pci {
+                segment,
+                id,
+                upstream,
+                class,
+                physical,
+            } => {
+                let location = Location {
+                    segment: *segment,
+                    function: physical.unwrap_or(*id),
+                    upstream,
+                };
+                (Device::Function(location), direct_kind(*class))
+            }
+            Place::Acpi(name) => (Device::Named(&name.path), Kind::Direct),
+            Place::Behind { .. } => return Err(ENODEV),
         };
         let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
         let table = firmware.table().map_err(|_| EINVAL)?;
-        let base = scope::unit_for(table, &location).ok_or(ENODEV)?.base();
+        let listed = scope::unit_for(table, place).ok_or(ENODEV)?;
         let unit = units
             .iter()
-            .find(|unit| unit.hardware().base == base)
+            .find(|unit| unit.hardware().base == listed.base())
             .ok_or(ENODEV)?;
         let hardware = unit.hardware().hardware()?;
 
-        for id in &device.ids {
+        let mut ids = device.ids;
+        for id in scope::ids_for(table, listed, place) {
+            if !ids.contains(&id) {
+                ids.push(id, GFP_KERNEL)?;
+            }
+        }
+        for id in &ids {
             hardware.tables.add_bus(id.bus())?;
         }
         let mut reserved = KVec::new();
-        for region in scope::regions_for(table, &location) {
+        for region in scope::regions_for(table, place) {
             reserved.push(
                 Reserved {
                     first: Iova::new(region.base()),
                     last: Iova::new(region.limit()),
                     prot: Prot::READ | Prot::WRITE,
-                    kind: direct_kind(*class),
+                    kind: direct_kind,
                 },
                 GFP_KERNEL,
             )?;
@@ -273,7 +259,7 @@ impl VendorDriver for Vtd {
             GFP_KERNEL,
         )?;
 
-        if scope::translation_cache(table, &location) == TranslationCache::Required {
+        if scope::translation_cache(table, place) == TranslationCache::Required {
             log_warn!(
                 "{}: firmware says that the device needs a translation cache of its own, which is \
                  not supported; its DMA may not work",
@@ -282,7 +268,7 @@ impl VendorDriver for Vtd {
         }
         Ok(Probed {
             unit: unit.clone(),
-            ids: device.ids,
+            ids,
             data: (),
             reserved,
         })

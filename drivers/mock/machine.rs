@@ -12,7 +12,7 @@ use super::{
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::{Domain, Kind},
-    endpoint::{DeviceInfo, Endpoint, Place},
+    endpoint::{AcpiName, DeviceInfo, Endpoint, Place},
     group::{Group, Reason},
     label::Label,
     log::log_err,
@@ -108,6 +108,24 @@ impl Machine {
             device.ids.push(RequesterId::new(id), GFP_KERNEL)?;
         }
         Ok(device)
+    }
+
+    /// What a frontend would say of a device that is in the ACPI namespace and on no bus with ids.
+    pub fn named(&self, path: &str, hid: &str, uid: &str) -> Result<DeviceInfo> {
+        let copy = |text: &str| -> Result<KVec<u8>> {
+            let mut bytes = KVec::new();
+            bytes.extend_from_slice(text.as_bytes(), GFP_KERNEL)?;
+            Ok(bytes)
+        };
+        Ok(DeviceInfo {
+            name: Label::from(hid),
+            place: Place::Acpi(AcpiName {
+                path: copy(path)?,
+                hid: copy(hid)?,
+                uid: copy(uid)?,
+            }),
+            ids: KVec::new(),
+        })
     }
 
     /// An endpoint behind unit number `unit` that appears under `ids`.

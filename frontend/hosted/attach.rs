@@ -56,7 +56,7 @@ fn attach_locked<D: Hosted>(
             return Ok(());
         }
         Role::Blocked => return block(group, state, known),
-        Role::Paging if !to.is_for_dma_api() => own(group, state, to.core())?,
+        Role::Paging if !to.is_for_dma_api() => own(group, state, known, to.core())?,
         Role::Paging | Role::Identity => give_back(group, state, to.core())?,
     }
     group.join(known)?;
@@ -87,28 +87,31 @@ fn give_back<D: Hosted>(
 }
 
 /// Attaches the group to its owner's domain.
-fn own<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
+fn own<D: Hosted>(
+    group: &HostedGroup<D>,
+    state: &mut State<D>,
+    known: &HostedDevice<D>,
+    domain: &Arc<Domain<D>>,
+) -> Result {
     if let Some(claim) = &state.claim {
         return claim.attach(domain);
     }
-    if let (Ownership::Kernel { .. }, [(endpoint, driver)]) =
-        (group.core().ownership(), &state.users[..])
-    {
+    let endpoint = known.endpoint();
+    if let Some(driver) = group.core().only_user(endpoint) {
         // A driver attaches a domain of its own to a device that it uses with the DMA API. It
         // becomes the owner for that time.
-        let (endpoint, driver) = (endpoint.clone(), *driver);
-        group.core().end_dma_api(&endpoint);
+        group.core().end_dma_api(endpoint);
         let owner = Owner {
-            token: Arc::as_ptr(&endpoint) as usize,
+            token: Arc::as_ptr(endpoint) as usize,
             name: driver,
         };
         match group.core().claim(owner) {
             Ok(claim) => {
                 state.claim = Some(claim);
-                state.lent = Some((endpoint, driver));
+                state.lent = Some((endpoint.clone(), driver));
             }
             Err(error) => {
-                group.core().start_dma_api(&endpoint, driver)?;
+                group.core().start_dma_api(endpoint, driver)?;
                 return Err(error);
             }
         }

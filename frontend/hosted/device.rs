@@ -11,6 +11,7 @@ use kernel::{
 };
 
 use super::{
+    bus,
     group::HostedGroup,
     held::{Held, Member},
     instance::{Hosted, Instance},
@@ -161,22 +162,19 @@ fn try_probe<D: Hosted>(
     instance: &Arc<Instance<D>>,
     device: Device<'_>,
 ) -> Result<Arc<HostedDevice<D>>> {
-    let function = device.pci();
     if device.driver().is_some() {
         // C does not take a device that has a driver already. It is on identity since its unit was
         // taken over, or it has got its driver since.
-        Held::keep_late(instance, function.ok_or(ENODEV)?)?;
+        Held::keep_late(instance, device)?;
         return Err(ENODEV);
     }
-    if let Some(function) = function {
-        function.isolate();
-    }
+    bus::isolate(device);
     let (endpoint, parking) = match Held::take(instance, device) {
         Some(Member { endpoint, group }) => (endpoint, Some(group)),
-        None => {
-            let info = firmware::describe_known(device)?;
-            (Endpoint::new(&instance.cores, info)?, None)
-        }
+        None => (
+            Endpoint::new(&instance.cores, bus::describe_known(device)?)?,
+            None,
+        ),
     };
     let unit = instance.unit(endpoint.unit()).ok_or(ENODEV)?;
     if !unit.is_active() {
@@ -189,6 +187,7 @@ fn try_probe<D: Hosted>(
         // SAFETY: C has given the device its record before it calls.
         unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
     }
+    let may_be_reset = device.pci().is_some_and(Pci::supports_ats);
     let known = Arc::pin_init(
         pin_init!(HostedDevice {
             instance: instance.clone(),
@@ -197,7 +196,7 @@ fn try_probe<D: Hosted>(
             unit: unit.clone(),
             group: SetOnce::new(),
             parking <- new_mutex!(parking),
-            may_be_reset: function.is_some_and(Pci::supports_ats),
+            may_be_reset,
         }),
         GFP_KERNEL,
     )?;

@@ -10,21 +10,13 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{attach, device::HostedDevice, instance::Hosted};
+use super::{attach, device::HostedDevice, gather, instance::Hosted};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
     driver::Scope,
-    pgtable::{
-        kernel_memory::{Gfp, KernelMemory},
-        Gather,
-    },
+    pgtable::{kernel_memory::Gfp, Gather},
 };
-
-// Exported by the kernel; the header is private to its IOMMU code.
-extern "C" {
-    fn iommu_put_pages_list(list: *mut bindings::iommu_pages_list);
-}
 
 /// What an attach to a domain is meant to do.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -254,34 +246,15 @@ extern "C" fn unmap_pages<D: Hosted>(
     let Some(len) = pgsize.checked_mul(pgcount) else {
         return 0;
     };
-    let mut gather = Gather::<KernelMemory>::new();
+    let mut gather = Gather::new();
     let done = domain
         .core
         .unmap(Iova::new(iova as u64), len as u64, &mut gather);
-    if let Some((first, last)) = gather.range() {
-        // SAFETY: C passes a gather that is its own and initialised. The tables go where C frees
-        // them when their translations are flushed: in `iotlb_sync`, or after `flush_iotlb_all` if
-        // it queues them.
-        unsafe {
-            (*c_gather).start = (*c_gather).start.min(first.raw() as c_ulong);
-            (*c_gather).end = (*c_gather).end.max(last.raw() as c_ulong);
-            if gather.tables_changed() {
-                (*c_gather).__bindgen_anon_1.pt.table_levels_bitmap |= ABOVE_LEAVES;
-            }
-            let mut tables = gather.take_tables();
-            if domain.core.may_free_tables() {
-                tables.splice_onto(&raw mut (*c_gather).freelist);
-            } else {
-                core::mem::forget(tables);
-            }
-        }
-    }
+    let tables = domain.core.take_tables(&mut gather);
+    // SAFETY: C passes a gather that is its own and initialised.
+    unsafe { gather::add(c_gather, &gather, tables) };
     done as usize
 }
-
-/// In C's gather, of the levels where tables were removed: some level or other. The bits are for
-/// the driver that fills the gather and the same driver's `iotlb_sync`.
-const ABOVE_LEAVES: u8 = 1 << 1;
 
 extern "C" fn iotlb_sync<D: Hosted>(
     domain: *mut bindings::iommu_domain,
@@ -289,27 +262,8 @@ extern "C" fn iotlb_sync<D: Hosted>(
 ) {
     // SAFETY: The domain's table has led here; the gather is C's and filled by `unmap_pages`, or
     // it is a range of C's that nothing was unmapped in.
-    let (domain, first, last, levels) = unsafe {
-        (
-            hosted::<D>(domain),
-            (*gather).start,
-            (*gather).end,
-            (*gather).__bindgen_anon_1.pt.table_levels_bitmap,
-        )
-    };
-    let result = domain.core.invalidate(Scope::Range {
-        first: Iova::new(first as u64),
-        last: Iova::new(last as u64),
-        tables: levels != 0,
-    });
-    if result.is_err() {
-        // A failed unit may still walk the tables: they are never freed. C forgets them with the
-        // gather.
-        return;
-    }
-    // SAFETY: What is on the list was reachable only by what has just been invalidated. C
-    // initialises the gather anew after this.
-    unsafe { iommu_put_pages_list(&raw mut (*gather).freelist) };
+    let (domain, mut gather) = unsafe { (hosted::<D>(domain), gather::take(gather)) };
+    domain.core.sync(&mut gather);
 }
 
 extern "C" fn flush_iotlb_all<D: Hosted>(domain: *mut bindings::iommu_domain) {

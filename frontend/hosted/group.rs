@@ -7,9 +7,7 @@
 //! group is found here.
 
 use kernel::{
-    bindings,
-    error::from_err_ptr,
-    new_mutex,
+    bindings, new_mutex,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -18,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    bus,
     device::HostedDevice,
     held::Held,
     instance::{Hosted, Instance},
@@ -35,8 +34,6 @@ pub(super) struct State<D: Hosted> {
     pub(super) claim: Option<Claim<D>>,
     /// The driver whose use of the DMA API rests while it has a domain of its own attached.
     pub(super) lent: Option<(Arc<Endpoint<D>>, Label)>,
-    /// Drivers that use the DMA API.
-    pub(super) users: KVec<(Arc<Endpoint<D>>, Label)>,
     /// Devices that C has blocked alone.
     pub(super) alone: KVec<Arc<Endpoint<D>>>,
 }
@@ -48,7 +45,8 @@ pub(super) struct HostedGroup<D: Hosted> {
     c: usize,
     core: Arc<Group<D>>,
     kept_driver: bool,
-    devices: Atomic<i32>,
+    /// How many devices C knows in the group. Changes under the lock of the table of groups.
+    devices: Atomic<usize>,
     #[pin]
     pub(super) state: Mutex<State<D>>,
 }
@@ -59,60 +57,47 @@ impl<D: Hosted> HostedGroup<D> {
     /// C holds its probe mutex, so that nobody else does the same.
     pub(super) fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
         let instance = known.instance();
-        let function = known.device().pci();
-        let kept = function.and_then(|function| {
-            Held::neighbour(instance, function.isolation().key, known.endpoint())
-        });
-        let of_kept = kept
-            .as_ref()
-            .and_then(|kept| Self::find(instance, |group| Arc::ptr_eq(&group.core, kept)));
-        let there = match (of_kept, function) {
-            // What is on no PCI bus has no bridges that could lead C to those that share its ids.
-            (None, None) => Self::sharing(known)?,
-            (of_kept, _) => of_kept,
+        let key = bus::isolation(known.device()).map(|isolation| isolation.key);
+        let kept = Held::neighbour(instance, key, known.endpoint());
+        // What shares an id is one device for the unit, on whatever buses the kernel sees it.
+        let near = match &kept {
+            Some(kept) => Self::enter(instance, |group| Arc::ptr_eq(&group.core, kept)),
+            None => Self::with_same_id(known)
+                .and_then(|near| Self::enter(instance, |group| core::ptr::eq(group, &*near))),
         };
-        if let Some(group) = there {
-            // SAFETY: C's group is there as long as ours is in the table.
-            unsafe { bindings::iommu_group_ref_get(group.as_c()) };
-            group.devices.add(1, Relaxed);
+        if let Some(group) = near {
             return Ok(group);
         }
-        let raw = known.device().as_raw();
-        // SAFETY: C keeps the device, which is on the PCI bus in the one case.
-        let c = from_err_ptr(unsafe {
-            match function {
-                Some(_) => bindings::pci_device_group(raw),
-                None => bindings::generic_device_group(raw),
-            }
-        })?;
-        if let Some(group) = Self::find(instance, |group| group.c == c as usize) {
-            group.devices.add(1, Relaxed);
-            return Ok(group);
-        }
-        Self::make(instance, c, kept).inspect_err(|_| {
-            // SAFETY: The count that `pci_device_group` gave is not passed on.
-            unsafe { bindings::iommu_group_put(c) };
-        })
+        let c = bus::find_group(known.device())?;
+        let group = match Self::enter(instance, |group| group.c == c as usize) {
+            Some(group) => Ok(group),
+            None => Self::make(instance, c, kept),
+        };
+        // SAFETY: The count of `find_group` is not needed any more: the device has one of its own.
+        unsafe { bindings::iommu_group_put(c) };
+        group
     }
 
-    /// The group of another device that C knows and that has an id of this one.
-    fn sharing(known: &HostedDevice<D>) -> Result<Option<Arc<Self>>> {
-        let endpoint = known.endpoint();
-        let devices = known.instance().snapshot_devices()?;
-        let other = devices.iter().find(|other| {
-            let other = other.endpoint();
-            !Arc::ptr_eq(other, endpoint)
-                && Arc::ptr_eq(other.unit(), endpoint.unit())
-                && other.ids().iter().any(|id| endpoint.ids().contains(id))
-        });
-        Ok(other.and_then(|other| other.group().ok().cloned()))
+    /// The group of a device that shares an id with this one.
+    fn with_same_id(known: &HostedDevice<D>) -> Option<Arc<Self>> {
+        let devices = known.instance().devices.lock();
+        devices
+            .iter()
+            .filter(|other| other.endpoint().shared_id(known.endpoint()).is_some())
+            .find_map(|other| other.group().ok().cloned())
     }
 
-    fn find(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
+    /// Finds a group for one more device, with a count of C's for it.
+    fn enter(instance: &Instance<D>, f: impl Fn(&Self) -> bool) -> Option<Arc<Self>> {
         let groups = instance.groups.lock();
-        groups.iter().find(|group| f(group)).cloned()
+        let group = groups.iter().find(|group| f(group))?;
+        group.devices.add(1, Relaxed);
+        // SAFETY: A group is in the table as long as it has devices, for each of which C counts.
+        unsafe { bindings::iommu_group_ref_get(group.as_c()) };
+        Some(group.clone())
     }
 
+    /// Makes the group for its first device, with a count of C's for it.
     fn make(
         instance: &Instance<D>,
         c: *mut bindings::iommu_group,
@@ -139,7 +124,6 @@ impl<D: Hosted> HostedGroup<D> {
                 state <- new_mutex!(State {
                     claim: None,
                     lent: None,
-                    users: KVec::new(),
                     alone: KVec::new(),
                 }),
             }),
@@ -150,6 +134,8 @@ impl<D: Hosted> HostedGroup<D> {
             instance.board.remove(group.c);
             return Err(error.into());
         }
+        // SAFETY: The caller has a count.
+        unsafe { bindings::iommu_group_ref_get(c) };
         Ok(group)
     }
 
@@ -165,12 +151,26 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// How many devices C knows in the group.
     pub(super) fn device_count(&self) -> usize {
-        self.devices.load(Relaxed) as usize
+        self.devices.load(Relaxed)
     }
 
     /// Whether a driver that C does not know of relies on the group being on identity.
     pub(super) fn has_kept_driver(&self) -> bool {
         self.kept_driver
+    }
+
+    /// Ends [`enter`](Self::enter) or [`make`](Self::make). The last device takes the group out of the
+    /// table.
+    fn exit(&self, instance: &Instance<D>) -> Option<Arc<Self>> {
+        let mut groups = instance.groups.lock();
+        let left = self.devices.load(Relaxed).saturating_sub(1);
+        self.devices.store(left, Relaxed);
+        if left > 0 {
+            return None;
+        }
+        let mut known = groups.iter();
+        let index = known.position(|group| core::ptr::eq(&**group, self))?;
+        groups.remove(index).ok()
     }
 
     /// C lets go of a device of the group; the last one takes the group along.
@@ -185,28 +185,20 @@ impl<D: Hosted> HostedGroup<D> {
                 parking.leave(endpoint);
             }
         }
+        let mut state = self.state.lock();
+        state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
+        drop(state);
+        let Some(_last_count) = self.exit(instance) else {
+            return;
+        };
+        // C has no business with the group any more, whatever it left behind.
         let claim = {
             let mut state = self.state.lock();
-            state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
-            state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
-            if self.devices.load(Relaxed) > 1 {
-                self.devices.add(-1, Relaxed);
-                return;
-            }
             state.lent = None;
             state.claim.take()
         };
-        // C has no business with the group any more, whatever it left behind.
         drop(claim);
         instance.board.remove(self.c);
-        let forgotten = {
-            let mut groups = instance.groups.lock();
-            let index = groups
-                .iter()
-                .position(|group| core::ptr::eq(&**group, self));
-            index.and_then(|index| groups.remove(index).ok())
-        };
-        drop(forgotten);
         if !self.core.is_empty() && !known.unit().is_leaving() {
             // What is left was kept, and belongs on identity.
             let _ = self.core.set_default(instance.identity());
@@ -259,29 +251,22 @@ impl<D: Hosted> HostedGroup<D> {
         let Ok(others) = self.others(known) else {
             return Reason::Platform;
         };
-        let function = known.device().pci();
-        let isolation = function.map(Pci::isolation);
+        let isolation = bus::isolation(known.device());
         if others.is_empty() {
-            return match (self.core.is_empty(), isolation) {
-                (true, _) => Reason::Isolated,
-                (false, Some(isolation)) => Reason::of(&isolation),
-                (false, None) => Reason::Platform,
+            return match self.core.is_empty() {
+                true => Reason::Isolated,
+                false => Reason::of(isolation.as_ref()),
             };
         }
         // The first that applies, the most telling first.
-        let ids = known.endpoint().ids();
         let shared_id = others.iter().find_map(|other| {
-            let theirs = other.endpoint().ids();
-            let id = *ids.iter().find(|id| theirs.contains(id))?;
             Some(Reason::SharedId {
-                id,
+                id: known.endpoint().shared_id(other.endpoint())?,
                 with: other.endpoint().name(),
             })
         });
-        let (Some(function), Some(isolation)) = (function, isolation) else {
-            return shared_id.unwrap_or(Reason::Platform);
-        };
         let bridge = || {
+            let function = known.device().pci()?;
             let below = others.iter().find(|other| {
                 let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);
                 above.any(|bridge| bridge == function)
@@ -292,31 +277,28 @@ impl<D: Hosted> HostedGroup<D> {
         };
         let sibling = || {
             let place = |known: &HostedDevice<D>| {
-                let id = known.endpoint().ids().first()?;
+                let id = known.device().pci()?.id();
                 Some((id.bus(), id.devfn() >> 3))
             };
-            let sibling = others.iter().find(|other| place(other) == place(known))?;
+            let here = place(known)?;
+            let sibling = others.iter().find(|other| place(other) == Some(here))?;
             Some(Reason::FunctionsWithoutAcs {
                 with: sibling.endpoint().name(),
             })
         };
+        let isolation = isolation.as_ref();
+        let not_isolated = || isolation.filter(|isolation| isolation.shared_by.is_some());
         shared_id
             .or_else(bridge)
-            .or_else(|| isolation.shared_by.map(|_| Reason::of(&isolation)))
+            .or_else(|| not_isolated().map(|_| Reason::of(isolation)))
             .or_else(sibling)
             .unwrap_or(Reason::Platform)
     }
 
     /// A driver of a member starts to use the DMA API.
     pub(super) fn start_dma_api(&self, known: &HostedDevice<D>, driver: Label) -> Result {
-        let endpoint = known.endpoint();
-        let mut state = self.state.lock();
-        self.core.start_dma_api(endpoint, driver)?;
-        let user = (endpoint.clone(), driver);
-        if state.users.push(user, GFP_KERNEL).is_err() {
-            self.core.end_dma_api(endpoint);
-            return Err(ENOMEM);
-        }
+        let state = self.state.lock();
+        self.core.start_dma_api(known.endpoint(), driver)?;
         self.post(known.instance(), &state);
         Ok(())
     }
@@ -325,7 +307,6 @@ impl<D: Hosted> HostedGroup<D> {
     pub(super) fn end_dma_api(&self, known: &HostedDevice<D>) {
         let endpoint = known.endpoint();
         let mut state = self.state.lock();
-        state.users.retain(|(user, _)| !Arc::ptr_eq(user, endpoint));
         if state
             .lent
             .as_ref()
@@ -340,26 +321,14 @@ impl<D: Hosted> HostedGroup<D> {
     /// Says who holds the group, for those who are refused.
     pub(super) fn post(&self, instance: &Instance<D>, state: &State<D>) {
         let claimed_by = state.claim.as_ref().map(|claim| claim.owner().name);
-        let used_by = match &state.users[..] {
-            [] => None,
-            [(endpoint, driver)] => Some(Label::new(format_args!(
-                "driver {driver} uses {}",
-                endpoint.name()
-            ))),
-            [(endpoint, driver), ..] => Some(Label::new(format_args!(
-                "{} drivers use it, {driver} on {}",
-                state.users.len(),
-                endpoint.name()
-            ))),
-        };
-        instance.board.set(self.c, claimed_by, used_by);
+        instance.board.set(self.c, claimed_by, self.core.used_by());
     }
 }
 
 impl Reason {
-    /// The reason of a function that shares its group with something above or beside it.
-    pub(super) fn of(isolation: &Isolation<'_>) -> Self {
-        match isolation.shared_by {
+    /// The reason of a device that shares its group with something above or beside it.
+    pub(super) fn of(isolation: Option<&Isolation<'_>>) -> Self {
+        match isolation.and_then(|isolation| isolation.shared_by) {
             Some(bridge) => Self::BridgeWithoutAcs {
                 bridge: bridge.device().name(),
             },

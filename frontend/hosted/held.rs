@@ -11,17 +11,16 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::instance::{Hosted, Instance};
+use super::{
+    bus,
+    instance::{Hosted, Instance},
+};
 use crate::{
     addr::Iova,
     domain::Domain,
     driver::VendorDriver,
     endpoint::Endpoint,
-    ffi::{
-        device::{Counted, Device},
-        firmware,
-        pci::{self, Pci},
-    },
+    ffi::device::{Counted, Device},
     group::{Group, Reason},
     label::Label,
     log::{log_info, log_warn},
@@ -34,8 +33,8 @@ pub(super) struct Held<D: Hosted> {
     device: Counted,
     endpoint: Arc<Endpoint<D>>,
     group: Arc<Group<D>>,
-    /// What it cannot be isolated from, see [`pci::Isolation`].
-    key: u64,
+    /// What it cannot be isolated from, see [`Isolation`](crate::ffi::pci::Isolation).
+    key: Option<u64>,
     why: Why,
 }
 
@@ -64,26 +63,26 @@ impl<D: Hosted> Held<D> {
     ///
     /// The first error of any of them; some may be held then.
     pub(super) fn hold_all(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
-        pci::for_each_function(|function| {
-            function.isolate();
+        bus::for_each_device(|device| {
+            bus::isolate(device);
             Ok(())
         })?;
-        pci::for_each_function(|function| {
-            let device = function.device();
+        bus::for_each_device(|device| {
             if !device.iommu_group().is_null() || Self::is_held(instance, device) {
                 return Ok(());
             }
-            let endpoint =
-                match Endpoint::new(&instance.cores, firmware::describe(function.device())?) {
-                    Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
-                    Err(error) if error == ENOMEM => return Err(error),
-                    // Somebody else's, or to be refused with a message when C asks for it.
-                    _ => return Ok(()),
-                };
+            let endpoint = bus::describe(device)
+                .and_then(|described| Endpoint::new(&instance.cores, described));
+            let endpoint = match endpoint {
+                Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
+                Err(error) if error == ENOMEM => return Err(error),
+                // Somebody else's, or to be refused with a message when C asks for it.
+                _ => return Ok(()),
+            };
             if device.driver().is_some() {
-                Self::keep(instance, function, endpoint)
+                Self::keep(instance, device, endpoint)
             } else if endpoint.has_direct_regions() {
-                Self::park(instance, function, endpoint)
+                Self::park(instance, device, endpoint)
             } else {
                 Ok(())
             }
@@ -92,28 +91,28 @@ impl<D: Hosted> Held<D> {
 
     /// Keeps a device that has a driver and was not there, or had none, when its unit was taken
     /// over. Does nothing if it is held or its unit is not in use.
-    pub(super) fn keep_late(instance: &Instance<D>, function: Pci<'_>) -> Result {
-        if Self::is_held(instance, function.device()) {
+    pub(super) fn keep_late(instance: &Instance<D>, device: Device<'_>) -> Result {
+        if Self::is_held(instance, device) {
             return Ok(());
         }
-        let endpoint = Endpoint::new(&instance.cores, firmware::describe(function.device())?)?;
+        let endpoint = Endpoint::new(&instance.cores, bus::describe(device)?)?;
         match instance.unit(endpoint.unit()) {
-            Some(unit) if unit.is_active() => Self::keep(instance, function, endpoint),
+            Some(unit) if unit.is_active() => Self::keep(instance, device, endpoint),
             _ => Ok(()),
         }
     }
 
-    fn keep(instance: &Instance<D>, function: Pci<'_>, endpoint: Arc<Endpoint<D>>) -> Result {
-        let device = function.device();
+    fn keep(instance: &Instance<D>, device: Device<'_>, endpoint: Arc<Endpoint<D>>) -> Result {
         let Some(driver) = device.driver() else {
             return Ok(());
         };
-        let isolation = function.isolation();
+        let isolation = bus::isolation(device);
+        let key = isolation.as_ref().map(|isolation| isolation.key);
         let dma_api = !driver.manages_dma();
         let name = endpoint.name();
-        let neighbour = Self::neighbour(instance, isolation.key, &endpoint);
+        let neighbour = Self::neighbour(instance, key, &endpoint);
         let (group, reason) = match neighbour {
-            Some(group) => (group, Reason::of(&isolation)),
+            Some(group) => (group, Reason::of(isolation.as_ref())),
             None => {
                 let group = Group::new(
                     Label::new(format_args!("group of {name}")),
@@ -142,13 +141,13 @@ impl<D: Hosted> Held<D> {
                 device: device.counted(),
                 endpoint,
                 group,
-                key: isolation.key,
+                key,
                 why: Why::Kept { dma_api },
             },
         )
     }
 
-    fn park(instance: &Instance<D>, function: Pci<'_>, endpoint: Arc<Endpoint<D>>) -> Result {
+    fn park(instance: &Instance<D>, device: Device<'_>, endpoint: Arc<Endpoint<D>>) -> Result {
         let name = endpoint.name();
         let domain = Domain::paging(&instance.registry, &endpoint)?;
         map_direct_regions(&domain, &endpoint)?;
@@ -166,10 +165,10 @@ impl<D: Hosted> Held<D> {
         Self::enter(
             instance,
             Self {
-                device: function.device().counted(),
+                device: device.counted(),
                 endpoint,
                 group,
-                key: function.isolation().key,
+                key: bus::isolation(device).map(|isolation| isolation.key),
                 why: Why::Parked,
             },
         )
@@ -188,7 +187,7 @@ impl<D: Hosted> Held<D> {
                 device: device.counted(),
                 endpoint: endpoint.clone(),
                 group: group.clone(),
-                key: u64::MAX,
+                key: None,
                 why: Why::Parked,
             },
         )
@@ -218,23 +217,15 @@ impl<D: Hosted> Held<D> {
     /// The group of kept devices that a device cannot be isolated from.
     pub(super) fn neighbour(
         instance: &Instance<D>,
-        key: u64,
+        key: Option<u64>,
         endpoint: &Endpoint<D>,
     ) -> Option<Arc<Group<D>>> {
-        let shares_id = |held: &Self| {
-            Arc::ptr_eq(held.endpoint.unit(), endpoint.unit())
-                && held
-                    .endpoint
-                    .ids()
-                    .iter()
-                    .any(|id| endpoint.ids().contains(id))
+        let is_near = |held: &&Self| {
+            held.why != Why::Parked
+                && (key.is_some() && held.key == key || held.endpoint.shared_id(endpoint).is_some())
         };
-        instance
-            .held
-            .lock()
-            .iter()
-            .find(|held| held.why != Why::Parked && (held.key == key || shares_id(held)))
-            .map(|held| held.group.clone())
+        let table = instance.held.lock();
+        table.iter().find(is_near).map(|held| held.group.clone())
     }
 
     /// Whether a driver that uses the DMA API relies on `group` being on identity.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{ffi::device::Device, log::log_warn};
 
-/// A registered notifier on one bus. Dropping it unregisters it.
+/// A notifier on a bus.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
@@ -31,39 +31,19 @@ struct Block<D: Hosted> {
     bus: *const bindings::bus_type,
 }
 
-/// Notifiers on all buses that may have devices behind units.
-pub(super) struct Notifier<D: Hosted> {
-    _blocks: KVec<Pin<KBox<Block<D>>>>,
-}
+/// A registered notifier. Dropping it unregisters it.
+struct Registered<D: Hosted>(Pin<KBox<Block<D>>>);
 
-// SAFETY: C's part is for C to look after; the instance is shared between tasks.
-unsafe impl<D: Hosted> Send for Notifier<D> {}
+// SAFETY: C's part is for C to look after; the instance is shared between tasks; buses stay.
+unsafe impl<D: Hosted> Send for Registered<D> {}
 // SAFETY: As above.
-unsafe impl<D: Hosted> Sync for Notifier<D> {}
+unsafe impl<D: Hosted> Sync for Registered<D> {}
 
-impl<D: Hosted> Notifier<D> {
-    /// Starts to listen.
-    pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
-        let mut blocks = KVec::new();
-        blocks.push(
-            Block::new(instance, &raw const bindings::pci_bus_type)?,
-            GFP_KERNEL,
-        )?;
-        if D::PLATFORM.is_some() {
-            // Where the platform bus has units it may have devices behind them.
-            blocks.push(
-                Block::new(instance, &raw const bindings::platform_bus_type)?,
-                GFP_KERNEL,
-            )?;
-        }
-        Ok(Self { _blocks: blocks })
-    }
-}
-
-impl<D: Hosted> Block<D> {
-    fn new(instance: &Arc<Instance<D>>, bus: *const bindings::bus_type) -> Result<Pin<KBox<Self>>> {
-        let mut block = KBox::new(
-            Self {
+impl<D: Hosted> Registered<D> {
+    /// Starts to listen on a bus.
+    fn new(instance: &Arc<Instance<D>>, bus: *const bindings::bus_type) -> Result<Self> {
+        let block = KBox::pin(
+            Block {
                 c: Opaque::new(bindings::notifier_block {
                     notifier_call: Some(notify::<D>),
                     // Before the IOMMU layer, which lets go of a device that was removed.
@@ -71,23 +51,37 @@ impl<D: Hosted> Block<D> {
                     ..pin_init::zeroed()
                 }),
                 instance: instance.clone(),
-                bus: core::ptr::null(),
+                bus,
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: The block stays where it is until it is unregistered.
+        // SAFETY: The bus is one of the kernel's; the block stays where it is until it is
+        // unregistered.
         to_result(unsafe { bindings::bus_register_notifier(bus, block.c.get()) })?;
-        block.bus = bus;
-        Ok(block.into())
+        Ok(Self(block))
     }
 }
 
-impl<D: Hosted> Drop for Block<D> {
+impl<D: Hosted> Drop for Registered<D> {
     fn drop(&mut self) {
-        if !self.bus.is_null() {
-            // SAFETY: The block is registered. When the call returns nobody is in `notify`.
-            unsafe { bindings::bus_unregister_notifier(self.bus, self.c.get()) };
-        }
+        // SAFETY: The block is registered. When the call returns nobody is in `notify`.
+        unsafe { bindings::bus_unregister_notifier(self.0.bus, self.0.c.get()) };
+    }
+}
+
+/// Listens on all buses that units translate for, until it is dropped.
+pub(super) struct Notifier<D: Hosted> {
+    _pci: Registered<D>,
+    _platform: Registered<D>,
+}
+
+impl<D: Hosted> Notifier<D> {
+    /// Starts to listen.
+    pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
+        Ok(Self {
+            _pci: Registered::new(instance, &raw const bindings::pci_bus_type)?,
+            _platform: Registered::new(instance, &raw const bindings::platform_bus_type)?,
+        })
     }
 }
 

@@ -13,9 +13,17 @@ use kernel::{
     bindings,
     error::{from_err_ptr, to_result},
     prelude::*,
+    sync::Arc,
     task::Task,
     time::{delay::fsleep, Delta},
+    types::Opaque,
 };
+
+use super::{
+    device::HostedDevice,
+    instance::{Hosted, Instance},
+};
+use crate::{ffi::device::Device, ownership::Ownership};
 
 const VENDOR: u32 = 0x1234;
 const DEVICE: u32 = 0x11e8;
@@ -27,11 +35,12 @@ const READ_WRITE: c_int = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_in
 const SOURCE: usize = 0x10_0000;
 const TARGET: usize = 0x20_0000;
 
-/// The device, claimed for its test.
+/// The device, for its test alone.
 struct Edu {
     device: *mut bindings::pci_dev,
     registers: *mut c_void,
     group: *mut bindings::iommu_group,
+    claimed: bool,
 }
 
 /// Which way data goes.
@@ -52,8 +61,8 @@ impl Edu {
     /// The device's own buffer, in its own addresses.
     const BUFFER: u64 = 0x4_0000;
 
-    /// Finds the device, and claims its group for `owner`. `None` if there is none.
-    fn claim(owner: &'static Owner) -> Result<Option<Self>> {
+    /// Finds the device. `None` if there is none.
+    fn find() -> Result<Option<Self>> {
         // SAFETY: Looks from the start; the count that it returns is kept by `Self`.
         let device = unsafe { bindings::pci_get_device(VENDOR, DEVICE, ptr::null_mut()) };
         if device.is_null() {
@@ -63,28 +72,55 @@ impl Edu {
             device,
             registers: ptr::null_mut(),
             group: ptr::null_mut(),
+            claimed: false,
         };
-        // SAFETY: The device is counted, and has no driver: it is ours.
+        // SAFETY: The device is counted, and nobody else is interested in it.
         unsafe {
             to_result(bindings::pci_enable_device(device))?;
             edu.registers = bindings::pci_iomap(device, 0, 0);
             if edu.registers.is_null() {
                 return Err(ENOMEM);
             }
-            let group = bindings::iommu_group_get(&raw mut (*device).dev);
-            if group.is_null() {
+            edu.group = bindings::iommu_group_get(&raw mut (*device).dev);
+            if edu.group.is_null() {
                 return Err(ENODEV);
             }
-            if let Err(error) =
-                to_result(bindings::iommu_group_claim_dma_owner(group, owner.token()))
-            {
-                bindings::iommu_group_put(group);
-                return Err(error);
-            }
-            edu.group = group;
             bindings::pci_set_master(device);
         }
         Ok(Some(edu))
+    }
+
+    /// Finds the device, and claims its group for `owner`. `None` if there is none.
+    fn claim(owner: &'static Owner) -> Result<Option<Self>> {
+        let Some(mut edu) = Self::find()? else {
+            return Ok(None);
+        };
+        // SAFETY: The group is counted.
+        to_result(unsafe { bindings::iommu_group_claim_dma_owner(edu.group, owner.token()) })?;
+        edu.claimed = true;
+        Ok(Some(edu))
+    }
+
+    fn device(&self) -> *mut bindings::device {
+        // SAFETY: The device is counted.
+        unsafe { &raw mut (*self.device).dev }
+    }
+
+    /// Whom the core takes for the holder of the device's group.
+    fn ownership(&self) -> Result<Ownership> {
+        #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+        if let Ok(ownership) = self.ownership_by::<crate::drivers::intel::Vtd>() {
+            return Ok(ownership);
+        }
+        Err(ENODEV)
+    }
+
+    fn ownership_by<D: Hosted>(&self) -> Result<Ownership> {
+        let instance: Arc<Instance<D>> = D::slot().get().ok_or(ENODEV)?;
+        // SAFETY: The device is counted.
+        let device = unsafe { Device::from_raw(self.device()) }.ok_or(ENODEV)?;
+        let known: Arc<HostedDevice<D>> = instance.device(device).ok_or(ENODEV)?;
+        Ok(known.group()?.core().ownership())
     }
 
     fn write(&self, register: usize, value: u64) {
@@ -129,9 +165,11 @@ impl Drop for Edu {
     fn drop(&mut self) {
         // SAFETY: Gives back what `claim` took, in the other order.
         unsafe {
-            if !self.group.is_null() {
-                bindings::pci_clear_master(self.device);
+            bindings::pci_clear_master(self.device);
+            if self.claimed {
                 bindings::iommu_group_release_dma_owner(self.group);
+            }
+            if !self.group.is_null() {
                 bindings::iommu_group_put(self.group);
             }
             if !self.registers.is_null() {
@@ -142,6 +180,61 @@ impl Drop for Edu {
         }
     }
 }
+
+/// A driver of the device that leaves DMA to the kernel, as most do, and does nothing.
+struct Driver(Pin<KBox<Opaque<bindings::pci_driver>>>);
+
+impl Driver {
+    const NAME: &'static CStr = c"iommu_core_edu";
+
+    /// Binds the device to the driver.
+    fn new() -> Result<Self> {
+        extern "C" fn probe(
+            _device: *mut bindings::pci_dev,
+            _id: *const bindings::pci_device_id,
+        ) -> c_int {
+            0
+        }
+        let driver = KBox::pin(
+            Opaque::new(bindings::pci_driver {
+                name: Self::NAME.as_char_ptr(),
+                id_table: IDS.0.as_ptr(),
+                probe: Some(probe),
+                ..pin_init::zeroed()
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The driver stays where it is until it is unregistered.
+        to_result(unsafe {
+            bindings::__pci_register_driver(driver.get(), ptr::null_mut(), Self::NAME.as_char_ptr())
+        })?;
+        Ok(Self(driver))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: It was registered by `new`.
+        unsafe { bindings::pci_unregister_driver(self.0.get()) }
+    }
+}
+
+/// What the driver is for; ends with an empty entry.
+struct Ids([bindings::pci_device_id; 2]);
+
+// SAFETY: Nobody writes to it.
+unsafe impl Sync for Ids {}
+
+static IDS: Ids = Ids([
+    bindings::pci_device_id {
+        vendor: VENDOR,
+        device: DEVICE,
+        subvendor: u32::MAX,
+        subdevice: u32::MAX,
+        ..pin_init::zeroed()
+    },
+    pin_init::zeroed(),
+]);
 
 /// Whoever claims: C tells owners apart by an address.
 struct Owner(u8);
@@ -323,6 +416,75 @@ mod cases {
         drop(edu);
 
         assert!(Edu::claim(&OTHER_OWNER)?.is_some());
+        Ok(())
+    }
+
+    /// The only driver of a device may attach a domain of its own without claiming the group first.
+    #[test]
+    fn law_5_a_driver_owns_its_device_while_it_has_a_domain_of_its_own_attached() -> Result {
+        let Some(edu) = Edu::find()? else {
+            skip();
+            return Ok(());
+        };
+        assert!(matches!(edu.ownership()?, Ownership::Free));
+        let driver = Driver::new()?;
+        assert!(matches!(edu.ownership()?, Ownership::Kernel { users: 1 }));
+
+        let (source, target) = (Page::filled_with(0x66)?, Page::filled_with(0)?);
+        let domain = Domain::new(&edu)?;
+        domain.map(SOURCE, &source)?;
+        domain.map(TARGET, &target)?;
+        for _ in 0..2 {
+            target.fill(0);
+            // SAFETY: Device and domain are there.
+            to_result(unsafe { bindings::iommu_attach_device(domain.0, edu.device()) })?;
+            let ownership = edu.ownership()?;
+            assert!(matches!(
+                ownership,
+                Ownership::Claimed { owner, claims: 1, attached: true }
+                    if owner.name.as_str() == "iommu_core_edu"
+            ));
+            round_trip(&edu)?;
+            assert!(target.holds(0x66));
+            // SAFETY: The group is counted by `edu`.
+            let other =
+                unsafe { bindings::iommu_group_claim_dma_owner(edu.group, OTHER_OWNER.token()) };
+            assert_eq!(to_result(other), Err(EBUSY));
+
+            // SAFETY: As above.
+            unsafe { bindings::iommu_detach_device(domain.0, edu.device()) };
+            assert!(matches!(edu.ownership()?, Ownership::Kernel { users: 1 }));
+            target.fill(0x77);
+            edu.copy(TARGET, Direction::Out)?;
+            assert!(target.holds(0x77));
+        }
+        drop(driver);
+        assert!(matches!(edu.ownership()?, Ownership::Free));
+        Ok(())
+    }
+
+    #[test]
+    fn law_5_a_driver_that_goes_without_its_domain_leaves_the_group_claimed() -> Result {
+        let Some(edu) = Edu::find()? else {
+            skip();
+            return Ok(());
+        };
+        let driver = Driver::new()?;
+        let domain = Domain::new(&edu)?;
+        // SAFETY: Device and domain are there.
+        to_result(unsafe { bindings::iommu_attach_device(domain.0, edu.device()) })?;
+        drop(driver);
+        assert!(matches!(
+            edu.ownership()?,
+            Ownership::Claimed { attached: true, .. }
+        ));
+        // SAFETY: As above.
+        unsafe { bindings::iommu_detach_device(domain.0, edu.device()) };
+        assert!(matches!(edu.ownership()?, Ownership::Free));
+
+        let driver = Driver::new()?;
+        assert!(matches!(edu.ownership()?, Ownership::Kernel { users: 1 }));
+        drop(driver);
         Ok(())
     }
 

@@ -21,15 +21,13 @@ use kernel::{
 };
 
 use super::{
+    bus,
     device::HostedDevice,
     held::Held,
     instance::{Hosted, Instance},
 };
 use crate::{
-    ffi::{
-        device::{Counted, Device},
-        firmware, pci,
-    },
+    ffi::device::{Counted, Device},
     log::{log_err, log_info, log_warn},
     unit::Unit,
 };
@@ -183,7 +181,7 @@ impl<D: Hosted> HostedUnit<D> {
         self.leaving.store(false, Relaxed);
         log_info!(
             "{}: given back; DMA is no longer translated; drivers that were unbound come back with \
-             'echo <device> > /sys/bus/pci/drivers_probe'",
+             'echo <device> > /sys/bus/<its bus>/drivers_probe'",
             self.core.name()
         );
     }
@@ -193,19 +191,19 @@ impl<D: Hosted> HostedUnit<D> {
     fn give_up(&self, instance: &Arc<Instance<D>>) {
         // From here on nothing may do DMA that was translated before, and what has no driver has
         // no DMA to do.
-        let functions = pci::collect_functions(|function| {
+        let devices = bus::collect_devices(|device| {
             let is_ours = || {
-                firmware::describe(function.device())
+                bus::describe(device)
                     .and_then(|info| D::probe(&instance.cores, info))
                     .is_ok_and(|probed| {
                         Arc::ptr_eq(&probed.unit, &self.core)
                             && !probed.reserved.iter().any(|region| region.is_direct())
                     })
             };
-            !function.is_bridge() && !Held::is_held(instance, function.device()) && is_ours()
+            !bus::is_bridge(device) && !Held::is_held(instance, device) && is_ours()
         });
-        match functions {
-            Ok(functions) => functions.iter().for_each(|function| self.quiesce(function)),
+        match devices {
+            Ok(devices) => devices.iter().for_each(|device| self.quiesce(device)),
             Err(error) => log_warn!(
                 "{}: devices without a driver keep the right to do DMA: error {}",
                 self.core.name(),
@@ -226,22 +224,17 @@ impl<D: Hosted> HostedUnit<D> {
             if Held::is_held(instance, device.device()) {
                 continue;
             }
-            if let Some(function) = device.device().pci().filter(|f| !f.is_bridge()) {
-                function.clear_master();
-            }
+            bus::silence(device.device());
         }
         self.core.suspend();
     }
 
-    fn quiesce(&self, function: &Counted) {
-        let device = function.get();
-        if device.driver().is_some() {
+    fn quiesce(&self, device: &Counted) {
+        if device.get().driver().is_some() {
             // It was bound in the moment between the last look and the end of the registration.
-            self.unbind(function);
+            self.unbind(device);
         }
-        if let Some(function) = device.pci() {
-            function.clear_master();
-        }
+        bus::silence(device.get());
     }
 
     /// Unbinds the drivers of all devices behind the unit, which have addresses that are good only

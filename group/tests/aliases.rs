@@ -7,15 +7,13 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
+use super::{disband, sharing, SHARED};
 use crate::{
-    drivers::mock::{Entry, Machine, Options},
+    drivers::mock::{machine::owner, Entry, Machine, Options},
     fault::{Access, Fault},
     group::Reason,
     requester::RequesterId,
 };
-
-/// The id that all share, as that of a bridge.
-const SHARED: u32 = 9;
 
 #[kunit_tests(iommu_core_aliases)]
 mod suite {
@@ -72,13 +70,10 @@ mod suite {
     #[test]
     fn law_7_a_shared_id_is_handed_over() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let group = machine.group("group")?;
-        let a = machine.endpoint(0, &[1, SHARED])?;
-        let b = machine.endpoint(0, &[2, SHARED])?;
-        let c = machine.endpoint(0, &[3, SHARED])?;
-        for endpoint in [&a, &b, &c] {
-            group.join(endpoint, Reason::Platform)?;
-        }
+        let mut party = sharing(&machine, 3)?;
+        let group = &party.0;
+        let a = party.1.remove(0)?;
+        let (b, c) = (&party.1[0], &party.1[1]);
         let first = machine.paging(&a, &[(0x1000, 0xa000)])?;
         let second = machine.paging(&a, &[(0x1000, 0xb000)])?;
         group.set_default(&first)?;
@@ -92,24 +87,22 @@ mod suite {
         group.set_default(&second)?;
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
         drop((first, a));
-        group.leave(&b);
+        group.leave(b);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
-        group.leave(&c);
+        group.leave(c);
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
         let shared = RequesterId::new(SHARED);
         assert_eq!(machine.hardware(0).entry(shared), Entry::Blocked);
-        drop((second, b, c, group));
+        drop((second, party));
         machine.finish()
     }
 
     #[test]
     fn a_fault_is_named_after_who_is_left() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let group = machine.group("group")?;
-        let a = machine.endpoint(0, &[1, SHARED])?;
-        let b = machine.endpoint(0, &[2, SHARED])?;
-        group.join(&a, Reason::Platform)?;
-        group.join(&b, Reason::Platform)?;
+        let mut party = sharing(&machine, 2)?;
+        let group = &party.0;
+        let a = party.1.remove(0)?;
         group.leave(&a);
         drop(a);
         let fault = Fault {
@@ -121,30 +114,27 @@ mod suite {
         };
         machine.units[0].report_fault(&fault);
         assert_eq!(group.faults.lock().count, 1);
-        group.leave(&b);
-        drop((b, group));
+        disband(&party);
+        drop(party);
         machine.finish()
     }
 
     #[test]
     fn the_way_home_includes_ids_that_were_handed_over() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let group = machine.group("group")?;
-        let a = machine.endpoint(0, &[1, SHARED])?;
-        let b = machine.endpoint(0, &[2, SHARED])?;
-        group.join(&a, Reason::Platform)?;
-        group.join(&b, Reason::Platform)?;
-        let default = machine.paging(&a, &[(0x1000, 0xa000)])?;
-        let domain = machine.paging(&a, &[(0x1000, 0xb000)])?;
+        let party = sharing(&machine, 2)?;
+        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let default = machine.paging(a, &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(a, &[(0x1000, 0xb000)])?;
         group.set_default(&default)?;
-        let claim = group.claim(crate::drivers::mock::machine::owner(1, "tester"))?;
+        let claim = group.claim(owner(1, "tester"))?;
         claim.attach(&domain)?;
-        group.leave(&a);
+        group.leave(a);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
         drop(claim);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
-        group.leave(&b);
-        drop((default, domain, a, b, group));
+        group.leave(b);
+        drop((default, domain, party));
         machine.finish()
     }
 }

@@ -6,7 +6,7 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party};
+use super::{disband, party, settled};
 use crate::{
     addr::{Iova, PhysAddr},
     drivers::mock::{machine::owner, Dma, Machine, Options},
@@ -48,6 +48,38 @@ mod suite {
             group.start_dma_api(&endpoints[0], "late".into()),
             Err(ENODEV)
         );
+        drop(party);
+        machine.finish()
+    }
+
+    #[test]
+    fn who_uses_a_group_is_known_by_name() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let party = party(&machine, 0, 2)?;
+        let (group, endpoints) = (&party.0, &party.1);
+        let says = |what| group.used_by().is_some_and(|text| text.as_str() == what);
+        assert!(group.used_by().is_none());
+        assert!(group.only_user(&endpoints[0]).is_none());
+
+        group.start_dma_api(&endpoints[0], "first".into())?;
+        assert!(says("driver first uses device 0:0"));
+        assert_eq!(group.only_user(&endpoints[0]), Some("first".into()));
+        assert!(group.only_user(&endpoints[1]).is_none());
+
+        group.start_dma_api(&endpoints[1], "second".into())?;
+        assert!(says("2 drivers use it, first on device 0:0"));
+        assert!(group.only_user(&endpoints[0]).is_none());
+
+        group.end_dma_api(&endpoints[0]);
+        assert!(says("driver second uses device 0:1"));
+        assert_eq!(group.only_user(&endpoints[1]), Some("second".into()));
+
+        group.end_dma_api(&endpoints[1]);
+        let claim = group.claim(owner(1, "tester"))?;
+        assert!(group.used_by().is_none());
+        assert!(group.only_user(&endpoints[1]).is_none());
+        drop(claim);
+        disband(&party);
         drop(party);
         machine.finish()
     }
@@ -115,9 +147,7 @@ mod suite {
     #[test]
     fn law_5_a_claim_takes_the_group_off_its_default_domain() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
-        group.set_default(&default)?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
         let claim = group.claim(owner(1, "tester"))?;
         assert_eq!(machine.dma(0, 3, 0x1000), None);
@@ -166,11 +196,9 @@ mod suite {
     #[test]
     fn law_5_a_dropped_claim_passes_through_blocked() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let hardware = machine.hardware(0);
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
 
         hardware.start_witness(RequesterId::new(3), Iova::new(0x1000));
         let claim = group.claim(owner(1, "tester"))?;
@@ -191,10 +219,8 @@ mod suite {
     #[test]
     fn law_5_an_owner_may_claim_twice() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
         let who = owner(1, "tester");
         let first = group.claim(who)?;
         first.attach(&domain)?;
@@ -343,10 +369,8 @@ mod suite {
     #[test]
     fn a_device_that_joins_a_claimed_group_is_its_owners() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(3)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let (group, endpoint, default) = settled(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
         let claim = group.claim(owner(1, "tester"))?;
         let early = machine.endpoint(0, &[4])?;
         group.join(&early, Reason::Platform)?;

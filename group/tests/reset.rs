@@ -6,15 +6,12 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party};
+use super::{disband, party, settled, sharing, SHARED};
 use crate::{
     drivers::mock::{machine::owner, Entry, Machine, Options},
     group::Reason,
     requester::RequesterId,
 };
-
-/// The id that all share, as that of a bridge.
-const SHARED: u32 = 9;
 
 #[kunit_tests(iommu_core_reset)]
 mod suite {
@@ -89,10 +86,8 @@ mod suite {
     #[test]
     fn a_claim_that_began_and_one_that_ended_during_a_reset() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint) = machine.alone(1)?;
-        let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let (group, endpoint, default) = settled(&machine, 1)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
-        group.set_default(&default)?;
         group.suspend(&endpoint)?;
         let claim = group.claim(owner(1, "tester"))?;
         group.resume(&endpoint);
@@ -128,55 +123,48 @@ mod suite {
     #[test]
     fn a_reset_does_not_cut_off_who_shares_an_id() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let group = machine.group("group")?;
-        let a = machine.endpoint(0, &[1, SHARED])?;
-        let b = machine.endpoint(0, &[2, SHARED])?;
-        group.join(&a, Reason::Platform)?;
-        group.join(&b, Reason::Platform)?;
-        let domain = machine.paging(&a, &[(0x1000, 0xa000)])?;
+        let party = sharing(&machine, 2)?;
+        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let domain = machine.paging(a, &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
-        group.suspend(&a)?;
+        group.suspend(a)?;
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
         // The last of them that stops stops it, and the first that comes back brings it back.
-        group.suspend(&b)?;
+        group.suspend(b)?;
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
-        group.resume(&a);
+        group.resume(a);
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         assert_eq!(machine.dma(0, 2, 0x1000), None);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
-        group.resume(&b);
+        group.resume(b);
         assert_eq!(machine.dma(0, 2, 0x1000), Some(0xa000));
-        group.leave(&a);
-        group.leave(&b);
-        drop((domain, a, b, group));
+        disband(&party);
+        drop((domain, party));
         machine.finish()
     }
 
     #[test]
     fn law_7_a_shared_id_is_not_left_open_for_a_member_in_reset() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let group = machine.group("group")?;
-        let a = machine.endpoint(0, &[1, SHARED])?;
-        let b = machine.endpoint(0, &[2, SHARED])?;
-        group.join(&a, Reason::Platform)?;
-        group.join(&b, Reason::Platform)?;
-        let first = machine.paging(&a, &[(0x1000, 0xa000)])?;
-        let second = machine.paging(&a, &[(0x1000, 0xb000)])?;
+        let party = sharing(&machine, 2)?;
+        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let first = machine.paging(a, &[(0x1000, 0xa000)])?;
+        let second = machine.paging(a, &[(0x1000, 0xb000)])?;
         group.set_default(&first)?;
-        group.suspend(&b)?;
-        group.leave(&a);
+        group.suspend(b)?;
+        group.leave(a);
         // Only b is left, and b is blocked, under all of its ids.
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
         group.set_default(&second)?;
         drop(first);
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
-        group.resume(&b);
+        group.resume(b);
         assert_eq!(machine.dma(0, 2, 0x1000), Some(0xb000));
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
-        group.leave(&b);
+        group.leave(b);
         assert!(machine.hardware(0).is_blocked());
-        drop((second, a, b, group));
+        drop((second, party));
         machine.finish()
     }
 

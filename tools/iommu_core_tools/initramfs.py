@@ -9,7 +9,7 @@ from .kmods import StockModules, modinfo
 
 # What the guests' devices and tests need from the stock kernel.
 MODULES = (
-    "nvme", "ahci", "sd_mod", "e1000e", "igb", "virtio_blk",
+    "nvme", "ahci", "sd_mod", "e1000e", "igb", "virtio_blk", "qemu_fw_cfg",
     "vfio", "vfio_iommu_type1", "vfio_pci",
 )  # fmt: skip
 

@@ -24,7 +24,9 @@ def kernel_files(checkout=CHECKOUT):
         if relative == pathlib.Path("."):
             folders[:] = [name for name in folders if name not in _OTHER]
         for name in files:
-            if name.endswith(".rs") or name in ("Kbuild", "Kconfig"):
+            # What ends in .mod.c a build has made.
+            is_code = name.endswith((".rs", ".c")) and not name.endswith(".mod.c")
+            if is_code or name in ("Kbuild", "Kconfig"):
                 found.append(relative / name)
     return sorted(found)
 

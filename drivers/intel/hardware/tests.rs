@@ -201,15 +201,14 @@ mod suite {
         assert!(ids.into_iter().all(|id| tables.read(id) == [0, 0]));
         let words = (0..7).map(|slot| hardware.queue.descriptor(slot).0[0]);
         let wait = |number: u64| number << 32 | 0x65;
-        // Bits 47:32 source, 31:16 domain, 7 drain reads, 5:4 granularity, 3:0 type (6.5.2.1,
-        // 6.5.2.3).
+        // Bits 47:32 source, 31:16 domain, 5:4 granularity, 3:0 type (6.5.2.1, 6.5.2.3).
         let expected = [
             0x0001_0007_0031,
             0x0002_0008_0031,
             0x0003_0007_0031,
             wait(1),
-            0x0007_00a2,
-            0x0008_00a2,
+            0x0007_0022,
+            0x0008_0022,
             wait(2),
         ];
         assert!(words.eq(expected));

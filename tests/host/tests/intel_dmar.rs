@@ -198,8 +198,8 @@ fn server_table() {
     assert!(matches!(rest.next(), Some(Structure::Other)));
     assert!(matches!(rest.next(), Some(Structure::Other)));
     assert!(rest.next().is_none());
-    assert_eq!(table.name_of(1), Some(&b"\\_SB.I2C0"[..]));
-    assert_eq!(table.name_of(2), None);
+    assert!(table.names_of(1).eq([&b"\\_SB.I2C0"[..]]));
+    assert_eq!(table.names_of(2).count(), 0);
 }
 
 #[test]
@@ -509,6 +509,47 @@ fn include_all_not_last_is_a_warning() {
         warnings[0].to_string(),
         "DRHD at offset 0x30: the unit for all other devices of segment 0x0003 is not the last \
          one listed"
+    );
+}
+
+#[test]
+fn named_devices_that_cannot_be_found_are_warnings() {
+    // Device 1 has a name, device 2 has none, device 3 has one and is behind a bridge.
+    let scopes = [
+        [5, 8, 0, 0, 1, 0, 0x15, 0].as_slice(),
+        &[5, 8, 0, 0, 2, 0, 0x15, 1],
+        &[5, 10, 0, 0, 3, 0, 0x1c, 0, 0, 0],
+    ];
+    let andd = |number| [4, 0, 10, 0, 0, 0, 0, number, b'A', 0];
+    let bytes = table(
+        &[
+            &drhd(1, 0, 0, 0xfed9_0000, &scopes.concat())[..],
+            &andd(1),
+            &andd(3),
+        ]
+        .concat(),
+    );
+    let warnings: Vec<_> = Table::parse(&bytes).unwrap().warnings().collect();
+    assert_eq!(
+        warnings,
+        [
+            Warning::NameMissing {
+                number: 2,
+                offset: 0x30
+            },
+            Warning::NamePath {
+                number: 3,
+                offset: 0x30
+            },
+        ]
+    );
+    assert_eq!(
+        warnings[0].to_string(),
+        "DRHD at offset 0x30: no ANDD gives device 2 behind the unit a name; its DMA is blocked"
+    );
+    assert_eq!(
+        warnings[1].to_string(),
+        "DRHD at offset 0x30: the path of the named device 3 is no requester id; its DMA is blocked"
     );
 }
 

@@ -12,7 +12,9 @@ mod drivers {
 
 use intel::{
     dmar::Table,
-    scope::{regions_for, translation_cache, unit_for, Location, TranslationCache},
+    scope::{
+        ids_for, regions_for, translation_cache, unit_for, Device, Location, TranslationCache,
+    },
     tables::{table, LAPTOP, QEMU, SERVER},
 };
 use requester::RequesterId;
@@ -27,12 +29,12 @@ fn unit(
     function: RequesterId,
     upstream: &[RequesterId],
 ) -> Option<u64> {
-    let location = Location {
+    let device = Device::Function(Location {
         segment,
         function,
         upstream,
-    };
-    unit_for(Table::parse(bytes).unwrap(), &location).map(|unit| unit.base())
+    });
+    unit_for(Table::parse(bytes).unwrap(), device).map(|unit| unit.base())
 }
 
 #[test]
@@ -115,12 +117,12 @@ fn regions() {
     let bytes = table(LAPTOP);
     let table = Table::parse(&bytes).unwrap();
     let of = |segment, function| {
-        let location = Location {
+        let device = Device::Function(Location {
             segment,
             function,
             upstream: &[],
-        };
-        regions_for(table, &location)
+        });
+        regions_for(table, device)
             .map(|r| r.base())
             .collect::<Vec<_>>()
     };
@@ -134,12 +136,12 @@ fn regions() {
 fn who_may_cache_translations() {
     let bytes = table(SERVER);
     let cache = |bytes: &[u8], function, upstream: &[_]| {
-        let location = Location {
+        let device = Device::Function(Location {
             segment: 0,
             function,
             upstream,
-        };
-        translation_cache(Table::parse(bytes).unwrap(), &location)
+        });
+        translation_cache(Table::parse(bytes).unwrap(), device)
     };
 
     assert_eq!(
@@ -168,6 +170,112 @@ fn who_may_cache_translations() {
     );
     assert_eq!(
         cache(&table(LAPTOP), id(1, 0, 0), &[id(0, 3, 0)]),
+        TranslationCache::Unsupported
+    );
+}
+
+/// An ANDD structure: `number` is `path`.
+fn andd(number: u8, path: &str) -> Vec<u8> {
+    let mut bytes = vec![4, 0];
+    bytes.extend_from_slice(&(8 + path.len() as u16 + 1).to_le_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, number]);
+    bytes.extend_from_slice(path.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+/// The unit of the device at `path` and the ids that it has there.
+fn named(bytes: &[u8], path: &str) -> Option<(u64, Vec<u32>)> {
+    let table = Table::parse(bytes).unwrap();
+    let device = Device::Named(path.as_bytes());
+    let unit = unit_for(table, device)?;
+    let ids = ids_for(table, unit, device).map(RequesterId::raw);
+    Some((unit.base(), ids.collect()))
+}
+
+#[test]
+fn named_devices() {
+    let server = table(SERVER);
+    // 00:1e.0, whatever segment the unit's PCI devices are in.
+    let found = Some((0xd17f_c000, vec![0x00f0]));
+    assert_eq!(named(&server, "\\_SB.I2C0"), found);
+    // As ACPICA writes it, and as ASL may be written.
+    assert_eq!(named(&server, "\\_SB_.I2C0"), found);
+    assert_eq!(named(&server, "\\_sb.i2c0"), found);
+    // Another device. A unit for all other devices of a segment is one for PCI devices (8.4).
+    for other in [
+        "\\_SB.I2C1",
+        "\\_SB.I2C",
+        "\\_SB",
+        "\\_SB.I2C0.HID0",
+        "\\_SB.PCI0.I2C0",
+        "I2C0",
+        "",
+        "\\",
+    ] {
+        assert_eq!(named(&server, other), None, "{other}");
+    }
+    assert_eq!(named(&table(LAPTOP), "\\_SB.I2C0"), None);
+    // A function with the named device's id is not the named device.
+    assert_eq!(unit(&server, 0, id(0, 0x1e, 0), &[]), Some(0xda7f_c000));
+    let function = Device::Function(Location {
+        segment: 1,
+        function: id(0, 0x1e, 0),
+        upstream: &[],
+    });
+    let parsed = Table::parse(&server).unwrap();
+    let unit = unit_for(parsed, function).unwrap();
+    assert_eq!(unit.base(), 0xd17f_c000);
+    assert_eq!(ids_for(parsed, unit, function).count(), 0);
+}
+
+/// A DRHD for two devices with names, one of them with two ids, and memory that firmware uses with
+/// the other.
+#[test]
+fn named_devices_with_several_ids_and_with_regions() {
+    // DRHD, 50 bytes, segment 0, 0xfed90000.
+    let mut structures = vec![
+        0x00, 0x00, 0x32, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xd9, 0xfe, 0x00, 0x00, 0x00,
+        0x00,
+    ];
+    // Device 1 at 00:15.0 and 00:15.1, device 2 behind a bridge, device 3 at fe:1f.7.
+    structures.extend([5, 8, 0, 0, 1, 0x00, 0x15, 0]);
+    structures.extend([5, 8, 0, 0, 1, 0x00, 0x15, 1]);
+    structures.extend([5, 10, 0, 0, 2, 0x00, 0x1c, 0, 0, 0]);
+    structures.extend([5, 8, 0, 0, 3, 0xfe, 0x1f, 7]);
+    // RMRR, 32 bytes, 0x9d000000-0x9d000fff: device 3.
+    structures.extend([
+        0x01, 0x00, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x9d, 0x00, 0x00, 0x00,
+        0x00, 0xff, 0x0f, 0x00, 0x9d, 0x00, 0x00, 0x00, 0x00,
+    ]);
+    structures.extend([5, 8, 0, 0, 3, 0xfe, 0x1f, 7]);
+    for (number, path) in [(1, "\\_SB.ONE"), (2, "\\_SB.TWO"), (3, "\\_SB.TRI")] {
+        structures.extend(andd(number, path));
+    }
+    // A number that is given twice means both.
+    structures.extend(andd(3, "\\_SB.PCI0.DREI"));
+    let bytes = table(&structures);
+
+    assert_eq!(
+        named(&bytes, "\\_SB_.ONE_"),
+        Some((0xfed9_0000, vec![0xa8, 0xa9]))
+    );
+    // Its bus is not known.
+    assert_eq!(named(&bytes, "\\_SB_.TWO_"), Some((0xfed9_0000, vec![])));
+    for path in ["\\_SB.TRI", "\\_SB_.PCI0.DREI"] {
+        assert_eq!(named(&bytes, path), Some((0xfed9_0000, vec![0xfeff])));
+    }
+
+    let parsed = Table::parse(&bytes).unwrap();
+    let regions = |path: &str| {
+        regions_for(parsed, Device::Named(path.as_bytes()))
+            .map(|region| region.base())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(regions("\\_SB.TRI_"), [0x9d00_0000]);
+    assert_eq!(regions("\\_SB.ONE_"), [0u64; 0]);
+    assert_eq!(
+        translation_cache(parsed, Device::Named(b"\\_SB.ONE")),
         TranslationCache::Unsupported
     );
 }

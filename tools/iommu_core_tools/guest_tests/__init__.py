@@ -6,12 +6,13 @@ import concurrent.futures
 from .. import cache, guest_images, viommu
 from ..paths import jobs
 from . import (
-    custom, dma, firmware, harness, hotplug, isolation, lifecycle, power, refusals, scenario, topology,
-    variants, vfio,
+    custom, dma, firmware, harness, hotplug, isolation, lifecycle, named, power, refusals, scenario,
+    topology, variants, vfio,
 )  # fmt: skip
 
 _MODULES = (
-    variants, vfio, isolation, dma, lifecycle, power, hotplug, topology, refusals, firmware, harness,
+    variants, vfio, isolation, dma, lifecycle, power, hotplug, topology, named, refusals, firmware,
+    harness,
 )  # fmt: skip
 
 

@@ -32,7 +32,9 @@ class Tables:
 
     `broken`: name of the test: (table, the place and the reason in the message). `nothing_there`: a
     unit where nothing answers. `unknown`: good, with a structure of an unknown type in it.
-    `direct(first, last)`: good, with memory that the firmware uses with the disk.
+    `direct(first, last)`: good, with memory that the firmware uses with the disk. `named(devices,
+    first, last)`: good, with devices by name (see named.py), and memory that the firmware uses with
+    the last one; None if the table has no names.
     """
 
     file: str
@@ -40,11 +42,13 @@ class Tables:
     nothing_there: bytes
     unknown: bytes
     direct: object
+    named: object = None
 
 
 # --- DMAR: VT-d specification, chapter 8 ------------------------------------------------------
 
-_DRHD, _RMRR = 0, 1
+_DRHD, _RMRR, _ANDD = 0, 1, 4
+_NAMED = 5
 _INCLUDE_ALL = 1
 _VTD_REGISTERS = 0xFED90000
 
@@ -75,6 +79,19 @@ def _dmar_direct(first, last):
     return _dmar(_drhd(), _rmrr(first, last, _scope(6 + len(path), path)))
 
 
+def _dmar_named(devices, first, last):
+    def scopes(device):
+        number = devices.index(device)
+        return b"".join(struct.pack("<BBHBBBB", _NAMED, 8, 0, number, *path) for path in device.ids)
+
+    def name(device):
+        head = bytes([0, 0, 0, devices.index(device)])
+        return _dmar_structure(_ANDD, head + device.path.encode() + b"\0")
+
+    unit = _drhd(scopes=b"".join(map(scopes, devices)))
+    return _dmar(unit, _rmrr(first, last, scopes(devices[-1])), *map(name, devices))
+
+
 # Device scopes of length 0 are left to the tests on the host: the stock kernel's own parser never
 # gets past one, so the guest does not boot.
 _DMAR = Tables(
@@ -100,6 +117,7 @@ _DMAR = Tables(
     nothing_there=_dmar(_drhd(base=_NOTHING)),
     unknown=_dmar(_dmar_structure(77, bytes(12)), _drhd()),
     direct=_dmar_direct,
+    named=_dmar_named,
 )  # fmt: skip
 
 # --- IVRS: AMD I/O Virtualization Technology specification, 5.2 -------------------------------

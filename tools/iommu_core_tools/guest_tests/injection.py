@@ -7,6 +7,7 @@ with its second, and so on, until it makes no more of them.
 
 from .. import core_view, guest_pci, machine
 from ..vfio_user import VfioUser
+from .scenario import after
 
 _IOVA = 0x7F_0000_0000
 _MOST = 400
@@ -74,6 +75,9 @@ def an_attach_fails_cleanly_at_each_allocation(run):
 
 TESTS = [
     allocations_can_be_made_to_fail,
-    a_mapping_fails_cleanly_at_each_allocation,
-    an_attach_fails_cleanly_at_each_allocation,
+    *after(
+        allocations_can_be_made_to_fail,
+        a_mapping_fails_cleanly_at_each_allocation,
+        an_attach_fails_cleanly_at_each_allocation,
+    ),
 ]

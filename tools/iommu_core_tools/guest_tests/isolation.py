@@ -5,7 +5,7 @@ import time
 
 from .. import guest_pci, machine
 from ..vfio_user import VfioUser
-from .scenario import Scenario
+from .scenario import Scenario, after
 
 _OUT = "/run/probe"
 
@@ -85,6 +85,10 @@ def identity_lets_it_through_and_DMA_stops_it_again(run):
     run.check(_changes(run)[-1] == "reached", "identity reaches all memory", _changes(run))
     run.guest.run(f"echo DMA >{path}; sleep 0.3")
     run.check(_changes(run)[-1] == "blocked", "a paging domain does not", _changes(run))
+
+
+# The owners of the first have VFIO loaded.
+after(it_stays_blocked_while_owners_come_and_go, it_stays_blocked_while_it_shares_a_domain)
 
 
 def scenarios(_kind):

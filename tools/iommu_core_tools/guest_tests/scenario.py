@@ -3,7 +3,8 @@
 
 A test is a function of one argument, a `Run`, and is named after the behaviour that it checks. It
 fails by an exception; `Run.check()` raises one. A scenario's first function usually loads the
-module; when it fails, the rest is not run, and so it is when the guest dies.
+module; when it fails, the rest is not run, and so it is when the guest dies. A test that finds what
+another one has left says so with `after()`: whoever asks for it gets both.
 """
 
 import dataclasses
@@ -118,6 +119,25 @@ class Run:
             self.skip("only iommu_core does this")
 
 
+def after(earlier, *tests):
+    """Marks tests as run only after `earlier`, a test of the same scenario; the tests."""
+    for test in tests:
+        test.after = earlier
+    return list(tests)
+
+
+def picked(tests, is_wanted):
+    """Those tests of a scenario that are wanted, with what they cannot do without; in order."""
+    found = set()
+    for test in filter(is_wanted, tests):
+        # The first test loads the module: it has to run whatever is asked for.
+        found.add(tests[0])
+        while test and test not in found:
+            found.add(test)
+            test = getattr(test, "after", None)
+    return [test for test in tests if test in found]
+
+
 def small(kind, **options):
     """A machine with nothing but an IOMMU, for tests that end when the module is loaded."""
     return Machine(kind, memory=512, cpus=1, **options)
@@ -125,7 +145,7 @@ def small(kind, **options):
 
 def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
     """Boots a scenario's guest and runs its tests, each as a case of a suite of the report."""
-    tests = [test for test in scenario.tests if not only or only in _case(kind, scenario, test)]
+    tests = picked(scenario.tests, lambda test: not only or only in _case(kind, scenario, test))
     if not tests:
         return
     if scenario.ours_only and driver != OURS:
@@ -134,9 +154,6 @@ def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
                 raise Skip("only iommu_core does this")
         return
     name = f"{kind.name}-{scenario.name}"
-    # The first test loads the module: it has to run whatever is asked for.
-    if scenario.tests[0] not in tests:
-        tests.insert(0, scenario.tests[0])
     if scenario.tables:
         image = image.with_acpi_tables(scenario.tables, folder / f"{name}.initramfs")
     machine = scenario.machine(kind)

@@ -5,7 +5,7 @@ import re
 
 from .. import machine
 from ..story import STEPS, Story
-from .scenario import Scenario, TestFailure
+from .scenario import Scenario, TestFailure, after
 
 
 def _test(number, step):
@@ -25,6 +25,8 @@ def _test(number, step):
 def scenarios(kind):
     """A guest for each variant."""
     tests = [_test(number, step) for number, step in enumerate(STEPS)]
+    for before, test in zip(tests, tests[1:]):
+        after(before, test)
     return [
         Scenario(f"story-{name}", lambda kind, name=name: machine.bench(kind, **kind.variants[name]),
                  tests, ours_only=False)

@@ -6,7 +6,7 @@ import re
 
 from .. import core_view, guest_pci, machine
 from ..vfio_user import VfioUser
-from .scenario import Scenario
+from .scenario import Scenario, after
 
 _PAGE = 4096
 _MIB = 1 << 20
@@ -257,17 +257,20 @@ def faults_are_counted_and_do_not_bury_the_log(run):
 
 TESTS = [
     the_module_and_vfio_are_loaded,
-    a_mapping_is_reached_at_both_ends_and_not_beyond,
-    a_read_only_mapping_cannot_be_written,
-    both_ends_of_the_aperture_can_be_mapped,
-    large_and_small_pages_mix,
-    one_domain_serves_two_groups,
-    a_group_that_joins_later_sees_what_is_mapped,
-    wrong_arguments_get_the_right_errno,
-    a_failed_mapping_leaves_no_trace,
-    random_mappings_agree_with_a_model,
-    a_killed_program_frees_everything,
-    faults_are_counted_and_do_not_bury_the_log,
+    *after(
+        the_module_and_vfio_are_loaded,
+        a_mapping_is_reached_at_both_ends_and_not_beyond,
+        a_read_only_mapping_cannot_be_written,
+        both_ends_of_the_aperture_can_be_mapped,
+        large_and_small_pages_mix,
+        one_domain_serves_two_groups,
+        a_group_that_joins_later_sees_what_is_mapped,
+        wrong_arguments_get_the_right_errno,
+        a_failed_mapping_leaves_no_trace,
+        random_mappings_agree_with_a_model,
+        a_killed_program_frees_everything,
+        faults_are_counted_and_do_not_bury_the_log,
+    ),
 ]
 
 

@@ -2,18 +2,17 @@
 
 //! The pure files of the VT-d driver, as siblings, the way they are in the kernel module.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
-#[path = "../../../../drivers/intel/capability.rs"]
-pub mod capability;
-#[path = "../../../../drivers/intel/dmar.rs"]
-pub mod dmar;
-#[path = "../../../../drivers/intel/entries.rs"]
-pub mod entries;
-#[path = "../../../../drivers/intel/fault_record.rs"]
-pub mod fault_record;
-#[path = "../../../../drivers/intel/invalidation.rs"]
-pub mod invalidation;
-#[path = "../../../../drivers/intel/scope.rs"]
-pub mod scope;
+#[path = "../../../../drivers/intel"]
+mod tree {
+    pub mod capability;
+    pub mod dmar;
+    pub mod entries;
+    pub mod fault_record;
+    pub mod invalidation;
+    pub mod scope;
+}
+
+pub use tree::{capability, dmar, entries, fault_record, invalidation, scope};
 pub mod tables;

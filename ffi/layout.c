@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Structures of the kernel's that Rust lays out by hand, since the kernel
+ * crate has no bindings for their headers. Nothing of this is linked: it does
+ * not compile with a kernel that lays them out in another way. Each line has
+ * its twin in the Rust file.
+ */
+
+#include <linux/build_bug.h>
+#include <linux/kprobes.h>
+#include <linux/stddef.h>
+#include <linux/syscore_ops.h>
+
+#define WORD sizeof(void *)
+
+/* ffi/kprobe.rs */
+static_assert(offsetof(struct kprobe, symbol_name) == 6 * WORD);
+static_assert(offsetof(struct kprobe, offset) == 7 * WORD);
+static_assert(offsetof(struct kprobe, pre_handler) == 8 * WORD);
+static_assert(sizeof(struct kprobe) <= 41 * WORD);
+
+/* ffi/syscore.rs */
+static_assert(offsetof(struct syscore_ops, suspend) == 0 * WORD);
+static_assert(offsetof(struct syscore_ops, resume) == 1 * WORD);
+static_assert(offsetof(struct syscore_ops, shutdown) == 2 * WORD);
+static_assert(sizeof(struct syscore_ops) == 3 * WORD);
+static_assert(offsetof(struct syscore, node) == 0 * WORD);
+static_assert(offsetof(struct syscore, ops) == 2 * WORD);
+static_assert(offsetof(struct syscore, data) == 3 * WORD);
+static_assert(sizeof(struct syscore) == 4 * WORD);

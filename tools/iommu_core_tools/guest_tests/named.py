@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Devices on no bus with ids, which firmware's table of units names as the ACPI namespace does.
+
+Those that QEMU's machines have do no DMA: what is looked at is what the core makes of them.
+"""
+
+import dataclasses
+
+from .. import core_view, units
+from . import acpi
+from .scenario import Scenario, small
+
+_BUS = "/sys/bus/platform"
+# Memory that is the firmware's on every PC.
+_REGION = (0xF0000, 0xFFFFF)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Device:
+    """A device, and what the table says of it."""
+
+    name: str
+    path: str
+    # Bus, device and function numbers of its requests.
+    ids: tuple
+
+
+# The kernel has a driver for the first one built in, for the second one as a module.
+_KEPT = _Device("QEMUVGID:00", r"\_SB.VGEN", ((0xFF, 0x1F, 7),))
+_FREE = _Device("QEMU0002:00", r"\_SB.PCI0.FWCF", ((0x00, 0x1C, 1), (0x00, 0x1C, 2)))
+# Firmware does DMA with it.
+_BUSY = _Device("QEMU0001:00", r"\_SB.PCI0.SF8.PEVT", ((0x00, 0x1D, 0),))
+_ALL = (_KEPT, _FREE, _BUSY)
+_DRIVER, _MODULE = "fw_cfg", "qemu_fw_cfg"
+
+
+def _machine(kind):
+    return small(kind).device("vmgenid", guid="auto").device("pvpanic")
+
+
+def _line(run, device):
+    """What debugfs says of a device."""
+    text = run.guest.run(f"cat {core_view.FOLDER}/groups")
+    return next((line for line in text.splitlines() if f"member   {device.name} " in line), "")
+
+
+def _group(run, device):
+    """The folder of the kernel's group that a device is in, or None."""
+    link = f"{_BUS}/devices/{device.name}/iommu_group"
+    status, path = run.guest.status(f"[ -e {link} ] && readlink -f {link}")
+    return None if status else path.strip()
+
+
+def _has_driver(run, device):
+    return run.guest.works(f"[ -e {_BUS}/devices/{device.name}/driver ]")
+
+
+def named_devices_get_groups_of_their_own(run):
+    for device in _ALL:
+        path = run.guest.run(f"cat {_BUS}/devices/{device.name}/firmware_node/path").strip()
+        run.check(path.replace("_.", ".") == device.path, f"{device.name} is at {device.path}", path)
+    run.check(_has_driver(run, _KEPT), f"{_KEPT.name} has a driver")
+    run.load()
+    for device in (_FREE, _BUSY):
+        group = core_view.group_of(run.guest, device.name)
+        run.check(group and group.members == [device.name], "it is alone in its group", group)
+        run.check(group.domain.startswith("paging"), "the group has a domain", group)
+        ids = " ".join(f"{bus:02x}:{slot:02x}.{function}" for bus, slot, function in device.ids)
+        line = _line(run, device)
+        run.check(f"ids {ids}: isolated" in line, "it has the ids that firmware says", line)
+        folder = _group(run, device)
+        run.check(folder, "the kernel has a group for it")
+        kind = run.guest.run(f"cat {folder}/type")
+        run.check(kind.startswith("DMA"), "its DMA is translated", kind)
+
+
+def one_that_has_a_driver_stays_on_identity(run):
+    lines = [line for line in core_view.messages(run.guest.kernel_log()) if _KEPT.name in line]
+    run.check(len(lines) == 1 and "identity" in lines[0], "one clear line says so", lines)
+    group = core_view.group_of(run.guest, _KEPT.name)
+    run.check(group and group.domain.startswith("identity"), "it is on identity", group)
+    run.check(group.owner == "kernel (1 driver)", "and owned by the kernel", group.owner)
+    run.check("ff:1f.7" in _line(run, _KEPT), "under the id that firmware says", _line(run, _KEPT))
+
+
+def one_that_firmware_does_DMA_with_keeps_its_memory(run):
+    lines = [line for line in core_view.messages(run.guest.kernel_log()) if _BUSY.name in line]
+    run.check(any("direct regions" in line for line in lines), "the log says so", lines)
+    regions = run.guest.run(f"cat {_group(run, _BUSY)}/reserved_regions").splitlines()
+    found = [(int(line.split()[0], 16), line.split()[2]) for line in regions]
+    run.check((_REGION[0], "direct") in found, "the kernel lists it as direct", regions)
+    mapped = core_view.domains(run.guest)[core_view.group_of(run.guest, _BUSY.name).domain]
+    size = _REGION[1] + 1 - _REGION[0]
+    run.check(f" {size} bytes mapped" in mapped, "it is mapped, and nothing else", mapped)
+
+
+def the_type_of_its_group_can_be_changed(run):
+    folder = _group(run, _FREE)
+    for kind, domain in (("identity", "identity"), ("DMA", "paging"), ("DMA-FQ", "paging")):
+        run.guest.run(f"echo {kind} >{folder}/type")
+        group = core_view.group_of(run.guest, _FREE.name)
+        run.check(group.domain.startswith(domain), f"{kind} attaches it", group.domain)
+
+
+def a_driver_is_counted_as_a_user_of_its_group(run):
+    run.load_drivers(_MODULE)
+    run.check(_has_driver(run, _FREE), "it has a driver")
+    owner = core_view.group_of(run.guest, _FREE.name).owner
+    run.check(owner == "kernel (1 driver)", "the kernel owns its group", owner)
+    run.check(f"driver {_DRIVER}" in _line(run, _FREE), "debugfs names the driver", _line(run, _FREE))
+    # The driver takes its device once each time that it is loaded.
+    run.guest.run(f"rmmod {_MODULE}")
+    owner = core_view.group_of(run.guest, _FREE.name).owner
+    run.check(owner == "nobody", "and no longer without the driver", owner)
+
+
+def they_are_given_back_with_their_unit(run):
+    run.load_drivers(_MODULE)
+    run.check(_has_driver(run, _FREE), "a driver is bound")
+    names = units.names(run.guest)
+    for name in names:
+        units.release(run.guest, name)
+    run.check(not _has_driver(run, _FREE), "a driver that was told addresses is unbound")
+    run.check(_has_driver(run, _KEPT), "one that was there first is not")
+    for device in _ALL:
+        run.check(not _group(run, device), f"{device.name} has no group")
+    run.check(not core_view.groups(run.guest), "nothing is held", core_view.groups(run.guest))
+    for name in names:
+        units.take(run.guest, name)
+    for device, domain in ((_KEPT, "identity"), (_FREE, "paging"), (_BUSY, "paging")):
+        group = core_view.group_of(run.guest, device.name)
+        run.check(group and group.domain.startswith(domain), f"{device.name} is as before", group)
+    run.guest.run(f"rmmod {_MODULE}")
+    run.load_drivers(_MODULE)
+    run.check(_has_driver(run, _FREE), "the driver works again")
+
+
+def scenarios(kind):
+    """A machine whose table names devices of its DSDT."""
+    tables = acpi.TABLES.get(kind.acpi_table)
+    if not (tables and tables.named):
+        return []
+    return [Scenario(
+        "named-devices", _machine,
+        [
+            named_devices_get_groups_of_their_own,
+            one_that_has_a_driver_stays_on_identity,
+            one_that_firmware_does_DMA_with_keeps_its_memory,
+            the_type_of_its_group_can_be_changed,
+            a_driver_is_counted_as_a_user_of_its_group,
+            they_are_given_back_with_their_unit,
+        ],
+        tables={tables.file: tables.named(_ALL, *_REGION)},
+    )]  # fmt: skip

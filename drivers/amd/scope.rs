@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::ivrs::{DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, Variety};
+use super::ivrs::{
+    DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, UniqueId, Variety,
+};
 
 /// The units of one segment.
 fn units(table: Table<'_>, segment: u16) -> impl Iterator<Item = Ivhd<'_>> + Clone {
@@ -114,6 +116,38 @@ pub fn special(table: Table<'_>, variety: Variety, handle: u8) -> Option<(Ivhd<'
             _ => None,
         })
     })
+}
+
+/// Whether this is how the ACPI namespace tells a device from others with its hardware id.
+fn is_unique_id(id: UniqueId<'_>, uid: &[u8]) -> bool {
+    match id {
+        // There are no others, or all are meant.
+        UniqueId::None => true,
+        UniqueId::Integer(number) => core::str::from_utf8(uid)
+            .is_ok_and(|digits| digits.parse().is_ok_and(|other: u64| other == number)),
+        UniqueId::Text(text) => text == uid,
+    }
+}
+
+/// The device that the ACPI namespace has with this hardware id and unique id, and the unit that it
+/// is behind.
+///
+/// Some firmware has other unique ids here than there. An entry that is the only one with the
+/// hardware id is the device's all the same.
+pub fn named_for<'a>(table: Table<'a>, hid: &[u8], uid: &[u8]) -> Option<(Ivhd<'a>, Named<'a>)> {
+    let mut like = None;
+    let mut alike = 0;
+
+    for (unit, named) in named(table) {
+        if named.hid == hid {
+            if is_unique_id(named.uid, uid) {
+                return Some((unit, named));
+            }
+            like = Some((unit, named));
+            alike += 1;
+        }
+    }
+    like.filter(|_| alike == 1)
 }
 
 /// The devices by name, each with the unit that it is behind.

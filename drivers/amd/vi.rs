@@ -73,23 +73,6 @@ impl AmdViUnit {
             .find(|unit| unit.base() == self.base)
             .ok_or(EINVAL)
     }
-
-    /// Says which devices behind the unit cannot do DMA any more, because they are no PCI devices.
-    fn warn_of_named_devices(&self, name: Label) {
-        let Ok(table) = self.firmware.table() else {
-            return;
-        };
-        for (unit, device) in scope::named(table) {
-            if unit.base() == self.base {
-                log_warn!(
-                    "{}: {} is behind the unit, but is no PCI device, which is not supported: its \
-                     DMA is blocked",
-                    name,
-                    core::str::from_utf8(device.hid).unwrap_or("?"),
-                );
-            }
-        }
-    }
 }
 
 /// The name of a domain in a unit's caches.
@@ -226,7 +209,6 @@ impl VendorDriver for AmdVi {
             }
         }
 
-        described.warn_of_named_devices(name);
         let description = &hardware.description;
         log_info!(
             "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
@@ -267,19 +249,25 @@ impl VendorDriver for AmdVi {
     }
 
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let Place::Pci { segment, id, .. } = &device.place else {
-            return Err(ENODEV);
-        };
         let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
         let table = firmware.table().map_err(|_| EINVAL)?;
-        let ivhd = scope::unit_for(table, *segment, id.raw() as u16).ok_or(ENODEV)?;
+        let mut ids = device.ids;
+        let (segment, own) = match &device.place {
+            Place::Pci { segment, id, .. } => (*segment, id.raw() as u16),
+            Place::Acpi(name) => {
+                let (ivhd, named) = scope::named_for(table, &name.hid, &name.uid).ok_or(ENODEV)?;
+                ids.push(RequesterId::new(u32::from(named.device)), GFP_KERNEL)?;
+                (ivhd.segment(), named.device)
+            }
+            Place::Behind { .. } => return Err(ENODEV),
+        };
+        let ivhd = scope::unit_for(table, segment, own).ok_or(ENODEV)?;
         let unit = units
             .iter()
             .find(|unit| unit.hardware().base == ivhd.base())
             .ok_or(ENODEV)?;
         let hardware = unit.hardware().hardware()?;
 
-        let mut ids = device.ids;
         let aliases = ids
             .iter()
             .filter_map(|id| scope::alias_of(ivhd, id.raw() as u16))
@@ -315,7 +303,7 @@ impl VendorDriver for AmdVi {
                 GFP_KERNEL,
             )
         };
-        for region in scope::regions_for(table, *segment, id.raw() as u16) {
+        for region in scope::regions_for(table, segment, own) {
             let prot = match region.usage() {
                 Usage::Unity { read, write } => match (read, write) {
                     (true, true) => Prot::READ | Prot::WRITE,

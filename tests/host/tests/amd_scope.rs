@@ -13,7 +13,8 @@ mod drivers {
 use amd::{
     ivrs::{Settings, Table, UniqueId, Usage, Variety},
     scope::{
-        alias_of, ats_disabled, last_device, named, regions_for, settings_of, special, unit_for,
+        alias_of, ats_disabled, last_device, named, named_for, regions_for, settings_of, special,
+        unit_for,
     },
     tables::{table, LAPTOP, QEMU, SERVER},
 };
@@ -94,6 +95,23 @@ fn laptop() {
         names[4],
         (0xfd20_0000, 0x60, &b"MSFT0201"[..], UniqueId::Integer(1))
     );
+
+    let find = |hid: &str, uid: &str| {
+        named_for(table, hid.as_bytes(), uid.as_bytes())
+            .map(|(unit, named)| (unit.base(), named.device))
+    };
+    assert_eq!(find("AMDI0020", "ID00"), Some((0xfd20_0000, 0xa5)));
+    assert_eq!(find("AMDI0020", "ID04"), Some((0xfd20_0000, 0xa5)));
+    assert_eq!(find("MSFT0201", "1"), Some((0xfd20_0000, 0x60)));
+    // The only one there is, whatever it calls itself.
+    assert_eq!(find("MSFT0201", "2"), Some((0xfd20_0000, 0x60)));
+    assert_eq!(find("MSFT0201", ""), Some((0xfd20_0000, 0x60)));
+    // One of several is told from the others.
+    assert_eq!(find("AMDI0020", "ID05"), None);
+    assert_eq!(find("AMDI0020", ""), None);
+    assert_eq!(find("AMDI0021", "ID00"), None);
+    assert_eq!(find("AMDI002", "ID00"), None);
+    assert_eq!(find("", ""), None);
 }
 
 #[test]

@@ -34,7 +34,7 @@ class Tables:
     unit where nothing answers. `unknown`: good, with a structure of an unknown type in it.
     `direct(first, last)`: good, with memory that the firmware uses with the disk. `named(devices,
     first, last)`: good, with devices by name (see named.py), and memory that the firmware uses with
-    the last one; None if the table has no names.
+    the last one.
     """
 
     file: str
@@ -42,7 +42,7 @@ class Tables:
     nothing_there: bytes
     unknown: bytes
     direct: object
-    named: object = None
+    named: object
 
 
 # --- DMAR: VT-d specification, chapter 8 ------------------------------------------------------
@@ -82,7 +82,7 @@ def _dmar_direct(first, last):
 def _dmar_named(devices, first, last):
     def scopes(device):
         number = devices.index(device)
-        return b"".join(struct.pack("<BBHBBBB", _NAMED, 8, 0, number, *path) for path in device.ids)
+        return struct.pack("<BBHBBBB", _NAMED, 8, 0, number, *device.id)
 
     def name(device):
         head = bytes([0, 0, 0, devices.index(device)])
@@ -122,7 +122,8 @@ _DMAR = Tables(
 
 # --- IVRS: AMD I/O Virtualization Technology specification, 5.2 -------------------------------
 
-_IVHD, _IVMD_ONE = 0x10, 0x21
+_IVHD, _IVHD_WITH_NAMES, _IVMD_ONE = 0x10, 0x40, 0x21
+_NAMED_BY_ID = 0xF0
 # The unit's own function and its capability, as QEMU has them.
 _UNIT, _CAPABILITY = 0x0008, 0x40
 _AMD_REGISTERS = 0xFED80000
@@ -143,6 +144,20 @@ def _ivmd(device, start, length, flags=_UNITY_READ_WRITE):
     return struct.pack("<BBHHH8xQQ", _IVMD_ONE, flags, 32, device, 0, start, length)
 
 
+def _ivrs_named(devices, first, last):
+    def number(device):
+        bus, slot, function = device.id
+        return bus << 8 | slot << 3 | function
+
+    # Hardware id, no compatible one, no unique one.
+    names = [struct.pack("<BHB8s8sBB", _NAMED_BY_ID, number(device), 0, device.hid, b"", 0, 0)
+             for device in devices]  # fmt: skip
+    entries = _ALL_DEVICES + b"".join(names)
+    body = struct.pack("<HHQHHI16x", _UNIT, _CAPABILITY, _AMD_REGISTERS, 0, 0, 0) + entries
+    unit = struct.pack("<BBH", _IVHD_WITH_NAMES, 0, 4 + len(body)) + body
+    return _ivrs(unit, _ivmd(number(devices[-1]), first, last + 1 - first))
+
+
 _IVRS = Tables(
     file="ivrs",
     broken={
@@ -161,6 +176,7 @@ _IVRS = Tables(
     unknown=_ivrs(struct.pack("<BBH12x", 0x7F, 0, 16), _ivhd()),
     # The firmware gives the first port's bus the first number.
     direct=lambda first, last: _ivrs(_ivhd(), _ivmd(0x0100, first, last + 1 - first)),
+    named=_ivrs_named,
 )  # fmt: skip
 
 TABLES = {"DMAR": _DMAR, "IVRS": _IVRS}

@@ -267,7 +267,7 @@ pub enum Refusal {
     },
     /// The feature register reads all ones.
     NoRegisters,
-    /// The unit walks no host tables.
+    /// The unit walks no host tables. It may have guest tables.
     NoHostTables,
     /// Devices cannot address more than 1 GiB.
     TooNarrow {
@@ -288,9 +288,10 @@ impl fmt::Display for Refusal {
                 "its feature register reads all ones, so nothing answers at the address in the \
                  IVRS table",
             ),
-            Self::NoHostTables => {
-                f.write_str("it walks no host page tables (HATDis, or HATS is 3)")
-            }
+            Self::NoHostTables => f.write_str(
+                "it cannot translate: it walks no host page tables (HATDis, or HATS is 3), nor guest \
+                 page tables for requests without a process id (GTSup, GIOSup)",
+            ),
             Self::TooNarrow { bits } => write!(
                 f,
                 "its devices use addresses of {bits} bits (VAsize), and 31 is the least that is \

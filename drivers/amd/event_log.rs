@@ -91,6 +91,18 @@ impl EventLog {
         [low, words[1].load()]
     }
 
+    /// Plays the unit: logs an event.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn put(&self, registers: &Registers, event: [u64; 2]) {
+        let io = registers.io();
+        let tail = u32::from(io.read(EVENT_TAIL)) as usize / EVENT_BYTES % SLOTS;
+        for (word, value) in self.words(Place(tail)).iter().zip(event) {
+            word.store(value);
+        }
+        let next = (tail + 1) % SLOTS * EVENT_BYTES;
+        io.write_reg(EVENT_TAIL::from(next as u32));
+    }
+
     /// Gives the place of the event back to the unit, cleared: an event that the unit says is there
     /// may arrive later (an erratum of some).
     pub(super) fn done(&self, registers: &Registers, place: Place) {

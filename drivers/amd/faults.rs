@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use kernel::{
     io::Io,
     prelude::*,
@@ -64,12 +66,11 @@ pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn(
             found = true;
             match arrived(|| hardware.events.read(place)) {
                 Some(event) => report_event(unit, hardware, &event),
-                None => {
-                    log_err!(
-                        "{}: the unit says that there is an event, but there is none",
-                        unit.name(),
-                    );
-                }
+                None => report_own(
+                    unit,
+                    hardware,
+                    &"it says that there is an event, but there is none",
+                ),
             }
             hardware.events.done(registers, place);
             burst += 1;
@@ -78,7 +79,6 @@ pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn(
             }
         }
         if status.event_overflow() {
-            found = true;
             restart(hardware);
             let before = hardware.overflows.fetch_add(1, Relaxed);
             if before == 0 {
@@ -91,7 +91,7 @@ pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn(
         }
         if !found {
             mistakes += 1;
-            if !status.event_interrupt() || mistakes == MISTAKES {
+            if !status.event_interrupt() && !status.event_overflow() || mistakes == MISTAKES {
                 break;
             }
         }
@@ -145,8 +145,13 @@ fn report_event(unit: &Unit<AmdVi>, hardware: &Hardware, event: &Event) {
         });
         return;
     }
+    report_own(unit, hardware, event);
+}
+
+/// Reports what is about no device, as long as it is seldom.
+fn report_own(unit: &Unit<AmdVi>, hardware: &Hardware, what: &dyn fmt::Display) {
     let count = hardware.own_events.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {
-        log_err!("{}: {} ({} such events so far)", unit.name(), event, count);
+        log_err!("{}: {} ({} such events so far)", unit.name(), what, count);
     }
 }

@@ -4,12 +4,15 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::macros::kunit_tests;
+use kernel::{io::Io, macros::kunit_tests, sync::atomic::Relaxed};
 
 use super::{
     super::{
+        commands::Space,
         entries::DeviceEntry,
+        faults,
         hardware::{tests::unit_with_tables, AddressSpace},
+        regs::{CONTROL_LOW, EVENT_HEAD, STATUS},
     },
     *,
 };
@@ -218,15 +221,69 @@ mod suite {
             let hardware = hardware(&unit)?;
             hardware.tables.change(id, paging.translation(tag.0));
             assert_eq!(read(&unit, id), Some(paging.translation(tag.0)));
-            assert_eq!(
-                hardware.space(),
-                super::super::super::commands::Space::Guest { pasid: 0 }
-            );
+            assert_eq!(hardware.space(), Space::Guest { pasid: 0 });
             hardware.tables.block_all();
             unmap(&paging, 0x8060_4000);
             AmdVi::release_tag(&unit, tag, Some(&paging));
             AmdVi::release(&unit);
         }
+        Ok(())
+    }
+
+    /// Events are read, whoever they are about, and what the unit says is not believed for ever.
+    #[test]
+    fn events() -> Result {
+        let unit = unit(Kind::Host)?;
+        let hardware = hardware(&unit)?;
+        let registers = &hardware.registers;
+        let io = registers.io();
+        io.write_reg(STATUS::zeroed());
+        let head = || u32::from(io.read(EVENT_HEAD));
+
+        // IO_PAGE_FAULT of a write of 01:00.0, ILLEGAL_COMMAND_ERROR, and one that does not arrive.
+        for event in [
+            [0x2020_0000_0000_0100, 0x1000],
+            [0x5000_0000_0000_0000, 0x2000],
+            [0; 2],
+        ] {
+            hardware.events.put(registers, event);
+        }
+        faults::report(&unit, hardware, || false);
+        assert_eq!(head(), 48);
+        assert_eq!(unit.stray_faults(), 1);
+        assert_eq!(hardware.own_events.load(Relaxed), 2);
+        assert_eq!(hardware.overflows.load(Relaxed), 0);
+
+        // More than a log full, and round its end.
+        for _ in 0..3 {
+            for _ in 0..400 {
+                hardware
+                    .events
+                    .put(registers, [0x2020_0000_0000_0100, 0x1000]);
+            }
+            faults::report(&unit, hardware, || false);
+        }
+        assert_eq!(head(), 1203 % 512 * 16);
+        assert_eq!(unit.stray_faults(), 1201);
+
+        // Nothing is read once the interrupt is about to end.
+        hardware.events.put(registers, [0; 2]);
+        faults::report(&unit, hardware, || true);
+        assert_eq!(head(), 1203 % 512 * 16);
+
+        // A log that was full starts again; these registers say for ever that it is.
+        io.write_reg(STATUS::zeroed().with_event_overflow(true));
+        faults::report(&unit, hardware, || false);
+        assert!((1..100).contains(&hardware.overflows.load(Relaxed)));
+        assert!(io.read(CONTROL_LOW).event_log());
+        // And so they do of the interrupt; or nobody answers at all.
+        io.write_reg(STATUS::zeroed().with_event_interrupt(true));
+        faults::report(&unit, hardware, || false);
+        io.write_reg(STATUS::from(u32::MAX));
+        faults::report(&unit, hardware, || false);
+
+        io.write_reg(STATUS::zeroed());
+        AmdVi::release(&unit);
         Ok(())
     }
 

@@ -19,8 +19,9 @@ use crate::{
     },
 };
 
-/// Bytes of a queue, if the unit allows so many: one page.
-const MAX_BYTES: usize = 4096;
+/// Bytes of a queue, if the unit allows so many. A device that is blocked in the middle of a page
+/// may cause an event for each word of it, and what does not fit is lost.
+const MAX_BYTES: usize = 64 << 10;
 
 /// A queue of records.
 pub(super) struct Records {

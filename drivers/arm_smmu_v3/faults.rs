@@ -153,17 +153,21 @@ pub(super) fn refuse_requests(
     }
 }
 
-/// Reports errors of the unit itself.
+/// Reports errors of the unit itself. A device that faults faster than events are read makes some
+/// kinds come again and again: they are said at the first, second, fourth, eighth time.
 pub(super) fn report_errors(unit: &Unit<SmmuV3>, hardware: &Hardware) {
     let errors = hardware.take_errors();
     if errors.is_empty() {
         return;
     }
-    hardware.errors.fetch_add(1, Relaxed);
-    for text in errors.texts() {
-        log_err!("{}: {}", unit.name(), text);
+    let count = hardware.errors.fetch_add(1, Relaxed) + 1;
+    let is_fatal = errors.has(GlobalErrors::SERVICE_FAILURE);
+    if is_fatal || count.is_power_of_two() {
+        for text in errors.texts() {
+            log_err!("{}: {} ({} errors so far)", unit.name(), text, count);
+        }
     }
-    if errors.has(GlobalErrors::SERVICE_FAILURE) {
+    if is_fatal {
         unit.fail(format_args!("it is in service failure mode"));
         hardware.block_all();
     }

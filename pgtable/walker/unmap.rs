@@ -209,7 +209,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     break;
                 };
                 if !whole {
-                    run.iter().for_each(|entry| entry.store(0));
+                    Self::clear_leaves(run);
                 }
                 found = end;
             }
@@ -229,6 +229,17 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             entry.store(0);
         }
         part.len()
+    }
+
+    /// Clears the entries of a run, of which there may be many: eight in each round.
+    #[inline(always)]
+    fn clear_leaves(run: &[M::Entry]) {
+        let mut eights = run.chunks_exact(8);
+
+        for eight in &mut eights {
+            eight.iter().for_each(|entry| entry.store(0));
+        }
+        eights.remainder().iter().for_each(|entry| entry.store(0));
     }
 
     /// Puts smaller pages in the place of the one that the entry at `index` is of. If that has changed

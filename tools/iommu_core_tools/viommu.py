@@ -25,9 +25,10 @@ class Viommu:
     with a name. `remedy` is what a refusal to touch such a unit has to name. `late` lets device
     drivers bind before there is a driver for the unit.
 
-    Options of a `machine.Machine`: `plain` is what most guests have, `variants` are all that have to
-    work (by name), `full` are two of them that differ most, `device_tlb` lets devices cache
-    translations, `useless` makes a unit that cannot translate, which the module refuses with a
+    Options of a `machine.Machine`: `plain` is what most guests have. Variants, by name: in each of
+    `stories` the story is told, and with each of `owners` user programs put the unit through its
+    paces; together they are all that have to work. `device_tlb` lets devices cache translations,
+    `useless` makes a unit that cannot translate, which the module refuses with a
     message that has `useless_word` in it (None: there are no such units).
     """
 
@@ -44,8 +45,8 @@ class Viommu:
     remedy: tuple
     late: tuple
     plain: dict
-    variants: dict
-    full: tuple
+    stories: dict
+    owners: dict
     device_tlb: dict
     useless: dict | None
     useless_word: str
@@ -110,14 +111,15 @@ _VTD = Viommu(
     remedy=("intel_iommu=off", "intremap=off"),
     late=(),
     plain=_unit(caching_mode="on"),
-    variants={
-        "caching-on-39bit": _unit(caching_mode="on", aw_bits=39),
+    stories={
         "caching-on-48bit": _unit(caching_mode="on", aw_bits=48),
         "caching-off-39bit": _unit(caching_mode="off", aw_bits=39),
-        "caching-off-48bit": _unit(caching_mode="off", aw_bits=48),
         "scalable-device-tlb": _unit(scalable_mode="on", device_iotlb="on"),
     },
-    full=("caching-on-48bit", "caching-off-39bit"),
+    owners={
+        "caching-on-39bit": _unit(caching_mode="on", aw_bits=39),
+        "caching-off-48bit": _unit(caching_mode="off", aw_bits=48),
+    },
     device_tlb=_unit(caching_mode="on", device_iotlb="on"),
     useless=_unit(dma_translation="off"),
     useless_word="bits",
@@ -139,19 +141,12 @@ _AMDVI = Viommu(
     # QEMU's table names an IOAPIC behind a southbridge that is not there, so the kernel's driver
     # leaves interrupts as they are.
     stock=("iommu=nopt",),
-    owned={
-        "translation": ("iommu=nopt",),
-        "passthrough": ("iommu=pt",),
-    },
+    owned={"translation": ("iommu=nopt",)},
     remedy=("amd_iommu=off",),
     late=(),
     plain=_unit(),
-    variants={
-        "plain": _unit(),
-        "x2apic": _unit(xtsup="on"),
-        "device-tlb": _unit(device_iotlb="on"),
-    },
-    full=("plain", "device-tlb"),
+    stories={"device-tlb": _unit(device_iotlb="on"), "x2apic": _unit(xtsup="on")},
+    owners={"plain": _unit()},
     device_tlb=_unit(device_iotlb="on"),
     useless=_unit(dma_translation="off"),
     useless_word="translat",
@@ -172,23 +167,21 @@ _SMMUV3 = Viommu(
     device="arm-smmuv3,primary-bus=pcie.0",
     free=("initcall_blacklist=arm_smmu_driver_init",),
     stock=("iommu.passthrough=0",),
-    owned={
-        "translation": ("iommu.passthrough=0",),
-        "passthrough": ("iommu.passthrough=1",),
-    },
+    owned={"translation": ("iommu.passthrough=0",)},
     remedy=("initcall_blacklist=arm_smmu_driver_init",),
     # Firmware says that the devices have a unit, and the kernel waits a while for its driver.
     late=("deferred_probe_timeout=0",),
     plain=_unit(stage=1),
-    variants={
+    stories={
         "stage1-dt": _unit(stage=1),
         "stage2-dt": _unit(stage=2),
-        # This processor has 52 bits of addresses, so that the kernel's memory lies elsewhere.
-        "nested-dt": {**_unit(stage="nested"), "cpu": "max"},
         "stage1-acpi": {**_unit(stage=1), "uefi": True},
         "stage2-acpi": {**_unit(stage=2), "uefi": True},
     },
-    full=("stage1-dt", "stage2-acpi"),
+    owners={
+        # This processor has 52 bits of addresses, so that the kernel's memory lies elsewhere.
+        "nested-dt": {**_unit(stage="nested"), "cpu": "max"},
+    },
     device_tlb=_unit(stage=1),
     useless=None,
     useless_word="",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests that run in guests, two guests at a time."""
+"""Tests that run in guests, some guests at a time."""
 
 import concurrent.futures
 
-from .. import cache, guest_images, viommu
+from .. import cache, custom_kernel, guest_images, viommu
 from ..paths import jobs
 from . import (
     custom, dma, firmware, harness, hotplug, isolation, lifecycle, named, power, refusals, scenario,
@@ -36,8 +36,9 @@ def run(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None
             if kind.is_first:
                 harness.run_plain(report, image, kind, only)
             plays += [(found, image, kind) for found in scenarios(kind)]
+    # Guests wait now and then: one more than there are processors keeps these busy.
     with cache.scratch("tests") as folder:
-        with concurrent.futures.ThreadPoolExecutor(min(2, jobs())) as pool:
+        with concurrent.futures.ThreadPoolExecutor(jobs() + 1) as pool:
             waiting = [
                 pool.submit(scenario.play, *play, driver, report, only, folder) for play in plays
             ]
@@ -51,6 +52,12 @@ def run(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None
 
 def run_custom(report, only=None, *, kinds):
     """Runs the KUnit suites and some tests in guests with the custom kernel."""
-    with cache.scratch("tests") as folder:
-        for kind in map(viommu.get, kinds):
-            custom.run(report, kind, only, folder)
+    with report.suite("custom kernel"), cache.scratch("tests") as folder:
+        image = guest_images.custom(custom_kernel.build())
+        with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
+            waiting = [
+                pool.submit(custom.run, report, image, viommu.get(kind), only, folder)
+                for kind in kinds
+            ]
+            for future in waiting:
+                future.result()

@@ -3,7 +3,7 @@
 
 import re
 
-from .. import core_view, custom_kernel, guest_images, machine, uml
+from .. import core_view, guest_images, machine, uml
 from ..report import PASSED
 from . import dma, injection, vfio
 from .scenario import Scenario, play
@@ -58,8 +58,8 @@ def lockdep_is_still_on(run):
               "lockdep did not turn itself off")  # fmt: skip
 
 
-def run(report, kind, only, folder):
-    """Builds and boots the kernel; every KUnit case is a case of the report.
+def run(report, image, kind, only, folder):
+    """Boots the kernel; every KUnit case is a case of the report.
 
     Suites that need no hardware run with the first kind of unit only.
     """
@@ -84,5 +84,4 @@ def run(report, kind, only, folder):
         boot_timeout=_BOOT_TIMEOUT,
     )  # fmt: skip
     with report.suite(suite):
-        image = guest_images.custom(custom_kernel.build())
         play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)

@@ -119,9 +119,5 @@ def scenarios(kind):
             [*_TRAFFIC, _expect("the_default_domain_is_identity", ("identity",))],
             parameters=("iommu.passthrough=1",),
         ),
-        Scenario(
-            "strict", machine.bench, [*_TRAFFIC, _expect("the_default_domain_is_strict", ("DMA",))],
-            parameters=("iommu.strict=1", "iommu.passthrough=0"), ours_only=False,
-        ),
         lazy,
     ]  # fmt: skip

@@ -26,13 +26,6 @@ def _no_registers(run):
 _no_registers.__name__ = "a_register_base_where_nothing_answers_is_refused"
 
 
-def _unknown_structure(run):
-    run.load()
-
-
-_unknown_structure.__name__ = "a_structure_of_an_unknown_type_is_skipped"
-
-
 # Memory that is the firmware's on every PC.
 _REGION = (0xF0000, 0xFFFFF)
 
@@ -96,7 +89,6 @@ def scenarios(kind):
         for name, (table, place, reason) in tables.broken.items()
     ]
     tests.append((_no_registers, tables.nothing_there))
-    tests.append((_unknown_structure, tables.unknown))
     kept = Scenario(
         "direct-region", machine.bench,
         [

@@ -29,6 +29,7 @@ def a_rogue_device_is_stopped_when_the_unit_is_taken(run):
         run.check(_changes(run) == ["reached"], "it reaches memory before", _changes(run))
     run.load()
     _attempts_go_on(run)
+    run.check(run.type_of(address) == "DMA", "its type is the strict one", run.type_of(address))
     run.check(_changes(run)[-1] == "blocked", "it is blocked afterwards", _changes(run))
     run.check(len(_changes(run)) <= 2, "and was so from then on", _changes(run))
 

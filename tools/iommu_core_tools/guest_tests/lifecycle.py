@@ -5,7 +5,7 @@ from .. import core_view, guest_io, guest_pci, machine, units
 from ..vfio_user import VfioUser
 from .scenario import Scenario
 
-_LOOPS = 20
+_LOOPS = 10
 
 
 def a_device_with_a_driver_stays_on_identity_and_works(run):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The story that `make run` shows, with every variant of the unit."""
+"""The story that `make run` shows, with other variants of the unit."""
 
 import re
 
@@ -28,7 +28,7 @@ def scenarios(kind):
     for before, test in zip(tests, tests[1:]):
         after(before, test)
     return [
-        Scenario(f"story-{name}", lambda kind, name=name: machine.bench(kind, **kind.variants[name]),
+        Scenario(f"story-{name}", lambda kind, name=name: machine.bench(kind, **kind.stories[name]),
                  tests, ours_only=False)
-        for name in kind.variants
+        for name in kind.stories
     ]  # fmt: skip

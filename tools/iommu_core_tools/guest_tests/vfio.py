@@ -275,9 +275,9 @@ TESTS = [
 
 
 def scenarios(kind):
-    """The same tests on the two variants that differ most, or one of them."""
+    """The same tests with some variants of the unit."""
     return [
-        Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, **kind.variants[name]),
+        Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, **kind.owners[name]),
                  TESTS, ours_only=False)
-        for name in (kind.full if kind.is_first else kind.full[:1])
+        for name in kind.owners
     ]  # fmt: skip

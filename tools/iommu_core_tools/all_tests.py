@@ -6,8 +6,8 @@ from .report import Report
 
 
 # The kinds of IOMMU that the stock kernels' guests and the custom kernel's have.
-_KINDS = ("vtd",)
-_CUSTOM_KINDS = ("vtd",)
+_KINDS = ("vtd", "amdvi")
+_CUSTOM_KINDS = ("vtd", "amdvi")
 
 
 def run():

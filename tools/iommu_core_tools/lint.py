@@ -2,10 +2,12 @@
 """Checks that need no running kernel: format, clippy, unsafe rooms, licence lines, the tools."""
 
 import ast
+import functools
 import re
 import shutil
 
 from . import intree, module, root, run, uml, unsafe_rooms
+from .arch import ARCHES
 from .errors import ToolError
 from .paths import CHECKOUT
 from .progress import PROGRESS
@@ -22,7 +24,10 @@ def run_all(report):
             ("licence lines", _checked(licence_lines)),
             ("no archive or registry named", _checked(registry_names)),
             ("Python and shell syntax", _checked(syntax)),
-            ("clippy, module", clippy_module),
+            *(
+                (f"clippy, module for {arch.name}", functools.partial(clippy_module, arch))
+                for arch in ARCHES.values()
+            ),
             ("clippy, with the suites", clippy_suites),
         ):
             with report.case(SUITE, name):
@@ -66,9 +71,9 @@ def _each_once(differences, most=100):
     return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] if len(lines) > most else []))
 
 
-def clippy_module():
-    """clippy with warnings as errors, on the module for the stock kernel."""
-    module.build(clippy=True)
+def clippy_module(arch):
+    """clippy with warnings as errors, on the module for an architecture's stock kernel."""
+    module.build(arch, clippy=True)
 
 
 def clippy_suites():

@@ -64,8 +64,9 @@ class Viommu:
     interrupts: int
     # Whether the kernel remaps no interrupts, so that VFIO has to be told to go on without.
     unsafe_interrupts: bool
-    # Whether the machine can sleep (S3).
+    # Whether the machine can sleep (S3), and whether QEMU's unit works again when it wakes up.
     sleeps: bool
+    wakes: bool
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
 
@@ -126,6 +127,7 @@ _VTD = Viommu(
     platform_driver="iommu_core",
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
+    wakes=True,
     # The global status register (VT-d specification, 11.4.4).
     registers=Registers(0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26),
 )
@@ -149,11 +151,13 @@ _AMDVI = Viommu(
     owners={"plain": _unit()},
     device_tlb=_unit(device_iotlb="on"),
     useless=_unit(dma_translation="off"),
-    useless_word="translat",
+    useless_word="cannot translate",
     platform_driver="iommu_core",
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
     acpi_table="IVRS",
     half_records=True,
+    # Neither with the kernel's own driver.
+    wakes=False,
     # The control register (AMD I/O Virtualization Technology specification, 3.4.1).
     registers=Registers(0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12),
 )
@@ -196,6 +200,7 @@ _SMMUV3 = Viommu(
     interrupts=0x0800_0000,
     unsafe_interrupts=False,
     sleeps=False,
+    wakes=False,
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}

@@ -92,7 +92,7 @@ def identity_lets_it_through_and_DMA_stops_it_again(run):
 after(it_stays_blocked_while_owners_come_and_go, it_stays_blocked_while_it_shares_a_domain)
 
 
-def scenarios(_kind):
+def scenarios(kind):
     """One machine; the order matters, since the probe runs all the time."""
     return [Scenario(
         "isolation", machine.bench,
@@ -103,5 +103,6 @@ def scenarios(_kind):
             it_stays_blocked_while_it_shares_a_domain,
             identity_lets_it_through_and_DMA_stops_it_again,
         ],
-        parameters=("iomem=relaxed", "iommu.strict=1"), ours_only=False,
+        # A device that does DMA before there is a unit needs its port to have a driver.
+        parameters=("iomem=relaxed", "iommu.strict=1", *kind.late), ours_only=False,
     )]  # fmt: skip

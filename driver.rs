@@ -211,6 +211,12 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// listens everything is blocked.
     fn resume(unit: &Unit<Self>) -> Result;
 
+    /// Says that the buses work again after [`resume`](Self::resume), and that devices may do DMA from
+    /// now on. Most units have no use for that.
+    ///
+    /// Context: may sleep. No lock is held.
+    fn buses_are_back(_unit: &Unit<Self>) {}
+
     /// Finds the unit of a device among `units` and makes the state for it.
     ///
     /// Allocates whatever [`plan_blocked`](Self::plan_blocked) must not.

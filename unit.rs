@@ -117,6 +117,11 @@ impl<D: VendorDriver> Unit<D> {
         }
     }
 
+    /// Tells the unit that devices can be reached again, after [`resume`](Self::resume).
+    pub fn buses_are_back(&self) {
+        D::buses_are_back(self);
+    }
+
     /// Gives the unit back. Endpoints that are still attached see their domain until translation
     /// ends; they leave their groups afterwards, and hardware is no longer told.
     pub fn release(&self) {

@@ -222,6 +222,12 @@ impl<D: Hosted> Unbindable for Handle<D> {
         }
     }
 
+    fn buses_are_back(&self) {
+        if self.unit.is_active() {
+            self.unit.core().buses_are_back();
+        }
+    }
+
     fn refuse(&self, error: Error) {
         self.error.store(error.to_errno(), Relaxed);
     }

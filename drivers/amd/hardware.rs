@@ -413,6 +413,11 @@ impl Hardware {
                 batch.run()?;
             }
         }
+        self.invalidate_entries()
+    }
+
+    /// Invalidates every entry of the device table by its name.
+    pub(super) fn invalidate_entries(&self) -> Result<(), Failure> {
         for first in (0..self.tables.count()).step_by(ENTRIES_AT_ONCE) {
             let mut batch = self.batch();
             for id in first..(first + ENTRIES_AT_ONCE).min(self.tables.count()) {

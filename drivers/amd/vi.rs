@@ -248,6 +248,16 @@ impl VendorDriver for AmdVi {
         unit.hardware().hardware()?.resume(unit.name())
     }
 
+    /// An emulated unit that was reset has let everything pass since, and finds a device by its id only
+    /// if the bridges above it have their bus numbers.
+    fn buses_are_back(unit: &Unit<Self>) {
+        if let Ok(hardware) = unit.hardware().hardware() {
+            if let Err(failure) = hardware.invalidate_entries() {
+                fail(unit, hardware, failure);
+            }
+        }
+    }
+
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
         let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
         let table = firmware.table().map_err(|_| EINVAL)?;

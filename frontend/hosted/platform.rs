@@ -37,6 +37,8 @@ pub(super) trait Unbindable: Send + Sync {
     fn unbind(&self);
     /// Whether the unit is in use.
     fn is_bound(&self) -> bool;
+    /// The machine wakes up, and devices can be reached again.
+    fn buses_are_back(&self);
     /// What the last [`bind`](Self::bind) failed with.
     fn error(&self) -> Option<Error>;
     /// Notes that the unit was not taken because of `error`.
@@ -134,6 +136,7 @@ impl Platform {
                     driver: bindings::device_driver {
                         name: NAME.as_char_ptr(),
                         of_match_table: nodes.as_ptr(),
+                        pm: &raw const WAKING.0,
                         // Those who load the module want to know whether it works.
                         probe_type: bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
                         ..pin_init::zeroed()
@@ -288,6 +291,36 @@ extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
             Err(ENODEV)
         }
     })
+}
+
+/// A table that C reads.
+struct Table<T>(T);
+
+// SAFETY: Nobody writes to the table.
+unsafe impl<T> Sync for Table<T> {}
+
+/// Bridges have their registers back before this phase, and devices are woken after it.
+static WAKING: Table<bindings::dev_pm_ops> = Table(bindings::dev_pm_ops {
+    resume_early: Some(resume_early),
+    thaw_early: Some(resume_early),
+    restore_early: Some(resume_early),
+    ..pin_init::zeroed()
+});
+
+extern "C" fn resume_early(device: *mut bindings::device) -> c_int {
+    // SAFETY: The device is on the platform bus, so it is a part of a platform device, and was
+    // probed.
+    let found = unsafe {
+        unit(
+            device
+                .byte_sub(core::mem::offset_of!(bindings::platform_device, dev))
+                .cast(),
+        )
+    };
+    if let Some((unit, _)) = found {
+        unit.buses_are_back();
+    }
+    0
 }
 
 extern "C" fn remove(device: *mut bindings::platform_device) {

@@ -449,7 +449,7 @@ mod cases {
             // SAFETY: The group is counted by `edu`.
             let other =
                 unsafe { bindings::iommu_group_claim_dma_owner(edu.group, OTHER_OWNER.token()) };
-            assert_eq!(to_result(other), Err(EBUSY));
+            assert_eq!(to_result(other), Err(EPERM));
 
             // SAFETY: As above.
             unsafe { bindings::iommu_detach_device(domain.0, edu.device()) };

@@ -9,6 +9,7 @@ import sys
 from . import (
     all_tests,
     arch,
+    bench,
     cache,
     compile_fail,
     custom_kernel,
@@ -93,6 +94,8 @@ def _parser():
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
     add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
+
+    add("bench", lambda _: bench.run(), "measure page tables, the kernel's C ones and ours")
 
     command = add("kunit", _kunit, "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")

@@ -95,6 +95,9 @@ pub type TablesOf<D> = <<D as VendorDriver>::Memory as TableMemory>::List;
 /// How many units are copied at a time. Most machines have fewer, and most domains one.
 const AT_ONCE: usize = 4;
 
+/// A unit, and the domain's tag there.
+type Known<D> = (Arc<Unit<D>>, <D as VendorDriver>::Tag);
+
 /// A unit where endpoints are attached to the domain.
 struct Slot<D: VendorDriver> {
     unit: Arc<Unit<D>>,
@@ -249,7 +252,7 @@ impl<D: VendorDriver> Domain<D> {
         loop {
             // The last count of a unit is not dropped here: who has discovered it keeps one as long
             // as anybody calls.
-            let mut some: [Option<(Arc<Unit<D>>, D::Tag)>; AT_ONCE] = [const { None }; AT_ONCE];
+            let mut some: [Option<Known<D>>; AT_ONCE] = [const { None }; AT_ONCE];
             {
                 let slots = self.residences.lock();
                 let rest = slots.iter().filter(|slot| Arc::as_ptr(&slot.unit) > after);

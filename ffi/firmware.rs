@@ -25,11 +25,7 @@ use crate::{
 extern "C" {
     fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
     #[cfg(CONFIG_OF)]
-    fn of_map_iommu_id(
-        np: *const c_void,
-        id: u32,
-        arg: *mut c_void,
-    ) -> c_int;
+    fn of_map_iommu_id(np: *const c_void, id: u32, arg: *mut c_void) -> c_int;
 }
 
 /// A unit, and the ids that a device has there.

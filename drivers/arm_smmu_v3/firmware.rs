@@ -38,10 +38,7 @@ pub(super) const IDS: PlatformIds = PlatformIds {
 #[cfg(CONFIG_OF)]
 extern "C" {
     // Exported by the kernel; the kernel crate's bindings leave the header out.
-    fn of_device_is_compatible(
-        node: *const c_void,
-        name: *const kernel::ffi::c_char,
-    ) -> c_int;
+    fn of_device_is_compatible(node: *const c_void, name: *const kernel::ffi::c_char) -> c_int;
 }
 
 /// A copy of the IORT table, which firmware cannot change any more.
@@ -267,8 +264,7 @@ fn properties(device: Device<'_>) -> capability::Firmware {
     unsafe {
         let raw = device.as_raw();
         capability::Firmware {
-            coherent: bindings::device_get_dma_attr(raw)
-                == bindings::dev_dma_attr_DEV_DMA_COHERENT,
+            coherent: bindings::device_get_dma_attr(raw) == bindings::dev_dma_attr_DEV_DMA_COHERENT,
             flag_updates: None,
             page0_only: bindings::device_property_read_bool(
                 raw,

@@ -251,7 +251,7 @@ fn find(name: Label) -> Option<Counted> {
     }
 }
 
-unsafe extern "C" fn is_called(device: *mut bindings::device, name: *const c_void) -> c_int {
+extern "C" fn is_called(device: *mut bindings::device, name: *const c_void) -> c_int {
     // SAFETY: `find` has C call with devices of the bus and with its name.
     unsafe { bindings::device_match_name(device, name) }
 }

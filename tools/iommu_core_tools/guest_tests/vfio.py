@@ -240,7 +240,8 @@ def faults_are_counted_and_do_not_bury_the_log(run):
     before = core_view.group_of(run.guest, device).faults if run.ours else 0
     with _Held(run, "faults") as user:
         user.say("buffer b 0x1000")
-        command = f"testdev-run test {_BASE:#x} b 0 64"
+        length = 64
+        command = f"testdev-run test {_BASE:#x} b 0 {length}"
         for _ in range(10):
             user.many([command] * 40)
         run.guest.run("sleep 0.5")
@@ -249,8 +250,10 @@ def faults_are_counted_and_do_not_bury_the_log(run):
         lines = core_view.faults(log)
         run.check(lines, "faults are in the log")
         run.check(len(lines) <= 60, "400 faults give few lines", len(lines))
-        run.check(all(line.device == device and line.address == recorded for line in lines),
-                  "each names device and address", lines[0])  # fmt: skip
+        # Some units record each piece of an access that they see.
+        wrong = [line for line in lines if line.device != device
+                 or not recorded <= line.address < recorded + length]  # fmt: skip
+        run.check(not wrong, "each names device and address", wrong)
         count = core_view.group_of(run.guest, device).faults - before
         run.check(count >= len(lines), "debugfs counts at least those", count)
 

@@ -50,6 +50,8 @@ class Viommu:
     device_tlb: dict
     useless: dict | None
     useless_word: str
+    # What QEMU needs to be told for a unit at another host bridge, or nothing: the unit serves all.
+    another: str | None
     # The machine's SATA controller, and what QEMU needs to be told to have one.
     ahci: str
     ahci_arguments: tuple
@@ -64,9 +66,8 @@ class Viommu:
     interrupts: int
     # Whether the kernel remaps no interrupts, so that VFIO has to be told to go on without.
     unsafe_interrupts: bool
-    # Whether the machine can sleep (S3), and whether QEMU's unit works again when it wakes up.
+    # Whether the machine can sleep (S3).
     sleeps: bool
-    wakes: bool
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
 
@@ -90,6 +91,7 @@ def _unit(**properties):
 _Q35 = {
     "arch": AMD64,
     "machine": "q35,kernel-irqchip=split",
+    "another": None,
     "ahci": "0000:00:1f.2",
     "ahci_arguments": (),
     "interrupts": 0xFEE00000,
@@ -127,7 +129,6 @@ _VTD = Viommu(
     platform_driver="iommu_core",
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
-    wakes=True,
     # The global status register (VT-d specification, 11.4.4).
     registers=Registers(0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26),
 )
@@ -156,8 +157,6 @@ _AMDVI = Viommu(
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
     acpi_table="IVRS",
     half_records=True,
-    # Neither with the kernel's own driver.
-    wakes=False,
     # The control register (AMD I/O Virtualization Technology specification, 3.4.1).
     registers=Registers(0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12),
 )
@@ -186,9 +185,11 @@ _SMMUV3 = Viommu(
         # This processor has 52 bits of addresses, so that the kernel's memory lies elsewhere.
         "nested-dt": {**_unit(stage="nested"), "cpu": "max"},
     },
-    device_tlb=_unit(stage=1),
+    # Nothing but ACPI tells of another host bridge.
+    device_tlb={**_unit(stage=1), "uefi": True},
     useless=None,
     useless_word="",
+    another="arm-smmuv3,primary-bus={bus},stage=1",
     ahci="0000:00:1f.0",
     ahci_arguments=("-device", "ich9-ahci,id=ide,bus=pcie.0,addr=0x1f"),
     platform_driver="iommu_core",
@@ -200,7 +201,6 @@ _SMMUV3 = Viommu(
     interrupts=0x0800_0000,
     unsafe_interrupts=False,
     sleeps=False,
-    wakes=False,
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}

@@ -127,11 +127,12 @@ def _bench(kind):
 
 def scenarios(kind):
     """Sleep, where the machine can; then the end."""
-    sleep = [a_sleep_that_ends_before_it_began_changes_nothing] if kind.sleeps else []
-    if kind.wakes:
-        sleep.append(devices_and_their_owners_do_not_notice_that_the_machine_slept)
+    sleep = [
+        a_sleep_that_ends_before_it_began_changes_nothing,
+        devices_and_their_owners_do_not_notice_that_the_machine_slept,
+    ]
     return [
         Scenario("power", _bench, [
-            devices_work, *sleep, a_unit_is_off_when_the_machine_restarts,
+            devices_work, *(sleep if kind.sleeps else []), a_unit_is_off_when_the_machine_restarts,
         ], parameters=("no_console_suspend",)),
     ]  # fmt: skip

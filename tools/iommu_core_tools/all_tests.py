@@ -6,7 +6,7 @@ from .report import Report
 
 
 # The kinds of IOMMU that the stock kernels' guests and the custom kernel's have.
-_KINDS = ("vtd", "amdvi")
+_KINDS = ("vtd", "amdvi", "smmuv3")
 _CUSTOM_KINDS = ("vtd", "amdvi")
 
 

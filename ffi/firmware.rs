@@ -9,11 +9,7 @@
 
 use core::slice;
 
-use kernel::{
-    bindings,
-    ffi::{c_int, c_void},
-    prelude::*,
-};
+use kernel::{bindings, ffi::c_void, prelude::*};
 
 use super::{device::Device, pci::Pci};
 use crate::{
@@ -25,7 +21,7 @@ use crate::{
 extern "C" {
     fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
     #[cfg(CONFIG_OF)]
-    fn of_map_iommu_id(np: *const c_void, id: u32, arg: *mut c_void) -> c_int;
+    fn of_map_iommu_id(np: *const c_void, id: u32, arg: *mut c_void) -> kernel::ffi::c_int;
 }
 
 /// A unit, and the ids that a device has there.

@@ -181,7 +181,7 @@ struct Search {
 }
 
 /// Adds a device to what was found, if it is a unit.
-unsafe extern "C" fn look_at(device: *mut bindings::device, search: *mut c_void) -> c_int {
+extern "C" fn look_at(device: *mut bindings::device, search: *mut c_void) -> c_int {
     // SAFETY: `find` has C call with its search, and with devices that C keeps.
     let (device, search) = unsafe { (Device::from_raw(device), &mut *search.cast::<Search>()) };
     let Some(device) = device.filter(|device| is_unit(*device)) else {

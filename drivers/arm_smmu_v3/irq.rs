@@ -131,7 +131,7 @@ impl Drop for Requested {
 }
 
 /// The thread of an interrupt.
-unsafe extern "C" fn serve(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
+extern "C" fn serve(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
     // SAFETY: The interrupt was requested with a `Request` as its cookie, which lives until it is
     // freed.
     unsafe { &*cookie.cast::<Request>() }.serve();
@@ -192,7 +192,7 @@ impl Drop for Messages {
 }
 
 /// Tells the unit what to send.
-unsafe extern "C" fn write_message(descriptor: *mut Descriptor, message: *mut RawMessage) {
+extern "C" fn write_message(descriptor: *mut Descriptor, message: *mut RawMessage) {
     // SAFETY: C calls with the descriptor of a message of a unit's device, whose data was set to
     // the hardware before the messages were allocated, and which lives until they are freed.
     let (hardware, irq, message) = unsafe {

@@ -13,7 +13,7 @@ use super::{
         context::Context,
         entries::{StreamEntry, Walk},
         event::CommandError,
-        regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN, IDR0},
+        regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
         update::Update,
     },
     *,

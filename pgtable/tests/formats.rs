@@ -24,7 +24,7 @@ use crate::{
         },
         kernel_memory::Gfp,
         x86_64::X86_64,
-        Config, DirtyFormat, DirtyMode, Error, Format, Gather, PageTable,
+        Config, DirtyFormat, DirtyMode, Error, Format, Gather, PageTable, Top,
     },
 };
 
@@ -214,7 +214,14 @@ mod amd_v1 {
 
         assert_eq!(bench.map(1 << 40, M2, K4), (K4, Ok(())));
         let second = bench.table.top();
-        assert_eq!(second.levels, 4);
+        assert_eq!(
+            second,
+            Top {
+                root: bench.table.root(),
+                levels: 4
+            }
+        );
+        assert_ne!(second.root, first.root);
         assert!(bench.table.top_is_news());
         bench.table.top_is_told(second);
         assert!(!bench.table.top_is_news());

@@ -100,6 +100,17 @@ impl Command {
         ])
     }
 
+    /// Has what comes after it wait until everything before it is done (COMPLETION_WAIT). Without, the
+    /// unit may execute commands in any order.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 2 | F: nothing is executed until this is |
+    /// | 63:60 | code, 1 |
+    pub const fn fence() -> Self {
+        Self([code::COMPLETION_WAIT | 1 << 2, 0])
+    }
+
     /// Invalidates what is cached of a device table entry (INVALIDATE_DEVTAB_ENTRY).
     ///
     /// | bits | field |

@@ -16,6 +16,23 @@ use kernel::{
 
 use crate::requester::RequesterId;
 
+// Exported by the kernel; the kernel crate's bindings leave the header out.
+#[cfg(CONFIG_AMD_MEM_ENCRYPT)]
+extern "C" {
+    static sme_me_mask: u64;
+}
+
+/// Whether the kernel's memory is encrypted, so that addresses of it need a bit that nobody sets here.
+pub(super) fn memory_is_encrypted() -> bool {
+    #[cfg(CONFIG_AMD_MEM_ENCRYPT)]
+    // SAFETY: Written during boot only.
+    unsafe {
+        sme_me_mask != 0
+    }
+    #[cfg(not(CONFIG_AMD_MEM_ENCRYPT))]
+    false
+}
+
 /// A unit's PCI function, with a count on it.
 ///
 /// # Invariants

@@ -31,7 +31,7 @@ use super::{
     capability::{self, Capability, Features, Refusal},
     commands::{Pages, Space},
     event_log::EventLog,
-    function::Function,
+    function::{memory_is_encrypted, Function},
     irq::EventInterrupt,
     ivrs::{Flags, Info, Ivhd},
     mmio::Registers,
@@ -148,6 +148,14 @@ impl Hardware {
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its PCI
     /// function is not there (all logged), `ENOMEM`.
     pub(super) fn new(name: Label, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
+        if memory_is_encrypted() {
+            log_err!(
+                "{}: memory is encrypted (SME), which this driver cannot tell the unit; boot with \
+                 mem_encrypt=off",
+                name,
+            );
+            return Err(EOPNOTSUPP);
+        }
         let id = RequesterId::new(u32::from(ivhd.device()));
         let function = Function::find(ivhd.segment(), id).inspect_err(|_| {
             log_err!(
@@ -396,24 +404,24 @@ impl Hardware {
         let _ = self.invalidate_everything();
     }
 
-    /// Invalidates everything, and every entry by its name as well: emulated units look at an entry
-    /// when they are told that it has changed, and translate nothing for those that they were never
-    /// told of.
+    /// Invalidates everything, and before that every entry by its name: emulated units look at an
+    /// entry when they are told that it has changed, and translate nothing for those that they were
+    /// never told of. What was translated with an entry goes after the entry.
     fn invalidate_everything(&self) -> Result<(), Failure> {
+        self.invalidate_entries()?;
         if self.description.features.invalidate_all {
             let mut batch = self.batch();
             batch.all();
-            batch.run()?;
-        } else {
-            for first in (0..DOMAINS).step_by(ENTRIES_AT_ONCE) {
-                let mut batch = self.batch();
-                for domain in first..first + ENTRIES_AT_ONCE as u32 {
-                    batch.pages(domain as u16, self.space(), Pages::All, false);
-                }
-                batch.run()?;
-            }
+            return batch.run();
         }
-        self.invalidate_entries()
+        for first in (0..DOMAINS).step_by(ENTRIES_AT_ONCE) {
+            let mut batch = self.batch();
+            for domain in first..first + ENTRIES_AT_ONCE as u32 {
+                batch.pages(domain as u16, self.space(), Pages::All, false);
+            }
+            batch.run()?;
+        }
+        Ok(())
     }
 
     /// Invalidates every entry of the device table by its name.

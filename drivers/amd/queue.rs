@@ -408,6 +408,11 @@ impl Batch<'_> {
         self.push(Command::pages(domain, space, pages, leaves_only));
     }
 
+    /// Has what is added from now on wait for what was added before.
+    pub(super) fn fence(&mut self) {
+        self.push(Command::fence());
+    }
+
     /// Adds an invalidation of everything; the unit has to know the command.
     pub(super) fn all(&mut self) {
         self.push(Command::all());

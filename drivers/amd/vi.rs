@@ -400,7 +400,7 @@ impl VendorDriver for AmdVi {
 
     /// See `update` for how an entry changes.
     ///
-    /// The unit forgets the old entries before it forgets what it has translated with them. The
+    /// The unit has forgotten the old entries before it forgets what it has translated with them. The
     /// other way round it could translate once more, and keep that.
     fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
         let Ok(hardware) = unit.hardware().hardware() else {
@@ -420,6 +420,9 @@ impl VendorDriver for AmdVi {
         let mut last = None;
         steps.for_each(|_, _, plan| {
             if let Some(domain) = plan.old {
+                if last.is_none() {
+                    batch.fence();
+                }
                 if last.replace(domain) != Some(domain) {
                     batch.pages(domain, hardware.space(), Pages::All, false);
                 }

@@ -280,6 +280,8 @@ fn commands() {
     assert_eq!(Command::wait(u64::MAX, 1).0, [0x100f_ffff_ffff_fff9, 1]);
     assert_eq!(Command::device_entry(0xfe08).0, [0x2000_0000_0000_fe08, 0]);
     assert_eq!(Command::interrupt_table(0xa0).0, [0x5000_0000_0000_00a0, 0]);
+    // F, and nothing is stored.
+    assert_eq!(Command::fence().0, [0x1000_0000_0000_0004, 0]);
     assert_eq!(Command::all().0, [0x8000_0000_0000_0000, 0]);
 
     // The whole domain, page tables included.

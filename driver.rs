@@ -239,8 +239,8 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
     /// `ENOSPC` if the unit has none left.
     fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
-    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit that removed the last one
-    /// has invalidated what the unit cached under it.
+    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit
+    /// that removed the last one has invalidated what the unit cached under it.
     fn release_tag(unit: &Unit<Self>, tag: Self::Tag, paging: Option<&Self::Paging>);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.

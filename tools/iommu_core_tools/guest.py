@@ -2,7 +2,7 @@
 """A running guest: starts QEMU in the root, runs commands in it, watches its log.
 
 Three lines lead into it: the console, which only ever is written to a log file; the agent, which
-executes shell commands (see tools/guest/init); and QMP. They are sockets that QEMU inherits, so no
+executes shell commands (see guest_agent.py); and QMP. They are sockets that QEMU inherits, so no
 paths or ports are shared with other guests.
 """
 
@@ -12,6 +12,7 @@ import time
 
 from . import cache, guest_log
 from .errors import ToolError, last_lines
+from .guest_agent import Agent, AgentError, Killed
 from .guest_console import Console
 from .paths import log_dir
 from .qmp import Qmp, QmpError
@@ -42,8 +43,6 @@ class Guest:
         self._kernel = kernel
         self._initramfs = initramfs
         self._boot_timeout = boot_timeout
-        self._id = 0
-        self._buffer = b""
         self._process = None
         self._agent = None
         self._console = None
@@ -85,12 +84,15 @@ class Guest:
         )
         for end in inside:
             end.close()
-        self._agent = agent
+        self._agent = Agent(agent)
         try:
             self.qmp = Qmp(qmp)
         except QmpError as error:
             raise self._dead("QEMU does not start") from error
-        self._wait_ready()
+        try:
+            self._agent.wait_ready(self._boot_timeout)
+        except AgentError as error:
+            raise self._dead(error.what) from error
 
     def stop(self):
         """Ends the guest, whatever state it is in."""
@@ -119,23 +121,16 @@ class Guest:
 
     def status(self, command, timeout=30):
         """Runs a shell command; its exit status and output."""
-        self._id += 1
-        escaped = command.strip().replace("\\", "\\\\").replace("\n", "\\n")
-        line = f"{self._id} {timeout} {escaped}\n".encode()
-        deadline = time.monotonic() + timeout + 15
+        return self.ask("sh", command.strip(), timeout)
+
+    def ask(self, verb, text, timeout=30):
+        """Makes a request of the agent; its status and output."""
         try:
-            self._agent.settimeout(deadline - time.monotonic())
-            self._agent.sendall(line)
-        except OSError as error:
-            raise self._dead(f"the guest ended before {command!r}") from error
-        what = f"during {command!r}"
-        words = self._read_line(deadline, what).split()
-        if len(words) != 4 or words[0] != "reply" or words[1] != str(self._id):
-            raise self._dead(f"the guest's agent answered {' '.join(words)!r} {what}")
-        output = self._read_bytes(int(words[3]), deadline, what).decode(errors="replace")
-        if int(words[2]) == 137:
-            raise CommandError(command, "137 (killed)", output, self.log)
-        return int(words[2]), output
+            return self._agent.ask(verb, text, timeout)
+        except Killed as error:
+            raise CommandError(text, "137 (killed)", error.output, self.log) from error
+        except AgentError as error:
+            raise self._dead(error.what) from error
 
     def works(self, command, timeout=30):
         """Whether a shell command ends with status 0."""
@@ -185,38 +180,6 @@ class Guest:
     def disk_image(self, name):
         """The file on the host behind a disk."""
         return self._folder / f"{name}.img"
-
-    def _wait_ready(self):
-        deadline = time.monotonic() + self._boot_timeout
-        while self._read_line(deadline, "while it started") != "ready":
-            pass
-
-    def _read_line(self, deadline, what):
-        while b"\n" not in self._buffer:
-            self._receive(deadline, what)
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return line.decode(errors="replace").strip("\r\0")
-
-    def _read_bytes(self, count, deadline, what):
-        while len(self._buffer) < count:
-            self._receive(deadline, what)
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
-        return data
-
-    def _receive(self, deadline, what):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise self._dead(f"the guest hangs {what}")
-        self._agent.settimeout(left)
-        try:
-            data = self._agent.recv(65536)
-        except socket.timeout as error:
-            raise self._dead(f"the guest hangs {what}") from error
-        except OSError as error:
-            raise self._dead(f"the guest ended {what}") from error
-        if not data:
-            raise self._dead(f"the guest ended {what}")
-        self._buffer += data
 
     def _dead(self, what):
         """The error for a guest that is of no more use; shows what its console said last."""

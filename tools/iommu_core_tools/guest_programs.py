@@ -6,7 +6,7 @@ from .paths import TOOLS
 from .progress import PROGRESS
 
 FOLDER = TOOLS / "guest"
-PROGRAMS = ("vfio-user", "dma-probe")
+PROGRAMS = ("agent", "vfio-user", "dma-probe")
 _FLAGS = (
     "-std=gnu11 -D_GNU_SOURCE -O2 -static -Wall -Wextra -Wconversion -Wshadow -Werror".split()
 )

@@ -13,22 +13,18 @@ class VfioError(GuestError):
 
 
 class VfioUser:
-    """A running program, reached through two pipes of its own in the guest."""
+    """A running program, talked to through the guest's agent."""
 
     def __init__(self, guest, name):
         self._guest = guest
-        self._base = f"/run/{name}"
+        self._name = name
         self.running = False
-        guest.run(
-            f"mkfifo {self._base}.in {self._base}.out && "
-            f"{{ vfio-user 0<>{self._base}.in 1<>{self._base}.out 2>{self._base}.err & "
-            f"echo $! >{self._base}.pid; }}"
-        )
+        guest.ask("start", f"{name} exec vfio-user")
         self.running = True
 
     def say(self, command, timeout=30):
         """Runs a command; what comes after "ok". An error raises."""
-        answer = self._ask(command, timeout)
+        answer = self.many([command], timeout)[0]
         if answer != "ok" and not answer.startswith("ok "):
             raise VfioError(command, answer, self._guest.log)
         return answer[3:]
@@ -51,29 +47,21 @@ class VfioUser:
 
     def many(self, commands, timeout=60):
         """Runs commands in one go, all of them whatever happens; the program's answers."""
-        count = len(commands)
-        text = "\\n".join(commands)
-        # One reader that takes all answers: the shell's own "read" goes byte by byte.
-        script = f"printf '{text}\\n' >{self._base}.in; head -n {count} <{self._base}.out"
-        return self._guest.run(script, timeout).splitlines()
+        text = "".join(f"{command}\n" for command in commands)
+        status, answers = self._guest.ask("say", f"{self._name} {len(commands)} {text}", timeout)
+        if status:
+            raise VfioError(text.strip(), answers.strip(), self._guest.log)
+        return answers.splitlines()
 
     def quit(self):
         """Ends the program, which closes all that it holds, and waits until it is gone."""
-        self._end(f"echo quit >{self._base}.in")
+        self._end("end", f"{self._name} quit\n")
 
     def kill(self):
         """Kills the program, as a crash would."""
-        self._end(f"kill -9 $(cat {self._base}.pid)")
+        self._end("kill", self._name)
 
-    def _end(self, how):
-        if not self.running:
-            return
-        self.running = False
-        self._guest.run(
-            f"{how}; while kill -0 $(cat {self._base}.pid) 2>/dev/null; do sleep 0.05; done; "
-            f"rm -f {self._base}.*"
-        )
-
-    def _ask(self, command, timeout):
-        script = f"echo '{command}' >{self._base}.in; read -r a <{self._base}.out; echo \"$a\""
-        return self._guest.run(script, timeout).strip()
+    def _end(self, verb, text):
+        if self.running:
+            self.running = False
+            self._guest.ask(verb, text)

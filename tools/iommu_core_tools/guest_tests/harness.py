@@ -115,6 +115,25 @@ def a_command_that_hangs_is_ended_and_named(run):
     run.check(run.guest.works("true"), "the guest goes on")
 
 
+def a_program_can_be_talked_to_until_it_ends(run):
+    ask = run.guest.ask
+    ask("start", "echo exec cat")
+    run.check(ask("say", "echo 2 one\ntwo\n") == (0, "one\ntwo\n"), "it answers")
+    ask("start", "brief read -r line; exit 3")
+    run.check(ask("say", "echo 1 three\n") == (0, "three\n"), "also when there is another one")
+    status, _output = ask("say", "brief 1 x\n")
+    run.check(status, "that the other one ended without an answer is said", status)
+    run.check(ask("end", "brief ")[0] == 3, "its status can be had")
+    try:
+        ask("say", "echo 1 no line feed", timeout=1)
+    except CommandError as error:
+        run.check("no line feed" in error.what, "what is not answered in time is named", error.what)
+    else:
+        run.check(False, "it fails")
+    run.check(ask("kill", "echo")[0] == 0 and not run.guest.works("pidof cat"), "it can be killed")
+    run.check(ask("say", "echo 1 x\n")[0], "and is not there any more")
+
+
 def background_processes_do_not_disturb_the_agent(run):
     for i in range(30):
         run.guest.run("for i in 1 2 3; do sleep 0.05 & done")
@@ -170,6 +189,7 @@ def scenarios(kind):
         Scenario("agent", small, [
             output_and_status_of_a_command_come_back_unchanged,
             a_command_that_hangs_is_ended_and_named,
+            a_program_can_be_talked_to_until_it_ends,
             background_processes_do_not_disturb_the_agent,
             a_guest_that_stands_still_is_reported,
         ], ours_only=False),

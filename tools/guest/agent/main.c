@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The host's hands in a guest: does what comes in on a serial port, one request
+ * a line, one after the other.
+ *
+ *	ID SECONDS sh COMMAND		runs a shell command
+ *	ID SECONDS start NAME COMMAND	starts one that is talked to from now on
+ *	ID SECONDS say NAME COUNT TEXT	sends it TEXT; its next COUNT lines
+ *	ID SECONDS end NAME TEXT	sends it TEXT and waits until it has ended
+ *	ID SECONDS kill NAME		kills it and waits until it is gone
+ *
+ * In a line \n stands for a line feed and \\ for a backslash. Each request is
+ * answered, after SECONDS at most, with a line and as many bytes of output as
+ * it says:
+ *
+ *	reply ID STATUS LENGTH
+ *
+ * STATUS is that of a command as a shell has it: 137 for one that had to be
+ * killed. Starting programs is what takes long in an emulated machine, so
+ * nothing is started that was not asked for.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KILLED		(128 + SIGKILL)
+#define NO_SUCH		127
+
+/* A program that is talked to; its standard input and output. */
+struct program {
+	struct program *next;
+	char *name;
+	pid_t pid;
+	int in;
+	int out;
+};
+
+static struct program *programs;
+
+/* Where answers go, and what they consist of; both for as long as we live. */
+static int line_fd;
+static int output_fd;
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until @fd can be read; false when @deadline comes first. */
+static int readable(int fd, int64_t deadline)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	for (;;) {
+		int64_t left = deadline - now_ms();
+		int ready = poll(&poll_fd, 1, left > 0 ? (int)left : 0);
+
+		if (ready >= 0 || errno != EINTR)
+			return ready > 0;
+	}
+}
+
+static void write_all(int fd, const char *bytes, size_t count)
+{
+	while (count) {
+		ssize_t done = write(fd, bytes, count);
+
+		/* A program that ended takes no more; its end is seen elsewhere. */
+		if (done < 0 && errno != EINTR)
+			return;
+		if (done > 0) {
+			bytes += done;
+			count -= (size_t)done;
+		}
+	}
+}
+
+static void note(const char *text)
+{
+	write_all(output_fd, text, strlen(text));
+}
+
+static void reply(const char *id, int status)
+{
+	char bytes[4096];
+	struct stat stat;
+	ssize_t count;
+	off_t at = 0;
+
+	/* What a process in the background writes from here on is nobody's. */
+	if (fstat(output_fd, &stat))
+		err(1, "the output");
+	dprintf(line_fd, "reply %s %d %lld\n", id, status, (long long)stat.st_size);
+	while (at < stat.st_size) {
+		size_t most = sizeof(bytes);
+
+		if (stat.st_size - at < (off_t)most)
+			most = (size_t)(stat.st_size - at);
+		count = pread(output_fd, bytes, most, at);
+		if (count <= 0)
+			errx(1, "the output got shorter");
+		write_all(line_fd, bytes, (size_t)count);
+		at += count;
+	}
+	close(output_fd);
+}
+
+/* A child that runs a shell command in a process group of its own. */
+static pid_t shell(const char *command, int in, int out, int error)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(error, STDERR_FILENO);
+	execl("/bin/sh", "sh", "-c", command, NULL);
+	_exit(NO_SUCH);
+}
+
+/* Waits for a child until @deadline, then kills it and all of its group. */
+static int status_of(pid_t pid, int64_t deadline)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int status;
+
+	if (fd < 0)
+		err(1, "pidfd_open");
+	if (!readable(fd, deadline)) {
+		kill(-pid, SIGKILL);
+		kill(pid, SIGKILL);
+	}
+	close(fd);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			err(1, "waitpid");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int do_shell(const char *command, int64_t deadline)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	pid_t pid = shell(command, null, output_fd, output_fd);
+
+	close(null);
+	if (pid < 0) {
+		note(strerror(errno));
+		return NO_SUCH;
+	}
+	return status_of(pid, deadline);
+}
+
+static int do_start(const char *name, const char *command)
+{
+	struct program *program = calloc(1, sizeof(*program));
+	int in[2], out[2];
+
+	if (!program || pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+		err(1, "no memory for %s", name);
+	program->name = strdup(name);
+	program->pid = shell(command, in[0], out[1], STDERR_FILENO);
+	program->in = in[1];
+	program->out = out[0];
+	close(in[0]);
+	close(out[1]);
+	program->next = programs;
+	programs = program;
+	return program->pid < 0 ? NO_SUCH : 0;
+}
+
+/* Copies @count lines of a program's to the output. */
+static int do_say(struct program *program, const char *text, long count, int64_t deadline)
+{
+	char bytes[4096];
+
+	write_all(program->in, text, strlen(text));
+	while (count > 0) {
+		ssize_t got;
+
+		if (!readable(program->out, deadline))
+			return KILLED;
+		got = read(program->out, bytes, sizeof(bytes));
+		if (got <= 0) {
+			note("it has ended\n");
+			return 1;
+		}
+		write_all(output_fd, bytes, (size_t)got);
+		for (ssize_t i = 0; i < got; i++)
+			count -= bytes[i] == '\n';
+	}
+	return 0;
+}
+
+static int do_end(struct program *program, const char *text, int64_t deadline)
+{
+	int status;
+
+	write_all(program->in, text, strlen(text));
+	status = status_of(program->pid, deadline);
+	for (struct program **at = &programs; *at; at = &(*at)->next) {
+		if (*at == program) {
+			*at = program->next;
+			break;
+		}
+	}
+	close(program->in);
+	close(program->out);
+	free(program->name);
+	free(program);
+	return status;
+}
+
+/* The next word of *@text, which then is what follows it. */
+static char *word(char **text)
+{
+	char *found = strsep(text, " ");
+
+	return found ? found : "";
+}
+
+static int request(const char *verb, char *text, int64_t deadline)
+{
+	struct program *program = programs;
+	const char *name;
+
+	if (!strcmp(verb, "sh"))
+		return do_shell(text, deadline);
+	name = word(&text);
+	if (!text)
+		text = "";
+	if (!strcmp(verb, "start"))
+		return do_start(name, text);
+	while (program && strcmp(program->name, name))
+		program = program->next;
+	if (!program) {
+		note("no such program\n");
+		return NO_SUCH;
+	}
+	if (!strcmp(verb, "say")) {
+		const long count = atol(word(&text));
+
+		return do_say(program, text ? text : "", count, deadline);
+	}
+	if (!strcmp(verb, "end"))
+		return do_end(program, text, deadline);
+	if (!strcmp(verb, "kill")) {
+		kill(program->pid, SIGKILL);
+		do_end(program, "", deadline);
+		return 0;
+	}
+	note("no such request\n");
+	return NO_SUCH;
+}
+
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text; text++) {
+		if (*text == '\\' && text[1]) {
+			text++;
+			*to++ = *text == 'n' ? '\n' : *text;
+		} else {
+			*to++ = *text;
+		}
+	}
+	*to = '\0';
+}
+
+int main(int argc, char **argv)
+{
+	struct termios mode;
+	size_t size = 0;
+	char *line = NULL;
+	FILE *lines;
+
+	if (argc != 2)
+		errx(2, "usage: agent SERIAL-PORT");
+	/* A program that is gone is an answer, not our end. */
+	signal(SIGPIPE, SIG_IGN);
+	line_fd = open(argv[1], O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (line_fd < 0 || tcgetattr(line_fd, &mode))
+		err(1, "%s", argv[1]);
+	cfmakeraw(&mode);
+	if (tcsetattr(line_fd, TCSANOW, &mode))
+		err(1, "%s", argv[1]);
+	lines = fdopen(fcntl(line_fd, F_DUPFD_CLOEXEC, 0), "r");
+	if (!lines)
+		err(1, "%s", argv[1]);
+	dprintf(line_fd, "ready\n");
+	while (getline(&line, &size, lines) > 0) {
+		char *text = line;
+		const char *id, *verb;
+		int64_t deadline;
+
+		line[strcspn(line, "\n")] = '\0';
+		id = word(&text);
+		deadline = now_ms() + 1000 * atoll(word(&text));
+		verb = word(&text);
+		if (!text)
+			text = "";
+		unescape(text);
+		output_fd = memfd_create("output", MFD_CLOEXEC);
+		if (output_fd < 0)
+			err(1, "memfd_create");
+		reply(id, request(verb, text, deadline));
+	}
+	return 0;
+}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host's end of the line to a guest's agent (tools/guest/agent): requests and their replies."""
+
+import socket
+import time
+
+from .errors import ToolError
+
+# What the agent may take on top of a request's own time.
+_GRACE = 15
+_KILLED = 137
+
+
+class AgentError(ToolError):
+    """The agent is of no more use: the guest hangs, has ended, or says what makes no sense."""
+
+
+class Killed(ToolError):
+    """The agent ended a request because its time was over; `output` is what it said before."""
+
+    def __init__(self, output):
+        super().__init__("killed")
+        self.output = output
+
+
+class Agent:
+    """A client on a connected socket. One request at a time."""
+
+    def __init__(self, sock):
+        self._socket = sock
+        self._id = 0
+        self._buffer = b""
+
+    def close(self):
+        """Hangs up; the guest powers itself off."""
+        self._socket.close()
+
+    def wait_ready(self, timeout):
+        """Waits until the agent has been started."""
+        deadline = time.monotonic() + timeout
+        while self._read_line(deadline, "while it started") != "ready":
+            pass
+
+    def ask(self, verb, text, timeout):
+        """Makes a request; its status and output."""
+        self._id += 1
+        what = f"{text!r}"
+        escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
+        deadline = time.monotonic() + timeout + _GRACE
+        try:
+            self._socket.settimeout(deadline - time.monotonic())
+            self._socket.sendall(f"{self._id} {timeout} {verb} {escaped}\n".encode())
+        except OSError as error:
+            raise AgentError(f"the guest ended before {what}") from error
+        words = self._read_line(deadline, f"during {what}").split()
+        if len(words) != 4 or words[0] != "reply" or words[1] != str(self._id):
+            raise AgentError(f"the guest's agent answered {' '.join(words)!r} during {what}")
+        output = self._read_bytes(int(words[3]), deadline, f"during {what}").decode(errors="replace")
+        if int(words[2]) == _KILLED:
+            raise Killed(output)
+        return int(words[2]), output
+
+    def _read_line(self, deadline, what):
+        while b"\n" not in self._buffer:
+            self._receive(deadline, what)
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line.decode(errors="replace").strip("\r\0")
+
+    def _read_bytes(self, count, deadline, what):
+        while len(self._buffer) < count:
+            self._receive(deadline, what)
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
+    def _receive(self, deadline, what):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise AgentError(f"the guest hangs {what}")
+        self._socket.settimeout(left)
+        try:
+            data = self._socket.recv(65536)
+        except socket.timeout as error:
+            raise AgentError(f"the guest hangs {what}") from error
+        except OSError as error:
+            raise AgentError(f"the guest ended {what}") from error
+        if not data:
+            raise AgentError(f"the guest ended {what}")
+        self._buffer += data

@@ -38,7 +38,7 @@ use kernel::{
 
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    driver::{Capability, Geometry, Scope, Target, VendorDriver},
+    driver::{Attach, Capability, Geometry, Scope, Target, Translate},
     endpoint::Endpoint,
     label::Label,
     pgtable::{kernel_memory::Gfp, Gather, TableMemory},
@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// What a domain does with DMA.
-pub enum Kind<D: VendorDriver> {
+pub enum Kind<D: Attach> {
     /// Translates it by a page table of its own.
     Paging(Tables<D>),
     /// Lets it pass untranslated.
@@ -60,13 +60,13 @@ pub enum Kind<D: VendorDriver> {
 ///
 /// It is freed with the domain, unless a unit has failed that may have cached a way to it: such a
 /// unit cannot be told to forget, so its page tables are never used for anything else (law 8).
-pub struct Tables<D: VendorDriver> {
+pub struct Tables<D: Attach> {
     /// `None` only while this is dropped.
     paging: Option<D::Paging>,
     kept_for_ever: Atomic<bool>,
 }
 
-impl<D: VendorDriver> Tables<D> {
+impl<D: Attach> Tables<D> {
     fn new(paging: D::Paging) -> Self {
         Self {
             paging: Some(paging),
@@ -81,7 +81,7 @@ impl<D: VendorDriver> Tables<D> {
     }
 }
 
-impl<D: VendorDriver> Drop for Tables<D> {
+impl<D: Attach> Drop for Tables<D> {
     fn drop(&mut self) {
         if self.kept_for_ever.load(Relaxed) {
             core::mem::forget(self.paging.take());
@@ -90,16 +90,16 @@ impl<D: VendorDriver> Drop for Tables<D> {
 }
 
 /// Tables of a vendor driver's that wait to be freed.
-pub type TablesOf<D> = <<D as VendorDriver>::Memory as TableMemory>::List;
+pub type TablesOf<D> = <<D as Translate>::Memory as TableMemory>::List;
 
 /// How many units are copied at a time. Most machines have fewer, and most domains one.
 const AT_ONCE: usize = 4;
 
 /// A unit, and the domain's tag there.
-type Known<D> = (Arc<Unit<D>>, <D as VendorDriver>::Tag);
+type Known<D> = (Arc<Unit<D>>, <D as Attach>::Tag);
 
 /// A unit where endpoints are attached to the domain.
-struct Slot<D: VendorDriver> {
+struct Slot<D: Attach> {
     unit: Arc<Unit<D>>,
     tag: D::Tag,
     users: usize,
@@ -109,7 +109,7 @@ struct Slot<D: VendorDriver> {
 
 /// A domain.
 #[pin_data]
-pub struct Domain<D: VendorDriver> {
+pub struct Domain<D: Attach> {
     kind: Kind<D>,
     listing: Listing,
     /// Whether some residence needs to be told of new mappings; spares the others the lock.
@@ -121,7 +121,7 @@ pub struct Domain<D: VendorDriver> {
     residences: SpinLockIrq<KVec<Slot<D>>>,
 }
 
-impl<D: VendorDriver> Domain<D> {
+impl<D: Attach> Domain<D> {
     fn with_kind(registry: &Arc<Registry>, kind: Kind<D>) -> Result<Arc<Self>> {
         let name = match &kind {
             Kind::Paging(_) => "paging",
@@ -139,13 +139,6 @@ impl<D: VendorDriver> Domain<D> {
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// Allocates an empty paging domain for devices like `endpoint`'s.
-    pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
-        endpoint.unit().check()?;
-        let paging = D::alloc_paging(&endpoint.view())?;
-        Self::with_kind(registry, Kind::Paging(Tables::new(paging)))
     }
 
     /// Allocates a domain that lets DMA pass untranslated.
@@ -173,76 +166,11 @@ impl<D: VendorDriver> Domain<D> {
         self.listing.record()
     }
 
-    /// What the domain can map.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if it maps nothing.
-    pub fn geometry(&self) -> Result<Geometry> {
-        Ok(D::geometry(self.page_table()?))
-    }
-
     fn page_table(&self) -> Result<&D::Paging> {
         match &self.kind {
             Kind::Paging(tables) => tables.get(),
             Kind::Identity | Kind::Blocked => Err(EINVAL),
         }
-    }
-
-    /// Maps `len` bytes. Says how many bytes are mapped now, also when it fails after some.
-    ///
-    /// Devices may use the mapping after [`sync_map`](Self::sync_map).
-    ///
-    /// Context: any; sleeps only if `flags` allow it.
-    ///
-    /// # Errors
-    ///
-    /// `EADDRINUSE` if something is mapped there (it stays), `EINVAL` or `ERANGE` for bad
-    /// arguments, `ENOMEM`.
-    #[inline]
-    pub fn map(
-        &self,
-        iova: Iova,
-        phys: PhysAddr,
-        len: u64,
-        prot: Prot,
-        flags: Gfp,
-    ) -> (u64, Result) {
-        let paging = match self.page_table() {
-            Ok(paging) => paging,
-            Err(error) => return (0, Err(error)),
-        };
-        let prot = match self.snoops.load(Relaxed) {
-            true => prot | Prot::FORCE_SNOOP,
-            false => prot,
-        };
-        let mut gather = Gather::new();
-        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
-        self.listing.record().count_mapped(mapped);
-        if !gather.is_empty() {
-            // A large page took the place of empty tables, which the units may have cached.
-            self.sync(&mut gather);
-        }
-        (mapped, result)
-    }
-
-    /// Makes new mappings in `first..=last` usable by devices.
-    ///
-    /// Context: any; does not sleep.
-    #[inline]
-    pub fn sync_map(&self, first: Iova, last: Iova) -> Result {
-        // The common unit reads its page tables when it needs them and wants nothing.
-        if !self.sync_maps.load(Relaxed) {
-            return Ok(());
-        }
-        // A unit that fails does not keep the news from the others.
-        let mut result = Ok(());
-        self.for_each_residence(|unit, tag| {
-            if D::needs_map_sync(unit) {
-                result = result.and(D::mapped(unit, tag, first, last));
-            }
-        });
-        result
     }
 
     /// Calls `f` for each unit where somebody is attached, without a lock. A unit that comes or goes
@@ -272,77 +200,6 @@ impl<D: VendorDriver> Domain<D> {
         }
     }
 
-    /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
-    ///
-    /// The memory behind them may be used again after [`sync`](Self::sync) (law 8).
-    ///
-    /// Context: any; does not sleep.
-    #[inline]
-    pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<D::Memory>) -> u64 {
-        let Ok(paging) = self.page_table() else {
-            return 0;
-        };
-        let unmapped = D::unmap(paging, iova, len, gather);
-        self.listing.record().count_unmapped(unmapped);
-        unmapped
-    }
-
-    /// Invalidates what `gather` holds, on every unit that may have cached it, then frees the
-    /// tables in it (law 8). If a unit has failed the tables are never freed.
-    ///
-    /// Context: any; does not sleep.
-    pub fn sync(&self, gather: &mut Gather<D::Memory>) {
-        let result = match gather.range() {
-            Some((first, last)) => self.invalidate(Scope::Range {
-                first,
-                last,
-                tables: gather.tables_changed(),
-            }),
-            None => Ok(()),
-        };
-        match result {
-            Ok(()) => gather.done(),
-            Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
-        }
-    }
-
-    /// Invalidates `scope` on every unit that may have cached it; returns when done.
-    ///
-    /// Context: any; does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what it
-    /// has cached. The other units were invalidated.
-    pub fn invalidate(&self, scope: Scope) -> Result {
-        let mut result = Ok(());
-        self.for_each_residence(|unit, tag| {
-            result = result.and(D::invalidate(unit, tag, scope));
-        });
-        match result {
-            // A failed unit is no longer asked when nobody is attached there.
-            Ok(()) if self.may_free_tables() => Ok(()),
-            Ok(()) => Err(EIO),
-            Err(_) => {
-                self.keep_for_ever();
-                result
-            }
-        }
-    }
-
-    /// Takes the tables out of `gather` for somebody who frees them when he has invalidated
-    /// [`Scope::All`], whatever comes of that. Those that a failed unit may use are not among them,
-    /// and are never freed.
-    #[inline]
-    pub fn take_tables(&self, gather: &mut Gather<D::Memory>) -> TablesOf<D> {
-        let tables = gather.take_tables();
-        if self.may_free_tables() {
-            return tables;
-        }
-        core::mem::forget(tables);
-        TablesOf::<D>::default()
-    }
-
     /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has
     /// failed, which may use them at any time.
     fn may_free_tables(&self) -> bool {
@@ -357,17 +214,6 @@ impl<D: VendorDriver> Domain<D> {
     fn keep_for_ever(&self) {
         if let Kind::Paging(tables) = &self.kind {
             tables.kept_for_ever.store(true, Relaxed);
-        }
-    }
-
-    /// Where `iova` leads, if anywhere. The caller keeps the range mapped meanwhile.
-    ///
-    /// Context: any.
-    pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
-        match &self.kind {
-            Kind::Paging(tables) => D::iova_to_phys(tables.get().ok()?, iova),
-            Kind::Identity => Some(PhysAddr::new(iova.raw())),
-            Kind::Blocked => None,
         }
     }
 
@@ -475,17 +321,173 @@ impl<D: VendorDriver> Domain<D> {
     }
 }
 
+impl<D: Translate> Domain<D> {
+    /// Allocates an empty paging domain for devices like `endpoint`'s.
+    pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
+        endpoint.unit().check()?;
+        let paging = D::alloc_paging(&endpoint.view())?;
+        Self::with_kind(registry, Kind::Paging(Tables::new(paging)))
+    }
+
+    /// What the domain can map.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it maps nothing.
+    pub fn geometry(&self) -> Result<Geometry> {
+        Ok(D::geometry(self.page_table()?))
+    }
+
+    /// Maps `len` bytes. Says how many bytes are mapped now, also when it fails after some.
+    ///
+    /// Devices may use the mapping after [`sync_map`](Self::sync_map).
+    ///
+    /// Context: any; sleeps only if `flags` allow it.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE` if something is mapped there (it stays), `EINVAL` or `ERANGE` for bad
+    /// arguments, `ENOMEM`.
+    #[inline]
+    pub fn map(
+        &self,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+    ) -> (u64, Result) {
+        let paging = match self.page_table() {
+            Ok(paging) => paging,
+            Err(error) => return (0, Err(error)),
+        };
+        let prot = match self.snoops.load(Relaxed) {
+            true => prot | Prot::FORCE_SNOOP,
+            false => prot,
+        };
+        let mut gather = Gather::new();
+        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
+        self.listing.record().count_mapped(mapped);
+        if !gather.is_empty() {
+            // A large page took the place of empty tables, which the units may have cached.
+            self.sync(&mut gather);
+        }
+        (mapped, result)
+    }
+
+    /// Makes new mappings in `first..=last` usable by devices.
+    ///
+    /// Context: any; does not sleep.
+    #[inline]
+    pub fn sync_map(&self, first: Iova, last: Iova) -> Result {
+        // The common unit reads its page tables when it needs them and wants nothing.
+        if !self.sync_maps.load(Relaxed) {
+            return Ok(());
+        }
+        // A unit that fails does not keep the news from the others.
+        let mut result = Ok(());
+        self.for_each_residence(|unit, tag| {
+            if D::needs_map_sync(unit) {
+                result = result.and(D::mapped(unit, tag, first, last));
+            }
+        });
+        result
+    }
+
+    /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
+    ///
+    /// The memory behind them may be used again after [`sync`](Self::sync) (law 8).
+    ///
+    /// Context: any; does not sleep.
+    #[inline]
+    pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<D::Memory>) -> u64 {
+        let Ok(paging) = self.page_table() else {
+            return 0;
+        };
+        let unmapped = D::unmap(paging, iova, len, gather);
+        self.listing.record().count_unmapped(unmapped);
+        unmapped
+    }
+
+    /// Invalidates what `gather` holds, on every unit that may have cached it, then frees the
+    /// tables in it (law 8). If a unit has failed the tables are never freed.
+    ///
+    /// Context: any; does not sleep.
+    pub fn sync(&self, gather: &mut Gather<D::Memory>) {
+        let result = match gather.range() {
+            Some((first, last)) => self.invalidate(Scope::Range {
+                first,
+                last,
+                tables: gather.tables_changed(),
+            }),
+            None => Ok(()),
+        };
+        match result {
+            Ok(()) => gather.done(),
+            Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
+        }
+    }
+
+    /// Invalidates `scope` on every unit that may have cached it; returns when done.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what it
+    /// has cached. The other units were invalidated.
+    pub fn invalidate(&self, scope: Scope) -> Result {
+        let mut result = Ok(());
+        self.for_each_residence(|unit, tag| {
+            result = result.and(D::invalidate(unit, tag, scope));
+        });
+        match result {
+            // A failed unit is no longer asked when nobody is attached there.
+            Ok(()) if self.may_free_tables() => Ok(()),
+            Ok(()) => Err(EIO),
+            Err(_) => {
+                self.keep_for_ever();
+                result
+            }
+        }
+    }
+
+    /// Takes the tables out of `gather` for somebody who frees them when he has invalidated
+    /// [`Scope::All`], whatever comes of that. Those that a failed unit may use are not among them,
+    /// and are never freed.
+    #[inline]
+    pub fn take_tables(&self, gather: &mut Gather<D::Memory>) -> TablesOf<D> {
+        let tables = gather.take_tables();
+        if self.may_free_tables() {
+            return tables;
+        }
+        core::mem::forget(tables);
+        TablesOf::<D>::default()
+    }
+
+    /// Where `iova` leads, if anywhere. The caller keeps the range mapped meanwhile.
+    ///
+    /// Context: any.
+    pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        match &self.kind {
+            Kind::Paging(tables) => D::iova_to_phys(tables.get().ok()?, iova),
+            Kind::Identity => Some(PhysAddr::new(iova.raw())),
+            Kind::Blocked => None,
+        }
+    }
+}
+
 /// `paging domain 12`, as messages call it.
-impl<D: VendorDriver> fmt::Display for Domain<D> {
+impl<D: Attach> fmt::Display for Domain<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.record(), f)
     }
 }
 
 /// A group's place on a domain; counted for people to read.
-pub(crate) struct Attachment<D: VendorDriver>(Arc<Domain<D>>);
+pub(crate) struct Attachment<D: Attach>(Arc<Domain<D>>);
 
-impl<D: VendorDriver> Attachment<D> {
+impl<D: Attach> Attachment<D> {
     /// One more group is on `domain`.
     pub(crate) fn new(domain: &Arc<Domain<D>>) -> Self {
         domain.record().group_attached();
@@ -503,7 +505,7 @@ impl<D: VendorDriver> Attachment<D> {
     }
 }
 
-impl<D: VendorDriver> Drop for Attachment<D> {
+impl<D: Attach> Drop for Attachment<D> {
     fn drop(&mut self) {
         self.0.record().group_detached();
     }
@@ -514,13 +516,13 @@ impl<D: VendorDriver> Drop for Attachment<D> {
 /// # Invariants
 ///
 /// `domain` has a slot for `unit` with `tag`, and this is one of its `users`.
-pub(crate) struct Residence<D: VendorDriver> {
+pub(crate) struct Residence<D: Attach> {
     domain: Arc<Domain<D>>,
     unit: Arc<Unit<D>>,
     tag: D::Tag,
 }
 
-impl<D: VendorDriver> Residence<D> {
+impl<D: Attach> Residence<D> {
     /// What the endpoint is to be attached to. `None`: nothing, it is to be blocked.
     pub(crate) fn target(&self) -> Option<Target<'_, D>> {
         self.domain.target(self.tag)
@@ -532,7 +534,7 @@ impl<D: VendorDriver> Residence<D> {
     }
 }
 
-impl<D: VendorDriver> Drop for Residence<D> {
+impl<D: Attach> Drop for Residence<D> {
     fn drop(&mut self) {
         if self.unit.has_failed() && !self.unit.is_released() {
             // The commit that removed the entry could not invalidate it.

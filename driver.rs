@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a vendor driver implements.
+//! What a vendor driver implements: three traits, of which each needs the one before.
 //!
-//! The core is generic over [`VendorDriver`]: domains, groups and endpoints of one driver cannot be
-//! mixed with those of another, and all calls below the frontend's one indirect call are static.
+//! | trait | what is asked of it | who asks |
+//! |---|---|---|
+//! | [`Attach`] | endpoints come to a domain, and leave it | groups, residences |
+//! | [`Translate`] | a domain maps, unmaps, invalidates | paging domains |
+//! | [`VendorDriver`] | units and the devices behind them are found, taken, given back | frontends |
+//!
+//! The core is generic over them: domains, groups and endpoints of one driver cannot be mixed with
+//! those of another, and all calls below the frontend's one indirect call are static.
 //!
 //! # A unit's life
 //!
@@ -15,10 +21,9 @@
 //!
 //! # An attach
 //!
-//! [`prepare`](VendorDriver::prepare) once per endpoint: allocates and checks, hardware sees
-//! nothing. Then [`commit`](VendorDriver::commit) once per unit: writes the entries of all
-//! endpoints, invalidates in one batch and waits once. A plan that is dropped is an attach that
-//! never was.
+//! [`prepare`](Attach::prepare) once per endpoint: allocates and checks, hardware sees nothing.
+//! Then [`commit`](Attach::commit) once per unit: writes the entries of all endpoints, invalidates
+//! in one batch and waits once. A plan that is dropped is an attach that never was.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +48,7 @@ use crate::{
 pub type KernelGather = Gather<KernelMemory>;
 
 /// What endpoints are to be attached to.
-pub enum Target<'a, D: VendorDriver> {
+pub enum Target<'a, D: Attach> {
     /// A paging domain, under the tag that it has on the endpoint's unit.
     Paging {
         /// The driver's part of the domain.
@@ -112,7 +117,7 @@ pub struct PlatformIds {
 }
 
 /// What a vendor driver found out about a device.
-pub struct Probed<D: VendorDriver> {
+pub struct Probed<D: Attach> {
     /// The unit that the device is behind.
     pub unit: Arc<Unit<D>>,
     /// The ids under which the device's transactions appear, its own first, none twice: those that
@@ -124,29 +129,156 @@ pub struct Probed<D: VendorDriver> {
     pub reserved: KVec<Reserved>,
 }
 
-/// Code for one kind of unit.
+/// What groups ask of a driver: to attach endpoints to domains. It can do so with domains that it
+/// knows nothing else of.
 ///
 /// Context: unless said otherwise a function may sleep and is called with the group's lock held or
 /// before the object it works on is visible to anybody else.
-pub trait VendorDriver: Sized + Send + Sync + 'static {
+pub trait Attach: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
-    /// The platform devices that are units, where the kernel makes some.
-    const PLATFORM: Option<PlatformIds> = None;
 
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
+
     /// State for one endpoint. Together with the endpoint's ids this is all that `prepare` and
     /// `commit` may look at (law 6).
     type Endpoint: Send + Sync + 'static;
-    /// A paging domain: the page table and what it needs.
+
+    /// The driver's part of a domain that translates: the page table and what it needs.
     type Paging: Send + Sync + 'static;
-    /// Where page tables live.
-    type Memory: TableMemory<Flags = Gfp>;
+
     /// The name of a domain in one unit's caches (VT-d and AMD domain id, ASID, VMID).
     type Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static;
+
     /// A prepared attach of one endpoint.
     type Plan: Send + 'static;
+
+    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that does
+    /// not translate.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the unit has none left.
+    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
+
+    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit
+    /// that removed the last one has invalidated what the unit cached under it.
+    fn release_tag(unit: &Unit<Self>, tag: Self::Tag, paging: Option<&Self::Paging>);
+
+    /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
+    ///
+    /// Several plans of one endpoint can exist at a time (the next step, the way back to the default
+    /// domain); committing or dropping one leaves the others good. A plan is good for all ids of
+    /// the endpoint: which of them it is committed for depends on with whom it shares them by then.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
+    /// `ENOMEM`, `EIO` if the unit has failed.
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Self::Plan>;
+
+    /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
+    fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
+
+    /// Makes the plans of all `steps` true. Cannot fail.
+    ///
+    /// When it returns every entry is written, and nothing that the unit or a device cached of
+    /// the old entries and the old domains is left. On the way an endpoint may see its old domain,
+    /// nothing, or its new one, never anything else (law 7). One batch, one wait, however many
+    /// endpoints; a failed unit is blocked as far as it still listens.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>);
+
+    /// Whether the unit has to be told of new mappings ([`Translate::mapped`]) before a device may
+    /// use them. A domain remembers it from when it came to live on the unit.
+    fn needs_map_sync(unit: &Unit<Self>) -> bool;
+
+    /// Whether the device's unit has a capability.
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool;
+}
+
+/// What paging domains ask of a driver: page tables, and that units forget what changed in them.
+///
+/// Context: that of each function. The domain is kept for the time of the call; no lock is held.
+pub trait Translate: Attach {
+    /// Where page tables live.
+    type Memory: TableMemory<Flags = Gfp>;
+
+    /// Makes an empty paging domain for devices like `device`.
+    ///
+    /// The device resolves the unit and nothing else (law 1): the view cannot be kept.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; whatever says that the unit has no page table for it.
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Self::Paging>;
+
+    /// What a paging domain can map.
+    ///
+    /// Context: any.
+    fn geometry(paging: &Self::Paging) -> Geometry;
+
+    /// Maps. Returns the bytes mapped also when it fails after some. Tables that a large page
+    /// takes the place of go to `gather`.
+    ///
+    /// Context: any; sleeps only if `flags` allow it. No lock.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE` if something is mapped there, `EINVAL` or `ERANGE` for bad arguments,
+    /// `ENOMEM`.
+    fn map(
+        paging: &Self::Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut Gather<Self::Memory>,
+    ) -> (u64, Result);
+
+    /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
+    /// first address that is not mapped.
+    ///
+    /// Context: any; does not sleep. No lock.
+    fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut Gather<Self::Memory>)
+        -> u64;
+
+    /// Where `iova` leads, if it is mapped.
+    ///
+    /// Context: any. The caller keeps the range mapped meanwhile.
+    fn iova_to_phys(paging: &Self::Paging, iova: Iova) -> Option<PhysAddr>;
+
+    /// Makes new mappings visible to a unit that caches absent entries or has to flush its write
+    /// buffer.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed.
+    fn mapped(unit: &Unit<Self>, tag: Self::Tag, first: Iova, last: Iova) -> Result;
+
+    /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed: nothing is known of what it has cached.
+    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope) -> Result;
+}
+
+/// Code for one kind of unit: finds units, owns them for as long as the module is there, and knows
+/// which devices are behind them.
+///
+/// Context: unless said otherwise a function may sleep and no lock is held. `take_over`, `enable` and
+/// `release` of a unit are called by one thread at a time.
+pub trait VendorDriver: Translate {
+    /// The platform devices that are units, where the kernel makes some.
+    const PLATFORM: Option<PlatformIds> = None;
 
     /// Reads the firmware's tables. Touches no unit.
     ///
@@ -219,111 +351,12 @@ pub trait VendorDriver: Sized + Send + Sync + 'static {
 
     /// Finds the unit of a device among `units` and makes the state for it.
     ///
-    /// Allocates whatever [`plan_blocked`](Self::plan_blocked) must not.
+    /// Allocates whatever [`plan_blocked`](Attach::plan_blocked) must not.
     ///
     /// # Errors
     ///
     /// `ENODEV` if no unit is responsible for it.
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>>;
-
-    /// Makes an empty paging domain for devices like `device`.
-    ///
-    /// The device resolves the unit and nothing else (law 1): the view cannot be kept.
-    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Self::Paging>;
-
-    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that does
-    /// not translate.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` if the unit has none left.
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
-
-    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit
-    /// that removed the last one has invalidated what the unit cached under it.
-    fn release_tag(unit: &Unit<Self>, tag: Self::Tag, paging: Option<&Self::Paging>);
-
-    /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
-    ///
-    /// Several plans of one endpoint can exist at a time (the next step, the way back to the default
-    /// domain); committing or dropping one leaves the others good. A plan is good for all ids of
-    /// the endpoint: which of them it is committed for depends on with whom it shares them by then.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
-    /// `ENOMEM`, `EIO` if the unit has failed.
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Self::Plan>;
-
-    /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
-    fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
-
-    /// Makes the plans of all `steps` true. Cannot fail.
-    ///
-    /// When it returns every entry is written, and nothing that the unit or a device cached of
-    /// the old entries and the old domains is left. On the way an endpoint may see its old domain,
-    /// nothing, or its new one, never anything else (law 7). One batch, one wait, however many
-    /// endpoints; a failed unit is blocked as far as it still listens.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>);
-
-    /// What a paging domain can map.
-    fn geometry(paging: &Self::Paging) -> Geometry;
-
-    /// Maps. Returns the bytes mapped also when it fails after some. Tables that a large page
-    /// takes the place of go to `gather`.
-    ///
-    /// Context: any; sleeps only if `flags` allow it. No lock.
-    ///
-    /// # Errors
-    ///
-    /// `EADDRINUSE` if something is mapped there, `EINVAL` or `ERANGE` for bad arguments,
-    /// `ENOMEM`.
-    fn map(
-        paging: &Self::Paging,
-        iova: Iova,
-        phys: PhysAddr,
-        len: u64,
-        prot: Prot,
-        flags: Gfp,
-        gather: &mut Gather<Self::Memory>,
-    ) -> (u64, Result);
-
-    /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
-    /// first address that is not mapped.
-    ///
-    /// Context: any; does not sleep. No lock.
-    fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut Gather<Self::Memory>)
-        -> u64;
-
-    /// Where `iova` leads, if it is mapped.
-    ///
-    /// Context: any. The caller keeps the range mapped meanwhile.
-    fn iova_to_phys(paging: &Self::Paging, iova: Iova) -> Option<PhysAddr>;
-
-    /// Whether new mappings need [`mapped`](Self::mapped) before a device may use them.
-    fn needs_map_sync(unit: &Unit<Self>) -> bool;
-
-    /// Makes new mappings visible to a unit that caches absent entries or has to flush its write
-    /// buffer.
-    ///
-    /// Context: any; does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the unit has failed.
-    fn mapped(unit: &Unit<Self>, tag: Self::Tag, first: Iova, last: Iova) -> Result;
-
-    /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
-    ///
-    /// Context: any; does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the unit has failed: nothing is known of what it has cached.
-    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope) -> Result;
-
-    /// Whether the device's unit has a capability.
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool;
 
     /// Writes registers, queue and counters for people to read; several lines.
     fn show_unit(unit: &Unit<Self>, f: &mut dyn core::fmt::Write) -> core::fmt::Result;

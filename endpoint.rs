@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
-    driver::{Probed, VendorDriver},
+    driver::{Attach, Probed, VendorDriver},
     label::Label,
     requester::RequesterId,
     reserved::Reserved,
@@ -81,7 +81,7 @@ pub struct DeviceInfo {
 ///
 /// 1. `ids` is not empty and has no id twice.
 /// 2. Nothing in here leads to the device itself: an endpoint may outlive it.
-pub struct Endpoint<D: VendorDriver> {
+pub struct Endpoint<D: Attach> {
     name: Label,
     unit: Arc<Unit<D>>,
     ids: KVec<RequesterId>,
@@ -89,36 +89,7 @@ pub struct Endpoint<D: VendorDriver> {
     data: D::Endpoint,
 }
 
-impl<D: VendorDriver> Endpoint<D> {
-    /// Makes the record of `device`, which is behind one of `units`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`VendorDriver::probe`]; `EINVAL` if the device has no ids.
-    pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
-        let name = device.name;
-        let Probed {
-            unit,
-            ids,
-            data,
-            reserved,
-        } = D::probe(units, device)?;
-        if ids.is_empty() {
-            return Err(EINVAL);
-        }
-        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
-        Ok(Arc::new(
-            Self {
-                name,
-                unit,
-                ids,
-                reserved,
-                data,
-            },
-            GFP_KERNEL,
-        )?)
-    }
-
+impl<D: Attach> Endpoint<D> {
     /// What messages call the device.
     pub fn name(&self) -> Label {
         self.name
@@ -164,17 +135,48 @@ impl<D: VendorDriver> Endpoint<D> {
     }
 }
 
+impl<D: VendorDriver> Endpoint<D> {
+    /// Makes the record of `device`, which is behind one of `units`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::probe`]; `EINVAL` if the device has no ids.
+    pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
+        let name = device.name;
+        let Probed {
+            unit,
+            ids,
+            data,
+            reserved,
+        } = D::probe(units, device)?;
+        if ids.is_empty() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
+        Ok(Arc::new(
+            Self {
+                name,
+                unit,
+                ids,
+                reserved,
+                data,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+}
+
 /// A device during an allocation, borrowed (law 1).
 ///
 /// It answers one question, which unit, and cannot be kept: it is neither `Clone` nor `Copy`, its
 /// lifetime is invariant and ends with the call, and everything that an allocation returns is
 /// `'static`. There is no way from it to something counted but the unit.
-pub struct DeviceView<'a, D: VendorDriver> {
+pub struct DeviceView<'a, D: Attach> {
     endpoint: &'a Endpoint<D>,
     _invariant: PhantomData<fn(&'a ()) -> &'a ()>,
 }
 
-impl<D: VendorDriver> DeviceView<'_, D> {
+impl<D: Attach> DeviceView<'_, D> {
     /// The unit that the device is behind.
     pub fn unit(&self) -> &Arc<Unit<D>> {
         &self.endpoint.unit

@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     domain::{Attachment, Domain},
-    driver::VendorDriver,
+    driver::Attach,
     endpoint::Endpoint,
     fault::{Fault, RateLimit, Verdict},
     label::Label,
@@ -53,7 +53,7 @@ use crate::{
 ///    one, so that the end of the claim cannot fail.
 /// 3. Outside of a change no member has a step prepared.
 /// 4. An id that several members share is driven by one that is not suspended, if there is one.
-struct State<D: VendorDriver> {
+struct State<D: Attach> {
     members: KVec<Member<D>>,
     current: Attachment<D>,
     default: Option<Arc<Domain<D>>>,
@@ -68,7 +68,7 @@ struct Faults {
 
 /// A group.
 #[pin_data]
-pub struct Group<D: VendorDriver> {
+pub struct Group<D: Attach> {
     name: Label,
     blocked: Arc<Domain<D>>,
     #[pin]
@@ -78,7 +78,7 @@ pub struct Group<D: VendorDriver> {
     created: Instant<Monotonic>,
 }
 
-impl<D: VendorDriver> Group<D> {
+impl<D: Attach> Group<D> {
     /// An empty group called `name`, on `blocked`.
     pub fn new(name: Label, blocked: &Arc<Domain<D>>) -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -130,7 +130,7 @@ impl<D: VendorDriver> Group<D> {
     /// # Errors
     ///
     /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, otherwise
-    /// those of [`VendorDriver::prepare`]. The endpoint is then as it was: blocked.
+    /// those of [`Attach::prepare`]. The endpoint is then as it was: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
         self.admit(&mut Some(Member::new(endpoint, reason)?))
     }
@@ -287,7 +287,7 @@ impl<D: VendorDriver> Group<D> {
     /// # Errors
     ///
     /// `EBUSY` if kernel drivers do DMA on the present one, otherwise those of
-    /// [`VendorDriver::prepare`]. Nothing has changed then.
+    /// [`Attach::prepare`]. Nothing has changed then.
     pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -456,7 +456,7 @@ impl<D: VendorDriver> Group<D> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is not a member, otherwise those of [`VendorDriver::prepare`]: the way back
+    /// `ENODEV` if it is not a member, otherwise those of [`Attach::prepare`]: the way back
     /// is prepared now, so that [`resume`](Self::resume) cannot fail.
     pub fn suspend(&self, endpoint: &Endpoint<D>) -> Result {
         let mut state = self.state.lock();

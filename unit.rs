@@ -17,7 +17,7 @@ use kernel::{
 };
 
 use crate::{
-    driver::VendorDriver,
+    driver::{Attach, VendorDriver},
     endpoint::Endpoint,
     fault::Fault,
     group::Group,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Who sits behind a requester id.
-struct Seat<D: VendorDriver> {
+struct Seat<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     group: Arc<Group<D>>,
 }
@@ -37,7 +37,7 @@ struct Seat<D: VendorDriver> {
 /// `seats` says which endpoint and group each requester id belongs to. Faults are named with it,
 /// and a second group cannot have an id that one group has. Its lock nests inside a group's.
 #[pin_data]
-pub struct Unit<D: VendorDriver> {
+pub struct Unit<D: Attach> {
     name: Label,
     #[pin]
     seats: Mutex<RBTree<u32, Seat<D>>>,
@@ -48,7 +48,7 @@ pub struct Unit<D: VendorDriver> {
     hardware: D::Unit,
 }
 
-impl<D: VendorDriver> Unit<D> {
+impl<D: Attach> Unit<D> {
     /// A unit called `name`.
     pub fn new(name: Label, hardware: impl PinInit<D::Unit, Error>) -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -72,61 +72,6 @@ impl<D: VendorDriver> Unit<D> {
     /// The vendor driver's part.
     pub fn hardware(&self) -> &D::Unit {
         &self.hardware
-    }
-
-    /// Takes the unit: every requester id is blocked, and nothing translated yet.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`VendorDriver::take_over`]; the unit is then as it was.
-    pub fn take_over(self: &Arc<Self>) -> Result {
-        self.failed.store(false, Relaxed);
-        D::take_over(self)?;
-        self.released.store(false, Relaxed);
-        Ok(())
-    }
-
-    /// Starts translation.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`VendorDriver::enable`].
-    pub fn enable(&self) -> Result {
-        D::enable(self)
-    }
-
-    /// Switches the unit off while the machine sleeps, or for the kernel that comes next. Domains
-    /// and groups stay as they are, and can be worked with.
-    ///
-    /// Context: any; does not sleep.
-    pub fn suspend(&self) {
-        if D::suspend(self).is_err() {
-            self.fail(format_args!("it does not stop to translate"));
-        }
-    }
-
-    /// Undoes [`suspend`](Self::suspend), also if the unit has lost all that it knew meanwhile. One
-    /// that does not come back has failed.
-    ///
-    /// Context: any; does not sleep.
-    pub fn resume(&self) {
-        if D::resume(self).is_err() {
-            self.fail(format_args!(
-                "it did not come back when the machine woke up"
-            ));
-        }
-    }
-
-    /// Tells the unit that devices can be reached again, after [`resume`](Self::resume).
-    pub fn buses_are_back(&self) {
-        D::buses_are_back(self);
-    }
-
-    /// Gives the unit back. Endpoints that are still attached see their domain until translation
-    /// ends; they leave their groups afterwards, and hardware is no longer told.
-    pub fn release(&self) {
-        D::release(self);
-        self.released.store(true, Relaxed);
     }
 
     /// Whether the unit was given back: there is nobody to write entries or invalidate for.
@@ -245,5 +190,62 @@ impl<D: VendorDriver> Unit<D> {
     /// Faults of ids that no group has.
     pub fn stray_faults(&self) -> u64 {
         self.stray_faults.load(Relaxed)
+    }
+}
+
+impl<D: VendorDriver> Unit<D> {
+    /// Takes the unit: every requester id is blocked, and nothing translated yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::take_over`]; the unit is then as it was.
+    pub fn take_over(self: &Arc<Self>) -> Result {
+        self.failed.store(false, Relaxed);
+        D::take_over(self)?;
+        self.released.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Starts translation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::enable`].
+    pub fn enable(&self) -> Result {
+        D::enable(self)
+    }
+
+    /// Switches the unit off while the machine sleeps, or for the kernel that comes next. Domains
+    /// and groups stay as they are, and can be worked with.
+    ///
+    /// Context: any; does not sleep.
+    pub fn suspend(&self) {
+        if D::suspend(self).is_err() {
+            self.fail(format_args!("it does not stop to translate"));
+        }
+    }
+
+    /// Undoes [`suspend`](Self::suspend), also if the unit has lost all that it knew meanwhile. One
+    /// that does not come back has failed.
+    ///
+    /// Context: any; does not sleep.
+    pub fn resume(&self) {
+        if D::resume(self).is_err() {
+            self.fail(format_args!(
+                "it did not come back when the machine woke up"
+            ));
+        }
+    }
+
+    /// Tells the unit that devices can be reached again, after [`resume`](Self::resume).
+    pub fn buses_are_back(&self) {
+        D::buses_are_back(self);
+    }
+
+    /// Gives the unit back. Endpoints that are still attached see their domain until translation
+    /// ends; they leave their groups afterwards, and hardware is no longer told.
+    pub fn release(&self) {
+        D::release(self);
+        self.released.store(true, Relaxed);
     }
 }

@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
-    driver::{Capability, Geometry, Probed, Scope, Target, VendorDriver},
+    driver::{Attach, Capability, Geometry, Probed, Scope, Target, Translate, VendorDriver},
     endpoint::{AcpiName, DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
     log::log_err,
@@ -167,91 +167,14 @@ const NAMED: &[Named] = &[
 /// The mock driver.
 pub struct Mock;
 
-impl VendorDriver for Mock {
+impl Attach for Mock {
     const NAME: &'static str = "mock";
 
     type Unit = Hardware;
     type Endpoint = EndpointData;
     type Paging = Paging;
-    type Memory = MockMemory;
     type Tag = u16;
     type Plan = Plan;
-
-    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
-        let mut units = KVec::new();
-        units.push(
-            Unit::new("mock0".into(), Hardware::new(Options::default()))?,
-            GFP_KERNEL,
-        )?;
-        Ok(units)
-    }
-
-    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
-        unit.hardware().take_over()
-    }
-
-    fn enable(unit: &Unit<Self>) -> Result {
-        unit.hardware().enable();
-        Ok(())
-    }
-
-    fn release(unit: &Unit<Self>) {
-        unit.hardware().release();
-    }
-
-    fn suspend(unit: &Unit<Self>) -> Result {
-        unit.hardware().suspend()
-    }
-
-    fn resume(unit: &Unit<Self>) -> Result {
-        unit.hardware().resume(unit.has_failed())
-    }
-
-    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let mut ids = device.ids;
-        let segment = match &device.place {
-            Place::Pci { segment, .. } => *segment,
-            Place::Acpi(name) => {
-                let named = NAMED.iter().find(|named| named.is(name)).ok_or(ENODEV)?;
-                for &id in named.ids {
-                    ids.push(RequesterId::new(id), GFP_KERNEL)?;
-                }
-                0
-            }
-            Place::Behind { .. } => return Err(ENODEV),
-        };
-        let unit = units.get(usize::from(segment)).ok_or(ENODEV)?.clone();
-        let levels = unit.hardware().options().levels;
-        Ok(Probed {
-            unit,
-            ids,
-            data: EndpointData {
-                levels,
-                fail_prepare: Countdown::new(),
-            },
-            reserved: KVec::new(),
-        })
-    }
-
-    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let hardware = device.unit().hardware();
-        if hardware.fail_alloc.is_due() {
-            return Err(ENOMEM);
-        }
-        let levels = hardware.options().levels;
-        let config = Config {
-            iova_bits: 12 + 9 * levels,
-            levels,
-            page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
-            oa_bits: 46,
-            coherent: true,
-            split: true,
-        };
-        Ok(Paging {
-            table: PageTable::new(&config, MockMemory, Gfp::KERNEL)?,
-            fail_map: Countdown::new(),
-        })
-    }
 
     fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<u16> {
         if unit.hardware().fail_tag.is_due() {
@@ -309,6 +232,42 @@ impl VendorDriver for Mock {
         }
     }
 
+    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+        unit.hardware().options().caches_absent
+    }
+
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        match capability {
+            Capability::CoherentDma => true,
+            Capability::EnforcedCoherency => endpoint.unit().hardware().options().can_snoop,
+            _ => false,
+        }
+    }
+}
+
+impl Translate for Mock {
+    type Memory = MockMemory;
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let hardware = device.unit().hardware();
+        if hardware.fail_alloc.is_due() {
+            return Err(ENOMEM);
+        }
+        let levels = hardware.options().levels;
+        let config = Config {
+            iova_bits: 12 + 9 * levels,
+            levels,
+            page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
+            oa_bits: 46,
+            coherent: true,
+            split: true,
+        };
+        Ok(Paging {
+            table: PageTable::new(&config, MockMemory, Gfp::KERNEL)?,
+            fail_map: Countdown::new(),
+        })
+    }
+
     fn geometry(paging: &Paging) -> Geometry {
         Geometry {
             first: Iova::new(0),
@@ -341,10 +300,6 @@ impl VendorDriver for Mock {
         paging.table.iova_to_phys(iova)
     }
 
-    fn needs_map_sync(unit: &Unit<Self>) -> bool {
-        unit.hardware().options().caches_absent
-    }
-
     fn mapped(unit: &Unit<Self>, tag: u16, first: Iova, last: Iova) -> Result {
         unit.check()?;
         unit.hardware().mapped(tag, first, last);
@@ -356,13 +311,63 @@ impl VendorDriver for Mock {
         unit.hardware().invalidate(tag, scope);
         Ok(())
     }
+}
 
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        match capability {
-            Capability::CoherentDma => true,
-            Capability::EnforcedCoherency => endpoint.unit().hardware().options().can_snoop,
-            _ => false,
-        }
+impl VendorDriver for Mock {
+    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+        let mut units = KVec::new();
+        units.push(
+            Unit::new("mock0".into(), Hardware::new(Options::default()))?,
+            GFP_KERNEL,
+        )?;
+        Ok(units)
+    }
+
+    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
+        unit.hardware().take_over()
+    }
+
+    fn enable(unit: &Unit<Self>) -> Result {
+        unit.hardware().enable();
+        Ok(())
+    }
+
+    fn release(unit: &Unit<Self>) {
+        unit.hardware().release();
+    }
+
+    fn suspend(unit: &Unit<Self>) -> Result {
+        unit.hardware().suspend()
+    }
+
+    fn resume(unit: &Unit<Self>) -> Result {
+        unit.hardware().resume(unit.has_failed())
+    }
+
+    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
+        let mut ids = device.ids;
+        let segment = match &device.place {
+            Place::Pci { segment, .. } => *segment,
+            Place::Acpi(name) => {
+                let named = NAMED.iter().find(|named| named.is(name)).ok_or(ENODEV)?;
+                for &id in named.ids {
+                    ids.push(RequesterId::new(id), GFP_KERNEL)?;
+                }
+                0
+            }
+            Place::Behind { .. } => return Err(ENODEV),
+        };
+        let unit = units.get(usize::from(segment)).ok_or(ENODEV)?.clone();
+        let levels = unit.hardware().options().levels;
+        Ok(Probed {
+            unit,
+            ids,
+            data: EndpointData {
+                levels,
+                fail_prepare: Countdown::new(),
+            },
+            reserved: KVec::new(),
+        })
     }
 
     fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {

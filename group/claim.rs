@@ -7,20 +7,20 @@
 use kernel::{prelude::*, sync::Arc};
 
 use super::Group;
-use crate::{domain::Domain, driver::VendorDriver, ownership::Owner};
+use crate::{domain::Domain, driver::Attach, ownership::Owner};
 
 /// A claim on a group.
 ///
 /// Only [`Group::claim`] makes one, and only a claim can attach (law 5): code that has none does
 /// not compile. Dropping it detaches what is still attached, blocks the group, and lets it go back
 /// to its default domain.
-pub struct Claim<D: VendorDriver> {
+pub struct Claim<D: Attach> {
     group: Arc<Group<D>>,
     owner: Owner,
     ended: bool,
 }
 
-impl<D: VendorDriver> Claim<D> {
+impl<D: Attach> Claim<D> {
     /// `owner` was just entered in the group's ownership.
     pub(super) fn new(group: Arc<Group<D>>, owner: Owner) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl<D: VendorDriver> Claim<D> {
     ///
     /// # Errors
     ///
-    /// Those of [`VendorDriver::prepare`]; the group stays where it was.
+    /// Those of [`Attach::prepare`]; the group stays where it was.
     pub fn attach(&self, domain: &Arc<Domain<D>>) -> Result {
         self.group.attach_claimed(self.owner, domain)
     }
@@ -65,7 +65,7 @@ impl<D: VendorDriver> Claim<D> {
     }
 }
 
-impl<D: VendorDriver> Drop for Claim<D> {
+impl<D: Attach> Drop for Claim<D> {
     fn drop(&mut self) {
         if !self.ended {
             self.group.drop_claim(self.owner);

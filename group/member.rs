@@ -10,7 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     domain::{Domain, Residence},
-    driver::VendorDriver,
+    driver::Attach,
     endpoint::Endpoint,
     label::Label,
     requester::RequesterId,
@@ -77,7 +77,7 @@ impl fmt::Display for Reason {
 }
 
 /// A prepared attach of one member. Dropping it undoes the preparation.
-pub(super) struct Prepared<D: VendorDriver> {
+pub(super) struct Prepared<D: Attach> {
     plan: D::Plan,
     residence: Option<Residence<D>>,
 }
@@ -91,7 +91,7 @@ pub(super) struct Prepared<D: VendorDriver> {
 /// 2. `drives` has room for all ids of the endpoint.
 /// 3. Hardware has the entries of `drives` as `attached` says; `None` is blocked.
 /// 4. `suspended` is `Some` while the member is blocked on its own: what to come back to.
-pub(super) struct Member<D: VendorDriver> {
+pub(super) struct Member<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     drives: KVec<RequesterId>,
     reason: Reason,
@@ -104,7 +104,7 @@ pub(super) struct Member<D: VendorDriver> {
     suspended: Option<Prepared<D>>,
 }
 
-impl<D: VendorDriver> Member<D> {
+impl<D: Attach> Member<D> {
     /// A member that is blocked and drives nothing yet.
     pub(super) fn new(endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result<Self> {
         Ok(Self {
@@ -282,12 +282,12 @@ impl<D: VendorDriver> Member<D> {
 }
 
 /// The steps of one commit on one unit, as the vendor driver sees them.
-pub struct Steps<'a, D: VendorDriver> {
+pub struct Steps<'a, D: Attach> {
     members: &'a mut [Member<D>],
     unit: &'a Unit<D>,
 }
 
-impl<D: VendorDriver> Steps<'_, D> {
+impl<D: Attach> Steps<'_, D> {
     /// Calls `f` for each step: the endpoint, the ids whose entries it writes, and its plan. Each
     /// call of `for_each` visits all of them, in the same order, so that a driver can make several
     /// passes.
@@ -304,7 +304,7 @@ impl<D: VendorDriver> Steps<'_, D> {
 }
 
 /// The member that `endpoint` is, and all others.
-pub(super) fn pick<'a, D: VendorDriver>(
+pub(super) fn pick<'a, D: Attach>(
     members: &'a mut [Member<D>],
     endpoint: &Endpoint<D>,
 ) -> Option<(&'a mut Member<D>, impl Iterator<Item = &'a mut Member<D>>)> {
@@ -316,7 +316,7 @@ pub(super) fn pick<'a, D: VendorDriver>(
 
 /// Second half of an attach: makes what every member has prepared true, with one commit for each
 /// unit. Members without a preparation stay as they are. Cannot fail, does not allocate.
-pub(super) fn commit<D: VendorDriver>(members: &mut [Member<D>]) {
+pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
     for index in 0..members.len() {
         let (before, rest) = members.split_at(index);
         let unit = rest[0].endpoint.unit().clone();

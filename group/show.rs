@@ -7,9 +7,9 @@
 use core::fmt::{Result, Write};
 
 use super::Group;
-use crate::driver::VendorDriver;
+use crate::driver::Attach;
 
-impl<D: VendorDriver> Group<D> {
+impl<D: Attach> Group<D> {
     /// Writes the group's domain, owner, faults and members with the reason that each is in it.
     pub fn show(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();

@@ -221,7 +221,7 @@ impl Inner {
         }
     }
 
-    /// See [`VendorDriver::map`](crate::driver::VendorDriver::map).
+    /// See [`Translate::map`](crate::driver::Translate::map).
     #[inline]
     pub(super) fn map(
         &self,
@@ -263,7 +263,7 @@ impl Inner {
         result
     }
 
-    /// See [`VendorDriver::unmap`](crate::driver::VendorDriver::unmap).
+    /// See [`Translate::unmap`](crate::driver::Translate::unmap).
     #[inline]
     pub(super) fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
         with_table!(self, table => table.unmap(iova, len, gather))

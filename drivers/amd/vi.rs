@@ -27,7 +27,9 @@ use super::{
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    driver::{Capability, Geometry, KernelGather, Probed, Scope, Target, VendorDriver},
+    driver::{
+        Attach, Capability, Geometry, KernelGather, Probed, Scope, Target, Translate, VendorDriver,
+    },
     drivers::blocks::Cover,
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
@@ -148,17 +150,239 @@ impl AmdVi {
     }
 }
 
-impl VendorDriver for AmdVi {
+impl Attach for AmdVi {
     const NAME: &'static str = "amd";
 
     type Unit = AmdViUnit;
+
     /// Nothing: the ids say it all.
     type Endpoint = ();
+
     type Paging = Paging;
-    type Memory = KernelMemory;
     type Tag = DomainId;
     type Plan = Plan;
 
+    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<DomainId> {
+        let hardware = unit.hardware().hardware()?;
+        let id = hardware.ids.lock().take().ok_or_else(|| {
+            log_warn!(
+                "{}: all domain ids of the unit are in use; free a domain and try again",
+                unit.name(),
+            );
+            ENOSPC
+        })?;
+        if let Some(paging) = paging {
+            paging.move_in(unit, id).inspect_err(|_| {
+                let was_taken = hardware.ids.lock().give_back(id);
+                debug_assert!(was_taken);
+            })?;
+        }
+        Ok(DomainId(id))
+    }
+
+    fn release_tag(unit: &Unit<Self>, tag: DomainId, paging: Option<&Paging>) {
+        if let Some(paging) = paging {
+            paging.move_out(unit, tag.0);
+        }
+        if let Ok(hardware) = unit.hardware().hardware() {
+            let was_taken = hardware.ids.lock().give_back(tag.0);
+            debug_assert!(was_taken);
+        }
+    }
+
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+        let unit = endpoint.unit();
+        unit.check()?;
+        let hardware = unit.hardware().hardware()?;
+
+        match target {
+            Target::Paging { paging, tag } => match paging.fits(&hardware.description.space) {
+                true => Ok(Entries::Paging {
+                    paging: paging.clone(),
+                    domain: tag.0,
+                }
+                .into()),
+                false => Err(EINVAL),
+            },
+            Target::Identity { tag } => Ok(Entries::Identity { domain: tag.0 }.into()),
+        }
+    }
+
+    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+        Entries::Blocked.into()
+    }
+
+    /// See `update` for how an entry changes.
+    ///
+    /// The unit has forgotten the old entries before it forgets what it has translated with them. The
+    /// other way round it could translate once more, and keep that.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        let Ok(hardware) = unit.hardware().hardware() else {
+            return;
+        };
+        let tables = &hardware.tables;
+        let mut batch = hardware.batch();
+        steps.for_each(|_, ids, plan| {
+            plan.old = None;
+            for &id in ids {
+                if let Some(old) = tables.change(id, plan.entries.translation()) {
+                    batch.entry(id);
+                    plan.old = plan.old.or(old.domain());
+                }
+            }
+        });
+        let mut last = None;
+        steps.for_each(|_, _, plan| {
+            if let Some(domain) = plan.old {
+                if last.is_none() {
+                    batch.fence();
+                }
+                if last.replace(domain) != Some(domain) {
+                    batch.pages(domain, hardware.space(), Pages::All, false);
+                }
+            }
+        });
+        if let Err(failure) = batch.run() {
+            fail(unit, hardware, failure);
+        }
+
+        // Who lets a table grow changes its top, then the entries; here the top is read after the
+        // entries were written. So one of the two sees what the other did.
+        smp_mb(Full);
+        steps.for_each(|_, ids, plan| {
+            if let Entries::Paging { paging, domain } = &plan.entries {
+                let is_old = |id: &RequesterId| {
+                    tables
+                        .read(*id)
+                        .is_some_and(|entry| entry.translation != paging.translation(*domain))
+                };
+                if ids.iter().any(is_old) {
+                    // A unit that fails says so.
+                    let _ = paging.tell_top();
+                }
+            }
+        });
+        // The same with who declares the unit failed: that comes first, and the entries are blocked
+        // then.
+        if unit.has_failed() {
+            steps.for_each(|_, ids, _| {
+                for &id in ids {
+                    tables.change(id, Translation::Blocked);
+                }
+            });
+        }
+    }
+
+    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+        unit.hardware()
+            .hardware()
+            .is_ok_and(|hardware| hardware.description.capability.caches_not_present)
+    }
+
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        let described = endpoint.unit().hardware();
+        let Ok(hardware) = described.hardware() else {
+            return false;
+        };
+        let description = &hardware.description;
+        match capability {
+            // Accesses of PCI devices are coherent unless the device asks otherwise.
+            Capability::CoherentDma | Capability::DeferredFlush => true,
+            Capability::EnforcedCoherency => description.space.kind == Kind::Host,
+            Capability::PreBootProtection => described
+                .firmware
+                .table()
+                .is_ok_and(|table| table.info().preboot_protection()),
+            Capability::NoExec => {
+                description.space.kind == Kind::Guest && description.features.no_execute
+            }
+        }
+    }
+}
+
+impl Translate for AmdVi {
+    type Memory = KernelMemory;
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let described = device.unit().hardware();
+        let hardware = described.hardware()?;
+
+        Inner::new(hardware.description.space, hardware.node)
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        paging.geometry()
+    }
+
+    #[inline]
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        paging.map(iova, phys, len, prot, flags, gather)
+    }
+
+    #[inline]
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        paging.unmap(iova, len, gather)
+    }
+
+    #[inline]
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        paging.iova_to_phys(iova)
+    }
+
+    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
+        // Tables may have been added on the way, and what was not present is cached at any level.
+        let tables = true;
+        Self::invalidate(
+            unit,
+            tag,
+            Scope::Range {
+                first,
+                last,
+                tables,
+            },
+        )
+    }
+
+    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        let space = hardware.space();
+        let (cover, leaves_only) = match scope {
+            Scope::All => (Cover::Domain, false),
+            Scope::Range {
+                first,
+                last,
+                tables,
+            } => (
+                Cover::new(first.raw(), last.raw(), Some(MAX_ORDER)),
+                !tables,
+            ),
+        };
+
+        let mut batch = hardware.batch();
+        match cover.blocks() {
+            [] => batch.pages(tag.0, space, Pages::All, false),
+            blocks => {
+                for &block in blocks {
+                    batch.pages(tag.0, space, Pages::Block(block), leaves_only);
+                }
+            }
+        }
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+}
+
+impl VendorDriver for AmdVi {
     fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
@@ -339,221 +563,6 @@ impl VendorDriver for AmdVi {
             data: (),
             reserved,
         })
-    }
-
-    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        let hardware = described.hardware()?;
-
-        Inner::new(hardware.description.space, hardware.node)
-    }
-
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware().hardware()?;
-        let id = hardware.ids.lock().take().ok_or_else(|| {
-            log_warn!(
-                "{}: all domain ids of the unit are in use; free a domain and try again",
-                unit.name(),
-            );
-            ENOSPC
-        })?;
-        if let Some(paging) = paging {
-            paging.move_in(unit, id).inspect_err(|_| {
-                let was_taken = hardware.ids.lock().give_back(id);
-                debug_assert!(was_taken);
-            })?;
-        }
-        Ok(DomainId(id))
-    }
-
-    fn release_tag(unit: &Unit<Self>, tag: DomainId, paging: Option<&Paging>) {
-        if let Some(paging) = paging {
-            paging.move_out(unit, tag.0);
-        }
-        if let Ok(hardware) = unit.hardware().hardware() {
-            let was_taken = hardware.ids.lock().give_back(tag.0);
-            debug_assert!(was_taken);
-        }
-    }
-
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let hardware = unit.hardware().hardware()?;
-
-        match target {
-            Target::Paging { paging, tag } => match paging.fits(&hardware.description.space) {
-                true => Ok(Entries::Paging {
-                    paging: paging.clone(),
-                    domain: tag.0,
-                }
-                .into()),
-                false => Err(EINVAL),
-            },
-            Target::Identity { tag } => Ok(Entries::Identity { domain: tag.0 }.into()),
-        }
-    }
-
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        Entries::Blocked.into()
-    }
-
-    /// See `update` for how an entry changes.
-    ///
-    /// The unit has forgotten the old entries before it forgets what it has translated with them. The
-    /// other way round it could translate once more, and keep that.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
-            return;
-        };
-        let tables = &hardware.tables;
-        let mut batch = hardware.batch();
-        steps.for_each(|_, ids, plan| {
-            plan.old = None;
-            for &id in ids {
-                if let Some(old) = tables.change(id, plan.entries.translation()) {
-                    batch.entry(id);
-                    plan.old = plan.old.or(old.domain());
-                }
-            }
-        });
-        let mut last = None;
-        steps.for_each(|_, _, plan| {
-            if let Some(domain) = plan.old {
-                if last.is_none() {
-                    batch.fence();
-                }
-                if last.replace(domain) != Some(domain) {
-                    batch.pages(domain, hardware.space(), Pages::All, false);
-                }
-            }
-        });
-        if let Err(failure) = batch.run() {
-            fail(unit, hardware, failure);
-        }
-
-        // Who lets a table grow changes its top, then the entries; here the top is read after the
-        // entries were written. So one of the two sees what the other did.
-        smp_mb(Full);
-        steps.for_each(|_, ids, plan| {
-            if let Entries::Paging { paging, domain } = &plan.entries {
-                let is_old = |id: &RequesterId| {
-                    tables
-                        .read(*id)
-                        .is_some_and(|entry| entry.translation != paging.translation(*domain))
-                };
-                if ids.iter().any(is_old) {
-                    // A unit that fails says so.
-                    let _ = paging.tell_top();
-                }
-            }
-        });
-        // The same with who declares the unit failed: that comes first, and the entries are blocked
-        // then.
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
-                for &id in ids {
-                    tables.change(id, Translation::Blocked);
-                }
-            });
-        }
-    }
-
-    fn geometry(paging: &Paging) -> Geometry {
-        paging.geometry()
-    }
-
-    #[inline]
-    fn map(
-        paging: &Paging,
-        iova: Iova,
-        phys: PhysAddr,
-        len: u64,
-        prot: Prot,
-        flags: Gfp,
-        gather: &mut KernelGather,
-    ) -> (u64, Result) {
-        paging.map(iova, phys, len, prot, flags, gather)
-    }
-
-    #[inline]
-    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
-        paging.unmap(iova, len, gather)
-    }
-
-    #[inline]
-    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
-        paging.iova_to_phys(iova)
-    }
-
-    fn needs_map_sync(unit: &Unit<Self>) -> bool {
-        unit.hardware()
-            .hardware()
-            .is_ok_and(|hardware| hardware.description.capability.caches_not_present)
-    }
-
-    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
-        // Tables may have been added on the way, and what was not present is cached at any level.
-        let tables = true;
-        Self::invalidate(
-            unit,
-            tag,
-            Scope::Range {
-                first,
-                last,
-                tables,
-            },
-        )
-    }
-
-    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        let space = hardware.space();
-        let (cover, leaves_only) = match scope {
-            Scope::All => (Cover::Domain, false),
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => (
-                Cover::new(first.raw(), last.raw(), Some(MAX_ORDER)),
-                !tables,
-            ),
-        };
-
-        let mut batch = hardware.batch();
-        match cover.blocks() {
-            [] => batch.pages(tag.0, space, Pages::All, false),
-            blocks => {
-                for &block in blocks {
-                    batch.pages(tag.0, space, Pages::Block(block), leaves_only);
-                }
-            }
-        }
-        batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
-            EIO
-        })
-    }
-
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        let described = endpoint.unit().hardware();
-        let Ok(hardware) = described.hardware() else {
-            return false;
-        };
-        let description = &hardware.description;
-        match capability {
-            // Accesses of PCI devices are coherent unless the device asks otherwise.
-            Capability::CoherentDma | Capability::DeferredFlush => true,
-            Capability::EnforcedCoherency => description.space.kind == Kind::Host,
-            Capability::PreBootProtection => described
-                .firmware
-                .table()
-                .is_ok_and(|table| table.info().preboot_protection()),
-            Capability::NoExec => {
-                description.space.kind == Kind::Guest && description.features.no_execute
-            }
-        }
     }
 
     fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {

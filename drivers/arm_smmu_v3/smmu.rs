@@ -32,8 +32,8 @@ use super::{
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     driver::{
-        Capability as Ability, Geometry, KernelGather, PlatformIds, Probed, Scope, Target,
-        VendorDriver,
+        Attach, Capability as Ability, Geometry, KernelGather, PlatformIds, Probed, Scope, Target,
+        Translate, VendorDriver,
     },
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
@@ -301,17 +301,236 @@ fn reserved(unit: &Unit<SmmuV3>, ids: &[RequesterId]) -> Result<KVec<Reserved>> 
     Ok(reserved)
 }
 
-impl VendorDriver for SmmuV3 {
+impl Attach for SmmuV3 {
     const NAME: &'static str = "arm-smmu-v3";
-    const PLATFORM: Option<PlatformIds> = Some(firmware::IDS);
 
     type Unit = SmmuUnit;
+
     /// Nothing: the ids say it all.
     type Endpoint = ();
+
     type Paging = Paging;
-    type Memory = KernelMemory;
     type Tag = Tag;
     type Plan = Plan;
+
+    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<Tag> {
+        let hardware = unit.hardware().hardware()?;
+        let Some(paging) = paging else {
+            return Ok(Tag::Untranslated);
+        };
+        let granule = paging.granule;
+        let mut contexts = hardware.contexts.lock();
+        let tag = match paging.stage {
+            Stage::One => contexts
+                .take_asid(|asid| paging.context(&hardware.capability, asid))
+                .map(|asid| Tag::Asid { asid, granule }),
+            Stage::Two => contexts.take_vmid().map(|vmid| Tag::Vmid { vmid, granule }),
+        };
+        tag.inspect_err(|error| {
+            if *error == ENOSPC {
+                log_warn!(
+                    "{}: all {} of the unit are in use; free a domain and try again",
+                    unit.name(),
+                    match paging.stage {
+                        Stage::One => "ASIDs",
+                        Stage::Two => "VMIDs",
+                    },
+                );
+            }
+        })
+    }
+
+    fn release_tag(unit: &Unit<Self>, tag: Tag, _paging: Option<&Paging>) {
+        if let Ok(hardware) = unit.hardware().hardware() {
+            let mut contexts = hardware.contexts.lock();
+            match tag {
+                Tag::Asid { asid, .. } => contexts.give_asid_back(asid),
+                Tag::Vmid { vmid, .. } => contexts.give_vmid_back(vmid),
+                Tag::Untranslated => {}
+            }
+        }
+    }
+
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+        let unit = endpoint.unit();
+        unit.check()?;
+        let hardware = unit.hardware().hardware()?;
+        let capability = &hardware.capability;
+
+        let entry = match target {
+            Target::Paging { paging, .. } if !paging.fits(capability) => return Err(EINVAL),
+            Target::Paging { paging, tag } => match tag {
+                Tag::Asid { asid, .. } => StreamEntry::Stage1(Stage1 {
+                    contexts: hardware.contexts.lock().address(asid).ok_or(EINVAL)?,
+                    format: ContextFormat::Linear,
+                    substream_bits: 0,
+                    no_substream: NoSubstream::Terminate,
+                    walk: walk(capability),
+                    world: World::El1,
+                    vmid: NO_MACHINE,
+                    never_stall: capability.stalls == Stalls::Optional,
+                    device_tlb: DeviceTlb::Forbidden,
+                    sharing: sharing(capability),
+                }),
+                Tag::Vmid { vmid, .. } => paging.stream(capability, vmid),
+                Tag::Untranslated => return Err(EINVAL),
+            },
+            Target::Identity { .. } => StreamEntry::Bypass {
+                sharing: sharing(capability),
+            },
+        };
+        Ok(Plan(entry.encode()))
+    }
+
+    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+        Plan(StreamEntry::Invalid.encode())
+    }
+
+    /// See `update` for what a change of an entry needs.
+    ///
+    /// All entries take their steps together, with one batch for each; mostly there is one. When no
+    /// entry leads to the old domains any more, what is cached of them is invalidated.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        let Ok(hardware) = unit.hardware().hardware() else {
+            return;
+        };
+        let tables = &hardware.tables;
+        let mut left = Left::default();
+        steps.for_each(|_, ids, Plan(new)| {
+            for &id in ids {
+                let old = tables.read(id);
+                if old != *new {
+                    left.note(hardware, &old);
+                }
+            }
+        });
+
+        let mut result = Ok(());
+        for _ in 0..MAX_STEPS {
+            // What was written to memory before comes before the entries that lead there.
+            dma_mb(Write);
+            match step(hardware, steps) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failure) => {
+                    result = Err(failure);
+                    break;
+                }
+            }
+        }
+        if let Err(failure) = result.and_then(|()| left.invalidate(hardware)) {
+            fail(unit, hardware, failure);
+        }
+        // Who declares the unit failed says so first and clears the tables then; here it is the
+        // other way round. So one of the two sees what the other did.
+        smp_mb(Full);
+        if unit.has_failed() {
+            steps.for_each(|_, ids, _| {
+                for &id in ids {
+                    tables.clear(id);
+                }
+            });
+        }
+    }
+
+    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
+        // Nothing is cached of what is not mapped, and walks see what was written.
+        false
+    }
+
+    fn capable(endpoint: &Endpoint<Self>, capability: Ability) -> bool {
+        match capability {
+            // A unit whose walks snoop is connected to caches that its devices snoop as well.
+            Ability::CoherentDma => endpoint
+                .unit()
+                .hardware()
+                .hardware()
+                .is_ok_and(|hardware| hardware.capability.coherent),
+            Ability::DeferredFlush | Ability::NoExec => true,
+            Ability::EnforcedCoherency | Ability::PreBootProtection => false,
+        }
+    }
+}
+
+impl Translate for SmmuV3 {
+    type Memory = KernelMemory;
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let described = device.unit().hardware();
+        Paging::new(described.hardware()?, described.description.memory_node)
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        Geometry {
+            first: Iova::new(0),
+            last: paging.last_iova(),
+            page_sizes: paging.page_sizes(),
+        }
+    }
+
+    #[inline]
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        paging.map(iova, phys, len, prot, flags, gather)
+    }
+
+    #[inline]
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        paging.unmap(iova, len, gather)
+    }
+
+    #[inline]
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        paging.iova_to_phys(iova)
+    }
+
+    fn mapped(unit: &Unit<Self>, _tag: Tag, _first: Iova, _last: Iova) -> Result {
+        unit.check()
+    }
+
+    fn invalidate(unit: &Unit<Self>, tag: Tag, scope: Scope) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        let Some((tag, granule)) = tag.named() else {
+            return unit.check();
+        };
+        let plan = match scope {
+            Scope::All => RangePlan::Domain,
+            Scope::Range {
+                first,
+                last,
+                tables,
+            } => RangePlan::new(
+                &Range {
+                    first: first.raw(),
+                    last: last.raw(),
+                    granule,
+                    leaf: None,
+                    leaves_only: !tables,
+                },
+                hardware.capability.range_invalidation,
+            ),
+        };
+
+        let mut batch = hardware.batch();
+        for command in plan.commands(tag) {
+            batch.push(command);
+        }
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+}
+
+impl VendorDriver for SmmuV3 {
+    const PLATFORM: Option<PlatformIds> = Some(firmware::IDS);
 
     fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
         let mut units = KVec::new();
@@ -454,217 +673,6 @@ impl VendorDriver for SmmuV3 {
             ids,
             data: (),
         })
-    }
-
-    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        Paging::new(described.hardware()?, described.description.memory_node)
-    }
-
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<Tag> {
-        let hardware = unit.hardware().hardware()?;
-        let Some(paging) = paging else {
-            return Ok(Tag::Untranslated);
-        };
-        let granule = paging.granule;
-        let mut contexts = hardware.contexts.lock();
-        let tag = match paging.stage {
-            Stage::One => contexts
-                .take_asid(|asid| paging.context(&hardware.capability, asid))
-                .map(|asid| Tag::Asid { asid, granule }),
-            Stage::Two => contexts.take_vmid().map(|vmid| Tag::Vmid { vmid, granule }),
-        };
-        tag.inspect_err(|error| {
-            if *error == ENOSPC {
-                log_warn!(
-                    "{}: all {} of the unit are in use; free a domain and try again",
-                    unit.name(),
-                    match paging.stage {
-                        Stage::One => "ASIDs",
-                        Stage::Two => "VMIDs",
-                    },
-                );
-            }
-        })
-    }
-
-    fn release_tag(unit: &Unit<Self>, tag: Tag, _paging: Option<&Paging>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
-            let mut contexts = hardware.contexts.lock();
-            match tag {
-                Tag::Asid { asid, .. } => contexts.give_asid_back(asid),
-                Tag::Vmid { vmid, .. } => contexts.give_vmid_back(vmid),
-                Tag::Untranslated => {}
-            }
-        }
-    }
-
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let hardware = unit.hardware().hardware()?;
-        let capability = &hardware.capability;
-
-        let entry = match target {
-            Target::Paging { paging, .. } if !paging.fits(capability) => return Err(EINVAL),
-            Target::Paging { paging, tag } => match tag {
-                Tag::Asid { asid, .. } => StreamEntry::Stage1(Stage1 {
-                    contexts: hardware.contexts.lock().address(asid).ok_or(EINVAL)?,
-                    format: ContextFormat::Linear,
-                    substream_bits: 0,
-                    no_substream: NoSubstream::Terminate,
-                    walk: walk(capability),
-                    world: World::El1,
-                    vmid: NO_MACHINE,
-                    never_stall: capability.stalls == Stalls::Optional,
-                    device_tlb: DeviceTlb::Forbidden,
-                    sharing: sharing(capability),
-                }),
-                Tag::Vmid { vmid, .. } => paging.stream(capability, vmid),
-                Tag::Untranslated => return Err(EINVAL),
-            },
-            Target::Identity { .. } => StreamEntry::Bypass {
-                sharing: sharing(capability),
-            },
-        };
-        Ok(Plan(entry.encode()))
-    }
-
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        Plan(StreamEntry::Invalid.encode())
-    }
-
-    /// See `update` for what a change of an entry needs.
-    ///
-    /// All entries take their steps together, with one batch for each; mostly there is one. When no
-    /// entry leads to the old domains any more, what is cached of them is invalidated.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
-            return;
-        };
-        let tables = &hardware.tables;
-        let mut left = Left::default();
-        steps.for_each(|_, ids, Plan(new)| {
-            for &id in ids {
-                let old = tables.read(id);
-                if old != *new {
-                    left.note(hardware, &old);
-                }
-            }
-        });
-
-        let mut result = Ok(());
-        for _ in 0..MAX_STEPS {
-            // What was written to memory before comes before the entries that lead there.
-            dma_mb(Write);
-            match step(hardware, steps) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(failure) => {
-                    result = Err(failure);
-                    break;
-                }
-            }
-        }
-        if let Err(failure) = result.and_then(|()| left.invalidate(hardware)) {
-            fail(unit, hardware, failure);
-        }
-        // Who declares the unit failed says so first and clears the tables then; here it is the
-        // other way round. So one of the two sees what the other did.
-        smp_mb(Full);
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
-                for &id in ids {
-                    tables.clear(id);
-                }
-            });
-        }
-    }
-
-    fn geometry(paging: &Paging) -> Geometry {
-        Geometry {
-            first: Iova::new(0),
-            last: paging.last_iova(),
-            page_sizes: paging.page_sizes(),
-        }
-    }
-
-    #[inline]
-    fn map(
-        paging: &Paging,
-        iova: Iova,
-        phys: PhysAddr,
-        len: u64,
-        prot: Prot,
-        flags: Gfp,
-        gather: &mut KernelGather,
-    ) -> (u64, Result) {
-        paging.map(iova, phys, len, prot, flags, gather)
-    }
-
-    #[inline]
-    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
-        paging.unmap(iova, len, gather)
-    }
-
-    #[inline]
-    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
-        paging.iova_to_phys(iova)
-    }
-
-    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
-        // Nothing is cached of what is not mapped, and walks see what was written.
-        false
-    }
-
-    fn mapped(unit: &Unit<Self>, _tag: Tag, _first: Iova, _last: Iova) -> Result {
-        unit.check()
-    }
-
-    fn invalidate(unit: &Unit<Self>, tag: Tag, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        let Some((tag, granule)) = tag.named() else {
-            return unit.check();
-        };
-        let plan = match scope {
-            Scope::All => RangePlan::Domain,
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => RangePlan::new(
-                &Range {
-                    first: first.raw(),
-                    last: last.raw(),
-                    granule,
-                    leaf: None,
-                    leaves_only: !tables,
-                },
-                hardware.capability.range_invalidation,
-            ),
-        };
-
-        let mut batch = hardware.batch();
-        for command in plan.commands(tag) {
-            batch.push(command);
-        }
-        batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
-            EIO
-        })
-    }
-
-    fn capable(endpoint: &Endpoint<Self>, capability: Ability) -> bool {
-        match capability {
-            // A unit whose walks snoop is connected to caches that its devices snoop as well.
-            Ability::CoherentDma => endpoint
-                .unit()
-                .hardware()
-                .hardware()
-                .is_ok_and(|hardware| hardware.capability.coherent),
-            Ability::DeferredFlush | Ability::NoExec => true,
-            Ability::EnforcedCoherency | Ability::PreBootProtection => false,
-        }
     }
 
     fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {

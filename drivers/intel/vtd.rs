@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    driver::{Capability, Geometry, KernelGather, Probed, Scope, Target, VendorDriver},
+    driver::{
+        Attach, Capability, Geometry, KernelGather, Probed, Scope, Target, Translate, VendorDriver,
+    },
     drivers::blocks::Cover,
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
@@ -94,17 +96,272 @@ fn fail(unit: &Unit<Vtd>, hardware: &Hardware, failure: Failure) {
     }
 }
 
-impl VendorDriver for Vtd {
+impl Attach for Vtd {
     const NAME: &'static str = "intel";
 
     type Unit = VtdUnit;
+
     /// Nothing: the ids say it all.
     type Endpoint = ();
+
     type Paging = Paging;
-    type Memory = KernelMemory;
     type Tag = DomainId;
     type Plan = Plan;
 
+    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<DomainId> {
+        let hardware = unit.hardware().hardware()?;
+        let id = hardware.ids.lock().take();
+
+        id.map(DomainId).ok_or_else(|| {
+            log_warn!(
+                "{}: all {} domain ids of the unit are in use; free a domain and try again",
+                unit.name(),
+                hardware.capability.usable_domains(),
+            );
+            ENOSPC
+        })
+    }
+
+    fn release_tag(unit: &Unit<Self>, tag: DomainId, _paging: Option<&Paging>) {
+        if let Ok(hardware) = unit.hardware().hardware() {
+            let was_taken = hardware.ids.lock().give_back(tag.0);
+            debug_assert!(was_taken);
+        }
+    }
+
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+        let unit = endpoint.unit();
+        unit.check()?;
+        let capability = &unit.hardware().hardware()?.capability;
+
+        let (translation, tag) = match target {
+            Target::Paging { paging, tag } => {
+                if !paging.fits(capability) {
+                    return Err(EINVAL);
+                }
+                (paging.translation(), tag)
+            }
+            Target::Identity { tag } => match capability.untranslated() {
+                Some(width) => (Translation::PassThrough { width }, tag),
+                None => {
+                    log_warn!(
+                        "{}: the unit cannot let DMA of {} pass untranslated (ECAP.PT is 0); use \
+                         a paging domain",
+                        unit.name(),
+                        endpoint.name(),
+                    );
+                    return Err(EOPNOTSUPP);
+                }
+            },
+        };
+        Ok(Plan(Some(ContextEntry {
+            translation,
+            domain: tag.0,
+        })))
+    }
+
+    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+        Plan(None)
+    }
+
+    /// See `tables` for what a change of an entry needs.
+    ///
+    /// First every old entry is removed and invalidated, all of them in one batch; then the new
+    /// ones are written. That a unit in caching mode has kept that they were not present is what
+    /// the second batch is for, which no other unit needs.
+    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        let Ok(hardware) = unit.hardware().hardware() else {
+            return;
+        };
+        let tables = &hardware.tables;
+        let mut removal = Removal::new(hardware);
+        let mut writes = false;
+        steps.for_each(|_, ids, Plan(entry)| {
+            writes |= entry.is_some();
+            ids.iter().for_each(|&id| removal.remove(id));
+        });
+        if let Err(failure) = removal.run() {
+            fail(unit, hardware, failure);
+        }
+        if !writes || unit.has_failed() {
+            // What could be blocked is.
+            return;
+        }
+
+        let caching = hardware.capability.caching_mode;
+        let mut batch = hardware.batch();
+        steps.for_each(|_, ids, Plan(entry)| {
+            let Some(entry) = entry else { return };
+            for &id in ids {
+                tables.write(id, entry.encode());
+                if caching {
+                    let source = id.raw() as u16;
+                    batch.context(ContextScope::Device { domain: 0, source });
+                }
+            }
+        });
+        if caching {
+            batch.fence();
+            let mut last = None;
+            steps.for_each(|_, _, Plan(entry)| {
+                let Some(ContextEntry { domain, .. }) = *entry else {
+                    return;
+                };
+                if last.replace(domain) != Some(domain) {
+                    batch.iotlb(TlbScope::Domain { domain });
+                }
+            });
+        }
+        if let Err(failure) = batch.run() {
+            fail(unit, hardware, failure);
+        }
+        if !caching {
+            // Invalidations do it on the way.
+            hardware.flush_write_buffer();
+        }
+        // Who declares the unit failed says so first and clears the tables then; here it is the
+        // other way round. So one of the two sees what the other did.
+        smp_mb(Full);
+        if unit.has_failed() {
+            steps.for_each(|_, ids, _| {
+                for &id in ids {
+                    tables.clear(id);
+                }
+            });
+        }
+    }
+
+    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+        unit.hardware().hardware().is_ok_and(|hardware| {
+            hardware.capability.caching_mode || hardware.capability.write_buffer_flush
+        })
+    }
+
+    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+        let described = endpoint.unit().hardware();
+        match capability {
+            // Accesses of PCI devices are coherent unless the device asks otherwise.
+            Capability::CoherentDma | Capability::DeferredFlush => true,
+            Capability::EnforcedCoherency => described
+                .hardware()
+                .is_ok_and(|hardware| hardware.capability.snoop_control),
+            Capability::PreBootProtection => described
+                .firmware
+                .table()
+                .is_ok_and(|table| table.dma_protection_opt_in()),
+            Capability::NoExec => false,
+        }
+    }
+}
+
+impl Translate for Vtd {
+    type Memory = KernelMemory;
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let described = device.unit().hardware();
+        let hardware = described.hardware()?;
+        let table = described.firmware.table().map_err(|_| EINVAL)?;
+
+        Paging::new(
+            &hardware.capability,
+            hardware.space,
+            table.host_address_width(),
+            described.node,
+        )
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        Geometry {
+            first: Iova::new(0),
+            last: paging.table.last_iova(),
+            page_sizes: paging.table.page_sizes(),
+        }
+    }
+
+    #[inline]
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        let (mapped, result) = paging.table.map(iova, phys, len, prot, flags, gather);
+        (mapped, result.map_err(Error::from))
+    }
+
+    #[inline]
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
+        paging.table.unmap(iova, len, gather)
+    }
+
+    #[inline]
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        paging.table.iova_to_phys(iova)
+    }
+
+    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        if hardware.capability.caching_mode {
+            // Tables may have been added on the way, and what was not present is cached at any
+            // level.
+            let tables = true;
+            Self::invalidate(
+                unit,
+                tag,
+                Scope::Range {
+                    first,
+                    last,
+                    tables,
+                },
+            )?;
+        } else {
+            hardware.flush_write_buffer();
+        }
+        unit.check()
+    }
+
+    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        let domain = tag.0;
+        let capability = &hardware.capability;
+        let (cover, leaves_only) = match scope {
+            Scope::All => (Cover::Domain, false),
+            Scope::Range {
+                first,
+                last,
+                tables,
+            } => {
+                let largest = capability
+                    .page_selective
+                    .then_some(capability.max_address_mask);
+                (Cover::new(first.raw(), last.raw(), largest), !tables)
+            }
+        };
+
+        let mut batch = hardware.batch();
+        match cover.blocks() {
+            [] => batch.iotlb(TlbScope::Domain { domain }),
+            blocks => {
+                for &block in blocks {
+                    batch.iotlb(TlbScope::Pages {
+                        domain,
+                        block,
+                        leaves_only,
+                    });
+                }
+            }
+        }
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+}
+
+impl VendorDriver for Vtd {
     fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
@@ -272,254 +529,6 @@ impl VendorDriver for Vtd {
             data: (),
             reserved,
         })
-    }
-
-    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        let hardware = described.hardware()?;
-        let table = described.firmware.table().map_err(|_| EINVAL)?;
-
-        Paging::new(
-            &hardware.capability,
-            hardware.space,
-            table.host_address_width(),
-            described.node,
-        )
-    }
-
-    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware().hardware()?;
-        let id = hardware.ids.lock().take();
-
-        id.map(DomainId).ok_or_else(|| {
-            log_warn!(
-                "{}: all {} domain ids of the unit are in use; free a domain and try again",
-                unit.name(),
-                hardware.capability.usable_domains(),
-            );
-            ENOSPC
-        })
-    }
-
-    fn release_tag(unit: &Unit<Self>, tag: DomainId, _paging: Option<&Paging>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
-            let was_taken = hardware.ids.lock().give_back(tag.0);
-            debug_assert!(was_taken);
-        }
-    }
-
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let capability = &unit.hardware().hardware()?.capability;
-
-        let (translation, tag) = match target {
-            Target::Paging { paging, tag } => {
-                if !paging.fits(capability) {
-                    return Err(EINVAL);
-                }
-                (paging.translation(), tag)
-            }
-            Target::Identity { tag } => match capability.untranslated() {
-                Some(width) => (Translation::PassThrough { width }, tag),
-                None => {
-                    log_warn!(
-                        "{}: the unit cannot let DMA of {} pass untranslated (ECAP.PT is 0); use \
-                         a paging domain",
-                        unit.name(),
-                        endpoint.name(),
-                    );
-                    return Err(EOPNOTSUPP);
-                }
-            },
-        };
-        Ok(Plan(Some(ContextEntry {
-            translation,
-            domain: tag.0,
-        })))
-    }
-
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        Plan(None)
-    }
-
-    /// See `tables` for what a change of an entry needs.
-    ///
-    /// First every old entry is removed and invalidated, all of them in one batch; then the new
-    /// ones are written. That a unit in caching mode has kept that they were not present is what
-    /// the second batch is for, which no other unit needs.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
-            return;
-        };
-        let tables = &hardware.tables;
-        let mut removal = Removal::new(hardware);
-        let mut writes = false;
-        steps.for_each(|_, ids, Plan(entry)| {
-            writes |= entry.is_some();
-            ids.iter().for_each(|&id| removal.remove(id));
-        });
-        if let Err(failure) = removal.run() {
-            fail(unit, hardware, failure);
-        }
-        if !writes || unit.has_failed() {
-            // What could be blocked is.
-            return;
-        }
-
-        let caching = hardware.capability.caching_mode;
-        let mut batch = hardware.batch();
-        steps.for_each(|_, ids, Plan(entry)| {
-            let Some(entry) = entry else { return };
-            for &id in ids {
-                tables.write(id, entry.encode());
-                if caching {
-                    let source = id.raw() as u16;
-                    batch.context(ContextScope::Device { domain: 0, source });
-                }
-            }
-        });
-        if caching {
-            batch.fence();
-            let mut last = None;
-            steps.for_each(|_, _, Plan(entry)| {
-                let Some(ContextEntry { domain, .. }) = *entry else {
-                    return;
-                };
-                if last.replace(domain) != Some(domain) {
-                    batch.iotlb(TlbScope::Domain { domain });
-                }
-            });
-        }
-        if let Err(failure) = batch.run() {
-            fail(unit, hardware, failure);
-        }
-        if !caching {
-            // Invalidations do it on the way.
-            hardware.flush_write_buffer();
-        }
-        // Who declares the unit failed says so first and clears the tables then; here it is the
-        // other way round. So one of the two sees what the other did.
-        smp_mb(Full);
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
-                for &id in ids {
-                    tables.clear(id);
-                }
-            });
-        }
-    }
-
-    fn geometry(paging: &Paging) -> Geometry {
-        Geometry {
-            first: Iova::new(0),
-            last: paging.table.last_iova(),
-            page_sizes: paging.table.page_sizes(),
-        }
-    }
-
-    #[inline]
-    fn map(
-        paging: &Paging,
-        iova: Iova,
-        phys: PhysAddr,
-        len: u64,
-        prot: Prot,
-        flags: Gfp,
-        gather: &mut KernelGather,
-    ) -> (u64, Result) {
-        let (mapped, result) = paging.table.map(iova, phys, len, prot, flags, gather);
-        (mapped, result.map_err(Error::from))
-    }
-
-    #[inline]
-    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
-        paging.table.unmap(iova, len, gather)
-    }
-
-    #[inline]
-    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
-        paging.table.iova_to_phys(iova)
-    }
-
-    fn needs_map_sync(unit: &Unit<Self>) -> bool {
-        unit.hardware().hardware().is_ok_and(|hardware| {
-            hardware.capability.caching_mode || hardware.capability.write_buffer_flush
-        })
-    }
-
-    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        if hardware.capability.caching_mode {
-            // Tables may have been added on the way, and what was not present is cached at any
-            // level.
-            let tables = true;
-            Self::invalidate(
-                unit,
-                tag,
-                Scope::Range {
-                    first,
-                    last,
-                    tables,
-                },
-            )?;
-        } else {
-            hardware.flush_write_buffer();
-        }
-        unit.check()
-    }
-
-    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        let domain = tag.0;
-        let capability = &hardware.capability;
-        let (cover, leaves_only) = match scope {
-            Scope::All => (Cover::Domain, false),
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => {
-                let largest = capability
-                    .page_selective
-                    .then_some(capability.max_address_mask);
-                (Cover::new(first.raw(), last.raw(), largest), !tables)
-            }
-        };
-
-        let mut batch = hardware.batch();
-        match cover.blocks() {
-            [] => batch.iotlb(TlbScope::Domain { domain }),
-            blocks => {
-                for &block in blocks {
-                    batch.iotlb(TlbScope::Pages {
-                        domain,
-                        block,
-                        leaves_only,
-                    });
-                }
-            }
-        }
-        batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
-            EIO
-        })
-    }
-
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        let described = endpoint.unit().hardware();
-        match capability {
-            // Accesses of PCI devices are coherent unless the device asks otherwise.
-            Capability::CoherentDma | Capability::DeferredFlush => true,
-            Capability::EnforcedCoherency => described
-                .hardware()
-                .is_ok_and(|hardware| hardware.capability.snoop_control),
-            Capability::PreBootProtection => described
-                .firmware
-                .table()
-                .is_ok_and(|table| table.dma_protection_opt_in()),
-            Capability::NoExec => false,
-        }
     }
 
     fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {

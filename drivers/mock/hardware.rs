@@ -177,11 +177,11 @@ pub struct Hardware {
     options: Options,
     /// Plans that are prepared.
     pub plans: Arc<Plans>,
-    /// Lets the n-th [`prepare`](crate::driver::VendorDriver::prepare) fail.
+    /// Lets the n-th [`prepare`](crate::driver::Attach::prepare) fail.
     pub fail_prepare: Countdown,
-    /// Lets the n-th [`acquire_tag`](crate::driver::VendorDriver::acquire_tag) fail.
+    /// Lets the n-th [`acquire_tag`](crate::driver::Attach::acquire_tag) fail.
     pub fail_tag: Countdown,
-    /// Lets the n-th [`alloc_paging`](crate::driver::VendorDriver::alloc_paging) fail.
+    /// Lets the n-th [`alloc_paging`](crate::driver::Translate::alloc_paging) fail.
     pub fail_alloc: Countdown,
     #[pin]
     state: SpinLockIrq<State>,

@@ -16,7 +16,7 @@ use crate::{
     unit::Unit,
 };
 
-/// As [`VendorDriver::alloc_paging`]: the view names the unit, and that can be kept.
+/// As `Translate::alloc_paging`: the view names the unit, and that can be kept.
 fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) -> Result<Arc<Unit<D>>> {
     device.unit().check()?;
     Ok(device.unit().clone())

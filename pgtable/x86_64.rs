@@ -20,8 +20,8 @@
 //! | 62:52 | ignored | ignored |
 //! | 63 | XD or NX, no instruction fetches | XD |
 //!
-//! Bit 63 is reserved where the unit does not know it: a driver takes `NOEXEC` out of what it is asked
-//! for then. Addresses of devices are those of the lower half, whose highest bit is 0: the upper
+//! Bit 63 is reserved where the unit does not know it: a driver takes `NOEXEC` out of what it is
+//! asked for then. Addresses of devices are those of the lower half, whose highest bit is 0: the upper
 //! half begins where bits above the levels' are ones, too, if the unit wants canonical addresses.
 
 #![forbid(unsafe_code)]

@@ -76,6 +76,9 @@ pub(super) struct AddressSpace {
     pub(super) levels: u8,
     /// Bits of an address that can be mapped.
     pub(super) bits: u8,
+    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that, and in a
+    /// guest's it is reserved if the unit does not know it (NXSup).
+    pub(super) no_execute: bool,
 }
 
 /// What is known of a unit before it is driven.
@@ -95,9 +98,13 @@ fn space(
 ) -> Result<(Features, AddressSpace), Refusal> {
     match capability::judge(words, no_host_tables, virtual_bits) {
         Ok((features, space)) => {
-            let kind = Kind::Host;
-            let (levels, bits) = (space.levels, space.bits);
-            Ok((features, AddressSpace { kind, levels, bits }))
+            let space = AddressSpace {
+                kind: Kind::Host,
+                levels: space.levels,
+                bits: space.bits,
+                no_execute: false,
+            };
+            Ok((features, space))
         }
         Err(Refusal::NoHostTables) => {
             let features = Features::decode(words);
@@ -109,8 +116,13 @@ fn space(
                 4 => (4, 47),
                 _ => (5, 56),
             };
-            let kind = Kind::Guest;
-            Ok((features, AddressSpace { kind, levels, bits }))
+            let space = AddressSpace {
+                kind: Kind::Guest,
+                levels,
+                bits,
+                no_execute: features.no_execute,
+            };
+            Ok((features, space))
         }
         Err(refusal) => Err(refusal),
     }

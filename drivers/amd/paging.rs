@@ -151,6 +151,7 @@ impl Inner {
         self.space.kind == space.kind
             && self.space.bits <= space.bits
             && self.space.levels <= space.levels
+            && (space.no_execute || !self.space.no_execute)
     }
 
     /// What the domain can map.
@@ -232,6 +233,10 @@ impl Inner {
         flags: Gfp,
         gather: &mut KernelGather,
     ) -> (u64, Result) {
+        let prot = match self.space.no_execute {
+            true => prot,
+            false => prot.without(Prot::NOEXEC),
+        };
         let (mapped, result) = with_table!(
             self,
             table => table.map(iova, phys, len, prot, flags, gather)

@@ -293,9 +293,7 @@ impl Attach for AmdVi {
                 .firmware
                 .table()
                 .is_ok_and(|table| table.info().preboot_protection()),
-            Capability::NoExec => {
-                description.space.kind == Kind::Guest && description.features.no_execute
-            }
+            Capability::NoExec => description.space.no_execute,
         }
     }
 }

@@ -359,10 +359,13 @@ mod suite {
                 kind: Kind::Host,
                 levels,
                 bits,
+                no_execute: false,
             })
         };
         assert_eq!(kind(FEATURES, false), host(6, 64));
         assert_eq!(kind([0; 2], false), host(4, 48));
+        // Host tables have no bit against instruction fetches, whatever the unit knows (NXSup).
+        assert_eq!(kind([FEATURES[0] | 1 << 3, 0], false), host(6, 64));
         // Without host tables: only if guest tables can be had for what has no process id.
         assert_eq!(kind(FEATURES, true), Err(Refusal::NoHostTables));
         assert_eq!(
@@ -370,15 +373,17 @@ mod suite {
             Ok(AddressSpace {
                 kind: Kind::Guest,
                 levels: 5,
-                bits: 56
+                bits: 56,
+                no_execute: false,
             })
         );
         assert_eq!(
-            kind([3 << 10 | 1 << 4 | 1 << 48, 0], false),
+            kind([3 << 10 | 1 << 3 | 1 << 4 | 1 << 48, 0], false),
             Ok(AddressSpace {
                 kind: Kind::Guest,
                 levels: 4,
-                bits: 47
+                bits: 47,
+                no_execute: true,
             })
         );
     }

@@ -59,13 +59,17 @@ fn read(unit: &Unit<AmdVi>, id: RequesterId) -> Option<Translation> {
 }
 
 fn map(paging: &Paging, iova: u64, phys: u64) -> Result {
+    map_as(paging, iova, phys, Prot::READ | Prot::WRITE)
+}
+
+fn map_as(paging: &Paging, iova: u64, phys: u64, prot: Prot) -> Result {
     let mut gather = Gather::new();
     let (mapped, result) = AmdVi::map(
         paging,
         Iova::new(iova),
         PhysAddr::new(phys),
         4096,
-        Prot::READ | Prot::WRITE,
+        prot,
         Gfp::KERNEL,
         &mut gather,
     );
@@ -172,8 +176,12 @@ mod suite {
     fn guest_tables() -> Result {
         for (levels, bits) in [(4, 47), (5, 56)] {
             let unit = unit(Kind::Guest)?;
-            let kind = Kind::Guest;
-            let space = AddressSpace { kind, levels, bits };
+            let space = AddressSpace {
+                kind: Kind::Guest,
+                levels,
+                bits,
+                no_execute: false,
+            };
             let paging = Inner::new(space, -1)?;
             assert_eq!(
                 AmdVi::geometry(&paging),
@@ -290,7 +298,12 @@ mod suite {
     /// A domain fits units that walk as far as it may grow, with tables of its kind.
     #[test]
     fn fitting_units() -> Result {
-        let of = |kind, levels, bits| AddressSpace { kind, levels, bits };
+        let of = |kind, levels, bits| AddressSpace {
+            kind,
+            levels,
+            bits,
+            no_execute: false,
+        };
         let paging = Inner::new(of(Kind::Host, 4, 48), -1)?;
         assert!(paging.fits(&of(Kind::Host, 4, 48)));
         assert!(paging.fits(&of(Kind::Host, 6, 64)));
@@ -298,6 +311,47 @@ mod suite {
         assert!(!paging.fits(&of(Kind::Guest, 5, 56)));
         // It does not map what a unit cannot reach.
         assert_eq!(map(&paging, 1 << 48, 0x1000), Err(ERANGE));
+
+        // A unit that takes the bit against instruction fetches for a reserved one walks no table
+        // that may have it; the other way round it does.
+        let knows = AddressSpace {
+            no_execute: true,
+            ..of(Kind::Guest, 4, 47)
+        };
+        let paging = Inner::new(knows, -1)?;
+        assert!(paging.fits(&knows));
+        assert!(!paging.fits(&of(Kind::Guest, 4, 47)));
+        assert!(Inner::new(of(Kind::Guest, 4, 47), -1)?.fits(&knows));
+        Ok(())
+    }
+
+    /// The highest bit of a leaf is NX, and reserved for units without NXSup (2.2.6).
+    #[test]
+    fn no_instruction_fetches() -> Result {
+        for no_execute in [false, true] {
+            let paging = Inner::new(
+                AddressSpace {
+                    kind: Kind::Guest,
+                    levels: 4,
+                    bits: 47,
+                    no_execute,
+                },
+                -1,
+            )?;
+            let prot = Prot::READ | Prot::WRITE | Prot::NOEXEC;
+            map_as(&paging, 0x1000, 0x1234_5000, prot)?;
+            let Translation::Guest { gcr3, .. } = paging.translation(9) else {
+                return Err(EINVAL);
+            };
+            let mut table = entry(gcr3, 0) & ADDRESS;
+            for _ in 0..3 {
+                table = entry(table, 0) & ADDRESS;
+            }
+            let leaf = entry(table, 1);
+            assert_eq!(leaf & ADDRESS, 0x1234_5000);
+            assert_eq!(leaf >> 63, u64::from(no_execute));
+            unmap(&paging, 0x1000);
+        }
         Ok(())
     }
 }

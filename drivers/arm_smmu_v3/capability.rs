@@ -10,12 +10,13 @@ mod quirks;
 mod refusal;
 
 pub use self::{
-    granule::{Granule, Granules},
+    granule::Granules,
     quirks::Quirks,
     refusal::{Preset, Refusal},
 };
 
 use super::bits::{bit, field};
+use crate::pgtable::armv8::GranuleSize;
 
 /// The identification registers, as they read.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -422,26 +423,26 @@ impl Capability {
     }
 
     /// Bits of an input address of stage 1 with this granule.
-    pub const fn stage1_input_bits(&self, granule: Granule) -> u8 {
+    pub const fn stage1_input_bits(&self, granule: GranuleSize) -> u8 {
         Self::only_64k(self.virtual_bits, granule)
     }
 
     /// Bits of a physical address that tables of either stage with this granule can name.
-    pub const fn table_output_bits(&self, granule: Granule) -> u8 {
+    pub const fn table_output_bits(&self, granule: GranuleSize) -> u8 {
         Self::only_64k(self.output_bits, granule)
     }
 
     /// Bits of an input address of stage 2 with this granule: as many as physical addresses have
     /// (3.4).
-    pub const fn stage2_input_bits(&self, granule: Granule) -> u8 {
+    pub const fn stage2_input_bits(&self, granule: GranuleSize) -> u8 {
         self.table_output_bits(granule)
     }
 
     /// More than 48 bits need the 64 KiB granule, unless entries of another layout are used, which
     /// this driver does not do.
-    const fn only_64k(bits: u8, granule: Granule) -> u8 {
+    const fn only_64k(bits: u8, granule: GranuleSize) -> u8 {
         match granule {
-            Granule::K64 => bits,
+            GranuleSize::K64 => bits,
             _ if bits > 48 => 48,
             _ => bits,
         }

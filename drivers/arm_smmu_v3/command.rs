@@ -6,9 +6,9 @@
 
 use super::{
     bits::{field, flag, mask, put},
-    capability::Granule,
     entries::World,
 };
+use crate::pgtable::armv8::GranuleSize;
 
 /// One 128-bit entry of the command queue, low half first.
 ///
@@ -107,7 +107,7 @@ pub enum Extent {
         /// 0 to 31.
         scale: u8,
         /// The granule of the tables.
-        granule: Granule,
+        granule: GranuleSize,
         /// The level of all leaf entries in the range, 1 to 3, if that is known. A range of one
         /// granule must have it.
         level: Option<u8>,
@@ -135,9 +135,9 @@ impl Pages {
                 level,
             } => {
                 let code = match granule {
-                    Granule::K4 => 1,
-                    Granule::K16 => 2,
-                    Granule::K64 => 3,
+                    GranuleSize::K4 => 1,
+                    GranuleSize::K16 => 2,
+                    GranuleSize::K64 => 3,
                 };
                 let level = match level {
                     Some(level) => level as u64,

@@ -7,9 +7,10 @@
 
 use super::{
     bits::{bit, field, flag, mask, put},
-    capability::{FlagUpdates, Granule},
+    capability::FlagUpdates,
     entries::{granule_code, granule_of, size_code, size_of, update_code, updates_of, Walk, Words},
 };
+use crate::pgtable::armv8::GranuleSize;
 
 /// Bytes of a context descriptor.
 pub const CONTEXT_BYTES: usize = 64;
@@ -54,7 +55,7 @@ pub struct Context {
     /// Bits of a physical address; never more than the unit has.
     pub output_bits: u8,
     /// The granule of the tables.
-    pub granule: Granule,
+    pub granule: GranuleSize,
     /// How the unit reads tables.
     pub walk: Walk,
     /// The eight memory types that table entries choose from.

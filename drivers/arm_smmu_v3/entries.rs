@@ -6,8 +6,9 @@
 
 use super::{
     bits::{bit, field, flag, mask, put},
-    capability::{FlagUpdates, Granule},
+    capability::FlagUpdates,
 };
+use crate::pgtable::armv8::GranuleSize;
 
 /// A stream table entry or a context descriptor as the unit reads it: eight 64-bit words, the one
 /// with the valid bit first.
@@ -56,20 +57,20 @@ impl Walk {
 }
 
 /// The code of a granule in TG0 and S2TG.
-pub(super) const fn granule_code(granule: Granule) -> u64 {
+pub(super) const fn granule_code(granule: GranuleSize) -> u64 {
     match granule {
-        Granule::K4 => 0,
-        Granule::K64 => 1,
-        Granule::K16 => 2,
+        GranuleSize::K4 => 0,
+        GranuleSize::K64 => 1,
+        GranuleSize::K16 => 2,
     }
 }
 
 /// The granule with this code in TG0 and S2TG.
-pub(super) const fn granule_of(code: u64) -> Option<Granule> {
+pub(super) const fn granule_of(code: u64) -> Option<GranuleSize> {
     Some(match code {
-        0 => Granule::K4,
-        1 => Granule::K64,
-        2 => Granule::K16,
+        0 => GranuleSize::K4,
+        1 => GranuleSize::K64,
+        2 => GranuleSize::K16,
         _ => return None,
     })
 }
@@ -242,7 +243,7 @@ pub struct Stage2 {
     /// Bits of a physical address (S2PS); never more than the unit has.
     pub output_bits: u8,
     /// The granule of the tables.
-    pub granule: Granule,
+    pub granule: GranuleSize,
     /// The level that the top table is of; see [`level_code`].
     pub start_level: u8,
     /// How the unit reads tables.
@@ -259,10 +260,10 @@ pub struct Stage2 {
 
 /// The code of the level that a stage 2 walk starts at (S2SL0): 2, 1, 0 for 4 KiB and 3, 2, 1 for
 /// larger granules are 0, 1, 2.
-const fn level_code(granule: Granule, level: u8) -> u64 {
+const fn level_code(granule: GranuleSize, level: u8) -> u64 {
     let lowest: u8 = match granule {
-        Granule::K4 => 2,
-        Granule::K16 | Granule::K64 => 3,
+        GranuleSize::K4 => 2,
+        GranuleSize::K16 | GranuleSize::K64 => 3,
     };
     lowest.saturating_sub(level) as u64
 }
@@ -488,8 +489,8 @@ impl Stage2 {
         };
         let code = field(words[2], 39, 38) as u8;
         let lowest: u8 = match granule {
-            Granule::K4 => 2,
-            Granule::K16 | Granule::K64 => 3,
+            GranuleSize::K4 => 2,
+            GranuleSize::K16 | GranuleSize::K64 => 3,
         };
         let Some(start_level) = lowest.checked_sub(code) else {
             return None;

@@ -21,7 +21,7 @@ use kernel::{
 };
 
 use super::{
-    capability::{Capability, Granule},
+    capability::Capability,
     contexts::Contexts,
     event::GlobalErrors,
     event_queue::Records,
@@ -38,6 +38,7 @@ use super::{
 use crate::{
     label::Label,
     log::{log_err, log_info},
+    pgtable::armv8::GranuleSize,
 };
 
 /// How long a unit may take to carry out a command.
@@ -57,7 +58,7 @@ pub(super) struct Hardware {
     pub(super) capability: Capability,
     /// What new domains translate with.
     pub(super) stage: Stage,
-    pub(super) granule: Granule,
+    pub(super) granule: GranuleSize,
     pub(super) tables: Tables,
     #[pin]
     queue: SpinLockIrq<Queue>,

@@ -4,10 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    capability::Granule,
-    command::{Command, Extent, Pages, Tag},
-};
+use super::command::{Command, Extent, Pages, Tag};
+use crate::pgtable::armv8::GranuleSize;
 
 /// Range commands for one range at most; one command for the whole domain costs less than more of
 /// them. It is enough for every range of less than 2^20 granules.
@@ -21,7 +19,7 @@ pub struct Range {
     /// Last byte.
     pub last: u64,
     /// The granule of the tables.
-    pub granule: Granule,
+    pub granule: GranuleSize,
     /// Binary logarithm of the bytes of every leaf entry in the range, or of a run of them that
     /// the unit may cache as one; `None` if that is not known or they differ.
     pub leaf: Option<u8>,
@@ -32,12 +30,12 @@ pub struct Range {
 impl Range {
     /// The level of its leaf entries, if one command may say so.
     fn level(&self) -> Option<u8> {
-        let shift = self.granule.shift();
+        let shift = self.granule.lg2() as u8;
         // A table has 2^(shift - 3) entries, and level 3 has the smallest pages.
         let above = self.leaf?.checked_sub(shift)? / (shift - 3);
         let level = 3u8.checked_sub(above).filter(|level| *level > 0)?;
         // Level 1 has no leaf entries with 16 KiB granules.
-        (self.leaves_only && !(self.granule == Granule::K16 && level == 1)).then_some(level)
+        (self.leaves_only && !(self.granule == GranuleSize::K16 && level == 1)).then_some(level)
     }
 }
 
@@ -62,7 +60,7 @@ pub enum Plan {
         /// How many granules.
         count: u64,
         /// The granule.
-        granule: Granule,
+        granule: GranuleSize,
         /// The level of all leaf entries, if that is known.
         level: Option<u8>,
         /// Whether cached page tables may stay.
@@ -90,7 +88,7 @@ impl Plan {
     }
 
     fn one_by_one(range: &Range, last: u64) -> Self {
-        let granule = range.granule.shift();
+        let granule = range.granule.lg2() as u8;
         let shift = range.leaf.unwrap_or(granule).clamp(granule, 63);
         let address = range.first >> shift << shift;
         let between = (last >> shift) - (range.first >> shift);
@@ -106,7 +104,7 @@ impl Plan {
     }
 
     fn in_ranges(range: &Range, last: u64) -> Self {
-        let shift = range.granule.shift();
+        let shift = range.granule.lg2();
         let level = range.level();
         // With a level, the address has to be that of a leaf entry.
         let inside = match (level, range.leaf) {
@@ -172,7 +170,7 @@ impl Plan {
                         leaves_only,
                     };
                     // The range may end with the last address there is.
-                    address = address.wrapping_add(u64::from(count) << scale << granule.shift());
+                    address = address.wrapping_add(u64::from(count) << scale << granule.lg2());
                     pages
                 });
                 (None, Some(pages), None)

@@ -7,7 +7,7 @@
 use kernel::prelude::*;
 
 use super::{
-    capability::{Capability, Granule, SizeChange, Stalls},
+    capability::{Capability, SizeChange, Stalls},
     context::Context,
     entries::{DeviceTlb, Stage2, StreamEntry, Walk},
     hardware::{Hardware, Stage},
@@ -16,7 +16,7 @@ use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     driver::KernelGather,
     pgtable::{
-        armv8::{self, Granule16K, Granule4K, Granule64K, Shape},
+        armv8::{self, Granule16K, Granule4K, Granule64K, GranuleSize, Shape},
         kernel_memory::{Gfp, KernelMemory},
         PageTable,
     },
@@ -54,7 +54,7 @@ pub struct Paging {
     table: AnyTable,
     shape: Shape,
     pub(super) stage: Stage,
-    pub(super) granule: Granule,
+    pub(super) granule: GranuleSize,
     coherent: bool,
 }
 
@@ -67,13 +67,8 @@ impl Paging {
             Stage::One => (armv8::Stage::One, capability.stage1_input_bits(granule)),
             Stage::Two => (armv8::Stage::Two, capability.stage2_input_bits(granule)),
         };
-        let size = match granule {
-            Granule::K4 => armv8::GranuleSize::K4,
-            Granule::K16 => armv8::GranuleSize::K16,
-            Granule::K64 => armv8::GranuleSize::K64,
-        };
         let output_bits = capability.table_output_bits(granule);
-        let shape = Shape::new(of_format, size, input_bits, output_bits)?;
+        let shape = Shape::new(of_format, granule, input_bits, output_bits)?;
         let split = capability.size_change == SizeChange::Direct;
         let config = shape.config(capability.coherent, split);
         let memory = KernelMemory::new(node);
@@ -83,12 +78,12 @@ impl Paging {
             };
         }
         let table = match (stage, granule) {
-            (Stage::One, Granule::K4) => table!(One4K),
-            (Stage::One, Granule::K16) => table!(One16K),
-            (Stage::One, Granule::K64) => table!(One64K),
-            (Stage::Two, Granule::K4) => table!(Two4K),
-            (Stage::Two, Granule::K16) => table!(Two16K),
-            (Stage::Two, Granule::K64) => table!(Two64K),
+            (Stage::One, GranuleSize::K4) => table!(One4K),
+            (Stage::One, GranuleSize::K16) => table!(One16K),
+            (Stage::One, GranuleSize::K64) => table!(One64K),
+            (Stage::Two, GranuleSize::K4) => table!(Two4K),
+            (Stage::Two, GranuleSize::K16) => table!(Two16K),
+            (Stage::Two, GranuleSize::K64) => table!(Two64K),
         };
         Ok(Self {
             table,

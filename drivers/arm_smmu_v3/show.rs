@@ -38,7 +38,7 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
             Stage::One => 1,
             Stage::Two => 2,
         },
-        hardware.granule.bytes(),
+        1u64 << hardware.granule.lg2(),
         capability.stream_bits,
         capability.output_bits,
     )?;

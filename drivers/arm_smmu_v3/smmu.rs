@@ -16,7 +16,7 @@ use kernel::{
 };
 
 use super::{
-    capability::{Capability, Granule, Stalls},
+    capability::{Capability, Stalls},
     command::{self, Command},
     entries::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
     firmware::{self, Description},
@@ -39,7 +39,10 @@ use crate::{
     group::Steps,
     label::Label,
     log::{log_err, log_info, log_warn},
-    pgtable::kernel_memory::{Gfp, KernelMemory},
+    pgtable::{
+        armv8::GranuleSize,
+        kernel_memory::{Gfp, KernelMemory},
+    },
     requester::RequesterId,
     reserved::{Kind, Reserved},
     unit::Unit,
@@ -79,14 +82,14 @@ pub enum Tag {
         /// The name.
         asid: u16,
         /// The granule of the domain's tables, which invalidations depend on.
-        granule: Granule,
+        granule: GranuleSize,
     },
     /// Of stage 2.
     Vmid {
         /// The name.
         vmid: u16,
         /// As above.
-        granule: Granule,
+        granule: GranuleSize,
     },
     /// The domain does not translate, so nothing is cached.
     Untranslated,
@@ -94,7 +97,7 @@ pub enum Tag {
 
 impl Tag {
     /// The name as commands have it, and the granule.
-    fn named(self) -> Option<(command::Tag, Granule)> {
+    fn named(self) -> Option<(command::Tag, GranuleSize)> {
         match self {
             Self::Asid { asid, granule } => Some((of_asid(asid), granule)),
             Self::Vmid { vmid, granule } => Some((command::Tag::Stage2 { vmid }, granule)),

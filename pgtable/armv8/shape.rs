@@ -33,7 +33,7 @@ pub enum Stage {
     Two,
 }
 
-/// The granule of a table, as a value.
+/// The granule of a table, as a value: the size of the smallest page, and of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GranuleSize {
     /// 4 KiB.
@@ -45,6 +45,9 @@ pub enum GranuleSize {
 }
 
 impl GranuleSize {
+    /// Every granule, smallest first.
+    pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
+
     /// Returns the size in bytes, as a power of 2.
     pub const fn lg2(self) -> u32 {
         match self {

@@ -1,40 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Granules of page tables (SMMUv3 IHI 0070, SMMU_IDR5 in 6.3).
+//! Granules of page tables that a unit walks (SMMUv3 IHI 0070, SMMU_IDR5 in 6.3).
 
 #![forbid(unsafe_code)]
 
-/// A size of the smallest page, and with it of the tables.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Granule {
-    /// 4 KiB.
-    K4,
-    /// 16 KiB.
-    K16,
-    /// 64 KiB.
-    K64,
-}
+use crate::pgtable::armv8::GranuleSize;
 
-impl Granule {
-    /// Every granule, smallest first.
-    pub const ALL: [Self; 3] = [Self::K4, Self::K16, Self::K64];
-
-    /// Binary logarithm of the bytes.
-    pub const fn shift(self) -> u8 {
-        match self {
-            Self::K4 => 12,
-            Self::K16 => 14,
-            Self::K64 => 16,
-        }
-    }
-
-    /// Bytes.
-    pub const fn bytes(self) -> u64 {
-        1 << self.shift()
-    }
-}
-
-/// A set of [`Granule`]s.
+/// A set of [`GranuleSize`]s.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Granules(u8);
 
@@ -45,8 +17,13 @@ impl Granules {
     }
 
     /// Whether `granule` is one of them.
-    pub const fn contains(self, granule: Granule) -> bool {
-        self.0 >> granule as u8 & 1 != 0
+    pub const fn contains(self, granule: GranuleSize) -> bool {
+        let bit = match granule {
+            GranuleSize::K4 => 0,
+            GranuleSize::K16 => 1,
+            GranuleSize::K64 => 2,
+        };
+        self.0 >> bit & 1 != 0
     }
 
     /// Whether there is none.
@@ -56,12 +33,12 @@ impl Granules {
 
     /// The best one for a kernel with pages of `page_bytes`: the same, or else the largest that is
     /// smaller, or else the smallest; `None` if there is none.
-    pub fn for_pages_of(self, page_bytes: u64) -> Option<Granule> {
-        Granule::ALL
+    pub fn for_pages_of(self, page_bytes: u64) -> Option<GranuleSize> {
+        GranuleSize::ALL
             .into_iter()
             .filter(|granule| self.contains(*granule))
             .reduce(|best, next| {
-                if next.bytes() <= page_bytes {
+                if 1 << next.lg2() <= page_bytes {
                     next
                 } else {
                     best

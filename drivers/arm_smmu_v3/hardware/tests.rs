@@ -18,7 +18,7 @@ use super::{
     },
     *,
 };
-use crate::requester::RequesterId;
+use crate::{pgtable::armv8::GranuleSize, requester::RequesterId};
 
 /// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no messages,
 /// two levels of stream table.
@@ -250,7 +250,7 @@ mod suite {
             table: 0x1234_5000,
             input_bits: 48,
             output_bits: 44,
-            granule: Granule::K4,
+            granule: GranuleSize::K4,
             walk: Walk::Cached,
             memory_types: 0xf404_ff44,
             asid,

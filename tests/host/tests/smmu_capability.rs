@@ -4,9 +4,10 @@
 
 mod smmu;
 
+use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use smmu::capability::{
-    Capability, Firmware, FlagUpdates, Granule, Preset, Quirks, Refusal, Registers, SizeChange,
-    Stalls, StreamTable,
+    Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stalls,
+    StreamTable,
 };
 
 const FIRMWARE: Firmware = Firmware {
@@ -51,7 +52,9 @@ fn qemu_unit() {
     assert!(cap.range_invalidation && cap.hierarchy_disable && !cap.small_tables);
     assert_eq!(cap.size_change, SizeChange::Direct);
     assert_eq!((cap.output_bits, cap.virtual_bits), (44, 48));
-    assert!(Granule::ALL.into_iter().all(|g| cap.granules.contains(g)));
+    assert!(GranuleSize::ALL
+        .into_iter()
+        .all(|g| cap.granules.contains(g)));
     assert_eq!(cap.version, (0, 1));
     assert_eq!(cap.max_stalls, 0);
     assert_eq!(cap.register_bytes, 0x2_0000);
@@ -166,9 +169,9 @@ fn features() {
     for (code, bits) in (0..).zip(output) {
         assert_eq!(idr5(code).output_bits, bits, "OAS {code}");
     }
-    assert!(idr5(1 << 4).granules.contains(Granule::K4));
-    assert!(idr5(1 << 5).granules.contains(Granule::K16));
-    assert!(idr5(1 << 6).granules.contains(Granule::K64));
+    assert!(idr5(1 << 4).granules.contains(GranuleSize::K4));
+    assert!(idr5(1 << 5).granules.contains(GranuleSize::K16));
+    assert!(idr5(1 << 6).granules.contains(GranuleSize::K64));
     assert_eq!(idr5(1 << 10).virtual_bits, 52);
     assert_eq!(idr5(2 << 10).virtual_bits, 48);
     assert_eq!(idr5(0xabcd_0000).max_stalls, 0xabcd);
@@ -190,13 +193,13 @@ fn address_sizes() {
             cap.table_output_bits(granule),
         )
     };
-    assert_eq!(sizes(Granule::K4), (48, 48, 48));
-    assert_eq!(sizes(Granule::K16), (48, 48, 48));
-    assert_eq!(sizes(Granule::K64), (52, 52, 52));
+    assert_eq!(sizes(GranuleSize::K4), (48, 48, 48));
+    assert_eq!(sizes(GranuleSize::K16), (48, 48, 48));
+    assert_eq!(sizes(GranuleSize::K64), (52, 52, 52));
     let cap = decode(QEMU);
-    assert_eq!(cap.stage1_input_bits(Granule::K64), 48);
-    assert_eq!(cap.stage2_input_bits(Granule::K64), 44);
-    assert_eq!(cap.table_output_bits(Granule::K4), 44);
+    assert_eq!(cap.stage1_input_bits(GranuleSize::K64), 48);
+    assert_eq!(cap.stage2_input_bits(GranuleSize::K64), 44);
+    assert_eq!(cap.table_output_bits(GranuleSize::K4), 44);
 }
 
 #[test]

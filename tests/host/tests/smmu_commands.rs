@@ -5,9 +5,9 @@
 
 mod smmu;
 
+use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use proptest::prelude::*;
 use smmu::{
-    capability::Granule,
     command::{name, Command, Extent, PageResponse, Pages, Resume, Signal, Tag},
     entries::World,
     invalidation::{Plan, Range, MAX_RANGES},
@@ -97,15 +97,15 @@ fn ranges_of_translations() {
         leaves_only,
     };
     assert_eq!(
-        Command::forget_pages(STAGE1, pages(3, 2, Granule::K4, None, false)).0,
+        Command::forget_pages(STAGE1, pages(3, 2, GranuleSize::K4, None, false)).0,
         [0xabcd_0012_0020_2012, 0x1_0400]
     );
     assert_eq!(
-        Command::forget_pages(STAGE2, pages(32, 31, Granule::K16, Some(3), true)).0,
+        Command::forget_pages(STAGE2, pages(32, 31, GranuleSize::K16, Some(3), true)).0,
         [0x0000_0007_01f1_f02a, 0x1_0b01]
     );
     assert_eq!(
-        Command::forget_pages(STAGE1, pages(1, 0, Granule::K64, Some(2), true)).0,
+        Command::forget_pages(STAGE1, pages(1, 0, GranuleSize::K64, Some(2), true)).0,
         [0xabcd_0012_0000_0012, 0x1_0e01]
     );
 }
@@ -227,7 +227,7 @@ fn range(first: u64, last: u64) -> Range {
     Range {
         first,
         last,
-        granule: Granule::K4,
+        granule: GranuleSize::K4,
         leaf: None,
         leaves_only: false,
     }
@@ -293,11 +293,11 @@ fn ranges_as_in_c() {
         ..leaves(0x400_0000, 0x7ff_ffff, leaf)
     };
     assert_eq!(
-        words(&large(Granule::K16, 25), true),
+        words(&large(GranuleSize::K16, 25), true),
         [[VA | 0xc0_0000, 0x400_0a01]]
     );
     assert_eq!(
-        words(&large(Granule::K64, 16), true),
+        words(&large(GranuleSize::K64, 16), true),
         [[VA | 0xa0_0000, 0x400_0f01]]
     );
 }
@@ -368,9 +368,9 @@ proptest! {
         leaves_only in any::<bool>(),
         ranges in any::<bool>(),
     ) {
-        let granule = Granule::ALL[granule];
+        let granule = GranuleSize::ALL[granule];
         // A leaf entry is as large as a level makes it, or a run of such.
-        let leaf = leaf.map(|shift| shift.max(granule.shift()));
+        let leaf = leaf.map(|shift| shift.max(granule.lg2() as u8));
         let last = first.saturating_add(len - 1);
         let range = Range { first, last, granule, leaf, leaves_only };
         let commands: Vec<_> = Plan::new(&range, ranges).commands(STAGE1).collect();
@@ -379,7 +379,7 @@ proptest! {
             prop_assert_eq!(commands.len(), 1);
             return Ok(());
         }
-        let unit = u128::from(granule.bytes());
+        let unit = u128::from(1u64 << granule.lg2());
         let covered: Vec<_> = commands.into_iter().map(read).collect();
         prop_assert!(covered.iter().all(|one| one.one != ranges));
         if ranges {
@@ -400,8 +400,8 @@ proptest! {
             let known = leaf.is_some() && leaves_only;
             prop_assert!(known || covered.iter().all(|one| one.ttl == 0));
         } else {
-            let size = 1u128 << leaf.unwrap_or(granule.shift());
-            prop_assert!((covered.len() as u64) < granule.bytes() / 8);
+            let size = 1u128 << leaf.unwrap_or(granule.lg2() as u8);
+            prop_assert!((covered.len() as u64) < (1u64 << granule.lg2()) / 8);
             let mut next = u128::from(first) / size * size;
             for one in &covered {
                 prop_assert_eq!(one.first, next);

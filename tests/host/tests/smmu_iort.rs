@@ -4,6 +4,7 @@
 
 mod smmu;
 
+use iommu_core_host::pgtable;
 use proptest::prelude::*;
 use smmu::{
     capability::FlagUpdates,

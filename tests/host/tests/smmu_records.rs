@@ -5,9 +5,10 @@
 
 mod smmu;
 
+use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use proptest::prelude::*;
 use smmu::{
-    capability::{FlagUpdates, Granule, Granules, StreamTable},
+    capability::{FlagUpdates, Granules, StreamTable},
     context::{Context, Level1 as ContextLevel1},
     entries::{
         ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, Stage2, StreamEntry, Walk, World,
@@ -49,7 +50,7 @@ fn stage2() -> Stage2 {
         vmid: 0x1234,
         input_bits: 44,
         output_bits: 44,
-        granule: Granule::K4,
+        granule: GranuleSize::K4,
         start_level: 0,
         walk: Walk::Cached,
         updates: FlagUpdates::None,
@@ -142,7 +143,7 @@ fn stage2_entries() {
         vmid: 0,
         input_bits: 52,
         output_bits: 52,
-        granule: Granule::K64,
+        granule: GranuleSize::K64,
         start_level: 1,
         walk: Walk::Uncached,
         updates: FlagUpdates::AccessDirty,
@@ -159,7 +160,7 @@ fn stage2_entries() {
     let small = StreamEntry::Stage2(Stage2 {
         input_bits: 40,
         output_bits: 40,
-        granule: Granule::K16,
+        granule: GranuleSize::K16,
         start_level: 2,
         updates: FlagUpdates::Access,
         ..stage2()
@@ -178,9 +179,9 @@ fn stage2_entries() {
         .encode();
         words[2] >> 38 & 3
     };
-    assert_eq!([2, 1, 0].map(|n| level(Granule::K4, n)), [0, 1, 2]);
-    assert_eq!([3, 2, 1].map(|n| level(Granule::K16, n)), [0, 1, 2]);
-    assert_eq!([3, 2, 1].map(|n| level(Granule::K64, n)), [0, 1, 2]);
+    assert_eq!([2, 1, 0].map(|n| level(GranuleSize::K4, n)), [0, 1, 2]);
+    assert_eq!([3, 2, 1].map(|n| level(GranuleSize::K16, n)), [0, 1, 2]);
+    assert_eq!([3, 2, 1].map(|n| level(GranuleSize::K64, n)), [0, 1, 2]);
 }
 
 #[test]
@@ -261,7 +262,7 @@ fn context_descriptors() {
         table: 0xd_beef_dead_bee0,
         input_bits: 48,
         output_bits: 48,
-        granule: Granule::K4,
+        granule: GranuleSize::K4,
         walk: Walk::Cached,
         memory_types: 0x0abc_def0_1234_5678,
         asid: 778,
@@ -288,7 +289,7 @@ fn context_descriptors() {
         table: 0xffff_ffff_ffff_ffff,
         input_bits: 39,
         output_bits: 36,
-        granule: Granule::K16,
+        granule: GranuleSize::K16,
         walk: Walk::Uncached,
         memory_types: 0xf404_ff44,
         asid: 1997,
@@ -307,7 +308,7 @@ fn context_descriptors() {
     let large = Context {
         input_bits: 52,
         output_bits: 52,
-        granule: Granule::K64,
+        granule: GranuleSize::K64,
         updates: FlagUpdates::Access,
         ..context
     };
@@ -332,14 +333,14 @@ fn context_descriptors() {
 #[test]
 fn granules() {
     let set = |bits| Granules::from_bits(bits);
-    assert_eq!(set(0b111).for_pages_of(4096), Some(Granule::K4));
-    assert_eq!(set(0b111).for_pages_of(16384), Some(Granule::K16));
-    assert_eq!(set(0b111).for_pages_of(65536), Some(Granule::K64));
-    assert_eq!(set(0b101).for_pages_of(16384), Some(Granule::K4));
-    assert_eq!(set(0b110).for_pages_of(4096), Some(Granule::K16));
-    assert_eq!(set(0b100).for_pages_of(4096), Some(Granule::K64));
+    assert_eq!(set(0b111).for_pages_of(4096), Some(GranuleSize::K4));
+    assert_eq!(set(0b111).for_pages_of(16384), Some(GranuleSize::K16));
+    assert_eq!(set(0b111).for_pages_of(65536), Some(GranuleSize::K64));
+    assert_eq!(set(0b101).for_pages_of(16384), Some(GranuleSize::K4));
+    assert_eq!(set(0b110).for_pages_of(4096), Some(GranuleSize::K16));
+    assert_eq!(set(0b100).for_pages_of(4096), Some(GranuleSize::K64));
     assert_eq!(set(0).for_pages_of(4096), None);
-    assert_eq!(Granule::ALL.map(Granule::bytes), [0x1000, 0x4000, 0x1_0000]);
+    assert_eq!(GranuleSize::ALL.map(GranuleSize::lg2), [12, 14, 16]);
 }
 
 /// Indexes of a queue with 8 entries: three bits, and bit 3 that wraps.
@@ -430,7 +431,7 @@ proptest! {
     ) {
         let (input_bits, output, granule, level) = bits;
         let output_bits = [32, 36, 40, 42, 44, 48, 52][usize::from(output)];
-        let granule = Granule::ALL[usize::from(granule)];
+        let granule = GranuleSize::ALL[usize::from(granule)];
         let walk = if flags[0] { Walk::Cached } else { Walk::Uncached };
         let updates = match level {
             0 => FlagUpdates::None,
@@ -445,7 +446,7 @@ proptest! {
             input_bits,
             output_bits,
             granule,
-            start_level: level + u8::from(granule != Granule::K4),
+            start_level: level + u8::from(granule != GranuleSize::K4),
             walk,
             updates,
             stall: flags[3],

@@ -9,6 +9,7 @@
 
 mod smmu;
 
+use iommu_core_host::pgtable;
 use proptest::prelude::*;
 use smmu::update::{Step, Update};
 

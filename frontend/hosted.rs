@@ -111,6 +111,16 @@ vendor_drivers! {
     crate::drivers::arm_smmu_v3::SmmuV3,
 }
 
+/// Where firmware would tell of a unit, and how to get one.
+const NO_UNIT: &str = if cfg!(CONFIG_ARM64) {
+    "firmware tells of no unit (arm,smmu-v3 in a device tree, ACPI IORT); switch it on in the \
+     firmware's set-up (SMMU), or give the guest one (QEMU: -M virt,iommu=smmuv3)"
+} else {
+    "firmware has no table of units (ACPI DMAR or IVRS); switch it on in the firmware's set-up \
+     (VT-d, AMD-Vi), or give the guest one (QEMU: -device intel-iommu or -device \
+     amd-iommu,dma-remap=on)"
+};
+
 /// All vendor drivers that found a unit.
 struct VendorList(KVec<KBox<dyn Vendor>>);
 
@@ -256,11 +266,7 @@ impl Frontend {
         if vendors.is_empty() {
             let error = first_error.unwrap_or(ENODEV);
             if error == ENODEV {
-                log_err!(
-                    "no IOMMU to drive: firmware has no table of units (ACPI DMAR or IVRS); switch \
-                     it on in the firmware's set-up (VT-d, AMD-Vi), or give the guest one (QEMU: \
-                     -device intel-iommu or -device amd-iommu,dma-remap=on)"
-                );
+                log_err!("no IOMMU to drive: {}", NO_UNIT);
             }
             return Err(error);
         }

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Machines where the module must not, or cannot, take a unit: it says why and leaves no trace."""
 
-from .. import guest_io, machine
+from .. import guest_io, machine, viommu
 from .scenario import Scenario, small
 
 
 def loading_fails_with_ENODEV_where_there_is_no_IOMMU(run):
     output, messages = run.refusal()
     run.check("No such device" in output, "ENODEV", output)
-    run.check(messages, "the log says that there is no IOMMU", messages)
+    run.check("no IOMMU" in messages, "the log says that there is no IOMMU", messages)
+    for kind in viommu.VIOMMUS.values():
+        run.check((kind.acpi_table in messages) == (kind.arch is run.kind.arch),
+                  "it names the tables that such a machine may have, and no others", messages)  # fmt: skip
 
 
 def loading_again_fails_the_same_way(run):

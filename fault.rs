@@ -28,27 +28,35 @@ pub struct Fault {
     pub requester: RequesterId,
     /// Where; hardware reports the page, not the byte.
     pub address: Option<Iova>,
-    /// What.
-    pub access: Access,
+    /// What; `None` if the unit does not say.
+    pub access: Option<Access>,
     /// The unit's reason code.
     pub code: u32,
     /// The reason in words.
     pub reason: &'static str,
 }
 
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Execute => "execute",
+            Self::Interrupt => "interrupt",
+        })
+    }
+}
+
+/// What is known: `write at 0x1000: the page is not mapped (reason 0x10)`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let access = match self.access {
-            Access::Read => "read",
-            Access::Write => "write",
-            Access::Execute => "execute",
-            Access::Interrupt => "interrupt",
-        };
-        match self.address {
-            Some(address) => write!(f, "{access} at {:#x}", address.raw())?,
-            None => write!(f, "{access}")?,
+        match (self.access, self.address) {
+            (Some(access), Some(address)) => write!(f, "{access} at {:#x}: ", address.raw())?,
+            (Some(access), None) => write!(f, "{access}: ")?,
+            (None, Some(address)) => write!(f, "at {:#x}: ", address.raw())?,
+            (None, None) => {}
         }
-        write!(f, ": {} (reason {:#04x})", self.reason, self.code)
+        write!(f, "{} (reason {:#04x})", self.reason, self.code)
     }
 }
 

@@ -134,12 +134,12 @@ fn report_event(unit: &Unit<AmdVi>, hardware: &Hardware, event: &Event) {
         unit.report_fault(&Fault {
             requester: RequesterId::new(u32::from(request.device)),
             address: Some(Iova::new(request.address)),
-            access: match request.access {
+            access: Some(match request.access {
                 _ if request.execute => Access::Execute,
                 EventAccess::Read | EventAccess::Translation => Access::Read,
                 EventAccess::Write => Access::Write,
                 EventAccess::Interrupt => Access::Interrupt,
-            },
+            }),
             code: u32::from(request.code),
             reason: event.reason(),
         });

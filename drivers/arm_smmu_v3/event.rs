@@ -115,12 +115,17 @@ impl Kind {
         }
     }
 
-    /// Whether the record says which access at which address faulted.
+    /// Whether the record says at which address.
     pub const fn has_address(self) -> bool {
+        self.has_access() || matches!(self, Self::BadTranslationRequest | Self::PageRequest)
+    }
+
+    /// Whether the record says what the transaction tried (PnU, InD, RnW). Requests for translations
+    /// and pages are none, and what is wrong with the configuration is so for all of them.
+    pub const fn has_access(self) -> bool {
         matches!(
             self,
             Self::Unsupported
-                | Self::BadTranslationRequest
                 | Self::TranslatedForbidden
                 | Self::WalkAbort
                 | Self::Translation
@@ -128,8 +133,6 @@ impl Kind {
                 | Self::AccessFlag
                 | Self::Permission
                 | Self::TlbConflict
-                | Self::ConfigurationConflict
-                | Self::PageRequest
         )
     }
 
@@ -209,6 +212,17 @@ pub enum Class {
     Unknown,
 }
 
+/// What a transaction tried.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Access {
+    /// Whether it read; atomic operations count as writes.
+    pub read: bool,
+    /// Whether it was an instruction fetch.
+    pub execute: bool,
+    /// Whether it was privileged.
+    pub privileged: bool,
+}
+
 /// An event record.
 ///
 /// | word | bits | field |
@@ -237,12 +251,8 @@ pub struct Event {
     pub substream: Option<u32>,
     /// The address that the device gave; `None` if the event is about no address.
     pub address: Option<u64>,
-    /// Whether it read; atomic operations count as writes.
-    pub read: bool,
-    /// Whether it was an instruction fetch.
-    pub execute: bool,
-    /// Whether it was privileged.
-    pub privileged: bool,
+    /// What it tried; `None` if the event is about no single transaction.
+    pub access: Option<Access>,
     /// What was being translated.
     pub class: Class,
     /// The address that stage 2 was given, 4 KiB aligned; `None` if the fault is none of stage 2.
@@ -273,9 +283,15 @@ impl Event {
             } else {
                 None
             },
-            read: bit(second, 35),
-            execute: bit(second, 34),
-            privileged: bit(second, 33),
+            access: if kind.has_access() {
+                Some(Access {
+                    read: bit(second, 35),
+                    execute: bit(second, 34),
+                    privileged: bit(second, 33),
+                })
+            } else {
+                None
+            },
             class: match field(second, 41, 40) {
                 0 => Class::Context,
                 1 => Class::Table,

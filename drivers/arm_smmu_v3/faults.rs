@@ -88,13 +88,15 @@ fn end_stall(unit: &Unit<SmmuV3>, hardware: &Hardware, event: &Event) {
 
 /// The record in the core's words.
 fn fault(event: &Event, code: u8) -> Fault {
-    let access = if event.execute {
-        Access::Execute
-    } else if event.read {
-        Access::Read
-    } else {
-        Access::Write
-    };
+    let access = event.access.map(|access| {
+        if access.execute {
+            Access::Execute
+        } else if access.read {
+            Access::Read
+        } else {
+            Access::Write
+        }
+    });
     Fault {
         requester: RequesterId::new(event.stream),
         address: event.address.map(Iova::new),

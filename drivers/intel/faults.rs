@@ -95,7 +95,7 @@ fn fault(record: &FaultRecord) -> Fault {
     Fault {
         requester: RequesterId::new(u32::from(record.source)),
         address: record.page().map(Iova::new),
-        access,
+        access: Some(access),
         code: u32::from(record.reason),
         reason: record.reason_text(),
     }

@@ -108,7 +108,7 @@ mod suite {
         let fault = Fault {
             requester: RequesterId::new(SHARED),
             address: None,
-            access: Access::Read,
+            access: Some(Access::Read),
             code: 1,
             reason: "blocked",
         };

@@ -39,7 +39,7 @@ fn fault_of(id: u32) -> Fault {
     Fault {
         requester: RequesterId::new(id),
         address: Some(Iova::new(0x1000)),
-        access: Access::Write,
+        access: Some(Access::Write),
         code: 5,
         reason: "the page is not writable",
     }

@@ -67,7 +67,7 @@ fn faults() {
     let mut fault = Fault {
         requester: RequesterId::new(0xfa),
         address: Some(Iova::new(0xfee0_0000)),
-        access: Access::Write,
+        access: Some(Access::Write),
         code: 5,
         reason: "the page is not writable",
     };
@@ -81,12 +81,20 @@ fn faults() {
         (Access::Execute, "execute"),
         (Access::Interrupt, "interrupt"),
     ] {
-        fault.access = access;
+        fault.access = Some(access);
         assert_eq!(
             fault.to_string(),
             format!("{text}: the page is not writable (reason 0x05)")
         );
     }
+    // A unit that does not say what it was.
+    fault.access = None;
+    assert_eq!(fault.to_string(), "the page is not writable (reason 0x05)");
+    fault.address = Some(Iova::new(0x1000));
+    assert_eq!(
+        fault.to_string(),
+        "at 0x1000: the page is not writable (reason 0x05)"
+    );
 }
 
 #[test]

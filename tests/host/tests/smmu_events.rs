@@ -6,7 +6,7 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::event::{Class, CommandError, Event, GlobalErrors, Kind, PageRequest};
+use smmu::event::{Access, Class, CommandError, Event, GlobalErrors, Kind, PageRequest};
 
 /// Every event of IHI 0070 7.3.
 const EVENTS: [(u8, Kind, &str); 19] = [
@@ -60,9 +60,11 @@ fn translation_faults() {
             stream: 8,
             substream: None,
             address: Some(0xdead_beef),
-            read: true,
-            execute: false,
-            privileged: false,
+            access: Some(Access {
+                read: true,
+                execute: false,
+                privileged: false,
+            }),
             class: Class::Input,
             intermediate: None,
             fetch: None,
@@ -85,9 +87,11 @@ fn translation_faults() {
             stream: 0x1234_5678,
             substream: Some(5),
             address: Some(0xffff_8000_0000_1234),
-            read: false,
-            execute: false,
-            privileged: true,
+            access: Some(Access {
+                read: false,
+                execute: false,
+                privileged: true,
+            }),
             class: Class::Table,
             intermediate: Some(0xf_1234_5678_9000),
             fetch: None,
@@ -95,7 +99,9 @@ fn translation_faults() {
         }
     );
     let fetch = Event::decode([0x10, 4 << 32, 0, 0]);
-    assert!(fetch.execute && !fetch.read);
+    assert!(fetch
+        .access
+        .is_some_and(|access| access.execute && !access.read));
     assert_eq!(fetch.class, Class::Context);
     assert_eq!(Event::decode([0x10, 3 << 40, 0, 0]).class, Class::Unknown);
 }
@@ -118,6 +124,33 @@ fn faults_without_addresses() {
     assert_eq!(walk.fetch, Some(0xf_ffff_ffff_fff8));
     assert_eq!(walk.address, Some(u64::MAX));
     assert_eq!(walk.stall, None);
+}
+
+/// Which records say at which address and what a transaction tried; in all others these bits are 0 or
+/// something else (7.3.2 to 7.3.20).
+#[test]
+fn accesses() {
+    let event = |code: u8| Event::decode([code.into(), 0xe_0000_0000, 0x1000, 0]);
+    for code in [0x01, 0x07, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x20] {
+        let access = Access {
+            read: true,
+            execute: true,
+            privileged: true,
+        };
+        assert_eq!(event(code).access, Some(access), "{code:#x}");
+        assert_eq!(event(code).address, Some(0x1000), "{code:#x}");
+    }
+    // Requests for a translation and for pages have an address.
+    for code in [0x05, 0x24] {
+        assert_eq!(event(code).access, None, "{code:#x}");
+        assert_eq!(event(code).address, Some(0x1000), "{code:#x}");
+    }
+    for code in [
+        0x02, 0x03, 0x04, 0x06, 0x08, 0x09, 0x0a, 0x21, 0x25, 0x30, 0xe0,
+    ] {
+        assert_eq!(event(code).access, None, "{code:#x}");
+        assert_eq!(event(code).address, None, "{code:#x}");
+    }
 }
 
 /// IHI 0070 chapter 8.

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nothing in a DMAR table makes the parser panic, and what it accepts is what is there.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every prefix of a good table, with its length made to match, is refused or walked; nothing
+/// panics. What is accepted ends where a structure ends.
+#[test]
+fn every_prefix() {
+    for whole in [QEMU.to_vec(), table(LAPTOP), table(SERVER)] {
+        let ends: Vec<usize> = {
+            let parsed = Table::parse(&whole).unwrap();
+            let mut at = 48;
+            let mut ends = vec![at];
+            for _ in parsed.structures() {
+                at += usize::from(u16::from_le_bytes([whole[at + 2], whole[at + 3]]));
+                ends.push(at);
+            }
+            ends
+        };
+        for len in 48..=whole.len() {
+            let mut bytes = whole[..len].to_vec();
+            bytes[4..8].copy_from_slice(&(len as u32).to_le_bytes());
+            fix_sum(&mut bytes);
+            let parsed = Table::parse(&bytes);
+            assert_eq!(parsed.is_ok(), ends.contains(&len), "length {len:#x}");
+            parsed.map(walk).ok();
+        }
+    }
+}
+
+/// Every byte of a good table with every value.
+#[test]
+fn every_byte_with_every_value() {
+    for whole in [QEMU.to_vec(), table(SERVER)] {
+        for at in 4..whole.len() {
+            for value in 0..=255 {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                fix_sum(&mut bytes);
+                Table::parse(&bytes).map(walk).ok();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Any bytes at all.
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        Table::parse(&bytes).map(walk).ok();
+    }
+
+    /// Any bytes after a good header, so that the sum does not end it.
+    #[test]
+    fn any_structures(structures in prop::collection::vec(any::<u8>(), 0..512)) {
+        Table::parse(&table(&structures)).map(walk).ok();
+    }
+
+    /// Several changes to a good table: bytes set, cut out and put in.
+    #[test]
+    fn mutated_tables(
+        server in any::<bool>(),
+        changes in prop::collection::vec((any::<u8>(), any::<usize>(), any::<u8>()), 1..8),
+    ) {
+        let mut structures = if server { SERVER } else { LAPTOP }.to_vec();
+        for (how, at, value) in changes {
+            let at = at % structures.len().max(1);
+            match how % 4 {
+                0 => structures.insert(at, value),
+                1 if !structures.is_empty() => { structures.remove(at); }
+                _ if !structures.is_empty() => structures[at] = value,
+                _ => {}
+            }
+        }
+        let bytes = table(&structures);
+        match Table::parse(&bytes) {
+            // What is accepted accounts for every byte.
+            Ok(parsed) => {
+                walk(parsed);
+                let mut at = 48;
+                for _ in parsed.structures() {
+                    at += usize::from(u16::from_le_bytes([bytes[at + 2], bytes[at + 3]]));
+                }
+                prop_assert_eq!(at, bytes.len());
+            }
+            // What is refused is refused at a place inside the table, in words.
+            Err(error) => {
+                prop_assert!(error.offset < bytes.len());
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+
+    /// Structures that are put together at random come out as they went in.
+    #[test]
+    fn composed_tables(
+        units in prop::collection::vec(
+            (any::<u16>(), 0u8..4, prop::collection::vec((any::<u8>(), 0u8..32, 0u8..8), 0..6)),
+            0..8,
+        ),
+        regions in prop::collection::vec((0u64..1 << 40, 1u64..1 << 10), 0..4),
+    ) {
+        let mut structures = Vec::new();
+        for (n, (segment, size, scopes)) in units.iter().enumerate() {
+            let scopes: Vec<u8> = scopes
+                .iter()
+                .flat_map(|(bus, device, function)| [1, 8, 0, 0, 0, *bus, *device, *function])
+                .collect();
+            structures.extend(drhd(0, *size, *segment, (n as u64 + 1) << 24, &scopes));
+        }
+        for (page, pages) in &regions {
+            structures.extend(rmrr(page << 12, ((page + pages) << 12) - 1));
+        }
+        let bytes = table(&structures);
+        let parsed = Table::parse(&bytes).unwrap();
+        let found: Vec<_> = parsed
+            .units()
+            .map(|unit| {
+                let scopes: Vec<_> = unit
+                    .scopes()
+                    .map(|s| {
+                        let hop = s.path().next().unwrap();
+                        (s.start_bus(), hop.device, hop.function)
+                    })
+                    .collect();
+                (unit.segment(), unit.window().trailing_zeros() as u8 - 12, scopes)
+            })
+            .collect();
+        prop_assert_eq!(found, units);
+        let found: Vec<_> = parsed
+            .reserved_regions()
+            .map(|r| (r.base() >> 12, (r.limit() + 1 - r.base()) >> 12))
+            .collect();
+        prop_assert_eq!(found, regions);
+    }
+}

@@ -18,7 +18,7 @@ def run():
     compile_fail.run(report)
     uml.run(report)
     lint.run_all(report)
-    with report.suite("guests"):
-        guest_tests.run(report, kinds=_KINDS, build_module=module.path)
-    guest_tests.run_custom(report, kinds=_CUSTOM_KINDS)
+    plays = guest_tests.on_custom_kernel(report, kinds=_CUSTOM_KINDS)
+    plays += guest_tests.on_stock_kernel(report, kinds=_KINDS, build_module=module.path)
+    guest_tests.play(report, plays)
     return report.finish()

@@ -144,10 +144,13 @@ def _suite(run):
 def _guest_test(arguments):
     report = Report()
     if arguments.custom:
-        guest_tests.run_custom(report, arguments.filter, kinds=arguments.iommu)
+        plays = guest_tests.on_custom_kernel(report, arguments.filter, kinds=arguments.iommu)
     else:
-        guest_tests.run(report, arguments.filter, kinds=arguments.iommu, driver=arguments.driver,
-                        build_module=module.path)  # fmt: skip
+        plays = guest_tests.on_stock_kernel(
+            report, arguments.filter, kinds=arguments.iommu, driver=arguments.driver,
+            build_module=module.path,
+        )  # fmt: skip
+    guest_tests.play(report, plays)
     return report.finish()
 
 

@@ -2,6 +2,7 @@
 """Tests that run in guests, some guests at a time."""
 
 import concurrent.futures
+import functools
 
 from .. import cache, custom_kernel, guest_images, viommu
 from ..paths import jobs
@@ -10,9 +11,10 @@ from . import (
     topology, variants, vfio,
 )  # fmt: skip
 
+# The ones that take longest come first, so that none is left to run alone.
 _MODULES = (
-    variants, vfio, isolation, dma, lifecycle, power, hotplug, topology, named, refusals, firmware,
-    harness,
+    hotplug, variants, vfio, lifecycle, power, dma, harness, isolation, topology, named, refusals,
+    firmware,
 )  # fmt: skip
 
 
@@ -21,8 +23,8 @@ def scenarios(kind):
     return [found for module in _MODULES for found in module.scenarios(kind)]
 
 
-def run(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None):
-    """Runs the tests on the stock kernel whose name contains `only` (default: all).
+def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None):
+    """What `play()` takes: the tests on the stock kernel whose name contains `only` (default: all).
 
     `kinds` are the names of the kinds of IOMMU. `build_module(arch)` makes iommu_core.ko. With
     `driver` "stock" the kernel's own driver is tested instead, as far as the tests are not about
@@ -35,29 +37,38 @@ def run(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None
             image = guest_images.stock(kind.arch, module)
             if kind.is_first:
                 harness.run_plain(report, image, kind, only)
-            plays += [(found, image, kind) for found in scenarios(kind)]
+            plays += [
+                functools.partial(scenario.play, found, image, kind, driver, report, only)
+                for found in scenarios(kind)
+            ]
+    return plays
+
+
+def on_custom_kernel(report, only=None, *, kinds):
+    """What `play()` takes: the KUnit suites and some tests in guests with the custom kernel.
+
+    One play, as long as many others together: it builds the kernel and boots it with each kind of
+    IOMMU.
+    """
+
+    def build_and_boot(folder):
+        with report.suite("custom kernel"):
+            image = guest_images.custom(custom_kernel.build())
+            for name in kinds:
+                custom.run(report, image, viommu.get(name), only, folder)
+
+    return [build_and_boot]
+
+
+def play(report, plays):
+    """Runs plays, some at a time."""
     # Guests wait now and then: one more than there are processors keeps these busy.
-    with cache.scratch("tests") as folder:
-        with concurrent.futures.ThreadPoolExecutor(jobs() + 1) as pool:
-            waiting = [
-                pool.submit(scenario.play, *play, driver, report, only, folder) for play in plays
-            ]
-            try:
-                for future in waiting:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-
-def run_custom(report, only=None, *, kinds):
-    """Runs the KUnit suites and some tests in guests with the custom kernel."""
-    with report.suite("custom kernel"), cache.scratch("tests") as folder:
-        image = guest_images.custom(custom_kernel.build())
-        with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
-            waiting = [
-                pool.submit(custom.run, report, image, viommu.get(kind), only, folder)
-                for kind in kinds
-            ]
+    pool = concurrent.futures.ThreadPoolExecutor(jobs() + 1)
+    with report.suite(scenario.SUITE), cache.scratch("tests") as folder, pool:
+        waiting = [pool.submit(one, folder) for one in plays]
+        try:
             for future in waiting:
                 future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

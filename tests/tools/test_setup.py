@@ -5,6 +5,7 @@ import os
 import pathlib
 import stat
 import subprocess
+import sys
 import tempfile
 import unittest
 from unittest import mock
@@ -24,9 +25,18 @@ class Empty(unittest.TestCase):
         self.base = pathlib.Path(folder.name)
         self.env = dict(os.environ, XDG_CACHE_HOME=str(self.base))
 
-    def ic(self, *arguments, **env):
+    def setup(self, **env):
+        """`tools/ic setup`, on a disk that is large enough."""
+        script = f"""
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, {str(CHECKOUT / "tools")!r})
+from iommu_core_tools import cli, host
+host.free_bytes = lambda _folder: 1 << 60
+sys.exit(cli.main(["setup"]))
+"""
         return subprocess.run(
-            [CHECKOUT / "tools/ic", *arguments],
+            [sys.executable, "-c", script],
             env=dict(self.env, **env),
             capture_output=True,
             text=True,
@@ -36,7 +46,7 @@ class Empty(unittest.TestCase):
 
     def test_archive_unreachable(self):
         # Port 9 of this machine: refused at once.
-        result = self.ic("setup", MIRROR="http://127.0.0.1:9/")
+        result = self.setup(MIRROR="http://127.0.0.1:9/")
         self.assertEqual(result.returncode, 1)
         self.assertIn("error: ", result.stderr)
         self.assertIn("http://127.0.0.1:9", result.stderr)

@@ -134,7 +134,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     work.advance((found as u64) << Self::size_lg2::<L>());
                 }
                 Decoded::Leaf(_) => {
-                    result = self.split::<L>(entries, index, work.iova, gather);
+                    result = self.split::<L>(entries, index, value, work.iova, gather);
                     if result.is_err() {
                         break;
                     }
@@ -242,17 +242,20 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         eights.remainder().iter().for_each(|entry| entry.store(0));
     }
 
-    /// Puts smaller pages in the place of the one that the entry at `index` is of. If that has changed
-    /// meanwhile, nothing is done and the caller looks again.
+    /// Puts smaller pages in the place of the one that the entry at `index` was of when it had `value`,
+    /// a leaf. If that has changed meanwhile, nothing is done and the caller looks again.
+    ///
+    /// The entry is not looked at for what to do: a run that somebody else has split by now would be
+    /// taken for single leaves that are too large.
     #[cold]
     fn split<L: Level>(
         &self,
         entries: &[M::Entry],
         index: usize,
+        value: u64,
         iova: u64,
         gather: &mut Gather<M>,
     ) -> Result<(), Stop> {
-        let value = entries[index].load();
         let Decoded::Leaf(page) = F::decode(L::N, value) else {
             return Ok(());
         };

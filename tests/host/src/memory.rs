@@ -36,6 +36,8 @@ thread_local! {
     static WRITES: Cell<u64> = const { Cell::new(0) };
     static CHAOS: Cell<u64> = const { Cell::new(0) };
     static BEFORE_EXCHANGE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    static AFTER_LOADS: Cell<u64> = const { Cell::new(0) };
+    static AFTER_LOAD: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
 /// Returns how often this thread has written an entry so far.
@@ -51,6 +53,26 @@ pub fn chaos(seed: u64) {
 /// Runs `action` just before the next compare-and-exchange of this thread.
 pub fn before_exchange(action: impl FnOnce() + 'static) {
     BEFORE_EXCHANGE.set(Some(Box::new(action)));
+}
+
+/// Runs `action` just after this thread's `n`-th load from now on, with what was loaded in hand.
+/// `None` forgets the one before; returns whether there was one that has not run.
+pub fn after_nth_load(n: u64, action: Option<Box<dyn FnOnce()>>) -> bool {
+    AFTER_LOADS.set(n);
+    AFTER_LOAD.replace(action).is_some()
+}
+
+fn loaded() {
+    let left = AFTER_LOADS.get();
+
+    if left != 0 {
+        AFTER_LOADS.set(left - 1);
+        if left == 1 {
+            if let Some(action) = AFTER_LOAD.take() {
+                action();
+            }
+        }
+    }
 }
 
 fn maybe_yield() {
@@ -83,7 +105,9 @@ impl Entry for HostEntry {
 
     fn load(&self) -> u64 {
         maybe_yield();
-        self.cached.load(SeqCst)
+        let value = self.cached.load(SeqCst);
+        loaded();
+        value
     }
 
     fn store(&self, value: u64) {

@@ -3,6 +3,7 @@
 //! Several threads at once, each on ranges of its own, in tables that all of them share.
 
 use std::{
+    rc::Rc,
     sync::{Barrier, Mutex},
     thread,
 };
@@ -11,7 +12,7 @@ use iommu_core_host::{
     addr::{Iova, PhysAddr, Prot},
     cases::{AmdCase, Arm1K16, Arm1K4, Arm1K64, Arm2K16, Arm2K4, Arm2K64, Case, VtdCase, X86Case},
     hardware::{Fault, Hardware, Walker},
-    memory::{chaos, HostMemory},
+    memory::{after_nth_load, chaos, HostMemory},
     model::{stretches, Model, Stretch},
     pgtable::{
         armv8::{Granule4K, Stage1},
@@ -251,7 +252,12 @@ macro_rules! for_each_case {
 
             #[test]
             fn threads_split_one_page() {
-                split_pages::<$case>();
+                for_each_size::<$case>(split_page::<$case>);
+            }
+
+            #[test]
+            fn a_page_is_split_by_two_calls_at_each_point() {
+                for_each_size::<$case>(split_within::<$case>);
             }
         })*
     };
@@ -280,7 +286,12 @@ macro_rules! for_large_granule {
 
             #[test]
             fn threads_split_one_page() {
-                split_pages::<$case>();
+                for_each_size::<$case>(split_page::<$case>);
+            }
+
+            #[test]
+            fn a_page_is_split_by_two_calls_at_each_point() {
+                for_each_size::<$case>(split_within::<$case>);
             }
         })*
     };
@@ -291,30 +302,71 @@ for_large_granule! {
     armv8_stage_2_64k: Arm2K64;
 }
 
-/// Threads unmap parts of one page, of each size there is up to a few large leaves.
-fn split_pages<C: Case>() {
+/// Calls `test` with each size of a page that is not the smallest, up to a few large leaves.
+fn for_each_size<C: Case>(test: fn(Config, u64)) {
     let shape = C::shapes()[0];
 
-    for size_lg2 in C::Format::GRANULE_LG2 + 3..C::Format::GRANULE_LG2 + C::Format::INDEX_LG2 + 5 {
-        if !shape
+    for size_lg2 in C::Format::GRANULE_LG2 + 1..C::Format::GRANULE_LG2 + C::Format::INDEX_LG2 + 5 {
+        if shape
             .page_sizes
             .intersection(C::Format::PAGE_SIZES)
             .contains(1 << size_lg2)
         {
-            continue;
-        }
-        for seed in 1..8 {
-            let cfg = Config {
-                coherent: seed % 2 == 0,
-                ..shape
-            };
-
-            split_page::<C>(seed, cfg, 1 << size_lg2);
+            for coherent in [false, true] {
+                test(Config { coherent, ..shape }, 1 << size_lg2);
+            }
         }
     }
 }
 
-fn split_page<C: Case>(seed: u64, cfg: Config, size: u64) {
+/// One call unmaps a part of a page. After each of its loads another call comes in between, and
+/// unmaps another part.
+fn split_within<C: Case>(cfg: Config, size: u64) {
+    let page = page::<C>();
+
+    for (first, second) in [(0, page), (size - page, 0), (size / 2, size / 2 - page)] {
+        for n in 1.. {
+            let bench = Rc::new(Bench::<C>::new(cfg));
+            let mut unit = bench.unit();
+            let other = bench.clone();
+
+            let _ = bench.map(size, size, size);
+            assert_eq!(bench.access(&mut unit, size), Ok(size));
+            let between = move || {
+                let mut gather = Gather::new();
+                let unmapped = other.table.unmap(Iova::new(size + second), page, &mut gather);
+
+                assert_eq!(unmapped, page, "at {second:#x} of {size:#x}, in between");
+            };
+            after_nth_load(n, Some(Box::new(between)));
+            let mut gather = Gather::new();
+            let unmapped = bench.table.unmap(Iova::new(size + first), page, &mut gather);
+            // No load is left for the other call to come after.
+            if after_nth_load(0, None) {
+                break;
+            }
+            assert_eq!(unmapped, page, "at {first:#x} of {size:#x}, load {n}");
+
+            let leaves = bench.unit().leaves();
+            let mapped: u64 = leaves.iter().map(|leaf| leaf.size).sum();
+            assert_eq!(mapped, size - 2 * page);
+            assert!(leaves.iter().all(|leaf| leaf.phys == leaf.iova));
+            for gone in [first, second] {
+                let result = bench.access(&mut bench.unit(), size + gone);
+                assert_eq!(result, Err(Fault::Refused));
+            }
+        }
+    }
+}
+
+/// Threads unmap parts of one page.
+fn split_page<C: Case>(cfg: Config, size: u64) {
+    for seed in 1..5 {
+        split_page_by_threads::<C>(seed, cfg, size);
+    }
+}
+
+fn split_page_by_threads<C: Case>(seed: u64, cfg: Config, size: u64) {
     let page = page::<C>();
     let bench = Bench::<C>::new(cfg);
     let barrier = Barrier::new(THREADS as usize);

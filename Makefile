@@ -53,7 +53,7 @@ setup build install run test shell kunit host-test compile-fail lint fmt kernel 
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
-build: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
+build install: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
 run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 
 .PHONY: python
@@ -73,7 +73,8 @@ help:
 	@echo '  make test             every test; ends with N passed, N failed, N skipped'
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
-	@echo '  make install          install that module on this machine (it must run that kernel)'
+	@echo '  make install          install that module on this machine (it must run that kernel), or in the root of'
+	@echo '                        another one: INSTALL_MOD_PATH=<root> ARCH=arm64'
 	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer; ARCH=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of the pure parts with cargo'

@@ -2,6 +2,7 @@
 """What differs between the architectures that there are guests of: this table, no other."""
 
 import dataclasses
+import platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,3 +63,9 @@ ARM64 = Arch(
 )
 
 ARCHES = {arch.name: arch for arch in (AMD64, ARM64)}
+
+
+def of_machine():
+    """The architecture of this machine; None if it is another one."""
+    machine = platform.machine()
+    return next((arch for arch in ARCHES.values() if arch.tools.startswith(f"{machine}-")), None)

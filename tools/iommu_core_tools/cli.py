@@ -66,7 +66,8 @@ def _parser():
 
     command = add("build", _build, "build iommu_core.ko for the stock kernel")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
-    add("install", _install, "install that module on this machine")
+    command = add("install", _install, "install that module on this machine, or below INSTALL_MOD_PATH")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
@@ -120,8 +121,8 @@ def _build(arguments):
     print(module.path(arch.ARCHES[arguments.arch]))
 
 
-def _install(_arguments):
-    module.install()
+def _install(arguments):
+    module.install(arch.ARCHES[arguments.arch])
 
 
 def _run(arguments):

@@ -2,11 +2,12 @@
 """Builds iommu_core.ko for the stock kernel."""
 
 import os
+import platform
 import re
 import shutil
 
 from . import cache, kernel, root, run
-from .arch import AMD64
+from .arch import AMD64, of_machine
 from .errors import ToolError
 from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
@@ -67,10 +68,22 @@ def show_compiler_output(output, folder):
     PROGRESS.plain("\n".join(keep).replace(f"{folder}/", ""))
 
 
-def install():
-    """Installs the module on this machine, below /lib/modules of the kernel it is built for."""
-    built = build()
+def install(arch=AMD64):
+    """Installs the module for an architecture below /lib/modules of the kernel it is built for: on this
+    machine, or in the root of another one (INSTALL_MOD_PATH)."""
+    if of_machine() is not AMD64:
+        raise ToolError(
+            f"these tools build on amd64 machines, and this is another one ({platform.machine()})",
+            hint="on an amd64 machine: make build ARCH=arm64; copy the iommu_core.ko that it names to "
+            "/lib/modules/<release>/updates here, then depmod <release>",
+        )
     base = os.environ.get("INSTALL_MOD_PATH", "")
+    if arch is not AMD64 and not base:
+        raise ToolError(
+            f"a module for {arch.name} is of no use to this machine",
+            hint="INSTALL_MOD_PATH=<root of the other machine's file system>, or make build and copy it",
+        )
+    built = build(arch)
     target = f"{base}/lib/modules/{built.stock.release}"
     if not os.path.isdir(target):
         raise ToolError(

@@ -47,8 +47,8 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install run test shell kunit host-test compile-fail lint fmt kernel bench
-setup build install run test shell kunit host-test compile-fail lint fmt kernel bench: | python
+.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench
+setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
@@ -75,6 +75,7 @@ help:
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
 	@echo '  make install          install that module on this machine (it must run that kernel), or in the root of'
 	@echo '                        another one: INSTALL_MOD_PATH=<root> ARCH=arm64'
+	@echo '  make uninstall        remove what make install has put there'
 	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer; ARCH=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of the pure parts with cargo'

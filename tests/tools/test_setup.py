@@ -10,8 +10,8 @@ import tempfile
 import unittest
 from unittest import mock
 
-from iommu_core_tools import cache, host, kernel, module, root
-from iommu_core_tools.arch import AMD64, ARCHES, ARM64
+from iommu_core_tools import cache, host, kernel, root
+from iommu_core_tools.arch import AMD64, ARCHES
 from iommu_core_tools.errors import ToolError
 from iommu_core_tools.paths import CHECKOUT
 
@@ -134,52 +134,6 @@ class Version(unittest.TestCase):
             second.write_text("CONFIG_A=y\nCONFIG_C=y\nCONFIG_X_VERSION=2\n")
             self.assertEqual(kernel.config_differences(first, second), ["CONFIG_C"])
             self.assertEqual(kernel.config_unmet(first, second), ["CONFIG_C=m", "CONFIG_X_VERSION=1"])
-
-
-class Install(unittest.TestCase):
-    """`make install`: the module goes where its kernel is, or it says what to do."""
-
-    def install(self, arch, machine="x86_64", folders=(), writes=()):
-        with tempfile.TemporaryDirectory() as base:
-            ko = pathlib.Path(base, "built.ko")
-            ko.write_text(arch.name)
-            for name in folders:
-                pathlib.Path(base, name).mkdir(parents=True)
-            built = mock.Mock(ko=ko)
-            built.stock.release, built.stock.arch = f"7.3-{arch.name}", arch
-            with (
-                mock.patch("platform.machine", return_value=machine),
-                mock.patch.object(module, "build", return_value=built) as build,
-                mock.patch.object(module.run, "run", return_value=True) as run,
-                mock.patch.dict(os.environ, {"INSTALL_MOD_PATH": base if folders else ""}),
-            ):
-                module.install(arch)
-            build.assert_called_once_with(arch)
-            self.assertEqual(run.call_args[0][0], ["depmod", "-b", base, built.stock.release])
-            return [pathlib.Path(base, name).read_text() for name in writes]
-
-    def test_installed(self):
-        for arch in ARCHES.values():
-            folder = f"lib/modules/7.3-{arch.name}"
-            text = self.install(arch, folders=[folder], writes=[f"{folder}/updates/iommu_core.ko"])
-            self.assertEqual(text, [arch.name])
-
-    def test_on_another_machine(self):
-        with self.assertRaises(ToolError) as caught:
-            self.install(ARM64, machine="aarch64", folders=["lib/modules/7.3-arm64"])
-        self.assertIn("aarch64", caught.exception.what)
-        self.assertIn("make build ARCH=arm64", caught.exception.hint)
-
-    def test_for_another_machine(self):
-        with self.assertRaises(ToolError) as caught:
-            self.install(ARM64)
-        self.assertIn("arm64", caught.exception.what)
-        self.assertIn("INSTALL_MOD_PATH", caught.exception.hint)
-
-    def test_kernel_is_not_there(self):
-        with self.assertRaises(ToolError) as caught:
-            self.install(ARM64, folders=["lib/modules/7.2"])
-        self.assertIn("linux-image-arm64", caught.exception.hint)
 
 
 class Bootstrap(unittest.TestCase):

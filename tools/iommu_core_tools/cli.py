@@ -16,6 +16,7 @@ from . import (
     guest_shell,
     guest_tests,
     host_tests,
+    install,
     kernel,
     lint,
     module,
@@ -68,6 +69,7 @@ def _parser():
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
     command = add("install", _install, "install that module on this machine, or below INSTALL_MOD_PATH")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    add("uninstall", _uninstall, "remove what install has put on this machine, or below INSTALL_MOD_PATH")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
@@ -122,7 +124,11 @@ def _build(arguments):
 
 
 def _install(arguments):
-    module.install(arch.ARCHES[arguments.arch])
+    install.install(arch.ARCHES[arguments.arch])
+
+
+def _uninstall(_arguments):
+    install.uninstall()
 
 
 def _run(arguments):

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Builds iommu_core.ko for the stock kernel."""
 
-import os
-import platform
 import re
-import shutil
 
-from . import cache, kernel, root, run
-from .arch import AMD64, of_machine
-from .errors import ToolError
+from . import cache, kernel, root
+from .arch import AMD64
 from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
 from .sync import sync
@@ -66,35 +62,3 @@ def show_compiler_output(output, folder):
     noise = re.compile(r"\$ |make(\[\d+\])?: |  [A-Z]+ |Skipping BTF")
     keep = [line for line in output.splitlines() if not noise.match(line)]
     PROGRESS.plain("\n".join(keep).replace(f"{folder}/", ""))
-
-
-def install(arch=AMD64):
-    """Installs the module for an architecture below /lib/modules of the kernel it is built for: on this
-    machine, or in the root of another one (INSTALL_MOD_PATH)."""
-    if of_machine() is not AMD64:
-        raise ToolError(
-            f"these tools build on amd64 machines, and this is another one ({platform.machine()})",
-            hint="on an amd64 machine: make build ARCH=arm64; copy the iommu_core.ko that it names to "
-            "/lib/modules/<release>/updates here, then depmod <release>",
-        )
-    base = os.environ.get("INSTALL_MOD_PATH", "")
-    if arch is not AMD64 and not base:
-        raise ToolError(
-            f"a module for {arch.name} is of no use to this machine",
-            hint="INSTALL_MOD_PATH=<root of the other machine's file system>, or make build and copy it",
-        )
-    built = build(arch)
-    target = f"{base}/lib/modules/{built.stock.release}"
-    if not os.path.isdir(target):
-        raise ToolError(
-            f"{target} is not there: the kernel that the module is built for is not installed",
-            hint=f"apt-get install -t trixie-backports linux-image-{built.stock.arch.name}, then again",
-        )
-    if not os.access(target, os.W_OK):
-        raise ToolError(f"{target} is not writable", hint="run it as root")
-    os.makedirs(f"{target}/updates", exist_ok=True)
-    shutil.copyfile(built.ko, f"{target}/updates/iommu_core.ko")
-    with PROGRESS.step(f"module: installed in {target}/updates; depmod") as step:
-        argv = ["depmod", *(["-b", base] if base else []), built.stock.release]
-        if not run.run(argv, log=step.log):
-            raise step.fail("depmod failed")

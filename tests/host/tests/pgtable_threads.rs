@@ -334,13 +334,17 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
             assert_eq!(bench.access(&mut unit, size), Ok(size));
             let between = move || {
                 let mut gather = Gather::new();
-                let unmapped = other.table.unmap(Iova::new(size + second), page, &mut gather);
+                let unmapped = other
+                    .table
+                    .unmap(Iova::new(size + second), page, &mut gather);
 
                 assert_eq!(unmapped, page, "at {second:#x} of {size:#x}, in between");
             };
             after_nth_load(n, Some(Box::new(between)));
             let mut gather = Gather::new();
-            let unmapped = bench.table.unmap(Iova::new(size + first), page, &mut gather);
+            let unmapped = bench
+                .table
+                .unmap(Iova::new(size + first), page, &mut gather);
             // No load is left for the other call to come after.
             if after_nth_load(0, None) {
                 break;

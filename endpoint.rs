@@ -73,6 +73,37 @@ pub struct DeviceInfo {
     /// The ids under which its transactions may appear, its own first, aliases included, none
     /// twice. Empty if only firmware's tables can tell.
     pub ids: KVec<RequesterId>,
+    /// The switch of its TLB, if it has one and nothing that the frontend knows forbids to use it.
+    pub device_tlb: Option<KBox<dyn DeviceTlb>>,
+}
+
+/// Turns a device's own cache of translations on and off (PCIe 10.5.1, the ATS capability). It is
+/// off at first. Once the device is gone nothing happens any more.
+pub trait DeviceTlb: Send + Sync {
+    /// Says that translations will be of 2^`lg2` bytes at least, 12 or more: neither the device
+    /// nor virtual functions that it makes ask for smaller ones. The TLB is off.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if that is not possible: the TLB cannot be used then. `EBUSY` if it is on.
+    fn prepare(&self, lg2: u32) -> Result;
+
+    /// Turns the TLB on, after [`prepare`](Self::prepare) with the same `lg2`.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// As those of `prepare`. Nothing has changed then.
+    fn enable(&self, lg2: u32) -> Result;
+
+    /// Turns the TLB off: when this returns the device has been told.
+    ///
+    /// Context: any; does not sleep.
+    fn disable(&self);
+
+    /// Whether the device is still there to answer.
+    fn is_present(&self) -> bool;
 }
 
 /// The core's record of one device behind a unit.
@@ -80,7 +111,8 @@ pub struct DeviceInfo {
 /// # Invariants
 ///
 /// 1. `ids` is not empty and has no id twice.
-/// 2. Nothing in here leads to the device itself: an endpoint may outlive it.
+/// 2. Nothing in here leads to the device itself, which an endpoint may outlive; but for the switch
+///    of its TLB, which a driver may keep in `data`.
 pub struct Endpoint<D: Attach> {
     name: Label,
     unit: Arc<Unit<D>>,

@@ -3,15 +3,17 @@
 //! What firmware says of the unit that a device is behind.
 //!
 //! Where a device tree or ACPI's IORT table tells of units the kernel reads it for each device,
-//! just before it asks us about the device, and keeps unit and ids in the device's record. Devices that
-//! have no such record are looked up in the device tree here; for all others a vendor driver has to
-//! do with what the bus knows.
+//! just before it asks us about the device, and keeps unit and ids in the device's record. Devices
+//! that have no such record are looked up in the device tree here; for all others a vendor driver
+//! has to do with what the bus knows.
 
 use core::slice;
 
+#[cfg(CONFIG_OF)]
+use kernel::str::CStrExt;
 use kernel::{bindings, ffi::c_void, prelude::*};
 
-use super::{device::Device, pci::Pci};
+use super::{ats, device::Device, pci::Pci};
 use crate::{
     endpoint::{DeviceInfo, FirmwareNode, Place},
     requester::RequesterId,
@@ -28,6 +30,8 @@ extern "C" {
 struct Link {
     unit: FirmwareNode,
     ids: KVec<RequesterId>,
+    /// Whether what is between device and unit passes translation requests on.
+    translates: bool,
 }
 
 impl Link {
@@ -40,12 +44,17 @@ impl Link {
         Ok(())
     }
 
-    fn describe(self, device: Device<'_>) -> DeviceInfo {
-        DeviceInfo {
+    fn describe(self, device: Device<'_>) -> Result<DeviceInfo> {
+        let function = device.pci().filter(|_| self.translates);
+        Ok(DeviceInfo {
             name: device.name(),
             place: Place::Behind { unit: self.unit },
             ids: self.ids,
-        }
+            device_tlb: match function {
+                Some(function) => ats::switch(function)?,
+                None => None,
+            },
+        })
     }
 }
 
@@ -75,20 +84,22 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
         return Ok(None);
     }
     // SAFETY: The record has `num_ids` ids, and they do not change during the call.
-    let (node, ids) = unsafe {
+    let (node, flags, ids) = unsafe {
         (
             (*spec).iommu_fwnode,
+            (*spec).flags,
             slice::from_raw_parts((*spec).ids.as_ptr(), (*spec).num_ids as usize),
         )
     };
     let mut link = Link {
         unit: FirmwareNode::at(node as usize),
         ids: KVec::new(),
+        translates: flags & bindings::IOMMU_FWSPEC_PCI_RC_ATS != 0,
     };
     for &id in ids {
         link.add(id)?;
     }
-    Ok(Some(link.describe(device)))
+    link.describe(device).map(Some)
 }
 
 /// The function as a vendor driver wants it described.
@@ -99,7 +110,7 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
 pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
     let info = function.describe()?;
     match tree_link(function.host_node(), &info.ids)? {
-        Some(link) => Ok(link.describe(function.device())),
+        Some(link) => link.describe(function.device()),
         None => Ok(info),
     }
 }
@@ -126,9 +137,17 @@ fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<
             bindings::fwnode_handle_put(node);
             FirmwareNode::at(node as usize)
         };
-        let link = found.get_or_insert(Link {
+        // SAFETY: The node is there, and the name a C string.
+        let translates = || unsafe {
+            bindings::fwnode_property_present(
+                &raw const (*node).fwnode,
+                c"ats-supported".as_char_ptr(),
+            )
+        };
+        let link = found.get_or_insert_with(|| Link {
             unit,
             ids: KVec::new(),
+            translates: translates(),
         });
         if link.unit != unit {
             // No device is behind two units.

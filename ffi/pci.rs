@@ -11,7 +11,7 @@ use kernel::{
     prelude::*,
 };
 
-use super::device::Device;
+use super::{ats, device::Device};
 use crate::{
     endpoint::{DeviceInfo, Place},
     requester::RequesterId,
@@ -91,6 +91,11 @@ impl<'a> Pci<'a> {
     pub(crate) fn device(self) -> Device<'a> {
         // SAFETY: The device is a part of the function, so it is as valid and not at null.
         unsafe { Device::new(NonNull::new_unchecked(&raw mut (*self.raw.as_ptr()).dev)) }
+    }
+
+    /// The pointer that C knows the function by.
+    pub(super) fn as_raw(self) -> *mut bindings::pci_dev {
+        self.raw.as_ptr()
     }
 
     fn devfn(self) -> u8 {
@@ -183,8 +188,8 @@ impl<'a> Pci<'a> {
         self
     }
 
-    /// Calls `f` with each id under which the function's transactions may appear, its own first, and
-    /// with the function or bridge that makes it so. Ids may come more than once.
+    /// Calls `f` with each id under which the function's transactions may appear, its own first,
+    /// and with the function or bridge that makes it so. Ids may come more than once.
     fn for_each_id(self, mut f: impl FnMut(RequesterId, Pci<'a>)) {
         let function = self.dma_function();
         f(function.id(), function);
@@ -260,6 +265,7 @@ impl<'a> Pci<'a> {
                 physical: function.physical().map(Pci::id),
             },
             ids,
+            device_tlb: ats::switch(self)?,
         })
     }
 

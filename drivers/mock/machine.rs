@@ -103,6 +103,7 @@ impl Machine {
                 physical: None,
             },
             ids: KVec::new(),
+            device_tlb: None,
         };
         for &id in ids {
             device.ids.push(RequesterId::new(id), GFP_KERNEL)?;
@@ -125,6 +126,7 @@ impl Machine {
                 uid: copy(uid)?,
             }),
             ids: KVec::new(),
+            device_tlb: None,
         })
     }
 

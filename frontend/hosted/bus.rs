@@ -47,6 +47,7 @@ fn describe_named(device: Device<'_>) -> Result<DeviceInfo> {
         name: device.name(),
         place: Place::Acpi(Companion::of(device).ok_or(ENODEV)?.name()?),
         ids: KVec::new(),
+        device_tlb: None,
     })
 }
 

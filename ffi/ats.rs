@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The TLBs of PCI functions (PCIe 10.5.1: address translation services).
+
+use kernel::prelude::*;
+#[cfg(CONFIG_PCI_ATS)]
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{c_int, c_void},
+};
+
+#[cfg(CONFIG_PCI_ATS)]
+use super::device::Counted;
+use super::pci::Pci;
+use crate::endpoint::DeviceTlb;
+
+// Exported by the kernel; the kernel crate's bindings leave the header out.
+#[cfg(CONFIG_PCI_ATS)]
+extern "C" {
+    fn pci_prepare_ats(dev: *mut c_void, shift: c_int) -> c_int;
+    fn pci_enable_ats(dev: *mut c_void, shift: c_int) -> c_int;
+    fn pci_disable_ats(dev: *mut c_void);
+}
+
+/// The switch of a function's TLB; `None` if it has none, or is not trusted with it.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+#[cfg(CONFIG_PCI_ATS)]
+pub(super) fn switch(function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
+    if !function.supports_ats() {
+        return Ok(None);
+    }
+    Ok(Some(KBox::new(
+        Ats(function.device().counted()),
+        GFP_KERNEL,
+    )?))
+}
+
+/// The kernel cannot turn it on.
+#[cfg(not(CONFIG_PCI_ATS))]
+pub(super) fn switch(_function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
+    Ok(None)
+}
+
+/// A PCI function with a TLB.
+#[cfg(CONFIG_PCI_ATS)]
+struct Ats(Counted);
+
+#[cfg(CONFIG_PCI_ATS)]
+impl Ats {
+    fn function(&self) -> Result<Pci<'_>> {
+        self.0.get().pci().ok_or(ENODEV)
+    }
+}
+
+/// Whether C has turned the function's TLB on.
+#[cfg(CONFIG_PCI_ATS)]
+fn is_on(function: Pci<'_>) -> bool {
+    // SAFETY: The function is valid. Who turns its TLB on and off is its unit's driver, with the
+    // lock of the function's group.
+    unsafe { (*function.as_raw()).ats_enabled() != 0 }
+}
+
+#[cfg(CONFIG_PCI_ATS)]
+impl DeviceTlb for Ats {
+    fn prepare(&self, lg2: u32) -> Result {
+        let function = self.function()?;
+        if is_on(function) {
+            return Err(EBUSY);
+        }
+        // SAFETY: The function is valid.
+        to_result(unsafe { pci_prepare_ats(function.as_raw().cast(), lg2 as c_int) })
+    }
+
+    fn enable(&self, lg2: u32) -> Result {
+        let function = self.function()?;
+        if is_on(function) {
+            return Err(EBUSY);
+        }
+        // SAFETY: The function is valid.
+        to_result(unsafe { pci_enable_ats(function.as_raw().cast(), lg2 as c_int) })
+    }
+
+    fn disable(&self) {
+        if let Some(function) = self.function().ok().filter(|function| is_on(*function)) {
+            // SAFETY: The function is valid, and its TLB is on.
+            unsafe { pci_disable_ats(function.as_raw().cast()) }
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        self.function().is_ok_and(|function| {
+            // SAFETY: The function is valid. C changes the field when it finds a function gone and
+            // reads it so everywhere, for which it is one volatile access.
+            let state = unsafe { (&raw const (*function.as_raw()).error_state).read_volatile() };
+            state != bindings::pci_channel_io_perm_failure
+        })
+    }
+}

@@ -5,14 +5,14 @@
 //! | file | what |
 //! |---|---|
 //! | `iort` | what ACPI's IORT table says, pure |
-//! | `capability`, `streams`, `entries`, `context`, `command`, `invalidation`, `event`, `queue_index` | hardware records, pure |
+//! | `capability`, `streams`, `entries`, `context`, `command`, `invalidation`, `event`, `page_request`, `queue_index` | hardware records, pure |
 //! | `update` | the order in which an entry changes, pure |
 //! | `firmware` | where units come from |
 //! | `regs`, `mmio` | registers |
 //! | `tables`, `contexts` | the stream table, context descriptors |
 //! | `queue` | commands |
 //! | `hardware` | a unit from takeover to release |
-//! | `irq`, `event_queue`, `faults` | interrupts, events, errors |
+//! | `irq`, `event_queue`, `faults`, `requests` | interrupts, events, errors, page requests |
 //! | `paging` | paging domains |
 //! | `smmu` | what the core calls |
 //! | `show` | what people can look at |
@@ -23,7 +23,8 @@
 //! # Device TLBs
 //!
 //! Devices are not allowed to cache translations: stream table entries refuse their requests, and ATS
-//! is never enabled. Invalidations then have nobody to wait for but the unit.
+//! is never enabled. Invalidations then have nobody to wait for but the unit. Page requests (PRI) are
+//! refused, since nobody could make a page present: see `requests`.
 
 mod bits;
 mod capability;
@@ -40,10 +41,12 @@ mod invalidation;
 mod iort;
 mod irq;
 mod mmio;
+mod page_request;
 mod paging;
 mod queue;
 mod queue_index;
 mod regs;
+mod requests;
 mod show;
 mod smmu;
 mod streams;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a unit reports: event records, page requests, and the errors of the unit itself (SMMUv3 IHI
-//! 0070, chapters 7 and 8).
+//! What a unit reports: event records, and the errors of the unit itself (SMMUv3 IHI 0070, chapter
+//! 7).
 
 #![forbid(unsafe_code)]
 
@@ -11,8 +11,6 @@ use super::bits::{bit, field, mask};
 
 /// Bytes of an event record.
 pub const EVENT_BYTES: usize = 32;
-/// Bytes of a page request.
-pub const PAGE_REQUEST_BYTES: usize = 16;
 
 /// What an event is about (7.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -120,8 +118,9 @@ impl Kind {
         self.has_access() || matches!(self, Self::BadTranslationRequest | Self::PageRequest)
     }
 
-    /// Whether the record says what the transaction tried (PnU, InD, RnW). Requests for translations
-    /// and pages are none, and what is wrong with the configuration is so for all of them.
+    /// Whether the record says what the transaction tried (PnU, InD, RnW). Requests for
+    /// translations and pages are none, and what is wrong with the configuration is so for all of
+    /// them.
     pub const fn has_access(self) -> bool {
         matches!(
             self,
@@ -319,69 +318,6 @@ impl Event {
     /// The event number.
     pub const fn code(words: [u64; 4]) -> u8 {
         words[0] as u8
-    }
-}
-
-/// A device's request to make a page present (chapter 8).
-///
-/// | word | bits | field |
-/// |---|---|---|
-/// | 0 | 31:0 | stream id |
-/// | 0 | 51:32 | substream id |
-/// | 0 | 58 | pX/uX: privileged |
-/// | 0 | 59 | X: wants to execute |
-/// | 0 | 60 | R: wants to read |
-/// | 0 | 61 | W: wants to write |
-/// | 0 | 62 | L: last of its group |
-/// | 0 | 63 | SSV: there is a substream id |
-/// | 1 | 8:0 | index of the group |
-/// | 1 | 63:12 | page |
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct PageRequest {
-    /// The stream id.
-    pub stream: u32,
-    /// The substream id, if there is one.
-    pub substream: Option<u32>,
-    /// The page, 4 KiB aligned.
-    pub page: u64,
-    /// Index of the group that is answered as one, 0 to 511.
-    pub group: u16,
-    /// Whether it is the last of its group: only then is there an answer.
-    pub last: bool,
-    /// Wants to read.
-    pub read: bool,
-    /// Wants to write.
-    pub write: bool,
-    /// Wants to execute.
-    pub execute: bool,
-    /// Asks as a privileged program.
-    pub privileged: bool,
-}
-
-impl PageRequest {
-    /// Decodes a record.
-    pub const fn decode(words: [u64; 2]) -> Self {
-        let [first, second] = words;
-        Self {
-            stream: first as u32,
-            substream: if bit(first, 63) {
-                Some(field(first, 51, 32) as u32)
-            } else {
-                None
-            },
-            page: second & mask(63, 12),
-            group: field(second, 8, 0) as u16,
-            last: bit(first, 62),
-            read: bit(first, 60),
-            write: bit(first, 61),
-            execute: bit(first, 59),
-            privileged: bit(first, 58),
-        }
-    }
-
-    /// Whether it asks for nothing: a marker that the device stopped using a substream (chapter 8).
-    pub const fn is_stop_marker(&self) -> bool {
-        self.last && !self.read && !self.write
     }
 }
 

@@ -7,9 +7,7 @@
 use kernel::prelude::*;
 
 use super::{
-    capability::Capability,
-    event::{EVENT_BYTES, PAGE_REQUEST_BYTES},
-    queue_index::Ring,
+    capability::Capability, event::EVENT_BYTES, page_request::PAGE_REQUEST_BYTES, queue_index::Ring,
 };
 use crate::{
     log::log_err,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads what a unit reports: events, page requests, errors of its own.
+//! Reads what a unit reports: events, errors of its own.
 
 #![forbid(unsafe_code)]
 
@@ -11,10 +11,10 @@ use kernel::{
 };
 
 use super::{
-    command::{Command, PageResponse, Resume},
-    event::{Event, GlobalErrors, PageRequest},
+    command::{Command, Resume},
+    event::{Event, GlobalErrors},
     hardware::Hardware,
-    regs::{EVENTQ_CONS, EVENTQ_PROD, PRIQ_CONS, PRIQ_PROD},
+    regs::{EVENTQ_CONS, EVENTQ_PROD},
     smmu::fail,
     SmmuV3,
 };
@@ -28,8 +28,9 @@ use crate::{
 
 /// Records that are read without a pause. A device that faults all the time costs a part of one
 /// processor's time, and records are lost, which is counted.
-const BURST: usize = 256;
-const PAUSE: Delta = Delta::from_millis(10);
+pub(super) const BURST: usize = 256;
+/// How long the pause is.
+pub(super) const PAUSE: Delta = Delta::from_millis(10);
 
 /// Reports all events that are pending, until there is none or `stopping`.
 ///
@@ -103,55 +104,6 @@ fn fault(event: &Event, code: u8) -> Fault {
         access,
         code: u32::from(code),
         reason: event.kind.text(),
-    }
-}
-
-/// Refuses all page requests that are pending, until there is none or `stopping`. No device is
-/// allowed to make any.
-///
-/// Context: may sleep.
-pub(super) fn refuse_requests(
-    unit: &Unit<SmmuV3>,
-    hardware: &Hardware,
-    stopping: impl Fn() -> bool,
-) {
-    let page1 = hardware.registers.page1();
-
-    while !stopping() {
-        let record = {
-            let mut requests = hardware.requests.lock();
-            let Some(requests) = &mut *requests else {
-                return;
-            };
-            let producer = page1.read(PRIQ_PROD).into();
-            let record = requests.take::<2>(producer);
-            if record.is_none() {
-                // Devices were told by the unit itself that their requests failed.
-                requests.take_overflow(producer);
-            }
-            page1.write_reg(PRIQ_CONS::from(requests.consumer()));
-            record
-        };
-        let Some(words) = record else { return };
-        let request = PageRequest::decode(words);
-        if !request.last || request.is_stop_marker() {
-            continue;
-        }
-        log_warn!(
-            "{}: {}: asks for pages, which it may not; refused",
-            unit.name(),
-            RequesterId::new(request.stream),
-        );
-        let mut batch = hardware.batch();
-        batch.push(Command::answer(
-            request.stream,
-            request.substream,
-            request.group,
-            PageResponse::Failure,
-        ));
-        if let Err(failure) = batch.run() {
-            fail(unit, hardware, failure);
-        }
     }
 }
 

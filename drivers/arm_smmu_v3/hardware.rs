@@ -81,6 +81,10 @@ pub(super) struct Hardware {
     messages: SpinLockIrq<[(u32, Option<Message>); Line::COUNT]>,
     /// How often event records were lost because the queue was full.
     pub(super) overflows: Atomic<u64>,
+    /// Page requests that were refused.
+    pub(super) refused_requests: Atomic<u64>,
+    /// How often page requests were lost because the queue was full.
+    pub(super) lost_requests: Atomic<u64>,
     /// Global errors, each time some were active.
     pub(super) errors: Atomic<u64>,
 }
@@ -148,6 +152,8 @@ impl Hardware {
                 bypass: Atomic::new(0),
                 messages <- new_spinlock_irq!([(0, None); Line::COUNT]),
                 overflows: Atomic::new(0),
+                refused_requests: Atomic::new(0),
+                lost_requests: Atomic::new(0),
                 errors: Atomic::new(0),
             }),
             GFP_KERNEL,

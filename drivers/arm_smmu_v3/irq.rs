@@ -23,7 +23,7 @@ use super::{
     faults,
     hardware::Hardware,
     mmio::{Line, Message},
-    SmmuV3,
+    requests, SmmuV3,
 };
 use crate::{log::log_info, unit::Unit};
 
@@ -89,7 +89,7 @@ impl Request {
             faults::report_events(&self.unit, &self.hardware, stopping);
         }
         if self.is_for(Line::Requests) {
-            faults::refuse_requests(&self.unit, &self.hardware, stopping);
+            requests::refuse_all(&self.unit, &self.hardware, stopping);
         }
     }
 }
@@ -242,7 +242,11 @@ impl Interrupts {
             if hardware.capability.messages {
                 messages = Messages::new(unit, hardware);
             }
+            let has_requests = hardware.capability.queues.page_requests.is_some();
             for line in Line::ALL {
+                if line == Line::Requests && !has_requests {
+                    continue;
+                }
                 let (wire, what) = match line {
                     Line::Events => (c"eventq", "events"),
                     Line::Errors => (c"gerror", "errors"),
@@ -260,7 +264,7 @@ impl Interrupts {
                         request(Source::One(line), what, irq)?;
                     }
                     None if line == Line::Events => return Err(ENODEV),
-                    None => {}
+                    None => log_info!("{}: firmware names no interrupt for {}", unit.name(), what),
                 }
             }
         }

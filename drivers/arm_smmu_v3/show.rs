@@ -11,7 +11,10 @@ use kernel::{io::Io, sync::atomic::Relaxed};
 use super::{
     capability::StreamTable,
     hardware::Stage,
-    regs::{CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN},
+    regs::{
+        CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN, PRIQ_CONS,
+        PRIQ_PROD,
+    },
     smmu::SmmuUnit,
 };
 
@@ -109,5 +112,16 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         u32::from(page1.read(EVENTQ_PROD)),
         hardware.overflows.load(Relaxed),
         hardware.errors.load(Relaxed),
-    )
+    )?;
+    if capability.queues.page_requests.is_some() {
+        writeln!(
+            f,
+            "pri queue: consumer {:#x}, producer {:#x}, {} refused, {} overflows",
+            u32::from(page1.read(PRIQ_CONS)),
+            u32::from(page1.read(PRIQ_PROD)),
+            hardware.refused_requests.load(Relaxed),
+            hardware.lost_requests.load(Relaxed),
+        )?;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::event::{Access, Class, CommandError, Event, GlobalErrors, Kind, PageRequest};
+use smmu::event::{Access, Class, CommandError, Event, GlobalErrors, Kind};
 
 /// Every event of IHI 0070 7.3.
 const EVENTS: [(u8, Kind, &str); 19] = [
@@ -126,8 +126,8 @@ fn faults_without_addresses() {
     assert_eq!(walk.stall, None);
 }
 
-/// Which records say at which address and what a transaction tried; in all others these bits are 0 or
-/// something else (7.3.2 to 7.3.20).
+/// Which records say at which address and what a transaction tried; in all others these bits are 0
+/// or something else (7.3.2 to 7.3.20).
 #[test]
 fn accesses() {
     let event = |code: u8| Event::decode([code.into(), 0xe_0000_0000, 0x1000, 0]);
@@ -151,32 +151,6 @@ fn accesses() {
         assert_eq!(event(code).access, None, "{code:#x}");
         assert_eq!(event(code).address, None, "{code:#x}");
     }
-}
-
-/// IHI 0070 chapter 8.
-#[test]
-fn page_requests() {
-    let request = PageRequest::decode([0xfc05_4321_0000_0008, 0x1234_5678_9abc_d1ff]);
-    assert_eq!(
-        request,
-        PageRequest {
-            stream: 8,
-            substream: Some(0x5_4321),
-            page: 0x1234_5678_9abc_d000,
-            group: 0x1ff,
-            last: true,
-            read: true,
-            write: true,
-            execute: true,
-            privileged: true,
-        }
-    );
-    let request = PageRequest::decode([0x1000_0000_0000_0008, 0x1000]);
-    assert!(request.read && !request.write && !request.last && !request.execute);
-    assert!(!request.privileged && !request.is_stop_marker());
-    assert_eq!(request.substream, None);
-    let stop = PageRequest::decode([0xc000_0001_0000_0008, 0]);
-    assert!(stop.is_stop_marker());
 }
 
 #[test]
@@ -214,8 +188,5 @@ proptest! {
         prop_assert!(!event.kind.text().is_empty() && !event.kind.to_string().is_empty());
         prop_assert_eq!(event.stream, (words[0] >> 32) as u32);
         prop_assert_eq!(event.address.is_some(), event.kind.has_address());
-        let request = PageRequest::decode([words[0], words[1]]);
-        prop_assert_eq!(request.stream, words[0] as u32);
-        prop_assert!(request.group < 512);
     }
 }

@@ -14,12 +14,13 @@ mod tree {
     pub mod event;
     pub mod invalidation;
     pub mod iort;
+    pub mod page_request;
     pub mod queue_index;
     pub mod streams;
     pub mod update;
 }
 
 pub use tree::{
-    bits, capability, command, context, entries, event, invalidation, iort, queue_index, streams,
-    update,
+    bits, capability, command, context, entries, event, invalidation, iort, page_request,
+    queue_index, streams, update,
 };

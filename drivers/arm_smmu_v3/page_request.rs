@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Records of the PRI queue (SMMUv3 IHI 0070, chapter 8).
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use super::bits::{bit, field, mask};
+
+/// Bytes of a record.
+pub const PAGE_REQUEST_BYTES: usize = 16;
+
+/// A device's request to make a page present (chapter 8).
+///
+/// | word | bits | field |
+/// |---|---|---|
+/// | 0 | 31:0 | stream id |
+/// | 0 | 51:32 | substream id |
+/// | 0 | 58 | pX/uX: privileged |
+/// | 0 | 59 | X: wants to execute |
+/// | 0 | 60 | R: wants to read |
+/// | 0 | 61 | W: wants to write |
+/// | 0 | 62 | L: last of its group |
+/// | 0 | 63 | SSV: there is a substream id |
+/// | 1 | 8:0 | index of the group |
+/// | 1 | 63:12 | page |
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct PageRequest {
+    /// The stream id.
+    pub stream: u32,
+    /// The substream id, if there is one.
+    pub substream: Option<u32>,
+    /// The page, 4 KiB aligned.
+    pub page: u64,
+    /// Index of the group that is answered as one, 0 to 511.
+    pub group: u16,
+    /// Whether it is the last of its group: only then is there an answer.
+    pub last: bool,
+    /// Wants to read.
+    pub read: bool,
+    /// Wants to write.
+    pub write: bool,
+    /// Wants to execute.
+    pub execute: bool,
+    /// Asks as a privileged program.
+    pub privileged: bool,
+}
+
+impl PageRequest {
+    /// Decodes a record.
+    pub const fn decode(words: [u64; 2]) -> Self {
+        let [first, second] = words;
+        Self {
+            stream: first as u32,
+            substream: if bit(first, 63) {
+                Some(field(first, 51, 32) as u32)
+            } else {
+                None
+            },
+            page: second & mask(63, 12),
+            group: field(second, 8, 0) as u16,
+            last: bit(first, 62),
+            read: bit(first, 60),
+            write: bit(first, 61),
+            execute: bit(first, 59),
+            privileged: bit(first, 58),
+        }
+    }
+
+    /// Whether it asks for nothing: a marker that the device stopped using a substream (chapter 8).
+    pub const fn is_stop_marker(&self) -> bool {
+        self.last && !self.read && !self.write
+    }
+
+    /// Whether the device waits for an answer.
+    pub const fn is_to_be_answered(&self) -> bool {
+        self.last && !self.is_stop_marker()
+    }
+}
+
+/// What it asks for: `page 0x1000 to read and write, group 5`.
+impl fmt::Display for PageRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_stop_marker() {
+            return f.write_str("the end of a substream");
+        }
+        write!(f, "page {:#x} to", self.page)?;
+        let mut word = " ";
+        for (asked, what) in [
+            (self.read, "read"),
+            (self.write, "write"),
+            (self.execute, "execute"),
+        ] {
+            if asked {
+                write!(f, "{word}{what}")?;
+                word = " and ";
+            }
+        }
+        if !(self.read || self.write || self.execute) {
+            f.write_str(" do nothing")?;
+        }
+        if let Some(substream) = self.substream {
+            write!(f, ", substream {substream:#x}")?;
+        }
+        write!(f, ", group {:#x}", self.group)
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page requests, against records that are written out from the specification.
+
+mod smmu;
+
+use iommu_core_host::pgtable;
+use proptest::prelude::*;
+use smmu::{
+    command::{Command, PageResponse},
+    page_request::PageRequest,
+};
+
+/// IHI 0070 chapter 8.
+#[test]
+fn page_requests() {
+    let request = PageRequest::decode([0xfc05_4321_0000_0008, 0x1234_5678_9abc_d1ff]);
+    assert_eq!(
+        request,
+        PageRequest {
+            stream: 8,
+            substream: Some(0x5_4321),
+            page: 0x1234_5678_9abc_d000,
+            group: 0x1ff,
+            last: true,
+            read: true,
+            write: true,
+            execute: true,
+            privileged: true,
+        }
+    );
+    let request = PageRequest::decode([0x1000_0000_0000_0008, 0x1000]);
+    assert!(request.read && !request.write && !request.last && !request.execute);
+    assert!(!request.privileged && !request.is_stop_marker());
+    assert_eq!(request.substream, None);
+    assert!(!request.is_to_be_answered());
+}
+
+/// Requests as they are in the queue, and what is said of them.
+#[test]
+fn answers() {
+    let texts = [
+        // Stream 8, group 5, page 0x1000. R, W, X, pX, L in bits 60, 61, 59, 58, 62.
+        (
+            [0x7000_0000_0000_0008, 0x1005],
+            true,
+            "page 0x1000 to read and write, group 0x5",
+        ),
+        (
+            [0x3000_0000_0000_0008, 0x1005],
+            false,
+            "page 0x1000 to read and write, group 0x5",
+        ),
+        (
+            [0x5c00_0000_0000_0008, 0x1005],
+            true,
+            "page 0x1000 to read and execute, group 0x5",
+        ),
+        // The last of a group may ask to execute only; no access at all and not the last.
+        (
+            [0x0000_0000_0000_0008, 0x1005],
+            false,
+            "page 0x1000 to do nothing, group 0x5",
+        ),
+        // With substream 3.
+        (
+            [0xe000_0003_0000_0008, 0x1005],
+            true,
+            "page 0x1000 to write, substream 0x3, group 0x5",
+        ),
+        // L without R and W is a Stop PASID marker, which has no answer.
+        ([0xc000_0001_0000_0008, 0], false, "the end of a substream"),
+    ];
+    for (words, answered, text) in texts {
+        let request = PageRequest::decode(words);
+        assert_eq!(request.is_to_be_answered(), answered);
+        assert_eq!(request.to_string(), text);
+    }
+    // Refused: operation 0x41, response 0 (deny), as the C driver writes it.
+    let refuse = |substream| Command::answer(8, substream, 0x1ff, PageResponse::Failure).0;
+    assert_eq!(refuse(None), [0x8_0000_0041, 0x1ff]);
+    assert_eq!(refuse(Some(3)), [0x8_0000_3841, 0x1ff]);
+}
+
+proptest! {
+    /// Any bits whatever are some record.
+    #[test]
+    fn any_record(words in any::<[u64; 2]>()) {
+        let request = PageRequest::decode(words);
+        prop_assert_eq!(request.stream, words[0] as u32);
+        prop_assert!(request.group < 512 && request.page % 4096 == 0);
+        prop_assert!(!request.to_string().is_empty());
+    }
+}

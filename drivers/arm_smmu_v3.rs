@@ -7,6 +7,7 @@
 //! | `iort` | what ACPI's IORT table says, pure |
 //! | `capability`, `streams`, `entries`, `context`, `command`, `invalidation`, `event`, `page_request`, `queue_index` | hardware records, pure |
 //! | `update` | the order in which an entry changes, pure |
+//! | `tlb_roster`, `tlb_change` | which devices have TLBs, the order in which one changes, pure |
 //! | `firmware` | where units come from |
 //! | `regs`, `mmio` | registers |
 //! | `tables`, `contexts` | the stream table, context descriptors |
@@ -14,6 +15,7 @@
 //! | `hardware` | a unit from takeover to release |
 //! | `irq`, `event_queue`, `faults`, `requests` | interrupts, events, errors, page requests |
 //! | `paging` | paging domains |
+//! | `attach`, `device_tlb` | entries and TLBs of devices change |
 //! | `smmu` | what the core calls |
 //! | `show` | what people can look at |
 //!
@@ -22,15 +24,17 @@
 //!
 //! # Device TLBs
 //!
-//! Devices are not allowed to cache translations: stream table entries refuse their requests, and ATS
-//! is never enabled. Invalidations then have nobody to wait for but the unit. Page requests (PRI) are
-//! refused, since nobody could make a page present: see `requests`.
+//! A device may have a TLB of its own (ATS) while it is attached to a paging domain, if the unit,
+//! its root complex and the kernel let it. Then an invalidation waits for it too: see `device_tlb`.
+//! Page requests (PRI) are refused, since nobody could make a page present: see `requests`.
 
+mod attach;
 mod bits;
 mod capability;
 mod command;
 mod context;
 mod contexts;
+mod device_tlb;
 mod entries;
 mod event;
 mod event_queue;
@@ -51,6 +55,8 @@ mod show;
 mod smmu;
 mod streams;
 mod tables;
+mod tlb_change;
+mod tlb_roster;
 mod update;
 
 pub use self::smmu::SmmuV3;

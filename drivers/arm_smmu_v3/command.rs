@@ -66,7 +66,7 @@ pub const fn name(operation: u8) -> &'static str {
 }
 
 /// The domain that an invalidation is for.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Tag {
     /// A stage 1 domain.
     Stage1 {
@@ -449,6 +449,11 @@ impl Command {
             Some(id) => flag(true, 11) | put(id as u64, 31, 12),
             None => 0,
         }
+    }
+
+    /// Whether the unit waits for a device's answer to it.
+    pub const fn is_for_device(self) -> bool {
+        self.operation() as u64 == op::ATC_INV
     }
 
     /// The operation; see [`name`].

@@ -172,10 +172,18 @@ impl DeviceTlb {
             _ => return None,
         })
     }
+
+    /// The stream table entry `words`, but the device may do nothing with translations. Changes
+    /// EATS only, which is in word 1.
+    pub const fn forbid(words: &Words) -> Words {
+        let mut words = *words;
+        words[1] &= !mask(29, 28);
+        words
+    }
 }
 
 /// To whose tables the entries in the unit's caches belong (STRW).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum World {
     /// EL1 of the virtual machine that VMID names: invalidated by the CMD_TLBI_NH commands.
     El1,

@@ -34,6 +34,7 @@ use super::{
         PRIQ_PROD, STRTAB_BASE_CFG,
     },
     tables::Tables,
+    tlb_roster::{Roster, Seat},
 };
 use crate::{
     label::Label,
@@ -310,8 +311,8 @@ impl Hardware {
     }
 
     /// Puts the unit into the state that it was found in. Entries are not touched before
-    /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not answer is
-    /// left as it is, and what it may still read is never freed.
+    /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
+    /// answer is left as it is, and what it may still read is never freed.
     pub(super) fn stop(&self, name: Label) {
         // Taken out first: the interrupts' threads end when this is dropped.
         let interrupts = self.interrupts.lock().take();
@@ -417,6 +418,25 @@ impl Hardware {
     /// Looks at the queue.
     pub(super) fn with_queue<R>(&self, f: impl FnOnce(&Queue) -> R) -> R {
         f(&self.queue.lock())
+    }
+
+    /// Looks at which devices have TLBs of their own, or changes it.
+    pub(super) fn with_roster<R>(&self, f: impl FnOnce(&mut Roster<KVec<Seat>>) -> R) -> R {
+        f(self.queue.lock().roster())
+    }
+
+    /// Makes room on the roster for one more device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn promise_seats(&self) -> Result {
+        while let Err(needed) = self.with_roster(|roster| roster.promise()) {
+            let larger = KVec::from_elem(Seat::FREE, needed.next_power_of_two(), GFP_KERNEL)?;
+            // Dropped without the lock.
+            let _old = self.with_roster(|roster| roster.grow(larger));
+        }
+        Ok(())
     }
 
     /// The unit's own errors that are active, but for those of the command queue. They are seen

@@ -134,7 +134,12 @@ impl Paging {
     }
 
     /// What a stream table entry says of the table.
-    pub(super) fn stream(&self, capability: &Capability, vmid: u16) -> StreamEntry {
+    pub(super) fn stream(
+        &self,
+        capability: &Capability,
+        vmid: u16,
+        device_tlb: DeviceTlb,
+    ) -> StreamEntry {
         StreamEntry::Stage2(Stage2 {
             table: self.root(),
             vmid,
@@ -145,7 +150,7 @@ impl Paging {
             walk: walk(capability),
             updates: super::capability::FlagUpdates::None,
             stall: capability.stalls == Stalls::Always,
-            device_tlb: DeviceTlb::Forbidden,
+            device_tlb,
             sharing: super::smmu::sharing(capability),
         })
     }

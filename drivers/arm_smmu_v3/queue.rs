@@ -14,10 +14,12 @@
 //! - *Illegal command*: the unit does not understand a command and has stopped at it. It is
 //!   replaced by a CMD_SYNC, and after the batch everything is invalidated instead.
 //! - *Abort*: it could not read the command. It tries again.
-//! - *Device TLB*: a device did not answer a CMD_ATC_INV. The CMD_SYNC is repeated.
+//! - *Device TLB*: a device did not answer a CMD_ATC_INV, the unit does not say which. The CMD_SYNC
+//!   is repeated for all others, and who has asked devices looks for the one: see
+//!   [`device_tlb`](super::device_tlb).
 //!
 //! All that happens a bounded number of times. A unit that still has not finished, or that does not
-//! finish in [`TIMEOUT`], never gets another batch.
+//! finish in [`TIMEOUT`], or in [`DEVICE_TIMEOUT`] if devices are asked, never gets another batch.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +40,7 @@ use super::{
     mmio::Registers,
     queue_index::{CommandConsumer, Ring},
     regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
+    tlb_roster::{Roster, Seat},
 };
 use crate::{
     addr::PhysAddr,
@@ -54,9 +57,12 @@ const STATUS_BYTES: usize = 4096;
 const COMMAND_BYTES: usize = 16;
 /// Binary logarithm of the commands in the ring, if the unit allows so many: one page.
 const MAX_SHIFT: u8 = 8;
-/// How long a batch may take. No device's answer is waited for, so a unit that works needs
-/// microseconds.
+/// How long a batch may take that waits for no device: a unit that works needs microseconds.
 const TIMEOUT: Delta = Delta::from_secs(1);
+/// How long a batch may take that waits for devices. It is the unit that says when one has taken
+/// too long; interrupts are off meanwhile, so it does not get as much time as it could have by
+/// PCIe.
+const DEVICE_TIMEOUT: Delta = Delta::from_secs(5);
 /// How often a batch may be repaired.
 const REPAIRS: usize = 4;
 /// How often memory is polled for each look at the registers.
@@ -147,6 +153,8 @@ pub(super) struct Queue {
     /// Whether the unit may access ring and status. They are not freed then.
     in_use: bool,
     counts: Counts,
+    /// Who is to be asked to forget a domain.
+    roster: Roster<KVec<Seat>>,
 }
 
 impl Queue {
@@ -179,6 +187,7 @@ impl Queue {
             asleep: false,
             in_use: false,
             counts: Counts::default(),
+            roster: Roster::new(KVec::new()),
         })
     }
 
@@ -212,6 +221,11 @@ impl Queue {
 
     pub(super) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Which devices have TLBs of their own.
+    pub(super) fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
+        &mut self.roster
     }
 
     fn works(&self) -> bool {
@@ -282,6 +296,10 @@ pub(super) struct Batch<'a> {
     registers: &'a Registers,
     /// Commands since the last CMD_SYNC.
     count: usize,
+    /// Whether one of them waits for a device.
+    asks: bool,
+    /// Whether a device has not answered since [`sync`](Self::sync).
+    unanswered: bool,
     result: Result<(), Failure>,
 }
 
@@ -292,6 +310,8 @@ impl<'a> Batch<'a> {
             queue,
             registers,
             count: 0,
+            asks: false,
+            unanswered: false,
             result: Ok(()),
         }
     }
@@ -305,6 +325,7 @@ impl<'a> Batch<'a> {
         if !self.queue.asleep {
             self.queue.append(command);
         }
+        self.asks |= command.is_for_device();
         self.count += 1;
     }
 
@@ -315,6 +336,19 @@ impl<'a> Batch<'a> {
             self.push(Command::forget_el2());
         }
         self.push(Command::forget_el1());
+    }
+
+    /// Executes what was pushed so far, before what is pushed next. Says whether all devices have
+    /// answered that were asked.
+    pub(super) fn sync(&mut self) -> bool {
+        self.flush();
+        !core::mem::take(&mut self.unanswered)
+    }
+
+    /// Which devices have TLBs of their own.
+    #[inline]
+    pub(super) fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
+        self.queue.roster()
     }
 
     /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
@@ -335,6 +369,7 @@ impl<'a> Batch<'a> {
             self.queue.failed = self.result.is_err();
         }
         self.count = 0;
+        self.asks = false;
     }
 
     fn execute(&mut self) -> Result<(), Failure> {
@@ -349,6 +384,8 @@ impl<'a> Batch<'a> {
             command::name(command.operation()),
             error.text(),
         );
+        // What the unit does not pass on is not answered.
+        self.unanswered |= command.is_for_device();
         // By now the queue is empty again.
         self.queue.append(Command::forget_configuration());
         self.queue.append(Command::forget_el1());
@@ -379,13 +416,17 @@ impl<'a> Batch<'a> {
         io.write_reg(CMDQ_PROD::from(queue.producer));
 
         let start = Instant::<Monotonic>::now();
+        let limit = match self.asks {
+            true => DEVICE_TIMEOUT,
+            false => TIMEOUT,
+        };
         let mut refused = None;
         let mut repairs = 0;
         loop {
             // Before the poll: if the time is over and the poll still finds nothing, nothing has
             // come in time. The other way round a processor that is away for long in between
             // would blame the unit.
-            let late = start.elapsed() >= TIMEOUT;
+            let late = start.elapsed() >= limit;
             if queue.messages {
                 for _ in 0..POLLS {
                     if queue.status_word().load() as u32 == queue.sequence {
@@ -408,7 +449,7 @@ impl<'a> Batch<'a> {
                     CommandError::Abort => queue.counts.aborts += 1,
                     CommandError::DeviceTlb => {
                         queue.counts.device_timeouts += 1;
-                        log_warn!("{}", error.text());
+                        self.unanswered = true;
                     }
                     CommandError::Illegal | CommandError::Unknown(_) => {
                         queue.counts.illegal += 1;

@@ -123,5 +123,9 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
             hardware.lost_requests.load(Relaxed),
         )?;
     }
+    if capability.device_tlb {
+        let devices = hardware.with_roster(|roster| roster.devices());
+        writeln!(f, "device TLBs: {devices}")?;
+    }
     Ok(())
 }

@@ -8,26 +8,23 @@ use core::fmt;
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Full,
-        barrier::{dma_mb, smp_mb, Write},
-        Arc, SetOnce,
-    },
+    sync::{Arc, SetOnce},
 };
 
 use super::{
+    attach,
     capability::{Capability, Stalls},
-    command::{self, Command},
+    command,
+    device_tlb::{self, Tlb},
     entries::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
     firmware::{self, Description},
     hardware::{Hardware, Stage},
     invalidation::{Plan as RangePlan, Range},
-    iort::Rmr,
+    iort::{Rmr, RootComplex},
     irq::Interrupts,
     paging::{walk, Paging},
     queue::Failure,
     show,
-    update::Update,
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
@@ -53,8 +50,6 @@ use crate::{
 const MESSAGES: (u64, u64) = (0x0800_0000, 0x080f_ffff);
 /// With which VMID stage 1 marks what it caches.
 const NO_MACHINE: u16 = 0;
-/// An entry changes in three steps at most; one more look finds that there is none left.
-const MAX_STEPS: usize = Update::MAX_STEPS + 1;
 
 /// The driver.
 pub struct SmmuV3;
@@ -116,7 +111,7 @@ impl fmt::Display for Tag {
     }
 }
 
-fn of_asid(asid: u16) -> command::Tag {
+pub(super) fn of_asid(asid: u16) -> command::Tag {
     command::Tag::Stage1 {
         world: World::El1,
         vmid: NO_MACHINE,
@@ -124,8 +119,41 @@ fn of_asid(asid: u16) -> command::Tag {
     }
 }
 
-/// What the stream table entries of an endpoint will be.
-pub struct Plan(Words);
+/// A prepared attach.
+pub struct Plan {
+    /// What the stream table entries of the endpoint will be.
+    entry: Words,
+    /// The domain of which the endpoint's TLB will have translations, if it is to be on. The entry
+    /// allows that then, and otherwise does not.
+    tlb: Option<command::Tag>,
+}
+
+impl Plan {
+    /// What the entries will be.
+    pub(super) fn entry(&self) -> &Words {
+        &self.entry
+    }
+
+    /// The domain of which the endpoint's TLB will have translations.
+    pub(super) fn tlb(&self) -> Option<command::Tag> {
+        self.tlb
+    }
+
+    /// The TLB is not to be on after all.
+    pub(super) fn forbid_tlb(&mut self) {
+        self.tlb = None;
+        self.entry = DeviceTlb::forbid(&self.entry);
+    }
+}
+
+impl From<StreamEntry> for Plan {
+    fn from(entry: StreamEntry) -> Self {
+        Self {
+            entry: entry.encode(),
+            tlb: None,
+        }
+    }
+}
 
 /// How transactions that pass untranslated, or that only stage 2 translates, are shared.
 pub(super) fn sharing(capability: &Capability) -> Sharing {
@@ -142,75 +170,6 @@ pub(super) fn fail(unit: &Unit<SmmuV3>, hardware: &Hardware, failure: Failure) {
         unit.fail(format_args!("{failure}"));
         hardware.block_all();
     }
-}
-
-/// The domains that entries are taken away from.
-#[derive(Default)]
-struct Left {
-    tags: [Option<command::Tag>; Self::ROOM],
-    /// There was no room, or an entry that this driver has not written.
-    all: bool,
-}
-
-impl Left {
-    /// The endpoints of a group come from one domain; more than that is rare.
-    const ROOM: usize = 4;
-
-    /// Notes whom an entry belongs to.
-    fn note(&mut self, hardware: &Hardware, entry: &Words) {
-        let tag = match StreamEntry::decode(entry) {
-            Some(StreamEntry::Invalid | StreamEntry::Abort | StreamEntry::Bypass { .. }) => return,
-            Some(StreamEntry::Stage2(stage)) => Some(command::Tag::Stage2 { vmid: stage.vmid }),
-            Some(StreamEntry::Stage1(stage)) => {
-                let contexts = hardware.contexts.lock();
-                contexts.asid_at(stage.contexts).map(of_asid)
-            }
-            None => None,
-        };
-        if tag.is_some() && self.tags.contains(&tag) {
-            return;
-        }
-        match (tag, self.tags.iter_mut().find(|tag| tag.is_none())) {
-            (Some(_), Some(room)) => *room = tag,
-            _ => self.all = true,
-        }
-    }
-
-    /// Invalidates what the unit has cached of them.
-    fn invalidate(self, hardware: &Hardware) -> Result<(), Failure> {
-        let mut batch = hardware.batch();
-        match self.all {
-            true => batch.forget_everything(),
-            false => self
-                .tags
-                .into_iter()
-                .flatten()
-                .for_each(|tag| batch.push(Command::forget_domain(tag))),
-        }
-        batch.run()
-    }
-}
-
-/// Takes one step with each entry that is not yet what it is to be, and waits until the unit has
-/// seen that. Returns whether there was one to take.
-fn step(hardware: &Hardware, steps: &mut Steps<'_, SmmuV3>) -> Result<bool, Failure> {
-    let tables = &hardware.tables;
-    let mut batch = hardware.batch();
-    let mut found = false;
-
-    steps.for_each(|_, ids, Plan(new)| {
-        for &id in ids {
-            let update = Update::of_stream(&tables.read(id), new);
-            if let Some(step) = update.steps().first() {
-                tables.write(id, step);
-                found = true;
-                // The level 1 descriptor may be new as well.
-                batch.push(Command::forget_stream(id.raw(), false));
-            }
-        }
-    });
-    batch.run()?;
-    Ok(found)
 }
 
 /// The unit of a PCI function that the kernel has not looked up, and the ids that the function has
@@ -248,6 +207,13 @@ fn streams<'a>(
         .find(|unit| unit.hardware().description.base == base)
         .ok_or(ENODEV)?;
     Ok((unit, ids))
+}
+
+/// Whether translation requests of PCI functions reach the unit, by the IORT table.
+fn passes_requests(unit: &Unit<SmmuV3>, segment: u16) -> Result<bool> {
+    let iort = unit.hardware().description.iort.as_ref().ok_or(ENODEV)?;
+    let root = iort.table()?.root_complex(u32::from(segment));
+    Ok(root.is_some_and(RootComplex::device_tlb))
 }
 
 /// The reserved regions of a device with these ids.
@@ -309,8 +275,8 @@ impl Attach for SmmuV3 {
 
     type Unit = SmmuUnit;
 
-    /// Nothing: the ids say it all.
-    type Endpoint = ();
+    /// Of most devices the ids say it all.
+    type Endpoint = Option<Tlb>;
 
     type Paging = Paging;
     type Tag = Tag;
@@ -360,80 +326,51 @@ impl Attach for SmmuV3 {
         let hardware = unit.hardware().hardware()?;
         let capability = &hardware.capability;
 
-        let entry = match target {
+        let (paging, tag) = match target {
             Target::Paging { paging, .. } if !paging.fits(capability) => return Err(EINVAL),
-            Target::Paging { paging, tag } => match tag {
-                Tag::Asid { asid, .. } => StreamEntry::Stage1(Stage1 {
-                    contexts: hardware.contexts.lock().address(asid).ok_or(EINVAL)?,
-                    format: ContextFormat::Linear,
-                    substream_bits: 0,
-                    no_substream: NoSubstream::Terminate,
-                    walk: walk(capability),
-                    world: World::El1,
-                    vmid: NO_MACHINE,
-                    never_stall: capability.stalls == Stalls::Optional,
-                    device_tlb: DeviceTlb::Forbidden,
-                    sharing: sharing(capability),
-                }),
-                Tag::Vmid { vmid, .. } => paging.stream(capability, vmid),
-                Tag::Untranslated => return Err(EINVAL),
-            },
-            Target::Identity { .. } => StreamEntry::Bypass {
-                sharing: sharing(capability),
-            },
+            Target::Paging { paging, tag } => (paging, tag),
+            Target::Identity { .. } => {
+                let sharing = sharing(capability);
+                return Ok(StreamEntry::Bypass { sharing }.into());
+            }
         };
-        Ok(Plan(entry.encode()))
+        let (name, _) = tag.named().ok_or(EINVAL)?;
+        let tlb = match endpoint.data() {
+            Some(tlb) if tlb.is_usable() => Some(name),
+            _ => None,
+        };
+        let device_tlb = match tlb {
+            Some(_) => DeviceTlb::Full,
+            None => DeviceTlb::Forbidden,
+        };
+        let entry = match tag {
+            Tag::Asid { asid, .. } => StreamEntry::Stage1(Stage1 {
+                contexts: hardware.contexts.lock().address(asid).ok_or(EINVAL)?,
+                format: ContextFormat::Linear,
+                substream_bits: 0,
+                no_substream: NoSubstream::Terminate,
+                walk: walk(capability),
+                world: World::El1,
+                vmid: NO_MACHINE,
+                never_stall: capability.stalls == Stalls::Optional,
+                device_tlb,
+                sharing: sharing(capability),
+            }),
+            Tag::Vmid { vmid, .. } => paging.stream(capability, vmid, device_tlb),
+            Tag::Untranslated => return Err(EINVAL),
+        };
+        Ok(Plan {
+            entry: entry.encode(),
+            tlb,
+        })
     }
 
     fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        Plan(StreamEntry::Invalid.encode())
+        StreamEntry::Invalid.into()
     }
 
-    /// See `update` for what a change of an entry needs.
-    ///
-    /// All entries take their steps together, with one batch for each; mostly there is one. When no
-    /// entry leads to the old domains any more, what is cached of them is invalidated.
     fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
-            return;
-        };
-        let tables = &hardware.tables;
-        let mut left = Left::default();
-        steps.for_each(|_, ids, Plan(new)| {
-            for &id in ids {
-                let old = tables.read(id);
-                if old != *new {
-                    left.note(hardware, &old);
-                }
-            }
-        });
-
-        let mut result = Ok(());
-        for _ in 0..MAX_STEPS {
-            // What was written to memory before comes before the entries that lead there.
-            dma_mb(Write);
-            match step(hardware, steps) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(failure) => {
-                    result = Err(failure);
-                    break;
-                }
-            }
-        }
-        if let Err(failure) = result.and_then(|()| left.invalidate(hardware)) {
-            fail(unit, hardware, failure);
-        }
-        // Who declares the unit failed says so first and clears the tables then; here it is the
-        // other way round. So one of the two sees what the other did.
-        smp_mb(Full);
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
-                for &id in ids {
-                    tables.clear(id);
-                }
-            });
-        }
+        attach::commit(unit, steps);
     }
 
     fn needs_map_sync(_unit: &Unit<Self>) -> bool {
@@ -521,10 +458,16 @@ impl Translate for SmmuV3 {
             ),
         };
 
+        let in_devices = match scope {
+            Scope::All => None,
+            Scope::Range { first, last, .. } => Some((first.raw(), last.raw())),
+        };
+
         let mut batch = hardware.batch();
         for command in plan.commands(tag) {
             batch.push(command);
         }
+        device_tlb::forget(unit, hardware, &mut batch, tag, in_devices);
         batch.run().map_err(|failure| {
             fail(unit, hardware, failure);
             EIO
@@ -644,15 +587,18 @@ impl VendorDriver for SmmuV3 {
     }
 
     fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let (unit, ids) = match &device.place {
+        let (unit, ids, passes) = match &device.place {
             Place::Behind { unit: node } => {
                 let unit = units
                     .iter()
                     .find(|unit| unit.hardware().description.node == *node)
                     .ok_or(ENODEV)?;
-                (unit, device.ids)
+                (unit, device.ids, true)
             }
-            Place::Pci { segment, .. } => streams(units, *segment, &device.ids)?,
+            Place::Pci { segment, .. } => {
+                let (unit, ids) = streams(units, *segment, &device.ids)?;
+                (unit, ids, passes_requests(unit, *segment)?)
+            }
             Place::Acpi(_) => return Err(ENODEV),
         };
         let hardware = unit.hardware().hardware()?;
@@ -670,11 +616,20 @@ impl VendorDriver for SmmuV3 {
                 }
             })?;
         }
+        let reserved = reserved(unit, &ids)?;
+        let tlb = match device.device_tlb {
+            // What firmware keeps using is reached also while the unit does not translate, and a
+            // device whose TLB is on would ask it to.
+            Some(switch) if passes && !reserved.iter().any(Reserved::is_direct) => {
+                Tlb::new(hardware, device.name, &ids, switch)?
+            }
+            _ => None,
+        };
         Ok(Probed {
             unit: unit.clone(),
-            reserved: reserved(unit, &ids)?,
+            reserved,
             ids,
-            data: (),
+            data: tlb,
         })
     }
 

@@ -20,9 +20,9 @@ use kernel::{
 
 use super::{
     capability::Capability,
-    entries::{StreamEntry, Words},
+    entries::{DeviceTlb, StreamEntry, Words},
     streams::{Layout, Level1, Place, ENTRY_BYTES, LEVEL2_BYTES, LEVEL2_ENTRIES},
-    update::Step,
+    update::{Step, Update},
 };
 use crate::{
     addr::PhysAddr,
@@ -168,6 +168,15 @@ impl Tables {
             entry[index].store(value);
         }
         self.flush(entry);
+    }
+
+    /// Refuses what the device of `id` would do with translations of its own, with one write. A
+    /// CMD_CFGI_STE and a CMD_SYNC have to follow.
+    pub(super) fn forbid_device_tlb(&self, id: RequesterId) {
+        let old = self.read(id);
+        for step in Update::of_stream(&old, &DeviceTlb::forbid(&old)).steps() {
+            self.write(id, step);
+        }
     }
 
     /// Blocks `id` with one write. An invalidation has to follow.

@@ -17,10 +17,12 @@ mod tree {
     pub mod page_request;
     pub mod queue_index;
     pub mod streams;
+    pub mod tlb_change;
+    pub mod tlb_roster;
     pub mod update;
 }
 
 pub use tree::{
     bits, capability, command, context, entries, event, invalidation, iort, page_request,
-    queue_index, streams, update,
+    queue_index, streams, tlb_change, tlb_roster, update,
 };

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! TLBs in devices: who has a seat on the roster, and attaches against a model of a device with a
+//! TLB, a unit and a processor that unmaps meanwhile.
+
+mod smmu;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use iommu_core_host::pgtable;
+use proptest::{prelude::*, strategy::ValueTree};
+use smmu::{
+    command::{Command, Tag},
+    entries::{DeviceTlb, World},
+    tlb_change::{Action, Change},
+    tlb_roster::{Roster, Seat},
+};
+
+fn asid(asid: u16) -> Tag {
+    Tag::Stage1 {
+        world: World::El1,
+        vmid: 0,
+        asid,
+    }
+}
+
+fn roster(room: usize) -> Roster<Vec<Seat>> {
+    Roster::new(vec![Seat::FREE; room])
+}
+
+#[test]
+fn room_is_promised() {
+    let mut roster = roster(0);
+    assert_eq!(roster.promise(), Err(2));
+    assert_eq!(roster.grow(vec![Seat::FREE; 4]).len(), 0);
+    assert_eq!((roster.promise(), roster.promise()), (Ok(()), Ok(())));
+    assert_eq!(roster.promise(), Err(6));
+    for stream in [7, 8] {
+        assert!(roster.enter(asid(1), stream) && roster.enter(asid(2), stream));
+    }
+    // Not promised.
+    assert!(!roster.enter(asid(3), 7));
+    assert_eq!(roster.devices(), 2);
+    // What is smaller is given back, what is larger takes all over.
+    assert_eq!(roster.grow(vec![Seat::FREE; 3]).len(), 3);
+    assert_eq!(roster.grow(vec![Seat::FREE; 8]).len(), 4);
+    assert_eq!(roster.of(asid(1)).len(), 2);
+    roster.end_promise();
+    assert_eq!(roster.devices(), 1);
+}
+
+#[test]
+fn silence_is_of_the_device() {
+    let mut roster = roster(8);
+    for (tag, stream) in [(1, 5), (2, 5), (1, 6)] {
+        assert!(roster.enter(asid(tag), stream));
+    }
+    roster.silence(5);
+    assert!(roster.is_silent(asid(1), 5) && roster.is_silent(asid(2), 5));
+    assert!(!roster.is_silent(asid(1), 6) && !roster.is_silent(asid(3), 5));
+    roster.leave_all(5);
+    assert_eq!(roster.of(asid(1)).len(), 1);
+    // A new seat begins anew.
+    assert!(roster.enter(asid(1), 5) && !roster.is_silent(asid(1), 5));
+}
+
+proptest! {
+    /// A roster is a set of pairs, in whatever order they come and go.
+    #[test]
+    fn roster_is_a_set(
+        steps in prop::collection::vec((0u8..6, 0u16..4, 0u32..4, any::<bool>()), 0..60),
+    ) {
+        // 16 pairs of tag and stream can be there at most.
+        let mut roster = roster(16);
+        let mut model: BTreeMap<(bool, u16, u32), bool> = BTreeMap::new();
+        for (what, name, stream, stage2) in steps {
+            let tag = if stage2 { Tag::Stage2 { vmid: name } } else { asid(name) };
+            let key = (stage2, name, stream);
+            match what {
+                0..=2 => {
+                    let room = model.len() < 16;
+                    let had = model.contains_key(&key);
+                    prop_assert_eq!(roster.enter(tag, stream), room || had);
+                    if room || had {
+                        model.entry(key).or_insert(false);
+                    }
+                }
+                3 => {
+                    roster.leave(tag, stream);
+                    model.remove(&key);
+                }
+                4 => {
+                    roster.leave_all(stream);
+                    model.retain(|key, _| key.2 != stream);
+                }
+                _ => {
+                    roster.silence(stream);
+                    let of_device = model.iter_mut().filter(|(key, _)| key.2 == stream);
+                    of_device.for_each(|(_, silent)| *silent = true);
+                }
+            }
+            prop_assert_eq!(roster.is_empty(), model.is_empty());
+            for stage2 in [false, true] {
+                for name in 0..4 {
+                    let tag = if stage2 { Tag::Stage2 { vmid: name } } else { asid(name) };
+                    let found: BTreeMap<_, _> = roster.of(tag).iter().map(|seat| {
+                        assert_eq!(seat.tag, tag);
+                        ((stage2, name, seat.stream), seat.silent)
+                    }).collect();
+                    prop_assert_eq!(found.len(), roster.of(tag).len());
+                    let expected: BTreeMap<_, _> = model.iter()
+                        .filter(|((of, tag, _), _)| (*of, *tag) == (stage2, name))
+                        .map(|(key, silent)| (*key, *silent)).collect();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+}
+
+/// EATS is bits 93:92 of an entry; all else stays (5.2).
+#[test]
+fn forbidding_changes_eats_only() {
+    let words = [u64::MAX; 8];
+    let mut expected = words;
+    expected[1] = !(3 << 28);
+    assert_eq!(DeviceTlb::forbid(&words), expected);
+}
+
+const PAGES: u64 = 4;
+const STREAM: u32 = 9;
+
+/// A domain of the model: which of its pages lead to memory that is its own.
+#[derive(Clone, Default)]
+struct Domain {
+    mapped: BTreeSet<u64>,
+}
+
+/// What a device reaches: page `page` of domain `domain`.
+type Place = (u16, u64);
+
+/// A device with a TLB, the unit, and memory, by IHI 0070 3.9 and PCIe 10.
+struct Machine {
+    domains: BTreeMap<u16, Domain>,
+    /// The device's entry: the domain, and whether translations of its own are allowed.
+    entry: (Option<u16>, bool),
+    /// What the unit has cached, by domain.
+    unit: BTreeSet<Place>,
+    /// Whether the device's TLB is on, and what is in it: for each page where it leads to.
+    is_on: bool,
+    device: BTreeMap<u64, Place>,
+    roster: Roster<Vec<Seat>>,
+    /// Requests that the entry refused although the device was told that it may ask.
+    refused: usize,
+}
+
+impl Machine {
+    /// The device asks for a translation and keeps it; or for none, if its TLB is off.
+    fn ask(&mut self, page: u64) {
+        if !self.is_on {
+            return;
+        }
+        let (Some(domain), true) = self.entry else {
+            self.refused += 1;
+            return;
+        };
+        if self.unit.contains(&(domain, page)) || self.domains[&domain].mapped.contains(&page) {
+            self.unit.insert((domain, page));
+            self.device.insert(page, (domain, page));
+        }
+    }
+
+    /// What the device reaches at `page`: by its TLB, which it may use as long as its entry allows
+    /// that, even if it was told to turn it off; or by the unit.
+    fn reaches(&mut self, page: u64) -> Vec<Place> {
+        let mut places = Vec::new();
+        let (domain, allowed) = self.entry;
+        if allowed {
+            places.extend(self.device.get(&page));
+        }
+        if let Some(domain) = domain {
+            let place = (domain, page);
+            if self.unit.contains(&place) || self.domains[&domain].mapped.contains(&page) {
+                self.unit.insert(place);
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    fn forget_in_unit(&mut self, domain: u16) {
+        self.unit.retain(|place| place.0 != domain);
+    }
+
+    /// Carries out a CMD_ATC_INV, as the specification's table of its fields has it (4.5.1).
+    fn forget_in_device(&mut self, Command([low, high]): Command) {
+        assert_eq!(low & 0xff, 0x40);
+        assert_eq!((low >> 32) as u32, STREAM);
+        let (size, address) = (high & 0x3f, high >> 12);
+        let pages = if size >= 52 { u64::MAX } else { 1 << size };
+        assert_eq!(address % pages.min(1 << 51), 0);
+        self.device
+            .retain(|page, _| !(address..address.saturating_add(pages)).contains(page));
+    }
+
+    /// Unmaps a page and returns when nobody may reach it any more, as an invalidation does.
+    fn unmap(&mut self, domain: u16, page: u64) {
+        self.domains.get_mut(&domain).unwrap().mapped.remove(&page);
+        self.forget_in_unit(domain);
+        let asked: Vec<_> = self
+            .roster
+            .of(asid(domain))
+            .iter()
+            .map(|seat| seat.stream)
+            .collect();
+        for stream in asked {
+            let (first, last) = (page << 12, page << 12 | 0xfff);
+            self.forget_in_device(Command::forget_range_in_device(stream, None, first, last));
+        }
+    }
+
+    /// Nobody reaches what was unmapped, nor a domain that is none of `allowed`.
+    fn check(&mut self, allowed: &[Option<u16>]) {
+        for page in 0..PAGES {
+            for place in self.reaches(page) {
+                assert!(
+                    self.domains[&place.0].mapped.contains(&place.1),
+                    "freed: {place:?}"
+                );
+                assert!(allowed.contains(&Some(place.0)), "foreign: {place:?}");
+            }
+        }
+    }
+}
+
+/// What happens between two actions.
+#[derive(Clone, Debug)]
+enum Event {
+    Ask(u64),
+    Unmap(u16, u64),
+    Map(u16, u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        3 => (0..PAGES).prop_map(Event::Ask),
+        1 => (1u16..4, 0..PAGES).prop_map(|(domain, page)| Event::Unmap(domain, page)),
+        1 => (1u16..4, 0..PAGES).prop_map(|(domain, page)| Event::Map(domain, page)),
+    ];
+    prop::collection::vec(event, 0..6)
+}
+
+/// An attach: to a domain with the TLB on or off, or to none.
+fn attaches() -> impl Strategy<Value = Vec<(Option<u16>, bool, Vec<Vec<Event>>)>> {
+    let target = prop_oneof![1 => Just(None), 4 => (1u16..4).prop_map(Some)];
+    let between = prop::collection::vec(events(), Action::ORDER.len() + 1);
+    prop::collection::vec((target, prop::bool::weighted(0.8), between), 1..8)
+}
+
+/// Attaches a device along `order`, one attach after the other, while all sorts of things happen in
+/// between; panics when somebody reaches what he must not.
+fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)]) -> usize {
+    let domain = Domain {
+        mapped: (0..PAGES).collect(),
+    };
+    let mut machine = Machine {
+        domains: (1..4).map(|name| (name, domain.clone())).collect(),
+        entry: (None, false),
+        unit: BTreeSet::new(),
+        is_on: false,
+        device: BTreeMap::new(),
+        roster: roster(2),
+        refused: 0,
+    };
+    let mut under = None;
+    let mut current = None;
+
+    for (target, wants_tlb, between) in attaches {
+        let after = target.filter(|_| *wants_tlb).map(asid);
+        let change = Change {
+            before: under,
+            after,
+        };
+        let allowed = [current, *target];
+        for (action, events) in order.iter().zip(between) {
+            if change.takes(*action) {
+                match action {
+                    Action::Enter => assert!(machine.roster.enter(after.unwrap(), STREAM)),
+                    Action::TurnOff => machine.is_on = false,
+                    Action::WriteEntry => machine.entry = (*target, after.is_some()),
+                    Action::ForgetInUnit => {
+                        if let Some(current) = current.filter(|old| Some(*old) != *target) {
+                            machine.forget_in_unit(current);
+                        }
+                    }
+                    Action::ForgetInDevice => {
+                        machine.forget_in_device(Command::forget_all_in_device(STREAM, None));
+                    }
+                    Action::Leave => machine.roster.leave(under.unwrap(), STREAM),
+                    Action::TurnOn => machine.is_on = true,
+                }
+            }
+            for event in events {
+                match *event {
+                    Event::Ask(page) => machine.ask(page),
+                    Event::Unmap(domain, page) => machine.unmap(domain, page),
+                    Event::Map(domain, page) => {
+                        machine
+                            .domains
+                            .get_mut(&domain)
+                            .unwrap()
+                            .mapped
+                            .insert(page);
+                    }
+                }
+                machine.check(&allowed);
+            }
+            machine.check(&allowed);
+        }
+        (under, current) = (after, *target);
+        // The attach is over: the old domain is out of reach.
+        machine.check(&[current]);
+        assert_eq!(machine.is_on, under.is_some());
+        let seats: usize = (1..4).map(|name| machine.roster.of(asid(name)).len()).sum();
+        assert_eq!(seats, usize::from(under.is_some()));
+    }
+    machine.refused
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Laws 7 and 8 hold at every moment of every attach, and a device whose TLB is on is never
+    /// refused.
+    #[test]
+    fn attaches_in_order(attaches in attaches()) {
+        prop_assert_eq!(attach_all(&Action::ORDER, &attaches), 0);
+    }
+}
+
+/// The model finds what is wrong with other orders: each pair that depends on each other, the other
+/// way round.
+#[test]
+fn other_orders_are_found() {
+    use std::panic::{catch_unwind, set_hook, take_hook, AssertUnwindSafe};
+
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let runs: Vec<_> = (0..3000)
+        .map(|_| attaches().new_tree(&mut runner).unwrap().current())
+        .collect();
+    let is_found = |first: Action, second: Action| {
+        let mut order = Action::ORDER;
+        let at = |action| {
+            Action::ORDER
+                .iter()
+                .position(|other| *other == action)
+                .unwrap()
+        };
+        order.swap(at(first), at(second));
+        runs.iter().any(|run| {
+            catch_unwind(AssertUnwindSafe(|| attach_all(&order, run))).map_or(true, |n| n > 0)
+        })
+    };
+    let found = [
+        is_found(Action::Enter, Action::Leave),
+        is_found(Action::TurnOff, Action::WriteEntry),
+        is_found(Action::WriteEntry, Action::ForgetInDevice),
+        is_found(Action::WriteEntry, Action::TurnOn),
+        is_found(Action::ForgetInDevice, Action::Leave),
+    ];
+    set_hook(hook);
+    assert_eq!(found, [true; 5]);
+}

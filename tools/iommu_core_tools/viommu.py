@@ -59,8 +59,9 @@ class Viommu:
     platform_driver: str
     # How the kernel's own driver reports a blocked DMA.
     stock_fault: str
-    # Firmware's table of units.
+    # Firmware's table of units, and options of a machine that is booted with one.
     acpi_table: str
+    acpi: dict
     registers: Registers
     # An address in the window that interrupts are written to.
     interrupts: int
@@ -70,6 +71,8 @@ class Viommu:
     sleeps: bool
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
+    # Whether interrupts are translated as other writes are, so that the kernel maps a page for them.
+    maps_interrupts: bool = False
 
     @property
     def is_first(self):
@@ -92,6 +95,7 @@ _Q35 = {
     "arch": AMD64,
     "machine": "q35,kernel-irqchip=split",
     "another": None,
+    "acpi": {},
     "ahci": "0000:00:1f.2",
     "ahci_arguments": (),
     "interrupts": 0xFEE00000,
@@ -195,12 +199,14 @@ _SMMUV3 = Viommu(
     platform_driver="iommu_core",
     stock_fault=r"event: F_TRANSLATION client: {device} sid: 0x\w+ ssid: 0x0 iova: {address} ",
     acpi_table="IORT",
+    acpi={**_unit(stage=1), "uefi": True},
     # Control register 0 (Arm SMMU architecture specification version 3, 6.3.9).
     registers=Registers(0x0C00_0000 + 0x20, translates=1 << 0, queue_runs=1 << 3),
     # Where the kernel maps the doorbell of the interrupt translation service.
     interrupts=0x0800_0000,
     unsafe_interrupts=False,
     sleeps=False,
+    maps_interrupts=True,
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}

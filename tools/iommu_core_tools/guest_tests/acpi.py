@@ -31,9 +31,10 @@ class Tables:
     """The tables for one kind of unit.
 
     `broken`: name of the test: (table, the place and the reason in the message). `nothing_there`: a
-    unit where nothing answers. `direct(first, last)`: good, with memory that the firmware uses with
-    the disk, and with a structure of an unknown type. `named(devices, first, last)`: good, with
-    devices by name (see named.py), and memory that the firmware uses with the last one.
+    unit where nothing answers; None where a machine does not survive to look there.
+    `direct(first, last)`: good, with memory that the firmware uses with the disk, and with a
+    structure of an unknown type. `named(devices, first, last)`: good, with devices by name (see
+    named.py), and memory that the firmware uses with the last one; None if the machine has none.
     """
 
     file: str
@@ -171,4 +172,84 @@ _IVRS = Tables(
     named=_ivrs_named,
 )  # fmt: skip
 
-TABLES = {"DMAR": _DMAR, "IVRS": _IVRS}
+# --- IORT: Arm DEN 0049, chapter 3 ------------------------------------------------------------
+
+_ITS_GROUP, _NAMED_COMPONENT, _ROOT_COMPLEX, _SMMUV3, _RMR = 0, 1, 2, 4, 6
+_SMMU_REGISTERS = 0x0C000000
+# Interrupts: events, page requests, global errors, CMD_SYNC; as QEMU has wired them.
+_SMMU_WIRES = (0x90, 0x91, 0x93, 0x92)
+_COHERENT = 1
+# Devices' accesses to memory are coherent; so are those that say nothing.
+_COHERENT_MEMORY = struct.pack("<IBHB", 1, 0, 0, 3)
+
+# The offsets of the first nodes: interrupt translators, root complex, unit; then what a test adds.
+_AT_ITS, _AT_ROOT, _AT_UNIT, _AT_MORE = 48, 72, 128, 216
+
+
+def _iort(*more, unit=None):
+    nodes = _its_group() + _root_complex() + (unit or _smmu()) + b"".join(more)
+    return _table(b"IORT", 5, struct.pack("<III", 3 + len(more), _AT_ITS, 0) + nodes)
+
+
+def _node(kind, revision, body, mappings=(), *, tail=b"", length=None):
+    """A node; mappings are (first id, first id that it becomes, node that it goes to, how many)."""
+    ids = b"".join(
+        struct.pack("<IIIII", first, count - 1, becomes, to, 0)
+        for first, becomes, to, count in mappings
+    )
+    size = 16 + len(body) + len(ids) + len(tail) if length is None else length
+    head = struct.pack("<BHBIII", kind, size, revision, 0, len(mappings), 16 + len(body))
+    return head + body + ids + tail
+
+
+def _its_group():
+    return _node(_ITS_GROUP, 1, struct.pack("<II", 1, 0))
+
+
+def _root_complex():
+    body = _COHERENT_MEMORY + struct.pack("<IIBHB", 0, 0, 64, 0, 0)
+    return _node(_ROOT_COMPLEX, 3, body, [(0, 0, _AT_UNIT, 0x10000)])
+
+
+def _smmu(base=_SMMU_REGISTERS, length=None):
+    body = struct.pack("<QIIQIIIIIII", base, _COHERENT, 0, 0, 0, *_SMMU_WIRES, 0, 0)
+    return _node(_SMMUV3, 4, body, [(0, 0, _AT_ITS, 0x10000)], length=length)
+
+
+def _component(to):
+    """A component that the machine does not have, so that nobody but us looks where it leads to."""
+    body = struct.pack("<I8sB", 0, _COHERENT_MEMORY, 64) + b"\\_SB.NONE".ljust(15, b"\0")
+    return _node(_NAMED_COMPONENT, 4, body, [(0, 0, to, 1)])
+
+
+def _iort_direct(first, last):
+    unknown = _node(0x7F, 0, bytes(12))
+    # Behind fixed part and mapping.
+    body = struct.pack("<III", 0, 1, 28 + 20)
+    memory = struct.pack("<QQI", first, last + 1 - first, 0)
+    # The firmware gives the first port's bus the first number.
+    region = _node(_RMR, 3, body, [(0, 0x0100, _AT_UNIT, 1)], tail=memory)
+    return _iort(unknown, region)
+
+
+_IORT = Tables(
+    file="iort",
+    broken={
+        "a_node_that_is_longer_than_the_table_is_refused": (
+            _iort(unit=_smmu(length=400)), f"SMMUv3 at offset {_AT_UNIT:#x}", "table ends after"),
+        "a_register_base_of_0_is_refused": (
+            _iort(unit=_smmu(base=0)), f"SMMUv3 at offset {_AT_UNIT:#x}", "base"),
+        "overlapping_units_are_refused": (
+            _iort(_smmu()), f"SMMUv3 at offset {_AT_MORE:#x}", "overlap"),
+        "a_node_that_leads_to_itself_is_refused": (
+            _iort(_component(_AT_MORE)), f"named component at offset {_AT_MORE:#x}", "cannot go"),
+        "a_node_that_leads_nowhere_is_refused": (
+            _iort(_component(_AT_MORE + 4)), f"named component at offset {_AT_MORE:#x}", "no node"),
+    },
+    # A read that nobody answers is an abort, which ends the kernel.
+    nothing_there=None,
+    direct=_iort_direct,
+    named=None,
+)  # fmt: skip
+
+TABLES = {"DMAR": _DMAR, "IVRS": _IVRS, "IORT": _IORT}

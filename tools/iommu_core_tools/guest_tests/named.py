@@ -143,8 +143,8 @@ def they_are_given_back_with_their_unit(run):
 
 def scenarios(kind):
     """A machine whose table names devices of its DSDT."""
-    tables = acpi.TABLES.get(kind.acpi_table)
-    if not tables:
+    tables = acpi.TABLES[kind.acpi_table]
+    if not tables.named:
         return []
     return [Scenario(
         "named-devices", _machine,

@@ -18,6 +18,8 @@
 //!
 //! - Adding a residence happens before the entry is written. An unmap that does not see it has
 //!   nothing to invalidate there: it changed the page table before it looked.
+//!   The same with a table that has grown: its top was there before it looked, and whoever attaches
+//!   reads it afterwards.
 //! - Removing one happens after the entry is gone and nothing under its tag is cached. An unmap that
 //!   still sees it invalidates what somebody else has under the tag by now, which costs them a walk.
 
@@ -41,7 +43,7 @@ use crate::{
     driver::{Attach, Capability, Geometry, Scope, Target, Translate},
     endpoint::Endpoint,
     label::Label,
-    pgtable::{kernel_memory::Gfp, Gather, TableMemory},
+    pgtable::{kernel_memory::Gfp, Gather, TableMemory, Top},
     registry::{DomainRecord, Listing, Registry},
     unit::Unit,
 };
@@ -248,7 +250,7 @@ impl<D: Attach> Domain<D> {
         let can_snoop = D::capable(endpoint, Capability::EnforcedCoherency);
         let tag = self.share_or_add_slot(unit, can_snoop, &mut fresh);
         if let Some(unused) = fresh {
-            D::release_tag(unit, unused, self.page_table().ok());
+            D::release_tag(unit, unused);
         }
         Ok(Residence {
             domain: self.clone(),
@@ -372,7 +374,28 @@ impl<D: Translate> Domain<D> {
             // A large page took the place of empty tables, which the units may have cached.
             self.sync(&mut gather);
         }
-        (mapped, result)
+        match D::new_top(paging) {
+            None => (mapped, result),
+            Some(top) => (mapped, result.and(self.tell_top(paging, top))),
+        }
+    }
+
+    /// Has every unit walk from `top` or a later one; returns when they do.
+    ///
+    /// A unit where somebody is just being attached may be missed here. Its commit looks at the top
+    /// again then, after it has written its entries (see [`Translate::tell_top`]).
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a unit has failed where somebody is attached. The others were told.
+    #[cold]
+    fn tell_top(&self, paging: &D::Paging, top: Top) -> Result {
+        let mut result = Ok(());
+        self.for_each_residence(|unit, tag| {
+            result = result.and(D::tell_top(unit, tag, paging));
+        });
+        D::top_is_told(paging, top);
+        result
     }
 
     /// Makes new mappings in `first..=last` usable by devices.
@@ -556,6 +579,6 @@ impl<D: Attach> Drop for Residence<D> {
         drop(slots);
         // The unit's count is dropped outside of the lock, with interrupts on.
         drop(gone);
-        D::release_tag(&self.unit, self.tag, self.domain.page_table().ok());
+        D::release_tag(&self.unit, self.tag);
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     label::Label,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
-        Gather, TableMemory,
+        Gather, TableMemory, Top,
     },
     requester::RequesterId,
     reserved::Reserved,
@@ -160,11 +160,11 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// `ENOSPC` if the unit has none left.
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
+    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
-    /// Gives a tag back that was taken for `paging`. No entry refers to it any more, and the commit
-    /// that removed the last one has invalidated what the unit cached under it.
-    fn release_tag(unit: &Unit<Self>, tag: Self::Tag, paging: Option<&Self::Paging>);
+    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one has
+    /// invalidated what the unit cached under it.
+    fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///
@@ -221,7 +221,7 @@ pub trait Translate: Attach {
     fn geometry(paging: &Self::Paging) -> Geometry;
 
     /// Maps. Returns the bytes mapped also when it fails after some. Tables that a large page
-    /// takes the place of go to `gather`.
+    /// takes the place of go to `gather`; a new top is [`new_top`](Self::new_top)'s.
     ///
     /// Context: any; sleeps only if `flags` allow it. No lock.
     ///
@@ -238,6 +238,35 @@ pub trait Translate: Attach {
         flags: Gfp,
         gather: &mut Gather<Self::Memory>,
     ) -> (u64, Result);
+
+    /// The top of the page table, if it has grown and not all units may know: they have to before what
+    /// was mapped last can be used. Only for formats that [grow](crate::pgtable::Format::GROWS); for
+    /// the others it is nothing at all, and costs as much.
+    ///
+    /// Context: any. It is asked after each [`map`](Self::map).
+    #[inline(always)]
+    fn new_top(_paging: &Self::Paging) -> Option<Top> {
+        None
+    }
+
+    /// Has all that the unit translates with `paging` under `tag` go through the page table from its
+    /// top, as it is now or later; returns when the unit does so.
+    ///
+    /// Context: any; does not sleep. Several may call at a time, and beside a
+    /// [`commit`](Attach::commit), which sees to it itself that the entries that it writes have a
+    /// top that is not older than its return.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the unit has failed.
+    fn tell_top(_unit: &Unit<Self>, _tag: Self::Tag, _paging: &Self::Paging) -> Result {
+        Ok(())
+    }
+
+    /// Says that all units know of `top`, which [`new_top`](Self::new_top) has returned.
+    ///
+    /// Context: any.
+    fn top_is_told(_paging: &Self::Paging, _top: Top) {}
 
     /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
     /// first address that is not mapped.

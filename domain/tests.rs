@@ -16,6 +16,7 @@ use crate::{
         Machine, Mock, Options, FAIL_TABLE,
     },
     pgtable::{kernel_memory::Gfp, Gather},
+    requester::RequesterId,
 };
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -90,6 +91,77 @@ mod suite {
         assert_eq!(machine.domains(), domains);
         assert_eq!(live_tables(), tables);
         drop(endpoint);
+        machine.finish()
+    }
+
+    /// Whoever is attached reaches what was mapped last when the map returns, also if the table has
+    /// got a new top for it: every unit is told, once, and nobody else's entries change.
+    #[test]
+    fn a_table_that_grows_is_told_to_every_residence() -> Result {
+        let grows = Options {
+            levels: 4,
+            grows: true,
+            ..Options::default()
+        };
+        let machine = Machine::new(&[grows, grows])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let elsewhere = machine.endpoint(1, &[2])?;
+        group.join(&elsewhere, crate::group::Reason::Platform)?;
+        let (stranger, third) = machine.alone(3)?;
+        // Two levels translate 30 bits.
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
+        group.set_default(&domain)?;
+        stranger.set_default(&other)?;
+        let untouched = machine.hardware(0).entry(RequesterId::new(3));
+
+        let mut waits = [0, 1].map(|unit| machine.hardware(unit).counts().waits);
+        for (iova, news) in [(1 << 30, 1), ((1 << 30) + PAGE, 0), (1 << 39, 1)] {
+            assert_eq!(raw_map(&domain, iova, 0xc000, PAGE), (PAGE, Ok(())));
+            for (unit, id) in [(0, 1), (1, 2)] {
+                assert_eq!(machine.dma(unit, id, iova), Some(0xc000));
+                assert_eq!(machine.dma(unit, id, 0x1000), Some(0xa000));
+                waits[unit] += news;
+                assert_eq!(machine.hardware(unit).counts().waits, waits[unit]);
+            }
+        }
+        let entry = machine.hardware(0).entry(RequesterId::new(3));
+        assert_eq!(entry, untouched);
+        assert_eq!(machine.dma(0, 3, 0x1000), Some(0xb000));
+        assert_eq!(machine.dma(0, 3, 1 << 30), None);
+
+        // Nobody is there: nobody is told, and who comes later finds the top.
+        stranger.set_default(&domain)?;
+        assert_eq!(machine.dma(0, 3, 1 << 39), Some(0xc000));
+        let before = machine.hardware(0).counts();
+        map(&other, 1 << 39, 0xd000, PAGE)?;
+        assert_eq!(machine.hardware(0).counts(), before);
+        stranger.set_default(&other)?;
+        assert_eq!(machine.dma(0, 3, 1 << 39), Some(0xd000));
+
+        group.leave(&endpoint);
+        group.leave(&elsewhere);
+        stranger.leave(&third);
+        drop((domain, other, group, stranger, endpoint, elsewhere, third));
+        machine.finish()
+    }
+
+    /// A unit that does not hear of the new top has failed, and who has mapped gets to know.
+    #[test]
+    fn a_unit_that_does_not_hear_of_a_new_top_has_failed() -> Result {
+        let machine = Machine::new(&[Options {
+            levels: 4,
+            grows: true,
+            ..Options::default()
+        }])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
+        group.set_default(&domain)?;
+        machine.hardware(0).stop_answering();
+        assert_eq!(raw_map(&domain, 1 << 30, 0xb000, PAGE), (PAGE, Err(EIO)));
+        assert!(machine.units[0].has_failed());
+        group.leave(&endpoint);
+        drop((domain, group, endpoint));
         machine.finish()
     }
 

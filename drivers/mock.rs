@@ -33,7 +33,9 @@ use crate::{
     endpoint::{AcpiName, DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
     log::log_err,
-    pgtable::{kernel_memory::Gfp, vtd_ss::VtdSs, Config, Gather, PageTable},
+    pgtable::{
+        amd_v1::AmdV1, kernel_memory::Gfp, vtd_ss::VtdSs, Config, Format, Gather, PageTable, Top,
+    },
     requester::RequesterId,
     unit::Unit,
 };
@@ -112,11 +114,37 @@ impl Drop for Plan {
     }
 }
 
+/// A page table.
+enum Tables {
+    Fixed(PageTable<VtdSs, MockMemory>),
+    Growing(PageTable<AmdV1, MockMemory>),
+}
+
+/// Does something with either kind of table.
+macro_rules! with_table {
+    ($paging:expr, $table:ident => $do:expr) => {
+        match &$paging.tables {
+            Tables::Fixed($table) => $do,
+            Tables::Growing($table) => $do,
+        }
+    };
+}
+
 /// The driver's part of a paging domain.
 pub struct Paging {
-    table: PageTable<VtdSs, MockMemory>,
+    tables: Tables,
+    /// Levels that the table has at most.
+    levels: u8,
     /// Lets the n-th map fail.
     pub fail_map: Countdown,
+}
+
+impl Paging {
+    /// What an entry says that leads here.
+    fn entry(&self, tag: u16) -> Entry {
+        let Top { root, levels } = with_table!(self, table => table.top());
+        Entry::Paging { root, levels, tag }
+    }
 }
 
 /// The driver's state for an endpoint.
@@ -176,14 +204,14 @@ impl Attach for Mock {
     type Tag = u16;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<u16> {
+    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<u16> {
         if unit.hardware().fail_tag.is_due() {
             return Err(ENOSPC);
         }
         unit.hardware().acquire_tag()
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: u16, _paging: Option<&Paging>) {
+    fn release_tag(unit: &Unit<Self>, tag: u16) {
         unit.hardware().release_tag(tag);
     }
 
@@ -194,15 +222,10 @@ impl Attach for Mock {
         }
         let entry = match target {
             Target::Paging { paging, tag } => {
-                let levels = paging.table.levels();
-                if levels != endpoint.data().levels {
+                if paging.levels != endpoint.data().levels {
                     return Err(EINVAL);
                 }
-                Entry::Paging {
-                    root: paging.table.root(),
-                    levels,
-                    tag,
-                }
+                paging.entry(tag)
             }
             Target::Identity { tag } => Entry::Identity { tag },
         };
@@ -216,8 +239,14 @@ impl Attach for Mock {
     fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
         let failed = unit.has_failed();
         let answered = unit.hardware().commit(|entries| {
-            steps.for_each(|_, ids, plan| {
-                let entry = if failed { Entry::Blocked } else { plan.entry };
+            steps.for_each_target(|ids, plan, target| {
+                let entry = match target {
+                    _ if failed => Entry::Blocked,
+                    // The table may have grown since. If it does so from here on, who tells the
+                    // unit finds the entry.
+                    Some(Target::Paging { paging, tag }) => paging.entry(tag),
+                    _ => plan.entry,
+                };
                 ids.iter().for_each(|&id| entries.write(id, entry));
             });
         });
@@ -254,16 +283,22 @@ impl Translate for Mock {
             return Err(ENOMEM);
         }
         let levels = hardware.options().levels;
+        let grows = hardware.options().grows;
         let config = Config {
             iova_bits: 12 + 9 * levels,
-            levels,
+            levels: if grows { AmdV1::MIN_LEVELS } else { levels },
             page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
             oa_bits: 46,
             coherent: true,
             split: true,
         };
+        let tables = match grows {
+            true => Tables::Growing(PageTable::new(&config, MockMemory, Gfp::KERNEL)?),
+            false => Tables::Fixed(PageTable::new(&config, MockMemory, Gfp::KERNEL)?),
+        };
         Ok(Paging {
-            table: PageTable::new(&config, MockMemory, Gfp::KERNEL)?,
+            tables,
+            levels,
             fail_map: Countdown::new(),
         })
     }
@@ -271,8 +306,8 @@ impl Translate for Mock {
     fn geometry(paging: &Paging) -> Geometry {
         Geometry {
             first: Iova::new(0),
-            last: paging.table.last_iova(),
-            page_sizes: paging.table.page_sizes(),
+            last: with_table!(paging, table => table.last_iova()),
+            page_sizes: with_table!(paging, table => table.page_sizes()),
         }
     }
 
@@ -288,16 +323,37 @@ impl Translate for Mock {
         if paging.fail_map.is_due() {
             return (0, Err(ENOMEM));
         }
-        let (mapped, result) = paging.table.map(iova, phys, len, prot, flags, gather);
+        let (mapped, result) =
+            with_table!(paging, table => table.map(iova, phys, len, prot, flags, gather));
         (mapped, result.map_err(Error::from))
     }
 
     fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut Gather<MockMemory>) -> u64 {
-        paging.table.unmap(iova, len, gather)
+        with_table!(paging, table => table.unmap(iova, len, gather))
     }
 
     fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
-        paging.table.iova_to_phys(iova)
+        with_table!(paging, table => table.iova_to_phys(iova))
+    }
+
+    fn new_top(paging: &Paging) -> Option<Top> {
+        with_table!(paging, table => table.top_is_news().then(|| table.top()))
+    }
+
+    fn tell_top(unit: &Unit<Self>, tag: u16, paging: &Paging) -> Result {
+        unit.check()?;
+        let answered = unit
+            .hardware()
+            .tell_top(tag, || with_table!(paging, table => table.top()));
+        if !answered {
+            unit.fail(format_args!("its queue does not answer"));
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    fn top_is_told(paging: &Paging, top: Top) {
+        with_table!(paging, table => table.top_is_told(top));
     }
 
     fn mapped(unit: &Unit<Self>, tag: u16, first: Iova, last: Iova) -> Result {

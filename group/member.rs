@@ -10,7 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     domain::{Domain, Residence},
-    driver::Attach,
+    driver::{Attach, Target},
     endpoint::Endpoint,
     label::Label,
     requester::RequesterId,
@@ -298,6 +298,23 @@ impl<D: Attach> Steps<'_, D> {
             }
             if let Some(next) = &mut member.next {
                 f(&member.endpoint, &member.drives, &mut next.plan);
+            }
+        }
+    }
+
+    /// As [`for_each`](Self::for_each): the ids whose entries a step writes, its plan, and what it was
+    /// prepared for, `None` if that is to be blocked.
+    pub fn for_each_target(
+        &mut self,
+        mut f: impl FnMut(&[RequesterId], &mut D::Plan, Option<Target<'_, D>>),
+    ) {
+        for member in self.members.iter_mut() {
+            if !core::ptr::eq(&**member.endpoint.unit(), self.unit) || member.drives.is_empty() {
+                continue;
+            }
+            if let Some(Prepared { plan, residence }) = &mut member.next {
+                let target = residence.as_ref().and_then(Residence::target);
+                f(&member.drives, plan, target);
             }
         }
     }

@@ -8,26 +8,19 @@
 //! # Growing
 //!
 //! A host table starts with three levels and gets another one on top when an address needs it. The
-//! entries of the device table say where the top is, so they have to be written again, and the units
-//! told, before a mapping below the new top may be used. A domain does not know its devices (laws 1
-//! and 6), but on which units it lives and under which id: its [`Residents`]. The entries with that
-//! id are the ones.
-//!
-//! Locking: `residents` is taken with interrupts off. Inside nests a unit's queue. Entries are written
-//! without it. Who writes one looks afterwards whether the table has grown meanwhile.
+//! entries of the device table say where the top is, so they have to be written again, and the unit
+//! told, before a mapping below the new top may be used. That this is done on all units where a
+//! domain lives is the core's business; which entries it is about, their roots say (see
+//! [`Tables::follow`](super::tables::Tables::follow)). No lock is needed.
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::{new_spinlock_irq, Arc, SpinLockIrq},
-};
+use kernel::prelude::*;
 
 use super::{
     capability::{GUEST_PAGE_SIZES, HOST_PAGE_SIZES},
     entries::{Gcr3Entry, Translation},
     hardware::{AddressSpace, Kind},
-    AmdVi,
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -36,9 +29,8 @@ use crate::{
         amd_v1::AmdV1,
         kernel_memory::{Gfp, KernelMemory},
         x86_64::X86_64,
-        Config, Entry, PageTable, Table, TableMemory,
+        Config, Entry, PageTable, Table, TableMemory, Top,
     },
-    unit::Unit,
 };
 
 /// Levels that a host table starts with.
@@ -47,12 +39,6 @@ const FIRST_LEVELS: u8 = 3;
 const OUTPUT_BITS: u8 = 52;
 /// Bytes of a table of roots.
 const ROOTS_BYTES: usize = 4096;
-
-/// A unit that a domain lives on.
-struct Resident {
-    unit: Arc<Unit<AmdVi>>,
-    domain: u16,
-}
 
 /// A table of the roots of guest tables; only that for requests without a process id is in it.
 struct Roots {
@@ -98,21 +84,15 @@ macro_rules! with_table {
     };
 }
 
-/// What a paging domain is made of.
-#[pin_data]
-pub struct Inner {
+/// A paging domain.
+pub struct Paging {
     tables: Tables,
     space: AddressSpace,
-    #[pin]
-    residents: SpinLockIrq<KVec<Resident>>,
 }
 
-/// A paging domain; plans have a count of it, too.
-pub type Paging = Arc<Inner>;
-
-impl Inner {
+impl Paging {
     /// Empty tables for units like the one that `space` describes.
-    pub(super) fn new(space: AddressSpace, node: i32) -> Result<Paging> {
+    pub(super) fn new(space: AddressSpace, node: i32) -> Result<Self> {
         let (levels, page_sizes) = match space.kind {
             Kind::Host => (FIRST_LEVELS, HOST_PAGE_SIZES),
             Kind::Guest => (space.levels, GUEST_PAGE_SIZES),
@@ -136,14 +116,7 @@ impl Inner {
                 }
             }
         };
-        Arc::pin_init(
-            pin_init!(Self {
-                tables,
-                space,
-                residents <- new_spinlock_irq!(KVec::new()),
-            }),
-            GFP_KERNEL,
-        )
+        Ok(Self { tables, space })
     }
 
     /// Whether a unit with `space` can walk the tables, however far they grow.
@@ -161,43 +134,6 @@ impl Inner {
             last: with_table!(self, table => table.last_iova()),
             page_sizes: with_table!(self, table => table.page_sizes()),
         }
-    }
-
-    /// The domain lives on `unit` from now on, as `domain`.
-    pub(super) fn move_in(&self, unit: &Arc<Unit<AmdVi>>, domain: u16) -> Result {
-        let mut room = KVec::new();
-        loop {
-            let mut residents = self.residents.lock();
-            let wanted = residents.len() + 1;
-            if room.capacity() < wanted {
-                drop(residents);
-                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
-                continue;
-            }
-            // There is room for all of them.
-            while let Some(resident) = residents.pop() {
-                let _ = room.push_within_capacity(resident);
-            }
-            let _ = room.push_within_capacity(Resident {
-                unit: unit.clone(),
-                domain,
-            });
-            core::mem::swap(&mut *residents, &mut room);
-            return Ok(());
-        }
-    }
-
-    /// Ends [`move_in`](Self::move_in). No entry of the unit leads here any more.
-    pub(super) fn move_out(&self, unit: &Unit<AmdVi>, domain: u16) {
-        let gone = {
-            let mut residents = self.residents.lock();
-            let index = residents.iter().position(|resident| {
-                resident.domain == domain && core::ptr::eq(&*resident.unit, unit)
-            });
-            index.and_then(|index| residents.remove(index).ok())
-        };
-        // The unit's count is dropped outside of the lock, with interrupts on.
-        drop(gone);
     }
 
     /// What the entries of ids have to say that are to go through the tables as `domain`. A host
@@ -241,31 +177,31 @@ impl Inner {
             self,
             table => table.map(iova, phys, len, prot, flags, gather)
         );
-        let result = result.map_err(Error::from);
+        (mapped, result.map_err(Error::from))
+    }
+
+    /// The top, if not all units may walk from it yet.
+    #[inline]
+    pub(super) fn new_top(&self) -> Option<Top> {
         match &self.tables {
-            Tables::Host(table) if table.top_is_news() => (mapped, result.and(self.tell_top())),
-            _ => (mapped, result),
+            Tables::Host(table) if table.top_is_news() => Some(table.top()),
+            _ => None,
         }
     }
 
-    /// Tells the units that the table has grown; returns when they walk from the new top.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if a unit has failed.
-    #[cold]
-    pub(super) fn tell_top(&self) -> Result {
-        let Tables::Host(table) = &self.tables else {
-            return Ok(());
-        };
-        let residents = self.residents.lock();
-        let top = table.top();
-        let mut result = Ok(());
-        for Resident { unit, domain } in residents.iter() {
-            result = result.and(AmdVi::grow(unit, *domain, top.root, top.levels));
+    /// All units walk from `top`, or from a later one.
+    pub(super) fn top_is_told(&self, top: Top) {
+        if let Tables::Host(table) = &self.tables {
+            table.top_is_told(top);
         }
-        table.top_is_told(top);
-        result
+    }
+
+    /// The top above `root`, if that is one of the domain's.
+    pub(super) fn top_over(&self, root: PhysAddr) -> Option<Top> {
+        match &self.tables {
+            Tables::Host(table) => table.top_over(root),
+            Tables::Guest { .. } => None,
+        }
     }
 
     /// See [`Translate::unmap`](crate::driver::Translate::unmap).

@@ -30,7 +30,7 @@ use crate::{
     log::log_err,
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
-        Entry, Table, TableMemory,
+        Entry, Table, TableMemory, Top,
     },
     requester::RequesterId,
 };
@@ -160,66 +160,78 @@ impl Tables {
     /// Makes `translation` what happens to requests of `id`. Returns what it was, if it was something
     /// else; then the unit has to be told.
     pub(super) fn change(&self, id: RequesterId, translation: Translation) -> Option<Translation> {
-        let entry = self.entry(id)?;
-        let words = Self::words(entry);
-        let old = DeviceEntry::decode(words)?;
-        let new = DeviceEntry { translation, ..old };
-        let blocks = translation == Translation::Blocked;
-        if !blocks {
-            self.set_live(id, true);
-        }
-        let update = Update::new(words, new.encode(), false);
-        for store in update.stores() {
-            match *store {
-                Store::Word { index, value } => entry[index].store(value),
-                // Not asked for.
-                Store::Pair { .. } => {}
-            }
-            dma_mb(Write);
-        }
-        if blocks {
-            self.set_live(id, false);
-        }
-        (!update.stores().is_empty()).then_some(old.translation)
+        self.change_to(id, || translation)
     }
 
-    /// Makes the host table of all ids on `domain` the one at `root`, which has the old one in it,
-    /// and calls `changed` for each. The unit has to be told.
-    ///
-    /// What somebody else makes of an entry meanwhile stays. Root and levels are in one word, so the
-    /// unit sees both old or both new.
-    pub(super) fn grow(
+    /// As [`change`](Self::change), with what `translation` says once the entry was read, and says
+    /// again if somebody else changes it meanwhile: [`follow`](Self::follow) may at any time.
+    pub(super) fn change_to(
         &self,
-        domain: u16,
-        root: PhysAddr,
-        levels: u8,
-        mut changed: impl FnMut(RequesterId),
+        id: RequesterId,
+        translation: impl Fn() -> Translation,
+    ) -> Option<Translation> {
+        let entry = self.entry(id)?;
+        'again: loop {
+            let words = Self::words(entry);
+            let old = DeviceEntry::decode(words)?;
+            let translation = translation();
+            let new = DeviceEntry { translation, ..old };
+            let blocks = translation == Translation::Blocked;
+            if !blocks {
+                self.set_live(id, true);
+            }
+            let update = Update::new(words, new.encode(), false);
+            let mut first = words[0];
+            for store in update.stores() {
+                match *store {
+                    // Everything else is changed only by who holds the group's lock.
+                    Store::Word { index: 0, value } => {
+                        if entry[0].compare_exchange(first, value).is_err() {
+                            continue 'again;
+                        }
+                        first = value;
+                    }
+                    Store::Word { index, value } => entry[index].store(value),
+                    // Not asked for.
+                    Store::Pair { .. } => {}
+                }
+                dma_mb(Write);
+            }
+            if blocks {
+                self.set_live(id, false);
+            }
+            return (!update.stores().is_empty()).then_some(old.translation);
+        }
+    }
+
+    /// Has all entries that lead to a host table which has grown lead to its top, and calls `found`
+    /// for each of them, also for those that do already: the unit has to be told of all.
+    ///
+    /// `top_over` says what the top is above a root, if that is one of the table's. It is asked after
+    /// the entry was read, and the entry is exchanged then, if it is still the same: so it never
+    /// goes back to a lower top, whoever else does this, and what others make of an entry stays. The
+    /// root says whose the entry is, and is in one word with the levels, so that the unit sees both
+    /// old or both new.
+    pub(super) fn follow(
+        &self,
+        top_over: impl Fn(PhysAddr) -> Option<Top>,
+        mut found: impl FnMut(RequesterId),
     ) {
         for id in self.live() {
             let Some(entry) = self.entry(id) else {
                 continue;
             };
-            let words = Self::words(entry);
-            let Some(old) = DeviceEntry::decode(words) else {
-                continue;
-            };
-            let dirty = match old.translation {
-                Translation::Host {
-                    domain: found,
-                    dirty,
-                    ..
-                } if found == domain => dirty,
-                _ => continue,
-            };
-            let translation = Translation::Host {
-                domain,
-                root: root.raw(),
-                levels,
-                dirty,
-            };
-            let [new, ..] = DeviceEntry { translation, ..old }.encode();
-            if entry[0].compare_exchange(words[0], new).is_ok() {
-                changed(id);
+            loop {
+                let first = entry[0].load();
+                let root = DeviceEntry::host_root(first);
+                let Some(top) = root.and_then(|root| top_over(PhysAddr::new(root))) else {
+                    break;
+                };
+                let new = DeviceEntry::with_host_root(first, top.root.raw(), top.levels);
+                if new == first || entry[0].compare_exchange(first, new).is_ok() {
+                    found(id);
+                    break;
+                }
             }
         }
     }

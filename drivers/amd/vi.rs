@@ -21,7 +21,7 @@ use super::{
     hardware::{Hardware, Kind},
     irq::EventInterrupt,
     ivrs::{Ivhd, Usage},
-    paging::{Inner, Paging},
+    paging::Paging,
     queue::Failure,
     scope, show,
 };
@@ -35,7 +35,10 @@ use crate::{
     group::Steps,
     label::Label,
     log::{log_err, log_info, log_warn},
-    pgtable::kernel_memory::{Gfp, KernelMemory},
+    pgtable::{
+        kernel_memory::{Gfp, KernelMemory},
+        Top,
+    },
     requester::RequesterId,
     reserved::{Kind as ReservedKind, Reserved},
     unit::Unit,
@@ -87,38 +90,29 @@ impl fmt::Display for DomainId {
     }
 }
 
-/// What the entries of an endpoint will say.
-enum Entries {
-    /// Nothing passes.
-    Blocked,
-    /// Everything passes untranslated.
-    Identity { domain: u16 },
-    /// Addresses go through the tables, from where their top is by then.
-    Paging { paging: Paging, domain: u16 },
-}
-
-impl Entries {
-    /// What they say now.
-    fn translation(&self) -> Translation {
-        match self {
-            Self::Blocked => Translation::Blocked,
-            Self::Identity { domain } => Translation::Identity { domain: *domain },
-            Self::Paging { paging, domain } => paging.translation(*domain),
-        }
-    }
-}
-
-/// A prepared attach.
+/// A prepared attach. What an entry is to say is read from the domain when it is written, since a
+/// table may grow at any time; so this is only what a commit has to remember.
 pub struct Plan {
-    entries: Entries,
-    /// During a commit: the domain that the endpoint comes from. All of its ids come from the one
-    /// that its group was on, if they were not blocked.
+    /// The domain that the endpoint comes from. All of its ids come from the one that its group was
+    /// on, if they were not blocked.
     old: Option<u16>,
+    /// What its entries said first; they may have got a later top.
+    new: Translation,
 }
 
-impl From<Entries> for Plan {
-    fn from(entries: Entries) -> Self {
-        Self { entries, old: None }
+impl Plan {
+    const EMPTY: Self = Self {
+        old: None,
+        new: Translation::Blocked,
+    };
+}
+
+/// What entries have to say now for `target`; `None` is to be blocked.
+fn translation(target: &Option<Target<'_, AmdVi>>) -> Translation {
+    match target {
+        None => Translation::Blocked,
+        Some(Target::Identity { tag }) => Translation::Identity { domain: tag.0 },
+        Some(Target::Paging { paging, tag }) => paging.translation(tag.0),
     }
 }
 
@@ -128,25 +122,6 @@ fn fail(unit: &Unit<AmdVi>, hardware: &Hardware, failure: Failure) {
     if failure != Failure::Earlier {
         unit.fail(format_args!("{failure}"));
         hardware.block_all();
-    }
-}
-
-impl AmdVi {
-    /// Has all ids on `domain` go through the table at `root`; returns when the unit does so.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the unit has failed.
-    pub(super) fn grow(unit: &Unit<Self>, domain: u16, root: PhysAddr, levels: u8) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        let mut batch = hardware.batch();
-        hardware
-            .tables
-            .grow(domain, root, levels, |id| batch.entry(id));
-        batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
-            EIO
-        })
     }
 }
 
@@ -162,7 +137,7 @@ impl Attach for AmdVi {
     type Tag = DomainId;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<DomainId> {
+    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
         let hardware = unit.hardware().hardware()?;
         let id = hardware.ids.lock().take().ok_or_else(|| {
             log_warn!(
@@ -171,19 +146,10 @@ impl Attach for AmdVi {
             );
             ENOSPC
         })?;
-        if let Some(paging) = paging {
-            paging.move_in(unit, id).inspect_err(|_| {
-                let was_taken = hardware.ids.lock().give_back(id);
-                debug_assert!(was_taken);
-            })?;
-        }
         Ok(DomainId(id))
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: DomainId, paging: Option<&Paging>) {
-        if let Some(paging) = paging {
-            paging.move_out(unit, tag.0);
-        }
+    fn release_tag(unit: &Unit<Self>, tag: DomainId) {
         if let Ok(hardware) = unit.hardware().hardware() {
             let was_taken = hardware.ids.lock().give_back(tag.0);
             debug_assert!(was_taken);
@@ -196,20 +162,15 @@ impl Attach for AmdVi {
         let hardware = unit.hardware().hardware()?;
 
         match target {
-            Target::Paging { paging, tag } => match paging.fits(&hardware.description.space) {
-                true => Ok(Entries::Paging {
-                    paging: paging.clone(),
-                    domain: tag.0,
-                }
-                .into()),
-                false => Err(EINVAL),
-            },
-            Target::Identity { tag } => Ok(Entries::Identity { domain: tag.0 }.into()),
+            Target::Paging { paging, .. } if !paging.fits(&hardware.description.space) => {
+                Err(EINVAL)
+            }
+            Target::Paging { .. } | Target::Identity { .. } => Ok(Plan::EMPTY),
         }
     }
 
     fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        Entries::Blocked.into()
+        Plan::EMPTY
     }
 
     /// See `update` for how an entry changes.
@@ -222,10 +183,11 @@ impl Attach for AmdVi {
         };
         let tables = &hardware.tables;
         let mut batch = hardware.batch();
-        steps.for_each(|_, ids, plan| {
+        steps.for_each_target(|ids, plan, target| {
             plan.old = None;
+            plan.new = translation(&target);
             for &id in ids {
-                if let Some(old) = tables.change(id, plan.entries.translation()) {
+                if let Some(old) = tables.change_to(id, || translation(&target)) {
                     batch.entry(id);
                     plan.old = plan.old.or(old.domain());
                 }
@@ -247,19 +209,14 @@ impl Attach for AmdVi {
         }
 
         // Who lets a table grow changes its top, then the entries; here the top is read after the
-        // entries were written. So one of the two sees what the other did.
+        // entries were written. So one of the two sees what the other did. If it was this one: others
+        // may rely on the new top already, or be about to write it and not have told the unit yet.
         smp_mb(Full);
-        steps.for_each(|_, ids, plan| {
-            if let Entries::Paging { paging, domain } = &plan.entries {
-                let is_old = |id: &RequesterId| {
-                    tables
-                        .read(*id)
-                        .is_some_and(|entry| entry.translation != paging.translation(*domain))
-                };
-                if ids.iter().any(is_old) {
-                    // A unit that fails says so.
-                    let _ = paging.tell_top();
-                }
+        steps.for_each_target(|_, plan, target| {
+            let has_grown = plan.new != translation(&target);
+            if let (true, Some(Target::Paging { paging, tag })) = (has_grown, target) {
+                // A unit that fails says so.
+                let _ = Self::tell_top(unit, tag, paging);
             }
         });
         // The same with who declares the unit failed: that comes first, and the entries are blocked
@@ -305,7 +262,7 @@ impl Translate for AmdVi {
         let described = device.unit().hardware();
         let hardware = described.hardware()?;
 
-        Inner::new(hardware.description.space, hardware.node)
+        Paging::new(hardware.description.space, hardware.node)
     }
 
     fn geometry(paging: &Paging) -> Geometry {
@@ -323,6 +280,29 @@ impl Translate for AmdVi {
         gather: &mut KernelGather,
     ) -> (u64, Result) {
         paging.map(iova, phys, len, prot, flags, gather)
+    }
+
+    #[inline]
+    fn new_top(paging: &Paging) -> Option<Top> {
+        paging.new_top()
+    }
+
+    fn tell_top(unit: &Unit<Self>, _tag: DomainId, paging: &Paging) -> Result {
+        let hardware = unit.hardware().hardware()?;
+        // Who attaches writes an entry and then reads the top. Here it is the other way round.
+        smp_mb(Full);
+        let mut batch = hardware.batch();
+        hardware
+            .tables
+            .follow(|root| paging.top_over(root), |id| batch.entry(id));
+        batch.run().map_err(|failure| {
+            fail(unit, hardware, failure);
+            EIO
+        })
+    }
+
+    fn top_is_told(paging: &Paging, top: Top) {
+        paging.top_is_told(top);
     }
 
     #[inline]

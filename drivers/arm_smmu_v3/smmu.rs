@@ -282,7 +282,7 @@ impl Attach for SmmuV3 {
     type Tag = Tag;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Arc<Unit<Self>>, paging: Option<&Paging>) -> Result<Tag> {
+    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Paging>) -> Result<Tag> {
         let hardware = unit.hardware().hardware()?;
         let Some(paging) = paging else {
             return Ok(Tag::Untranslated);
@@ -309,7 +309,7 @@ impl Attach for SmmuV3 {
         })
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: Tag, _paging: Option<&Paging>) {
+    fn release_tag(unit: &Unit<Self>, tag: Tag) {
         if let Ok(hardware) = unit.hardware().hardware() {
             let mut contexts = hardware.contexts.lock();
             match tag {

@@ -108,7 +108,7 @@ impl Attach for Vtd {
     type Tag = DomainId;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Arc<Unit<Self>>, _paging: Option<&Paging>) -> Result<DomainId> {
+    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
         let hardware = unit.hardware().hardware()?;
         let id = hardware.ids.lock().take();
 
@@ -122,7 +122,7 @@ impl Attach for Vtd {
         })
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: DomainId, _paging: Option<&Paging>) {
+    fn release_tag(unit: &Unit<Self>, tag: DomainId) {
         if let Ok(hardware) = unit.hardware().hardware() {
             let was_taken = hardware.ids.lock().give_back(tag.0);
             debug_assert!(was_taken);

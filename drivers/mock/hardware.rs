@@ -14,6 +14,7 @@ use super::{memory, violation, Countdown, Plans};
 use crate::{
     addr::{Iova, PhysAddr},
     driver::Scope,
+    pgtable::Top,
     requester::RequesterId,
 };
 
@@ -33,8 +34,10 @@ pub struct Options {
     pub tags: u16,
     /// Whether it caches that nothing is mapped, too.
     pub caches_absent: bool,
-    /// Levels of its page tables.
+    /// Levels of its page tables; at most, if these grow.
     pub levels: u8,
+    /// Whether its page tables grow. They are AMD-Vi's of version 1 then, else VT-d's.
+    pub grows: bool,
     /// Whether it can make DMA snoop.
     pub can_snoop: bool,
 }
@@ -45,6 +48,7 @@ impl Default for Options {
             tags: 32,
             caches_absent: false,
             levels: 3,
+            grows: false,
             can_snoop: true,
         }
     }
@@ -391,6 +395,38 @@ impl Hardware {
         true
     }
 
+    /// Has the entries of `tag` lead to what `top` says, clears the copies of entries, and waits. Says
+    /// whether the unit answered.
+    pub(super) fn tell_top(&self, tag: u16, top: impl Fn() -> Top) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let top = top();
+        for entry in state.entries.iter_mut() {
+            match entry {
+                Entry::Paging {
+                    root,
+                    levels,
+                    tag: found,
+                } if *found == tag => {
+                    if *levels > top.levels {
+                        violation(format_args!("an entry goes back to a lower top"));
+                    }
+                    (*root, *levels) = (top.root, top.levels);
+                    state.counts.entries += 1;
+                }
+                _ => {}
+            }
+        }
+        if !state.answers {
+            return false;
+        }
+        state.cached_entries.iter_mut().for_each(|e| *e = None);
+        state.counts.invalidations += 1;
+        state.counts.waits += 1;
+        state.observe(&self.options);
+        true
+    }
+
     pub(super) fn invalidate(&self, tag: u16, scope: Scope) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -527,18 +563,26 @@ impl State {
         if iova >> shift(levels) != 0 {
             return What::Absent;
         }
-        // The unit decodes entries by itself: bits 0 and 1 permit, bit 7 ends the walk early.
+        // The unit decodes entries by itself. VT-d: bits 0 and 1 permit, bit 7 ends the walk early.
+        // AMD-Vi: bit 0 is for present, bit 62 permits writes, and the level in bits 11:9 is 0 where
+        // the walk ends. Reads are permitted by all that the tests make.
+        let present = |entry: u64| entry & if options.grows { 1 } else { 3 } != 0;
+        let is_page = |entry: u64| match options.grows {
+            true => entry >> 9 & 7 == 0,
+            false => entry & 0x80 != 0,
+        };
+        let may_write = |entry: u64| entry & if options.grows { 1 << 62 } else { 2 } != 0;
         let what = loop {
             let entry = memory::read(at, (iova >> shift(level)) as usize & 511);
             let next = entry & 0x000f_ffff_ffff_f000;
-            if entry & 3 == 0 {
+            if !present(entry) {
                 break What::Absent;
             }
-            if level == 0 || entry & 0x80 != 0 {
+            if level == 0 || is_page(entry) {
                 let inside = page & ((1 << shift(level)) - 1);
                 break What::Page {
                     phys: next | inside,
-                    write: entry & 2 != 0,
+                    write: may_write(entry),
                 };
             }
             at = PhysAddr::new(next);

@@ -119,7 +119,12 @@ mod suite {
             caches_absent: true,
             ..Options::default()
         };
-        for options in [Options::default(), caching] {
+        // The first of the workers' large mappings takes another level.
+        let growing = Options {
+            grows: true,
+            ..Options::default()
+        };
+        for options in [Options::default(), caching, growing] {
             let machine = Machine::new(&[options])?;
             let (first, a) = machine.alone(IDS[0])?;
             let (second, b) = machine.alone(IDS[1])?;

@@ -93,23 +93,59 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// that grow ever have news.
     ///
     /// It is for every caller that maps to ask, also for one that finds the table grown already by
-    /// another one: who grew it may not have told the units yet. To tell them, with what they walk
-    /// kept from changing otherwise (a lock over who is attached):
+    /// another one: who grew it may not have told the units yet. To tell them:
     ///
-    /// 1. read the [`top`](Self::top), and have every unit walk from there, with what it cached of
-    ///    the entry that names the root invalidated;
-    /// 2. call [`top_is_told`](Self::top_is_told).
+    /// 1. read the [`top`](Self::top);
+    /// 2. have every unit walk from there, or from a later top, and forget what it cached of the
+    ///    entry that names the root;
+    /// 3. call [`top_is_told`](Self::top_is_told) with what was read.
     ///
-    /// Whoever attaches something reads the top and writes its entry under the same lock.
+    /// Several callers may do so at a time, without a lock. An entry is read first, then the top by
+    /// [`top_over`](Self::top_over), and then the entry is exchanged: since the top only rises, what
+    /// is put in is no lower than what was there, and if somebody else was faster the exchange
+    /// fails. An entry that is right already has to be forgotten all the same, because whoever wrote
+    /// it may not have come to that yet.
+    ///
+    /// Whoever attaches something reads the top before it writes the entry, and again after that. If
+    /// it has risen in between, those who told the units of it may have missed the entry.
     #[inline(always)]
     pub fn top_is_news(&self) -> bool {
         F::GROWS && self.top.load() != self.told.load()
     }
 
-    /// Says that every unit walks from `top` now.
+    /// Says that every unit walks from `top`, or from a later one.
     pub fn top_is_told(&self, top: Top) {
-        // Ordered after what told the units. Nobody else stores, by the caller's lock.
-        let _ = self.told.compare_exchange(self.told.load(), top.pack());
+        let mut told = self.told.load();
+
+        // Ordered after what told the units.
+        while Top::unpack(told).levels < top.levels {
+            match self.told.compare_exchange(told, top.pack()) {
+                Ok(()) => return,
+                Err(now) => told = now,
+            }
+        }
+    }
+
+    /// Returns the top, if `root` is the root or was it before the table has grown.
+    ///
+    /// As long as the table lives no other one can have that root: so an entry that names it is of
+    /// this table, whatever else it says.
+    pub fn top_over(&self, root: PhysAddr) -> Option<Top> {
+        let top = self.top();
+        let mut at = top;
+
+        while at.root != root {
+            if at.levels == self.first_levels {
+                return None;
+            }
+            let link = self.mem.entries(Table::at(at.root), Self::ENTRIES)[0].load();
+            at.levels -= 1;
+            match F::decode(at.levels, link) {
+                super::Decoded::Link(lower) => at.root = lower,
+                _ => return None,
+            }
+        }
+        Some(top)
     }
 
     /// Returns the last address that is translated from a top.

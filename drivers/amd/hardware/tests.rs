@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::cell::Cell;
+
 use kernel::macros::kunit_tests;
 
 use super::*;
@@ -16,6 +18,7 @@ use crate::{
         ivrs::Settings,
         regs::{COMMAND_BASE_HIGH, COMMAND_TAIL, CONTROL_HIGH, DEVICE_TABLE_LOW, EVENT_BASE_HIGH},
     },
+    pgtable::Top,
 };
 
 /// What an emulated unit says: six levels of host tables, one command to invalidate everything.
@@ -322,13 +325,27 @@ mod suite {
         assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
 
         // The table of domain 5 grows.
+        let grown = |levels| {
+            move |old: PhysAddr| {
+                [0x1000, 0x9000, 0xa000]
+                    .contains(&old.raw())
+                    .then_some(Top {
+                        root: PhysAddr::new(if levels == 4 { 0x9000 } else { 0xa000 }),
+                        levels,
+                    })
+            }
+        };
         let mut told = [0u32; 4];
         let mut count = 0;
-        tables.grow(5, PhysAddr::new(0x9000), 4, |id| {
+        tables.follow(grown(4), |id| {
             told[count] = id.raw();
             count += 1;
         });
         assert_eq!(&told[..count], &[a, b]);
+        // Who finds that somebody else was faster has to tell the unit as well.
+        let mut again = 0;
+        tables.follow(grown(4), |_| again += 1);
+        assert_eq!(again, 2);
         for (id, translation) in [
             (a, host(5, 0x9000, 4)),
             (b, host(5, 0x9000, 4)),
@@ -338,9 +355,24 @@ mod suite {
         }
         assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
 
+        // An entry that has got a later top meanwhile keeps it.
+        let later = Cell::new(false);
+        let old = tables.change_to(RequesterId::new(a), || match later.replace(true) {
+            false => {
+                tables.follow(grown(5), |_| {});
+                host(5, 0x9000, 4)
+            }
+            true => host(5, 0xa000, 5),
+        });
+        assert_eq!(old, None);
+        assert_eq!(
+            read(a).map(|entry| entry.translation),
+            Some(host(5, 0xa000, 5))
+        );
+
         // Who was blocked meanwhile is not let through again.
-        assert_eq!(change(b, Translation::Blocked), Some(host(5, 0x9000, 4)));
-        tables.grow(5, PhysAddr::new(0xa000), 5, |id| assert_eq!(id.raw(), a));
+        assert_eq!(change(b, Translation::Blocked), Some(host(5, 0xa000, 5)));
+        tables.follow(grown(5), |id| assert_eq!(id.raw(), a));
         assert!(blocked(b));
 
         tables.block_all();

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+mod growth;
+
 use kernel::{io::Io, macros::kunit_tests, sync::atomic::Relaxed};
 
 use super::{
@@ -103,72 +105,6 @@ const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 mod suite {
     use super::*;
 
-    /// A table grows while an endpoint is attached: its entry follows, and nobody else's.
-    #[test]
-    fn growing_tables() -> Result {
-        let unit = unit(Kind::Host)?;
-        let hardware = hardware(&unit)?;
-        let space = hardware.description.space;
-        let (paging, other) = (Inner::new(space, -1)?, Inner::new(space, -1)?);
-        let tag = AmdVi::acquire_tag(&unit, Some(&paging))?;
-        let other_tag = AmdVi::acquire_tag(&unit, Some(&other))?;
-        let (a, b, c) = (
-            RequesterId::pci(1, 0),
-            RequesterId::pci(2, 0),
-            RequesterId::pci(3, 7),
-        );
-        for (id, translation) in [
-            (a, paging.translation(tag.0)),
-            (b, paging.translation(tag.0)),
-            (c, other.translation(other_tag.0)),
-        ] {
-            assert_eq!(
-                hardware.tables.change(id, translation),
-                Some(Translation::Blocked)
-            );
-        }
-        let first = paging.translation(tag.0);
-        assert!(matches!(first, Translation::Host { levels: 3, .. }));
-
-        map(&paging, 0x1000, 0x1234_5000)?;
-        assert_eq!(read(&unit, a), Some(first));
-        // Bit 39: three levels translate 39 bits.
-        map(&paging, 1 << 39, 0x5678_9000)?;
-        let second = paging.translation(tag.0);
-        assert!(matches!(second, Translation::Host { levels: 4, .. }));
-        assert_ne!(second, first);
-        assert_eq!(read(&unit, a), Some(second));
-        assert_eq!(read(&unit, b), Some(second));
-        assert_eq!(read(&unit, c), Some(other.translation(other_tag.0)));
-        // What was blocked meanwhile does not come back.
-        hardware.tables.change(b, Translation::Blocked);
-        map(&paging, 1 << 50, 0x9abc_d000)?;
-        assert!(matches!(
-            read(&unit, a),
-            Some(Translation::Host { levels: 5, .. })
-        ));
-        assert_eq!(read(&unit, a), Some(paging.translation(tag.0)));
-        assert_eq!(read(&unit, b), Some(Translation::Blocked));
-
-        for (iova, expected) in [
-            (0x1000, 0x1234_5000),
-            (1 << 39, 0x5678_9000),
-            (1 << 50, 0x9abc_d000),
-        ] {
-            assert_eq!(phys(&paging, iova), Some(expected));
-            unmap(&paging, iova);
-        }
-        hardware.tables.block_all();
-        AmdVi::release_tag(&unit, tag, Some(&paging));
-        AmdVi::release_tag(&unit, other_tag, Some(&other));
-        // It does not live there any more.
-        map(&paging, 1 << 60, 0x1000)?;
-        assert_eq!(read(&unit, a), Some(Translation::Blocked));
-        unmap(&paging, 1 << 60);
-        AmdVi::release(&unit);
-        Ok(())
-    }
-
     /// Version 2, which no emulator translates with: the entry leads to a table of roots, that to the
     /// table, and that to the page. Bits as the processor has them, and as the specification shows
     /// the device table entry (2.2.2, 2.2.6).
@@ -182,7 +118,7 @@ mod suite {
                 bits,
                 no_execute: false,
             };
-            let paging = Inner::new(space, -1)?;
+            let paging = Paging::new(space, -1)?;
             assert_eq!(
                 AmdVi::geometry(&paging),
                 Geometry {
@@ -232,7 +168,7 @@ mod suite {
             assert_eq!(hardware.space(), Space::Guest { pasid: 0 });
             hardware.tables.block_all();
             unmap(&paging, 0x8060_4000);
-            AmdVi::release_tag(&unit, tag, Some(&paging));
+            AmdVi::release_tag(&unit, tag);
             AmdVi::release(&unit);
         }
         Ok(())
@@ -304,7 +240,7 @@ mod suite {
             bits,
             no_execute: false,
         };
-        let paging = Inner::new(of(Kind::Host, 4, 48), -1)?;
+        let paging = Paging::new(of(Kind::Host, 4, 48), -1)?;
         assert!(paging.fits(&of(Kind::Host, 4, 48)));
         assert!(paging.fits(&of(Kind::Host, 6, 64)));
         assert!(!paging.fits(&of(Kind::Host, 4, 40)));
@@ -318,10 +254,10 @@ mod suite {
             no_execute: true,
             ..of(Kind::Guest, 4, 47)
         };
-        let paging = Inner::new(knows, -1)?;
+        let paging = Paging::new(knows, -1)?;
         assert!(paging.fits(&knows));
         assert!(!paging.fits(&of(Kind::Guest, 4, 47)));
-        assert!(Inner::new(of(Kind::Guest, 4, 47), -1)?.fits(&knows));
+        assert!(Paging::new(of(Kind::Guest, 4, 47), -1)?.fits(&knows));
         Ok(())
     }
 
@@ -329,7 +265,7 @@ mod suite {
     #[test]
     fn no_instruction_fetches() -> Result {
         for no_execute in [false, true] {
-            let paging = Inner::new(
+            let paging = Paging::new(
                 AddressSpace {
                     kind: Kind::Guest,
                     levels: 4,

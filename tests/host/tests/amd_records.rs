@@ -193,6 +193,24 @@ fn device_entries() {
     );
     assert_eq!(DeviceEntry::decode(with_tlb.encode()), Some(with_tlb));
 
+    // Root and levels are in the first word, and nothing else of it changes with them.
+    let first = 0x600f_dead_beef_e783;
+    assert_eq!(DeviceEntry::host_root(first), Some(0xf_dead_beef_e000));
+    assert_eq!(
+        DeviceEntry::with_host_root(first, 0x1234_5000, 4),
+        0x6000_0000_1234_5983
+    );
+    // Blocked; untranslated; a guest's tables; not valid; Mode 7.
+    for first in [
+        0x1,
+        0x6000_0000_0000_0003,
+        0x64c0_0000_0000_0603,
+        0x600f_dead_beef_e682,
+        0x600f_dead_beef_ee03,
+    ] {
+        assert_eq!(DeviceEntry::host_root(first), None, "{first:#x}");
+    }
+
     // Not valid; read only; Mode 7.
     assert_eq!(DeviceEntry::decode([0; 4]), None);
     assert_eq!(DeviceEntry::decode([0x2000_0000_0000_0003, 0, 0, 0]), None);

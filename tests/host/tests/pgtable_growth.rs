@@ -340,6 +340,36 @@ fn who_finds_the_table_grown_hears_the_news_too() {
     );
     table.top_is_told(now);
     assert!(!table.top_is_news());
+    // Who was slow does not make news of what is known.
+    table.top_is_told(first);
+    assert!(!table.top_is_news());
+}
+
+#[test]
+fn a_root_says_whose_table_it_is() {
+    for coherent in [true, false] {
+        let (memory, table, _) = with(2, coherent);
+        let other = Table::new(&AmdCase::shapes()[0], memory.clone(), ()).unwrap();
+        let mut tops = vec![table.top()];
+
+        for iova in [1 << 30, 1 << 39, 1 << 57] {
+            assert_eq!(map(&table, iova, 0, K4), (K4, Ok(())));
+            tops.push(table.top());
+            for top in &tops {
+                assert_eq!(table.top_over(top.root), Some(table.top()));
+                assert_eq!(other.top_over(top.root), None);
+            }
+            assert_eq!(table.top_over(other.root()), None);
+            assert_eq!(table.top_over(PhysAddr::new(0)), None);
+        }
+        // Nor do tables below that were never a root.
+        let mut gather = Gather::new();
+        assert_eq!(table.unmap(Iova::new(1 << 57), K4, &mut gather), K4);
+        gather.done();
+        for top in &tops {
+            assert_eq!(table.top_over(top.root), Some(table.top()));
+        }
+    }
 }
 
 #[test]

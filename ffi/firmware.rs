@@ -9,9 +9,12 @@
 
 use core::slice;
 
-#[cfg(CONFIG_OF)]
-use kernel::str::CStrExt;
 use kernel::{bindings, ffi::c_void, prelude::*};
+#[cfg(CONFIG_OF)]
+use kernel::{
+    ffi::{c_char, c_int},
+    str::CStrExt,
+};
 
 use super::{ats, device::Device, pci::Pci};
 use crate::{
@@ -23,7 +26,16 @@ use crate::{
 extern "C" {
     fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
     #[cfg(CONFIG_OF)]
-    fn of_map_iommu_id(np: *const c_void, id: u32, arg: *mut c_void) -> kernel::ffi::c_int;
+    fn of_map_iommu_id(np: *const c_void, id: u32, arg: *mut c_void) -> c_int;
+    #[cfg(CONFIG_OF)]
+    fn __of_parse_phandle_with_args(
+        np: *const c_void,
+        list_name: *const c_char,
+        cells_name: *const c_char,
+        cell_count: c_int,
+        index: c_int,
+        out_args: *mut c_void,
+    ) -> c_int;
 }
 
 /// A unit, and the ids that a device has there.
@@ -131,12 +143,6 @@ fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<
             // No unit translates this id.
             continue;
         }
-        // SAFETY: The unit's node comes with a count, which ends here: it is only compared.
-        let unit = unsafe {
-            let node = &raw mut (*answer.np).fwnode;
-            bindings::fwnode_handle_put(node);
-            FirmwareNode::at(node as usize)
-        };
         // SAFETY: The node is there, and the name a C string.
         let translates = || unsafe {
             bindings::fwnode_property_present(
@@ -144,18 +150,92 @@ fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<
                 c"ats-supported".as_char_ptr(),
             )
         };
-        let link = found.get_or_insert_with(|| Link {
-            unit,
-            ids: KVec::new(),
-            translates: translates(),
-        });
-        if link.unit != unit {
-            // No device is behind two units.
-            return Err(EINVAL);
-        }
-        link.add(answer.args[0])?;
+        // SAFETY: The answer is one that names a unit, and it is used once.
+        unsafe { add_answer(&mut found, &answer, translates) }?;
     }
     Ok(found)
+}
+
+/// Adds what the device tree has answered: a unit and an id there. `translates` says whether
+/// translation requests get there.
+///
+/// # Errors
+///
+/// `EINVAL` if another answer has named another unit.
+///
+/// # Safety
+///
+/// The answer names a unit's node and comes with a count of it, which ends here.
+#[cfg(CONFIG_OF)]
+unsafe fn add_answer(
+    found: &mut Option<Link>,
+    answer: &bindings::of_phandle_args,
+    translates: impl FnOnce() -> bool,
+) -> Result {
+    // SAFETY: By the requirements. The node is only compared from here on.
+    let unit = unsafe {
+        let node = &raw mut (*answer.np).fwnode;
+        bindings::fwnode_handle_put(node);
+        FirmwareNode::at(node as usize)
+    };
+    let link = found.get_or_insert_with(|| Link {
+        unit,
+        ids: KVec::new(),
+        translates: translates(),
+    });
+    if link.unit != unit {
+        // No device is behind two units.
+        return Err(EINVAL);
+    }
+    link.add(answer.args[0])
+}
+
+/// A device off the PCI bus as a vendor driver wants it described, if the device tree says in its
+/// node (`iommus`) which unit it is behind.
+///
+/// # Errors
+///
+/// `ENOMEM`, `EINVAL` if the device tree has it behind several units, or under ids that are no
+/// single number.
+#[cfg(CONFIG_OF)]
+pub(crate) fn describe_node(device: Device<'_>) -> Result<Option<DeviceInfo>> {
+    let mut found: Option<Link> = None;
+
+    // SAFETY: The device is valid, and its node is there as long as it is.
+    let node = unsafe { (*device.as_raw()).of_node };
+    if node.is_null() {
+        return Ok(None);
+    }
+    for index in 0.. {
+        let mut answer = bindings::of_phandle_args::default();
+        // SAFETY: As above; the names are C strings, and there is room for the answer.
+        let result = unsafe {
+            __of_parse_phandle_with_args(
+                node.cast(),
+                c"iommus".as_char_ptr(),
+                c"#iommu-cells".as_char_ptr(),
+                -1,
+                index,
+                (&raw mut answer).cast(),
+            )
+        };
+        if result != 0 || answer.np.is_null() {
+            break;
+        }
+        let is_number = answer.args_count == 1;
+        // SAFETY: The answer is one that names a unit, and it is used once.
+        unsafe { add_answer(&mut found, &answer, || false) }?;
+        if !is_number {
+            return Err(EINVAL);
+        }
+    }
+    found.map(|link| link.describe(device)).transpose()
+}
+
+/// There is no device tree.
+#[cfg(not(CONFIG_OF))]
+pub(crate) fn describe_node(_device: Device<'_>) -> Result<Option<DeviceInfo>> {
+    Ok(None)
 }
 
 /// There is no device tree.

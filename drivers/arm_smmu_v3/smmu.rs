@@ -17,10 +17,10 @@ use super::{
     command,
     device_tlb::{self, Tlb},
     entries::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
-    firmware::{self, Description},
+    firmware::{self, Description, Iort},
     hardware::{Hardware, Stage},
     invalidation::{Plan as RangePlan, Range},
-    iort::{Rmr, RootComplex},
+    iort::{Rmr, RootComplex, Stream},
     irq::Interrupts,
     paging::{walk, Paging},
     queue::Failure,
@@ -172,23 +172,47 @@ pub(super) fn fail(unit: &Unit<SmmuV3>, hardware: &Hardware, failure: Failure) {
     }
 }
 
+/// A unit, and the ids that a device has there.
+type Link<'a> = (&'a Arc<Unit<SmmuV3>>, KVec<RequesterId>);
+
 /// The unit of a PCI function that the kernel has not looked up, and the ids that the function has
 /// there, by the IORT table.
-fn streams<'a>(
+fn link_of_pci<'a>(
     units: &'a [Arc<Unit<SmmuV3>>],
     segment: u16,
     requesters: &[RequesterId],
-) -> Result<(&'a Arc<Unit<SmmuV3>>, KVec<RequesterId>)> {
+) -> Result<Link<'a>> {
+    let table = iort(units)?.table()?;
+    let streams = requesters
+        .iter()
+        .filter_map(|requester| table.stream_of_pci(u32::from(segment), requester.raw()));
+    link(units, streams)
+}
+
+/// The same of a device that the table names by its path in the ACPI namespace.
+fn link_of_named<'a>(units: &'a [Arc<Unit<SmmuV3>>], path: &[u8]) -> Result<Link<'a>> {
+    let table = iort(units)?.table()?;
+    link(
+        units,
+        table.streams_of_named(table.named(path).ok_or(ENODEV)?),
+    )
+}
+
+/// The IORT table, if there is one.
+fn iort(units: &[Arc<Unit<SmmuV3>>]) -> Result<&Iort> {
     let first = units.first().ok_or(ENODEV)?;
-    let iort = first.hardware().description.iort.as_ref().ok_or(ENODEV)?;
-    let table = iort.table()?;
+    first.hardware().description.iort.as_deref().ok_or(ENODEV)
+}
+
+/// The unit that `streams` lead to, and their ids.
+fn link<'a, 'b>(
+    units: &'a [Arc<Unit<SmmuV3>>],
+    streams: impl Iterator<Item = Stream<'b>>,
+) -> Result<Link<'a>> {
     let mut base = None;
     let mut ids: KVec<RequesterId> = KVec::new();
 
-    for requester in requesters {
-        let Some(stream) = table.stream_of_pci(u32::from(segment), requester.raw()) else {
-            continue;
-        };
+    for stream in streams {
         if base
             .replace(stream.unit.base())
             .is_some_and(|other| other != stream.unit.base())
@@ -596,10 +620,13 @@ impl VendorDriver for SmmuV3 {
                 (unit, device.ids, true)
             }
             Place::Pci { segment, .. } => {
-                let (unit, ids) = streams(units, *segment, &device.ids)?;
+                let (unit, ids) = link_of_pci(units, *segment, &device.ids)?;
                 (unit, ids, passes_requests(unit, *segment)?)
             }
-            Place::Acpi(_) => return Err(ENODEV),
+            Place::Acpi(name) => {
+                let (unit, ids) = link_of_named(units, &name.path)?;
+                (unit, ids, false)
+            }
         };
         let hardware = unit.hardware().hardware()?;
 

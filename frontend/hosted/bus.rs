@@ -24,7 +24,11 @@ use crate::{endpoint::Place, ffi::acpi::Companion};
 pub(super) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
     match device.pci() {
         Some(function) => firmware::describe(function),
-        None => describe_named(device),
+        None if !device.is_platform() => Err(ENODEV),
+        None => match firmware::describe_node(device)? {
+            Some(described) => Ok(described),
+            None => describe_named(device),
+        },
     }
 }
 
@@ -40,9 +44,6 @@ pub(super) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
 /// Several devices may have one object in the ACPI namespace, and then have its ids as well.
 #[cfg(CONFIG_ACPI)]
 fn describe_named(device: Device<'_>) -> Result<DeviceInfo> {
-    if !device.is_platform() {
-        return Err(ENODEV);
-    }
     Ok(DeviceInfo {
         name: device.name(),
         place: Place::Acpi(Companion::of(device).ok_or(ENODEV)?.name()?),

@@ -193,6 +193,16 @@ fn device_entries() {
     );
     assert_eq!(DeviceEntry::decode(with_tlb.encode()), Some(with_tlb));
 
+    // Without page requests (PPR, bit 52) and translation services (I, bit 96), whatever it leads to.
+    for entry in [blocked, identity, host(4, false), host(6, true)] {
+        let [first, second, ..] = DeviceEntry {
+            settings: Settings(0xff),
+            ..entry
+        }
+        .encode();
+        assert_eq!(first >> 52 & 1, 0);
+        assert_eq!(second >> 32 & 1, 0);
+    }
     // Root and levels are in the first word, and nothing else of it changes with them.
     let first = 0x600f_dead_beef_e783;
     assert_eq!(DeviceEntry::host_root(first), Some(0xf_dead_beef_e000));

@@ -57,6 +57,7 @@
 
 pub mod amd_v1;
 pub mod armv8;
+pub mod encrypted;
 mod format;
 mod gather;
 #[cfg(CONFIG_RUST)]

@@ -15,7 +15,7 @@
 //! | `event_log` | events |
 //! | `hardware` | a unit from takeover to release |
 //! | `irq`, `faults` | the interrupt for events |
-//! | `paging` | paging domains |
+//! | `paging` | paging domains; `pgtable::encrypted` if memory is encrypted |
 //! | `vi` | what the core calls |
 //! | `show` | what people can look at |
 //!

@@ -257,6 +257,40 @@ pub const fn judge(
     Ok((features, AddressSpace { levels, bits }))
 }
 
+/// Whether memory is encrypted (SME), and whether units can be told so.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Encryption {
+    /// It is not.
+    None,
+    /// It is. Addresses that units are given need the C-bit.
+    CBit(u64),
+    /// It is, and units of this processor get that wrong.
+    Erratum {
+        /// Revision of the processor's microcode.
+        microcode: u32,
+    },
+    /// It is a guest's whose host cannot read it, and the unit is the host's.
+    Guest,
+}
+
+impl Encryption {
+    /// The family of processors whose units need a certain microcode (17h).
+    const FAMILY: u8 = 0x17;
+
+    /// Decides by the C-bit (0 for none), by whether the kernel is the one that encrypts (and not a
+    /// guest), and by the processor.
+    pub const fn judge(bit: u64, is_host: bool, family: u8, microcode: u32) -> Self {
+        let works = family != Self::FAMILY
+            || matches!(microcode, 0x0800_1126..=0x0800_11ff | 0x0800_1205..);
+        match (bit, is_host) {
+            (0, _) => Self::None,
+            (_, false) => Self::Guest,
+            (_, true) if !works => Self::Erratum { microcode },
+            (_, true) => Self::CBit(bit),
+        }
+    }
+}
+
 /// Why a unit cannot be driven.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -274,6 +308,13 @@ pub enum Refusal {
         /// Bits of an address.
         bits: u8,
     },
+    /// Memory is encrypted, and the processor's microcode is too old for that.
+    Encryption {
+        /// Its revision.
+        microcode: u32,
+    },
+    /// Memory is encrypted, with a key that the unit has not.
+    EncryptedGuest,
 }
 
 impl fmt::Display for Refusal {
@@ -291,6 +332,15 @@ impl fmt::Display for Refusal {
             Self::NoHostTables => f.write_str(
                 "it cannot translate: it walks no host page tables (HATDis, or HATS is 3), nor guest \
                  page tables for requests without a process id (GTSup, GIOSup)",
+            ),
+            Self::Encryption { microcode } => write!(
+                f,
+                "memory is encrypted (SME), and with this microcode ({microcode:#010x}) units of the \
+                 processor get that wrong; update it, or boot with mem_encrypt=off"
+            ),
+            Self::EncryptedGuest => f.write_str(
+                "the guest's memory is encrypted (SEV), so the unit, which is the host's, cannot \
+                 read tables there",
             ),
             Self::TooNarrow { bits } => write!(
                 f,

@@ -14,23 +14,32 @@ use kernel::{
     prelude::*,
 };
 
+use super::capability::Encryption;
 use crate::requester::RequesterId;
 
-// Exported by the kernel; the kernel crate's bindings leave the header out.
+// Exported by the kernel; the kernel crate's bindings leave the headers out.
 #[cfg(CONFIG_AMD_MEM_ENCRYPT)]
 extern "C" {
     static sme_me_mask: u64;
+    fn cc_platform_has(attr: bindings::cc_attr) -> bool;
 }
 
-/// Whether the kernel's memory is encrypted, so that addresses of it need a bit that nobody sets here.
-pub(super) fn memory_is_encrypted() -> bool {
+/// What the kernel says of the encryption of its memory.
+pub(super) fn encryption() -> Encryption {
     #[cfg(CONFIG_AMD_MEM_ENCRYPT)]
-    // SAFETY: Written during boot only.
+    // SAFETY: The mask and what is known of the processor are written during boot only. Any
+    // attribute may be asked for.
     unsafe {
-        sme_me_mask != 0
+        let cpu = &raw const bindings::boot_cpu_data;
+        Encryption::judge(
+            sme_me_mask,
+            cc_platform_has(bindings::cc_attr_CC_ATTR_HOST_MEM_ENCRYPT),
+            (*cpu).__bindgen_anon_1.__bindgen_anon_1.x86,
+            (*cpu).microcode,
+        )
     }
     #[cfg(not(CONFIG_AMD_MEM_ENCRYPT))]
-    false
+    Encryption::None
 }
 
 /// A unit's PCI function, with a count on it.

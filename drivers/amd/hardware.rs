@@ -28,10 +28,10 @@ use kernel::{
 };
 
 use super::{
-    capability::{self, Capability, Features, Refusal},
+    capability::{self, Capability, Encryption, Features, Refusal},
     commands::{Pages, Space},
     event_log::EventLog,
-    function::{memory_is_encrypted, Function},
+    function::{encryption, Function},
     irq::EventInterrupt,
     ivrs::{Flags, Info, Ivhd},
     mmio::Registers,
@@ -47,6 +47,7 @@ use crate::{
     drivers::tags::Tags,
     label::Label,
     log::{log_err, log_info, log_warn},
+    pgtable::encrypted,
     requester::RequesterId,
 };
 
@@ -160,13 +161,13 @@ impl Hardware {
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its PCI
     /// function is not there (all logged), `ENOMEM`.
     pub(super) fn new(name: Label, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
-        if memory_is_encrypted() {
-            log_err!(
-                "{}: memory is encrypted (SME), which this driver cannot tell the unit; boot with \
-                 mem_encrypt=off",
-                name,
-            );
-            return Err(EOPNOTSUPP);
+        match encryption() {
+            Encryption::None => {}
+            Encryption::CBit(bit) => encrypted::set_mask(bit),
+            Encryption::Erratum { microcode } => {
+                return Err(refuse(name, Refusal::Encryption { microcode }));
+            }
+            Encryption::Guest => return Err(refuse(name, Refusal::EncryptedGuest)),
         }
         let id = RequesterId::new(u32::from(ivhd.device()));
         let function = Function::find(ivhd.segment(), id).inspect_err(|_| {
@@ -484,6 +485,12 @@ fn wait(done: impl Fn() -> bool) -> bool {
     }
 }
 
+/// Says why a unit cannot be driven; the error for that.
+fn refuse(name: Label, refusal: Refusal) -> Error {
+    log_err!("{}: the unit cannot be driven: {}", name, refusal);
+    EOPNOTSUPP
+}
+
 /// Finds out what a unit can do.
 fn describe(
     name: Label,
@@ -495,10 +502,7 @@ fn describe(
     /// Offset of the miscellaneous information in the capability block (3.2).
     const MISC: u16 = 0x10;
 
-    let refuse = |refusal: Refusal| {
-        log_err!("{}: the unit cannot be driven: {}", name, refusal);
-        EOPNOTSUPP
-    };
+    let refuse = |refusal| refuse(name, refusal);
     let at = ivhd.capability();
     let capability = Capability::decode(
         function.read_config(at)?,

@@ -16,7 +16,7 @@ use super::regs::{
     DEVICE_TABLE_LOW, EVENT_BASE_HIGH, EVENT_BASE_LOW, FEATURES2_HIGH, FEATURES2_LOW,
     FEATURES_HIGH, FEATURES_LOW, SEGMENT_HIGH, SEGMENT_LOW,
 };
-use crate::addr::PhysAddr;
+use crate::{addr::PhysAddr, pgtable::encrypted};
 
 /// What every unit has: all registers of [`regs`](super::regs). Counters that some have behind
 /// them (3.4.1) are not used here.
@@ -161,6 +161,7 @@ impl Registers {
     /// Says where part `number` of the device table is; `bytes` is a multiple of 4096.
     pub(super) fn set_device_table(&self, number: usize, address: PhysAddr, bytes: usize) {
         let io = self.io();
+        let address = encrypted::seen(address);
         let low = address.raw() as u32 | (bytes / 4096 - 1) as u32;
         let high = (address.raw() >> 32) as u32;
         match number.checked_sub(1) {
@@ -182,6 +183,7 @@ impl Registers {
     /// Says where the command buffer is, with room for `1 << length_lg2` commands.
     pub(super) fn set_commands(&self, address: PhysAddr, length_lg2: u32) {
         let io = self.io();
+        let address = encrypted::seen(address);
         io.write_reg(COMMAND_BASE_LOW::from(address.raw() as u32));
         io.write_reg(COMMAND_BASE_HIGH::from(base_high(address, length_lg2)));
     }
@@ -189,6 +191,7 @@ impl Registers {
     /// Says where the event log is, with room for `1 << length_lg2` events.
     pub(super) fn set_events(&self, address: PhysAddr, length_lg2: u32) {
         let io = self.io();
+        let address = encrypted::seen(address);
         io.write_reg(EVENT_BASE_LOW::from(address.raw() as u32));
         io.write_reg(EVENT_BASE_HIGH::from(base_high(address, length_lg2)));
     }

@@ -27,6 +27,7 @@ use crate::{
     driver::{Geometry, KernelGather},
     pgtable::{
         amd_v1::AmdV1,
+        encrypted::{self, Encrypted},
         kernel_memory::{Gfp, KernelMemory},
         x86_64::X86_64,
         Config, Entry, PageTable, Table, TableMemory, Top,
@@ -35,10 +36,15 @@ use crate::{
 
 /// Levels that a host table starts with.
 const FIRST_LEVELS: u8 = 3;
-/// Bits of an address in an entry.
-const OUTPUT_BITS: u8 = 52;
+/// Bits of an address in an entry, if none of them is for encryption.
+const OUTPUT_BITS: u32 = 52;
 /// Bytes of a table of roots.
 const ROOTS_BYTES: usize = 4096;
+
+/// Bits of an address that can be mapped.
+fn output_bits() -> u8 {
+    encrypted::mask().trailing_zeros().min(OUTPUT_BITS) as u8
+}
 
 /// A table of the roots of guest tables; only that for requests without a process id is in it.
 struct Roots {
@@ -51,7 +57,7 @@ impl Roots {
         let memory = KernelMemory::new(node);
         let table = memory.alloc(ROOTS_BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
         let entry = Gcr3Entry {
-            table: Some(root.raw()),
+            table: Some(encrypted::seen(root).raw()),
         };
         memory.entries(table, 1)[0].store(entry.encode());
         Ok(Self { memory, table })
@@ -72,6 +78,12 @@ enum Tables {
         roots: Roots,
         table: PageTable<X86_64, KernelMemory>,
     },
+    /// Of a machine whose memory is encrypted, as the next.
+    EncryptedHost(PageTable<Encrypted<AmdV1>, KernelMemory>),
+    EncryptedGuest {
+        roots: Roots,
+        table: PageTable<Encrypted<X86_64>, KernelMemory>,
+    },
 }
 
 /// Does something with either kind of table.
@@ -80,6 +92,8 @@ macro_rules! with_table {
         match &$self.tables {
             Tables::Host($table) => $do,
             Tables::Guest { table: $table, .. } => $do,
+            Tables::EncryptedHost($table) => $do,
+            Tables::EncryptedGuest { table: $table, .. } => $do,
         }
     };
 }
@@ -101,19 +115,28 @@ impl Paging {
             iova_bits: space.bits,
             levels,
             page_sizes: PageSizes::new(page_sizes),
-            oa_bits: OUTPUT_BITS,
+            oa_bits: output_bits(),
             coherent: true,
             split: true,
         };
         let memory = KernelMemory::new(node);
-        let tables = match space.kind {
-            Kind::Host => Tables::Host(PageTable::new(&config, memory, Gfp::KERNEL)?),
-            Kind::Guest => {
-                let table = PageTable::new(&config, memory, Gfp::KERNEL)?;
-                Tables::Guest {
-                    roots: Roots::new(node, table.root())?,
-                    table,
-                }
+        macro_rules! table {
+            () => {
+                PageTable::new(&config, memory, Gfp::KERNEL)?
+            };
+        }
+        let tables = match (space.kind, encrypted::mask()) {
+            (Kind::Host, 0) => Tables::Host(table!()),
+            (Kind::Host, _) => Tables::EncryptedHost(table!()),
+            (Kind::Guest, 0) => {
+                let table: PageTable<X86_64, _> = table!();
+                let roots = Roots::new(node, table.root())?;
+                Tables::Guest { roots, table }
+            }
+            (Kind::Guest, _) => {
+                let table: PageTable<Encrypted<X86_64>, _> = table!();
+                let roots = Roots::new(node, table.root())?;
+                Tables::EncryptedGuest { roots, table }
             }
         };
         Ok(Self { tables, space })
@@ -139,21 +162,24 @@ impl Paging {
     /// What the entries of ids have to say that are to go through the tables as `domain`. A host
     /// table may grow at any time, so who writes that looks again afterwards.
     pub(super) fn translation(&self, domain: u16) -> Translation {
-        match &self.tables {
-            Tables::Host(table) => {
-                let top = table.top();
-                Translation::Host {
-                    domain,
-                    root: top.root.raw(),
-                    levels: top.levels,
-                    dirty: false,
-                }
-            }
-            Tables::Guest { roots, table } => Translation::Guest {
+        let (top, roots) = match &self.tables {
+            Tables::Host(table) => (table.top(), None),
+            Tables::EncryptedHost(table) => (table.top(), None),
+            Tables::Guest { roots, table } => (table.top(), Some(roots)),
+            Tables::EncryptedGuest { roots, table } => (table.top(), Some(roots)),
+        };
+        match roots {
+            None => Translation::Host {
                 domain,
-                gcr3: roots.table.addr().raw(),
+                root: encrypted::seen(top.root).raw(),
+                levels: top.levels,
+                dirty: false,
+            },
+            Some(roots) => Translation::Guest {
+                domain,
+                gcr3: encrypted::seen(roots.table.addr()).raw(),
                 gcr3_levels: 1,
-                five_levels: table.levels() == 5,
+                five_levels: top.levels == 5,
             },
         }
     }
@@ -183,25 +209,22 @@ impl Paging {
     /// The top, if not all units may walk from it yet.
     #[inline]
     pub(super) fn new_top(&self) -> Option<Top> {
-        match &self.tables {
-            Tables::Host(table) if table.top_is_news() => Some(table.top()),
-            _ => None,
-        }
+        with_table!(self, table => table.top_is_news().then(|| table.top()))
     }
 
     /// All units walk from `top`, or from a later one.
     pub(super) fn top_is_told(&self, top: Top) {
-        if let Tables::Host(table) = &self.tables {
-            table.top_is_told(top);
-        }
+        with_table!(self, table => table.top_is_told(top));
     }
 
-    /// The top above `root`, if that is one of the domain's.
+    /// The top above `root`, if that is one of the domain's; both as entries have them.
     pub(super) fn top_over(&self, root: PhysAddr) -> Option<Top> {
-        match &self.tables {
-            Tables::Host(table) => table.top_over(root),
-            Tables::Guest { .. } => None,
-        }
+        let root = encrypted::plain(root);
+        let top = with_table!(self, table => table.top_over(root))?;
+        Some(Top {
+            root: encrypted::seen(top.root),
+            ..top
+        })
     }
 
     /// See [`Translate::unmap`](crate::driver::Translate::unmap).

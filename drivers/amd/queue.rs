@@ -37,6 +37,7 @@ use super::{
 use crate::{
     log::{log_err, log_warn},
     pgtable::{
+        encrypted,
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,
     },
@@ -496,7 +497,7 @@ impl Batch<'_> {
         let sequence = self.ring.sequence.wrapping_add(1);
         self.ring.sequence = sequence;
         self.ring.counts.batches += 1;
-        let status = self.queue.shared.status.addr().raw();
+        let status = encrypted::seen(self.queue.shared.status.addr()).raw();
         self.put(Command::wait(status, sequence));
         self.result?;
         self.ring_doorbell();

@@ -13,7 +13,8 @@ mod drivers {
 
 use amd::{
     capability::{
-        judge, AddressSpace, Capability, Features, Refusal, GUEST_PAGE_SIZES, HOST_PAGE_SIZES,
+        judge, AddressSpace, Capability, Encryption, Features, Refusal, GUEST_PAGE_SIZES,
+        HOST_PAGE_SIZES,
     },
     commands::{Command, Pages, Space, MAX_ORDER},
     entries::{DeviceEntry, Gcr3Entry, Translation},
@@ -133,6 +134,35 @@ fn capability_blocks() {
         Capability::decode(0x190b_640f, 0x1f).unwrap().msi_number,
         31
     );
+}
+
+/// The C-bit of a processor of family 17h is 47, of 19h 51. Which microcode family 17h needs is in
+/// the C driver.
+#[test]
+fn encryption() {
+    let judge = Encryption::judge;
+    assert_eq!(judge(0, false, 0x17, 0), Encryption::None);
+    assert_eq!(judge(1 << 51, true, 0x19, 0), Encryption::CBit(1 << 51));
+    for (microcode, works) in [
+        (0x0800_1125, false),
+        (0x0800_1126, true),
+        (0x0800_11ff, true),
+        (0x0800_1200, false),
+        (0x0800_1204, false),
+        (0x0800_1205, true),
+        (0x0830_1034, true),
+    ] {
+        let expected = match works {
+            true => Encryption::CBit(1 << 47),
+            false => Encryption::Erratum { microcode },
+        };
+        assert_eq!(judge(1 << 47, true, 0x17, microcode), expected);
+    }
+    // A guest: the host's unit cannot read its memory.
+    assert_eq!(judge(1 << 51, false, 0x19, 0), Encryption::Guest);
+    let text = Refusal::Encryption { microcode: 0x801 }.to_string();
+    assert!(text.contains("0x00000801") && text.contains("mem_encrypt=off"));
+    assert!(Refusal::EncryptedGuest.to_string().contains("SEV"));
 }
 
 #[test]

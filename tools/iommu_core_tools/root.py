@@ -56,9 +56,7 @@ _ENTER = r"""
 set -e
 root=$1 dir=$2 alive=$3; shift 3
 if [ -n "$alive" ]; then
-	exec 9<"/proc/self/fd/$alive"
-	(read -r _ <&9 || kill -9 -1) &
-	exec 9<&-
+	(read -r _ <"/proc/self/fd/$alive" || kill -9 -1) &
 fi
 mount --make-rprivate /
 mount --bind "$root" "$root"

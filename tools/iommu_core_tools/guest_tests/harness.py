@@ -3,11 +3,14 @@
 
 import dataclasses
 import pathlib
+import subprocess
+import sys
 
 from .. import guest_log, initramfs, root, viommu
 from ..arch import AMD64
 from ..errors import ToolError
 from ..guest import CommandError, GuestError
+from ..paths import TOOLS
 from ..root import Root
 from .scenario import SUITE, Scenario, TestFailure, small
 
@@ -85,6 +88,32 @@ def _a_root_without_busybox_is_named(_image, _kind):
             self.path = pathlib.Path("/absent")
 
     _fails_with(["busybox"], lambda: initramfs.build(Empty(), AMD64, "none"))
+
+
+def _a_line_into_the_root_may_have_any_number(_image, _kind):
+    # In a process of its own, where all numbers are free.
+    script = """
+import os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+from iommu_core_tools import root
+for number in range(3, 30):
+    inside, outside = os.pipe()
+    os.write(outside, b"hello")
+    os.close(outside)
+    if inside != number:
+        os.dup2(inside, number)
+        os.close(inside)
+    os.set_inheritable(number, True)
+    result = root.get().run(["sh", "-c", f"cat </proc/self/fd/{number}"], pass_fds=(number,))
+    if result.output != "hello":
+        sys.exit(f"{number}: {result.output}")
+    os.close(number)
+"""
+    argv = [sys.executable, "-c", script, str(TOOLS)]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode:
+        raise TestFailure(result.stderr.strip())
 
 
 def _start(guest):
@@ -169,6 +198,7 @@ PLAIN = [
     _a_missing_kernel_is_named,
     _a_device_that_QEMU_does_not_have_is_named,
     _a_root_without_busybox_is_named,
+    _a_line_into_the_root_may_have_any_number,
 ]
 
 

@@ -47,6 +47,8 @@ mod irq;
 mod mmio;
 mod page_request;
 mod paging;
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod played;
 mod queue;
 mod queue_index;
 mod regs;

@@ -25,6 +25,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use kernel::{
     new_spinlock_irq,
     prelude::*,

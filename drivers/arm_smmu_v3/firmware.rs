@@ -121,6 +121,22 @@ pub(super) struct Description {
 }
 
 impl Description {
+    /// A unit that nobody has described, for suites: the root of the platform bus plays its device.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn of_nothing(node: FirmwareNode, firmware: capability::Firmware) -> Result<Self> {
+        // SAFETY: The root is there for as long as the kernel runs.
+        let device = unsafe { Device::from_raw(&raw mut bindings::platform_bus) }.ok_or(ENODEV)?;
+        Ok(Self {
+            device: device.counted(),
+            name: device.name(),
+            node,
+            base: 0,
+            firmware,
+            memory_node: -1,
+            iort: None,
+        })
+    }
+
     /// The interrupt called `name`, if the unit is wired to it.
     pub(super) fn wire(&self, name: &CStr) -> Option<c_uint> {
         // SAFETY: The device is one of the platform bus; a name that is not there is no error.

@@ -11,7 +11,6 @@ use kernel::{
     io::Io,
     new_mutex,
     prelude::*,
-    processor::cpu_relax,
     sync::{
         atomic::{Atomic, Full, Relaxed},
         barrier::smp_mb,
@@ -122,7 +121,11 @@ impl Hardware {
     }
 
     /// What it takes to drive the unit with `registers`. Changes nothing.
-    fn with(registers: Registers, capability: Capability, node: i32) -> Result<Arc<Self>> {
+    pub(super) fn with(
+        registers: Registers,
+        capability: Capability,
+        node: i32,
+    ) -> Result<Arc<Self>> {
         let granule = capability
             .granules
             .for_pages_of(kernel::page::PAGE_SIZE as u64)
@@ -489,7 +492,7 @@ impl Hardware {
             if late {
                 return Err(ETIMEDOUT);
             }
-            cpu_relax();
+            self.registers.relax();
         }
     }
 }

@@ -7,9 +7,15 @@ use kernel::{
     ffi::c_void,
     io::{Io, Mmio, MmioRaw, Region},
     prelude::*,
+    processor::cpu_relax,
     str::{CStr, CStrExt},
 };
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use kernel::sync::Arc;
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use super::played::Played;
 use super::{
     capability,
     regs::{
@@ -159,6 +165,9 @@ pub(super) struct Registers {
     page0: Page,
     /// `None` if what belongs there is in page 0.
     page1: Option<Page>,
+    /// Who plays the unit.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    played: Option<Arc<Played>>,
 }
 
 impl Registers {
@@ -168,6 +177,8 @@ impl Registers {
         Ok(Self {
             page0: Page::look(phys)?,
             page1: None,
+            #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+            played: None,
         })
     }
 
@@ -183,6 +194,8 @@ impl Registers {
                 true => None,
                 false => Some(Page::claim(phys + PAGE1)?),
             },
+            #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+            played: None,
         })
     }
 
@@ -192,7 +205,27 @@ impl Registers {
         Ok(Self {
             page0: Page::dead()?,
             page1: Some(Page::dead()?),
+            played: None,
         })
+    }
+
+    /// Registers that are mere memory, of a unit that somebody plays.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn played(by: &Arc<Played>) -> Result<Self> {
+        Ok(Self {
+            played: Some(by.clone()),
+            ..Self::dead()?
+        })
+    }
+
+    /// Lets a moment pass while a unit does something.
+    #[inline]
+    pub(super) fn relax(&self) {
+        #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+        if let Some(played) = &self.played {
+            played.play(self);
+        }
+        cpu_relax();
     }
 
     /// The registers of page 0.

@@ -474,7 +474,7 @@ impl<'a> Batch<'a> {
                     },
                 });
             }
-            cpu_relax();
+            self.registers.relax();
         }
     }
 }

@@ -62,6 +62,17 @@ pub struct SmmuUnit {
 }
 
 impl SmmuUnit {
+    /// A unit that was taken over already, for suites.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn of(description: Description, taken: Arc<Hardware>) -> Self {
+        let hardware = SetOnce::new();
+        hardware.populate(taken);
+        Self {
+            description,
+            hardware,
+        }
+    }
+
     /// The hardware, once it was taken over.
     #[inline]
     pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attaches and invalidations with TLBs in devices, on a unit that is played: what it is told, in
+//! which order, and what stays in its tables.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    macros::kunit_tests,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+use super::super::{
+    capability::{self, Capability, Firmware},
+    firmware::Description,
+    hardware::Hardware,
+    mmio::Registers,
+    played::Played,
+    smmu::SmmuUnit,
+    SmmuV3,
+};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    domain::Domain,
+    driver::VendorDriver,
+    endpoint::{DeviceInfo, DeviceTlb, Endpoint, FirmwareNode, Place},
+    group::{Group, Reason},
+    label::Label,
+    pgtable::{kernel_memory::Gfp, Gather},
+    registry::Registry,
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// Both stages, tables of 64-bit processors, coherent, ATS, ASIDs of 16 bits, no messages, no
+/// stalls, two levels of stream table.
+const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 10 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
+const IDR0_STAGE2: u32 = IDR0 & !2;
+const IDR0_NO_ATS: u32 = IDR0 & !(1 << 10);
+/// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events.
+const IDR1: u32 = 16 | 10 << 16 | 10 << 21;
+/// 44 bits of physical addresses, all granules.
+const IDR5: u32 = 4 | 7 << 4;
+
+/// EATS, full use, in word 1 of an entry (5.2).
+const FULL: u64 = 1 << 28;
+const EATS: u64 = 3 << 28;
+
+/// What the switch does, between commands.
+const OFF: u64 = 0xf0;
+const ON: u64 = 0xf1;
+/// CMD_CFGI_STE and CMD_SYNC; CMD_TLBI_NH_VA; CMD_TLBI_NH_ASID; CMD_ATC_INV (4.1.1).
+const ENTRY: [u64; 2] = [0x03, 0x46];
+const PAGE: [u64; 2] = [0x12, 0x46];
+const DOMAIN: [u64; 2] = [0x11, 0x46];
+const DEVICE: [u64; 2] = [0x40, 0x46];
+/// The CMD_SYNC that is repeated because a device has not answered.
+const AGAIN: [u64; 1] = [0x46];
+
+/// A switch that tells the unit's record what it does.
+struct Switch {
+    played: Arc<Played>,
+    stream: u32,
+    breaks: bool,
+    is_on: Atomic<bool>,
+}
+
+impl DeviceTlb for Switch {
+    fn prepare(&self, lg2: u32) -> Result {
+        assert_eq!(lg2, 12);
+        Ok(())
+    }
+
+    fn enable(&self, lg2: u32) -> Result {
+        assert_eq!(lg2, 12);
+        if self.breaks {
+            return Err(EINVAL);
+        }
+        assert!(!self.is_on.xchg(true, Relaxed));
+        self.played.note([ON, self.stream.into()]);
+        Ok(())
+    }
+
+    fn disable(&self) {
+        if self.is_on.xchg(false, Relaxed) {
+            self.played.note([OFF, self.stream.into()]);
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        true
+    }
+}
+
+/// A unit that is played and translates, and what is behind it.
+struct Bench {
+    played: Arc<Played>,
+    units: KVec<Arc<Unit<SmmuV3>>>,
+    registry: Arc<Registry>,
+    blocked: Arc<Domain<SmmuV3>>,
+}
+
+type Seated = (Arc<Endpoint<SmmuV3>>, Arc<Group<SmmuV3>>);
+
+impl Bench {
+    const NODE: FirmwareNode = FirmwareNode::at(1);
+
+    fn new(idr0: u32) -> Result<Self> {
+        let registers = capability::Registers {
+            idr0,
+            idr1: IDR1,
+            idr3: 0,
+            idr5: IDR5,
+            iidr: 0,
+            aidr: 0,
+        };
+        let firmware = Firmware {
+            coherent: true,
+            flag_updates: None,
+            page0_only: false,
+        };
+        let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
+        let played = Played::new()?;
+        let hardware = Hardware::with(Registers::played(&played)?, capability, -1)?;
+        let name = Label::from("played");
+        hardware.start(name)?;
+        hardware.enable(name)?;
+        let unit = SmmuUnit::of(Description::of_nothing(Self::NODE, firmware)?, hardware);
+        let mut units = KVec::new();
+        units.push(Unit::new(name, Ok(unit))?, GFP_KERNEL)?;
+        let registry = Registry::new()?;
+        played.take_seen()?;
+        Ok(Self {
+            played,
+            units,
+            blocked: Domain::blocked(&registry)?,
+            registry,
+        })
+    }
+
+    fn hardware(&self) -> Result<&Arc<Hardware>> {
+        self.units[0].hardware().hardware()
+    }
+
+    /// A device with a TLB in a group of its own, which is blocked.
+    fn device_with(&self, stream: u32, breaks: bool) -> Result<Seated> {
+        let name = Label::new(format_args!("device {stream}"));
+        let mut ids = KVec::new();
+        ids.push(RequesterId::new(stream), GFP_KERNEL)?;
+        let switch = Switch {
+            played: self.played.clone(),
+            stream,
+            breaks,
+            is_on: Atomic::new(false),
+        };
+        let endpoint = Endpoint::new(
+            &self.units,
+            DeviceInfo {
+                name,
+                place: Place::Behind { unit: Self::NODE },
+                ids,
+                device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
+            },
+        )?;
+        let group = Group::new(name, &self.blocked)?;
+        group.join(&endpoint, Reason::Isolated)?;
+        assert!(self.saw(&[])?);
+        Ok((endpoint, group))
+    }
+
+    fn device(&self, stream: u32) -> Result<Seated> {
+        self.device_with(stream, false)
+    }
+
+    /// A domain where the pages from 0x1000 to 0x8fff are mapped.
+    fn domain(&self, endpoint: &Endpoint<SmmuV3>) -> Result<Arc<Domain<SmmuV3>>> {
+        let domain = Domain::paging(&self.registry, endpoint)?;
+        let (_, result) = domain.map(
+            Iova::new(0x1000),
+            PhysAddr::new(0x10_0000),
+            0x8000,
+            Prot::READ | Prot::WRITE,
+            Gfp::KERNEL,
+        );
+        result.map(|()| domain)
+    }
+
+    /// Unmaps a page as the DMA API does.
+    fn unmap(&self, domain: &Domain<SmmuV3>, address: u64) {
+        let mut gather = Gather::new();
+        assert_eq!(
+            domain.unmap(Iova::new(address), 0x1000, &mut gather),
+            0x1000
+        );
+        domain.sync(&mut gather);
+    }
+
+    /// Whether the unit was told the operations in `parts` since the last time, and nothing else.
+    fn saw(&self, parts: &[&[u64]]) -> Result<bool> {
+        let seen = self.played.take_seen()?;
+        let expected = || parts.iter().copied().flatten().copied();
+        let is_it = seen.iter().map(|[low, _]| low & 0xff).eq(expected());
+        if !is_it {
+            pr_err!("was told {:x?}\n", &seen[..]);
+        }
+        Ok(is_it)
+    }
+
+    fn eats(&self, stream: u32) -> Result<u64> {
+        Ok(self.hardware()?.tables.read(RequesterId::new(stream))[1] & EATS)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Else the unit might still use its tables, and they would be kept.
+        SmmuV3::release(&self.units[0]);
+    }
+}
+
+#[kunit_tests(iommu_core_arm_smmu_v3_device_tlb)]
+mod suite {
+    use super::*;
+
+    /// Where each step is in the order that `tlb_change` has.
+    #[test]
+    fn attach_change_and_leave() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device(5)?;
+        let first = bench.domain(&endpoint)?;
+        let second = bench.domain(&endpoint)?;
+
+        // What the unit does not look at, then the valid bit; the device's TLB; and then it is on.
+        group.set_default(&first)?;
+        assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &[ON]])?);
+        assert_eq!(bench.eats(5)?, FULL);
+        // One word leads to the other domain. It stays on.
+        group.set_default(&second)?;
+        assert!(bench.saw(&[&ENTRY, &DOMAIN, &DEVICE])?);
+        assert_eq!(bench.eats(5)?, FULL);
+        // Identity: entries that bypass allow nothing (5.2). Off comes first.
+        group.set_default(&Domain::identity(&bench.registry)?)?;
+        let seen = bench.played.take_seen()?;
+        assert_eq!(seen.first(), Some(&[OFF, 5]));
+        assert_eq!(seen[seen.len() - 2..], [[0x5_0000_0040, 52], [0x46, 0]]);
+        assert_eq!(bench.eats(5)?, 0);
+        // The default domain again, and out of the group.
+        group.set_default(&first)?;
+        bench.played.take_seen()?;
+        group.leave(&endpoint);
+        assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &DOMAIN, &DEVICE])?);
+        assert_eq!(bench.eats(5)?, 0);
+        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        Ok(())
+    }
+
+    /// Law 8: the unit first, then each device of the domain, and nobody else.
+    #[test]
+    fn invalidation_reaches_the_devices_of_the_domain() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (one, group_of_one) = bench.device(5)?;
+        let (other, group_of_other) = bench.device(0x105)?;
+        let (stranger, group_of_stranger) = bench.device(7)?;
+        let domain = bench.domain(&one)?;
+        group_of_one.set_default(&domain)?;
+        group_of_other.set_default(&domain)?;
+        group_of_stranger.set_default(&bench.domain(&stranger)?)?;
+        bench.played.take_seen()?;
+
+        bench.unmap(&domain, 0x3000);
+        let seen = bench.played.take_seen()?;
+        let operations = seen.iter().map(|[low, _]| low & 0xff);
+        assert!(operations.eq([0x12, 0x46, 0x40, 0x40, 0x46]));
+        // Stream id in bits 63:32; the page in bits 127:76, of 2^0 pages.
+        assert_eq!(
+            seen[2..4],
+            [[0x5_0000_0040, 0x3000], [0x105_0000_0040, 0x3000]]
+        );
+
+        // What is left in the domain when one has gone.
+        group_of_one.leave(&one);
+        bench.played.take_seen()?;
+        bench.unmap(&domain, 0x4000);
+        assert!(bench.saw(&[&PAGE, &DEVICE])?);
+        group_of_other.leave(&other);
+        bench.played.take_seen()?;
+        bench.unmap(&domain, 0x5000);
+        // Nobody is attached any more.
+        assert!(bench.saw(&[])?);
+        group_of_stranger.leave(&stranger);
+        Ok(())
+    }
+
+    /// Law 8: what a device keeps that does not answer is refused before the invalidation ends.
+    #[test]
+    fn silent_device_is_cut_off() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (good, group_of_good) = bench.device(5)?;
+        let (bad, group_of_bad) = bench.device(6)?;
+        let domain = bench.domain(&good)?;
+        group_of_good.set_default(&domain)?;
+        group_of_bad.set_default(&domain)?;
+        bench.played.take_seen()?;
+        bench.played.silence(Some(6));
+
+        // Both at once; one after the other, to find out which; and its entry.
+        bench.unmap(&domain, 0x3000);
+        assert!(bench.saw(&[
+            &PAGE,
+            &[0x40],
+            &DEVICE,
+            &AGAIN,
+            &DEVICE,
+            &DEVICE,
+            &AGAIN,
+            &ENTRY,
+        ])?);
+        assert_eq!((bench.eats(5)?, bench.eats(6)?), (FULL, 0));
+        // Valid, and still stage 1: its other DMA goes on.
+        let entry = bench.hardware()?.tables.read(RequesterId::new(6));
+        assert_eq!(entry[0] & 0xf, 0xb);
+
+        // It is not asked any more, and nobody waits for it.
+        bench.unmap(&domain, 0x4000);
+        assert!(bench.saw(&[&PAGE, &DEVICE])?);
+        // It goes to another domain, without its TLB.
+        group_of_bad.set_default(&bench.domain(&bad)?)?;
+        assert!(bench.saw(&[&[OFF], &ENTRY, &DOMAIN])?);
+        assert_eq!(bench.eats(6)?, 0);
+        // Also should it have come to itself.
+        bench.played.silence(None);
+        group_of_bad.set_default(&domain)?;
+        assert!(bench.saw(&[&ENTRY, &DOMAIN])?);
+        assert_eq!(bench.eats(6)?, 0);
+
+        group_of_bad.leave(&bad);
+        group_of_good.leave(&good);
+        assert!(!bench.units[0].has_failed());
+        let counts = bench.hardware()?.with_queue(|queue| queue.counts());
+        assert_eq!(counts.device_timeouts, 2);
+        Ok(())
+    }
+
+    /// The attach cannot fail; the device does without its TLB.
+    #[test]
+    fn silent_device_is_attached() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device(6)?;
+        let domain = bench.domain(&endpoint)?;
+        bench.played.silence(Some(6));
+        group.set_default(&domain)?;
+        assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &AGAIN, &DEVICE, &AGAIN, &ENTRY,])?);
+        assert_eq!(bench.eats(6)?, 0);
+        bench.unmap(&domain, 0x3000);
+        assert!(bench.saw(&[&PAGE])?);
+        group.leave(&endpoint);
+        Ok(())
+    }
+
+    /// It is on, and does not answer when it changes domains: its switch is turned as well.
+    #[test]
+    fn device_falls_silent_on_the_way() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device(6)?;
+        group.set_default(&bench.domain(&endpoint)?)?;
+        bench.played.take_seen()?;
+        bench.played.silence(Some(6));
+        let domain = bench.domain(&endpoint)?;
+        group.set_default(&domain)?;
+        assert!(bench.saw(&[
+            &ENTRY,
+            &DOMAIN,
+            &DEVICE,
+            &AGAIN,
+            &DEVICE,
+            &AGAIN,
+            &ENTRY,
+            &[OFF],
+        ])?);
+        assert_eq!(bench.eats(6)?, 0);
+        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        bench.unmap(&domain, 0x3000);
+        assert!(bench.saw(&[&PAGE])?);
+        group.leave(&endpoint);
+        Ok(())
+    }
+
+    #[test]
+    fn switch_that_does_not_turn() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device_with(6, true)?;
+        group.set_default(&bench.domain(&endpoint)?)?;
+        assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &ENTRY])?);
+        assert_eq!(bench.eats(6)?, 0);
+        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        group.leave(&endpoint);
+        Ok(())
+    }
+
+    /// PCIe 10.3.1: a device that is being reset must not be asked anything.
+    #[test]
+    fn device_is_off_during_a_reset() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device(5)?;
+        let domain = bench.domain(&endpoint)?;
+        group.set_default(&domain)?;
+        bench.played.take_seen()?;
+        group.suspend(&endpoint)?;
+        assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &DOMAIN, &DEVICE])?);
+        bench.unmap(&domain, 0x3000);
+        let seen = bench.played.take_seen()?;
+        assert!(seen.iter().all(|[low, _]| low & 0xff != 0x40));
+        group.resume(&endpoint);
+        assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &[ON]])?);
+        bench.unmap(&domain, 0x4000);
+        assert!(bench.saw(&[&PAGE, &DEVICE])?);
+        group.leave(&endpoint);
+        Ok(())
+    }
+
+    /// The unit is given back first: the TLB is turned off when the endpoint goes.
+    #[test]
+    fn endpoint_goes_after_its_unit() -> Result {
+        let bench = Bench::new(IDR0)?;
+        let (endpoint, group) = bench.device(5)?;
+        group.set_default(&bench.domain(&endpoint)?)?;
+        bench.units[0].release();
+        group.leave(&endpoint);
+        bench.played.take_seen()?;
+        drop((endpoint, group));
+        assert!(bench.saw(&[&[OFF]])?);
+        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        assert_eq!(bench.hardware()?.with_roster(|roster| roster.devices()), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn stage_2() -> Result {
+        let bench = Bench::new(IDR0_STAGE2)?;
+        let (endpoint, group) = bench.device(5)?;
+        let domain = bench.domain(&endpoint)?;
+        group.set_default(&domain)?;
+        assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &[ON]])?);
+        assert_eq!(bench.eats(5)?, FULL);
+        // CMD_TLBI_S2_IPA, CMD_TLBI_S12_VMALL.
+        bench.unmap(&domain, 0x3000);
+        assert!(bench.saw(&[&[0x2a, 0x46], &DEVICE])?);
+        group.leave(&endpoint);
+        assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &[0x28, 0x46], &DEVICE])?);
+        Ok(())
+    }
+
+    #[test]
+    fn unit_without_it() -> Result {
+        let bench = Bench::new(IDR0_NO_ATS)?;
+        let (endpoint, group) = bench.device(5)?;
+        let domain = bench.domain(&endpoint)?;
+        group.set_default(&domain)?;
+        assert!(bench.saw(&[&ENTRY, &ENTRY])?);
+        assert_eq!(bench.eats(5)?, 0);
+        bench.unmap(&domain, 0x3000);
+        assert!(bench.saw(&[&PAGE])?);
+        group.leave(&endpoint);
+        Ok(())
+    }
+}

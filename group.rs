@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod claim;
+mod loan;
 mod member;
 mod show;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
@@ -32,6 +33,7 @@ use kernel::{
 use self::member::{commit, pick, Member};
 pub use self::{
     claim::Claim,
+    loan::Loan,
     member::{Reason, Steps},
 };
 use crate::{
@@ -49,8 +51,8 @@ use crate::{
 /// # Invariants
 ///
 /// 1. Members that are not suspended are attached to `current`, all of them.
-/// 2. While the group is claimed, each member has a way back to `default` prepared, if there is
-///    one, so that the end of the claim cannot fail.
+/// 2. While the group is claimed or lent, each member has a way back to `default` prepared, if there
+///    is one, so that the end of the claim or loan cannot fail.
 /// 3. Outside of a change no member has a step prepared.
 /// 4. An id that several members share is driven by one that is not suspended, if there is one.
 struct State<D: Attach> {
@@ -140,9 +142,10 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is not a member of `from`; `EBUSY` if `from` is claimed, if a driver uses the
-    /// endpoint, if it is suspended, or if it shares an id with another member, which would then be
-    /// in two groups; otherwise those of [`join`](Self::join). The endpoint is then where it was.
+    /// `ENODEV` if it is not a member of `from`; `EBUSY` if `from` is claimed or lent, if a driver
+    /// uses the endpoint, if it is suspended, or if it shares an id with another member, which would
+    /// then be in two groups; otherwise those of [`join`](Self::join). The endpoint is then where it
+    /// was.
     pub fn adopt(
         self: &Arc<Self>,
         endpoint: &Endpoint<D>,
@@ -154,7 +157,7 @@ impl<D: Attach> Group<D> {
             let index = state.members.iter().position(|m| m.is(endpoint));
             let index = index.ok_or(ENODEV)?;
             let member = &state.members[index];
-            if matches!(state.ownership, Ownership::Claimed { .. })
+            if state.ownership.is_exclusive()
                 || member.driver().is_some()
                 || member.is_suspended()
                 || state
@@ -203,8 +206,10 @@ impl<D: Attach> Group<D> {
         }
         state.members.reserve(1, GFP_KERNEL)?;
         member.prepare(state.current.domain())?;
-        if let (Ownership::Claimed { .. }, Some(default)) = (&state.ownership, &state.default) {
-            member.prepare_home(default)?;
+        if state.ownership.is_exclusive() {
+            if let Some(default) = &state.default {
+                member.prepare_home(default)?;
+            }
         }
         for (done, &id) in member.drives().iter().enumerate() {
             if let Err(error) = endpoint.unit().seat(id, &endpoint, self) {
@@ -281,24 +286,23 @@ impl<D: Attach> Group<D> {
         }
     }
 
-    /// Makes `domain` the group's default domain, and attaches it unless the group is claimed; then
-    /// it is where the claim's end leads.
+    /// Makes `domain` the group's default domain, and attaches it unless the group is claimed or
+    /// lent; then it is where the end of that leads.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if kernel drivers do DMA on the present one, otherwise those of
-    /// [`Attach::prepare`]. Nothing has changed then.
+    /// `EBUSY` if kernel drivers do DMA on the present one, or will when a loan ends; otherwise those
+    /// of [`Attach::prepare`]. Nothing has changed then.
     pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let is_default = state
-            .default
-            .as_ref()
-            .is_some_and(|default| Arc::ptr_eq(default, domain));
-        match state.ownership {
-            Ownership::Claimed { .. } if is_default => {}
-            Ownership::Claimed { .. } => self.prepare_way_back(state, domain)?,
-            Ownership::Kernel { .. } if !state.current.is_on(domain) => {
+        let is_held = state.ownership.is_exclusive();
+        let stays = match &state.default {
+            Some(default) if is_held => Arc::ptr_eq(default, domain),
+            _ => !is_held && state.current.is_on(domain),
+        };
+        if !stays {
+            if state.ownership.users() > 0 {
                 log_warn!(
                     "{}: the default domain cannot change: {}; unbind first",
                     self.name,
@@ -306,7 +310,10 @@ impl<D: Attach> Group<D> {
                 );
                 return Err(EBUSY);
             }
-            Ownership::Free | Ownership::Kernel { .. } => self.switch(state, domain)?,
+            match is_held {
+                true => self.prepare_way_back(state, domain)?,
+                false => self.switch(state, domain)?,
+            }
         }
         state.default = Some(domain.clone());
         Ok(())
@@ -316,7 +323,7 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the group is claimed.
+    /// `EBUSY` if the group is claimed or lent.
     pub fn start_dma_api(&self, endpoint: &Endpoint<D>, driver: Label) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -443,10 +450,18 @@ impl<D: Attach> Group<D> {
     fn follow(&self, state: &mut State<D>, change: Change) {
         if change == Change::Freed {
             self.block(state);
-            if let Some(default) = state.default.clone() {
+            self.go_home(state);
+        }
+    }
+
+    /// Takes the prepared way back to the default domain; blocks if there is none. Cannot fail.
+    fn go_home(&self, state: &mut State<D>) {
+        match state.default.clone() {
+            Some(default) => {
                 state.members.iter_mut().for_each(Member::go_home);
                 self.finish(state, &default);
             }
+            None => self.block(state),
         }
     }
 
@@ -538,7 +553,8 @@ impl<D: Attach> Group<D> {
         state.current = Attachment::new(domain);
     }
 
-    /// Who holds the group, for a message: the owner, or the first of the kernel drivers.
+    /// Who holds the group, for a message: the owner, who it is lent to, or the first of the kernel
+    /// drivers.
     fn holder(&self, state: &State<D>) -> Label {
         let mut drivers = state.members.iter().filter_map(|m| Some((m.driver()?, m)));
         match (state.ownership, drivers.next()) {
@@ -549,6 +565,7 @@ impl<D: Attach> Group<D> {
                     _ => Label::new(format_args!("{users} drivers use it, {driver} on {device}")),
                 }
             }
+            (Ownership::Lent { to, .. }, _) => Label::new(format_args!("{}", Refusal::Lent { to })),
             (ownership, _) => Label::new(format_args!("held by {ownership}")),
         }
     }

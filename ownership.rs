@@ -9,12 +9,18 @@
 //!                 use                      claim(owner)
 //!   Kernel{n+1} <-----> Kernel{n} ... Free <----------> Claimed{owner, claims, attached}
 //!                unuse                      release
+//!
+//!                 lend(to)
+//!   Kernel{users} <------> Lent{users, to}        and likewise Free, if there are no users
+//!                 end_loan
 //! ```
 //!
 //! * Drivers that use the DMA API share the group: `Kernel{n}` counts them.
 //! * A claim excludes all of them and every other owner. The same owner may claim again (an owner
 //!   of several devices of one group does); the group is free when each claim was released.
 //! * While a domain of the owner's is attached the last claim cannot end.
+//! * A kernel driver may have a domain of its own attached without a claim: the group is then lent to
+//!   it, and it excludes the same as an owner. Those that use the DMA API are counted meanwhile.
 
 #![forbid(unsafe_code)]
 
@@ -61,6 +67,11 @@ pub enum Refusal {
         /// Whose domain.
         owner: Owner,
     },
+    /// A driver has a domain of its own attached.
+    Lent {
+        /// Which driver.
+        to: Label,
+    },
     /// There is nothing to release.
     NotHeld,
 }
@@ -74,6 +85,7 @@ impl fmt::Display for Refusal {
             Self::StillAttached { owner } => {
                 write!(f, "a domain of {} is still attached", owner.name)
             }
+            Self::Lent { to } => write!(f, "{to} has a domain of its own attached"),
             Self::NotHeld => write!(f, "nobody holds it"),
         }
     }
@@ -93,6 +105,13 @@ pub enum Ownership {
     Kernel {
         /// How many drivers.
         users: usize,
+    },
+    /// A driver has a domain of its own attached.
+    Lent {
+        /// How many drivers use the DMA API when they can.
+        users: usize,
+        /// Which driver.
+        to: Label,
     },
     /// One owner holds the group.
     Claimed {
@@ -122,6 +141,7 @@ impl Ownership {
         match *self {
             Self::Free => *self = Self::Kernel { users: 1 },
             Self::Kernel { users } => *self = Self::Kernel { users: users + 1 },
+            Self::Lent { to, .. } => return Err(Refusal::Lent { to }),
             Self::Claimed { owner, .. } => return Err(Refusal::Claimed { by: owner }),
         }
         Ok(())
@@ -129,10 +149,38 @@ impl Ownership {
 
     /// A driver stops to use the DMA API.
     pub fn end_use(&mut self) -> Result<(), Refusal> {
-        match *self {
+        match self {
             Self::Kernel { users: 1 } => *self = Self::Free,
-            Self::Kernel { users } => *self = Self::Kernel { users: users - 1 },
-            Self::Free | Self::Claimed { .. } => return Err(Refusal::NotHeld),
+            Self::Kernel { users } => *users -= 1,
+            Self::Lent { users, .. } if *users > 0 => *users -= 1,
+            Self::Free | Self::Lent { .. } | Self::Claimed { .. } => return Err(Refusal::NotHeld),
+        }
+        Ok(())
+    }
+
+    /// The driver `to` attaches a domain of its own.
+    pub fn lend(&mut self, to: Label) -> Result<(), Refusal> {
+        match *self {
+            Self::Free | Self::Kernel { .. } => {
+                *self = Self::Lent {
+                    users: self.users(),
+                    to,
+                }
+            }
+            Self::Lent { to, .. } => return Err(Refusal::Lent { to }),
+            Self::Claimed { owner, .. } => return Err(Refusal::Claimed { by: owner }),
+        }
+        Ok(())
+    }
+
+    /// The driver's own domain goes.
+    pub fn end_loan(&mut self) -> Result<(), Refusal> {
+        match *self {
+            Self::Lent { users: 0, .. } => *self = Self::Free,
+            Self::Lent { users, .. } => *self = Self::Kernel { users },
+            Self::Free | Self::Kernel { .. } | Self::Claimed { .. } => {
+                return Err(Refusal::NotHeld)
+            }
         }
         Ok(())
     }
@@ -142,6 +190,7 @@ impl Ownership {
         match *self {
             Self::Free => Ok(Change::Taken),
             Self::Kernel { users } => Err(Refusal::InUseByKernel { users }),
+            Self::Lent { to, .. } => Err(Refusal::Lent { to }),
             Self::Claimed { owner: holder, .. } if holder == owner => Ok(Change::None),
             Self::Claimed { owner: holder, .. } => Err(Refusal::Claimed { by: holder }),
         }
@@ -178,7 +227,7 @@ impl Ownership {
                 *self = Self::Free;
                 Ok(Change::Freed)
             }
-            Self::Free | Self::Kernel { .. } => Err(Refusal::NotHeld),
+            Self::Free | Self::Kernel { .. } | Self::Lent { .. } => Err(Refusal::NotHeld),
         }
     }
 
@@ -195,8 +244,22 @@ impl Ownership {
             }
             Self::Claimed { owner: holder, .. } => Err(Refusal::Claimed { by: *holder }),
             Self::Kernel { users } => Err(Refusal::InUseByKernel { users: *users }),
+            Self::Lent { to, .. } => Err(Refusal::Lent { to: *to }),
             Self::Free => Err(Refusal::NotHeld),
         }
+    }
+
+    /// How many drivers use the DMA API, or do when a loan has ended.
+    pub fn users(&self) -> usize {
+        match self {
+            Self::Kernel { users } | Self::Lent { users, .. } => *users,
+            Self::Free | Self::Claimed { .. } => 0,
+        }
+    }
+
+    /// Whether one owner or driver has the group to itself: it is not on its default domain.
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self, Self::Lent { .. } | Self::Claimed { .. })
     }
 
     /// The owner, when the group is claimed.
@@ -214,6 +277,7 @@ impl fmt::Display for Ownership {
             Self::Free => write!(f, "nobody"),
             Self::Kernel { users: 1 } => write!(f, "kernel (1 driver)"),
             Self::Kernel { users } => write!(f, "kernel ({users} drivers)"),
+            Self::Lent { to, .. } => write!(f, "{to} (a domain of its own)"),
             Self::Claimed {
                 owner,
                 attached: true,

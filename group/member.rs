@@ -99,7 +99,7 @@ pub(super) struct Member<D: Attach> {
     driver: Option<Label>,
     next: Option<Prepared<D>>,
     attached: Option<Residence<D>>,
-    /// The way back to the default domain, prepared when the group was claimed.
+    /// The way back to the default domain, prepared when the group was claimed or lent.
     home: Option<Prepared<D>>,
     suspended: Option<Prepared<D>>,
 }

@@ -8,6 +8,7 @@ mod aliases;
 mod attach;
 mod claims;
 mod concurrent;
+mod loans;
 mod members;
 mod model;
 mod moves;

@@ -16,6 +16,19 @@ fn kernel(users: usize) -> Ownership {
     Ownership::Kernel { users }
 }
 
+fn lent(users: usize) -> Ownership {
+    Ownership::Lent {
+        users,
+        to: "driver".into(),
+    }
+}
+
+fn is_lent() -> Refusal {
+    Refusal::Lent {
+        to: "driver".into(),
+    }
+}
+
 fn claimed(owner: Owner, claims: usize, attached: bool) -> Ownership {
     Ownership::Claimed {
         owner,
@@ -51,6 +64,10 @@ mod suite {
             after(held, Ownership::start_use),
             (held, Err(Refusal::Claimed { by: one }))
         );
+        assert_eq!(
+            after(lent(1), Ownership::start_use),
+            (lent(1), Err(is_lent()))
+        );
     }
 
     #[test]
@@ -66,6 +83,36 @@ mod suite {
             after(held, Ownership::end_use),
             (held, Err(Refusal::NotHeld))
         );
+        assert_eq!(after(lent(2), Ownership::end_use), (lent(1), Ok(())));
+        assert_eq!(
+            after(lent(0), Ownership::end_use),
+            (lent(0), Err(Refusal::NotHeld))
+        );
+    }
+
+    #[test]
+    fn law_5_loan() {
+        let one = owner(1, "one");
+        let held = claimed(one, 1, false);
+        let lend = |state| after(state, |state| state.lend("driver".into()));
+        assert_eq!(lend(FREE), (lent(0), Ok(())));
+        assert_eq!(lend(kernel(2)), (lent(2), Ok(())));
+        assert_eq!(lend(lent(1)), (lent(1), Err(is_lent())));
+        assert_eq!(lend(held), (held, Err(Refusal::Claimed { by: one })));
+        assert_eq!(lent(2).users(), 2);
+        assert!(lent(0).is_exclusive() && held.is_exclusive());
+        assert!(!FREE.is_exclusive() && !kernel(1).is_exclusive());
+    }
+
+    #[test]
+    fn law_5_end_of_loan() {
+        let held = claimed(owner(1, "one"), 1, true);
+        let end = |state| after(state, Ownership::end_loan);
+        assert_eq!(end(lent(0)), (FREE, Ok(())));
+        assert_eq!(end(lent(2)), (kernel(2), Ok(())));
+        for state in [FREE, kernel(1), held] {
+            assert_eq!(end(state), (state, Err(Refusal::NotHeld)));
+        }
     }
 
     #[test]
@@ -83,14 +130,16 @@ mod suite {
             after(held, |state| state.claim(two)),
             (held, Err(Refusal::Claimed { by: one }))
         );
+        assert_eq!(claim(lent(0)), (lent(0), Err(is_lent())));
         // Asking changes nothing, and gets the same answer.
-        for state in [FREE, held, kernel(3)] {
+        for state in [FREE, held, kernel(3), lent(1)] {
             assert_eq!(state.may_claim(one), claim(state).1);
         }
         // An owner is its token, whatever it is called.
         assert_eq!(held.may_claim(owner(1, "other")), Ok(Change::None));
         assert_eq!(held.owner(), Some(one));
         assert_eq!(kernel(1).owner(), None);
+        assert_eq!(lent(1).owner(), None);
     }
 
     #[test]
@@ -111,6 +160,7 @@ mod suite {
         assert_eq!(release(held), (held, Err(Refusal::Claimed { by: two })));
         assert_eq!(release(FREE), (FREE, Err(Refusal::NotHeld)));
         assert_eq!(release(kernel(1)), (kernel(1), Err(Refusal::NotHeld)));
+        assert_eq!(release(lent(1)), (lent(1), Err(Refusal::NotHeld)));
     }
 
     #[test]
@@ -133,6 +183,7 @@ mod suite {
             attach(kernel(2)),
             (kernel(2), Err(Refusal::InUseByKernel { users: 2 }))
         );
+        assert_eq!(attach(lent(0)), (lent(0), Err(is_lent())));
     }
 
     #[test]
@@ -154,10 +205,12 @@ mod suite {
             Refusal::StillAttached { owner: one },
             "a domain of vfio of qemu[7] is still attached"
         ));
+        assert!(says(is_lent(), "driver has a domain of its own attached"));
         assert!(says(Refusal::NotHeld, "nobody holds it"));
         assert!(says(FREE, "nobody"));
         assert!(says(kernel(1), "kernel (1 driver)"));
         assert!(says(kernel(2), "kernel (2 drivers)"));
+        assert!(says(lent(1), "driver (a domain of its own)"));
         assert!(says(claimed(one, 1, true), "vfio of qemu[7]"));
         assert!(says(
             claimed(one, 1, false),

@@ -11,7 +11,7 @@
 //! | domain | meaning |
 //! |---|---|
 //! | for the DMA API, identity | the group's default domain; a claim ends |
-//! | any other paging domain | the owner's domain |
+//! | any other paging domain | the owner's domain; a driver's own, if it uses the DMA API at other times |
 //! | blocked | the group is claimed; if it is, the owner's domain is taken away |
 //! | blocked, one device of several, or its driver is at work | the device is being reset |
 //! | release | the device leaves |
@@ -64,8 +64,8 @@ fn attach_locked<D: Hosted>(
     Ok(())
 }
 
-/// Attaches the group to its default domain. A claim ends, and a driver that had a domain of its
-/// own uses the DMA API again.
+/// Attaches the group to its default domain. A claim ends, or the time that a driver had a domain of
+/// its own.
 fn give_back<D: Hosted>(
     group: &HostedGroup<D>,
     state: &mut State<D>,
@@ -80,13 +80,11 @@ fn give_back<D: Hosted>(
         }
         log_info!("{}: no longer claimed", group.core().name());
     }
-    if let Some((endpoint, driver)) = state.lent.take() {
-        group.core().start_dma_api(&endpoint, driver)?;
-    }
+    state.loan = None;
     Ok(())
 }
 
-/// Attaches the group to its owner's domain.
+/// Attaches the group to its owner's domain, or to a driver's own.
 fn own<D: Hosted>(
     group: &HostedGroup<D>,
     state: &mut State<D>,
@@ -96,28 +94,14 @@ fn own<D: Hosted>(
     if let Some(claim) = &state.claim {
         return claim.attach(domain);
     }
-    let endpoint = known.endpoint();
-    if let Some(driver) = group.core().only_user(endpoint) {
-        // A driver attaches a domain of its own to a device that it uses with the DMA API. It
-        // becomes the owner for that time.
-        group.core().end_dma_api(endpoint);
-        let owner = Owner {
-            token: Arc::as_ptr(endpoint) as usize,
-            name: driver,
-        };
-        match group.core().claim(owner) {
-            Ok(claim) => {
-                state.claim = Some(claim);
-                state.lent = Some((endpoint.clone(), driver));
-            }
-            Err(error) => {
-                group.core().start_dma_api(endpoint, driver)?;
-                return Err(error);
-            }
-        }
-    } else {
-        state.claim = Some(claim(group)?);
+    if let Some(loan) = &state.loan {
+        return loan.attach(domain);
     }
+    if let Some(driver) = group.core().only_user(known.endpoint()) {
+        state.loan = Some(group.core().lend(driver, domain)?);
+        return Ok(());
+    }
+    state.claim = Some(claim(group)?);
     let result = state
         .claim
         .as_ref()
@@ -125,9 +109,6 @@ fn own<D: Hosted>(
     if result.is_err() {
         // The group is where it was before, on its default domain.
         state.claim = None;
-        if let Some((endpoint, driver)) = state.lent.take() {
-            group.core().start_dma_api(&endpoint, driver)?;
-        }
     }
     result
 }
@@ -169,7 +150,7 @@ fn block<D: Hosted>(
 }
 
 /// C uses the same call to block one device while it is reset, and to block each device of a group.
-/// A device whose group is used by the DMA API can only be reset; and as long as some device was
+/// A device whose group is a driver's can only be reset; and as long as some device was
 /// not blocked it is not the group that is. Blocks the device, and says whether that is all.
 fn is_reset<D: Hosted>(
     group: &HostedGroup<D>,
@@ -188,7 +169,10 @@ fn is_reset<D: Hosted>(
         // There is room.
         let _ = state.alone.push_within_capacity(endpoint.clone());
     }
-    let in_use = matches!(group.core().ownership(), Ownership::Kernel { .. });
+    let in_use = matches!(
+        group.core().ownership(),
+        Ownership::Kernel { .. } | Ownership::Lent { .. }
+    );
     Ok(in_use || state.alone.len() < group.device_count())
 }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     endpoint::Endpoint,
     ffi::pci::{Isolation, Pci},
-    group::{Claim, Group, Reason},
+    group::{Claim, Group, Loan, Reason},
     label::Label,
 };
 
@@ -32,8 +32,8 @@ use crate::{
 pub(super) struct State<D: Hosted> {
     /// C's claim. It has no function for one: it attaches the blocked domain.
     pub(super) claim: Option<Claim<D>>,
-    /// The driver whose use of the DMA API rests while it has a domain of its own attached.
-    pub(super) lent: Option<(Arc<Endpoint<D>>, Label)>,
+    /// While a driver that uses the DMA API has a domain of its own attached.
+    pub(super) loan: Option<Loan<D>>,
     /// Devices that C has blocked alone.
     pub(super) alone: KVec<Arc<Endpoint<D>>>,
 }
@@ -123,7 +123,7 @@ impl<D: Hosted> HostedGroup<D> {
                 devices: Atomic::new(1),
                 state <- new_mutex!(State {
                     claim: None,
-                    lent: None,
+                    loan: None,
                     alone: KVec::new(),
                 }),
             }),
@@ -192,12 +192,11 @@ impl<D: Hosted> HostedGroup<D> {
             return;
         };
         // C has no business with the group any more, whatever it left behind.
-        let claim = {
+        let held = {
             let mut state = self.state.lock();
-            state.lent = None;
-            state.claim.take()
+            (state.claim.take(), state.loan.take())
         };
-        drop(claim);
+        drop(held);
         instance.board.remove(self.c);
         if !self.core.is_empty() && !known.unit().is_leaving() {
             // What is left was kept, and belongs on identity.
@@ -305,23 +304,16 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// A driver of a member no longer uses the DMA API.
     pub(super) fn end_dma_api(&self, known: &HostedDevice<D>) {
-        let endpoint = known.endpoint();
-        let mut state = self.state.lock();
-        if state
-            .lent
-            .as_ref()
-            .is_some_and(|(user, _)| Arc::ptr_eq(user, endpoint))
-        {
-            state.lent = None;
-        }
-        self.core.end_dma_api(endpoint);
+        let state = self.state.lock();
+        self.core.end_dma_api(known.endpoint());
         self.post(known.instance(), &state);
     }
 
     /// Says who holds the group, for those who are refused.
     pub(super) fn post(&self, instance: &Instance<D>, state: &State<D>) {
-        let claimed_by = state.claim.as_ref().map(|claim| claim.owner().name);
-        instance.board.set(self.c, claimed_by, self.core.used_by());
+        let owner = state.claim.as_ref().map(|claim| claim.owner().name);
+        let held_by = owner.or(state.loan.as_ref().map(Loan::driver));
+        instance.board.set(self.c, held_by, self.core.used_by());
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         Machine, Mock, Options, FAIL_TABLE,
     },
     endpoint::Endpoint,
-    group::{Claim, Group, Reason},
+    group::{Claim, Group, Loan, Reason},
     log::{log_err, log_info},
     ownership::Ownership,
 };
@@ -114,7 +114,15 @@ struct RefDomain {
 enum Holder {
     Nobody,
     Kernel,
+    Lent,
     Owner { which: usize, attached: bool },
+}
+
+impl Holder {
+    /// Whether the group is kept from its default domain.
+    fn is_exclusive(self) -> bool {
+        matches!(self, Self::Lent | Self::Owner { .. })
+    }
 }
 
 struct RefGroup {
@@ -138,6 +146,8 @@ struct Test {
     /// Handles, as an allocator has them.
     slots: [Option<Arc<Domain<Mock>>>; SLOTS],
     claims: [Option<Claim<Mock>>; CLAIMS],
+    /// One for each group.
+    loans: [Option<Loan<Mock>>; GROUPS],
     random: Random,
 
     /// How often DMA reached mapped memory behind each unit, to see that it is worth something.
@@ -175,6 +185,7 @@ impl Test {
             endpoints,
             slots: [const { None }; SLOTS],
             claims: [const { None }; CLAIMS],
+            loans: [const { None }; GROUPS],
             random: Random(seed),
             reached: [0; 2],
             ref_domains,
@@ -222,7 +233,7 @@ impl Test {
                 _ => FAIL_TABLE.arm(n),
             }
         }
-        let did = match self.random.below(30) {
+        let did = match self.random.below(34) {
             0..=2 => self.allocate()?,
             3 => self.free(),
             4..=6 => self.join()?,
@@ -237,8 +248,10 @@ impl Test {
             23..=24 => self.unmap()?,
             25 => self.suspend()?,
             26..=27 => self.resume(),
-            28 => self.start_driver()?,
-            _ => self.end_driver(),
+            28..=29 => self.start_driver()?,
+            30 => self.end_driver(),
+            31..=32 => self.lend()?,
+            _ => self.end_loan(),
         };
         self.disarm();
         Ok(did)
@@ -368,12 +381,13 @@ impl Test {
         let state = &self.ref_groups[group];
         let wanted = match state.holder {
             Holder::Kernel if state.current != id => Err(EBUSY),
+            Holder::Lent if state.default != Some(id) && self.drivers(group) > 0 => Err(EBUSY),
             _ => Ok(()),
         };
         if self.agree(result, wanted)? {
             let state = &mut self.ref_groups[group];
             state.default = Some(id);
-            if !matches!(state.holder, Holder::Owner { .. }) {
+            if !state.holder.is_exclusive() {
                 state.current = id;
             }
         }
@@ -388,7 +402,7 @@ impl Test {
         }
         let result = self.groups[group].claim(owner(which + 1, "model"));
         let wanted = match self.ref_groups[group].holder {
-            Holder::Kernel => Err(EBUSY),
+            Holder::Kernel | Holder::Lent => Err(EBUSY),
             Holder::Owner { which: holder, .. } if holder != which => Err(EBUSY),
             _ => Ok(()),
         };
@@ -510,6 +524,41 @@ impl Test {
         }
     }
 
+    /// Lends a group, or attaches one that is lent to another domain.
+    fn lend(&mut self) -> Result<&'static str> {
+        let domain = self.some_domain();
+        let group = self.random.below(GROUPS);
+        let result = match &self.loans[group] {
+            Some(loan) => loan.attach(&domain),
+            None => self.groups[group]
+                .lend("model".into(), &domain)
+                .map(|loan| self.loans[group] = Some(loan)),
+        };
+        let wanted = match self.ref_groups[group].holder {
+            Holder::Owner { .. } => Err(EBUSY),
+            _ => Ok(()),
+        };
+        if self.agree(result, wanted)? {
+            let state = &mut self.ref_groups[group];
+            state.holder = Holder::Lent;
+            state.current = domain.record().id();
+        }
+        Ok("lend")
+    }
+
+    fn end_loan(&mut self) -> &'static str {
+        let group = self.random.below(GROUPS);
+        if self.loans[group].take().is_none() {
+            return "end no loan";
+        }
+        let blocked = self.blocked();
+        let state = &mut self.ref_groups[group];
+        state.holder = Holder::Nobody;
+        state.current = state.default.unwrap_or(blocked);
+        self.settle_drivers(group);
+        "end a loan"
+    }
+
     /// Some domain that maps, with its pages.
     fn some_pages(&mut self) -> Option<(Arc<Domain<Mock>>, usize)> {
         let domain = self.slots[self.random.below(SLOTS)].as_ref()?;
@@ -576,10 +625,11 @@ impl Test {
     fn start_driver(&mut self) -> Result<&'static str> {
         let (index, group) = self.some_endpoint();
         let result = self.groups[group].start_dma_api(&self.endpoints[index], "driver".into());
-        let held = matches!(self.ref_groups[group].holder, Holder::Owner { .. });
-        let wanted = match self.ref_endpoints[index].member {
+        let held = self.ref_groups[group].holder.is_exclusive();
+        let endpoint = self.ref_endpoints[index];
+        let wanted = match endpoint.member {
             false => Err(ENODEV),
-            true if held => Err(EBUSY),
+            true if held && !endpoint.driver => Err(EBUSY),
             true => Ok(()),
         };
         if self.agree(result, wanted)? {
@@ -613,8 +663,8 @@ impl Test {
         !self.is_blocked(id)
             && (0..GROUPS).any(|group| {
                 let state = &self.ref_groups[group];
-                let claimed = matches!(state.holder, Holder::Owner { .. });
-                (state.current == id || (claimed && state.default == Some(id)))
+                let held = state.holder.is_exclusive();
+                (state.current == id || (held && state.default == Some(id)))
                     && self
                         .members(group)
                         .any(|(index, _)| ENDPOINTS[index].1 == unit)
@@ -657,6 +707,10 @@ impl Test {
                 Holder::Kernel => Ownership::Kernel {
                     users: self.drivers(group),
                 },
+                Holder::Lent => Ownership::Lent {
+                    users: self.drivers(group),
+                    to: "model".into(),
+                },
                 Holder::Owner { which, attached } => Ownership::Claimed {
                     owner: owner(which + 1, "model"),
                     claims: self.claims_on(group),
@@ -694,6 +748,7 @@ impl Test {
     /// Everybody goes home; nothing is left.
     fn finish(mut self) -> Result {
         self.claims = [const { None }; CLAIMS];
+        self.loans = [const { None }; GROUPS];
         for (index, endpoint) in self.endpoints.iter().enumerate() {
             self.groups[ENDPOINTS[index].0].leave(endpoint);
         }

@@ -10,7 +10,8 @@ use crate::{
     domain::Domain,
     driver::VendorDriver,
     endpoint::{DeviceView, Endpoint},
-    group::{Claim, Group},
+    group::{Claim, Group, Loan},
+    label::Label,
     ownership::Owner,
     registry::Registry,
     unit::Unit,
@@ -45,4 +46,14 @@ fn own<D: VendorDriver>(
     }
     claim.detach();
     claim.release()
+}
+
+fn borrow<D: VendorDriver>(
+    group: &Arc<Group<D>>,
+    driver: Label,
+    domains: [&Arc<Domain<D>>; 2],
+) -> Result<Loan<D>> {
+    let loan = group.lend(driver, domains[0])?;
+    loan.attach(domains[1])?;
+    Ok(loan)
 }

@@ -2,13 +2,17 @@
 
 //! DMA ownership: all that can happen, in every order, against a reference that keeps lists.
 
-use iommu_core_host::ownership::{Change, Owner, Ownership, Refusal};
+use iommu_core_host::{
+    label::Label,
+    ownership::{Change, Owner, Ownership, Refusal},
+};
 
 /// The reference: who uses the group and who has claimed it, one entry each time.
 #[derive(Clone, Default, Debug)]
 struct Reference {
     users: usize,
     claims: Vec<usize>,
+    lent_to: Option<usize>,
     attached: bool,
 }
 
@@ -20,9 +24,11 @@ enum Event {
     Release(usize),
     Attach(usize),
     Detach(usize),
+    Lend(usize),
+    EndLoan,
 }
 
-const EVENTS: [Event; 10] = [
+const EVENTS: [Event; 12] = [
     Event::StartUse,
     Event::EndUse,
     Event::Claim(1),
@@ -33,18 +39,32 @@ const EVENTS: [Event; 10] = [
     Event::Attach(2),
     Event::Detach(1),
     Event::Detach(2),
+    Event::Lend(3),
+    Event::EndLoan,
 ];
 
 fn owner(token: usize) -> Owner {
     Owner {
         token,
-        name: ["nobody", "one", "two"][token].into(),
+        name: name(token),
     }
+}
+
+fn name(token: usize) -> Label {
+    ["nobody", "one", "two", "driver"][token].into()
 }
 
 impl Reference {
     fn holder(&self) -> Option<usize> {
         self.claims.first().copied()
+    }
+
+    /// Why nobody else can have the group, if it is lent.
+    fn lent(&self) -> Result<(), Refusal> {
+        match self.lent_to {
+            Some(driver) => Err(Refusal::Lent { to: name(driver) }),
+            None => Ok(()),
+        }
     }
 
     /// Why `token` is not the holder.
@@ -58,18 +78,36 @@ impl Reference {
 
     fn step(&mut self, event: Event) -> Result<Option<Change>, Refusal> {
         match event {
-            Event::StartUse => match self.holder() {
-                Some(holder) => Err(Refusal::Claimed { by: owner(holder) }),
-                None => {
-                    self.users += 1;
-                    Ok(None)
+            Event::StartUse => {
+                self.lent()?;
+                match self.holder() {
+                    Some(holder) => Err(Refusal::Claimed { by: owner(holder) }),
+                    None => {
+                        self.users += 1;
+                        Ok(None)
+                    }
                 }
+            }
+            Event::Lend(driver) => {
+                self.lent()?;
+                match self.holder() {
+                    Some(holder) => Err(Refusal::Claimed { by: owner(holder) }),
+                    None => {
+                        self.lent_to = Some(driver);
+                        Ok(None)
+                    }
+                }
+            }
+            Event::EndLoan => match self.lent_to.take() {
+                Some(_) => Ok(None),
+                None => Err(Refusal::NotHeld),
             },
             Event::EndUse => {
                 self.users = self.users.checked_sub(1).ok_or(Refusal::NotHeld)?;
                 Ok(None)
             }
             Event::Claim(token) => {
+                self.lent()?;
                 if self.users > 0 {
                     return Err(Refusal::InUseByKernel { users: self.users });
                 }
@@ -98,6 +136,7 @@ impl Reference {
                 }
             },
             Event::Attach(token) | Event::Detach(token) => {
+                self.lent()?;
                 if self.users > 0 {
                     return Err(Refusal::InUseByKernel { users: self.users });
                 }
@@ -113,6 +152,12 @@ impl Reference {
     }
 
     fn state(&self) -> Ownership {
+        if let Some(driver) = self.lent_to {
+            return Ownership::Lent {
+                users: self.users,
+                to: name(driver),
+            };
+        }
         match (self.users, self.holder()) {
             (0, None) => Ownership::Free,
             (users, None) => Ownership::Kernel { users },
@@ -138,6 +183,8 @@ fn step(state: &mut Ownership, event: Event) -> Result<Option<Change>, Refusal> 
         Event::Release(token) => state.release(owner(token)).map(Some),
         Event::Attach(token) => state.set_attached(owner(token), true).map(|()| None),
         Event::Detach(token) => state.set_attached(owner(token), false).map(|()| None),
+        Event::Lend(driver) => state.lend(name(driver)).map(|()| None),
+        Event::EndLoan => state.end_loan().map(|()| None),
     }
 }
 
@@ -154,6 +201,11 @@ fn explore(state: Ownership, reference: &Reference, depth: u32, seen: &mut usize
             assert_eq!(next, state, "a refusal changes nothing");
         }
         assert_eq!(next.owner(), wanted.holder().map(owner));
+        assert_eq!(next.users(), wanted.users);
+        assert_eq!(
+            next.is_exclusive(),
+            wanted.lent_to.is_some() || wanted.holder().is_some()
+        );
         *seen += 1;
         explore(next, &wanted, depth - 1, seen);
     }
@@ -163,7 +215,7 @@ fn explore(state: Ownership, reference: &Reference, depth: u32, seen: &mut usize
 fn law_5_every_sequence_of_six_events() {
     let mut seen = 0;
     explore(Ownership::Free, &Reference::default(), 6, &mut seen);
-    assert_eq!(seen, (1..=6).map(|depth| 10_usize.pow(depth)).sum());
+    assert_eq!(seen, (1..=6).map(|depth| 12_usize.pow(depth)).sum());
 }
 
 #[test]
@@ -181,6 +233,10 @@ fn law_5_a_refusal_says_who_holds_the_group() {
     assert_eq!(
         said(Refusal::StillAttached { owner: owner(2) }),
         "a domain of two is still attached"
+    );
+    assert_eq!(
+        said(Refusal::Lent { to: name(3) }),
+        "driver has a domain of its own attached"
     );
     assert_eq!(said(Refusal::NotHeld), "nobody holds it");
 }

@@ -12,7 +12,7 @@ use crate::{
     driver::{Attach, Probed, VendorDriver},
     label::Label,
     requester::RequesterId,
-    reserved::Reserved,
+    reserved::{Kind, Reserved},
     unit::Unit,
 };
 
@@ -151,6 +151,13 @@ impl<D: Attach> Endpoint<D> {
     /// Whether firmware does DMA with the device and must not be cut off.
     pub fn has_direct_regions(&self) -> bool {
         self.reserved.iter().any(Reserved::is_direct)
+    }
+
+    /// Whether firmware does DMA with the device at all times, whoever has it: it can never be
+    /// blocked.
+    pub fn is_pinned(&self) -> bool {
+        let mut kinds = self.reserved.iter().map(|region| region.kind);
+        kinds.any(|kind| kind == Kind::Direct)
     }
 
     /// The vendor driver's state.

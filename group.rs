@@ -380,8 +380,9 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else holds the group; the log says who. Otherwise `ENOMEM` and the like
-    /// from preparing the way back. The group is as it was.
+    /// `EBUSY` if somebody else holds the group; the log says who. `EINVAL` if a member
+    /// [is pinned](Endpoint::is_pinned); the log says which. Otherwise `ENOMEM` and the like from
+    /// preparing the way back. The group is as it was.
     pub fn claim(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -390,6 +391,16 @@ impl<D: Attach> Group<D> {
                 return Err(self.refuse(state, owner.name, refusal));
             }
             Ok(Change::Taken) => {
+                if let Some(pinned) = state.members.iter().find(|m| m.endpoint().is_pinned()) {
+                    log_warn!(
+                        "{}: refused to {}: firmware does DMA with {} at all times, so it cannot be \
+                         blocked",
+                        self.name,
+                        owner.name,
+                        pinned.endpoint().name(),
+                    );
+                    return Err(EINVAL);
+                }
                 if let Some(default) = state.default.clone() {
                     self.prepare_way_back(state, &default)?;
                 }

@@ -37,6 +37,7 @@ use crate::{
         amd_v1::AmdV1, kernel_memory::Gfp, vtd_ss::VtdSs, Config, Format, Gather, PageTable, Top,
     },
     requester::RequesterId,
+    reserved::Reserved,
     unit::Unit,
 };
 
@@ -191,6 +192,9 @@ const NAMED: &[Named] = &[
         ids: &[],
     },
 ];
+
+/// Where firmware does DMA, with the device that a unit's options name.
+const FIRMWARE: (Iova, Iova) = (Iova::new(0x9000), Iova::new(0x9fff));
 
 /// The mock driver.
 pub struct Mock;
@@ -414,7 +418,21 @@ impl VendorDriver for Mock {
             Place::Behind { .. } => return Err(ENODEV),
         };
         let unit = units.get(usize::from(segment)).ok_or(ENODEV)?.clone();
-        let levels = unit.hardware().options().levels;
+        let &Options {
+            levels, firmware, ..
+        } = unit.hardware().options();
+        let mut reserved = KVec::new();
+        if let Some((id, kind)) = firmware {
+            if ids.contains(&RequesterId::new(id)) {
+                let region = Reserved {
+                    first: FIRMWARE.0,
+                    last: FIRMWARE.1,
+                    prot: Prot::READ | Prot::WRITE,
+                    kind,
+                };
+                reserved.push(region, GFP_KERNEL)?;
+            }
+        }
         Ok(Probed {
             unit,
             ids,
@@ -422,7 +440,7 @@ impl VendorDriver for Mock {
                 levels,
                 fail_prepare: Countdown::new(),
             },
-            reserved: KVec::new(),
+            reserved,
         })
     }
 

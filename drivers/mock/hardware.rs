@@ -16,6 +16,7 @@ use crate::{
     driver::Scope,
     pgtable::Top,
     requester::RequesterId,
+    reserved::Kind,
 };
 
 /// Requester ids of a unit are below this.
@@ -40,6 +41,8 @@ pub struct Options {
     pub grows: bool,
     /// Whether it can make DMA snoop.
     pub can_snoop: bool,
+    /// The id of a device that firmware does DMA with, and the kind of region where.
+    pub firmware: Option<(u32, Kind)>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             levels: 3,
             grows: false,
             can_snoop: true,
+            firmware: None,
         }
     }
 }

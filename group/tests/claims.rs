@@ -13,6 +13,7 @@ use crate::{
     group::Reason,
     ownership::Ownership,
     requester::RequesterId,
+    reserved::Kind,
 };
 
 fn at(phys: u64) -> Option<Dma> {
@@ -82,6 +83,37 @@ mod suite {
         disband(&party);
         drop(party);
         machine.finish()
+    }
+
+    #[test]
+    fn law_7_a_device_that_firmware_needs_keeps_its_group_from_being_claimed() -> Result {
+        for (kind, answer) in [(Kind::Direct, Some(EINVAL)), (Kind::DirectRelaxable, None)] {
+            let machine = Machine::new(&[Options {
+                firmware: Some((1, kind)),
+                ..Options::default()
+            }])?;
+            let party = party(&machine, 0, 2)?;
+            let group = &party.0;
+            assert_eq!(party.1[1].is_pinned(), answer.is_some());
+            assert!(!party.1[0].is_pinned());
+            let default = machine.paging(&party.1[0], &[(0x9000, 0x9000)])?;
+            group.set_default(&default)?;
+            let before = machine.snapshot()?;
+            let claim = group.claim(owner(1, "tester"));
+            assert_eq!(claim.as_ref().err(), answer.as_ref());
+            // What firmware reaches it reaches all the time.
+            let untouched = machine.snapshot()? == before;
+            assert_eq!(untouched, answer.is_some());
+            drop(claim);
+            // A driver's own domain takes the place of the default one without a time in between.
+            let own = machine.paging(&party.1[0], &[(0x9000, 0x9000)])?;
+            drop(group.lend("driver".into(), &own)?);
+            assert_eq!(machine.dma(0, 1, 0x9000), Some(0x9000));
+            disband(&party);
+            drop((own, default, party));
+            machine.finish()?;
+        }
+        Ok(())
     }
 
     #[test]

@@ -89,10 +89,6 @@ fn unmap(paging: &Paging, iova: u64) {
     gather.done();
 }
 
-fn phys(paging: &Paging, iova: u64) -> Option<u64> {
-    AmdVi::iova_to_phys(paging, Iova::new(iova)).map(PhysAddr::raw)
-}
-
 /// Entry `index` of the table at `address`.
 fn entry(address: u64, index: usize) -> u64 {
     let table = Table::at(PhysAddr::new(address));

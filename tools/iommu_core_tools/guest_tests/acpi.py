@@ -35,6 +35,7 @@ class Tables:
     `direct(first, last)`: good, with memory that the firmware uses with the disk, and with a
     structure of an unknown type. `named(devices, first, last)`: good, with devices by name (see
     named.py), and memory that the firmware uses with the last one; None if the machine has none.
+    `component(path, id)`: good, with one device by its path, where that is all that names one.
     """
 
     file: str
@@ -42,6 +43,7 @@ class Tables:
     nothing_there: bytes
     direct: object
     named: object
+    component: object = None
 
 
 # --- DMAR: VT-d specification, chapter 8 ------------------------------------------------------
@@ -191,10 +193,11 @@ def _iort(*more, unit=None):
     return _table(b"IORT", 5, struct.pack("<III", 3 + len(more), _AT_ITS, 0) + nodes)
 
 
-def _node(kind, revision, body, mappings=(), *, tail=b"", length=None):
-    """A node; mappings are (first id, first id that it becomes, node that it goes to, how many)."""
+def _node(kind, revision, body, mappings=(), *, tail=b"", length=None, single=False):
+    """A node; mappings are (first id, first id that it becomes, node that it goes to, how many), or
+    all of them are for one id that is the node's own (`single`)."""
     ids = b"".join(
-        struct.pack("<IIIII", first, count - 1, becomes, to, 0)
+        struct.pack("<IIIII", first, count - 1, becomes, to, single)
         for first, becomes, to, count in mappings
     )
     size = 16 + len(body) + len(ids) + len(tail) if length is None else length
@@ -216,10 +219,11 @@ def _smmu(base=_SMMU_REGISTERS, length=None):
     return _node(_SMMUV3, 4, body, [(0, 0, _AT_ITS, 0x10000)], length=length)
 
 
-def _component(to):
-    """A component that the machine does not have, so that nobody but us looks where it leads to."""
-    body = struct.pack("<I8sB", 0, _COHERENT_MEMORY, 64) + b"\\_SB.NONE".ljust(15, b"\0")
-    return _node(_NAMED_COMPONENT, 4, body, [(0, 0, to, 1)])
+def _component(to, path=b"\\_SB.NONE", number=0):
+    """A component; by default one that the machine does not have, so that nobody but us looks where it
+    leads to."""
+    body = struct.pack("<I8sB", 0, _COHERENT_MEMORY, 64) + path.ljust(15, b"\0")
+    return _node(_NAMED_COMPONENT, 4, body, [(0, number, to, 1)], single=True)
 
 
 def _iort_direct(first, last):
@@ -250,6 +254,7 @@ _IORT = Tables(
     nothing_there=None,
     direct=_iort_direct,
     named=None,
+    component=lambda path, number: _iort(_component(_AT_UNIT, path, number)),
 )  # fmt: skip
 
 TABLES = {"DMAR": _DMAR, "IVRS": _IVRS, "IORT": _IORT}

@@ -141,9 +141,54 @@ def they_are_given_back_with_their_unit(run):
     run.check(_has_driver(run, _FREE), "the driver works again")
 
 
+# Where the table knows a device by nothing but its path; its requests are 50:00.0's.
+_COMPONENT, _PATH, _ID = "QEMU0002:00", rb"\_SB_.FWCF", 0x5000
+
+
+def _component(run):
+    text = run.guest.run(f"cat {core_view.FOLDER}/groups")
+    return next((line for line in text.splitlines() if f"member   {_COMPONENT} " in line), "")
+
+
+def a_named_component_that_has_a_driver_stays_on_identity(run):
+    run.load_drivers(_MODULE)
+    run.check(run.guest.works(f"[ -e {_BUS}/devices/{_COMPONENT}/driver ]"), "it has a driver")
+    mark = run.guest.mark()
+    run.load()
+    messages = core_view.messages(run.guest.kernel_log(mark))
+    lines = [line for line in messages if _COMPONENT in line]
+    run.check(len(lines) == 1 and f"identity: driver {_DRIVER}" in lines[0],
+              "one clear line says so", lines)  # fmt: skip
+    group = core_view.group_of(run.guest, _COMPONENT)
+    run.check(group and group.domain.startswith("identity"), "it is on identity", group)
+    run.check(group.owner == "kernel (1 driver)", "and owned by the kernel", group.owner)
+    run.check("50:00.0" in _component(run), "under the id that firmware says", _component(run))
+
+
+def a_named_component_without_a_driver_is_translated(run):
+    run.unload()
+    run.guest.run(f"rmmod {_MODULE}")
+    run.load()
+    group = core_view.group_of(run.guest, _COMPONENT)
+    run.check(group and group.domain.startswith("paging"), "its group has a domain", group)
+    run.check("50:00.0" in _component(run), "under the same id", _component(run))
+    run.load_drivers(_MODULE)
+    run.check(f"driver {_DRIVER}" in _component(run), "a driver is bound", _component(run))
+
+
 def scenarios(kind):
     """A machine whose table names devices of its DSDT."""
     tables = acpi.TABLES[kind.acpi_table]
+    if tables.component:
+        return [Scenario(
+            "named-component", lambda kind: small(kind, **kind.acpi),
+            [
+                a_named_component_that_has_a_driver_stays_on_identity,
+                a_named_component_without_a_driver_is_translated,
+            ],
+            parameters=kind.late,
+            tables={tables.file: tables.component(_PATH, _ID)},
+        )]  # fmt: skip
     if not tables.named:
         return []
     return [Scenario(

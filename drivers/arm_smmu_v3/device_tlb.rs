@@ -213,8 +213,8 @@ fn cut_off(unit: &Unit<SmmuV3>, hardware: &Hardware, batch: &mut Batch<'_>, id: 
     refuse(hardware, batch, id);
     batch.roster().silence(id.raw());
     log_warn!(
-        "{}: {} does not answer invalidations of its TLB (ATS); all that is in there is refused, and \
-         it stays unused until the device is removed and found again",
+        "{}: {} does not answer invalidations of its TLB (ATS); all that is in there is refused, \
+         and it stays unused until the device is removed and found again",
         unit.name(),
         id,
     );

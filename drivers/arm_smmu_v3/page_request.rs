@@ -72,19 +72,11 @@ impl PageRequest {
     pub const fn is_stop_marker(&self) -> bool {
         self.last && !self.read && !self.write
     }
-
-    /// Whether the device waits for an answer.
-    pub const fn is_to_be_answered(&self) -> bool {
-        self.last && !self.is_stop_marker()
-    }
 }
 
 /// What it asks for: `page 0x1000 to read and write, group 5`.
 impl fmt::Display for PageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_stop_marker() {
-            return f.write_str("the end of a substream");
-        }
         write!(f, "page {:#x} to", self.page)?;
         let mut word = " ";
         for (asked, what) in [

@@ -16,16 +16,37 @@ use kernel::{
 };
 
 use super::{
+    capability::{self, Capability, Firmware},
+    firmware::Description,
+    hardware::Hardware,
     mmio::Registers,
     regs::{
         CMDQ_BASE_HIGH, CMDQ_BASE_LOW, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, GBPA, GERROR, GERRORN,
-        IRQ_CTRL, IRQ_CTRLACK,
+        IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_PROD,
     },
+    smmu::SmmuUnit,
+    SmmuV3,
 };
 use crate::{
     addr::PhysAddr,
-    pgtable::{kernel_memory::KernelMemory, Entry, Table, TableMemory},
+    endpoint::FirmwareNode,
+    label::Label,
+    pgtable::{
+        kernel_memory::{KernelEntry, KernelMemory},
+        Entry, Table, TableMemory,
+    },
+    unit::Unit,
 };
+
+/// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 bits, no messages, no stalls,
+/// two levels of stream table.
+pub(super) const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
+/// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events, 2^4 page requests.
+const IDR1: u32 = 16 | 4 << 11 | 10 << 16 | 10 << 21;
+/// 44 bits of physical addresses, all granules.
+const IDR5: u32 = 4 | 7 << 4;
+/// What tells devices that they are behind the unit.
+pub(super) const NODE: FirmwareNode = FirmwareNode::at(1);
 
 /// How much is remembered.
 const ROOM: usize = 64;
@@ -82,6 +103,54 @@ impl Played {
         )
     }
 
+    /// A unit whose IDR0 is `idr0`, as the driver knows it. It was taken over, and translates.
+    pub(super) fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
+        let registers = capability::Registers {
+            idr0,
+            idr1: IDR1,
+            idr3: 0,
+            idr5: IDR5,
+            iidr: 0,
+            aidr: 0,
+        };
+        let firmware = Firmware {
+            coherent: true,
+            flag_updates: None,
+            page0_only: false,
+        };
+        let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
+        let hardware = Hardware::with(Registers::played(self)?, capability, -1)?;
+        let name = Label::from("played");
+        hardware.start(name)?;
+        hardware.enable(name)?;
+        self.take_seen()?;
+        let unit = SmmuUnit::of(Description::of_nothing(NODE, firmware)?, hardware);
+        Unit::new(name, Ok(unit))
+    }
+
+    /// Puts a record into the PRI queue.
+    pub(super) fn request_page(&self, registers: &Registers, record: [u64; 2]) {
+        let (io, page1) = (registers.io(), registers.page1());
+        let base = both(
+            io.read(PRIQ_BASE_LOW).into(),
+            io.read(PRIQ_BASE_HIGH).into(),
+        );
+        let (words, slots) = self.ring(base);
+        let producer = u32::from(page1.read(PRIQ_PROD));
+        let at = (producer & (slots - 1)) as usize * 2;
+        words[at].store(record[0]);
+        words[at + 1].store(record[1]);
+        let next = (producer + 1) & (slots * 2 - 1) | producer & 1 << 31;
+        page1.write_reg(PRIQ_PROD::from(next));
+    }
+
+    /// The words of a queue of 128-bit records, and how many records there are.
+    fn ring(&self, base: u64) -> (&[KernelEntry], u32) {
+        let slots = 1u32 << (base & 0x1f);
+        let ring = Table::at(PhysAddr::new(base & 0xf_ffff_ffff_ffe0));
+        (self.memory.entries(ring, slots as usize * 2), slots)
+    }
+
     /// From now on this device does not answer, and all others do.
     pub(super) fn silence(&self, stream: Option<u32>) {
         self.state.lock().silent = stream;
@@ -115,14 +184,11 @@ impl Played {
         if !control.commands() || (errors ^ acknowledged) & CMDQ_ERR != 0 {
             return;
         }
-        let (low, high): (u32, u32) = (
+        let base = both(
             io.read(CMDQ_BASE_LOW).into(),
             io.read(CMDQ_BASE_HIGH).into(),
         );
-        let base = u64::from(high) << 32 | u64::from(low);
-        let slots = 1u32 << (base & 0x1f);
-        let ring = Table::at(PhysAddr::new(base & 0xf_ffff_ffff_ffe0));
-        let words = self.memory.entries(ring, slots as usize * 2);
+        let (words, slots) = self.ring(base);
 
         let mut state = self.state.lock();
         let wrap = slots * 2 - 1;
@@ -144,4 +210,9 @@ impl Played {
             io.write_reg(CMDQ_CONS::from(consumer));
         }
     }
+}
+
+/// A register of 64 bits.
+fn both(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }

@@ -8,6 +8,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use kernel::{io::Io, sync::atomic::Relaxed, time::delay::fsleep};
 
 use super::{
@@ -52,6 +55,8 @@ pub(super) fn refuse_all(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: imp
 
     while !stopping() {
         match take(hardware) {
+            // It wants nothing.
+            Some(Next::Request(request)) if request.is_stop_marker() => {}
             Some(Next::Request(request)) => refuse(unit, hardware, request),
             // The devices were told by the unit that their requests have failed.
             Some(Next::Lost) => {
@@ -86,7 +91,7 @@ fn refuse(unit: &Unit<SmmuV3>, hardware: &Hardware, request: PageRequest) {
             count,
         );
     }
-    if !request.is_to_be_answered() {
+    if !request.last {
         return;
     }
     let mut batch = hardware.batch();

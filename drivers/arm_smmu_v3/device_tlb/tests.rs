@@ -15,19 +15,15 @@ use kernel::{
 };
 
 use super::super::{
-    capability::{self, Capability, Firmware},
-    firmware::Description,
     hardware::Hardware,
-    mmio::Registers,
-    played::Played,
-    smmu::SmmuUnit,
+    played::{self, Played},
     SmmuV3,
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
     driver::VendorDriver,
-    endpoint::{DeviceInfo, DeviceTlb, Endpoint, FirmwareNode, Place},
+    endpoint::{DeviceInfo, DeviceTlb, Endpoint, Place},
     group::{Group, Reason},
     label::Label,
     pgtable::{kernel_memory::Gfp, Gather},
@@ -36,15 +32,9 @@ use crate::{
     unit::Unit,
 };
 
-/// Both stages, tables of 64-bit processors, coherent, ATS, ASIDs of 16 bits, no messages, no
-/// stalls, two levels of stream table.
-const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 10 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
-const IDR0_STAGE2: u32 = IDR0 & !2;
-const IDR0_NO_ATS: u32 = IDR0 & !(1 << 10);
-/// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events.
-const IDR1: u32 = 16 | 10 << 16 | 10 << 21;
-/// 44 bits of physical addresses, all granules.
-const IDR5: u32 = 4 | 7 << 4;
+/// The unit has ATS.
+const ATS: u32 = 1 << 10;
+const IDR0: u32 = played::IDR0 | ATS;
 
 /// EATS, full use, in word 1 of an entry (5.2).
 const FULL: u64 = 1 << 28;
@@ -107,33 +97,11 @@ struct Bench {
 type Seated = (Arc<Endpoint<SmmuV3>>, Arc<Group<SmmuV3>>);
 
 impl Bench {
-    const NODE: FirmwareNode = FirmwareNode::at(1);
-
     fn new(idr0: u32) -> Result<Self> {
-        let registers = capability::Registers {
-            idr0,
-            idr1: IDR1,
-            idr3: 0,
-            idr5: IDR5,
-            iidr: 0,
-            aidr: 0,
-        };
-        let firmware = Firmware {
-            coherent: true,
-            flag_updates: None,
-            page0_only: false,
-        };
-        let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
         let played = Played::new()?;
-        let hardware = Hardware::with(Registers::played(&played)?, capability, -1)?;
-        let name = Label::from("played");
-        hardware.start(name)?;
-        hardware.enable(name)?;
-        let unit = SmmuUnit::of(Description::of_nothing(Self::NODE, firmware)?, hardware);
         let mut units = KVec::new();
-        units.push(Unit::new(name, Ok(unit))?, GFP_KERNEL)?;
+        units.push(played.unit(idr0)?, GFP_KERNEL)?;
         let registry = Registry::new()?;
-        played.take_seen()?;
         Ok(Self {
             played,
             units,
@@ -161,7 +129,7 @@ impl Bench {
             &self.units,
             DeviceInfo {
                 name,
-                place: Place::Behind { unit: Self::NODE },
+                place: Place::Behind { unit: played::NODE },
                 ids,
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
             },
@@ -440,7 +408,7 @@ mod suite {
 
     #[test]
     fn stage_2() -> Result {
-        let bench = Bench::new(IDR0_STAGE2)?;
+        let bench = Bench::new(IDR0 & !2)?;
         let (endpoint, group) = bench.device(5)?;
         let domain = bench.domain(&endpoint)?;
         group.set_default(&domain)?;
@@ -456,7 +424,7 @@ mod suite {
 
     #[test]
     fn unit_without_it() -> Result {
-        let bench = Bench::new(IDR0_NO_ATS)?;
+        let bench = Bench::new(IDR0 & !ATS)?;
         let (endpoint, group) = bench.device(5)?;
         let domain = bench.domain(&endpoint)?;
         group.set_default(&domain)?;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page requests that a played unit puts into its queue, and what it is told then.
+
+#![forbid(unsafe_code)]
+
+use kernel::{io::Io, macros::kunit_tests, prelude::*, sync::atomic::Relaxed};
+
+use super::{
+    super::{
+        played::{self, Played},
+        regs::{PRIQ_CONS, PRIQ_PROD},
+        SmmuV3,
+    },
+    *,
+};
+use crate::driver::VendorDriver;
+
+/// The unit has a PRI queue.
+const PRI: u32 = 1 << 16;
+
+#[kunit_tests(iommu_core_arm_smmu_v3_requests)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_group_is_answered() -> Result {
+        let played = Played::new()?;
+        let unit = played.unit(played::IDR0 | PRI)?;
+        let hardware = unit.hardware().hardware()?;
+        let page1 = hardware.registers.page1();
+        // Stream 8: R and W of two pages, group 5; a Stop PASID marker; R, substream 3, group
+        // 0x1ff.
+        for record in [
+            [0x3000_0000_0000_0008, 0x1005],
+            [0x7000_0000_0000_0008, 0x2005],
+            [0xc000_0003_0000_0008, 0],
+            [0xd000_0003_0000_0008, 0x31ff],
+        ] {
+            played.request_page(&hardware.registers, record);
+        }
+        refuse_all(&unit, hardware, || false);
+        // CMD_PRI_RESP with response 0, and CMD_SYNC.
+        let seen = played.take_seen()?;
+        assert_eq!(
+            seen[..],
+            [
+                [0x8_0000_0041, 5],
+                [0x46, 0],
+                [0x8_0000_3841, 0x1ff],
+                [0x46, 0]
+            ]
+        );
+        assert_eq!(u32::from(page1.read(PRIQ_CONS)), 4);
+        assert_eq!(hardware.refused_requests.load(Relaxed), 3);
+        assert_eq!(hardware.lost_requests.load(Relaxed), 0);
+        SmmuV3::release(&unit);
+        Ok(())
+    }
+
+    /// What found no place is counted, and the queue goes on.
+    #[test]
+    fn overflow_is_acknowledged() -> Result {
+        let played = Played::new()?;
+        let unit = played.unit(played::IDR0 | PRI)?;
+        let hardware = unit.hardware().hardware()?;
+        let page1 = hardware.registers.page1();
+        // All 16 places, and one more: OVFLG.
+        for group in 0..16 {
+            played.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1000 | group]);
+        }
+        let full = u32::from(page1.read(PRIQ_PROD));
+        page1.write_reg(PRIQ_PROD::from(full | 1 << 31));
+        refuse_all(&unit, hardware, || false);
+        assert_eq!(played.take_seen()?.len(), 32);
+        assert_eq!(u32::from(page1.read(PRIQ_CONS)), full | 1 << 31);
+        assert_eq!(hardware.lost_requests.load(Relaxed), 1);
+
+        played.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1003]);
+        refuse_all(&unit, hardware, || false);
+        assert_eq!(played.take_seen()?[..], [[0x8_0000_0041, 3], [0x46, 0]]);
+        assert_eq!(hardware.lost_requests.load(Relaxed), 1);
+        SmmuV3::release(&unit);
+        Ok(())
+    }
+
+    #[test]
+    fn unit_without_a_queue() -> Result {
+        let played = Played::new()?;
+        let unit = played.unit(played::IDR0)?;
+        refuse_all(&unit, unit.hardware().hardware()?, || false);
+        assert!(played.take_seen()?.is_empty());
+        SmmuV3::release(&unit);
+        Ok(())
+    }
+}

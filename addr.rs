@@ -204,8 +204,8 @@ impl Prot {
     /// Accesses snoop the caches even if the device asks that they do not. No bit of
     /// `<linux/iommu.h>`: a driver adds it to the mappings of a domain that enforces coherency.
     pub const FORCE_SNOOP: Self = Self(1 << 31);
-    /// Hardware records writes to the memory in the page table. No bit of `<linux/iommu.h>` either: a
-    /// driver adds it to the mappings of a domain whose dirty pages are asked for.
+    /// Hardware records writes to the memory in the page table. No bit of `<linux/iommu.h>` either:
+    /// a driver adds it to the mappings of a domain whose dirty pages are asked for.
     pub const TRACK_DIRTY: Self = Self(1 << 30);
 
     const FROM_C: u32 = (1 << 6) - 1;

@@ -3,8 +3,8 @@
 //! IO page tables: one walker, many formats.
 //!
 //! - [`PageTable`] is one address space's tables. It is generic over the [`Format`] (what an entry
-//!   looks like, pure) and the [`TableMemory`] (where tables live), and everything below one call of
-//!   it is monomorphised.
+//!   looks like, pure) and the [`TableMemory`] (where tables live), and everything below one call
+//!   of it is monomorphised.
 //! - [`Gather`] collects what has to be invalidated, and holds on to the tables that were taken out
 //!   until that is done.
 //!
@@ -23,22 +23,22 @@
 //!
 //! A page is one leaf, or a run of leaves that hardware may take as one (the contiguous sizes of
 //! AMD, the contiguous hint of Arm). It can belong to several owners: each of a part of it. So who
-//! unmaps a part may not touch what the rest translates to, not even for a moment: the page is first
-//! split into smaller ones that say the same, and then the part is unmapped.
+//! unmaps a part may not touch what the rest translates to, not even for a moment: the page is
+//! first split into smaller ones that say the same, and then the part is unmapped.
 //!
 //! - A large leaf becomes a table of leaves in one exchange.
 //! - A run becomes single leaves entry by entry, each in one exchange that fails if the entry is
-//!   not of the run any more. In between some entries are of the run and some are not; each is right
-//!   for the addresses that it is found by, and a copy of the run in a cache is right for all. Only
-//!   when no entry is of the run any more is the part unmapped, and the whole run is invalidated: so
-//!   no copy of it can be made after that.
+//!   not of the run any more. In between some entries are of the run and some are not; each is
+//!   right for the addresses that it is found by, and a copy of the run in a cache is right for
+//!   all. Only when no entry is of the run any more is the part unmapped, and the whole run is
+//!   invalidated: so no copy of it can be made after that.
 //! - What hardware recorded in one entry of a run holds for all of it, and is carried over to all.
 //!
 //! Whoever walks meanwhile finds the same translation in two sizes. Hardware of x86 allows that. On
 //! Arm the architecture wants the old entry gone from the caches before the new one is written
 //! (break-before-make), unless the unit can do without. That would take the rest of the page away
-//! from its owner for a while, so with [`Config::split`] unset a page is not split at all: unmapping
-//! stops before it, and nothing changes.
+//! from its owner for a while, so with [`Config::split`] unset a page is not split at all:
+//! unmapping stops before it, and nothing changes.
 //!
 //! Invalidating a range removes every cached translation that overlaps it, whatever its size: that
 //! is what the drivers' commands do, and what a call relies on that unmaps a part of a page which
@@ -47,9 +47,9 @@
 //! # Tables that grow
 //!
 //! A table of a format that [grows](Format::GROWS) starts with few levels. A call that maps beyond
-//! them makes new upper tables, the old root in the first entry of the lowest of them, and exchanges
-//! root and number of levels, which are one value, by compare-and-exchange. Who has read the old
-//! value goes on walking from the old root, and is right: it reaches what it always did.
+//! them makes new upper tables, the old root in the first entry of the lowest of them, and
+//! exchanges root and number of levels, which are one value, by compare-and-exchange. Who has read
+//! the old value goes on walking from the old root, and is right: it reaches what it always did.
 //!
 //! Units walk from the old root, too, until the driver tells them of the new one: see
 //! [`PageTable::top_is_news`]. So a root, once it was one, stays for the table's life, even if

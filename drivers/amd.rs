@@ -24,8 +24,8 @@
 //!
 //! # Device TLBs
 //!
-//! Devices are not allowed to cache translations: device table entries refuse their requests, and ATS
-//! is never enabled. Invalidations then have nobody to wait for but the unit.
+//! Devices are not allowed to cache translations: device table entries refuse their requests, and
+//! ATS is never enabled. Invalidations then have nobody to wait for but the unit.
 //!
 //! # Interrupts
 //!

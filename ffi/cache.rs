@@ -51,8 +51,8 @@ mod arch {
     pub(super) fn write_back(_start: *const c_void, _length: usize) {}
 }
 
-/// Writes the lines of the caches that hold `length` bytes at `start` back to memory. `start` points
-/// to memory of the kernel's.
+/// Writes the lines of the caches that hold `length` bytes at `start` back to memory. `start`
+/// points to memory of the kernel's.
 #[inline]
 pub(crate) fn write_back(start: *const c_void, length: usize) {
     arch::write_back(start, length)

@@ -99,8 +99,8 @@ impl<S: Sleeper> Syscore<S> {
             GFP_KERNEL,
         )?;
         let data = ptr::from_ref(&*syscore).cast::<c_void>().cast_mut();
-        // SAFETY: Nobody else knows of the object yet. It stays where it is until it is unregistered,
-        // and its data is the object itself.
+        // SAFETY: Nobody else knows of the object yet. It stays where it is until it is
+        // unregistered, and its data is the object itself.
         unsafe {
             (*syscore.raw.get()).data = data;
             register_syscore(syscore.raw.get().cast());

@@ -13,8 +13,8 @@ use crate::addr::Iova;
 ///
 /// 1. invalidate [`range`](Gather::range) on every unit and device TLB that may hold it; with the
 ///    cached intermediate entries if [`tables_changed`](Gather::tables_changed);
-/// 2. when that is complete, call [`done`](Gather::done), which frees the tables. Or hand the tables
-///    with [`take_tables`](Gather::take_tables) to whoever sees the invalidation complete.
+/// 2. when that is complete, call [`done`](Gather::done), which frees the tables. Or hand the
+///    tables with [`take_tables`](Gather::take_tables) to whoever sees the invalidation complete.
 ///
 /// A gather that is dropped with tables in it leaks them: memory that hardware may still read is
 /// never reused.

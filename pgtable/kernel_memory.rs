@@ -41,7 +41,8 @@ const _: () = assert!(
         && size_of::<TableDesc>() <= size_of::<bindings::page>()
 );
 
-/// The kernel's allocation flags, as C passes them. (`kernel::alloc::Flags` cannot be made of them.)
+/// The kernel's allocation flags, as C passes them. (`kernel::alloc::Flags` cannot be made of
+/// them.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gfp(bindings::gfp_t);
 
@@ -97,8 +98,8 @@ impl Entry for KernelEntry {
 
     #[inline(always)]
     fn store(&self, value: u64) {
-        // `WRITE_ONCE()`. Leaves need no order: nobody may rely on one before the call that wrote it
-        // has returned.
+        // `WRITE_ONCE()`. Leaves need no order: nobody may rely on one before the call that wrote
+        // it has returned.
 
         // SAFETY: `self` is valid and aligned.
         unsafe { ptr::write_volatile(self.0.get(), value) }
@@ -237,9 +238,9 @@ impl TableList for KernelTableList {
     fn push(&mut self, table: Table) {
         let desc: *mut TableDesc = linear_map::phys_to_page(table.addr().raw()).cast();
 
-        // SAFETY: By its invariants the table is an allocation of the kernel's, so its `struct page`
-        // is there, and until it is freed its list element belongs to who takes it out; that is
-        // this list now. `last` is valid by the invariants.
+        // SAFETY: By its invariants the table is an allocation of the kernel's, so its `struct
+        // page` is there, and until it is freed its list element belongs to who takes it out; that
+        // is this list now. `last` is valid by the invariants.
         unsafe {
             let element = &raw mut (*desc).freelist;
 

@@ -32,9 +32,9 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 ///
 /// # Order
 ///
-/// A new table is complete before an entry points to it. Other entries are written without any order
-/// among them; whoever then tells a device or a unit about it (a doorbell, an invalidation command)
-/// orders these writes before that, as every write to a register or queue has to.
+/// A new table is complete before an entry points to it. Other entries are written without any
+/// order among them; whoever then tells a device or a unit about it (a doorbell, an invalidation
+/// command) orders these writes before that, as every write to a register or queue has to.
 ///
 /// # Walkers that are not coherent
 ///
@@ -46,8 +46,8 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 ///
 /// # Invariants
 ///
-/// - The root in `top` and every table that an entry points to were allocated from `mem` and are not
-///   freed. That is also so for every root that was in `top` before.
+/// - The root in `top` and every table that an entry points to were allocated from `mem` and are
+///   not freed. That is also so for every root that was in `top` before.
 /// - The levels in `top` are in `F::MIN_LEVELS..=F::MAX_LEVELS`, and never fewer than
 ///   `first_levels`; no leaf is above `F::MAX_LEAF_LEVEL`.
 /// - `page_sizes` is not empty. If it has sizes of one level's leaves and of a lower one's, it has

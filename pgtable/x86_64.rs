@@ -21,8 +21,9 @@
 //! | 63 | XD or NX, no instruction fetches | XD |
 //!
 //! Bit 63 is reserved where the unit does not know it: a driver takes `NOEXEC` out of what it is
-//! asked for then. Addresses of devices are those of the lower half, whose highest bit is 0: the upper
-//! half begins where bits above the levels' are ones, too, if the unit wants canonical addresses.
+//! asked for then. Addresses of devices are those of the lower half, whose highest bit is 0: the
+//! upper half begins where bits above the levels' are ones, too, if the unit wants canonical
+//! addresses.
 
 #![forbid(unsafe_code)]
 
@@ -56,8 +57,8 @@ impl Format for X86_64 {
         .union(PageSizes::SZ_2M)
         .union(PageSizes::SZ_1G);
 
-    /// What can be written can be read. Accessed and dirty are set beforehand, which spares the unit
-    /// an update of the entry; dirty not if it is to be recorded.
+    /// What can be written can be read. Accessed and dirty are set beforehand, which spares the
+    /// unit an update of the entry; dirty not if it is to be recorded.
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
         let mut bits = US | A;

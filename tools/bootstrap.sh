@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The tools are Python; this is what runs before one knows that there is a Python. It changes nothing
-# where python3 (3.11 or newer) is there, installs it where we may, and says what to do otherwise.
+# The tools are Python; this is what runs before one knows that there is a Python. It changes
+# nothing where python3 (3.11 or newer) is there, installs it where we may, and says what to do
+# otherwise.
 
 python=${PYTHON:-python3}
 

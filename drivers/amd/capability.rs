@@ -217,8 +217,8 @@ pub struct AddressSpace {
     pub bits: u8,
 }
 
-/// The page sizes of host tables: every power of two from 4 KiB to 2^51 bytes, but for 512 GiB, which
-/// units are known to get wrong.
+/// The page sizes of host tables: every power of two from 4 KiB to 2^51 bytes, but for 512 GiB,
+/// which units are known to get wrong.
 pub const HOST_PAGE_SIZES: u64 = ((1 << 52) - 1) & !((1 << 12) - 1) & !(1 << 39);
 
 /// The page sizes of guest tables.

@@ -100,8 +100,8 @@ impl Command {
         ])
     }
 
-    /// Has what comes after it wait until everything before it is done (COMPLETION_WAIT). Without, the
-    /// unit may execute commands in any order.
+    /// Has what comes after it wait until everything before it is done (COMPLETION_WAIT). Without,
+    /// the unit may execute commands in any order.
     ///
     /// | bits | field |
     /// |---|---|

@@ -193,8 +193,8 @@ impl DeviceEntry {
         words
     }
 
-    /// The address of the host table that an entry with this first word leads to; `None` if it leads
-    /// to none.
+    /// The address of the host table that an entry with this first word leads to; `None` if it
+    /// leads to none.
     pub const fn host_root(first: u64) -> Option<u64> {
         let both = Self::VALID | Self::TRANSLATION_VALID;
         let translates = first & both == both && first & Self::GV == 0;
@@ -204,8 +204,8 @@ impl DeviceEntry {
         }
     }
 
-    /// The first word of an entry that leads to a host table, with another table, at `root`, that has
-    /// so many `levels`. All that it takes is in this word.
+    /// The first word of an entry that leads to a host table, with another table, at `root`, that
+    /// has so many `levels`. All that it takes is in this word.
     pub const fn with_host_root(first: u64, root: u64, levels: u8) -> u64 {
         first & !(PAGE_ADDRESS | 7 << Self::MODE)
             | root & PAGE_ADDRESS

@@ -77,8 +77,8 @@ pub(super) struct AddressSpace {
     pub(super) levels: u8,
     /// Bits of an address that can be mapped.
     pub(super) bits: u8,
-    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that, and in a
-    /// guest's it is reserved if the unit does not know it (NXSup).
+    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that, and in
+    /// a guest's it is reserved if the unit does not know it (NXSup).
     pub(super) no_execute: bool,
 }
 
@@ -158,8 +158,8 @@ impl Hardware {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its PCI
-    /// function is not there (all logged), `ENOMEM`.
+    /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its
+    /// PCI function is not there (all logged), `ENOMEM`.
     pub(super) fn new(name: Label, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
         match encryption() {
             Encryption::None => {}
@@ -279,7 +279,8 @@ impl Hardware {
         io.write_reg(EXCLUSION_BASE_HIGH::zeroed());
         io.write_reg(EXCLUSION_LIMIT_LOW::zeroed());
         io.write_reg(EXCLUSION_LIMIT_HIGH::zeroed());
-        // Interrupts from before the takeover. The event log's has to be gone before its base is set.
+        // Interrupts from before the takeover. The event log's has to be gone before its base is
+        // set.
         io.write_reg(
             STATUS::zeroed()
                 .with_event_overflow(true)
@@ -310,9 +311,9 @@ impl Hardware {
         })
     }
 
-    /// Puts the unit into the state that it was found in. Entries are not touched before translation
-    /// is off, so endpoints that go on untranslated do not notice. A unit that does not answer is
-    /// left as it is, and what it may still read is never freed.
+    /// Puts the unit into the state that it was found in. Entries are not touched before
+    /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
+    /// answer is left as it is, and what it may still read is never freed.
     pub(super) fn stop(&self, name: Label) {
         // Taken out first: the interrupt's thread ends when this is dropped.
         let interrupt = self.interrupt.lock().take();
@@ -348,7 +349,8 @@ impl Hardware {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or takes no commands.
+    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or takes no
+    /// commands.
     pub(super) fn suspend(&self, name: Label) -> Result {
         self.switch_off().inspect_err(|_| {
             log_err!("{}: the unit does not stop; it is left as it is", name);

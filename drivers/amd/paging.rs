@@ -2,8 +2,8 @@
 
 //! Paging domains: page tables in a shape that a unit walks.
 //!
-//! A unit has host tables (v1), which are what it is asked for if it can, or guest tables (v2), in the
-//! processors' format, which are found through a table of their roots.
+//! A unit has host tables (v1), which are what it is asked for if it can, or guest tables (v2), in
+//! the processors' format, which are found through a table of their roots.
 //!
 //! # Growing
 //!

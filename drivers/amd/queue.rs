@@ -4,15 +4,15 @@
 //!
 //! A [`Batch`] is a number of commands and one completion wait at its end, which makes the unit
 //! store a number to memory when everything before it is done. The numbers only grow, and the unit
-//! takes commands in order: a number says that all batches up to that one are done. So the buffer is
-//! locked, with interrupts off, only while a batch is put in; while one waits others can follow.
+//! takes commands in order: a number says that all batches up to that one are done. So the buffer
+//! is locked, with interrupts off, only while a batch is put in; while one waits others can follow.
 //!
 //! # When the unit stops (2.4.1, 2.5.6, 2.5.7)
 //!
-//! A unit that does not understand a command, or cannot read it, stops there. The command is replaced
-//! by one that invalidates everything, which is more than whoever waits for it has asked for, and
-//! the unit is told to go on. If it refuses that as well, or a completion wait, or does not finish a
-//! batch in [`TIMEOUT`], it never gets another one.
+//! A unit that does not understand a command, or cannot read it, stops there. The command is
+//! replaced by one that invalidates everything, which is more than whoever waits for it has asked
+//! for, and the unit is told to go on. If it refuses that as well, or a completion wait, or does
+//! not finish a batch in [`TIMEOUT`], it never gets another one.
 
 #![forbid(unsafe_code)]
 
@@ -112,7 +112,8 @@ pub(super) struct Counts {
 enum State {
     /// The unit does not know the buffer.
     Off,
-    /// It is off and caches nothing, or will forget it before it translates: there is nothing to do.
+    /// It is off and caches nothing, or will forget it before it translates: there is nothing to
+    /// do.
     Asleep,
     /// It takes them.
     Running,
@@ -310,8 +311,8 @@ impl Queue {
         done.wrapping_sub(sequence) as i64 >= 0
     }
 
-    /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when it has
-    /// stopped; that says whether it is past help.
+    /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when it
+    /// has stopped; that says whether it is past help.
     fn poll(
         &self,
         registers: &Registers,

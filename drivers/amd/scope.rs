@@ -2,8 +2,8 @@
 
 //! Which unit is responsible for a device, and what the IVRS table says about it.
 //!
-//! Unlike on other machines firmware names devices by the ids that their requests carry, bus numbers
-//! included (AMD-Vi 5.2). Look-ups need nothing but the id.
+//! Unlike on other machines firmware names devices by the ids that their requests carry, bus
+//! numbers included (AMD-Vi 5.2). Look-ups need nothing but the id.
 
 #![forbid(unsafe_code)]
 

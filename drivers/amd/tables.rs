@@ -3,8 +3,8 @@
 //! A unit's device table in memory (2.2.2).
 //!
 //! It has an entry for each requester id up to the last one that firmware names; what comes from
-//! others the unit refuses. A unit that can has it in several parts, which are easier to find memory
-//! for, and then for all ids: there is no way to say where a part ends that is left out.
+//! others the unit refuses. A unit that can has it in several parts, which are easier to find
+//! memory for, and then for all ids: there is no way to say where a part ends that is left out.
 //!
 //! How an entry changes is in [`update`](super::update). An entry never becomes invalid: then
 //! everything would pass untranslated.
@@ -157,8 +157,8 @@ impl Tables {
         self.entry(id).is_some()
     }
 
-    /// Makes `translation` what happens to requests of `id`. Returns what it was, if it was something
-    /// else; then the unit has to be told.
+    /// Makes `translation` what happens to requests of `id`. Returns what it was, if it was
+    /// something else; then the unit has to be told.
     pub(super) fn change(&self, id: RequesterId, translation: Translation) -> Option<Translation> {
         self.change_to(id, || translation)
     }
@@ -207,11 +207,11 @@ impl Tables {
     /// Has all entries that lead to a host table which has grown lead to its top, and calls `found`
     /// for each of them, also for those that do already: the unit has to be told of all.
     ///
-    /// `top_over` says what the top is above a root, if that is one of the table's. It is asked after
-    /// the entry was read, and the entry is exchanged then, if it is still the same: so it never
-    /// goes back to a lower top, whoever else does this, and what others make of an entry stays. The
-    /// root says whose the entry is, and is in one word with the levels, so that the unit sees both
-    /// old or both new.
+    /// `top_over` says what the top is above a root, if that is one of the table's. It is asked
+    /// after the entry was read, and the entry is exchanged then, if it is still the same: so it
+    /// never goes back to a lower top, whoever else does this, and what others make of an entry
+    /// stays. The root says whose the entry is, and is in one word with the levels, so that the
+    /// unit sees both old or both new.
     pub(super) fn follow(
         &self,
         top_over: impl Fn(PhysAddr) -> Option<Top>,

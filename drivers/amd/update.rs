@@ -8,8 +8,8 @@
 //! that is no worse than the old or the new one: it does what one of them does, or blocks. It must
 //! never be invalid (V is 0), because that lets everything pass.
 //!
-//! After the last store one invalidation of the entry follows, however many stores there were: until
-//! it has completed the unit may still use the old entry, as a whole.
+//! After the last store one invalidation of the entry follows, however many stores there were:
+//! until it has completed the unit may still use the old entry, as a whole.
 
 #![forbid(unsafe_code)]
 

@@ -435,8 +435,8 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The ACPI path of the device that scopes of type [`ScopeKind::Named`] mean by `number`. Nothing
-    /// keeps a table from giving it to several.
+    /// The ACPI path of the device that scopes of type [`ScopeKind::Named`] mean by `number`.
+    /// Nothing keeps a table from giving it to several.
     pub fn names_of(self, number: u8) -> impl Iterator<Item = &'a [u8]> {
         self.structures()
             .filter_map(move |structure| match structure {

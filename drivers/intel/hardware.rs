@@ -206,9 +206,9 @@ impl Hardware {
         Ok(())
     }
 
-    /// Puts the unit into the state that it was found in. Entries are not touched before translation
-    /// is off, so endpoints that go on untranslated do not notice. A unit that does not answer is
-    /// left as it is, and what it may still read is never freed.
+    /// Puts the unit into the state that it was found in. Entries are not touched before
+    /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
+    /// answer is left as it is, and what it may still read is never freed.
     pub(super) fn stop(&self, name: Label) {
         let io = self.registers.io();
 
@@ -255,7 +255,8 @@ impl Hardware {
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queue left.
+    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queue
+    /// left.
     pub(super) fn suspend(&self, name: Label) -> Result {
         let io = self.registers.io();
 

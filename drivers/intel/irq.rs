@@ -191,7 +191,8 @@ extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqret
 
 /// The thread.
 extern "C" fn report_faults(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
-    // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is freed.
+    // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is
+    // freed.
     let line = unsafe { &*cookie.cast::<Line>() };
     faults::report(&line.unit, &line.hardware, || line.stopping.load(Relaxed));
     bindings::irqreturn::IRQ_HANDLED

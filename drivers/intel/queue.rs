@@ -6,15 +6,15 @@
 //! write a number to memory when everything before it is done. Processors put their batches in one
 //! after the other, under the ring's lock, and wait for them side by side, without it. The unit
 //! executes wait descriptors in order, since all of them are fences (6.5.2.8), so the numbers that
-//! it writes only grow: a batch is done once its number or a later one is there. Between two of them
-//! it may execute descriptors in any order.
+//! it writes only grow: a batch is done once its number or a later one is there. Between two of
+//! them it may execute descriptors in any order.
 //!
 //! # When the unit complains (6.5.2.10, 6.5.2.11)
 //!
 //! Whoever waits looks for that now and then, and does what is to be done under the ring's lock:
 //!
-//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. One of the same
-//!   kind that invalidates everything takes its place, so whoever waits for it need not know.
+//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. One of the
+//!   same kind that invalidates everything takes its place, so whoever waits for it need not know.
 //! - *Time-out*: a device did not answer. The unit has dropped the wait descriptors that it had, so
 //!   who still waits invalidates everything instead. No descriptor here is for a device, so this
 //!   would be the unit's own mistake.
@@ -186,8 +186,8 @@ impl Drop for Pages {
 ///
 /// # Invariants
 ///
-/// 1. The unit has executed all slots but those from `head` up to `tail`, round the end of the ring;
-///    `head` and `tail` are below `SLOTS`.
+/// 1. The unit has executed all slots but those from `head` up to `tail`, round the end of the
+///    ring; `head` and `tail` are below `SLOTS`.
 /// 2. In each of these slots the unit is done when it has written the slot's number of `numbers`.
 struct Ring {
     head: usize,

@@ -2,9 +2,9 @@
 
 //! Context entries that are taken out, and what the unit has to forget with them.
 //!
-//! While one of the entries is cached the unit may walk through it and cache what it finds under the
-//! entry's domain id. So what is cached of a domain is invalidated only when no entry is left that
-//! leads there (VT-d 6.2.2.1), and a fence keeps the unit from doing it earlier (6.5.2.8).
+//! While one of the entries is cached the unit may walk through it and cache what it finds under
+//! the entry's domain id. So what is cached of a domain is invalidated only when no entry is left
+//! that leads there (VT-d 6.2.2.1), and a fence keeps the unit from doing it earlier (6.5.2.8).
 
 #![forbid(unsafe_code)]
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::requester::RequesterId;
 
-/// Domain ids that are remembered one by one. The endpoints of a group come from one domain, but for
-/// those that were blocked alone.
+/// Domain ids that are remembered one by one. The endpoints of a group come from one domain, but
+/// for those that were blocked alone.
 const FEW: usize = 4;
 
 /// Takes entries out.

@@ -8,8 +8,8 @@
 //! bridge the step before, and so on up to the bus where the path starts. Nothing is remembered
 //! between look-ups, so buses that are renumbered and devices that come and go need no care.
 //!
-//! A device on no bus that has numbers is named by its path in the ACPI namespace (8.8), and its scope is
-//! the id that its requests have.
+//! A device on no bus that has numbers is named by its path in the ACPI namespace (8.8), and its
+//! scope is the id that its requests have.
 
 #![forbid(unsafe_code)]
 

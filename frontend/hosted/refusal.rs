@@ -5,7 +5,8 @@
 //! C's IOMMU layer refuses drivers and owners on its own and tells neither us nor the log. So the
 //! two functions that refuse are probed, and what they are going to answer is seen from what the
 //! group's state was last: a driver is refused while the group is claimed, an owner while drivers
-//! use it. Where the kernel has no probes refusals go unsaid; debugfs still tells who holds a group.
+//! use it. Where the kernel has no probes refusals go unsaid; debugfs still tells who holds a
+//! group.
 
 use core::ffi::{c_void, CStr};
 

@@ -3,8 +3,8 @@
 //! Which levels an Armv8-A table has, and what a unit is told of them.
 //!
 //! Arm Architecture Reference Manual (DDI 0487), sections D8.2 (translation process, initial lookup
-//! level, concatenated tables) and D24.2 (TCR, VTCR, MAIR). SMMUv3 has the same fields with the same
-//! values in its context descriptors (stage 1) and stream table entries (stage 2).
+//! level, concatenated tables) and D24.2 (TCR, VTCR, MAIR). SMMUv3 has the same fields with the
+//! same values in its context descriptors (stage 1) and stream table entries (stage 2).
 
 #![forbid(unsafe_code)]
 
@@ -80,8 +80,8 @@ pub struct Shape {
     pub levels: u8,
 }
 
-/// What a unit is told of a table, each field as it is in TCR (a context descriptor) for stage 1 and
-/// in VTCR (a stream table entry) for stage 2.
+/// What a unit is told of a table, each field as it is in TCR (a context descriptor) for stage 1
+/// and in VTCR (a stream table entry) for stage 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Control {
     /// T0SZ or S2T0SZ: 64 less the width of input addresses.
@@ -104,8 +104,8 @@ impl Shape {
     /// Fewest bits of input address. A table of any granule has two levels or more with them.
     const MIN_IA_BITS: u8 = 32;
 
-    /// Returns the shape of tables that translate `ia_bits` to `oa_bits`, or to what the granule has
-    /// of each: 48 bits, with 64 KiB 52.
+    /// Returns the shape of tables that translate `ia_bits` to `oa_bits`, or to what the granule
+    /// has of each: 48 bits, with 64 KiB 52.
     ///
     /// # Errors
     ///
@@ -167,7 +167,8 @@ impl Shape {
         u32::from(self.ia_bits).saturating_sub(lg2 + (lg2 - 3) * u32::from(self.levels))
     }
 
-    /// Returns the sizes of pages, blocks and contiguous runs of them that tables of this shape have.
+    /// Returns the sizes of pages, blocks and contiguous runs of them that tables of this shape
+    /// have.
     pub fn page_sizes(&self) -> PageSizes {
         let sizes = match self.granule {
             GranuleSize::K4 => Armv8::<One, Granule4K>::PAGE_SIZES,

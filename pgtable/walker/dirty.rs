@@ -28,8 +28,8 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
     /// recorded again only after that is invalidated.
     ///
     /// Holes are passed over. A page that is only partly in the range counts, and is reported, as a
-    /// whole: there is one bit for it, or, if it is a run, a bit in each entry of which any counts for
-    /// the run.
+    /// whole: there is one bit for it, or, if it is a run, a bit in each entry of which any counts
+    /// for the run.
     ///
     /// # Errors
     ///

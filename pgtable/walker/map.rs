@@ -31,8 +31,8 @@ impl Work {
 }
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. With a format
-    /// that grows, ask [`top_is_news`](Self::top_is_news) afterwards.
+    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. With a
+    /// format that grows, ask [`top_is_news`](Self::top_is_news) afterwards.
     ///
     /// Returns how many bytes, from `iova` on, are mapped when the call returns. On an error the
     /// caller unmaps these if it wants all or nothing; what was mapped there before is untouched.

@@ -101,13 +101,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// 3. call [`top_is_told`](Self::top_is_told) with what was read.
     ///
     /// Several callers may do so at a time, without a lock. An entry is read first, then the top by
-    /// [`top_over`](Self::top_over), and then the entry is exchanged: since the top only rises, what
-    /// is put in is no lower than what was there, and if somebody else was faster the exchange
-    /// fails. An entry that is right already has to be forgotten all the same, because whoever wrote
-    /// it may not have come to that yet.
+    /// [`top_over`](Self::top_over), and then the entry is exchanged: since the top only rises,
+    /// what is put in is no lower than what was there, and if somebody else was faster the exchange
+    /// fails. An entry that is right already has to be forgotten all the same, because whoever
+    /// wrote it may not have come to that yet.
     ///
-    /// Whoever attaches something reads the top before it writes the entry, and again after that. If
-    /// it has risen in between, those who told the units of it may have missed the entry.
+    /// Whoever attaches something reads the top before it writes the entry, and again after that.
+    /// If it has risen in between, those who told the units of it may have missed the entry.
     #[inline(always)]
     pub fn top_is_news(&self) -> bool {
         F::GROWS && self.top.load() != self.told.load()

@@ -41,24 +41,24 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// returns how many. What to invalidate, and the tables that are not needed any more, go to
     /// `gather`. Until that is seen to, devices may still reach the memory.
     ///
-    /// 0 is also the answer to a range that is empty, not in multiples of the smallest page size, or
-    /// not in the aperture.
+    /// 0 is also the answer to a range that is empty, not in multiples of the smallest page size,
+    /// or not in the aperture.
     ///
     /// # Large pages and runs
     ///
-    /// If the range covers a part of a page, that is split first. In the place of a large leaf comes
-    /// a table of the next smaller leaves that translate to the same memory with the same
+    /// If the range covers a part of a page, that is split first. In the place of a large leaf
+    /// comes a table of the next smaller leaves that translate to the same memory with the same
     /// permissions, in one exchange. Hardware that has cached the large page, or that walks at this
     /// moment, uses the one or the other, and both say the same. The entries of a run become single
     /// leaves, one after the other, each in one exchange. After that the part is unmapped, and the
     /// whole page is added to the range to invalidate, so that no cached copy of it survives. Two
     /// calls that unmap different parts of one page at the same time may both split it: for each
-    /// entry one exchange succeeds, the other call goes on with that result. Dirty bits that hardware
-    /// sets before the exchange are carried over to every small page.
+    /// entry one exchange succeeds, the other call goes on with that result. Dirty bits that
+    /// hardware sets before the exchange are carried over to every small page.
     ///
-    /// The tables for that are allocated with [`TableMemory::ATOMIC`]. If there is no memory, or the
-    /// table is not to split pages ([`Config::split`](super::super::Config::split)), the call stops
-    /// before the page.
+    /// The tables for that are allocated with [`TableMemory::ATOMIC`]. If there is no memory, or
+    /// the table is not to split pages ([`Config::split`](super::super::Config::split)), the call
+    /// stops before the page.
     pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<M>) -> u64 {
         if self.check_range(iova, len).is_err() {
             return 0;
@@ -180,9 +180,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
-    /// Clears leaves up to the first entry that is none, or that is of a run which goes on after the
-    /// last entry, and returns how many. The first entry is not in the middle of a run. Does not
-    /// write if the whole table is to go.
+    /// Clears leaves up to the first entry that is none, or that is of a run which goes on after
+    /// the last entry, and returns how many. The first entry is not in the middle of a run. Does
+    /// not write if the whole table is to go.
     #[inline(always)]
     fn unmap_leaves<L: Level>(part: &[M::Entry], whole: bool) -> usize {
         let is_leaf = |value| matches!(F::decode(L::N, value), Decoded::Leaf(_));
@@ -242,11 +242,11 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         eights.remainder().iter().for_each(|entry| entry.store(0));
     }
 
-    /// Puts smaller pages in the place of the one that the entry at `index` was of when it had `value`,
-    /// a leaf. If that has changed meanwhile, nothing is done and the caller looks again.
+    /// Puts smaller pages in the place of the one that the entry at `index` was of when it had
+    /// `value`, a leaf. If that has changed meanwhile, nothing is done and the caller looks again.
     ///
-    /// The entry is not looked at for what to do: a run that somebody else has split by now would be
-    /// taken for single leaves that are too large.
+    /// The entry is not looked at for what to do: a run that somebody else has split by now would
+    /// be taken for single leaves that are too large.
     #[cold]
     fn split<L: Level>(
         &self,
@@ -308,8 +308,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             }
         }
 
-        // Hardware that has cached the run from one entry recorded there what it did anywhere in the
-        // run.
+        // Hardware that has cached the run from one entry recorded there what it did anywhere in
+        // the run.
         for entry in run {
             let mut old = entry.load();
 

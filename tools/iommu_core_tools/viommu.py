@@ -71,7 +71,8 @@ class Viommu:
     sleeps: bool
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
-    # Whether interrupts are translated as other writes are, so that the kernel maps a page for them.
+    # Whether interrupts are translated as other writes are, so that the kernel maps a page for
+    # them.
     maps_interrupts: bool = False
 
     @property

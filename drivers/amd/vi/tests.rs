@@ -101,9 +101,9 @@ const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 mod suite {
     use super::*;
 
-    /// Version 2, which no emulator translates with: the entry leads to a table of roots, that to the
-    /// table, and that to the page. Bits as the processor has them, and as the specification shows
-    /// the device table entry (2.2.2, 2.2.6).
+    /// Version 2, which no emulator translates with: the entry leads to a table of roots, that to
+    /// the table, and that to the page. Bits as the processor has them, and as the specification
+    /// shows the device table entry (2.2.2, 2.2.6).
     #[test]
     fn guest_tables() -> Result {
         for (levels, bits) in [(4, 47), (5, 56)] {

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{pgtable::armv8::GranuleSize, requester::RequesterId};
 
-/// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no messages,
-/// two levels of stream table.
+/// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no
+/// messages, two levels of stream table.
 const IDR0: u32 = 1 << 0 | 1 << 1 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
 /// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events.
 const IDR1: u32 = 16 | 10 << 16 | 10 << 21;

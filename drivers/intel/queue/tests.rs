@@ -252,7 +252,8 @@ mod suite {
             bench.queue.wait(&bench.registers, ticket),
             Err(Failure::Timeout { head: 32, .. })
         ));
-        // Bits 3:0 are the type, bits 5:4 are 1 for everything (6.5.2.1, 6.5.2.3); a wait is between.
+        // Bits 3:0 are the type, bits 5:4 are 1 for everything (6.5.2.1, 6.5.2.3); a wait is
+        // between.
         assert_eq!(bench.queue.pages.read(2), Descriptor([0x11, 0]));
         assert_eq!(bench.queue.pages.read(4), Descriptor([0x12, 0]));
         bench.queue.take_back();

@@ -182,8 +182,8 @@ fn entry(translation: Translation) -> DeviceEntry {
     }
 }
 
-/// AMD-Vi 2.2.2: V bit 0, TV bit 1, HAD bits 8:7, Mode bits 11:9, root bits 51:12, IR bit 61, IW bit
-/// 62, domain id bits 79:64.
+/// AMD-Vi 2.2.2: V bit 0, TV bit 1, HAD bits 8:7, Mode bits 11:9, root bits 51:12, IR bit 61, IW
+/// bit 62, domain id bits 79:64.
 #[test]
 fn device_entries() {
     // What the C driver's clear entry has: V, and nothing else.
@@ -223,7 +223,8 @@ fn device_entries() {
     );
     assert_eq!(DeviceEntry::decode(with_tlb.encode()), Some(with_tlb));
 
-    // Without page requests (PPR, bit 52) and translation services (I, bit 96), whatever it leads to.
+    // Without page requests (PPR, bit 52) and translation services (I, bit 96), whatever it leads
+    // to.
     for entry in [blocked, identity, host(4, false), host(6, true)] {
         let [first, second, ..] = DeviceEntry {
             settings: Settings(0xff),
@@ -366,8 +367,8 @@ fn commands() {
     );
 }
 
-/// How sizes are written into addresses: "Example Page Size Encodings". Without S, 4 KiB; with S the
-/// lowest 0 from bit 12 on tells: at bit 12 8 KiB, at bit 13 16 KiB, and so on.
+/// How sizes are written into addresses: "Example Page Size Encodings". Without S, 4 KiB; with S
+/// the lowest 0 from bit 12 on tells: at bit 12 8 KiB, at bit 13 16 KiB, and so on.
 #[test]
 fn sizes() {
     let pages = |address, order| {
@@ -464,8 +465,8 @@ proptest! {
     }
 }
 
-/// The entries that a unit leaves: code in bits 63:60, flags from bit 48 on, device id in bits 15:0,
-/// domain id in bits 47:32.
+/// The entries that a unit leaves: code in bits 63:60, flags from bit 48 on, device id in bits
+/// 15:0, domain id in bits 47:32.
 #[test]
 fn page_faults() {
     // As logs of the C driver have them: flags 0x0020, 0x0000, 0x0070, 0x0050.

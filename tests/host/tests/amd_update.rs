@@ -3,8 +3,9 @@
 //! Device table entries that change while a unit reads them: law 7 at each moment.
 //!
 //! The unit here is a model of its own. It knows an entry by the bits that the specification gives
-//! (AMD-Vi 2.2.2), and nothing of the driver's encoder or planner. It may read the entry between any
-//! two stores, all 256 bits at once, and may use what it read until the invalidation at the end.
+//! (AMD-Vi 2.2.2), and nothing of the driver's encoder or planner. It may read the entry between
+//! any two stores, all 256 bits at once, and may use what it read until the invalidation at the
+//! end.
 
 mod amd;
 #[allow(dead_code)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bits of Armv8-A descriptors and of what units are told of their tables, against tables made by
-//! hand from the Arm ARM's sections D8.2 and D8.3, and what the kernel's C code writes there.
+//! The bits of Armv8-A descriptors and of what units are told of their tables, against tables made
+//! by hand from the Arm ARM's sections D8.2 and D8.3, and what the kernel's C code writes there.
 
 use iommu_core_host::{
     addr::{PhysAddr, Prot},

@@ -811,8 +811,8 @@ fn dirty_pages_of_every_size_are_read_and_cleared() {
     dirty_pages_are_read_and_cleared::<Arm1K64>();
 }
 
-/// Somebody else unmaps another part of a page, before each of the exchanges that split it, and maps
-/// something else there.
+/// Somebody else unmaps another part of a page, before each of the exchanges that split it, and
+/// maps something else there.
 fn two_split_one_page<C: Case>() {
     let page = Bench::<C>::PAGE;
 

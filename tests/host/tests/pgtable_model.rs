@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random work on page tables of each format, compared after each step with a reference, as hardware
-//! sees it.
+//! Random work on page tables of each format, compared after each step with a reference, as
+//! hardware sees it.
 
 use iommu_core_host::{
     addr::{Iova, PageSizes, PhysAddr, Prot},

@@ -247,8 +247,8 @@ mod suite {
         Ok(())
     }
 
-    /// When several map, and others attach and detach, whoever is attached walks from the top when a
-    /// mapping may be used that needs it.
+    /// When several map, and others attach and detach, whoever is attached walks from the top when
+    /// a mapping may be used that needs it.
     #[test]
     fn growth_and_attaches_race() -> Result {
         const ROUNDS: usize = 100;

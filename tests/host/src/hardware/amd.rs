@@ -60,7 +60,8 @@ impl Walker for Amd {
         let default_lg2 = 12 + 9 * (level - 1);
         let size_lg2 = match next_level {
             0 => default_lg2,
-            // The lowest 0 of the address, from bit 12 up, is the highest of the bits below the size.
+            // The lowest 0 of the address, from bit 12 up, is the highest of the bits below the
+            // size.
             7 => {
                 let mut lowest_zero = 12;
 

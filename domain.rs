@@ -124,12 +124,7 @@ pub struct Domain<D: Attach> {
 }
 
 impl<D: Attach> Domain<D> {
-    fn with_kind(registry: &Arc<Registry>, kind: Kind<D>) -> Result<Arc<Self>> {
-        let name = match &kind {
-            Kind::Paging(_) => "paging",
-            Kind::Identity => "identity",
-            Kind::Blocked => "blocked",
-        };
+    fn with_kind(registry: &Arc<Registry>, kind: Kind<D>, name: &'static str) -> Result<Arc<Self>> {
         let listing = Registry::list(registry, name, D::NAME)?;
         Arc::pin_init(
             pin_init!(Self {
@@ -143,14 +138,23 @@ impl<D: Attach> Domain<D> {
         )
     }
 
+    /// Makes a domain of what somebody else has allocated; `name` is what people call its kind.
+    pub fn of(
+        registry: &Arc<Registry>,
+        paging: D::Paging,
+        name: &'static str,
+    ) -> Result<Arc<Self>> {
+        Self::with_kind(registry, Kind::Paging(Tables::new(paging)), name)
+    }
+
     /// Allocates a domain that lets DMA pass untranslated.
     pub fn identity(registry: &Arc<Registry>) -> Result<Arc<Self>> {
-        Self::with_kind(registry, Kind::Identity)
+        Self::with_kind(registry, Kind::Identity, "identity")
     }
 
     /// Allocates a domain that lets nothing pass.
     pub fn blocked(registry: &Arc<Registry>) -> Result<Arc<Self>> {
-        Self::with_kind(registry, Kind::Blocked)
+        Self::with_kind(registry, Kind::Blocked, "blocked")
     }
 
     /// What the domain does with DMA.
@@ -328,7 +332,7 @@ impl<D: Translate> Domain<D> {
     pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
         endpoint.unit().check()?;
         let paging = D::alloc_paging(&endpoint.view())?;
-        Self::with_kind(registry, Kind::Paging(Tables::new(paging)))
+        Self::with_kind(registry, Kind::Paging(Tables::new(paging)), "paging")
     }
 
     /// What the domain can map.

@@ -63,6 +63,15 @@ pub enum Target<'a, D: Attach> {
     },
 }
 
+/// When an attach that is prepared is going to be made.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum When {
+    /// Now or never: the plan is committed or dropped before anything else happens to the endpoint.
+    Now,
+    /// Some time: other plans of the endpoint may be committed before.
+    Later,
+}
+
 /// What a paging domain can map.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Geometry {
@@ -137,6 +146,10 @@ pub struct Probed<D: Attach> {
 pub trait Attach: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
+    /// Whether the driver can prepare an attach without hardware seeing it. One that cannot attaches
+    /// when it is asked to prepare for [`When::Now`], and detaches when that plan is dropped; and its
+    /// endpoints are not blocked by themselves before their first attach.
+    const PREPARES: bool = true;
 
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
@@ -176,10 +189,24 @@ pub trait Attach: Sized + Send + Sync + 'static {
     ///
     /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
     /// `ENOMEM`, `EIO` if the unit has failed.
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Self::Plan>;
+    fn prepare(
+        endpoint: &Endpoint<Self>,
+        target: Target<'_, Self>,
+        when: When,
+    ) -> Result<Self::Plan>;
 
     /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
     fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
+
+    /// As [`plan_blocked`](Self::plan_blocked), for callers that can be told that it cannot be done.
+    /// Where attaches cannot be prepared ([`PREPARES`](Self::PREPARES)) it is done at once.
+    ///
+    /// # Errors
+    ///
+    /// What such a driver fails with; others have none.
+    fn prepare_blocked(endpoint: &Endpoint<Self>) -> Result<Self::Plan> {
+        Ok(Self::plan_blocked(endpoint))
+    }
 
     /// Makes the plans of all `steps` true. Cannot fail.
     ///

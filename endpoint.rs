@@ -122,6 +122,34 @@ pub struct Endpoint<D: Attach> {
 }
 
 impl<D: Attach> Endpoint<D> {
+    /// Makes the record of a device called `name` that a driver has probed.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the device has no ids.
+    pub fn of(name: Label, probed: Probed<D>) -> Result<Arc<Self>> {
+        let Probed {
+            unit,
+            ids,
+            data,
+            reserved,
+        } = probed;
+        if ids.is_empty() {
+            return Err(EINVAL);
+        }
+        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
+        Ok(Arc::new(
+            Self {
+                name,
+                unit,
+                ids,
+                reserved,
+                data,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
     /// What messages call the device.
     pub fn name(&self) -> Label {
         self.name
@@ -182,26 +210,7 @@ impl<D: VendorDriver> Endpoint<D> {
     /// Those of [`VendorDriver::probe`]; `EINVAL` if the device has no ids.
     pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
         let name = device.name;
-        let Probed {
-            unit,
-            ids,
-            data,
-            reserved,
-        } = D::probe(units, device)?;
-        if ids.is_empty() {
-            return Err(EINVAL);
-        }
-        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
-        Ok(Arc::new(
-            Self {
-                name,
-                unit,
-                ids,
-                reserved,
-                data,
-            },
-            GFP_KERNEL,
-        )?)
+        Self::of(name, D::probe(units, device)?)
     }
 }
 

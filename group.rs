@@ -38,7 +38,7 @@ pub use self::{
 };
 use crate::{
     domain::{Attachment, Domain},
-    driver::Attach,
+    driver::{Attach, When},
     endpoint::Endpoint,
     fault::{Fault, RateLimit, Verdict},
     label::Label,
@@ -131,8 +131,9 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, otherwise
-    /// those of [`Attach::prepare`]. The endpoint is then as it was: blocked.
+    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, `EINVAL` if
+    /// the group is claimed and firmware needs the device, otherwise those of [`Attach::prepare`]. The
+    /// endpoint is then as it was: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
         self.admit(&mut Some(Member::new(endpoint, reason)?))
     }
@@ -195,6 +196,15 @@ impl<D: Attach> Group<D> {
         if state.members.iter().any(|m| m.is(&endpoint)) {
             return Err(EEXIST);
         }
+        if endpoint.is_pinned() && matches!(state.ownership, Ownership::Claimed { .. }) {
+            log_warn!(
+                "{}: {} cannot join: firmware does DMA with it at all times, and the group is held by {}",
+                self.name,
+                endpoint.name(),
+                state.ownership,
+            );
+            return Err(EINVAL);
+        }
         for &id in endpoint.ids() {
             let driven = state
                 .members
@@ -205,7 +215,14 @@ impl<D: Attach> Group<D> {
             }
         }
         state.members.reserve(1, GFP_KERNEL)?;
-        member.prepare(state.current.domain())?;
+        // An endpoint outside of a group is blocked, so there is nothing to write. Where that is not so
+        // a group has no business with it before it has a default domain.
+        let stays = state.current.domain().is_blocked()
+            && !member.is_attached()
+            && (D::PREPARES || state.default.is_none());
+        if !stays {
+            member.prepare(state.current.domain(), When::Now)?;
+        }
         if state.ownership.is_exclusive() {
             if let Some(default) = &state.default {
                 member.prepare_home(default)?;
@@ -218,10 +235,6 @@ impl<D: Attach> Group<D> {
                 }
                 return Err(error);
             }
-        }
-        if state.current.domain().is_blocked() && !member.is_attached() {
-            // An endpoint outside of a group is blocked, so there is nothing to write.
-            member.abandon();
         }
         for other in state.members.iter_mut().filter(|m| m.is_suspended()) {
             // What they share is blocked with it, and now there is somebody who uses it.
@@ -384,9 +397,22 @@ impl<D: Attach> Group<D> {
     /// [is pinned](Endpoint::is_pinned); the log says which. Otherwise `ENOMEM` and the like from
     /// preparing the way back. The group is as it was.
     pub fn claim(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
+        self.take(owner, true)
+    }
+
+    /// As [`claim`](Self::claim) for an owner that wants no second claim: that is refused as well.
+    pub fn claim_alone(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
+        self.take(owner, false)
+    }
+
+    fn take(self: &Arc<Self>, owner: Owner, shared: bool) -> Result<Claim<D>> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        match state.ownership.may_claim(owner) {
+        let change = match (state.ownership.may_claim(owner), state.ownership.owner()) {
+            (Ok(_), Some(by)) if !shared => Err(Refusal::Claimed { by }),
+            (change, _) => change,
+        };
+        match change {
             Err(refusal) => {
                 return Err(self.refuse(state, owner.name, refusal));
             }
@@ -404,7 +430,10 @@ impl<D: Attach> Group<D> {
                 if let Some(default) = state.default.clone() {
                     self.prepare_way_back(state, &default)?;
                 }
-                self.block(state);
+                if let Err(error) = self.switch(state, &self.blocked) {
+                    state.members.iter_mut().for_each(Member::abandon_home);
+                    return Err(error);
+                }
             }
             Ok(_) => {}
         }
@@ -521,7 +550,11 @@ impl<D: Attach> Group<D> {
         if state.current.is_on(domain) {
             return Ok(());
         }
-        self.prepare(state, domain)?;
+        if !D::PREPARES && state.members.iter().any(Member::is_suspended) {
+            // What cannot be prepared cannot be promised for the time after the reset.
+            return Err(EBUSY);
+        }
+        self.prepare(state, domain, When::Now)?;
         self.finish(state, domain);
         Ok(())
     }
@@ -529,14 +562,17 @@ impl<D: Attach> Group<D> {
     /// Prepares every member's way back to `domain`, or none's.
     fn prepare_way_back(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
         // The old way back, if there is one, has to last until the new one is complete.
-        self.prepare(state, domain)?;
+        self.prepare(state, domain, When::Later)?;
         state.members.iter_mut().for_each(Member::keep_for_later);
         Ok(())
     }
 
     /// Prepares a step to `domain` for every member, or for none.
-    fn prepare(&self, state: &mut State<D>, domain: &Arc<Domain<D>>) -> Result {
-        let prepared = state.members.iter_mut().try_for_each(|m| m.prepare(domain));
+    fn prepare(&self, state: &mut State<D>, domain: &Arc<Domain<D>>, when: When) -> Result {
+        let prepared = state
+            .members
+            .iter_mut()
+            .try_for_each(|m| m.prepare(domain, when));
         if prepared.is_err() {
             state.members.iter_mut().for_each(Member::abandon);
         }

@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
-    driver::{Attach, Capability, Geometry, Probed, Scope, Target, Translate, VendorDriver},
+    driver::{Attach, Capability, Geometry, Probed, Scope, Target, Translate, VendorDriver, When},
     endpoint::{AcpiName, DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
     log::log_err,
@@ -219,7 +219,7 @@ impl Attach for Mock {
         unit.hardware().release_tag(tag);
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
         let unit = endpoint.unit();
         if endpoint.data().fail_prepare.is_due() || unit.hardware().fail_prepare.is_due() {
             return Err(ENOMEM);

@@ -10,7 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     domain::{Domain, Residence},
-    driver::{Attach, Target},
+    driver::{Attach, Target, When},
     endpoint::Endpoint,
     label::Label,
     requester::RequesterId,
@@ -196,16 +196,19 @@ impl<D: Attach> Member<D> {
         });
     }
 
-    fn prepared(&self, domain: &Arc<Domain<D>>) -> Result<Prepared<D>> {
+    fn prepared(&self, domain: &Arc<Domain<D>>, when: When) -> Result<Prepared<D>> {
         if domain.is_blocked() {
             return Ok(Prepared {
-                plan: D::plan_blocked(&self.endpoint),
+                plan: match when {
+                    When::Now => D::prepare_blocked(&self.endpoint)?,
+                    When::Later => D::plan_blocked(&self.endpoint),
+                },
                 residence: None,
             });
         }
         let residence = domain.reside(&self.endpoint)?;
         let plan = match residence.target() {
-            Some(target) => D::prepare(&self.endpoint, target)?,
+            Some(target) => D::prepare(&self.endpoint, target, when)?,
             None => D::plan_blocked(&self.endpoint),
         };
         Ok(Prepared {
@@ -215,8 +218,8 @@ impl<D: Attach> Member<D> {
     }
 
     /// First half of an attach: may fail, and hardware sees nothing of it.
-    pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>) -> Result {
-        self.next = Some(self.prepared(domain)?);
+    pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>, when: When) -> Result {
+        self.next = Some(self.prepared(domain, when)?);
         Ok(())
     }
 
@@ -230,7 +233,7 @@ impl<D: Attach> Member<D> {
 
     /// Prepares the way back to the default domain.
     pub(super) fn prepare_home(&mut self, domain: &Arc<Domain<D>>) -> Result {
-        self.home = Some(self.prepared(domain)?);
+        self.home = Some(self.prepared(domain, When::Later)?);
         Ok(())
     }
 
@@ -261,10 +264,14 @@ impl<D: Attach> Member<D> {
         }
     }
 
-    /// Blocks the member alone; `back` is what [`resume`](Self::resume) restores.
+    /// Prepares to block the member alone; `back` is what [`resume`](Self::resume) restores.
     pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
-        self.suspended = Some(self.prepared(back)?);
-        self.prepare_blocked();
+        let back = self.prepared(back, When::Later)?;
+        self.next = Some(Prepared {
+            plan: D::prepare_blocked(&self.endpoint)?,
+            residence: None,
+        });
+        self.suspended = Some(back);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     driver::{
         Attach, Capability, Geometry, KernelGather, Probed, Scope, Target, Translate, VendorDriver,
+        When,
     },
     drivers::blocks::Cover,
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
@@ -156,7 +157,7 @@ impl Attach for AmdVi {
         }
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
         let unit = endpoint.unit();
         unit.check()?;
         let hardware = unit.hardware().hardware()?;

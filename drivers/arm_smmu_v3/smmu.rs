@@ -30,7 +30,7 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     driver::{
         Attach, Capability as Ability, Geometry, KernelGather, PlatformIds, Probed, Scope, Target,
-        Translate, VendorDriver,
+        Translate, VendorDriver, When,
     },
     endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
     group::Steps,
@@ -355,7 +355,7 @@ impl Attach for SmmuV3 {
         }
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>) -> Result<Plan> {
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
         let unit = endpoint.unit();
         unit.check()?;
         let hardware = unit.hardware().hardware()?;

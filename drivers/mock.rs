@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod at_once;
 mod hardware;
 pub mod machine;
 mod memory;

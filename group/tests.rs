@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod aliases;
+mod at_once;
 mod attach;
 mod claims;
 mod concurrent;

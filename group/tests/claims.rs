@@ -86,6 +86,24 @@ mod suite {
     }
 
     #[test]
+    fn law_5_an_owner_can_ask_for_the_only_claim() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint, default) = settled(&machine, 0)?;
+        let first = group.claim_alone(owner(1, "tester"))?;
+        let before = machine.snapshot()?;
+        assert_eq!(group.claim_alone(owner(1, "tester")).err(), Some(EBUSY));
+        assert_eq!(group.claim_alone(owner(2, "other")).err(), Some(EBUSY));
+        assert!(machine.snapshot()? == before);
+        // Who asks for no more than any claim gets it.
+        drop(group.claim(owner(1, "tester"))?);
+        drop(first);
+        assert_eq!(group.ownership(), Ownership::Free);
+        group.leave(&endpoint);
+        drop((default, endpoint, group));
+        machine.finish()
+    }
+
+    #[test]
     fn law_7_a_device_that_firmware_needs_keeps_its_group_from_being_claimed() -> Result {
         for (kind, answer) in [(Kind::Direct, Some(EINVAL)), (Kind::DirectRelaxable, None)] {
             let machine = Machine::new(&[Options {

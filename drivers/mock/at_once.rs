@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver that cannot prepare: it attaches at once, device by device, and may fail.
+//!
+//! It plays those that have one function for an attach. A plan for now is an attach that was made, and
+//! is undone when it is dropped; a plan for later is one that commit makes. All that hardware sees of
+//! it is written down, in order.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
+};
+
+use super::{violation, Countdown};
+use crate::{
+    driver::{Attach, Capability, Probed, Target, When},
+    endpoint::Endpoint,
+    group::Steps,
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// What a device is attached to before anybody has attached it.
+pub const NOTHING: u32 = 0;
+/// What blocks.
+pub const BLOCKS: u32 = 1;
+
+/// An attach that hardware saw: the device, and the number of the domain.
+pub type Seen = (u32, u32);
+
+/// What hardware sees, of all devices. Its lock is the innermost.
+#[pin_data]
+pub struct Wires {
+    #[pin]
+    seen: Mutex<KVec<Seen>>,
+    /// Lets the n-th attach fail that may.
+    pub fail_attach: Countdown,
+}
+
+impl Wires {
+    fn attach(&self, device: &Device, to: u32) {
+        let mut seen = self.seen.lock();
+        device.now.store(to, Relaxed);
+        if seen.push((device.id, to), GFP_KERNEL).is_err() {
+            violation(format_args!("no memory to write an attach down"));
+        }
+    }
+
+    /// What hardware saw since the last time.
+    pub fn seen(&self) -> KVec<Seen> {
+        core::mem::take(&mut *self.seen.lock())
+    }
+}
+
+/// One device.
+pub struct Device {
+    id: u32,
+    now: Atomic<u32>,
+    wires: Arc<Wires>,
+}
+
+impl Device {
+    /// What the device is attached to.
+    pub fn now(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+
+    fn try_attach(self: &Arc<Self>, to: u32) -> Result<Plan> {
+        if self.wires.fail_attach.is_due() {
+            return Err(ENOMEM);
+        }
+        let from = self.now();
+        self.wires.attach(self, to);
+        Ok(Plan {
+            device: self.clone(),
+            step: Step::Made { from },
+        })
+    }
+}
+
+enum Step {
+    Made { from: u32 },
+    Later { to: u32 },
+    Done,
+}
+
+/// An attach: made, or to be made.
+pub struct Plan {
+    device: Arc<Device>,
+    step: Step,
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        if let Step::Made { from } = self.step {
+            self.device.wires.attach(&self.device, from);
+        }
+    }
+}
+
+/// A domain that somebody else has made: a number, and whether it is still there.
+pub struct Number {
+    number: u32,
+    lives: Arc<Atomic<bool>>,
+}
+
+impl Number {
+    /// Domain `number`. `lives` tells whether it is there.
+    pub fn new(number: u32, lives: &Arc<Atomic<bool>>) -> Self {
+        lives.store(true, Relaxed);
+        Self {
+            number,
+            lives: lives.clone(),
+        }
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        self.lives.store(false, Relaxed);
+    }
+}
+
+/// The driver.
+pub struct AtOnce;
+
+/// Its only unit's hardware.
+pub struct Hardware(pub Arc<Wires>);
+
+impl Hardware {
+    /// A unit that no device is behind yet.
+    pub fn new() -> Result<Self> {
+        let wires = pin_init!(Wires {
+            seen <- new_mutex!(KVec::new()),
+            fail_attach: Countdown::new(),
+        });
+        Ok(Self(Arc::pin_init(wires, GFP_KERNEL)?))
+    }
+}
+
+/// What probing a device with `id` would give.
+pub fn probed(unit: &Arc<Unit<AtOnce>>, id: u32) -> Result<Probed<AtOnce>> {
+    let mut ids = KVec::new();
+    ids.push(RequesterId::new(id), GFP_KERNEL)?;
+    let device = Device {
+        id,
+        now: Atomic::new(NOTHING),
+        wires: unit.hardware().0.clone(),
+    };
+    Ok(Probed {
+        unit: unit.clone(),
+        ids,
+        data: Arc::new(device, GFP_KERNEL)?,
+        reserved: KVec::new(),
+    })
+}
+
+impl Attach for AtOnce {
+    const NAME: &'static str = "at once";
+    const PREPARES: bool = false;
+
+    type Unit = Hardware;
+    type Endpoint = Arc<Device>;
+    type Paging = Number;
+    type Tag = u32;
+    type Plan = Plan;
+
+    fn acquire_tag(_unit: &Unit<Self>, paging: Option<&Number>) -> Result<u32> {
+        Ok(paging.map_or(BLOCKS, |paging| paging.number))
+    }
+
+    fn release_tag(_unit: &Unit<Self>, _tag: u32) {}
+
+    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, when: When) -> Result<Plan> {
+        let (Target::Paging { tag: to, .. } | Target::Identity { tag: to }) = target;
+        match when {
+            When::Now => endpoint.data().try_attach(to),
+            When::Later => Ok(Plan {
+                device: endpoint.data().clone(),
+                step: Step::Later { to },
+            }),
+        }
+    }
+
+    fn plan_blocked(endpoint: &Endpoint<Self>) -> Plan {
+        Plan {
+            device: endpoint.data().clone(),
+            step: Step::Later { to: BLOCKS },
+        }
+    }
+
+    fn prepare_blocked(endpoint: &Endpoint<Self>) -> Result<Plan> {
+        endpoint.data().try_attach(BLOCKS)
+    }
+
+    fn commit(_unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
+        steps.for_each(|_, _, plan| {
+            if let Step::Later { to } = core::mem::replace(&mut plan.step, Step::Done) {
+                plan.device.wires.attach(&plan.device, to);
+            }
+        });
+    }
+
+    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
+        false
+    }
+
+    fn capable(_endpoint: &Endpoint<Self>, _capability: Capability) -> bool {
+        false
+    }
+}

@@ -3,4 +3,8 @@
 //! Frontends: the kernel's C API on one side, the core on the other. They translate and decide
 //! nothing.
 
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod hosted;
+#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+mod native;
+mod page;

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     ffi::device::{Counted, Device},
+    frontend::page::Page,
     log::{log_err, log_info, log_warn},
     unit::Unit,
 };
@@ -394,31 +395,6 @@ static ATTRIBUTE_GROUP: Table<bindings::attribute_group> = {
 static ATTRIBUTE_GROUPS: Table<[*const bindings::attribute_group; 2]> =
     Table([&raw const ATTRIBUTE_GROUP.0, ptr::null()]);
 
-/// The page of a file in sysfs.
-struct Page {
-    at: *mut c_char,
-    len: usize,
-}
-
-impl Write for Page {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // What does not fit is left out, by whole lines or nearly so.
-        if self.len + text.len() > bindings::PAGE_SIZE {
-            return Err(fmt::Error);
-        }
-        // SAFETY: `at` is a page, and there is room for the text.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                text.as_ptr(),
-                self.at.cast::<u8>().add(self.len),
-                text.len(),
-            );
-        }
-        self.len += text.len();
-        Ok(())
-    }
-}
-
 /// Fills a page of sysfs.
 ///
 /// # Safety
@@ -435,8 +411,9 @@ unsafe fn show_in_sysfs(
     let Some(shown) = shown else {
         return ENODEV.to_errno() as isize;
     };
-    let mut page = Page { at: page, len: 0 };
+    // SAFETY: By the requirements.
+    let mut page = unsafe { Page::new(page) };
     // A page that is full shows what fits.
     let _ = (shown.show)(shown, attribute, &mut page);
-    page.len as isize
+    page.len()
 }

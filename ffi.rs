@@ -8,15 +8,27 @@ pub(crate) mod linear_map;
 
 #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, CONFIG_ACPI))]
 pub(crate) mod acpi;
-#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+#[cfg(any(
+    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_NATIVE,
+    CONFIG_IOMMU_CORE_ARM_SMMU_V3
+))]
 pub(crate) mod ats;
-#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+#[cfg(any(
+    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_NATIVE,
+    CONFIG_IOMMU_CORE_ARM_SMMU_V3
+))]
 pub(crate) mod device;
 #[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod firmware;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod kprobe;
-#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+#[cfg(any(
+    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_NATIVE,
+    CONFIG_IOMMU_CORE_ARM_SMMU_V3
+))]
 pub(crate) mod pci;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod syscore;

@@ -271,15 +271,17 @@ impl<'a> Pci<'a> {
 
     /// The physical function that a virtual one belongs to.
     fn physical(self) -> Option<Self> {
+        // Without ATS the kernel does not keep it.
+        #[cfg(CONFIG_PCI_ATS)]
         // SAFETY: By the invariant. Of the union, `physfn` is the valid part in a virtual function,
         // and a virtual function keeps its physical one.
         unsafe {
             let raw = self.raw.as_ptr();
-            match (*raw).is_virtfn() {
-                0 => None,
-                _ => Pci::from_raw((*raw).__bindgen_anon_1.physfn),
+            if (*raw).is_virtfn() != 0 {
+                return Pci::from_raw((*raw).__bindgen_anon_1.physfn);
             }
         }
+        None
     }
 
     /// Whether the function supports address translation services, and is trusted with them.

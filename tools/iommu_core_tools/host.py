@@ -18,6 +18,7 @@ _PACKAGE = {
     "newuidmap": "uidmap",
     "unshare": "util-linux",
     "mount": "mount",
+    "patch": "patch",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
     "xz": "xz-utils",

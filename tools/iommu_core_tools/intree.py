@@ -3,15 +3,18 @@
 
 import contextlib
 import pathlib
+import re
 import shutil
 
-from . import cache, kernel, module, run
+from . import cache, host, kernel, module, run
 from .errors import ToolError
 from .paths import CONFIG, jobs
 from .progress import PROGRESS
 from .sync import sync
 
 FOLDER = "drivers/iommu/iommu_core"
+# What changes in the kernel outside of that folder.
+PATCH = CONFIG / "kernel.patch"
 
 
 @contextlib.contextmanager
@@ -52,23 +55,29 @@ def built(name, fragment, arguments, targets=()):
 def _integrate(source, folder):
     """Makes `folder`/linux the kernel `source` with the checkout's code in it; its path.
 
-    The copy shares its files with `source` (hard links) but for the two that a line is added to.
+    The copy shares its files with `source` (hard links) but for those that the patch changes.
     """
     tree = pathlib.Path(folder) / "linux"
     done = pathlib.Path(folder) / "integrated"
-    if not done.exists():
+    wanted = cache.file_hash(PATCH)
+    if not done.exists() or done.read_text(encoding="ascii") != wanted:
+        host.need("patch")
         cache.remove_tree(tree)
         if not run.run(["cp", "-al", source, tree]):
             raise ToolError(f"cannot copy the kernel source to {tree}")
-        _append(tree / "drivers/iommu/Kconfig", f'source "{FOLDER}/Kconfig"')
-        _append(tree / "drivers/iommu/Makefile", "obj-$(CONFIG_IOMMU_CORE) += iommu_core/")
-        done.touch()
+        for name in re.findall(r"^\+\+\+ b/(\S+)$", PATCH.read_text(encoding="utf-8"), re.M):
+            _own(tree / name)
+        result = run.run(["patch", "-p1", "--forward", "-d", tree, "-i", PATCH])
+        if not result:
+            raise ToolError(f"tools/config/{PATCH.name} does not fit the kernel: {result.output.strip()}")
+        done.write_text(wanted, encoding="ascii")
     (tree / FOLDER).mkdir(exist_ok=True)
     sync(tree / FOLDER)
     return tree
 
 
-def _append(path, line):
-    text = path.read_text(encoding="utf-8")
-    path.unlink()  # the link to the clean source ends here
-    path.write_text(f"{text.rstrip()}\n\n{line}\n", encoding="utf-8")
+def _own(path):
+    """Ends the link of a file to the clean source."""
+    text = path.read_bytes()
+    path.unlink()
+    path.write_bytes(text)

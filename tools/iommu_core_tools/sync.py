@@ -25,7 +25,7 @@ def kernel_files(checkout=CHECKOUT):
             folders[:] = [name for name in folders if name not in _OTHER]
         for name in files:
             # What ends in .mod.c a build has made.
-            is_code = name.endswith((".rs", ".c")) and not name.endswith(".mod.c")
+            is_code = name.endswith((".rs", ".c", ".h")) and not name.endswith(".mod.c")
             if is_code or name in ("Kbuild", "Kconfig"):
                 found.append(relative / name)
     return sorted(found)

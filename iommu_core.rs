@@ -50,7 +50,7 @@ mod requester;
 mod reserved;
 mod unit;
 
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_NATIVE))]
 mod frontend;
 
 use kernel::prelude::*;

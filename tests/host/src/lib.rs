@@ -10,7 +10,11 @@ mod tree {
     pub mod blocks;
     pub mod fault;
     pub mod label;
+    #[path = "frontend/native/merge.rs"]
+    pub mod merge;
     pub mod ownership;
+    #[path = "frontend/native/page_size.rs"]
+    pub mod page_size;
     pub mod pgtable;
     pub mod requester;
     pub mod reserved;
@@ -18,7 +22,9 @@ mod tree {
     pub mod tags;
 }
 
-pub use tree::{addr, blocks, fault, label, ownership, pgtable, requester, reserved, tags};
+pub use tree::{
+    addr, blocks, fault, label, merge, ownership, page_size, pgtable, requester, reserved, tags,
+};
 
 pub mod cases;
 pub mod hardware;

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attaches of users' domains.
+//!
+//! Who has a claim attaches with it. Drivers of devices that have always attached domains of their
+//! own without one still can: the group is then lent to them, and nobody else can claim or use it.
+
+use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
+
+use super::{
+    domains,
+    group::{Group, Locked},
+};
+use crate::{
+    ffi::device::{Device, Process},
+    label::Label,
+};
+
+/// What an attach finds that is not the first one.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Before {
+    /// Only a group on a domain of the core's is attached.
+    Nothing,
+    /// The user's domain that is there is replaced.
+    Anything,
+}
+
+/// `0`, or the error.
+fn answer(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Whether a domain is one of a driver's. Domains that are a part of their driver do not say whose.
+fn is_made_by(domain: *mut bindings::iommu_domain, ops: &bindings::iommu_ops) -> bool {
+    // SAFETY: The callers' callers promise that the domain is valid.
+    let owner = unsafe { (*domain).owner };
+    core::ptr::eq(owner, ops) || domain == ops.blocked_domain || domain == ops.identity_domain
+}
+
+/// Who attaches, if nobody has claimed the group: the driver of its only device, or the process.
+fn driver_of(locked: &Locked<'_>) -> Label {
+    let driver = match &locked.members[..] {
+        // SAFETY: A member is valid.
+        [only] => unsafe { Device::from_raw(only.as_raw()) }
+            .and_then(Device::driver)
+            .map(|driver| Label::new(format_args!("driver {}", driver.name()))),
+        _ => None,
+    };
+    driver.unwrap_or_else(|| Process::current().label)
+}
+
+/// Attaches a group to a user's domain: all of it, or nothing.
+///
+/// # Safety
+///
+/// `domain` is valid, and stays until it is freed.
+unsafe fn attach(
+    locked: &mut Locked<'_>,
+    domain: *mut bindings::iommu_domain,
+    before: Before,
+) -> Result {
+    let group = locked.group();
+    if group.current() == domain {
+        return Ok(());
+    }
+    let ops = locked.ops().map_err(|_| EINVAL)?;
+    if !is_made_by(domain, ops) {
+        return Err(EINVAL);
+    }
+    let on_own = [
+        group.default_domain(),
+        group.blocking(),
+        core::ptr::null_mut(),
+    ]
+    .contains(&group.current());
+    if before == Before::Nothing && !on_own {
+        return Err(EBUSY);
+    }
+    let core = locked.core()?;
+    // SAFETY: By the requirements.
+    let known = unsafe { domains::get_or_make(domain) }?;
+    match (locked.claims.first(), &locked.loan) {
+        (Some(claim), _) => claim.attach(&known)?,
+        (None, Some(loan)) => loan.attach(&known)?,
+        (None, None) => {
+            let loan = core.lend(driver_of(locked), &known)?;
+            locked.change().loan = Some(loan);
+        }
+    }
+    group.set_current(domain);
+    Ok(())
+}
+
+/// Takes the user's domain away. An owner's group is blocked then; others go back to their default
+/// domain. Cannot fail.
+pub(super) fn detach(locked: &mut Locked<'_>) {
+    let group = locked.group();
+    match locked.claims.first() {
+        Some(claim) => {
+            claim.detach();
+            group.set_current(group.blocking());
+        }
+        None => {
+            drop(locked.change().loan.take());
+            group.set_current(group.default_domain());
+        }
+    }
+}
+
+/// Attaches a group to a domain. It is no error if it is attached to it already.
+#[export]
+pub unsafe extern "C" fn iommu_attach_group(
+    domain: *mut bindings::iommu_domain,
+    group: *mut bindings::iommu_group,
+) -> c_int {
+    // SAFETY: The caller's promise.
+    answer(unsafe { attach(&mut Group::from_c(group).lock(), domain, Before::Nothing) })
+}
+
+/// Takes the user's domain away from a group.
+#[export]
+pub unsafe extern "C" fn iommu_detach_group(
+    _domain: *mut bindings::iommu_domain,
+    group: *mut bindings::iommu_group,
+) {
+    // SAFETY: The caller's promise.
+    detach(&mut unsafe { Group::from_c(group) }.lock());
+}
+
+/// Attaches a device that is alone in its group to a domain.
+#[export]
+pub unsafe extern "C" fn iommu_attach_device(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+) -> c_int {
+    // SAFETY: The caller's promise.
+    answer(unsafe {
+        let group = (*dev).iommu_group;
+        if group.is_null() {
+            return ENODEV.to_errno();
+        }
+        let mut locked = Group::from_c(group).lock();
+        match locked.members.len() {
+            1 => attach(&mut locked, domain, Before::Nothing),
+            _ => Err(EINVAL),
+        }
+    })
+}
+
+/// Takes the user's domain away from a device that is alone in its group.
+#[export]
+pub unsafe extern "C" fn iommu_detach_device(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+) {
+    // SAFETY: The caller's promise.
+    unsafe {
+        let group = (*dev).iommu_group;
+        if group.is_null() {
+            return;
+        }
+        let mut locked = Group::from_c(group).lock();
+        let is_right = locked.group().current() == domain && locked.members.len() == 1;
+        if !kernel::warn_on!(!is_right) {
+            detach(&mut locked);
+        }
+    }
+}
+
+/// A device maps something for the first time: it is attached now if that was put off.
+///
+/// Context: before each mapping of the DMA API; sleeps only if there is something to be done.
+#[export]
+pub unsafe extern "C" fn iommu_deferred_attach(
+    dev: *mut bindings::device,
+    domain: *mut bindings::iommu_domain,
+) -> c_int {
+    // SAFETY: The caller's promise. The driver of the device maps from one task until it has mapped
+    // something.
+    unsafe {
+        let record = (*dev).iommu;
+        if record.is_null() || (*record).attach_deferred() == 0 {
+            return 0;
+        }
+        let locked = Group::from_c((*dev).iommu_group).lock();
+        answer(match locked.member(dev) {
+            Some(member) if member.resets.load(Relaxed) > 0 => Err(EBUSY),
+            Some(member) => match &member.endpoint {
+                Some(endpoint) => endpoint.data().attach_now(domain),
+                None => Err(ENODEV),
+            },
+            None => Err(ENODEV),
+        })
+    }
+}
+
+/// As [`iommu_attach_group`], and remembers the user's handle with it.
+#[export]
+pub unsafe extern "C" fn iommu_attach_group_handle(
+    domain: *mut bindings::iommu_domain,
+    group: *mut bindings::iommu_group,
+    handle: *mut bindings::iommu_attach_handle,
+) -> c_int {
+    if handle.is_null() {
+        return EINVAL.to_errno();
+    }
+    // SAFETY: The caller's promise.
+    let mut locked = unsafe { Group::from_c(group) }.lock();
+    let handles = locked.group().handles();
+    if let Err(error) = handles.reserve(bindings::IOMMU_NO_PASID) {
+        return error.to_errno();
+    }
+    // SAFETY: The caller's promise.
+    let result = unsafe { attach(&mut locked, domain, Before::Nothing) };
+    match result {
+        Ok(()) => handles.fill(bindings::IOMMU_NO_PASID, domain, handle),
+        Err(_) => handles.remove(bindings::IOMMU_NO_PASID),
+    }
+    answer(result)
+}
+
+/// Ends [`iommu_attach_group_handle`].
+#[export]
+pub unsafe extern "C" fn iommu_detach_group_handle(
+    _domain: *mut bindings::iommu_domain,
+    group: *mut bindings::iommu_group,
+) {
+    // SAFETY: The caller's promise.
+    let mut locked = unsafe { Group::from_c(group) }.lock();
+    detach(&mut locked);
+    locked.group().handles().remove(bindings::IOMMU_NO_PASID);
+}
+
+/// Attaches a group to another domain than the one that it is attached to, without being blocked in
+/// between.
+#[export]
+pub unsafe extern "C" fn iommu_replace_group_handle(
+    group: *mut bindings::iommu_group,
+    new_domain: *mut bindings::iommu_domain,
+    handle: *mut bindings::iommu_attach_handle,
+) -> c_int {
+    if new_domain.is_null() || handle.is_null() {
+        return EINVAL.to_errno();
+    }
+    // SAFETY: The caller's promise.
+    let mut locked = unsafe { Group::from_c(group) }.lock();
+    let handles = locked.group().handles();
+    let is_first = match handles.reserve(bindings::IOMMU_NO_PASID) {
+        Ok(()) => true,
+        Err(error) if error == EBUSY => false,
+        Err(error) => return error.to_errno(),
+    };
+    // SAFETY: The caller's promise.
+    let result = unsafe { attach(&mut locked, new_domain, Before::Anything) };
+    match result {
+        Ok(()) => handles.fill(bindings::IOMMU_NO_PASID, new_domain, handle),
+        Err(_) if is_first => handles.remove(bindings::IOMMU_NO_PASID),
+        Err(_) => {}
+    }
+    answer(result)
+}

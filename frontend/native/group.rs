@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Groups as C knows them.
+//!
+//! C sees no more of a group than its address, so its structure is ours: a kobject, since sysfs
+//! shows groups, and what the core has of it. The count of a group is that of the folder `devices`
+//! below it, which holds one of the group's own; so a group lasts as long as its folder can be
+//! looked at.
+//!
+//! Locking: the group's mutex is what `iommu_group_mutex_assert()` asks for. It is held while
+//! drivers of units are asked to attach, and the members are not changed meanwhile: they may be
+//! looked at from in there.
+
+use core::{cell::UnsafeCell, ops::Deref, ptr};
+
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{c_char, c_int, c_void},
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        lock::{mutex::MutexBackend, Guard, Lock},
+        Arc,
+    },
+    types::Opaque,
+};
+
+use super::{foreign::Foreign, handles::Handles, record, sysfs, trace};
+use crate::{
+    endpoint::Endpoint,
+    ffi::device::Device,
+    group::{Claim, Loan},
+    log::{log_err, log_info},
+};
+
+/// A device in a group.
+///
+/// # Invariants
+///
+/// `device` is valid as long as it is a member, and `name` is its link in the group's folder.
+pub(super) struct Member {
+    device: *mut bindings::device,
+    name: CString,
+    /// Whether it is blocked on its own while it is reset, wherever the others are attached to.
+    blocked: Atomic<bool>,
+    /// How many resets of it have begun and not ended.
+    pub(super) resets: Atomic<u32>,
+    /// The core's record; a device that is behind no unit has none.
+    pub(super) endpoint: Option<Arc<Endpoint<Foreign>>>,
+}
+
+impl Member {
+    /// The pointer that C knows the device by.
+    pub(super) fn as_raw(&self) -> *mut bindings::device {
+        self.device
+    }
+
+    /// Notes whether the device is blocked on its own.
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Relaxed);
+    }
+}
+
+/// What the mutex protects.
+pub(super) struct State {
+    pub(super) members: KVec<Member>,
+    /// The core's group. There is none as long as no device behind a unit is in it.
+    pub(super) core: Option<Arc<CoreGroup>>,
+    /// Claims of the group's owner.
+    pub(super) claims: KVec<Claim<Foreign>>,
+    /// The loan of a driver that has attached a domain of its own without a claim.
+    pub(super) loan: Option<Loan<Foreign>>,
+}
+
+/// A group of the core's, with devices of the kernel's own drivers.
+pub(super) type CoreGroup = crate::group::Group<Foreign>;
+
+/// A group.
+///
+/// C's part is first, so that a pointer to one is a pointer to the other.
+#[repr(C)]
+pub(super) struct Group {
+    kobject: Opaque<bindings::kobject>,
+    /// The folder `devices`, once it is there.
+    folder: *mut bindings::kobject,
+    id: c_int,
+    mutex: Opaque<bindings::mutex>,
+    state: UnsafeCell<State>,
+    /// What the group's maker calls it: a C string of `kstrdup()`, or null.
+    name: Atomic<*mut c_char>,
+    /// What a driver of units keeps with the group, and how it is freed.
+    data: Atomic<*mut c_void>,
+    free_data: UnsafeCell<FreeFn>,
+    /// The domain for the DMA API, and the one that the group is attached to now. Changed with the
+    /// mutex held, read at any time.
+    default: Atomic<*mut bindings::iommu_domain>,
+    current: Atomic<*mut bindings::iommu_domain>,
+    /// The domain that blocks; null as long as nobody had to be blocked. Changed as above.
+    blocking: Atomic<*mut bindings::iommu_domain>,
+    handles: Handles,
+}
+
+type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;
+
+/// A group with its mutex held.
+pub(super) struct Locked<'a> {
+    group: &'a Group,
+    _guard: Guard<'a, (), MutexBackend>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        // SAFETY: The mutex is held, and only `change` makes a reference that is not shared, which
+        // borrows `self`.
+        unsafe { &*self.group.state.get() }
+    }
+}
+
+impl<'a> Locked<'a> {
+    /// What the mutex protects, to be changed. No driver of units is called meanwhile.
+    pub(super) fn change(&mut self) -> &mut State {
+        // SAFETY: The mutex is held, and `self` is borrowed.
+        unsafe { &mut *self.group.state.get() }
+    }
+
+    /// The group.
+    pub(super) fn group(&self) -> &'a Group {
+        self.group
+    }
+
+    /// The core's group.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is none: no device of the group is behind a unit.
+    pub(super) fn core(&self) -> Result<Arc<CoreGroup>> {
+        self.core.clone().ok_or(ENODEV)
+    }
+
+    /// The member that a device is.
+    pub(super) fn member(&self, dev: *mut bindings::device) -> Option<&Member> {
+        self.members
+            .iter()
+            .find(|member| ptr::eq(member.device, dev))
+    }
+
+    /// The first device's driver of units.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is no device, or it is behind no unit.
+    pub(super) fn ops(&self) -> Result<&'static bindings::iommu_ops> {
+        let first = self.members.first().ok_or(ENODEV)?;
+        // SAFETY: A member is valid, and keeps its record.
+        unsafe { record::ops(first.device) }.ok_or(ENODEV)
+    }
+}
+
+impl Group {
+    /// A new group, which is in sysfs. One count of it is the caller's.
+    pub(super) fn make() -> Result<*mut bindings::iommu_group> {
+        // SAFETY: Always safe.
+        let id = unsafe { bindings::iommu_core_alloc_group_id() };
+        to_result(id)?;
+        let group = KBox::new(
+            Self {
+                kobject: Opaque::zeroed(),
+                folder: ptr::null_mut(),
+                id,
+                mutex: Opaque::zeroed(),
+                state: UnsafeCell::new(State {
+                    members: KVec::new(),
+                    core: None,
+                    claims: KVec::new(),
+                    loan: None,
+                }),
+                name: Atomic::new(ptr::null_mut()),
+                data: Atomic::new(ptr::null_mut()),
+                free_data: UnsafeCell::new(None),
+                default: Atomic::new(ptr::null_mut()),
+                current: Atomic::new(ptr::null_mut()),
+                blocking: Atomic::new(ptr::null_mut()),
+                handles: Handles::new(),
+            },
+            GFP_KERNEL,
+        );
+        let group = match group {
+            Ok(group) => KBox::into_raw(group),
+            Err(error) => {
+                // SAFETY: The id was just taken.
+                unsafe { bindings::iommu_core_free_group_id(id) };
+                return Err(error.into());
+            }
+        };
+        // SAFETY: The group is new and stays where it is until its kobject is released.
+        unsafe {
+            bindings::iommu_core_init_mutex((*group).mutex.get());
+            (*group).handles.init();
+            sysfs::add_group((*group).kobject.get(), id)
+                .and_then(|()| {
+                    (*group).folder = sysfs::add_device_folder((*group).kobject.get())?;
+                    Ok(())
+                })
+                .inspect_err(|_| bindings::kobject_put((*group).kobject.get()))?;
+            // The folder has a count of the group, and its own count is what is given out.
+            bindings::kobject_put((*group).kobject.get());
+            sysfs::add_files((*group).kobject.get())
+                .inspect_err(|_| bindings::kobject_put((*group).folder))?;
+        }
+        Ok(group.cast())
+    }
+
+    /// The group of a call from C.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a group, and kept for `'a`.
+    pub(super) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
+        // SAFETY: By the requirements; all groups are made by `make`.
+        unsafe { &*raw.cast::<Self>() }
+    }
+
+    /// The group of a call from sysfs.
+    ///
+    /// # Safety
+    ///
+    /// `kobject` is that of a group, and kept for `'a`.
+    pub(super) unsafe fn from_kobject<'a>(kobject: *mut bindings::kobject) -> &'a Self {
+        // SAFETY: By the requirements; the kobject is the first part.
+        unsafe { &*kobject.cast::<Self>() }
+    }
+
+    /// The pointer that C knows the group by.
+    fn as_c(&self) -> *mut bindings::iommu_group {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The group's number.
+    pub(super) fn id(&self) -> c_int {
+        self.id
+    }
+
+    /// The group's name; null if it has none. The file that shows it is there as long as the name
+    /// is.
+    pub(super) fn name(&self) -> *const c_char {
+        self.name.load(Acquire)
+    }
+
+    /// Keeps the group as it is.
+    pub(super) fn lock(&self) -> Locked<'_> {
+        // SAFETY: The mutex is initialised.
+        let mutex: &Lock<(), MutexBackend> = unsafe { Lock::from_raw(self.mutex.get()) };
+        Locked {
+            group: self,
+            _guard: mutex.lock(),
+        }
+    }
+
+    /// Says so, where locks are checked, if the mutex is not held.
+    fn assert_held(&self) {
+        // SAFETY: The mutex is initialised.
+        unsafe { bindings::iommu_core_assert_held(self.mutex.get()) }
+    }
+
+    /// The devices, as of now.
+    pub(super) fn devices(&self) -> Result<KVec<*mut bindings::device>> {
+        let locked = self.lock();
+        let mut devices = KVec::with_capacity(locked.members.len(), GFP_KERNEL)?;
+        for member in &locked.members {
+            devices.push(member.device, GFP_KERNEL)?;
+        }
+        Ok(devices)
+    }
+
+    /// The members, in a function that a driver of units calls while it is asked to attach.
+    fn members_meanwhile(&self) -> &KVec<Member> {
+        self.assert_held();
+        // SAFETY: The caller of the driver holds the mutex, and does not change the members until
+        // the driver returns.
+        unsafe { &(*self.state.get()).members }
+    }
+
+    /// The domain that the group is attached to; null if to none yet.
+    pub(super) fn current(&self) -> *mut bindings::iommu_domain {
+        self.current.load(Relaxed)
+    }
+
+    /// Notes what the group is attached to. The mutex is held.
+    pub(super) fn set_current(&self, domain: *mut bindings::iommu_domain) {
+        self.current.store(domain, Relaxed);
+    }
+
+    /// Notes the domain for the DMA API. The mutex is held.
+    pub(super) fn set_default_domain(&self, domain: *mut bindings::iommu_domain) {
+        self.default.store(domain, Relaxed);
+    }
+
+    /// The domain that blocks; null as long as nobody had to be blocked.
+    pub(super) fn blocking(&self) -> *mut bindings::iommu_domain {
+        self.blocking.load(Relaxed)
+    }
+
+    /// Notes the domain that blocks. The mutex is held.
+    pub(super) fn set_blocking(&self, domain: *mut bindings::iommu_domain) {
+        self.blocking.store(domain, Relaxed);
+    }
+
+    /// The domain for the DMA API; null if there is none yet.
+    pub(super) fn default_domain(&self) -> *mut bindings::iommu_domain {
+        self.default.load(Relaxed)
+    }
+
+    /// The handles of the group's users.
+    pub(super) fn handles(&self) -> &Handles {
+        &self.handles
+    }
+
+    /// Takes a count.
+    pub(super) fn count(&self) {
+        // SAFETY: The group has a folder, and is kept by the caller.
+        unsafe { bindings::kobject_get(self.folder) };
+    }
+
+    /// Adds a device to the group's folder, and the group to the device's.
+    pub(super) fn link(&self, dev: *mut bindings::device) -> Result<Member> {
+        // SAFETY: C passes a device that it keeps, and that stays as long as it is a member.
+        let device = unsafe { Device::from_raw(dev) }.ok_or(EINVAL)?;
+        // SAFETY: The folder is there, and so are both kobjects.
+        let name = unsafe { sysfs::link(self.kobject.get(), self.folder, device) }.inspect_err(
+            |error| {
+                log_err!(
+                    "{}: cannot be added to group {}: error {}",
+                    device.name(),
+                    self.id,
+                    error.to_errno(),
+                );
+            },
+        )?;
+        // SAFETY: The device is valid.
+        unsafe { trace::add_device_to_group(self.id, dev) };
+        log_info!("{}: in group {}", device.name(), self.id);
+        // INVARIANT: As above.
+        Ok(Member {
+            device: dev,
+            name,
+            blocked: Atomic::new(false),
+            resets: Atomic::new(0),
+            endpoint: None,
+        })
+    }
+
+    /// Undoes [`link`](Self::link).
+    pub(super) fn unlink(&self, member: Member) {
+        // SAFETY: The links were made by `link`, and the device is valid.
+        unsafe {
+            sysfs::unlink(self.folder, &member.name, member.device);
+            trace::remove_device_from_group(self.id, member.device);
+        }
+    }
+
+    /// Makes a device a member that is behind no unit; VFIO wants such groups.
+    fn add_bare(&self, dev: *mut bindings::device) -> Result {
+        let member = self.link(dev)?;
+        let mut locked = self.lock();
+        if let Err(error) = locked.change().members.reserve(1, GFP_KERNEL) {
+            drop(locked);
+            self.unlink(member);
+            return Err(error.into());
+        }
+        // There is room.
+        let _ = locked.change().members.push_within_capacity(member);
+        self.count();
+        // SAFETY: The caller's promise: the device has no group.
+        unsafe { (*dev).iommu_group = self.as_c() };
+        Ok(())
+    }
+
+    /// The group's last count is gone.
+    ///
+    /// # Safety
+    ///
+    /// `kobject` is that of a group, and nobody has the group any more.
+    pub(super) unsafe fn release(kobject: *mut bindings::kobject) {
+        // SAFETY: By the requirements; the group comes from `make`.
+        let group = unsafe { KBox::from_raw(kobject.cast::<Self>()) };
+        // SAFETY: Nobody else has the group.
+        if let Some(free) = unsafe { *group.free_data.get() } {
+            // SAFETY: The driver that set the function wants it called with its data.
+            unsafe { free(group.data.load(Relaxed)) };
+        }
+        // SAFETY: The id is the group's, the name its own or null.
+        unsafe {
+            bindings::iommu_core_free_group_id(group.id);
+            bindings::kfree(group.name.load(Relaxed).cast());
+        }
+        kernel::warn_on!(!group.default.load(Relaxed).is_null());
+    }
+}
+
+/// The group of a device, with a count of it; null if the device has none.
+#[export]
+pub unsafe extern "C" fn iommu_group_get(dev: *mut bindings::device) -> *mut bindings::iommu_group {
+    // SAFETY: The caller's promise.
+    unsafe {
+        let group = (*dev).iommu_group;
+        if !group.is_null() {
+            Group::from_c(group).count();
+        }
+        group
+    }
+}
+
+/// Takes one more count.
+#[export]
+pub unsafe extern "C" fn iommu_group_ref_get(
+    group: *mut bindings::iommu_group,
+) -> *mut bindings::iommu_group {
+    // SAFETY: The caller's promise.
+    unsafe { Group::from_c(group) }.count();
+    group
+}
+
+/// Gives a count back.
+#[export]
+pub unsafe extern "C" fn iommu_group_put(group: *mut bindings::iommu_group) {
+    if !group.is_null() {
+        // SAFETY: The caller's promise: the count is its own.
+        unsafe { bindings::kobject_put(Group::from_c(group).folder) };
+    }
+}
+
+/// The group's number in sysfs.
+#[export]
+pub unsafe extern "C" fn iommu_group_id(group: *mut bindings::iommu_group) -> c_int {
+    // SAFETY: The caller's promise.
+    unsafe { Group::from_c(group) }.id
+}
+
+/// Makes a group with nothing in it.
+#[export]
+pub unsafe extern "C" fn iommu_group_alloc() -> *mut bindings::iommu_group {
+    Group::make().unwrap_or_else(Error::to_ptr)
+}
+
+/// What a driver of units keeps with the group.
+#[export]
+pub unsafe extern "C" fn iommu_group_get_iommudata(
+    group: *mut bindings::iommu_group,
+) -> *mut c_void {
+    // SAFETY: The caller's promise.
+    unsafe { Group::from_c(group) }.data.load(Acquire)
+}
+
+/// Keeps something with the group, until its end.
+#[export]
+pub unsafe extern "C" fn iommu_group_set_iommudata(
+    group: *mut bindings::iommu_group,
+    iommu_data: *mut c_void,
+    release: FreeFn,
+) {
+    // SAFETY: The caller's promise; only the driver that made the group does so, when it makes it.
+    unsafe {
+        let group = Group::from_c(group);
+        *group.free_data.get() = release;
+        group.data.store(iommu_data, Release);
+    }
+}
+
+/// Gives the group a name, or takes it away.
+#[export]
+pub unsafe extern "C" fn iommu_group_set_name(
+    group: *mut bindings::iommu_group,
+    name: *const c_char,
+) -> c_int {
+    // SAFETY: The caller's promise; only who made the group names it.
+    unsafe {
+        let group = Group::from_c(group);
+        let old = group.name.load(Relaxed);
+        if !old.is_null() {
+            // Nobody reads the file when this returns.
+            sysfs::remove_name(group.kobject.get());
+            group.name.store(ptr::null_mut(), Relaxed);
+            bindings::kfree(old.cast());
+            if name.is_null() {
+                return 0;
+            }
+        }
+        let new = bindings::kstrdup(name, bindings::GFP_KERNEL);
+        if new.is_null() {
+            return ENOMEM.to_errno();
+        }
+        group.name.store(new, Release);
+        match sysfs::add_name(group.kobject.get()) {
+            Ok(()) => 0,
+            Err(error) => {
+                group.name.store(ptr::null_mut(), Relaxed);
+                bindings::kfree(new.cast());
+                error.to_errno()
+            }
+        }
+    }
+}
+
+/// Adds a device that is behind no unit.
+#[export]
+pub unsafe extern "C" fn iommu_group_add_device(
+    group: *mut bindings::iommu_group,
+    dev: *mut bindings::device,
+) -> c_int {
+    // SAFETY: The caller's promise.
+    match unsafe { Group::from_c(group) }.add_bare(dev) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Calls `fn_` with each device until it does not return 0, and returns that. Devices neither come
+/// nor go meanwhile.
+#[export]
+pub unsafe extern "C" fn iommu_group_for_each_dev(
+    group: *mut bindings::iommu_group,
+    data: *mut c_void,
+    fn_: Option<unsafe extern "C" fn(*mut bindings::device, *mut c_void) -> c_int>,
+) -> c_int {
+    let Some(call) = fn_ else {
+        return 0;
+    };
+    // SAFETY: The caller's promise.
+    let locked = unsafe { Group::from_c(group) }.lock();
+    locked
+        .members
+        .iter()
+        // SAFETY: A member is valid.
+        .map(|member| unsafe { call(member.device, data) })
+        .find(|&answer| answer != 0)
+        .unwrap_or(0)
+}
+
+/// Says so if the group's mutex is not held.
+#[cfg(CONFIG_LOCKDEP)]
+#[export]
+pub unsafe extern "C" fn iommu_group_mutex_assert(dev: *mut bindings::device) {
+    // SAFETY: The caller's promise: the device has a group.
+    unsafe { Group::from_c((*dev).iommu_group) }.assert_held();
+}
+
+/// Whether the group's devices cannot send each other's interrupts, nor those of others.
+#[export]
+pub unsafe extern "C" fn iommu_group_has_isolated_msi(group: *mut bindings::iommu_group) -> bool {
+    // SAFETY: The caller's promise.
+    let locked = unsafe { Group::from_c(group) }.lock();
+    locked
+        .members
+        .iter()
+        // SAFETY: A member is valid.
+        .all(|member| unsafe { bindings::iommu_core_has_isolated_msi(member.device) })
+}
+
+/// The domain for the DMA API; null if there is none yet.
+#[export]
+pub unsafe extern "C" fn iommu_group_default_domain(
+    group: *mut bindings::iommu_group,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: The caller's promise.
+    unsafe { Group::from_c(group) }.default_domain()
+}
+
+/// The domain for the DMA API of a device that uses it.
+///
+/// Context: any; each mapping begins with it.
+#[export]
+pub unsafe extern "C" fn iommu_get_dma_domain(
+    dev: *mut bindings::device,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: The caller's promise: the device is in a group that has one.
+    unsafe { Group::from_c((*dev).iommu_group) }.default_domain()
+}
+
+/// The domain that a device is attached to; null if it is in no group.
+#[export]
+pub unsafe extern "C" fn iommu_get_domain_for_dev(
+    dev: *mut bindings::device,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: The caller's promise.
+    unsafe {
+        let group = (*dev).iommu_group;
+        if group.is_null() {
+            return ptr::null_mut();
+        }
+        let group = Group::from_c(group);
+        bindings::iommu_core_assert_not_held(group.mutex.get());
+        group.current.load(Relaxed)
+    }
+}
+
+/// The domain that hardware has a device attached to, for its driver while it is asked to attach. A
+/// device that is being reset is blocked, wherever its group is attached to.
+#[export]
+pub unsafe extern "C" fn iommu_driver_get_domain_for_dev(
+    dev: *mut bindings::device,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: The caller's promise: the device has a group.
+    let group = unsafe { Group::from_c((*dev).iommu_group) };
+    let member = group
+        .members_meanwhile()
+        .iter()
+        .find(|member| ptr::eq(member.device, dev));
+    match member {
+        Some(member) if member.blocked.load(Relaxed) => group.blocking(),
+        Some(_) => group.current(),
+        None => {
+            kernel::warn_on!(true);
+            ptr::null_mut()
+        }
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who may do DMA with a group.
+
+use kernel::{
+    bindings,
+    ffi::{c_int, c_void},
+    prelude::*,
+};
+
+use super::{
+    attach, domain,
+    group::{Group, Locked},
+};
+use crate::{
+    ffi::device::{Device, Process},
+    label::Label,
+    ownership::{Owner, Ownership},
+};
+
+/// A driver is about to be bound that uses the DMA API. `EPROBE_DEFER` if the group is not ready
+/// yet, `EBUSY` if somebody else has it.
+#[export]
+pub unsafe extern "C" fn iommu_device_use_default_domain(dev: *mut bindings::device) -> c_int {
+    // SAFETY: The caller's promise.
+    match unsafe { start_use(dev) } {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// `dev` is valid, and stays in its group.
+unsafe fn start_use(dev: *mut bindings::device) -> Result {
+    // SAFETY: By the requirements.
+    let (group, device) = unsafe { ((*dev).iommu_group, Device::from_raw(dev)) };
+    if group.is_null() {
+        return Ok(());
+    }
+    // SAFETY: The device keeps its group.
+    let locked = unsafe { Group::from_c(group) }.lock();
+    let group = locked.group();
+    if group.default_domain().is_null() {
+        return Err(EPROBE_DEFER);
+    }
+    let core = locked.core()?;
+    // Who has a PASID's domain is one of the drivers, and wants no others.
+    if !matches!(core.ownership(), Ownership::Free) && !group.handles().is_empty() {
+        return Err(EBUSY);
+    }
+    let endpoint = locked
+        .member(dev)
+        .and_then(|member| member.endpoint.as_ref());
+    let driver = device.and_then(Device::driver);
+    let name = driver.map_or(Label::from("?"), |driver| driver.name());
+    core.start_dma_api(endpoint.ok_or(ENODEV)?, name)
+}
+
+/// The driver is gone.
+#[export]
+pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::device) {
+    // SAFETY: The caller's promise.
+    unsafe {
+        let group = (*dev).iommu_group;
+        if group.is_null() {
+            return;
+        }
+        let locked = Group::from_c(group).lock();
+        kernel::warn_on!(!locked.group().handles().is_empty());
+        let endpoint = locked
+            .member(dev)
+            .and_then(|member| member.endpoint.as_ref());
+        if let (Ok(core), Some(endpoint)) = (locked.core(), endpoint) {
+            core.end_dma_api(endpoint);
+        }
+    }
+}
+
+/// Finds or makes the domain that blocks the group.
+pub(super) fn ensure_blocking(locked: &Locked<'_>) -> Result {
+    let group = locked.group();
+    if group.blocking().is_null() {
+        let ops = locked.ops()?;
+        let blocking = match ops.blocked_domain {
+            // The driver has none. One that maps nothing does the same.
+            domain if domain.is_null() => {
+                let first = locked.members.first().ok_or(ENODEV)?;
+                // SAFETY: A member is valid.
+                unsafe {
+                    domain::alloc_paging(first.as_raw(), bindings::IOMMU_DOMAIN_UNMANAGED, 0)?
+                }
+            }
+            domain => domain,
+        };
+        group.set_blocking(blocking);
+    }
+    for endpoint in locked.members.iter().filter_map(|m| m.endpoint.as_ref()) {
+        endpoint.data().block_with(group.blocking());
+    }
+    Ok(())
+}
+
+/// Claims a group for `owner`, as often as it likes if the claims are `shared`.
+fn claim(locked: &mut Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
+    let core = locked.core()?;
+    let group = locked.group();
+    if matches!(core.ownership(), Ownership::Free) {
+        if !group.handles().is_empty() {
+            return Err(EBUSY);
+        }
+        ensure_blocking(locked)?;
+    }
+    locked.change().claims.reserve(1, GFP_KERNEL)?;
+    let owner = Owner {
+        token: owner as usize,
+        name: Process::current().label,
+    };
+    let claim = match shared {
+        true => core.claim(owner),
+        false => core.claim_alone(owner),
+    };
+    let claim = claim.map_err(|error| match core.ownership() {
+        // A device is being reset; or a driver has a domain of its own attached, which does not use
+        // the DMA API.
+        Ownership::Free | Ownership::Lent { users: 0, .. } => error,
+        // That is what users of C's are told when they are refused.
+        _ if error == EBUSY => EPERM,
+        _ => error,
+    })?;
+    if locked.claims.is_empty() {
+        group.set_current(group.blocking());
+    }
+    // There is room.
+    let _ = locked.change().claims.push_within_capacity(claim);
+    Ok(())
+}
+
+/// Ends a claim. With the last one the group goes back to its default domain, whatever its owner
+/// has left attached.
+fn release(locked: &mut Locked<'_>) {
+    let group = locked.group();
+    if locked.claims.len() <= 1 {
+        // An owner that does DMA with a PASID, or wants its handle found, still needs the claim.
+        if kernel::warn_on!(locked.claims.is_empty() || !group.handles().is_empty()) {
+            return;
+        }
+        // What it has left attached goes first, so that `current` is true for those who look.
+        attach::detach(locked);
+    }
+    drop(locked.change().claims.pop());
+    if locked.claims.is_empty() {
+        group.set_current(group.default_domain());
+    }
+}
+
+/// Claims a group that nobody has.
+#[export]
+pub unsafe extern "C" fn iommu_group_claim_dma_owner(
+    group: *mut bindings::iommu_group,
+    owner: *mut c_void,
+) -> c_int {
+    if kernel::warn_on!(owner.is_null()) {
+        return EINVAL.to_errno();
+    }
+    // SAFETY: The caller's promise.
+    let mut locked = unsafe { Group::from_c(group) }.lock();
+    match claim(&mut locked, owner, false) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Claims the group of a device that nobody else has. The same owner may have it already.
+#[export]
+pub unsafe extern "C" fn iommu_device_claim_dma_owner(
+    dev: *mut bindings::device,
+    owner: *mut c_void,
+) -> c_int {
+    if kernel::warn_on!(owner.is_null()) {
+        return EINVAL.to_errno();
+    }
+    // SAFETY: The caller's promise.
+    let group = unsafe { (*dev).iommu_group };
+    if group.is_null() {
+        return ENODEV.to_errno();
+    }
+    // SAFETY: The device keeps its group.
+    let mut locked = unsafe { Group::from_c(group) }.lock();
+    match claim(&mut locked, owner, true) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Ends a claim of a group.
+#[export]
+pub unsafe extern "C" fn iommu_group_release_dma_owner(group: *mut bindings::iommu_group) {
+    // SAFETY: The caller's promise.
+    release(&mut unsafe { Group::from_c(group) }.lock());
+}
+
+/// Ends a claim of a device's group.
+#[export]
+pub unsafe extern "C" fn iommu_device_release_dma_owner(dev: *mut bindings::device) {
+    // SAFETY: The caller's promise: it has claimed the group.
+    release(&mut unsafe { Group::from_c((*dev).iommu_group) }.lock());
+}
+
+/// Whether somebody has the group, a driver that uses the DMA API too; as of now.
+#[export]
+pub unsafe extern "C" fn iommu_group_dma_owner_claimed(group: *mut bindings::iommu_group) -> bool {
+    // SAFETY: The caller's promise.
+    let locked = unsafe { Group::from_c(group) }.lock();
+    match locked.core() {
+        Ok(core) => !matches!(core.ownership(), Ownership::Free),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices come and go.
+//!
+//! ```text
+//! a bus gets a device, or firmware's node is linked late   -> probe a unit is registered          
+//!                           -> probe_bus: all devices that are there a bus loses a device, or a
+//! unit is unregistered          -> release
+//! ```
+//!
+//! A device that is probed gets a record, a unit, a group, and is attached to the group's domain.
+//! When a whole bus is probed default domains are chosen last, so that all members of a group have
+//! a say.
+
+use core::ptr;
+
+use kernel::{
+    bindings,
+    error::{from_err_ptr, to_result},
+    ffi::{c_int, c_ulong, c_void},
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        lock::{mutex::MutexBackend, Guard, Lock},
+        Arc,
+    },
+};
+
+use super::{
+    default, domains,
+    foreign::{Foreign, ForeignEndpoint},
+    group::{iommu_group_put, CoreGroup, Group, Locked, Member},
+    merge::Region,
+    record::{self, dev_iommu_free},
+    reserved::List,
+    units,
+};
+use crate::{
+    addr::{Iova, Prot},
+    domain::Domain,
+    driver::Probed,
+    endpoint::Endpoint,
+    ffi::device::Device,
+    group::Reason,
+    label::Label,
+    log::log_err,
+    requester::RequesterId,
+    reserved::{Kind, Reserved},
+};
+
+/// Groups that got their first member while a bus is probed; each is counted by its members.
+type NewGroups = KVec<*mut bindings::iommu_group>;
+
+/// Takes the mutex of probing.
+pub(super) fn lock() -> Guard<'static, (), MutexBackend> {
+    // SAFETY: C has initialised it before any code ran.
+    let mutex: &'static Lock<(), MutexBackend> =
+        unsafe { Lock::from_raw(&raw mut bindings::iommu_probe_device_lock) };
+    mutex.lock()
+}
+
+/// Makes a device known, if there is a unit for it.
+#[export]
+pub unsafe extern "C" fn iommu_probe_device(dev: *mut bindings::device) -> c_int {
+    // SAFETY: The caller's promise.
+    let result = unsafe {
+        let mut guard = lock();
+        probe(&mut guard, dev, None)
+    };
+    match result {
+        Ok(()) => {
+            // SAFETY: As above. Drivers may call back, so no lock is held.
+            unsafe { finalize(dev) };
+            0
+        }
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// `dev` was probed.
+unsafe fn finalize(dev: *mut bindings::device) {
+    // SAFETY: By the requirements.
+    unsafe {
+        if let Some(finalize) = record::ops(dev).and_then(|ops| ops.probe_finalize) {
+            finalize(dev);
+        }
+    }
+}
+
+/// Probes a device. With `later` the default domain of a new group is the caller's to choose.
+///
+/// # Safety
+///
+/// `dev` is valid.
+unsafe fn probe(
+    guard: &mut Guard<'static, (), MutexBackend>,
+    dev: *mut bindings::device,
+    later: Option<&mut NewGroups>,
+) -> Result {
+    // SAFETY: By the requirements; with the mutex held nobody else sets the group.
+    unsafe {
+        if !(*dev).iommu_group.is_null() {
+            return Ok(());
+        }
+        find_unit(guard, dev)?;
+        if !(*dev).driver.is_null() {
+            // Its driver has used DMA addresses that mean something else now.
+            kernel::warn_on!(true);
+            log_err!(
+                "{}: gets to its unit only when its driver is there already",
+                Device::from_raw(dev).map_or("?".into(), Device::name)
+            );
+        }
+        let group = (*dev).iommu_group;
+        let result = join(Group::from_c(group), dev, later);
+        if result.is_err() {
+            iommu_group_put(group);
+        }
+        result
+    }
+}
+
+/// Gives the device a record with a unit, and a group. None of them is left when it fails.
+///
+/// # Safety
+///
+/// As those of [`probe`].
+unsafe fn find_unit(
+    guard: &mut Guard<'static, (), MutexBackend>,
+    dev: *mut bindings::device,
+) -> Result {
+    // SAFETY: By the requirements, and as the comments say.
+    unsafe {
+        let record = record::get_or_make(dev)?;
+        if (*record).fwspec.is_null() && (*dev).driver.is_null() {
+            if let Some(configure) = (*(*dev).bus).dma_configure {
+                // What firmware says of the device is read there, with the mutex in between.
+                relock(guard, || {
+                    configure(dev);
+                });
+                if (*dev).iommu.is_null() || !(*dev).iommu_group.is_null() {
+                    // Somebody else has done it meanwhile.
+                    return Err(ENODEV);
+                }
+            }
+        }
+        let result = find_unit_with_record(dev);
+        if result.is_err() {
+            (*(*dev).iommu).iommu_dev = ptr::null_mut();
+            dev_iommu_free(dev);
+        }
+        result
+    }
+}
+
+/// Lets go of the mutex of probing for a while.
+fn relock(guard: &mut Guard<'static, (), MutexBackend>, f: impl FnOnce()) {
+    // SAFETY: The guard holds the mutex, and it is held again when this returns. Nothing of what it
+    // protects is borrowed by the guard.
+    unsafe {
+        let mutex = &raw mut bindings::iommu_probe_device_lock;
+        let _ = &guard;
+        bindings::mutex_unlock(mutex);
+        f();
+        bindings::mutex_lock(mutex);
+    }
+}
+
+/// # Safety
+///
+/// As those of [`probe`]; the device has a record.
+unsafe fn find_unit_with_record(dev: *mut bindings::device) -> Result {
+    // SAFETY: By the requirements. The driver's module is counted for as long as the device has one
+    // of its units.
+    unsafe {
+        let record = (*dev).iommu;
+        let node = match (*record).fwspec.as_ref() {
+            Some(spec) => spec.iommu_fwnode.cast_const(),
+            None => ptr::null(),
+        };
+        let ops = units::find(node).ok_or(ENODEV)?.ops;
+        if !bindings::iommu_core_get_module(ops.owner) {
+            return Err(EINVAL);
+        }
+        let result = ask_driver(dev, ops);
+        if result.is_err() {
+            bindings::iommu_core_put_module(ops.owner);
+        }
+        result
+    }
+}
+
+/// # Safety
+///
+/// As those of [`find_unit_with_record`].
+unsafe fn ask_driver(dev: *mut bindings::device, ops: &'static bindings::iommu_ops) -> Result {
+    // SAFETY: By the requirements. The order is the one that drivers are used to.
+    unsafe {
+        let unit = from_err_ptr((ops.probe_device.ok_or(ENODEV)?)(dev))?;
+        let record = (*dev).iommu;
+        (*record).iommu_dev = unit;
+        let undo = || {
+            if let Some(release) = ops.release_device {
+                release(dev);
+            }
+        };
+        to_result(bindings::iommu_device_link(unit, dev)).inspect_err(|_| undo())?;
+        let group = match ops.device_group {
+            Some(choose) => from_err_ptr(choose(dev)),
+            None => Err(EINVAL),
+        };
+        let group = group.and_then(|group| match group.is_null() {
+            true => Err(EINVAL),
+            false => Ok(group),
+        });
+        let group = group.inspect_err(|_| {
+            bindings::iommu_device_unlink(unit, dev);
+            undo();
+        })?;
+        (*dev).iommu_group = group;
+        (*record).max_pasids = bindings::iommu_core_max_pasids(dev).min((*unit).max_pasids);
+        if let Some(is_deferred) = ops.is_attach_deferred {
+            (*record).set_attach_deferred(u32::from(is_deferred(dev)));
+        }
+        Ok(())
+    }
+}
+
+/// Numbers for devices: their drivers know what ids they have.
+static NUMBER: Atomic<u32> = Atomic::new(0);
+
+/// The core's record of the device.
+///
+/// # Safety
+///
+/// `dev` is valid, and has a unit.
+unsafe fn describe(dev: *mut bindings::device) -> Result<Arc<Endpoint<Foreign>>> {
+    let mut regions: KVec<Region> = KVec::new();
+    // SAFETY: By the requirements.
+    let (device, unit, data) = unsafe {
+        List::with_regions_of(dev, |list| list.append_to(&mut regions))?;
+        (
+            Device::from_raw(dev).ok_or(EINVAL)?,
+            units::known((*(*dev).iommu).iommu_dev)?,
+            ForeignEndpoint::new(dev)?,
+        )
+    };
+    let mut reserved = KVec::with_capacity(regions.len(), GFP_KERNEL)?;
+    for region in &regions {
+        let kind = match region.kind {
+            bindings::iommu_resv_type_IOMMU_RESV_DIRECT => Kind::Direct,
+            bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE => Kind::DirectRelaxable,
+            bindings::iommu_resv_type_IOMMU_RESV_MSI => Kind::Msi,
+            bindings::iommu_resv_type_IOMMU_RESV_SW_MSI => Kind::SoftwareMsi,
+            _ => Kind::Reserved,
+        };
+        let region = Reserved {
+            first: Iova::new(region.first),
+            last: Iova::new(region.last),
+            prot: Prot::from_iommu_bits(region.prot as u32).unwrap_or(Prot::NONE),
+            kind,
+        };
+        reserved.push(region, GFP_KERNEL)?;
+    }
+    let mut ids = KVec::new();
+    ids.push(RequesterId::new(NUMBER.fetch_add(1, Relaxed)), GFP_KERNEL)?;
+    Endpoint::of(
+        device.name(),
+        Probed {
+            unit,
+            ids,
+            data,
+            reserved,
+        },
+    )
+}
+
+/// Makes the device a member of its group.
+///
+/// # Safety
+///
+/// `dev` is valid, and has a unit and this group. The mutex of probing is held.
+unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut NewGroups>) -> Result {
+    let member = group.link(dev);
+    let mut locked = group.lock();
+    let result = member.and_then(|member| {
+        // SAFETY: By the requirements.
+        unsafe { add(&mut locked, dev, member, later) }
+    });
+    if let Err(error) = result {
+        // SAFETY: The device is no member any more.
+        unsafe { forget(&mut locked, dev) };
+        return Err(error);
+    }
+    if !group.default_domain().is_null() {
+        // SAFETY: The device is attached to the group's default domain, or is going to be.
+        unsafe { bindings::iommu_core_set_up_dma(dev, group.default_domain()) };
+    }
+    Ok(())
+}
+
+/// # Safety
+///
+/// As those of [`join`].
+unsafe fn add(
+    locked: &mut Locked<'_>,
+    dev: *mut bindings::device,
+    mut member: Member,
+    later: Option<&mut NewGroups>,
+) -> Result {
+    let group = locked.group();
+    // SAFETY: By the requirements.
+    let prepared = unsafe { describe(dev) }.and_then(|endpoint| {
+        let core = core_of(locked)?;
+        locked.change().members.reserve(1, GFP_KERNEL)?;
+        Ok((endpoint, core))
+    });
+    let (endpoint, core) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            group.unlink(member);
+            return Err(error);
+        }
+    };
+    if !group.blocking().is_null() {
+        endpoint.data().block_with(group.blocking());
+    }
+    member.endpoint = Some(endpoint.clone());
+    // There is room.
+    let _ = locked.change().members.push_within_capacity(member);
+    let default = group.default_domain();
+    if !default.is_null() {
+        // SAFETY: By the requirements. A failure costs the device the region and is no reason to
+        // let it do nothing at all.
+        let _ = unsafe { default::map_direct_regions(default, dev) };
+    }
+    let reason = match locked.members.len() {
+        1 => Reason::Isolated,
+        _ => Reason::Platform,
+    };
+    let mut result = core.join(&endpoint, reason);
+    if result.is_ok() && default.is_null() {
+        result = match later {
+            None => default::set_up(locked, 0),
+            Some(groups) => note(groups, dev),
+        };
+    }
+    if result.is_err() {
+        // Its driver attaches it where it wants it.
+        endpoint.data().block_with(ptr::null_mut());
+        core.leave(&endpoint);
+        if let Some(member) = take(locked, dev) {
+            group.unlink(member);
+        }
+    }
+    result
+}
+
+/// Notes the device's group, once.
+fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
+    // SAFETY: The callers' promise.
+    let group = unsafe { (*dev).iommu_group };
+    if !groups.contains(&group) {
+        groups.push(group, GFP_KERNEL)?;
+    }
+    Ok(())
+}
+
+/// The core's group; made for the first device.
+fn core_of(locked: &mut Locked<'_>) -> Result<Arc<CoreGroup>> {
+    if let Ok(core) = locked.core() {
+        return Ok(core);
+    }
+    let blocked = Domain::blocked(domains::registry()?)?;
+    let name = Label::new(format_args!("group {}", locked.group().id()));
+    let core = CoreGroup::new(name, &blocked)?;
+    locked.change().core = Some(core.clone());
+    Ok(core)
+}
+
+/// Removes the member that the device is.
+fn take(locked: &mut Locked<'_>, dev: *mut bindings::device) -> Option<Member> {
+    let members = &mut locked.change().members;
+    let index = members
+        .iter()
+        .position(|member| ptr::eq(member.as_raw(), dev))?;
+    members.remove(index).ok()
+}
+
+/// Undoes [`find_unit`] for a device that is no member any more. The caller drops its group's
+/// count.
+///
+/// # Safety
+///
+/// `dev` is valid, and has a unit.
+unsafe fn forget(locked: &mut Locked<'_>, dev: *mut bindings::device) {
+    let group = locked.group();
+    // SAFETY: By the requirements. The order is the one that drivers are used to.
+    unsafe {
+        let Some(ops) = record::ops(dev) else {
+            return;
+        };
+        let record = (*dev).iommu;
+        bindings::iommu_device_unlink((*record).iommu_dev, dev);
+        let park = parking_of(ops, (*record).require_direct() != 0);
+        if let Some(park) = park.filter(|_| (*record).attach_deferred() == 0) {
+            if let Some(attach) = (*(*park).ops).attach_dev {
+                // What it was attached to is not gone yet.
+                attach(park, dev, group.current());
+            }
+        }
+        if let Some(release) = ops.release_device {
+            release(dev);
+        }
+        if locked.members.is_empty() {
+            // The driver may go with its last device, and its domains have to go before.
+            locked.change().claims.clear();
+            locked.change().loan = None;
+            locked.change().core = None;
+            for domain in [group.default_domain(), group.blocking()] {
+                if !domain.is_null() {
+                    domains::iommu_domain_free(domain);
+                }
+            }
+            group.set_default_domain(ptr::null_mut());
+            group.set_blocking(ptr::null_mut());
+            group.set_current(ptr::null_mut());
+        }
+        (*dev).iommu_group = ptr::null_mut();
+        bindings::iommu_core_put_module(ops.owner);
+        dev_iommu_free(dev);
+        bindings::iommu_core_clear_dma(dev);
+    }
+}
+
+/// The domain that a driver wants its devices attached to when they leave. One that firmware needs
+/// at all times cannot be blocked.
+fn parking_of(ops: &bindings::iommu_ops, is_pinned: bool) -> Option<*mut bindings::iommu_domain> {
+    let park = match is_pinned
+        && !ops.identity_domain.is_null()
+        && ops.release_domain == ops.blocked_domain
+    {
+        true => ops.identity_domain,
+        false => ops.release_domain,
+    };
+    (!park.is_null()).then_some(park)
+}
+
+/// Takes a device out of its group.
+///
+/// # Safety
+///
+/// `dev` is valid, and in a group.
+pub(super) unsafe fn leave(dev: *mut bindings::device) {
+    // SAFETY: By the requirements; the device's count of the group is given back last.
+    unsafe {
+        let raw = (*dev).iommu_group;
+        let group = Group::from_c(raw);
+        {
+            let mut locked = group.lock();
+            if let Some(member) = take(&mut locked, dev) {
+                if let (Ok(core), Some(endpoint)) = (locked.core(), &member.endpoint) {
+                    // Its driver attaches it where it wants it.
+                    endpoint.data().block_with(ptr::null_mut());
+                    core.leave(endpoint);
+                }
+                group.unlink(member);
+                match record::ops(dev) {
+                    Some(_) => forget(&mut locked, dev),
+                    None => (*dev).iommu_group = ptr::null_mut(),
+                }
+            }
+        }
+        iommu_group_put(raw);
+    }
+}
+
+/// A device goes, or its unit does.
+///
+/// # Safety
+///
+/// `dev` is valid.
+pub(super) unsafe fn release(dev: *mut bindings::device) {
+    // SAFETY: By the requirements.
+    unsafe {
+        if !(*dev).iommu_group.is_null() {
+            leave(dev);
+        }
+        if !(*dev).iommu.is_null() {
+            // No unit was ever found for it.
+            dev_iommu_free(dev);
+        }
+    }
+}
+
+/// Takes a device that is behind no unit out of its group.
+#[export]
+pub unsafe extern "C" fn iommu_group_remove_device(dev: *mut bindings::device) {
+    // SAFETY: The caller's promise.
+    unsafe {
+        if !(*dev).iommu_group.is_null() {
+            leave(dev);
+        }
+    }
+}
+
+/// A bus gets or loses a device.
+#[export]
+pub unsafe extern "C" fn iommu_core_bus_event(
+    _block: *mut bindings::notifier_block,
+    event: c_ulong,
+    data: *mut c_void,
+) -> c_int {
+    let dev = data.cast();
+    let answer = match event as bindings::bus_notifier_event {
+        // SAFETY: The driver core keeps the device.
+        bindings::bus_notifier_event_BUS_NOTIFY_ADD_DEVICE => unsafe {
+            match iommu_probe_device(dev) {
+                0 => bindings::NOTIFY_OK,
+                _ => bindings::NOTIFY_DONE,
+            }
+        },
+        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => {
+            // SAFETY: As above.
+            unsafe { release(dev) };
+            bindings::NOTIFY_OK
+        }
+        _ => bindings::NOTIFY_DONE,
+    };
+    answer as c_int
+}
+
+/// Probes all devices of a bus.
+///
+/// # Errors
+///
+/// What a driver fails with that has a unit for a device. Some devices may be known then.
+///
+/// # Safety
+///
+/// `bus` is registered.
+pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
+    unsafe extern "C" fn visit(dev: *mut bindings::device, groups: *mut c_void) -> c_int {
+        // SAFETY: Called back with a device that is kept, and with the vector.
+        let result = unsafe {
+            let mut guard = lock();
+            probe(&mut guard, dev, Some(&mut *groups.cast::<NewGroups>()))
+        };
+        match result {
+            Err(error) if error != ENODEV => error.to_errno(),
+            _ => 0,
+        }
+    }
+
+    let mut groups: NewGroups = KVec::new();
+    // SAFETY: By the requirements; the vector outlives the call.
+    to_result(unsafe {
+        bindings::bus_for_each_dev(bus, ptr::null_mut(), (&raw mut groups).cast(), Some(visit))
+    })?;
+    for &group in groups.iter() {
+        // SAFETY: The group is counted by its members, which do not go while a unit is registered.
+        let group = unsafe { Group::from_c(group) };
+        {
+            let locked = group.lock();
+            default::set_up(&locked, 0)?;
+            default::set_up_dma(&locked);
+        }
+        // Drivers may call back from there, and take the mutex then. No device comes or goes that
+        // is not probed or released under the mutex of the bus.
+        for dev in group.devices()? {
+            // SAFETY: As above.
+            unsafe { finalize(dev) };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices that are reset.
+//!
+//! While it is reset a device must not be reached by invalidations of what it has cached
+//! (PCIe 10.3.1). So it is blocked on its own, with its PASIDs, and its group stays where it is.
+
+use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
+
+use super::{
+    group::{Group, Locked},
+    owner, pasid, record,
+};
+
+/// The device and its group, if what follows is any matter to its unit.
+///
+/// # Safety
+///
+/// `function` is valid, and is not removed meanwhile.
+unsafe fn concerned<'a>(
+    function: *mut bindings::pci_dev,
+) -> Option<(*mut bindings::device, &'a Group)> {
+    // SAFETY: By the requirements.
+    unsafe {
+        let dev = &raw mut (*function).dev;
+        if !bindings::iommu_core_supports_ats(function) || record::ops(dev).is_none() {
+            return None;
+        }
+        Some((dev, Group::from_c((*dev).iommu_group)))
+    }
+}
+
+/// A device is about to be reset. Resets may be nested.
+#[export]
+pub unsafe extern "C" fn pci_dev_reset_iommu_prepare(pdev: *mut bindings::pci_dev) -> c_int {
+    // SAFETY: The caller's promise.
+    let Some((dev, group)) = (unsafe { concerned(pdev) }) else {
+        return 0;
+    };
+    match begin(&group.lock(), dev) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+fn begin(locked: &Locked<'_>, dev: *mut bindings::device) -> Result {
+    let Some(member) = locked.member(dev) else {
+        kernel::warn_on!(true);
+        return Err(ENODEV);
+    };
+    if member.resets.load(Relaxed) > 0 {
+        member.resets.fetch_add(1, Relaxed);
+        return Ok(());
+    }
+    owner::ensure_blocking(locked)?;
+    locked
+        .core()?
+        .suspend(member.endpoint.as_ref().ok_or(ENODEV)?)?;
+    member.resets.store(1, Relaxed);
+    member.set_blocked(true);
+    pasid::block_all(locked, dev);
+    Ok(())
+}
+
+/// A device was reset, and joins its group where that is now.
+#[export]
+pub unsafe extern "C" fn pci_dev_reset_iommu_done(pdev: *mut bindings::pci_dev) {
+    // SAFETY: The caller's promise.
+    let Some((dev, group)) = (unsafe { concerned(pdev) }) else {
+        return;
+    };
+    let locked = group.lock();
+    let Some(member) = locked.member(dev) else {
+        kernel::warn_on!(true);
+        return;
+    };
+    match member.resets.load(Relaxed) {
+        0 => {
+            kernel::warn_on!(true);
+        }
+        1 => {
+            member.resets.store(0, Relaxed);
+            if let (Ok(core), Some(endpoint)) = (locked.core(), &member.endpoint) {
+                core.resume(endpoint);
+            }
+            member.set_blocked(false);
+            pasid::restore_all(&locked, dev);
+        }
+        more => member.resets.store(more - 1, Relaxed),
+    }
+}

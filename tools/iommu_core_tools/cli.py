@@ -20,6 +20,7 @@ from . import (
     kernel,
     lint,
     module,
+    native_symbols,
     paths,
     root,
     story,
@@ -95,6 +96,8 @@ def _parser():
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
+    command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
+    command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
     add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
@@ -170,6 +173,12 @@ def _host_test(arguments):
 def _kunit(arguments):
     report = Report()
     uml.run(report, arguments.filter)
+    return report.finish()
+
+
+def _native_symbols(arguments):
+    report = Report()
+    native_symbols.run(report, arguments.objects)
     return report.finish()
 
 

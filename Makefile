@@ -47,8 +47,8 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench
-setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench: | python
+.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test
+setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
@@ -81,6 +81,8 @@ help:
 	@echo '  make host-test        tests of the pure parts with cargo'
 	@echo '  make compile-fail     code that must not compile'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
+	@echo '  make native           User-mode Linux with the core as its IOMMU layer (Documentation/native.md)'
+	@echo '  make native-test      suites of the kernel, with its IOMMU layer and with the core in its place'
 	@echo '  make bench            page tables in C and ours, measured in one boot of the stock kernel'
 	@echo '  make lint             rustfmt, clippy, unsafe rooms, licence lines'
 	@echo '  make fmt              format the Rust sources'

@@ -20,6 +20,7 @@ from . import (
     kernel,
     lint,
     module,
+    native,
     native_symbols,
     paths,
     root,
@@ -96,6 +97,8 @@ def _parser():
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
+    add("native", _native, "build User-mode Linux with the core as its IOMMU layer")
+    add("native-test", _suite(native.test), "the kernel's own suites, with its IOMMU layer and with the core as that layer")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
     command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
     add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
@@ -174,6 +177,11 @@ def _kunit(arguments):
     report = Report()
     uml.run(report, arguments.filter)
     return report.finish()
+
+
+def _native(_arguments):
+    with native.built(native.RUST) as build:
+        print(build / "linux")
 
 
 def _native_symbols(arguments):

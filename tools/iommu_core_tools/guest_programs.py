@@ -6,7 +6,9 @@ from .paths import TOOLS
 from .progress import PROGRESS
 
 FOLDER = TOOLS / "guest"
+# Those of the guests that tests talk to; and the first process of those that only run programs.
 PROGRAMS = ("agent", "vfio-user", "dma-probe")
+_ALL = (*PROGRAMS, "suites")
 _FLAGS = (
     "-std=gnu11 -D_GNU_SOURCE -O2 -static -Wall -Wextra -Wconversion -Wshadow -Werror".split()
 )
@@ -17,7 +19,7 @@ def build(root, arch):
     compiler = f"{arch.tools}gcc-14"
     sources = {
         name: sorted(path for path in (FOLDER / name).iterdir() if path.suffix in (".c", ".h"))
-        for name in PROGRAMS
+        for name in _ALL
     }
     hashes = {
         str(path.relative_to(FOLDER)): cache.file_hash(path)
@@ -27,7 +29,7 @@ def build(root, arch):
     key = cache.key_of(sources=hashes, flags=_FLAGS, compiler=compiler, root=str(root.path))
 
     def make(folder):
-        with PROGRESS.step(f"guest: compile {', '.join(PROGRAMS)} for {arch.name}") as step:
+        with PROGRESS.step(f"guest: compile {', '.join(_ALL)} for {arch.name}") as step:
             for name, paths in sources.items():
                 files = [path for path in paths if path.suffix == ".c"]
                 if not root.run([compiler, *_FLAGS, "-o", folder / name, *files], log=step.log):

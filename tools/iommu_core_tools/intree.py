@@ -18,15 +18,15 @@ PATCH = CONFIG / "kernel.patch"
 
 
 @contextlib.contextmanager
-def built(name, fragment, arguments, targets=()):
+def built(name, fragment, arguments, targets=(), more=""):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
-    `name` is what it is called in messages; `fragment` a file of tools/config; `arguments` go to
-    every `make`. The value is the build folder, which is this process's own until the context ends;
+    `name` is what it is called in messages; `fragment` a file of tools/config, `more` further lines of
+    such a file; `arguments` go to every `make`. The value is the build folder, which is this process's own until the context ends;
     it is kept, so that the next build does no more than a change calls for.
     """
     stock = kernel.stock()
-    options = (CONFIG / fragment).read_text(encoding="utf-8")
+    options = (CONFIG / fragment).read_text(encoding="utf-8") + more
     key = cache.key_of(source=str(stock.source), arguments=arguments)
     with cache.workspace(name, key) as folder:
         tree = _integrate(stock.source, folder)
@@ -34,12 +34,13 @@ def built(name, fragment, arguments, targets=()):
         build.mkdir(exist_ok=True)
         base = ["make", "-C", tree, f"O={build}", *arguments]
         with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]} with this tree in it") as step:
-            configured = folder / "configured"
+            configured, wanted = folder / "configured", folder / "wanted"
+            wanted.write_text(options, encoding="utf-8")
             if not configured.exists() or configured.read_text(encoding="utf-8") != options:
-                shutil.copyfile(CONFIG / fragment, build / ".config")
+                shutil.copyfile(wanted, build / ".config")
             # Each time, since the checkout's own Kconfig may have changed.
             kernel.checked_make([*base, "olddefconfig"], step)
-            unmet = kernel.config_unmet(CONFIG / fragment, build / ".config")
+            unmet = kernel.config_unmet(wanted, build / ".config")
             if unmet:
                 raise step.fail(f"tools/config/{fragment}: not taken by the kernel: {' '.join(unmet)}")
             configured.write_text(options, encoding="utf-8")

@@ -78,7 +78,13 @@ def clippy_module(arch):
 
 def clippy_suites():
     """The same on what is built into a kernel for tests, which has the suites and the mock driver."""
-    with uml.built() as build, PROGRESS.step("lint: clippy on the suites") as step:
+    with uml.built() as build:
+        clippy_built(build)
+
+
+def clippy_built(build):
+    """The same on what is in the kernel that was built in the folder `build`."""
+    with PROGRESS.step("lint: clippy on what is built in") as step:
         text = (build / intree.FOLDER / ".iommu_core.o.cmd").read_text(encoding="utf-8")
         line = re.search(r"^savedcmd_\S*iommu_core\.o := (.*)$", text, re.M)[1]
         command = line.split(" ; ", 1)[0]

@@ -13,7 +13,7 @@ _TIMEOUT = 600
 _TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
 _NO_SMP = "SMP is not supported"
 # What must not be in the log of a good run.
-_SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
+SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
 
 
 def built():
@@ -64,7 +64,7 @@ def add_results(report, suite, output, log):
     if not cases and not problems:
         report.add(suite, "suites", "failed", detail="no suite ran (does the filter match any?)", log=log)
     for number, line in enumerate(lines):
-        if any(splat in line for splat in _SPLATS):
+        if any(splat in line for splat in SPLATS):
             detail = "\n".join(lines[number : number + 30])
             report.add(suite, "a clean log", "failed", detail=detail, log=log)
             break

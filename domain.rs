@@ -13,15 +13,17 @@
 //! these, so its cost does not grow with the endpoints.
 //!
 //! Locking: `residences` is taken with interrupts off, for as long as it takes to look; nothing
-//! nests inside. Who invalidates copies the list and lets go of the lock before it asks the units, so
-//! that processors that unmap at the same time do not wait for each other's answers. That is enough:
+//! nests inside. Who invalidates copies the list and lets go of the lock before it asks the units,
+//! so that processors that unmap at the same time do not wait for each other's answers. That is
+//! enough:
 //!
 //! - Adding a residence happens before the entry is written. An unmap that does not see it has
 //!   nothing to invalidate there: it changed the page table before it looked.
 //!   The same with a table that has grown: its top was there before it looked, and whoever attaches
 //!   reads it afterwards.
-//! - Removing one happens after the entry is gone and nothing under its tag is cached. An unmap that
-//!   still sees it invalidates what somebody else has under the tag by now, which costs them a walk.
+//! - Removing one happens after the entry is gone and nothing under its tag is cached. An unmap
+//!   that still sees it invalidates what somebody else has under the tag by now, which costs them a
+//!   walk.
 
 #![forbid(unsafe_code)]
 
@@ -179,8 +181,8 @@ impl<D: Attach> Domain<D> {
         }
     }
 
-    /// Calls `f` for each unit where somebody is attached, without a lock. A unit that comes or goes
-    /// meanwhile may be among them or not.
+    /// Calls `f` for each unit where somebody is attached, without a lock. A unit that comes or
+    /// goes meanwhile may be among them or not.
     fn for_each_residence(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
         let mut after = core::ptr::null();
         loop {
@@ -239,12 +241,13 @@ impl<D: Attach> Domain<D> {
         can
     }
 
-    /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain has.
+    /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain
+    /// has.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if the
-    /// domain enforces snooping and the unit cannot.
+    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if
+    /// the domain enforces snooping and the unit cannot.
     pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
         let unit = endpoint.unit();
         unit.check()?;
@@ -461,8 +464,8 @@ impl<D: Translate> Domain<D> {
     ///
     /// # Errors
     ///
-    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what it
-    /// has cached. The other units were invalidated.
+    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what
+    /// it has cached. The other units were invalidated.
     pub fn invalidate(&self, scope: Scope) -> Result {
         let mut result = Ok(());
         self.for_each_residence(|unit, tag| {

@@ -14,9 +14,9 @@
 //! # A unit's life
 //!
 //! ```text
-//! discover -> take_over -> (endpoints join groups; entries are written) -> enable -> ... -> release
-//!                                                                           |     ^
-//!                                                                        suspend resume
+//! discover -> take_over -> (endpoints join groups, entries written) -> enable -> ... -> release
+//!                                                                       |     ^
+//!                                                                    suspend resume
 //! ```
 //!
 //! # An attach
@@ -146,9 +146,9 @@ pub struct Probed<D: Attach> {
 pub trait Attach: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
-    /// Whether the driver can prepare an attach without hardware seeing it. One that cannot attaches
-    /// when it is asked to prepare for [`When::Now`], and detaches when that plan is dropped; and its
-    /// endpoints are not blocked by themselves before their first attach.
+    /// Whether the driver can prepare an attach without hardware seeing it. One that cannot
+    /// attaches when it is asked to prepare for [`When::Now`], and detaches when that plan is
+    /// dropped; and its endpoints are not blocked by themselves before their first attach.
     const PREPARES: bool = true;
 
     /// One unit: registers, tables, queues.
@@ -167,23 +167,24 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// A prepared attach of one endpoint.
     type Plan: Send + 'static;
 
-    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that does
-    /// not translate.
+    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that
+    /// does not translate.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if the unit has none left.
     fn acquire_tag(unit: &Unit<Self>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
-    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one has
-    /// invalidated what the unit cached under it.
+    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
+    /// has invalidated what the unit cached under it.
     fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///
-    /// Several plans of one endpoint can exist at a time (the next step, the way back to the default
-    /// domain); committing or dropping one leaves the others good. A plan is good for all ids of
-    /// the endpoint: which of them it is committed for depends on with whom it shares them by then.
+    /// Several plans of one endpoint can exist at a time (the next step, the way back to the
+    /// default domain); committing or dropping one leaves the others good. A plan is good for all
+    /// ids of the endpoint: which of them it is committed for depends on with whom it shares them
+    /// by then.
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
     fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
 
-    /// As [`plan_blocked`](Self::plan_blocked), for callers that can be told that it cannot be done.
-    /// Where attaches cannot be prepared ([`PREPARES`](Self::PREPARES)) it is done at once.
+    /// As [`plan_blocked`](Self::plan_blocked), for callers that can be told that it cannot be
+    /// done. Where attaches cannot be prepared ([`PREPARES`](Self::PREPARES)) it is done at once.
     ///
     /// # Errors
     ///
@@ -266,9 +267,10 @@ pub trait Translate: Attach {
         gather: &mut Gather<Self::Memory>,
     ) -> (u64, Result);
 
-    /// The top of the page table, if it has grown and not all units may know: they have to before what
-    /// was mapped last can be used. Only for formats that [grow](crate::pgtable::Format::GROWS); for
-    /// the others it is nothing at all, and costs as much.
+    /// The top of the page table, if it has grown and not all units may know: they have to before
+    /// what was mapped last can be used. Only for formats that
+    /// [grow](crate::pgtable::Format::GROWS); for the others it is nothing at all, and costs as
+    /// much.
     ///
     /// Context: any. It is asked after each [`map`](Self::map).
     #[inline(always)]
@@ -276,8 +278,8 @@ pub trait Translate: Attach {
         None
     }
 
-    /// Has all that the unit translates with `paging` under `tag` go through the page table from its
-    /// top, as it is now or later; returns when the unit does so.
+    /// Has all that the unit translates with `paging` under `tag` go through the page table from
+    /// its top, as it is now or later; returns when the unit does so.
     ///
     /// Context: any; does not sleep. Several may call at a time, and beside a
     /// [`commit`](Attach::commit), which sees to it itself that the entries that it writes have a
@@ -330,8 +332,8 @@ pub trait Translate: Attach {
 /// Code for one kind of unit: finds units, owns them for as long as the module is there, and knows
 /// which devices are behind them.
 ///
-/// Context: unless said otherwise a function may sleep and no lock is held. `take_over`, `enable` and
-/// `release` of a unit are called by one thread at a time.
+/// Context: unless said otherwise a function may sleep and no lock is held. `take_over`, `enable`
+/// and `release` of a unit are called by one thread at a time.
 pub trait VendorDriver: Translate {
     /// The platform devices that are units, where the kernel makes some.
     const PLATFORM: Option<PlatformIds> = None;
@@ -365,8 +367,8 @@ pub trait VendorDriver: Translate {
     /// `ETIMEDOUT` if the unit does not answer.
     fn enable(unit: &Unit<Self>) -> Result;
 
-    /// Gives the unit back: translation off, then the queue off, the interrupt gone. Entries stay as
-    /// they are until translation is off: endpoints that may go on afterwards (identity, direct
+    /// Gives the unit back: translation off, then the queue off, the interrupt gone. Entries stay
+    /// as they are until translation is off: endpoints that may go on afterwards (identity, direct
     /// regions) are still attached, all others have left. Also undoes
     /// [`take_over`](Self::take_over) without [`enable`](Self::enable), and another `take_over` may
     /// follow. Cannot fail: a unit that does not answer is left as it is.
@@ -399,8 +401,8 @@ pub trait VendorDriver: Translate {
     /// listens everything is blocked.
     fn resume(unit: &Unit<Self>) -> Result;
 
-    /// Says that the buses work again after [`resume`](Self::resume), and that devices may do DMA from
-    /// now on. Most units have no use for that.
+    /// Says that the buses work again after [`resume`](Self::resume), and that devices may do DMA
+    /// from now on. Most units have no use for that.
     ///
     /// Context: may sleep. No lock is held.
     fn buses_are_back(_unit: &Unit<Self>) {}

@@ -51,8 +51,8 @@ use crate::{
 /// # Invariants
 ///
 /// 1. Members that are not suspended are attached to `current`, all of them.
-/// 2. While the group is claimed or lent, each member has a way back to `default` prepared, if there
-///    is one, so that the end of the claim or loan cannot fail.
+/// 2. While the group is claimed or lent, each member has a way back to `default` prepared, if
+///    there is one, so that the end of the claim or loan cannot fail.
 /// 3. Outside of a change no member has a step prepared.
 /// 4. An id that several members share is driven by one that is not suspended, if there is one.
 struct State<D: Attach> {
@@ -131,9 +131,9 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, `EINVAL` if
-    /// the group is claimed and firmware needs the device, otherwise those of [`Attach::prepare`]. The
-    /// endpoint is then as it was: blocked.
+    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, `EINVAL`
+    /// if the group is claimed and firmware needs the device, otherwise those of
+    /// [`Attach::prepare`]. The endpoint is then as it was: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
         self.admit(&mut Some(Member::new(endpoint, reason)?))
     }
@@ -144,9 +144,9 @@ impl<D: Attach> Group<D> {
     /// # Errors
     ///
     /// `ENODEV` if it is not a member of `from`; `EBUSY` if `from` is claimed or lent, if a driver
-    /// uses the endpoint, if it is suspended, or if it shares an id with another member, which would
-    /// then be in two groups; otherwise those of [`join`](Self::join). The endpoint is then where it
-    /// was.
+    /// uses the endpoint, if it is suspended, or if it shares an id with another member, which
+    /// would then be in two groups; otherwise those of [`join`](Self::join). The endpoint is then
+    /// where it was.
     pub fn adopt(
         self: &Arc<Self>,
         endpoint: &Endpoint<D>,
@@ -215,8 +215,8 @@ impl<D: Attach> Group<D> {
             }
         }
         state.members.reserve(1, GFP_KERNEL)?;
-        // An endpoint outside of a group is blocked, so there is nothing to write. Where that is not so
-        // a group has no business with it before it has a default domain.
+        // An endpoint outside of a group is blocked, so there is nothing to write. Where that is
+        // not so a group has no business with it before it has a default domain.
         let stays = state.current.domain().is_blocked()
             && !member.is_attached()
             && (D::PREPARES || state.default.is_none());
@@ -304,8 +304,8 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if kernel drivers do DMA on the present one, or will when a loan ends; otherwise those
-    /// of [`Attach::prepare`]. Nothing has changed then.
+    /// `EBUSY` if kernel drivers do DMA on the present one, or will when a loan ends; otherwise
+    /// those of [`Attach::prepare`]. Nothing has changed then.
     pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;

@@ -19,8 +19,8 @@
 //! * A claim excludes all of them and every other owner. The same owner may claim again (an owner
 //!   of several devices of one group does); the group is free when each claim was released.
 //! * While a domain of the owner's is attached the last claim cannot end.
-//! * A kernel driver may have a domain of its own attached without a claim: the group is then lent to
-//!   it, and it excludes the same as an owner. Those that use the DMA API are counted meanwhile.
+//! * A kernel driver may have a domain of its own attached without a claim: the group is then lent
+//!   to it, and it excludes the same as an owner. Those that use the DMA API are counted meanwhile.
 
 #![forbid(unsafe_code)]
 

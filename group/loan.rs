@@ -3,9 +3,10 @@
 //! Loans: a driver attaches a domain of its own to a group that it has not claimed.
 //!
 //! Drivers that know their devices well do that: they map what the device may reach and nothing
-//! else. They belong to the kernel as those do that use the DMA API, and most of them use it at other
-//! times, so nobody makes them claim the group first. From then on it is as with a claim: nobody
-//! else can start to use the group, borrow or claim it, and only who has the [`Loan`] attaches.
+//! else. They belong to the kernel as those do that use the DMA API, and most of them use it at
+//! other times, so nobody makes them claim the group first. From then on it is as with a claim:
+//! nobody else can start to use the group, borrow or claim it, and only who has the [`Loan`]
+//! attaches.
 //!
 //! A loan goes from the default domain to the driver's and back in one step each, without a time in
 //! between when the group is blocked: the device may be at work.
@@ -31,7 +32,8 @@ impl<D: Attach> Loan<D> {
         self.driver
     }
 
-    /// Attaches the group to another domain of the driver's: all of it or, when that fails, nothing.
+    /// Attaches the group to another domain of the driver's: all of it or, when that fails,
+    /// nothing.
     ///
     /// # Errors
     ///

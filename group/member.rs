@@ -309,8 +309,8 @@ impl<D: Attach> Steps<'_, D> {
         }
     }
 
-    /// As [`for_each`](Self::for_each): the ids whose entries a step writes, its plan, and what it was
-    /// prepared for, `None` if that is to be blocked.
+    /// As [`for_each`](Self::for_each): the ids whose entries a step writes, its plan, and what it
+    /// was prepared for, `None` if that is to be blocked.
     pub fn for_each_target(
         &mut self,
         mut f: impl FnMut(&[RequesterId], &mut D::Plan, Option<Target<'_, D>>),

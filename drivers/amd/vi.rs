@@ -176,8 +176,8 @@ impl Attach for AmdVi {
 
     /// See `update` for how an entry changes.
     ///
-    /// The unit has forgotten the old entries before it forgets what it has translated with them. The
-    /// other way round it could translate once more, and keep that.
+    /// The unit has forgotten the old entries before it forgets what it has translated with them.
+    /// The other way round it could translate once more, and keep that.
     fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
         let Ok(hardware) = unit.hardware().hardware() else {
             return;
@@ -210,8 +210,9 @@ impl Attach for AmdVi {
         }
 
         // Who lets a table grow changes its top, then the entries; here the top is read after the
-        // entries were written. So one of the two sees what the other did. If it was this one: others
-        // may rely on the new top already, or be about to write it and not have told the unit yet.
+        // entries were written. So one of the two sees what the other did. If it was this one:
+        // others may rely on the new top already, or be about to write it and not have told the
+        // unit yet.
         smp_mb(Full);
         steps.for_each_target(|_, plan, target| {
             let has_grown = plan.new != translation(&target);
@@ -451,8 +452,8 @@ impl VendorDriver for AmdVi {
         unit.hardware().hardware()?.resume(unit.name())
     }
 
-    /// An emulated unit that was reset has let everything pass since, and finds a device by its id only
-    /// if the bridges above it have their bus numbers.
+    /// An emulated unit that was reset has let everything pass since, and finds a device by its id
+    /// only if the bridges above it have their bus numbers.
     fn buses_are_back(unit: &Unit<Self>) {
         if let Ok(hardware) = unit.hardware().hardware() {
             if let Err(failure) = hardware.invalidate_entries() {

@@ -2,9 +2,9 @@
 
 //! A driver that cannot prepare: it attaches at once, device by device, and may fail.
 //!
-//! It plays those that have one function for an attach. A plan for now is an attach that was made, and
-//! is undone when it is dropped; a plan for later is one that commit makes. All that hardware sees of
-//! it is written down, in order.
+//! It plays those that have one function for an attach. A plan for now is an attach that was made,
+//! and is undone when it is dropped; a plan for later is one that commit makes. All that hardware
+//! sees of it is written down, in order.
 
 #![forbid(unsafe_code)]
 

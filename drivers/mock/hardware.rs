@@ -399,8 +399,8 @@ impl Hardware {
         true
     }
 
-    /// Has the entries of `tag` lead to what `top` says, clears the copies of entries, and waits. Says
-    /// whether the unit answered.
+    /// Has the entries of `tag` lead to what `top` says, clears the copies of entries, and waits.
+    /// Says whether the unit answered.
     pub(super) fn tell_top(&self, tag: u16, top: impl Fn() -> Top) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -568,8 +568,8 @@ impl State {
             return What::Absent;
         }
         // The unit decodes entries by itself. VT-d: bits 0 and 1 permit, bit 7 ends the walk early.
-        // AMD-Vi: bit 0 is for present, bit 62 permits writes, and the level in bits 11:9 is 0 where
-        // the walk ends. Reads are permitted by all that the tests make.
+        // AMD-Vi: bit 0 is for present, bit 62 permits writes, and the level in bits 11:9 is 0
+        // where the walk ends. Reads are permitted by all that the tests make.
         let present = |entry: u64| entry & if options.grows { 1 } else { 3 } != 0;
         let is_page = |entry: u64| match options.grows {
             true => entry >> 9 & 7 == 0,

@@ -64,8 +64,8 @@ fn attach_locked<D: Hosted>(
     Ok(())
 }
 
-/// Attaches the group to its default domain. A claim ends, or the time that a driver had a domain of
-/// its own.
+/// Attaches the group to its default domain. A claim ends, or the time that a driver had a domain
+/// of its own.
 fn give_back<D: Hosted>(
     group: &HostedGroup<D>,
     state: &mut State<D>,

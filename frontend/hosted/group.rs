@@ -159,8 +159,8 @@ impl<D: Hosted> HostedGroup<D> {
         self.kept_driver
     }
 
-    /// Ends [`enter`](Self::enter) or [`make`](Self::make). The last device takes the group out of the
-    /// table.
+    /// Ends [`enter`](Self::enter) or [`make`](Self::make). The last device takes the group out of
+    /// the table.
     fn exit(&self, instance: &Instance<D>) -> Option<Arc<Self>> {
         let mut groups = instance.groups.lock();
         let left = self.devices.load(Relaxed).saturating_sub(1);

@@ -27,8 +27,8 @@ pub unsafe extern "C" fn iommu_paging_domain_alloc_flags(
 ///
 /// # Errors
 ///
-/// `ENODEV` without a unit, `EOPNOTSUPP` if its driver cannot do what `flags` want, or what the driver
-/// fails with.
+/// `ENODEV` without a unit, `EOPNOTSUPP` if its driver cannot do what `flags` want, or what the
+/// driver fails with.
 ///
 /// # Safety
 ///

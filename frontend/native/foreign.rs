@@ -5,10 +5,10 @@
 //! Such a driver has one function for an attach, which hardware sees at once and which may fail. So
 //! there is nothing to prepare; whole groups are attached, or not at all, like this:
 //!
-//! - a plan for now is an attach that was made. Committed it stays; dropped it is undone, by an attach
-//!   to what the device was attached to before;
-//! - a plan for later is an attach that commit makes. Should that fail, which drivers promise it does
-//!   not for a domain that they have accepted before, the device is blocked if it can be;
+//! - a plan for now is an attach that was made. Committed it stays; dropped it is undone, by an
+//!   attach to what the device was attached to before;
+//! - a plan for later is an attach that commit makes. Should that fail, which drivers promise it
+//!   does not for a domain that they have accepted before, the device is blocked if it can be;
 //! - to block is to attach to the domain that the driver has for it, or to one that maps nothing.
 //!
 //! Between the first and the last of a group's devices the group is in two domains. The kernel's

@@ -82,8 +82,8 @@ pub(super) fn add_folder() -> Result {
 ///
 /// # Safety
 ///
-/// `kobject` is the new group's, and all zeroes. When this fails it is initialised all the same, and
-/// the caller drops its count.
+/// `kobject` is the new group's, and all zeroes. When this fails it is initialised all the same,
+/// and the caller drops its count.
 pub(super) unsafe fn add_group(kobject: *mut bindings::kobject, id: c_int) -> Result {
     // SAFETY: By the requirements; the format fits the argument.
     to_result(unsafe {

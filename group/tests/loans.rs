@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Drivers that attach a domain of their own without a claim: law 5, and what loans do to the others.
+//! Drivers that attach a domain of their own without a claim: law 5, and what loans do to the
+//! others.
 
 #![forbid(unsafe_code)]
 

@@ -78,6 +78,22 @@ class Names(unittest.TestCase):
         self.assertFalse(lint._HOST.search("a Debian archive"))
 
 
+class Comments(unittest.TestCase):
+    def test_widths(self):
+        def wrong(name, line):
+            return lint.wide_comments(name, f"first\n{line}\n")
+
+        for name, mark in (("a.rs", "//"), ("a.rs", "    /// "), ("a.rs", "//! "), ("a.py", "# "), ("Kbuild", "#")):
+            self.assertEqual(wrong(name, mark + "x" * (100 - len(mark))), [])
+            found = wrong(name, mark + "x" * (101 - len(mark)))
+            self.assertEqual(found, [f"{name}:2: a comment of 101 columns, 100 is the most"])
+            # Columns, not bytes.
+            self.assertEqual(wrong(name, mark + "−" * (100 - len(mark))), [])
+        # Code is rustfmt's business, and a table's row cannot be broken.
+        self.assertEqual(wrong("a.rs", "let text = " + "x" * 100), [])
+        self.assertEqual(wrong("a.rs", "/// | " + "x" * 100), [])
+
+
 class Sync(unittest.TestCase):
     def test_only_kernel_code_and_only_changes(self):
         with tempfile.TemporaryDirectory() as folder:

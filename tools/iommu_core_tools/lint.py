@@ -23,6 +23,7 @@ def run_all(report):
             ("unsafe rooms", _checked(unsafe_rooms.check)),
             ("licence lines", _checked(licence_lines)),
             ("no archive or registry named", _checked(registry_names)),
+            ("width of comments", _checked(comment_widths)),
             ("Python and shell syntax", _checked(syntax)),
             *(
                 (f"clippy, module for {arch.name}", functools.partial(clippy_module, arch))
@@ -139,8 +140,8 @@ def licence_lines():
     return wrong
 
 
-# The archive and the registry come from the machine's configuration. What may be named: places where
-# one reads. cargo writes its own registry's name into the lock file.
+# The archive and the registry come from the machine's configuration. What may be named: places
+# where one reads. cargo writes its own registry's name into the lock file.
 _HOST = re.compile(r"\b(?:[\w-]+\.)*(?:debian\.(?:org|net)|crates\.io|ubuntu\.com|pypi\.org)\b")
 _READING = re.compile(r"https?://(?:(?:www|wiki|packages|tracker|bugs)\.debian\.org)\b")
 
@@ -156,6 +157,27 @@ def registry_names():
             if match := _HOST.search(_READING.sub("", line)):
                 wrong.append(f"{name}:{number}: names {match[0]}")
     return wrong
+
+
+# rustfmt leaves comments as they are. A table's row is as wide as it has to be.
+_WIDTH = 100
+_COMMENT = {"rs": re.compile(r"\s*//(?![/!]? ?\|)"), "py": re.compile(r"\s*#(?!!)"), "sh": re.compile(r"\s*#(?!!)")}
+
+
+def wide_comments(name, text):
+    """Comments of a file, on lines of their own, that are too wide."""
+    comment = _COMMENT.get(name.rpartition(".")[2], _COMMENT["sh"])
+    return [
+        f"{name}:{number}: a comment of {len(line)} columns, {_WIDTH} is the most"
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) > _WIDTH and comment.match(line)
+    ]
+
+
+def comment_widths():
+    """Comments that are too wide, in code."""
+    code = re.compile(r"\.(rs|py|sh)$|(^|/)(Makefile|Kbuild|Kconfig|ic)$")
+    return [line for name in files() if code.search(name) for line in wide_comments(name, _text(name))]
 
 
 def syntax():

@@ -10,7 +10,8 @@ from .progress import PROGRESS
 IOMMUFD = ("iommufd", "iommufd_fail_nth")
 _FOLDER = "tools/testing/selftests"
 _FLAGS = "-D_GNU_SOURCE -O2 -static -Wall -Wno-unused-function".split()
-# The harness gives a case 30 s, which is not enough where locks are checked and the machine is busy.
+# The harness gives a case 30 s, which is not enough where locks are checked and the machine is
+# busy.
 _TIMEOUT = ("#define TEST_TIMEOUT_DEFAULT 30\n", "#define TEST_TIMEOUT_DEFAULT 600\n")
 
 _RESULT = re.compile(r"^(not ok|ok) (\d+) ([^#]*?)\s*(?:# *(SKIP|XFAIL)\b ?(.*))?$")

@@ -11,8 +11,11 @@ import time
 from .errors import ToolError
 
 
+# All of these with the lock.
 _kept = set()
-_kept_lock = threading.Lock()
+_live = set()
+_is_over = False
+_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -21,13 +24,26 @@ def kept(descriptor):
 
     So a file lock outlives a tool that is killed for as long as something that it started still runs.
     """
-    with _kept_lock:
+    with _lock:
         _kept.add(descriptor)
     try:
         yield
     finally:
-        with _kept_lock:
+        with _lock:
             _kept.discard(descriptor)
+
+
+def stop_all():
+    """Kills every program that runs, and has none start any more: this process is about to end.
+
+    Other threads that wait for one see it fail.
+    """
+    global _is_over
+    with _lock:
+        _is_over = True
+        live = list(_live)
+    for process in live:
+        process.kill()
 
 
 class Result:
@@ -63,7 +79,9 @@ class Process:
             self._log.write(f"$ {' '.join(map(str, shown or argv))}\n".encode())
             self._log.flush()
         try:
-            with _kept_lock:
+            with _lock:
+                if _is_over:
+                    raise ToolError(f"{argv[0]} is not started: interrupted")
                 self._process = subprocess.Popen(
                     [str(word) for word in argv],
                     cwd=cwd,
@@ -74,10 +92,14 @@ class Process:
                     start_new_session=True,
                     pass_fds=(*pass_fds, *_kept),
                 )
+                self.pid = self._process.pid
+                _live.add(self)
         except FileNotFoundError as error:
             self._close_log()
             raise ToolError(f"{argv[0]} is not installed") from error
-        self.pid = self._process.pid
+        except ToolError:
+            self._close_log()
+            raise
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._timer = None
@@ -135,6 +157,8 @@ class Process:
             self._process.wait()
             raise
         finally:
+            with _lock:
+                _live.discard(self)
             if self._timer:
                 self._timer.cancel()
             while self._on_end:

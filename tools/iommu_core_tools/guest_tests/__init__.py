@@ -4,7 +4,7 @@
 import concurrent.futures
 import functools
 
-from .. import cache, custom_kernel, guest_images, viommu
+from .. import cache, custom_kernel, guest_images, run, viommu
 from ..paths import jobs
 from . import (
     custom, dma, firmware, harness, hotplug, isolation, lifecycle, named, power, refusals, scenario,
@@ -70,5 +70,6 @@ def play(report, plays):
             for future in waiting:
                 future.result()
         except BaseException:
+            run.stop_all()
             pool.shutdown(cancel_futures=True)
             raise

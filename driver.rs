@@ -146,9 +146,11 @@ pub struct Probed<D: Attach> {
 pub trait Attach: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
+
     /// Whether the driver can prepare an attach without hardware seeing it. One that cannot
     /// attaches when it is asked to prepare for [`When::Now`], and detaches when that plan is
-    /// dropped; and its endpoints are not blocked by themselves before their first attach.
+    /// dropped; and its endpoints are not blocked by themselves before their first attach. They
+    /// have no ids in common: a commit leaves out who drives none, and his attach would be undone.
     const PREPARES: bool = true;
 
     /// One unit: registers, tables, queues.

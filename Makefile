@@ -70,7 +70,7 @@ help:
 	@echo 'Build for the stock Debian kernel, run, test (all set-up is done when it is needed):'
 	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
 	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3)'
-	@echo '  make test             every test; ends with N passed, N failed, N skipped'
+	@echo '  make test             every test of the module; ends with N passed, N failed, N skipped'
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
 	@echo '  make install          install that module on this machine (it must run that kernel), or in the root of'

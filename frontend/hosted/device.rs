@@ -331,8 +331,5 @@ pub(super) extern "C" fn tree_id(
     };
     // SAFETY: C calls with an id of the device.
     let result = unsafe { firmware::add_tree_id(device, args) };
-    match result {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| result.map(|()| 0))
 }

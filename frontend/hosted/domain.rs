@@ -228,10 +228,7 @@ extern "C" fn map_pages<D: Hosted>(
     );
     // SAFETY: C passes a place for the answer.
     unsafe { *mapped = done as usize };
-    match result {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| result.map(|()| 0))
 }
 
 extern "C" fn unmap_pages<D: Hosted>(
@@ -285,10 +282,7 @@ extern "C" fn iotlb_sync_map<D: Hosted>(
     let Some(last) = first.last(size as u64) else {
         return 0;
     };
-    match domain.core.sync_map(first, last) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| domain.core.sync_map(first, last).map(|()| 0))
 }
 
 extern "C" fn iova_to_phys<D: Hosted>(

@@ -27,14 +27,11 @@ enum Before {
 
 /// `0`, or the error.
 fn answer(result: Result) -> c_int {
-    match result {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| result.map(|()| 0))
 }
 
 /// Whether a domain is one of a driver's. Domains that are a part of their driver do not say whose.
-fn is_made_by(domain: *mut bindings::iommu_domain, ops: &bindings::iommu_ops) -> bool {
+pub(super) fn is_made_by(domain: *mut bindings::iommu_domain, ops: &bindings::iommu_ops) -> bool {
     // SAFETY: The callers' callers promise that the domain is valid.
     let owner = unsafe { (*domain).owner };
     core::ptr::eq(owner, ops) || domain == ops.blocked_domain || domain == ops.identity_domain

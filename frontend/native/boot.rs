@@ -128,8 +128,5 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> kernel::ffi::c_int {
         units::init();
         domains::init()
     };
-    match result.and_then(|()| sysfs::add_folder()) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| result.and_then(|()| sysfs::add_folder()).map(|()| 0))
 }

@@ -252,7 +252,8 @@ unsafe fn map_one_to_one(
     while at < end {
         let mut hole = at;
         // Regions of different devices may overlap. 0 is no answer, so the first page is asked for
-        // at its second byte. SAFETY: By the requirements.
+        // at its second byte.
+        // SAFETY: By the requirements.
         while hole < end && unsafe { iommu_iova_to_phys(domain, hole.max(1)) } == 0 {
             hole += page;
         }

@@ -512,10 +512,7 @@ pub unsafe extern "C" fn iommu_group_add_device(
     dev: *mut bindings::device,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    match unsafe { Group::from_c(group) }.add_bare(dev) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| unsafe { Group::from_c(group) }.add_bare(dev).map(|()| 0))
 }
 
 /// Calls `fn_` with each device until it does not return 0, and returns that. Devices neither come

@@ -23,10 +23,7 @@ use crate::{
 #[export]
 pub unsafe extern "C" fn iommu_device_use_default_domain(dev: *mut bindings::device) -> c_int {
     // SAFETY: The caller's promise.
-    match unsafe { start_use(dev) } {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| unsafe { start_use(dev) }.map(|()| 0))
 }
 
 /// # Safety
@@ -165,10 +162,7 @@ pub unsafe extern "C" fn iommu_group_claim_dma_owner(
     }
     // SAFETY: The caller's promise.
     let mut locked = unsafe { Group::from_c(group) }.lock();
-    match claim(&mut locked, owner, false) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| claim(&mut locked, owner, false).map(|()| 0))
 }
 
 /// Claims the group of a device that nobody else has. The same owner may have it already.
@@ -187,10 +181,7 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
     }
     // SAFETY: The device keeps its group.
     let mut locked = unsafe { Group::from_c(group) }.lock();
-    match claim(&mut locked, owner, true) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| claim(&mut locked, owner, true).map(|()| 0))
 }
 
 /// Ends a claim of a group.

@@ -10,6 +10,7 @@ use core::ptr;
 use kernel::{bindings, error::to_result, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
+    attach::is_made_by,
     domains,
     group::{Group, Locked},
     record, warn_once,
@@ -143,10 +144,7 @@ unsafe fn check(
         if (*(*domain).ops).set_dev_pasid.is_none() {
             return Err(EOPNOTSUPP);
         }
-        let is_right = ptr::eq((*domain).owner, ops)
-            || domain == ops.blocked_domain
-            || domain == ops.identity_domain;
-        if !is_right || pasid == bindings::IOMMU_NO_PASID {
+        if !is_made_by(domain, ops) || pasid == bindings::IOMMU_NO_PASID {
             return Err(EINVAL);
         }
     }
@@ -165,10 +163,7 @@ pub unsafe extern "C" fn iommu_attach_device_pasid(
     handle: *mut bindings::iommu_attach_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    match unsafe { attach(domain, dev, pasid, handle) } {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| unsafe { attach(domain, dev, pasid, handle) }.map(|()| 0))
 }
 
 /// # Safety
@@ -218,10 +213,7 @@ pub unsafe extern "C" fn iommu_replace_device_pasid(
     handle: *mut bindings::iommu_attach_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    match unsafe { replace(domain, dev, pasid, handle) } {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| unsafe { replace(domain, dev, pasid, handle) }.map(|()| 0))
 }
 
 /// # Safety

@@ -3,9 +3,9 @@
 //! Devices come and go.
 //!
 //! ```text
-//! a bus gets a device, or firmware's node is linked late   -> probe a unit is registered          
-//!                           -> probe_bus: all devices that are there a bus loses a device, or a
-//! unit is unregistered          -> release
+//! a bus gets a device, or firmware's node is linked late -> probe
+//! a unit is registered                                   -> probe_bus: all devices that are there
+//! a bus loses a device, or a unit is unregistered        -> release
 //! ```
 //!
 //! A device that is probed gets a record, a unit, a group, and is attached to the group's domain.
@@ -156,12 +156,11 @@ unsafe fn find_unit(
 }
 
 /// Lets go of the mutex of probing for a while.
-fn relock(guard: &mut Guard<'static, (), MutexBackend>, f: impl FnOnce()) {
+fn relock(_guard: &mut Guard<'static, (), MutexBackend>, f: impl FnOnce()) {
     // SAFETY: The guard holds the mutex, and it is held again when this returns. Nothing of what it
     // protects is borrowed by the guard.
     unsafe {
         let mutex = &raw mut bindings::iommu_probe_device_lock;
-        let _ = &guard;
         bindings::mutex_unlock(mutex);
         f();
         bindings::mutex_lock(mutex);

@@ -134,10 +134,7 @@ pub unsafe extern "C" fn iommu_fwspec_init(
     iommu_fwnode: *mut bindings::fwnode_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    match unsafe { init_fwspec(dev, iommu_fwnode) } {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| unsafe { init_fwspec(dev, iommu_fwnode) }.map(|()| 0))
 }
 
 /// # Safety

@@ -177,10 +177,7 @@ pub unsafe extern "C" fn iommu_get_group_resv_regions(
     // SAFETY: The caller's promise.
     let group = unsafe { Group::from_c(group) };
     // INVARIANT: The caller's promise.
-    match list_regions(group, &List(head)) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| list_regions(group, &List(head)).map(|()| 0))
 }
 
 fn list_regions(group: &Group, list: &List) -> Result {

@@ -37,10 +37,7 @@ pub unsafe extern "C" fn pci_dev_reset_iommu_prepare(pdev: *mut bindings::pci_de
     let Some((dev, group)) = (unsafe { concerned(pdev) }) else {
         return 0;
     };
-    match begin(&group.lock(), dev) {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| begin(&group.lock(), dev).map(|()| 0))
 }
 
 fn begin(locked: &Locked<'_>, dev: *mut bindings::device) -> Result {

@@ -117,16 +117,8 @@ unsafe fn add(raw: *mut bindings::iommu_device) -> Result {
     };
     KNOWN.lock().push(unit, GFP_KERNEL)?;
     let _guard = lock().lock();
-    let head = &raw mut bindings::iommu_core_units;
     // SAFETY: By the requirements; with the lock held the list is whole.
-    unsafe {
-        let new = &raw mut (*raw).list;
-        let last = (*head).prev;
-        (*new).next = head;
-        (*new).prev = last;
-        (*last).next = new;
-        (*head).prev = new;
-    }
+    unsafe { bindings::list_add_tail(&raw mut (*raw).list, &raw mut bindings::iommu_core_units) };
     Ok(())
 }
 
@@ -179,10 +171,7 @@ pub unsafe extern "C" fn iommu_device_register(
             result
         })
     };
-    match result {
-        Ok(()) => 0,
-        Err(error) => error.to_errno(),
-    }
+    kernel::error::from_result(|| result.map(|()| 0))
 }
 
 /// Calls `f` with each bus that may have devices behind units, until it fails.

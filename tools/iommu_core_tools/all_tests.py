@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every test there is, the quick ones first; what `make test` runs."""
+"""Every test of the module, the quick ones first; what `make test` runs.
+
+The suites that compare the native frontend with the C layer are `make native-test`.
+"""
 
 from . import compile_fail, custom_kernel, guest_tests, host_tests, lint, module, tools_tests, uml
 from .report import Report

@@ -81,7 +81,7 @@ def _parser():
     command = add("shell", _shell, "an interactive guest with the module loaded")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
 
-    add("test", lambda _: all_tests.run(), "every test")
+    add("test", lambda _: all_tests.run(), "every test of the module")
 
     command = add("guest-test", _guest_test, "the tests that run in guests")
     command.add_argument("--iommu", nargs="+", default=["vtd"], help="kinds of IOMMU (default: vtd)")

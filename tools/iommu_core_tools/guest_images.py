@@ -4,8 +4,7 @@
 import dataclasses
 import pathlib
 
-from . import initramfs, kernel, root
-from .arch import AMD64
+from . import custom_kernel, initramfs, kernel, root
 from .guest import Guest
 
 OURS, STOCK = "iommu_core", "stock"
@@ -38,6 +37,7 @@ def stock(arch, module=None):
     return Image(linux.image, files)
 
 
-def custom(bzimage):
-    """A kernel that has everything built in."""
-    return Image(bzimage, initramfs.build(root.get(), AMD64, "none"), modular=False)
+def custom(kernel):
+    """A `custom_kernel.Kernel`, which has everything built in."""
+    files = initramfs.build(root.get(), kernel.arch, "none")
+    return Image(custom_kernel.build(kernel), files, modular=False)

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels with this tree in them, as drivers/iommu/iommu_core."""
+"""Kernels with this tree in them, as drivers/iommu/iommu_core.
+
+Each is built in a workspace of its own, which programs in the root see at the same path whichever it
+is. So compilers' command lines are the same for all, and what one kernel has compiled ccache has for
+the others, which differ in a few options.
+"""
 
 import contextlib
 import pathlib
@@ -15,37 +20,47 @@ from .sync import sync
 FOLDER = "drivers/iommu/iommu_core"
 # What changes in the kernel outside of that folder.
 PATCH = CONFIG / "kernel.patch"
+# Where programs in the root see the workspace.
+_WORKSPACE = pathlib.PurePath("/kernel")
+SOURCE, BUILD = _WORKSPACE / "linux", _WORKSPACE / "build"
+_CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, fragment, arguments, targets=(), more=""):
+def built(name, fragments, arguments, targets=(), more=""):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
-    `name` is what it is called in messages; `fragment` a file of tools/config, `more` further lines of
-    such a file; `arguments` go to every `make`. The value is the build folder, which is this process's own until the context ends;
-    it is kept, so that the next build does no more than a change calls for.
+    `name` is what it is called in messages; `fragments` are files of tools/config, of which a later one
+    has the last word, `more` further lines of such a file; `arguments` go to every `make`, with compilers
+    that ccache stands before. The value is the build folder, which is this process's own until the
+    context ends; it is kept, so that the next build does no more than a change calls for.
     """
     stock = kernel.stock()
-    options = (CONFIG / fragment).read_text(encoding="utf-8") + more
+    options = "".join((CONFIG / name).read_text(encoding="utf-8") for name in fragments) + more
     key = cache.key_of(source=str(stock.source), arguments=arguments)
     with cache.workspace(name, key) as folder:
-        tree = _integrate(stock.source, folder)
+        _integrate(stock.source, folder)
         build = folder / "build"
         build.mkdir(exist_ok=True)
-        base = ["make", "-C", tree, f"O={build}", *arguments]
+        base = ["make", "-C", SOURCE, f"O={BUILD}", *arguments]
         with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]} with this tree in it") as step:
+
+            def make(*more):
+                kernel.checked_make([*base, *more], step, binds=binds(build), env=_environment())
+
             configured, wanted = folder / "configured", folder / "wanted"
             wanted.write_text(options, encoding="utf-8")
             if not configured.exists() or configured.read_text(encoding="utf-8") != options:
                 shutil.copyfile(wanted, build / ".config")
             # Each time, since the checkout's own Kconfig may have changed.
-            kernel.checked_make([*base, "olddefconfig"], step)
+            make("olddefconfig")
             unmet = kernel.config_unmet(wanted, build / ".config")
             if unmet:
-                raise step.fail(f"tools/config/{fragment}: not taken by the kernel: {' '.join(unmet)}")
+                where = " ".join(f"tools/config/{name}" for name in fragments)
+                raise step.fail(f"{where}: not taken by the kernel: {' '.join(unmet)}")
             configured.write_text(options, encoding="utf-8")
             try:
-                kernel.checked_make([*base, f"-j{jobs()}", *targets], step)
+                make(f"-j{jobs()}", *targets)
             except ToolError as error:
                 module.show_compiler_output(step.log.read_text(errors="replace"), FOLDER)
                 error.shown = True
@@ -53,8 +68,19 @@ def built(name, fragment, arguments, targets=(), more=""):
         yield build
 
 
+def binds(build):
+    """What `root.run()` has to be told to run a command in `BUILD`, the build folder `build`."""
+    return [(build.parent, _WORKSPACE)]
+
+
+def _environment():
+    folder = cache.cache_dir() / "ccache"
+    folder.mkdir(exist_ok=True)
+    return {"CCACHE_DIR": str(folder), "CCACHE_MAXSIZE": _CCACHE_SIZE}
+
+
 def _integrate(source, folder):
-    """Makes `folder`/linux the kernel `source` with the checkout's code in it; its path.
+    """Makes `folder`/linux the kernel `source` with the checkout's code in it.
 
     The copy shares its files with `source` (hard links) but for those that the patch changes.
     """
@@ -74,7 +100,6 @@ def _integrate(source, folder):
         done.write_text(wanted, encoding="ascii")
     (tree / FOLDER).mkdir(exist_ok=True)
     sync(tree / FOLDER)
-    return tree
 
 
 def _own(path):

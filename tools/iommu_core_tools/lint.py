@@ -92,10 +92,9 @@ def clippy_built(build):
         command = re.sub(r"(^| )rustc ", r"\1clippy-driver ", command, count=1)
         command = re.sub(r" --emit=\S+", "", command)
         command = re.sub(r" --out-dir \S+", "", command)
-        source = build.parent / "linux"
         argv = ["sh", "-c", f"{command} --emit=metadata=/tmp/clippy.rmeta -Dwarnings"]
-        env = {"CLIPPY_CONF_DIR": str(source), "RUSTC_BOOTSTRAP": "1"}
-        result = root.get().run(argv, cwd=build, env=env, log=step.log)
+        env = {"CLIPPY_CONF_DIR": str(intree.SOURCE), "RUSTC_BOOTSTRAP": "1"}
+        result = root.get().run(argv, cwd=intree.BUILD, env=env, binds=intree.binds(build), log=step.log)
         if not result:
             module.show_compiler_output(result.output, intree.FOLDER)
             raise step.fail("clippy found something", shown=True)

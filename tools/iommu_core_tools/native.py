@@ -6,7 +6,7 @@ The suites are those of others: what they say of the C layer is what they have t
 
 import shutil
 
-from . import cache, guest_programs, intree, kernel, ktap, lint, native_symbols, root, selftests
+from . import cache, guest_programs, intree, kernel, ktap, lint, native_symbols, root, selftests, uml
 from .arch import AMD64
 from .progress import PROGRESS
 from .uml import SPLATS
@@ -15,7 +15,6 @@ SUITE = "native"
 # Which layer: a name for people, and the line of the configuration.
 RUST = ("Rust", "CONFIG_IOMMU_CORE_NATIVE=y\n")
 C = ("C", "# CONFIG_IOMMU_CORE_NATIVE is not set\n")
-_UML = ["ARCH=um", "CC=gcc-14", "HOSTCC=gcc-14"]
 _TIMEOUT = 900
 # The KUnit suites of the kernel that use the layer, besides our own.
 _KUNIT = ("iommu_core*", "*_iommu_test", "*_fmt_test")
@@ -27,7 +26,7 @@ def built(layer):
     Both are built in one place: little of the kernel has to be built anew when the layer changes.
     """
     _name, option = layer
-    return intree.built("uml-native", "uml-native.config", _UML, more=option)
+    return intree.built("uml-native", ("uml-native.config",), uml.ARGUMENTS, more=option)
 
 
 def test(report):

@@ -28,7 +28,7 @@ Pin-Priority: 700
 """
 
 _PACKAGES = {
-    "kernel build": "make gcc-14 libc6-dev flex bison bc pahole libelf-dev libssl-dev kmod rsync perl gawk python3",
+    "kernel build": "make gcc-14 ccache libc6-dev flex bison bc pahole libelf-dev libssl-dev kmod rsync perl gawk python3",
     "Clang kernel build": "clang-19 lld-19 llvm-19 libclang-19-dev",
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",

@@ -8,6 +8,8 @@ from . import cache, intree, ktap, root
 from .progress import PROGRESS
 
 SUITE = "kunit (UML)"
+# Of every `make` for User-mode Linux.
+ARGUMENTS = ("ARCH=um", "CC=ccache gcc-14", "HOSTCC=gcc-14")
 _TIMEOUT = 600
 # User-mode Linux has several processors only with seccomp; with ptrace it says so and ends.
 _TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
@@ -18,7 +20,7 @@ SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recu
 
 def built():
     """Builds User-mode Linux with the checkout's suites; a context, see `intree.built()`."""
-    return intree.built("uml", "uml.config", ["ARCH=um", "CC=gcc-14", "HOSTCC=gcc-14"])
+    return intree.built("uml", ("uml.config",), ARGUMENTS)
 
 
 def run(report, pattern="iommu_core*"):

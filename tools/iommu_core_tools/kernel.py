@@ -288,8 +288,10 @@ def config_unmet(fragment, config):
 
 
 def config_options(path):
-    """The options of a kernel configuration file: name to value, `n` for those that are not set."""
+    """The options of a kernel configuration file: name to value, `n` for those that are not set.
+
+    As for the kernel, the last line about an option counts.
+    """
     text = pathlib.Path(path).read_text(encoding="utf-8")
-    found = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.M))
-    found.update((name, "n") for name in re.findall(r"^# (CONFIG_\w+) is not set$", text, re.M))
-    return found
+    lines = re.findall(r"^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$", text, re.M)
+    return {name or unset: value if name else "n" for name, value, unset in lines}

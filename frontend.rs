@@ -8,3 +8,4 @@ pub(crate) mod hosted;
 #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
 mod native;
 mod page;
+mod reason;

@@ -63,16 +63,16 @@ module! {
     license: "GPL",
 }
 
-/// The module, while it is loaded.
+/// The module, while it is loaded. The native frontend starts the drivers before modules start.
 struct IommuCore {
-    #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+    #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
     _frontend: frontend::hosted::Frontend,
 }
 
 impl kernel::Module for IommuCore {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+            #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
             _frontend: frontend::hosted::Frontend::start(_module)?,
         })
     }

@@ -5,6 +5,10 @@
 //! We register as its provider, so the DMA API, VFIO and sysfs of a stock kernel run on the core's
 //! domains and groups.
 //!
+//! Where the native frontend is that layer, vendor drivers register in the same way, since C's
+//! structures of units, devices and domains are what VFIO and the DMA API know. But what C's layer
+//! would decide the core does: groups are attached and owned without a way through C (`backing`).
+//!
 //! | file | what |
 //! |---|---|
 //! | `platform` | a platform device for each unit; `bind` and `unbind` in sysfs |
@@ -16,6 +20,7 @@
 //! | `device`, `group`, `domain` | the kernel's objects with the core's beside them |
 //! | `gather` | what is to be invalidated after an unmap, as C keeps it |
 //! | `attach` | attaches of single devices, made into attaches of groups |
+//! | `backing` | groups and domains for the native frontend |
 //! | `notifier` | drivers come and go |
 //! | `refusal` | who was refused by C, and who holds the group |
 //! | `debugfs` | what people can look at |
@@ -28,6 +33,8 @@
 //! are held for a look-up only, and nothing is taken inside of them.
 
 mod attach;
+#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+mod backing;
 mod bus;
 mod debugfs;
 mod device;
@@ -63,6 +70,9 @@ use self::{
     unit::HostedUnit,
 };
 use crate::{driver::PlatformIds, ffi::device::Device, label::Label, log::log_err};
+
+/// Whether the kernel's IOMMU layer is the native frontend, so that the core decides.
+const IS_NATIVE: bool = cfg!(CONFIG_IOMMU_CORE_NATIVE);
 
 /// One vendor driver with its units, for those who need not know which.
 trait Vendor: Send + Sync {
@@ -129,7 +139,7 @@ struct Running<D: Hosted> {
     units: KVec<KBox<dyn Unbindable>>,
     _power: Power<D>,
     _notifier: Notifier<D>,
-    _refusals: Refusals,
+    _refusals: Option<Refusals>,
     instance: Arc<Instance<D>>,
 }
 
@@ -151,7 +161,8 @@ impl<D: Hosted> Running<D> {
                 units,
                 _power: Units::follow(&instance)?,
                 _notifier: Notifier::new(&instance)?,
-                _refusals: Refusals::new(&instance.board),
+                // The core refuses, and says so.
+                _refusals: (!IS_NATIVE).then(|| Refusals::new(&instance.board)),
                 instance,
             },
             GFP_KERNEL,

@@ -15,6 +15,7 @@
 //! | `group`, `sysfs` | groups, and their folders in `/sys/kernel/iommu_groups` |
 //! | `topology` | which devices belong together |
 //! | `reserved`, `merge` | address ranges with a meaning of their own |
+//! | `backing` | what the core has of a group, whichever driver its units have |
 //! | `foreign` | the kernel's drivers of units, as the core sees them |
 //! | `domain`, `domains` | domains as C knows them, and the core's for them |
 //! | `map`, `page_size` | mapping and unmapping |
@@ -42,12 +43,13 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod attach;
+pub(crate) mod backing;
 mod boot;
 mod default;
 mod domain;
 mod domains;
 mod foreign;
-mod group;
+pub(crate) mod group;
 mod handles;
 mod map;
 mod merge;

@@ -7,7 +7,7 @@
 use core::fmt::{Result, Write};
 
 use super::Group;
-use crate::driver::Attach;
+use crate::{driver::Attach, ownership::Ownership};
 
 impl<D: Attach> Group<D> {
     /// Writes the group's domain, owner, faults and members with the reason that each is in it.
@@ -54,6 +54,32 @@ impl<D: Attach> Group<D> {
             }
         }
         Ok(())
+    }
+
+    /// Writes a line that says who may do DMA with the group; of kernel drivers, which they are.
+    pub fn show_owner(&self, f: &mut dyn Write) -> Result {
+        let state = self.state.lock();
+        write!(f, "{}", state.ownership)?;
+        if matches!(state.ownership, Ownership::Kernel { .. }) {
+            let users = state.members.iter().filter_map(|m| Some((m.driver()?, m)));
+            for (number, (driver, member)) in users.enumerate() {
+                let between = if number == 0 { ":" } else { "," };
+                write!(f, "{between} {driver} of {}", member.endpoint().name())?;
+            }
+        }
+        writeln!(f)
+    }
+
+    /// Writes a line that names the domain that the group is attached to.
+    pub fn show_domain(&self, f: &mut dyn Write) -> Result {
+        writeln!(f, "{}", &**self.state.lock().current.domain())
+    }
+
+    /// Writes a line for each member: why it is in the group.
+    pub fn show_reasons(&self, f: &mut dyn Write) -> Result {
+        let state = self.state.lock();
+        let mut members = state.members.iter();
+        members.try_for_each(|m| writeln!(f, "{}: {}", m.endpoint().name(), m.reason()))
     }
 
     /// Writes a line about the group's faults, if there were any.

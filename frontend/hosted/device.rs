@@ -10,6 +10,8 @@ use kernel::{
     sync::{Arc, Mutex, SetOnce},
 };
 
+#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+use super::backing;
 use super::{
     bus,
     group::HostedGroup,
@@ -91,6 +93,12 @@ impl<D: Hosted> HostedDevice<D> {
     /// Where the device is parked, if it is; it is going to be no more.
     pub(super) fn take_parking(&self) -> Option<Arc<Group<D>>> {
         self.parking.lock().take()
+    }
+
+    /// Whether it is parked.
+    #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+    pub(super) fn is_parked(&self) -> bool {
+        self.parking.lock().is_some()
     }
 
     /// Undoes [`take_parking`](Self::take_parking).
@@ -238,6 +246,8 @@ pub(super) extern "C" fn group<D: Hosted>(
     // SAFETY: C keeps the device, which was probed.
     let found = unsafe { HostedDevice::<D>::of(dev) }.and_then(|known| {
         let group = HostedGroup::find_or_make(known)?;
+        #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+        backing::bring(&group)?;
         let c = group.as_c();
         known.group.populate(group);
         Ok(c)

@@ -2,6 +2,8 @@
 
 //! Domains as C knows them: C's structure with a count on the core's domain.
 
+#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+use kernel::sync::ArcBorrow;
 use kernel::{
     bindings,
     ffi::{c_int, c_ulong},
@@ -15,6 +17,7 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
     driver::Scope,
+    log::log_err,
     pgtable::{kernel_memory::Gfp, Gather},
 };
 
@@ -34,10 +37,12 @@ pub(super) enum Role {
 /// A domain as C knows it.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other. It is C's: it writes to
-/// it at any time. Dropping this drops a count of the core's domain; groups that are still
-/// attached have their own.
+/// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count of
+/// the core's domain; groups that are still attached have their own.
+// The native frontend keeps some and looks into none.
+#[expect(private_bounds)]
 #[repr(C)]
-pub(super) struct HostedDomain<D: Hosted> {
+pub(in crate::frontend) struct HostedDomain<D: Hosted> {
     c: Opaque<bindings::iommu_domain>,
     core: Arc<Domain<D>>,
     role: Role,
@@ -50,6 +55,7 @@ unsafe impl<D: Hosted> Send for HostedDomain<D> {}
 // SAFETY: As above.
 unsafe impl<D: Hosted> Sync for HostedDomain<D> {}
 
+#[expect(private_bounds)]
 impl<D: Hosted> HostedDomain<D> {
     const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
         attach_dev: Some(attach_dev::<D>),
@@ -70,7 +76,7 @@ impl<D: Hosted> HostedDomain<D> {
     };
 
     /// A domain that is there as long as the instance is.
-    pub(super) fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<KBox<Self>> {
+    pub(super) fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<Arc<Self>> {
         let c = bindings::iommu_domain {
             type_: match role {
                 Role::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
@@ -79,7 +85,7 @@ impl<D: Hosted> HostedDomain<D> {
             ops: Self::FIXED,
             ..pin_init::zeroed()
         };
-        Ok(KBox::new(
+        Ok(Arc::new(
             Self {
                 c: Opaque::new(c),
                 core: core.clone(),
@@ -90,7 +96,7 @@ impl<D: Hosted> HostedDomain<D> {
         )?)
     }
 
-    fn paging(device: &HostedDevice<D>) -> Result<KBox<Self>> {
+    fn paging(device: &HostedDevice<D>) -> Result<Arc<Self>> {
         let core = Domain::paging(&device.instance().registry, device.endpoint())?;
         let geometry = core.geometry()?;
         let c = bindings::iommu_domain {
@@ -103,7 +109,7 @@ impl<D: Hosted> HostedDomain<D> {
             },
             ..pin_init::zeroed()
         };
-        Ok(KBox::new(
+        Ok(Arc::new(
             Self {
                 c: Opaque::new(c),
                 core,
@@ -117,6 +123,17 @@ impl<D: Hosted> HostedDomain<D> {
     /// The pointer that C knows the domain by.
     pub(super) fn as_c(&self) -> *mut bindings::iommu_domain {
         self.c.get()
+    }
+
+    /// One more count of C's domain.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a domain that was made here for the same vendor driver, and is not freed meanwhile.
+    #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+    pub(super) unsafe fn counted(raw: *mut bindings::iommu_domain) -> Arc<Self> {
+        // SAFETY: C's part is the first, and what C has is a count.
+        unsafe { ArcBorrow::from_raw(raw.cast_const().cast::<Self>()) }.into()
     }
 
     /// The core's domain.
@@ -178,14 +195,24 @@ pub(super) extern "C" fn alloc_paging<D: Hosted>(
     // SAFETY: C calls with a device that was probed, and keeps it meanwhile.
     let device = unsafe { HostedDevice::<D>::of(dev) };
     match device.and_then(HostedDomain::paging) {
-        Ok(domain) => KBox::into_raw(domain).cast(),
+        Ok(domain) => Arc::into_raw(domain).cast_mut().cast(),
         Err(error) => error.to_ptr(),
     }
 }
 
 extern "C" fn free<D: Hosted>(domain: *mut bindings::iommu_domain) {
-    // SAFETY: C has the pointer from `alloc_paging` and gives it back.
-    drop(unsafe { KBox::from_raw(domain.cast::<HostedDomain<D>>()) });
+    // SAFETY: C has the pointer from `alloc_paging`, with a count that it gives back.
+    let domain = unsafe { Arc::from_raw(domain.cast_const().cast::<HostedDomain<D>>()) };
+    let groups = domain.core.record().groups();
+    // Of default domains C knows when they are not needed. A device that firmware does DMA with may
+    // stay attached to one.
+    if groups > 0 && !domain.is_for_dma_api() {
+        log_err!(
+            "{} is freed while {} groups are attached to it; it lasts until they have left",
+            &*domain.core,
+            groups,
+        );
+    }
 }
 
 extern "C" fn attach_dev<D: Hosted>(

@@ -23,12 +23,15 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    ffi::pci::{Isolation, Pci},
+    ffi::device::Device,
+    frontend::reason::{self, Peer},
     group::{Claim, Group, Loan, Reason},
     label::Label,
+    requester::RequesterId,
 };
 
-/// What a group's lock protects.
+/// What a group's lock protects. With the native frontend C decides nothing, and it stays as it is
+/// at first: users have their claims and loans there.
 pub(super) struct State<D: Hosted> {
     /// C's claim. It has no function for one: it attaches the blocked domain.
     pub(super) claim: Option<Claim<D>>,
@@ -250,48 +253,10 @@ impl<D: Hosted> HostedGroup<D> {
         let Ok(others) = self.others(known) else {
             return Reason::Platform;
         };
-        let isolation = bus::isolation(known.device());
-        if others.is_empty() {
-            return match self.core.is_empty() {
-                true => Reason::Isolated,
-                false => Reason::of(isolation.as_ref()),
-            };
+        if others.is_empty() && !self.core.is_empty() {
+            return reason::by_bridge(bus::isolation(known.device()).as_ref());
         }
-        // The first that applies, the most telling first.
-        let shared_id = others.iter().find_map(|other| {
-            Some(Reason::SharedId {
-                id: known.endpoint().shared_id(other.endpoint())?,
-                with: other.endpoint().name(),
-            })
-        });
-        let bridge = || {
-            let function = known.device().pci()?;
-            let below = others.iter().find(|other| {
-                let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);
-                above.any(|bridge| bridge == function)
-            })?;
-            Some(Reason::Bridge {
-                below: below.endpoint().name(),
-            })
-        };
-        let sibling = || {
-            let place = |known: &HostedDevice<D>| {
-                let id = known.device().pci()?.id();
-                Some((id.bus(), id.devfn() >> 3))
-            };
-            let here = place(known)?;
-            let sibling = others.iter().find(|other| place(other) == Some(here))?;
-            Some(Reason::FunctionsWithoutAcs {
-                with: sibling.endpoint().name(),
-            })
-        };
-        let isolation = isolation.as_ref();
-        let not_isolated = || isolation.filter(|isolation| isolation.shared_by.is_some());
-        shared_id
-            .or_else(bridge)
-            .or_else(|| not_isolated().map(|_| Reason::of(isolation)))
-            .or_else(sibling)
-            .unwrap_or(Reason::Platform)
+        reason::of(known, others.iter().map(|other| &**other))
     }
 
     /// A driver of a member starts to use the DMA API.
@@ -317,14 +282,12 @@ impl<D: Hosted> HostedGroup<D> {
     }
 }
 
-impl Reason {
-    /// The reason of a device that shares its group with something above or beside it.
-    pub(super) fn of(isolation: Option<&Isolation<'_>>) -> Self {
-        match isolation.and_then(|isolation| isolation.shared_by) {
-            Some(bridge) => Self::BridgeWithoutAcs {
-                bridge: bridge.device().name(),
-            },
-            None => Self::Platform,
-        }
+impl<D: Hosted> Peer for HostedDevice<D> {
+    fn device(&self) -> Device<'_> {
+        HostedDevice::device(self)
+    }
+
+    fn shared_id(&self, other: &Self) -> Option<RequesterId> {
+        self.endpoint().shared_id(other.endpoint())
     }
 }

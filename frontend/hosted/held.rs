@@ -21,6 +21,7 @@ use crate::{
     driver::VendorDriver,
     endpoint::Endpoint,
     ffi::device::{Counted, Device},
+    frontend::reason,
     group::{Group, Reason},
     label::Label,
     log::{log_info, log_warn},
@@ -112,7 +113,7 @@ impl<D: Hosted> Held<D> {
         let name = endpoint.name();
         let neighbour = Self::neighbour(instance, key, &endpoint);
         let (group, reason) = match neighbour {
-            Some(group) => (group, Reason::of(isolation.as_ref())),
+            Some(group) => (group, reason::by_bridge(isolation.as_ref())),
             None => {
                 let group = Group::new(
                     Label::new(format_args!("group of {name}")),

@@ -23,6 +23,7 @@ use super::{
     held::Held,
     refusal::Board,
     unit::HostedUnit,
+    IS_NATIVE,
 };
 use crate::{
     domain::Domain, driver::VendorDriver, ffi::device::Device,
@@ -86,10 +87,10 @@ pub(super) struct Instance<D: Hosted> {
     module: &'static ThisModule,
     ops: KBox<bindings::iommu_ops>,
     /// Where devices go that nobody may do DMA with, and where groups begin.
-    pub(super) blocked: KBox<HostedDomain<D>>,
-    pub(super) identity: KBox<HostedDomain<D>>,
+    pub(super) blocked: Arc<HostedDomain<D>>,
+    pub(super) identity: Arc<HostedDomain<D>>,
     /// Where devices go that leave; blocked as well, but told apart by C's pointer.
-    _release: KBox<HostedDomain<D>>,
+    _release: Arc<HostedDomain<D>>,
     pub(super) registry: Arc<Registry>,
     pub(super) board: Arc<Board>,
     /// All units that firmware tells of.
@@ -140,7 +141,11 @@ impl<D: Hosted> Instance<D> {
                 owner: module.as_ptr(),
                 identity_domain: identity.as_c(),
                 blocked_domain: blocked.as_c(),
-                release_domain: release.as_c(),
+                // The native frontend lets the core's group block a device that leaves.
+                release_domain: match IS_NATIVE {
+                    true => ptr::null_mut(),
+                    false => release.as_c(),
+                },
                 ..pin_init::zeroed()
             },
             GFP_KERNEL,

@@ -4,7 +4,7 @@
 //!
 //! C counts drivers that use the DMA API on its own and tells nobody. So does this, by what the
 //! driver core says: a driver is *bound* when C has let it have the group, and *unbound* when
-//! nothing is left of it.
+//! nothing is left of it. The native frontend is asked by drivers, and counts them.
 
 use kernel::{
     bindings,
@@ -18,6 +18,7 @@ use kernel::{
 use super::{
     held::Held,
     instance::{Hosted, Instance},
+    IS_NATIVE,
 };
 use crate::{ffi::device::Device, log::log_warn};
 
@@ -110,6 +111,9 @@ fn handle<D: Hosted>(
     device: Device<'_>,
 ) {
     match event {
+        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => Held::removed(instance, device),
+        // It is asked itself.
+        _ if IS_NATIVE => {}
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => driver_comes(instance, device),
         bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
         | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
@@ -119,7 +123,6 @@ fn handle<D: Hosted>(
                 }
             }
         }
-        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => Held::removed(instance, device),
         _ => {}
     }
 }

@@ -22,6 +22,7 @@ use kernel::{
 use super::{
     device::HostedDevice,
     instance::{Hosted, Instance},
+    IS_NATIVE,
 };
 use crate::{ffi::device::Device, ownership::Ownership};
 
@@ -400,6 +401,26 @@ mod cases {
         target.fill(0x33);
         edu.copy(TARGET, Direction::Out)?;
         assert!(target.holds(0x33));
+        Ok(())
+    }
+
+    #[test]
+    fn law_4_to_attach_the_current_domain_again_changes_nothing() -> Result {
+        let Some(edu) = Edu::claim(&OWNER)? else {
+            skip();
+            return Ok(());
+        };
+        let (source, target) = (Page::filled_with(0x4b)?, Page::filled_with(0)?);
+        let domain = Domain::new(&edu)?;
+        domain.map(SOURCE, &source)?;
+        domain.map(TARGET, &target)?;
+        edu.attach(&domain)?;
+        // The kernel's own layer refuses without asking us.
+        let answer = if IS_NATIVE { Ok(()) } else { Err(EBUSY) };
+        assert_eq!(edu.attach(&domain), answer);
+        round_trip(&edu)?;
+        assert!(target.holds(0x4b));
+        edu.detach(domain.0);
         Ok(())
     }
 

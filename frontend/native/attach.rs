@@ -8,7 +8,7 @@
 use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
-    domains,
+    backing::{Backing, Detached},
     group::{Group, Locked},
 };
 use crate::{
@@ -43,7 +43,7 @@ fn driver_of(locked: &Locked<'_>) -> Label {
         // SAFETY: A member is valid.
         [only] => unsafe { Device::from_raw(only.as_raw()) }
             .and_then(Device::driver)
-            .map(|driver| Label::new(format_args!("driver {}", driver.name()))),
+            .map(|driver| driver.name()),
         _ => None,
     };
     driver.unwrap_or_else(|| Process::current().label)
@@ -55,7 +55,7 @@ fn driver_of(locked: &Locked<'_>) -> Label {
 ///
 /// `domain` is valid, and stays until it is freed.
 unsafe fn attach(
-    locked: &mut Locked<'_>,
+    locked: &Locked<'_>,
     domain: *mut bindings::iommu_domain,
     before: Before,
 ) -> Result {
@@ -76,34 +76,19 @@ unsafe fn attach(
     if before == Before::Nothing && !on_own {
         return Err(EBUSY);
     }
-    let core = locked.core()?;
-    // SAFETY: By the requirements.
-    let known = unsafe { domains::get_or_make(domain) }?;
-    match (locked.claims.first(), &locked.loan) {
-        (Some(claim), _) => claim.attach(&known)?,
-        (None, Some(loan)) => loan.attach(&known)?,
-        (None, None) => {
-            let loan = core.lend(driver_of(locked), &known)?;
-            locked.change().loan = Some(loan);
-        }
-    }
+    // SAFETY: By the requirements; the domain is of the group's driver.
+    unsafe { locked.core()?.attach(domain, &|| driver_of(locked)) }?;
     group.set_current(domain);
     Ok(())
 }
 
 /// Takes the user's domain away. An owner's group is blocked then; others go back to their default
 /// domain. Cannot fail.
-pub(super) fn detach(locked: &mut Locked<'_>) {
+pub(super) fn detach(locked: &Locked<'_>) {
     let group = locked.group();
-    match locked.claims.first() {
-        Some(claim) => {
-            claim.detach();
-            group.set_current(group.blocking());
-        }
-        None => {
-            drop(locked.change().loan.take());
-            group.set_current(group.default_domain());
-        }
+    match locked.core().map(Backing::detach) {
+        Ok(Detached::Claimed) => group.set_current(group.blocking()),
+        Ok(Detached::Home) | Err(_) => group.set_current(group.default_domain()),
     }
 }
 
@@ -114,7 +99,7 @@ pub unsafe extern "C" fn iommu_attach_group(
     group: *mut bindings::iommu_group,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    answer(unsafe { attach(&mut Group::from_c(group).lock(), domain, Before::Nothing) })
+    answer(unsafe { attach(&Group::from_c(group).lock(), domain, Before::Nothing) })
 }
 
 /// Takes the user's domain away from a group.
@@ -124,7 +109,7 @@ pub unsafe extern "C" fn iommu_detach_group(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    detach(&mut unsafe { Group::from_c(group) }.lock());
+    detach(&unsafe { Group::from_c(group) }.lock());
 }
 
 /// Attaches a device that is alone in its group to a domain.
@@ -139,9 +124,9 @@ pub unsafe extern "C" fn iommu_attach_device(
         if group.is_null() {
             return ENODEV.to_errno();
         }
-        let mut locked = Group::from_c(group).lock();
+        let locked = Group::from_c(group).lock();
         match locked.members.len() {
-            1 => attach(&mut locked, domain, Before::Nothing),
+            1 => attach(&locked, domain, Before::Nothing),
             _ => Err(EINVAL),
         }
     })
@@ -159,10 +144,10 @@ pub unsafe extern "C" fn iommu_detach_device(
         if group.is_null() {
             return;
         }
-        let mut locked = Group::from_c(group).lock();
+        let locked = Group::from_c(group).lock();
         let is_right = locked.group().current() == domain && locked.members.len() == 1;
         if !kernel::warn_on!(!is_right) {
-            detach(&mut locked);
+            detach(&locked);
         }
     }
 }
@@ -185,10 +170,9 @@ pub unsafe extern "C" fn iommu_deferred_attach(
         let locked = Group::from_c((*dev).iommu_group).lock();
         answer(match locked.member(dev) {
             Some(member) if member.resets.load(Relaxed) > 0 => Err(EBUSY),
-            Some(member) => match &member.endpoint {
-                Some(endpoint) => endpoint.data().attach_now(domain),
-                None => Err(ENODEV),
-            },
+            Some(_) => locked
+                .core()
+                .and_then(|core| core.attach_deferred(dev, domain)),
             None => Err(ENODEV),
         })
     }
@@ -205,13 +189,13 @@ pub unsafe extern "C" fn iommu_attach_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let mut locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { Group::from_c(group) }.lock();
     let handles = locked.group().handles();
     if let Err(error) = handles.reserve(bindings::IOMMU_NO_PASID) {
         return error.to_errno();
     }
     // SAFETY: The caller's promise.
-    let result = unsafe { attach(&mut locked, domain, Before::Nothing) };
+    let result = unsafe { attach(&locked, domain, Before::Nothing) };
     match result {
         Ok(()) => handles.fill(bindings::IOMMU_NO_PASID, domain, handle),
         Err(_) => handles.remove(bindings::IOMMU_NO_PASID),
@@ -226,8 +210,8 @@ pub unsafe extern "C" fn iommu_detach_group_handle(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    let mut locked = unsafe { Group::from_c(group) }.lock();
-    detach(&mut locked);
+    let locked = unsafe { Group::from_c(group) }.lock();
+    detach(&locked);
     locked.group().handles().remove(bindings::IOMMU_NO_PASID);
 }
 
@@ -243,7 +227,7 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let mut locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { Group::from_c(group) }.lock();
     let handles = locked.group().handles();
     let is_first = match handles.reserve(bindings::IOMMU_NO_PASID) {
         Ok(()) => true,
@@ -251,7 +235,7 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         Err(error) => return error.to_errno(),
     };
     // SAFETY: The caller's promise.
-    let result = unsafe { attach(&mut locked, new_domain, Before::Anything) };
+    let result = unsafe { attach(&locked, new_domain, Before::Anything) };
     match result {
         Ok(()) => handles.fill(bindings::IOMMU_NO_PASID, new_domain, handle),
         Err(_) if is_first => handles.remove(bindings::IOMMU_NO_PASID),

@@ -4,6 +4,8 @@
 //!
 //! The functions of this file may be called before anything is initialised.
 
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+use kernel::sync::SetOnce;
 use kernel::{
     bindings,
     prelude::*,
@@ -11,6 +13,8 @@ use kernel::{
 };
 
 use super::{domains, sysfs, units};
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+use crate::frontend::hosted::Frontend;
 use crate::log::log_info;
 
 /// The type of default domains; [`UNDECIDED`] until it was asked for or chosen. Set while the
@@ -129,4 +133,17 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> kernel::ffi::c_int {
         domains::init()
     };
     kernel::error::from_result(|| result.and_then(|()| sysfs::add_folder()).map(|()| 0))
+}
+
+/// Starts the vendor drivers, which keep their units until the machine ends.
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[export]
+pub unsafe extern "C" fn iommu_core_start_drivers() -> kernel::ffi::c_int {
+    static STARTED: SetOnce<Frontend> = SetOnce::new();
+    kernel::error::from_result(|| {
+        STARTED.populate(Frontend::start(
+            &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE,
+        )?);
+        Ok(0)
+    })
 }

@@ -9,20 +9,17 @@ use kernel::{
     error::to_result,
     ffi::{c_int, c_ulong},
     prelude::*,
-    sync::Arc,
 };
 
 use super::{
     boot, domain,
-    domains::{self, iommu_domain_free},
-    foreign::Foreign,
+    domains::iommu_domain_free,
     group::{Group, Locked},
     map::{iommu_iova_to_phys, iommu_map},
     record,
     reserved::List,
 };
 use crate::{
-    domain::Domain,
     ffi::device::Device,
     log::{log_err, log_warn},
 };
@@ -287,16 +284,12 @@ pub(super) fn set_up(locked: &Locked<'_>, target: u32) -> Result {
     if new == old {
         return Ok(());
     }
-    let known = match prepare(new) {
-        Ok(known) => known,
-        Err(error) => {
-            // SAFETY: Nobody else has it. It may be a part of its driver, which is no matter.
-            unsafe { iommu_domain_free(new) };
-            return Err(error);
-        }
-    };
-    let result = attach(locked, old, &known, new);
-    drop(known);
+    if let Err(error) = prepare(new) {
+        // SAFETY: Nobody else has it. It may be a part of its driver, which is no matter.
+        unsafe { iommu_domain_free(new) };
+        return Err(error);
+    }
+    let result = attach(locked, old, new);
     // If nothing is there that the group could go back to, some of its devices may be attached to
     // the new one after all. Then it goes with the last of them.
     let unused = match group.default_domain() == new {
@@ -312,13 +305,13 @@ pub(super) fn set_up(locked: &Locked<'_>, target: u32) -> Result {
 }
 
 /// Makes a new domain fit to be a default domain.
-fn prepare(new: *mut bindings::iommu_domain) -> Result<Arc<Domain<Foreign>>> {
+fn prepare(new: *mut bindings::iommu_domain) -> Result {
     // SAFETY: The domain was just allocated or is a part of its driver.
     unsafe {
-        if (*new).type_ & bindings::__IOMMU_DOMAIN_DMA_API != 0 {
-            to_result(bindings::iommu_core_get_dma_cookie(new))?;
+        match (*new).type_ & bindings::__IOMMU_DOMAIN_DMA_API {
+            0 => Ok(()),
+            _ => to_result(bindings::iommu_core_get_dma_cookie(new)),
         }
-        domains::get_or_make(new)
     }
 }
 
@@ -327,7 +320,6 @@ fn prepare(new: *mut bindings::iommu_domain) -> Result<Arc<Domain<Foreign>>> {
 fn attach(
     locked: &Locked<'_>,
     old: *mut bindings::iommu_domain,
-    known: &Arc<Domain<Foreign>>,
     new: *mut bindings::iommu_domain,
 ) -> Result {
     let group = locked.group();
@@ -337,7 +329,8 @@ fn attach(
     let direct = unsafe { map_for_all(locked, new) };
     // Drivers ask for it while they attach.
     group.set_default_domain(new);
-    if let Err(error) = core.set_default(known) {
+    // SAFETY: The domain is valid, and made by the group's driver.
+    if let Err(error) = unsafe { core.set_default(new) } {
         if !old.is_null() {
             group.set_default_domain(old);
         }
@@ -356,8 +349,7 @@ fn attach(
     let direct = unsafe { map_for_all(locked, new) };
     if direct.is_err() && !old.is_null() {
         // SAFETY: The old default domain is still there, and the group was attached to it.
-        let back = unsafe { domains::get_or_make(old) };
-        if !kernel::warn_on!(back.and_then(|old| core.set_default(&old)).is_err()) {
+        if !kernel::warn_on!(unsafe { core.set_default(old) }.is_err()) {
             group.set_default_domain(old);
             group.set_current(old);
         }

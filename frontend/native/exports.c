@@ -113,6 +113,15 @@ static int __init choose_default(void)
 }
 subsys_initcall(choose_default);
 
+#ifdef CONFIG_IOMMU_CORE_HOSTED
+/* After the kernel's own drivers of units had a chance, before drivers of devices are bound. */
+static int __init start_drivers(void)
+{
+	return iommu_core_start_drivers();
+}
+rootfs_initcall(start_drivers);
+#endif
+
 /* --- inline functions and macros ------------------------------------------------------------ */
 
 void iommu_core_init_record(struct dev_iommu *record)

@@ -14,6 +14,8 @@
 //! Between the first and the last of a group's devices the group is in two domains. The kernel's
 //! drivers have no other way, and none of the devices is ever in a third.
 
+mod groups;
+
 use core::{fmt, ptr};
 
 use kernel::{
@@ -26,6 +28,7 @@ use kernel::{
     },
 };
 
+pub(super) use self::groups::new_group;
 use super::{group::Group, record, trace};
 use crate::{
     driver::{Attach, Capability, Target, When},

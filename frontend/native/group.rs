@@ -27,11 +27,13 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{foreign::Foreign, handles::Handles, record, sysfs, trace};
+use super::{
+    backing::{Backed, Backing, Native},
+    handles::Handles,
+    record, sysfs, trace,
+};
 use crate::{
-    endpoint::Endpoint,
     ffi::device::Device,
-    group::{Claim, Loan},
     log::{log_err, log_info},
 };
 
@@ -47,8 +49,6 @@ pub(super) struct Member {
     blocked: Atomic<bool>,
     /// How many resets of it have begun and not ended.
     pub(super) resets: Atomic<u32>,
-    /// The core's record; a device that is behind no unit has none.
-    pub(super) endpoint: Option<Arc<Endpoint<Foreign>>>,
 }
 
 impl Member {
@@ -67,21 +67,14 @@ impl Member {
 pub(super) struct State {
     pub(super) members: KVec<Member>,
     /// The core's group. There is none as long as no device behind a unit is in it.
-    pub(super) core: Option<Arc<CoreGroup>>,
-    /// Claims of the group's owner.
-    pub(super) claims: KVec<Claim<Foreign>>,
-    /// The loan of a driver that has attached a domain of its own without a claim.
-    pub(super) loan: Option<Loan<Foreign>>,
+    pub(super) core: Option<Arc<dyn Backing>>,
 }
-
-/// A group of the core's, with devices of the kernel's own drivers.
-pub(super) type CoreGroup = crate::group::Group<Foreign>;
 
 /// A group.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
-pub(super) struct Group {
+pub(in crate::frontend) struct Group {
     kobject: Opaque<bindings::kobject>,
     /// The folder `devices`, once it is there.
     folder: *mut bindings::kobject,
@@ -137,8 +130,8 @@ impl<'a> Locked<'a> {
     /// # Errors
     ///
     /// `ENODEV` if there is none: no device of the group is behind a unit.
-    pub(super) fn core(&self) -> Result<Arc<CoreGroup>> {
-        self.core.clone().ok_or(ENODEV)
+    pub(super) fn core(&self) -> Result<&dyn Backing> {
+        self.core.as_deref().ok_or(ENODEV)
     }
 
     /// The member that a device is.
@@ -175,8 +168,6 @@ impl Group {
                 state: UnsafeCell::new(State {
                     members: KVec::new(),
                     core: None,
-                    claims: KVec::new(),
-                    loan: None,
                 }),
                 name: Atomic::new(ptr::null_mut()),
                 data: Atomic::new(ptr::null_mut()),
@@ -219,7 +210,7 @@ impl Group {
     /// # Safety
     ///
     /// `raw` is a group, and kept for `'a`.
-    pub(super) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
+    pub(in crate::frontend) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
         // SAFETY: By the requirements; all groups are made by `make`.
         unsafe { &*raw.cast::<Self>() }
     }
@@ -349,8 +340,23 @@ impl Group {
             name,
             blocked: Atomic::new(false),
             resets: Atomic::new(0),
-            endpoint: None,
         })
+    }
+
+    /// Gives a group that has none the core's, for the devices of a driver in Rust: it is `core`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(in crate::frontend) fn back_with<D: Native>(
+        &self,
+        core: &Arc<crate::group::Group<D>>,
+    ) -> Result {
+        let mut locked = self.lock();
+        if locked.core.is_none() {
+            locked.change().core = Some(Backed::new(core)?);
+        }
+        Ok(())
     }
 
     /// Undoes [`link`](Self::link).

@@ -9,7 +9,9 @@ use kernel::{
 };
 
 use super::{
-    attach, domain,
+    attach,
+    backing::Backing,
+    domain,
     group::{Group, Locked},
 };
 use crate::{
@@ -46,12 +48,9 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
     if !matches!(core.ownership(), Ownership::Free) && !group.handles().is_empty() {
         return Err(EBUSY);
     }
-    let endpoint = locked
-        .member(dev)
-        .and_then(|member| member.endpoint.as_ref());
     let driver = device.and_then(Device::driver);
     let name = driver.map_or(Label::from("?"), |driver| driver.name());
-    core.start_dma_api(endpoint.ok_or(ENODEV)?, name)
+    core.start_dma_api(dev, name)
 }
 
 /// The driver is gone.
@@ -65,11 +64,8 @@ pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::d
         }
         let locked = Group::from_c(group).lock();
         kernel::warn_on!(!locked.group().handles().is_empty());
-        let endpoint = locked
-            .member(dev)
-            .and_then(|member| member.endpoint.as_ref());
-        if let (Ok(core), Some(endpoint)) = (locked.core(), endpoint) {
-            core.end_dma_api(endpoint);
+        if let Ok(core) = locked.core() {
+            core.end_dma_api(dev);
         }
     }
 }
@@ -92,14 +88,12 @@ pub(super) fn ensure_blocking(locked: &Locked<'_>) -> Result {
         };
         group.set_blocking(blocking);
     }
-    for endpoint in locked.members.iter().filter_map(|m| m.endpoint.as_ref()) {
-        endpoint.data().block_with(group.blocking());
-    }
+    locked.core()?.block_with(group.blocking());
     Ok(())
 }
 
 /// Claims a group for `owner`, as often as it likes if the claims are `shared`.
-fn claim(locked: &mut Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
+fn claim(locked: &Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
     let core = locked.core()?;
     let group = locked.group();
     if matches!(core.ownership(), Ownership::Free) {
@@ -108,45 +102,44 @@ fn claim(locked: &mut Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
         }
         ensure_blocking(locked)?;
     }
-    locked.change().claims.reserve(1, GFP_KERNEL)?;
     let owner = Owner {
         token: owner as usize,
         name: Process::current().label,
     };
-    let claim = match shared {
-        true => core.claim(owner),
-        false => core.claim_alone(owner),
-    };
-    let claim = claim.map_err(|error| match core.ownership() {
-        // A device is being reset; or a driver has a domain of its own attached, which does not use
-        // the DMA API.
-        Ownership::Free | Ownership::Lent { users: 0, .. } => error,
-        // That is what users of C's are told when they are refused.
-        _ if error == EBUSY => EPERM,
-        _ => error,
-    })?;
-    if locked.claims.is_empty() {
+    let is_first = core.claims() == 0;
+    core.claim(owner, shared)
+        .map_err(|error| match core.ownership() {
+            // A device is being reset; or a driver has a domain of its own attached, which does not use
+            // the DMA API.
+            Ownership::Free | Ownership::Lent { users: 0, .. } => error,
+            // That is what users of C's are told when they are refused.
+            _ if error == EBUSY => EPERM,
+            _ => error,
+        })?;
+    if is_first {
         group.set_current(group.blocking());
     }
-    // There is room.
-    let _ = locked.change().claims.push_within_capacity(claim);
     Ok(())
 }
 
 /// Ends a claim. With the last one the group goes back to its default domain, whatever its owner
 /// has left attached.
-fn release(locked: &mut Locked<'_>) {
+fn release(locked: &Locked<'_>) {
     let group = locked.group();
-    if locked.claims.len() <= 1 {
+    let claims = locked.core().map_or(0, Backing::claims);
+    let (Ok(core), false) = (locked.core(), kernel::warn_on!(claims == 0)) else {
+        return;
+    };
+    if claims == 1 {
         // An owner that does DMA with a PASID, or wants its handle found, still needs the claim.
-        if kernel::warn_on!(locked.claims.is_empty() || !group.handles().is_empty()) {
+        if kernel::warn_on!(!group.handles().is_empty()) {
             return;
         }
         // What it has left attached goes first, so that `current` is true for those who look.
         attach::detach(locked);
     }
-    drop(locked.change().claims.pop());
-    if locked.claims.is_empty() {
+    core.end_claim();
+    if claims == 1 {
         group.set_current(group.default_domain());
     }
 }
@@ -161,8 +154,8 @@ pub unsafe extern "C" fn iommu_group_claim_dma_owner(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let mut locked = unsafe { Group::from_c(group) }.lock();
-    kernel::error::from_result(|| claim(&mut locked, owner, false).map(|()| 0))
+    let locked = unsafe { Group::from_c(group) }.lock();
+    kernel::error::from_result(|| claim(&locked, owner, false).map(|()| 0))
 }
 
 /// Claims the group of a device that nobody else has. The same owner may have it already.
@@ -180,22 +173,22 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
         return ENODEV.to_errno();
     }
     // SAFETY: The device keeps its group.
-    let mut locked = unsafe { Group::from_c(group) }.lock();
-    kernel::error::from_result(|| claim(&mut locked, owner, true).map(|()| 0))
+    let locked = unsafe { Group::from_c(group) }.lock();
+    kernel::error::from_result(|| claim(&locked, owner, true).map(|()| 0))
 }
 
 /// Ends a claim of a group.
 #[export]
 pub unsafe extern "C" fn iommu_group_release_dma_owner(group: *mut bindings::iommu_group) {
     // SAFETY: The caller's promise.
-    release(&mut unsafe { Group::from_c(group) }.lock());
+    release(&unsafe { Group::from_c(group) }.lock());
 }
 
 /// Ends a claim of a device's group.
 #[export]
 pub unsafe extern "C" fn iommu_device_release_dma_owner(dev: *mut bindings::device) {
     // SAFETY: The caller's promise: it has claimed the group.
-    release(&mut unsafe { Group::from_c((*dev).iommu_group) }.lock());
+    release(&unsafe { Group::from_c((*dev).iommu_group) }.lock());
 }
 
 /// Whether somebody has the group, a driver that uses the DMA API too; as of now.

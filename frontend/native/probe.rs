@@ -19,34 +19,17 @@ use kernel::{
     error::{from_err_ptr, to_result},
     ffi::{c_int, c_ulong, c_void},
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        lock::{mutex::MutexBackend, Guard, Lock},
-        Arc,
-    },
+    sync::lock::{mutex::MutexBackend, Guard, Lock},
 };
 
 use super::{
-    default, domains,
-    foreign::{Foreign, ForeignEndpoint},
-    group::{iommu_group_put, CoreGroup, Group, Locked, Member},
-    merge::Region,
+    backing::Backed,
+    default, domains, foreign,
+    group::{iommu_group_put, Group, Locked, Member},
     record::{self, dev_iommu_free},
-    reserved::List,
     units,
 };
-use crate::{
-    addr::{Iova, Prot},
-    domain::Domain,
-    driver::Probed,
-    endpoint::Endpoint,
-    ffi::device::Device,
-    group::Reason,
-    label::Label,
-    log::log_err,
-    requester::RequesterId,
-    reserved::{Kind, Reserved},
-};
+use crate::{ffi::device::Device, log::log_err};
 
 /// Groups that got their first member while a bus is probed; each is counted by its members.
 type NewGroups = KVec<*mut bindings::iommu_group>;
@@ -227,55 +210,6 @@ unsafe fn ask_driver(dev: *mut bindings::device, ops: &'static bindings::iommu_o
     }
 }
 
-/// Numbers for devices: their drivers know what ids they have.
-static NUMBER: Atomic<u32> = Atomic::new(0);
-
-/// The core's record of the device.
-///
-/// # Safety
-///
-/// `dev` is valid, and has a unit.
-unsafe fn describe(dev: *mut bindings::device) -> Result<Arc<Endpoint<Foreign>>> {
-    let mut regions: KVec<Region> = KVec::new();
-    // SAFETY: By the requirements.
-    let (device, unit, data) = unsafe {
-        List::with_regions_of(dev, |list| list.append_to(&mut regions))?;
-        (
-            Device::from_raw(dev).ok_or(EINVAL)?,
-            units::known((*(*dev).iommu).iommu_dev)?,
-            ForeignEndpoint::new(dev)?,
-        )
-    };
-    let mut reserved = KVec::with_capacity(regions.len(), GFP_KERNEL)?;
-    for region in &regions {
-        let kind = match region.kind {
-            bindings::iommu_resv_type_IOMMU_RESV_DIRECT => Kind::Direct,
-            bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE => Kind::DirectRelaxable,
-            bindings::iommu_resv_type_IOMMU_RESV_MSI => Kind::Msi,
-            bindings::iommu_resv_type_IOMMU_RESV_SW_MSI => Kind::SoftwareMsi,
-            _ => Kind::Reserved,
-        };
-        let region = Reserved {
-            first: Iova::new(region.first),
-            last: Iova::new(region.last),
-            prot: Prot::from_iommu_bits(region.prot as u32).unwrap_or(Prot::NONE),
-            kind,
-        };
-        reserved.push(region, GFP_KERNEL)?;
-    }
-    let mut ids = KVec::new();
-    ids.push(RequesterId::new(NUMBER.fetch_add(1, Relaxed)), GFP_KERNEL)?;
-    Endpoint::of(
-        device.name(),
-        Probed {
-            unit,
-            ids,
-            data,
-            reserved,
-        },
-    )
-}
-
 /// Makes the device a member of its group.
 ///
 /// # Safety
@@ -306,27 +240,14 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
 unsafe fn add(
     locked: &mut Locked<'_>,
     dev: *mut bindings::device,
-    mut member: Member,
+    member: Member,
     later: Option<&mut NewGroups>,
 ) -> Result {
     let group = locked.group();
-    // SAFETY: By the requirements.
-    let prepared = unsafe { describe(dev) }.and_then(|endpoint| {
-        let core = core_of(locked)?;
-        locked.change().members.reserve(1, GFP_KERNEL)?;
-        Ok((endpoint, core))
-    });
-    let (endpoint, core) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            group.unlink(member);
-            return Err(error);
-        }
-    };
-    if !group.blocking().is_null() {
-        endpoint.data().block_with(group.blocking());
+    if let Err(error) = locked.change().members.reserve(1, GFP_KERNEL) {
+        group.unlink(member);
+        return Err(error.into());
     }
-    member.endpoint = Some(endpoint.clone());
     // There is room.
     let _ = locked.change().members.push_within_capacity(member);
     let default = group.default_domain();
@@ -335,11 +256,10 @@ unsafe fn add(
         // let it do nothing at all.
         let _ = unsafe { default::map_direct_regions(default, dev) };
     }
-    let reason = match locked.members.len() {
-        1 => Reason::Isolated,
-        _ => Reason::Platform,
-    };
-    let mut result = core.join(&endpoint, reason);
+    let mut result = back(locked).and_then(|()| {
+        // SAFETY: By the requirements.
+        unsafe { locked.core()?.join(dev, group.blocking()) }
+    });
     if result.is_ok() && default.is_null() {
         result = match later {
             None => default::set_up(locked, 0),
@@ -347,9 +267,10 @@ unsafe fn add(
         };
     }
     if result.is_err() {
-        // Its driver attaches it where it wants it.
-        endpoint.data().block_with(ptr::null_mut());
-        core.leave(&endpoint);
+        if let Ok(core) = locked.core() {
+            // SAFETY: By the requirements.
+            unsafe { core.leave(dev) };
+        }
         if let Some(member) = take(locked, dev) {
             group.unlink(member);
         }
@@ -367,16 +288,14 @@ fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
     Ok(())
 }
 
-/// The core's group; made for the first device.
-fn core_of(locked: &mut Locked<'_>) -> Result<Arc<CoreGroup>> {
-    if let Ok(core) = locked.core() {
-        return Ok(core);
+/// Makes the core's group for the first device. A driver in Rust has brought one along.
+fn back(locked: &mut Locked<'_>) -> Result {
+    if locked.core().is_ok() {
+        return Ok(());
     }
-    let blocked = Domain::blocked(domains::registry()?)?;
-    let name = Label::new(format_args!("group {}", locked.group().id()));
-    let core = CoreGroup::new(name, &blocked)?;
-    locked.change().core = Some(core.clone());
-    Ok(core)
+    let core = foreign::new_group(locked.group().id())?;
+    locked.change().core = Some(Backed::new(&core)?);
+    Ok(())
 }
 
 /// Removes the member that the device is.
@@ -415,8 +334,9 @@ unsafe fn forget(locked: &mut Locked<'_>, dev: *mut bindings::device) {
         }
         if locked.members.is_empty() {
             // The driver may go with its last device, and its domains have to go before.
-            locked.change().claims.clear();
-            locked.change().loan = None;
+            if let Ok(core) = locked.core() {
+                core.end();
+            }
             locked.change().core = None;
             for domain in [group.default_domain(), group.blocking()] {
                 if !domain.is_null() {
@@ -460,10 +380,8 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
         {
             let mut locked = group.lock();
             if let Some(member) = take(&mut locked, dev) {
-                if let (Ok(core), Some(endpoint)) = (locked.core(), &member.endpoint) {
-                    // Its driver attaches it where it wants it.
-                    endpoint.data().block_with(ptr::null_mut());
-                    core.leave(endpoint);
+                if let Ok(core) = locked.core() {
+                    core.leave(dev);
                 }
                 group.unlink(member);
                 match record::ops(dev) {

@@ -50,9 +50,7 @@ fn begin(locked: &Locked<'_>, dev: *mut bindings::device) -> Result {
         return Ok(());
     }
     owner::ensure_blocking(locked)?;
-    locked
-        .core()?
-        .suspend(member.endpoint.as_ref().ok_or(ENODEV)?)?;
+    locked.core()?.suspend(dev)?;
     member.resets.store(1, Relaxed);
     member.set_blocked(true);
     pasid::block_all(locked, dev);
@@ -77,8 +75,8 @@ pub unsafe extern "C" fn pci_dev_reset_iommu_done(pdev: *mut bindings::pci_dev) 
         }
         1 => {
             member.resets.store(0, Relaxed);
-            if let (Ok(core), Some(endpoint)) = (locked.core(), &member.endpoint) {
-                core.resume(endpoint);
+            if let Ok(core) = locked.core() {
+                core.resume(dev);
             }
             member.set_blocked(false);
             pasid::restore_all(&locked, dev);

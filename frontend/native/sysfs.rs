@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/iommu_groups`: a folder for each group, as Documentation/ABI describes it.
+//! `/sys/kernel/iommu_groups`: a folder for each group, as Documentation/ABI describes it, with some
+//! files more.
 //!
-//! | name | what |
-//! |---|---|
-//! | `devices` | links to the devices |
-//! | `name` | what the group's maker calls it, if it does |
-//! | `reserved_regions` | address ranges with a meaning of their own |
-//! | `type` | the type of the default domain; writing it changes that |
+//! | name | what | |
+//! |---|---|---|
+//! | `devices` | links to the devices | ABI |
+//! | `name` | what the group's maker calls it, if it does | ABI |
+//! | `reserved_regions` | address ranges with a meaning of their own | ABI |
+//! | `type` | the type of the default domain; writing it changes that | ABI |
+//! | `owner` | who may do DMA with the group | ours |
+//! | `domain` | what it is attached to | ours |
+//! | `reason` | a line for each device: why it is in the group | ours |
 
 use core::{
     fmt::{self, Write},
@@ -23,7 +27,7 @@ use kernel::{
     sync::atomic::{Acquire, Atomic, Release},
 };
 
-use super::{default, group::Group, merge::merge, reserved};
+use super::{backing::Question, default, group::Group, merge::merge, reserved};
 use crate::{ffi::device::Device, frontend::page::Page};
 
 /// The folder of all groups. Set once, before there are groups.
@@ -60,6 +64,9 @@ const fn file(name: &'static CStr, mode: u16) -> Table<bindings::attribute> {
 static NAME: Table<bindings::attribute> = file(c"name", 0o444);
 static RESERVED: Table<bindings::attribute> = file(c"reserved_regions", 0o444);
 static TYPE: Table<bindings::attribute> = file(c"type", 0o644);
+static OWNER: Table<bindings::attribute> = file(c"owner", 0o444);
+static DOMAIN: Table<bindings::attribute> = file(c"domain", 0o444);
+static REASON: Table<bindings::attribute> = file(c"reason", 0o444);
 
 /// Makes the folder of all groups.
 pub(super) fn add_folder() -> Result {
@@ -122,9 +129,11 @@ pub(super) unsafe fn add_device_folder(
 pub(super) unsafe fn add_files(kobject: *mut bindings::kobject) -> Result {
     // SAFETY: By the requirements.
     unsafe {
-        add(kobject, &RESERVED)?;
-        add(kobject, &TYPE)
+        for file in [&RESERVED, &TYPE, &OWNER, &DOMAIN, &REASON] {
+            add(kobject, file)?;
+        }
     }
+    Ok(())
 }
 
 /// Makes the file that shows a group's name.
@@ -250,10 +259,29 @@ extern "C" fn show(
             Ok(result) => result,
             Err(error) => return error.to_errno() as isize,
         }
+    } else if let Some(question) = question_of(attribute) {
+        match group.lock().core() {
+            Ok(core) => core.answer(question, &mut page),
+            // No device is behind a unit.
+            Err(_) => writeln!(page, "none"),
+        }
     } else {
         return EIO.to_errno() as isize;
     };
     page.len()
+}
+
+/// What a file answers that the core knows.
+fn question_of(attribute: *const bindings::attribute) -> Option<Question> {
+    let files = [
+        (&OWNER, Question::Owner),
+        (&DOMAIN, Question::Domain),
+        (&REASON, Question::Reason),
+    ];
+    let found = files
+        .iter()
+        .find(|(file, _)| ptr::eq(attribute, &raw const file.0));
+    found.map(|(_, question)| *question)
 }
 
 extern "C" fn store(

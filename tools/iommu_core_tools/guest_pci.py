@@ -64,6 +64,11 @@ def bind_status(guest, address, name):
     return guest.status(f"echo {address} >{_DRIVERS}/{name}/bind")
 
 
+def find_driver(guest, address):
+    """Binds a device to whatever driver is for it, if there is one."""
+    guest.status(f"echo {address} >/sys/bus/pci/drivers_probe")
+
+
 def give_to_vfio(guest, address):
     """Moves a device from whatever driver it has to vfio-pci."""
     unbind(guest, address)
@@ -81,7 +86,7 @@ def give_back(guest, address, name):
 def load_vfio(guest):
     """Loads the VFIO modules; without interrupt remapping VFIO has to be told to go on."""
     if not guest.viommu.unsafe_interrupts:
-        guest.run("modprobe vfio_iommu_type1 && modprobe vfio-pci")
+        guest.run("[ -e /sys/module/vfio_iommu_type1 ] || modprobe -a vfio_iommu_type1 vfio-pci")
         return
     parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
     guest.run(

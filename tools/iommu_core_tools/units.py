@@ -16,11 +16,11 @@ def names(guest):
     return guest.run(script).split()
 
 
-def release(guest, name):
-    """Gives a unit back; raises what the kernel refused."""
-    guest.run(f"echo {name} >{_folder(guest)}/unbind")
+def release(guest, name, timeout=30):
+    """Gives a unit back, after the drivers of its devices; raises what the kernel refused."""
+    guest.run(f"echo {name} >{_folder(guest)}/unbind", timeout)
 
 
-def take(guest, name):
+def take(guest, name, timeout=30):
     """Takes a unit that was given back."""
-    guest.run(f"echo {name} >{_folder(guest)}/bind")
+    guest.run(f"echo {name} >{_folder(guest)}/bind", timeout)

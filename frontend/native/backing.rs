@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the core has of a group.
+//!
+//! C's groups are the same for all devices, the core's are generic over a driver. So a group of C's
+//! has the core's behind a table of functions, made for its first device: the one indirect call of
+//! an operation, below which everything is static. A driver in Rust prepares and commits; those in
+//! C are all served by one that attaches device by device ([`foreign`](super::foreign)).
+//!
+//! Locking: each function is called with the group's mutex held, so nobody waits for `state`. It is
+//! held while drivers are asked, who may look at the group of C's meanwhile but not in here.
+
+use core::fmt::{self, Write};
+
+use kernel::{
+    bindings, new_mutex,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    domain::Domain,
+    driver::Attach,
+    endpoint::Endpoint,
+    group::{Claim, Group, Loan},
+    label::Label,
+    ownership::{Owner, Ownership},
+};
+
+/// A driver whose devices can be in C's groups.
+pub(in crate::frontend) trait Native: Attach {
+    /// What keeps a domain of C's as it is while a group is attached to it.
+    type Kept: Send + Unpin;
+
+    /// The core's domain for one of C's, of this driver.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENODEV` if the driver is on its way out.
+    ///
+    /// # Safety
+    ///
+    /// `domain` is valid until it is freed, and made by this driver.
+    unsafe fn domain(
+        domain: *mut bindings::iommu_domain,
+    ) -> Result<(Arc<Domain<Self>>, Self::Kept)>;
+
+    /// The record of a device that the driver has probed.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is valid, and behind a unit of this driver.
+    unsafe fn endpoint(dev: *mut bindings::device) -> Result<Arc<Endpoint<Self>>>;
+
+    /// Whether the device is attached to something of its own that it has to keep until its group
+    /// has a default domain.
+    ///
+    /// # Safety
+    ///
+    /// As that of [`endpoint`](Self::endpoint).
+    unsafe fn waits(_dev: *mut bindings::device) -> bool {
+        false
+    }
+
+    /// Makes the device a member of the group, in which `others` are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::join`].
+    ///
+    /// # Safety
+    ///
+    /// As that of [`endpoint`](Self::endpoint), which has returned this one.
+    unsafe fn join(
+        group: &Arc<Group<Self>>,
+        dev: *mut bindings::device,
+        endpoint: &Arc<Endpoint<Self>>,
+        others: &[Seat<Self>],
+    ) -> Result;
+
+    /// Takes the device out of the group; it is going to be released.
+    ///
+    /// # Safety
+    ///
+    /// As that of [`endpoint`](Self::endpoint), which has returned this one.
+    unsafe fn leave(
+        group: &Arc<Group<Self>>,
+        dev: *mut bindings::device,
+        endpoint: &Arc<Endpoint<Self>>,
+    );
+
+    /// Says what blocks the device if it has to be; null if its driver sees to that. Drivers that
+    /// can block whatever happens need not know.
+    fn block_with(_endpoint: &Endpoint<Self>, _domain: *mut bindings::iommu_domain) {}
+
+    /// Attaches the device to what its group is attached to, which was put off until now.
+    ///
+    /// # Errors
+    ///
+    /// Its driver's.
+    ///
+    /// # Safety
+    ///
+    /// `domain` is valid.
+    unsafe fn attach_deferred(
+        _endpoint: &Endpoint<Self>,
+        _domain: *mut bindings::iommu_domain,
+    ) -> Result {
+        Ok(())
+    }
+}
+
+/// Whose domain a group was detached from.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) enum Detached {
+    /// An owner's: the group is blocked.
+    Claimed,
+    /// A driver's, or nobody's: the group is on its default domain.
+    Home,
+}
+
+/// What people ask of a group.
+#[derive(Copy, Clone)]
+pub(super) enum Question {
+    /// Who may do DMA with it.
+    Owner,
+    /// What it is attached to.
+    Domain,
+    /// Why each of its devices is in it.
+    Reason,
+}
+
+/// The core's group, whichever driver it is of. The group's mutex is held for each call.
+///
+/// # Safety
+///
+/// What is passed as a device is a member, where not said otherwise, and what is passed as a domain
+/// is valid until it is freed, and made by the driver of the group.
+pub(super) trait Backing: Send + Sync {
+    /// The state of ownership.
+    fn ownership(&self) -> Ownership;
+
+    /// Makes a device a member. `blocking` is what blocks it, or null.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::join`]. The device is no member then.
+    ///
+    /// # Safety
+    ///
+    /// The device is valid, and behind a unit of the group's driver.
+    unsafe fn join(
+        &self,
+        dev: *mut bindings::device,
+        blocking: *mut bindings::iommu_domain,
+    ) -> Result;
+
+    /// Takes a device out; it is going to be released.
+    ///
+    /// # Safety
+    ///
+    /// See the trait's.
+    unsafe fn leave(&self, dev: *mut bindings::device);
+
+    /// The last device has gone: whatever its users have left behind ends.
+    fn end(&self);
+
+    /// A driver of the device starts to use the DMA API.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::start_dma_api`].
+    fn start_dma_api(&self, dev: *mut bindings::device, driver: Label) -> Result;
+
+    /// A driver of the device no longer uses the DMA API.
+    fn end_dma_api(&self, dev: *mut bindings::device);
+
+    /// Claims the group, as often as the owner likes if the claims are `shared`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::claim`].
+    fn claim(&self, owner: Owner, shared: bool) -> Result;
+
+    /// How many claims there are.
+    fn claims(&self) -> usize;
+
+    /// Ends a claim. With the last one the group goes back to its default domain.
+    fn end_claim(&self);
+
+    /// Attaches the group to a user's domain: for its owner, or else on a loan to `borrower`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Claim::attach`] and [`Group::lend`].
+    ///
+    /// # Safety
+    ///
+    /// See the trait's.
+    unsafe fn attach(
+        &self,
+        domain: *mut bindings::iommu_domain,
+        borrower: &dyn Fn() -> Label,
+    ) -> Result;
+
+    /// Takes a user's domain away. Cannot fail.
+    fn detach(&self) -> Detached;
+
+    /// Makes a domain the group's default domain.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::set_default`], and of [`Group::join`] for devices that have waited for it.
+    ///
+    /// # Safety
+    ///
+    /// See the trait's.
+    unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result;
+
+    /// Says what blocks all devices.
+    fn block_with(&self, domain: *mut bindings::iommu_domain);
+
+    /// Blocks one device while it is reset.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::suspend`].
+    fn suspend(&self, dev: *mut bindings::device) -> Result;
+
+    /// Ends [`suspend`](Self::suspend).
+    fn resume(&self, dev: *mut bindings::device);
+
+    /// Makes an attach of a device that was put off.
+    ///
+    /// # Errors
+    ///
+    /// Its driver's.
+    ///
+    /// # Safety
+    ///
+    /// See the trait's.
+    unsafe fn attach_deferred(
+        &self,
+        dev: *mut bindings::device,
+        domain: *mut bindings::iommu_domain,
+    ) -> Result;
+
+    /// Answers a question, in lines.
+    fn answer(&self, question: Question, f: &mut dyn Write) -> fmt::Result;
+}
+
+/// A device of the group.
+///
+/// # Invariants
+///
+/// `device` is the address of a device that is valid as long as it has the seat.
+pub(in crate::frontend) struct Seat<D: Native> {
+    device: usize,
+    endpoint: Arc<Endpoint<D>>,
+    /// Whether it has yet to join the core's group.
+    waits: bool,
+}
+
+impl<D: Native> Seat<D> {
+    /// The pointer that C knows the device by.
+    pub(super) fn device(&self) -> *mut bindings::device {
+        self.device as *mut _
+    }
+
+    /// The core's record.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint<D>> {
+        &self.endpoint
+    }
+}
+
+struct State<D: Native> {
+    seats: KVec<Seat<D>>,
+    /// Claims of the group's owner.
+    claims: KVec<Claim<D>>,
+    /// The loan of a driver that has attached a domain of its own without a claim.
+    loan: Option<Loan<D>>,
+    /// The user's domain that the group is attached to.
+    attached: Option<D::Kept>,
+    has_default: bool,
+}
+
+/// The core's group, of a driver `D`, with what its users have of it.
+#[pin_data]
+pub(in crate::frontend) struct Backed<D: Native> {
+    core: Arc<Group<D>>,
+    #[pin]
+    state: Mutex<State<D>>,
+}
+
+impl<D: Native> Backed<D> {
+    /// `core`, with nobody in it that C knows.
+    pub(in crate::frontend) fn new(core: &Arc<Group<D>>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                core: core.clone(),
+                state <- new_mutex!(State {
+                    seats: KVec::new(),
+                    claims: KVec::new(),
+                    loan: None,
+                    attached: None,
+                    has_default: false,
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl<D: Native> State<D> {
+    fn endpoint(&self, dev: *mut bindings::device) -> Result<&Arc<Endpoint<D>>> {
+        let mut seats = self.seats.iter();
+        let seat = seats.find(|seat| seat.device == dev as usize);
+        Ok(&seat.ok_or(ENODEV)?.endpoint)
+    }
+}
+
+impl<D: Native> Backing for Backed<D> {
+    fn ownership(&self) -> Ownership {
+        self.core.ownership()
+    }
+
+    unsafe fn join(
+        &self,
+        dev: *mut bindings::device,
+        blocking: *mut bindings::iommu_domain,
+    ) -> Result {
+        // SAFETY: By the requirements.
+        let endpoint = unsafe { D::endpoint(dev) }?;
+        let mut state = self.state.lock();
+        state.seats.reserve(1, GFP_KERNEL)?;
+        D::block_with(&endpoint, blocking);
+        // SAFETY: By the requirements.
+        let waits = !state.has_default && unsafe { D::waits(dev) };
+        if !waits {
+            // SAFETY: By the requirements.
+            unsafe { D::join(&self.core, dev, &endpoint, &state.seats) }?;
+        }
+        // INVARIANT: By the requirements, and `leave` is called before the device goes.
+        let seat = Seat {
+            device: dev as usize,
+            endpoint,
+            waits,
+        };
+        // There is room.
+        let _ = state.seats.push_within_capacity(seat);
+        Ok(())
+    }
+
+    unsafe fn leave(&self, dev: *mut bindings::device) {
+        let seat = {
+            let mut state = self.state.lock();
+            let mut seats = state.seats.iter();
+            let index = seats.position(|seat| seat.device == dev as usize);
+            index.and_then(|index| state.seats.remove(index).ok())
+        };
+        if let Some(seat) = seat {
+            // Its driver attaches it where it wants it.
+            D::block_with(&seat.endpoint, core::ptr::null_mut());
+            // SAFETY: By the requirements.
+            unsafe { D::leave(&self.core, dev, &seat.endpoint) }
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock();
+        state.claims.clear();
+        state.loan = None;
+        state.attached = None;
+    }
+
+    fn start_dma_api(&self, dev: *mut bindings::device, driver: Label) -> Result {
+        let state = self.state.lock();
+        self.core.start_dma_api(state.endpoint(dev)?, driver)
+    }
+
+    fn end_dma_api(&self, dev: *mut bindings::device) {
+        if let Ok(endpoint) = self.state.lock().endpoint(dev) {
+            self.core.end_dma_api(endpoint);
+        }
+    }
+
+    fn claim(&self, owner: Owner, shared: bool) -> Result {
+        let mut state = self.state.lock();
+        state.claims.reserve(1, GFP_KERNEL)?;
+        let claim = match shared {
+            true => self.core.claim(owner),
+            false => self.core.claim_alone(owner),
+        }?;
+        // There is room.
+        let _ = state.claims.push_within_capacity(claim);
+        Ok(())
+    }
+
+    fn claims(&self) -> usize {
+        self.state.lock().claims.len()
+    }
+
+    fn end_claim(&self) {
+        let mut state = self.state.lock();
+        drop(state.claims.pop());
+        if state.claims.is_empty() {
+            state.attached = None;
+        }
+    }
+
+    unsafe fn attach(
+        &self,
+        domain: *mut bindings::iommu_domain,
+        borrower: &dyn Fn() -> Label,
+    ) -> Result {
+        // SAFETY: By the requirements.
+        let (domain, kept) = unsafe { D::domain(domain) }?;
+        let mut state = self.state.lock();
+        match (state.claims.first(), &state.loan) {
+            (Some(claim), _) => claim.attach(&domain)?,
+            (None, Some(loan)) => loan.attach(&domain)?,
+            (None, None) => state.loan = Some(self.core.lend(borrower(), &domain)?),
+        }
+        // What it was attached to may go now.
+        state.attached = Some(kept);
+        Ok(())
+    }
+
+    fn detach(&self) -> Detached {
+        let mut state = self.state.lock();
+        let from = match state.claims.first() {
+            Some(claim) => {
+                claim.detach();
+                Detached::Claimed
+            }
+            None => {
+                state.loan = None;
+                Detached::Home
+            }
+        };
+        state.attached = None;
+        from
+    }
+
+    unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result {
+        // SAFETY: By the requirements. The group's owner of the domain keeps it.
+        let (domain, _) = unsafe { D::domain(domain) }?;
+        self.core.set_default(&domain)?;
+        let mut state = self.state.lock();
+        state.has_default = true;
+        for index in 0..state.seats.len() {
+            if !state.seats[index].waits {
+                continue;
+            }
+            let (seat, others) = (&state.seats[index], &state.seats[..index]);
+            // SAFETY: A member is valid, and behind a unit of this driver.
+            unsafe { D::join(&self.core, seat.device(), &seat.endpoint, others) }?;
+            state.seats[index].waits = false;
+        }
+        Ok(())
+    }
+
+    fn block_with(&self, domain: *mut bindings::iommu_domain) {
+        for seat in &self.state.lock().seats {
+            D::block_with(&seat.endpoint, domain);
+        }
+    }
+
+    fn suspend(&self, dev: *mut bindings::device) -> Result {
+        self.core.suspend(self.state.lock().endpoint(dev)?)
+    }
+
+    fn resume(&self, dev: *mut bindings::device) {
+        if let Ok(endpoint) = self.state.lock().endpoint(dev) {
+            self.core.resume(endpoint);
+        }
+    }
+
+    unsafe fn attach_deferred(
+        &self,
+        dev: *mut bindings::device,
+        domain: *mut bindings::iommu_domain,
+    ) -> Result {
+        let state = self.state.lock();
+        // SAFETY: By the requirements.
+        unsafe { D::attach_deferred(state.endpoint(dev)?, domain) }
+    }
+
+    fn answer(&self, question: Question, f: &mut dyn Write) -> fmt::Result {
+        match question {
+            Question::Owner => self.core.show_owner(f),
+            Question::Domain => self.core.show_domain(f),
+            Question::Reason => self.core.show_reasons(f),
+        }
+    }
+}

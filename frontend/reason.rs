@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why devices are in one group: what keeps hardware from isolating them from each other.
+//!
+//! C's IOMMU layer puts devices together and does not say why. So it is found out once more, from
+//! what the bus tells.
+
+use crate::{
+    ffi::{
+        device::Device,
+        pci::{Isolation, Pci},
+    },
+    group::Reason,
+    requester::RequesterId,
+};
+
+/// A device of a group.
+pub(super) trait Peer {
+    /// The device.
+    fn device(&self) -> Device<'_>;
+
+    /// An id that both have to their unit, if there is one.
+    fn shared_id(&self, other: &Self) -> Option<RequesterId>;
+}
+
+/// Why a device is in a group with `others`. The first reason that applies, the most telling first.
+pub(super) fn of<'a, P: Peer + 'a>(
+    peer: &P,
+    others: impl Iterator<Item = &'a P> + Clone,
+) -> Reason {
+    let isolation = peer.device().pci().map(Pci::isolation);
+    if others.clone().next().is_none() {
+        return Reason::Isolated;
+    }
+    let shared_id = || {
+        others.clone().find_map(|other| {
+            Some(Reason::SharedId {
+                id: peer.shared_id(other)?,
+                with: other.device().name(),
+            })
+        })
+    };
+    let bridge = || {
+        let function = peer.device().pci()?;
+        let below = others.clone().find(|other| {
+            let mut above = other.device().pci().into_iter().flat_map(Pci::bridges);
+            above.any(|bridge| bridge == function)
+        })?;
+        Some(Reason::Bridge {
+            below: below.device().name(),
+        })
+    };
+    let sibling = || {
+        let place = |peer: &P| {
+            let id = peer.device().pci()?.id();
+            Some((id.bus(), id.devfn() >> 3))
+        };
+        let here = place(peer)?;
+        let sibling = others.clone().find(|other| place(other) == Some(here))?;
+        Some(Reason::FunctionsWithoutAcs {
+            with: sibling.device().name(),
+        })
+    };
+    let isolation = isolation.as_ref();
+    let not_isolated = || isolation.filter(|isolation| isolation.shared_by.is_some());
+    shared_id()
+        .or_else(bridge)
+        .or_else(|| not_isolated().map(|_| by_bridge(isolation)))
+        .or_else(sibling)
+        .unwrap_or(Reason::Platform)
+}
+
+/// The reason of a device that shares its group with something above or beside it.
+pub(super) fn by_bridge(isolation: Option<&Isolation<'_>>) -> Reason {
+    match isolation.and_then(|isolation| isolation.shared_by) {
+        Some(bridge) => Reason::BridgeWithoutAcs {
+            bridge: bridge.device().name(),
+        },
+        None => Reason::Platform,
+    }
+}

@@ -37,10 +37,10 @@ pub(super) enum Role {
 /// A domain as C knows it.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other. It is C's: it writes to
-/// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count of
-/// the core's domain; groups that are still attached have their own.
+/// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count
+/// of the core's domain; groups that are still attached have their own.
 // The native frontend keeps some and looks into none.
-#[expect(private_bounds)]
+#[allow(private_bounds)]
 #[repr(C)]
 pub(in crate::frontend) struct HostedDomain<D: Hosted> {
     c: Opaque<bindings::iommu_domain>,
@@ -55,7 +55,7 @@ unsafe impl<D: Hosted> Send for HostedDomain<D> {}
 // SAFETY: As above.
 unsafe impl<D: Hosted> Sync for HostedDomain<D> {}
 
-#[expect(private_bounds)]
+#[allow(private_bounds)]
 impl<D: Hosted> HostedDomain<D> {
     const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
         attach_dev: Some(attach_dev::<D>),

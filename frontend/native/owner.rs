@@ -109,8 +109,8 @@ fn claim(locked: &Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
     let is_first = core.claims() == 0;
     core.claim(owner, shared)
         .map_err(|error| match core.ownership() {
-            // A device is being reset; or a driver has a domain of its own attached, which does not use
-            // the DMA API.
+            // A device is being reset; or a driver has a domain of its own attached, which does not
+            // use the DMA API.
             Ownership::Free | Ownership::Lent { users: 0, .. } => error,
             // That is what users of C's are told when they are refused.
             _ if error == EBUSY => EPERM,

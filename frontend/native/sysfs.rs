@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/iommu_groups`: a folder for each group, as Documentation/ABI describes it, with some
-//! files more.
+//! `/sys/kernel/iommu_groups`: a folder for each group, as Documentation/ABI describes it, with
+//! some files more.
 //!
 //! | name | what | |
 //! |---|---|---|

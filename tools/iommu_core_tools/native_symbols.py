@@ -7,6 +7,7 @@ symbols that a built kernel or its objects define.
 """
 
 import dataclasses
+import pathlib
 import re
 
 from . import kernel, root
@@ -57,7 +58,7 @@ def exports_of(text):
 def defined_in_source(checkout=CHECKOUT):
     """The names that the frontend's sources define for C, and in which file."""
     names = {}
-    for path in sorted((checkout / "frontend/native").rglob("*")):
+    for path in sorted(filter(pathlib.Path.is_file, (checkout / "frontend/native").rglob("*"))):
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".rs":
             found = _MARKED.findall(text)

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 _BUFFER, _QUEUES, _LATER = 0x1000000, 0x40000000, 0x80000000
 _LENGTH = 4 * _MIB
 
-# Our own kernels have every check on, and the suites built in; see guest_tests/custom.py for no5lvl.
+# Our own kernels have every check on, and the suites built in; no5lvl: see guest_tests/custom.py.
 _OWN = {"boot_timeout": 600.0}
 # Such a kernel takes a second or two to unbind the driver of a device, and here all have one.
 _ALL_DRIVERS = 180

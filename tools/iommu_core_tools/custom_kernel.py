@@ -29,6 +29,8 @@ class Kernel:
         return intree.built(self.name, self.fragments, self.arguments, [target], self.more)
 
 
+# What kernels for guests of any architecture have.
+_GUEST = ("guest.config", "checks.config")
 _X86 = {
     "arch": AMD64,
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
@@ -36,10 +38,12 @@ _X86 = {
 }
 
 # The core beside the kernel's own layer.
-HOSTED = Kernel("x86", fragments=("x86.config",), **_X86)
+HOSTED = Kernel("x86", fragments=(*_GUEST, "x86.config"), **_X86)
 # The core in its place, with the kernel's drivers of units beside ours.
 NATIVE = {
-    "amd64": Kernel("x86-native", fragments=("x86.config", "x86-native.config"), **_X86),
+    "amd64": Kernel(
+        "x86-native", fragments=(*_GUEST, "x86.config", "native.config", "x86-native.config"), **_X86
+    ),
 }
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 
 from . import cache, intree
-from .arch import AMD64, Arch
+from .arch import AMD64, ARM64, Arch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,11 @@ _X86 = {
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
     "image": "arch/x86/boot/bzImage",
 }
+_ARM64 = {
+    "arch": ARM64,
+    "arguments": ("ARCH=arm64", "LLVM=-19", "CC=ccache clang-19"),
+    "image": "arch/arm64/boot/Image",
+}
 
 # The core beside the kernel's own layer.
 HOSTED = Kernel("x86", fragments=(*_GUEST, "x86.config"), **_X86)
@@ -44,6 +49,7 @@ NATIVE = {
     "amd64": Kernel(
         "x86-native", fragments=(*_GUEST, "x86.config", "native.config", "x86-native.config"), **_X86
     ),
+    "arm64": Kernel("arm64-native", fragments=(*_GUEST, "native.config", "arm64-native.config"), **_ARM64),
 }
 
 

@@ -12,8 +12,8 @@ from .arch import AMD64, ARM64, Arch
 class Kernel:
     """A kernel to be built.
 
-    `fragments` are files of tools/config, of which a later one has the last word; `more` are further
-    lines. `image` is what boots, in the build folder.
+    `fragments` are files of tools/config, of which a later one has the last word. `image` is what
+    boots, in the build folder.
     """
 
     name: str
@@ -21,16 +21,16 @@ class Kernel:
     fragments: tuple
     arguments: tuple
     image: str
-    more: str = ""
 
     def built(self):
         """Builds it; a context, see `intree.built()`."""
         target = self.image.rpartition("/")[2]
-        return intree.built(self.name, self.fragments, self.arguments, [target], self.more)
+        return intree.built(self.name, self.fragments, self.arguments, [target])
 
 
 # What kernels for guests of any architecture have.
 _GUEST = ("guest.config", "checks.config")
+_KASAN = (*_GUEST, "kasan.config")
 _X86 = {
     "arch": AMD64,
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
@@ -43,11 +43,11 @@ _ARM64 = {
 }
 
 # The core beside the kernel's own layer.
-HOSTED = Kernel("x86", fragments=(*_GUEST, "x86.config"), **_X86)
+HOSTED = Kernel("x86", fragments=(*_KASAN, "x86.config"), **_X86)
 # The core in its place, with the kernel's drivers of units beside ours.
 NATIVE = {
     "amd64": Kernel(
-        "x86-native", fragments=(*_GUEST, "x86.config", "native.config", "x86-native.config"), **_X86
+        "x86-native", fragments=(*_KASAN, "x86.config", "native.config", "x86-native.config"), **_X86
     ),
     "arm64": Kernel("arm64-native", fragments=(*_GUEST, "native.config", "arm64-native.config"), **_ARM64),
 }

@@ -54,7 +54,7 @@ setup build install uninstall run test shell kunit host-test compile-fail lint f
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
 build install: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
-run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
+run shell native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 
 .PHONY: python
 python:
@@ -81,7 +81,8 @@ help:
 	@echo '  make host-test        tests of the pure parts with cargo'
 	@echo '  make compile-fail     code that must not compile'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
-	@echo '  make native           User-mode Linux with the core as its IOMMU layer (Documentation/native.md)'
+	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'
+	@echo '                        work (VIOMMU= as for run; Documentation/native.md)'
 	@echo '  make native-test      suites of the kernel, with its IOMMU layer and with the core in its place'
 	@echo '  make bench            page tables in C and ours, measured in one boot of the stock kernel'
 	@echo '  make lint             rustfmt, clippy, unsafe rooms, licence lines'

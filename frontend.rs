@@ -9,3 +9,14 @@ pub(crate) mod hosted;
 mod native;
 mod page;
 mod reason;
+
+use kernel::{ffi::c_int, prelude::*};
+
+/// What C is told: 0, or the error.
+#[inline]
+fn answer(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}

@@ -240,9 +240,8 @@ impl<'a> Pci<'a> {
         unsafe { (*bus).number }
     }
 
-    /// The function as a vendor driver wants it described.
-    pub(crate) fn describe(self) -> Result<DeviceInfo> {
-        let function = self.dma_function();
+    /// The ids under which the function's transactions may appear, its own first, none twice.
+    pub(crate) fn ids(self) -> Result<KVec<RequesterId>> {
         let mut ids: KVec<RequesterId> = KVec::new();
         let mut result = Ok(());
         self.for_each_id(|id, _| {
@@ -251,6 +250,12 @@ impl<'a> Pci<'a> {
             }
         });
         result?;
+        Ok(ids)
+    }
+
+    /// The function as a vendor driver wants it described.
+    pub(crate) fn describe(self) -> Result<DeviceInfo> {
+        let function = self.dma_function();
         let mut upstream = KVec::new();
         for bridge in function.bridges() {
             upstream.push(bridge.id(), GFP_KERNEL)?;
@@ -264,7 +269,7 @@ impl<'a> Pci<'a> {
                 class: field!(function, class),
                 physical: function.physical().map(Pci::id),
             },
-            ids,
+            ids: self.ids()?,
             device_tlb: ats::switch(self)?,
         })
     }

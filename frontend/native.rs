@@ -43,13 +43,13 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod attach;
-pub(crate) mod backing;
+pub(super) mod backing;
 mod boot;
 mod default;
 mod domain;
 mod domains;
 mod foreign;
-pub(crate) mod group;
+pub(super) mod group;
 mod handles;
 mod map;
 mod merge;

@@ -27,6 +27,7 @@ use crate::{
         firmware,
         pci::Pci,
     },
+    frontend::answer,
     group::Group,
     log::log_err,
     reserved::Kind,
@@ -316,15 +317,8 @@ pub(super) extern "C" fn reserved_regions<D: Hosted>(
         if entry.is_null() {
             return;
         }
-        // SAFETY: The list is C's and initialised, the entry new: it becomes the last.
-        unsafe {
-            let new = &raw mut (*entry).list;
-            let last = (*list).prev;
-            (*new).next = list;
-            (*new).prev = last;
-            (*last).next = new;
-            (*list).prev = new;
-        }
+        // SAFETY: The list is C's and initialised, the entry new.
+        unsafe { bindings::list_add_tail(&raw mut (*entry).list, list) };
     }
     // SAFETY: C calls for the device's regions.
     unsafe { firmware::add_reserved_regions(known.device(), list) };
@@ -341,5 +335,5 @@ pub(super) extern "C" fn tree_id(
     };
     // SAFETY: C calls with an id of the device.
     let result = unsafe { firmware::add_tree_id(device, args) };
-    kernel::error::from_result(|| result.map(|()| 0))
+    answer(result)
 }

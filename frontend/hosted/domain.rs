@@ -17,6 +17,7 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
     driver::Scope,
+    frontend::answer,
     log::log_err,
     pgtable::{kernel_memory::Gfp, Gather},
 };
@@ -222,10 +223,7 @@ extern "C" fn attach_dev<D: Hosted>(
 ) -> c_int {
     // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
     let (domain, device) = unsafe { (hosted::<D>(domain), HostedDevice::<D>::of(dev)) };
-    kernel::error::from_result(|| {
-        attach::attach(device?, domain)?;
-        Ok(0)
-    })
+    answer(device.and_then(|device| attach::attach(device, domain)))
 }
 
 extern "C" fn map_pages<D: Hosted>(
@@ -255,7 +253,7 @@ extern "C" fn map_pages<D: Hosted>(
     );
     // SAFETY: C passes a place for the answer.
     unsafe { *mapped = done as usize };
-    kernel::error::from_result(|| result.map(|()| 0))
+    answer(result)
 }
 
 extern "C" fn unmap_pages<D: Hosted>(
@@ -309,7 +307,7 @@ extern "C" fn iotlb_sync_map<D: Hosted>(
     let Some(last) = first.last(size as u64) else {
         return 0;
     };
-    kernel::error::from_result(|| domain.core.sync_map(first, last).map(|()| 0))
+    answer(domain.core.sync_map(first, last))
 }
 
 extern "C" fn iova_to_phys<D: Hosted>(

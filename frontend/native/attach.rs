@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     ffi::device::{Device, Process},
+    frontend::answer,
     label::Label,
 };
 
@@ -23,11 +24,6 @@ enum Before {
     Nothing,
     /// The user's domain that is there is replaced.
     Anything,
-}
-
-/// `0`, or the error.
-fn answer(result: Result) -> c_int {
-    kernel::error::from_result(|| result.map(|()| 0))
 }
 
 /// Whether a domain is one of a driver's. Domains that are a part of their driver do not say whose.

@@ -111,7 +111,6 @@ pub(in crate::frontend) trait Native: Attach {
 }
 
 /// Whose domain a group was detached from.
-#[derive(Copy, Clone, PartialEq, Eq)]
 pub(super) enum Detached {
     /// An owner's: the group is blocked.
     Claimed,
@@ -131,8 +130,6 @@ pub(super) enum Question {
 }
 
 /// The core's group, whichever driver it is of. The group's mutex is held for each call.
-///
-/// # Safety
 ///
 /// What is passed as a device is a member, where not said otherwise, and what is passed as a domain
 /// is valid until it is freed, and made by the driver of the group.
@@ -159,11 +156,8 @@ pub(super) trait Backing: Send + Sync {
     ///
     /// # Safety
     ///
-    /// See the trait's.
+    /// What the trait says of devices and domains.
     unsafe fn leave(&self, dev: *mut bindings::device);
-
-    /// The last device has gone: whatever its users have left behind ends.
-    fn end(&self);
 
     /// A driver of the device starts to use the DMA API.
     ///
@@ -196,7 +190,7 @@ pub(super) trait Backing: Send + Sync {
     ///
     /// # Safety
     ///
-    /// See the trait's.
+    /// What the trait says of devices and domains.
     unsafe fn attach(
         &self,
         domain: *mut bindings::iommu_domain,
@@ -214,7 +208,7 @@ pub(super) trait Backing: Send + Sync {
     ///
     /// # Safety
     ///
-    /// See the trait's.
+    /// What the trait says of devices and domains.
     unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result;
 
     /// Says what blocks all devices.
@@ -238,15 +232,15 @@ pub(super) trait Backing: Send + Sync {
     ///
     /// # Safety
     ///
-    /// See the trait's.
+    /// What the trait says of devices and domains.
     unsafe fn attach_deferred(
         &self,
         dev: *mut bindings::device,
         domain: *mut bindings::iommu_domain,
     ) -> Result;
 
-    /// Answers a question, in lines.
-    fn answer(&self, question: Question, f: &mut dyn Write) -> fmt::Result;
+    /// Tells people, in lines.
+    fn tell(&self, question: Question, f: &mut dyn Write) -> fmt::Result;
 }
 
 /// A device of the group.
@@ -284,9 +278,9 @@ struct State<D: Native> {
     has_default: bool,
 }
 
-/// The core's group, of a driver `D`, with what its users have of it.
+/// The core's group, of a driver `D`, with what its users have of it; that ends when it is dropped.
 #[pin_data]
-pub(in crate::frontend) struct Backed<D: Native> {
+pub(super) struct Backed<D: Native> {
     core: Arc<Group<D>>,
     #[pin]
     state: Mutex<State<D>>,
@@ -294,7 +288,7 @@ pub(in crate::frontend) struct Backed<D: Native> {
 
 impl<D: Native> Backed<D> {
     /// `core`, with nobody in it that C knows.
-    pub(in crate::frontend) fn new(core: &Arc<Group<D>>) -> Result<Arc<Self>> {
+    pub(super) fn new(core: &Arc<Group<D>>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 core: core.clone(),
@@ -364,13 +358,6 @@ impl<D: Native> Backing for Backed<D> {
             // SAFETY: By the requirements.
             unsafe { D::leave(&self.core, dev, &seat.endpoint) }
         }
-    }
-
-    fn end(&self) {
-        let mut state = self.state.lock();
-        state.claims.clear();
-        state.loan = None;
-        state.attached = None;
     }
 
     fn start_dma_api(&self, dev: *mut bindings::device, driver: Label) -> Result {
@@ -486,7 +473,7 @@ impl<D: Native> Backing for Backed<D> {
         unsafe { D::attach_deferred(state.endpoint(dev)?, domain) }
     }
 
-    fn answer(&self, question: Question, f: &mut dyn Write) -> fmt::Result {
+    fn tell(&self, question: Question, f: &mut dyn Write) -> fmt::Result {
         match question {
             Question::Owner => self.core.show_owner(f),
             Question::Domain => self.core.show_domain(f),

@@ -15,7 +15,7 @@ use kernel::{
 use super::{domains, sysfs, units};
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 use crate::frontend::hosted::Frontend;
-use crate::log::log_info;
+use crate::{frontend::answer, log::log_info};
 
 /// The type of default domains; [`UNDECIDED`] until it was asked for or chosen. Set while the
 /// machine boots with one processor, later only from a lazy type to the strict one.
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> kernel::ffi::c_int {
         units::init();
         domains::init()
     };
-    kernel::error::from_result(|| result.and_then(|()| sysfs::add_folder()).map(|()| 0))
+    answer(result.and_then(|()| sysfs::add_folder()))
 }
 
 /// Starts the vendor drivers, which keep their units until the machine ends.
@@ -140,10 +140,8 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> kernel::ffi::c_int {
 #[export]
 pub unsafe extern "C" fn iommu_core_start_drivers() -> kernel::ffi::c_int {
     static STARTED: SetOnce<Frontend> = SetOnce::new();
-    kernel::error::from_result(|| {
-        STARTED.populate(Frontend::start(
-            &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE,
-        )?);
-        Ok(0)
-    })
+    let module = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+    answer(Frontend::start(module).map(|frontend| {
+        STARTED.populate(frontend);
+    }))
 }

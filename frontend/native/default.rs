@@ -349,7 +349,8 @@ fn attach(
     let direct = unsafe { map_for_all(locked, new) };
     if direct.is_err() && !old.is_null() {
         // SAFETY: The old default domain is still there, and the group was attached to it.
-        if !kernel::warn_on!(unsafe { core.set_default(old) }.is_err()) {
+        let back = unsafe { core.set_default(old) };
+        if !kernel::warn_on!(back.is_err()) {
             group.set_default_domain(old);
             group.set_current(old);
         }

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     ffi::device::Device,
+    frontend::answer,
     log::{log_err, log_info},
 };
 
@@ -67,6 +68,7 @@ impl Member {
 pub(super) struct State {
     pub(super) members: KVec<Member>,
     /// The core's group. There is none as long as no device behind a unit is in it.
+    // Nobody else has a count: a pinned box cannot hold something of a type that is not known.
     pub(super) core: Option<Arc<dyn Backing>>,
 }
 
@@ -518,7 +520,7 @@ pub unsafe extern "C" fn iommu_group_add_device(
     dev: *mut bindings::device,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    kernel::error::from_result(|| unsafe { Group::from_c(group) }.add_bare(dev).map(|()| 0))
+    answer(unsafe { Group::from_c(group) }.add_bare(dev))
 }
 
 /// Calls `fn_` with each device until it does not return 0, and returns that. Devices neither come

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     ffi::device::{Device, Process},
+    frontend::answer,
     label::Label,
     ownership::{Owner, Ownership},
 };
@@ -25,7 +26,7 @@ use crate::{
 #[export]
 pub unsafe extern "C" fn iommu_device_use_default_domain(dev: *mut bindings::device) -> c_int {
     // SAFETY: The caller's promise.
-    kernel::error::from_result(|| unsafe { start_use(dev) }.map(|()| 0))
+    answer(unsafe { start_use(dev) })
 }
 
 /// # Safety
@@ -155,7 +156,7 @@ pub unsafe extern "C" fn iommu_group_claim_dma_owner(
     }
     // SAFETY: The caller's promise.
     let locked = unsafe { Group::from_c(group) }.lock();
-    kernel::error::from_result(|| claim(&locked, owner, false).map(|()| 0))
+    answer(claim(&locked, owner, false))
 }
 
 /// Claims the group of a device that nobody else has. The same owner may have it already.
@@ -174,7 +175,7 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
     }
     // SAFETY: The device keeps its group.
     let locked = unsafe { Group::from_c(group) }.lock();
-    kernel::error::from_result(|| claim(&locked, owner, true).map(|()| 0))
+    answer(claim(&locked, owner, true))
 }
 
 /// Ends a claim of a group.

@@ -15,7 +15,7 @@ use super::{
     group::{Group, Locked},
     record, warn_once,
 };
-use crate::domain::Attachment;
+use crate::{domain::Attachment, frontend::answer};
 
 /// Takes a PASID that the device can use and nobody has.
 #[export]
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn iommu_attach_device_pasid(
     handle: *mut bindings::iommu_attach_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    kernel::error::from_result(|| unsafe { attach(domain, dev, pasid, handle) }.map(|()| 0))
+    answer(unsafe { attach(domain, dev, pasid, handle) })
 }
 
 /// # Safety
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn iommu_replace_device_pasid(
     handle: *mut bindings::iommu_attach_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    kernel::error::from_result(|| unsafe { replace(domain, dev, pasid, handle) }.map(|()| 0))
+    answer(unsafe { replace(domain, dev, pasid, handle) })
 }
 
 /// # Safety

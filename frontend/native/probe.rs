@@ -334,9 +334,6 @@ unsafe fn forget(locked: &mut Locked<'_>, dev: *mut bindings::device) {
         }
         if locked.members.is_empty() {
             // The driver may go with its last device, and its domains have to go before.
-            if let Ok(core) = locked.core() {
-                core.end();
-            }
             locked.change().core = None;
             for domain in [group.default_domain(), group.blocking()] {
                 if !domain.is_null() {

@@ -15,6 +15,7 @@ use kernel::{
 };
 
 use super::units;
+use crate::frontend::answer;
 
 /// The mutex that all probing is done with.
 fn assert_probing() {
@@ -134,7 +135,7 @@ pub unsafe extern "C" fn iommu_fwspec_init(
     iommu_fwnode: *mut bindings::fwnode_handle,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    kernel::error::from_result(|| unsafe { init_fwspec(dev, iommu_fwnode) }.map(|()| 0))
+    answer(unsafe { init_fwspec(dev, iommu_fwnode) })
 }
 
 /// # Safety

@@ -11,6 +11,7 @@ use super::{
     merge::{merge, Region},
     record,
 };
+use crate::frontend::answer;
 
 /// A list of C's, during a call.
 ///
@@ -177,7 +178,7 @@ pub unsafe extern "C" fn iommu_get_group_resv_regions(
     // SAFETY: The caller's promise.
     let group = unsafe { Group::from_c(group) };
     // INVARIANT: The caller's promise.
-    kernel::error::from_result(|| list_regions(group, &List(head)).map(|()| 0))
+    answer(list_regions(group, &List(head)))
 }
 
 fn list_regions(group: &Group, list: &List) -> Result {

@@ -11,6 +11,7 @@ use super::{
     group::{Group, Locked},
     owner, pasid, record,
 };
+use crate::frontend::answer;
 
 /// The device and its group, if what follows is any matter to its unit.
 ///
@@ -37,7 +38,7 @@ pub unsafe extern "C" fn pci_dev_reset_iommu_prepare(pdev: *mut bindings::pci_de
     let Some((dev, group)) = (unsafe { concerned(pdev) }) else {
         return 0;
     };
-    kernel::error::from_result(|| begin(&group.lock(), dev).map(|()| 0))
+    answer(begin(&group.lock(), dev))
 }
 
 fn begin(locked: &Locked<'_>, dev: *mut bindings::device) -> Result {

@@ -261,7 +261,7 @@ extern "C" fn show(
         }
     } else if let Some(question) = question_of(attribute) {
         match group.lock().core() {
-            Ok(core) => core.answer(question, &mut page),
+            Ok(core) => core.tell(question, &mut page),
             // No device is behind a unit.
             Err(_) => writeln!(page, "none"),
         }

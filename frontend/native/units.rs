@@ -27,7 +27,7 @@ use super::{
     group::iommu_group_put,
     probe, record,
 };
-use crate::{ffi::device::Device, unit::Unit};
+use crate::{ffi::device::Device, frontend::answer, unit::Unit};
 
 /// The list's lock. Units on the list are valid, and the links between them whole, while it is
 /// held.
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn iommu_device_register(
             result
         })
     };
-    kernel::error::from_result(|| result.map(|()| 0))
+    answer(result)
 }
 
 /// Calls `f` with each bus that may have devices behind units, until it fails.

@@ -135,6 +135,12 @@ class Version(unittest.TestCase):
             self.assertEqual(kernel.config_differences(first, second), ["CONFIG_C"])
             self.assertEqual(kernel.config_unmet(first, second), ["CONFIG_C=m", "CONFIG_X_VERSION=1"])
 
+    def test_the_last_line_about_an_option_counts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "fragments")
+            path.write_text("# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_A=y\n# CONFIG_B is not set\n")
+            self.assertEqual(kernel.config_options(path), {"CONFIG_A": "y", "CONFIG_B": "n"})
+
 
 class Bootstrap(unittest.TestCase):
     """tools/bootstrap.sh, which runs before Python is known to be there."""

@@ -4,7 +4,7 @@
 The suites that compare the native frontend with the C layer are `make native-test`.
 """
 
-from . import compile_fail, custom_kernel, guest_tests, host_tests, lint, module, tools_tests, uml
+from . import compile_fail, guest_tests, host_tests, lint, module, tools_tests, uml
 from .report import Report
 
 

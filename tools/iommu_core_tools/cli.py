@@ -97,7 +97,8 @@ def _parser():
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
-    add("native", _native, "build User-mode Linux with the core as its IOMMU layer")
+    command = add("native", _native, "boot a kernel whose IOMMU layer is the core, and show it at work")
+    command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
     add("native-test", _suite(native.test), "the kernel's own suites, with its IOMMU layer and with the core as that layer")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
     command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
@@ -179,9 +180,8 @@ def _kunit(arguments):
     return report.finish()
 
 
-def _native(_arguments):
-    with native.built(native.RUST) as build:
-        print(build / "linux")
+def _native(arguments):
+    story.main_native(arguments.iommu)
 
 
 def _native_symbols(arguments):

@@ -7,7 +7,7 @@ iommu_core has; that is how to tell a mistake of the story from one of the modul
 
 import re
 
-from . import core_view, guest_images, guest_io, guest_pci, machine, units, viommu
+from . import core_view, custom_kernel, guest_images, guest_io, guest_pci, machine, units, viommu
 from .errors import ToolError
 from .progress import PROGRESS
 from .vfio_user import VfioUser
@@ -63,13 +63,7 @@ class Story:
         if self.ours:
             self.check("nothing is behind an IOMMU yet", not guest_pci.groups(guest))
             guest.run("modprobe iommu_core")
-        groups = self._groups()
-        inside = {address for members in groups for address in members}
-        outside = [address for address in guest_pci.devices(guest) if address not in inside]
-        self.check(
-            f"all {len(inside)} PCI devices are in a group ({len(groups)} groups)",
-            inside and not outside, seen=f"outside: {' '.join(outside)}",
-        )  # fmt: skip
+        self._everything_is_in_a_group()
         if self.ours:
             held = [group for group in core_view.groups(guest).values()
                     if group.domain.startswith("identity")]  # fmt: skip
@@ -82,15 +76,9 @@ class Story:
 
     def boot(self):
         """The kernel boots with the core as its IOMMU layer; disks and network work behind the unit"""
-        guest = self.guest
-        groups = core_view.groups(guest)
-        inside = {address for group in groups.values() for address in group.members}
-        outside = [address for address in guest_pci.devices(guest) if address not in inside]
-        self.check(
-            f"all {len(inside)} devices are in a group ({len(groups)} groups)",
-            inside and not outside, seen=f"outside: {' '.join(outside)}",
-        )  # fmt: skip
-        early = [group.name for group in groups.values() if group.domain.startswith("identity")]
+        self._everything_is_in_a_group()
+        groups = core_view.groups(self.guest).values()
+        early = [group.name for group in groups if group.domain.startswith("identity")]
         self.check("no group is on identity: the unit was taken before devices had drivers", not early,
                    seen=early)  # fmt: skip
         self._devices_work()
@@ -307,6 +295,15 @@ class Story:
 
     # Parts of steps.
 
+    def _everything_is_in_a_group(self):
+        groups = self._groups()
+        inside = {address for members in groups for address in members}
+        outside = [address for address in guest_pci.devices(self.guest) if address not in inside]
+        self.check(
+            f"all {len(inside)} PCI devices are in a group ({len(groups)} groups)",
+            inside and not outside, seen=f"outside: {' '.join(outside)}",
+        )  # fmt: skip
+
     def _groups(self):
         if self.ours:
             return [group.members for group in core_view.groups(self.guest).values()]
@@ -387,10 +384,11 @@ def _summary(rows):
     PROGRESS.plain()
 
 
-def main_native(kind, image_for):
+def main_native(kind):
     """What `make native` calls: the same story, on a kernel whose IOMMU layer is the core."""
     kind = viommu.get(kind)
-    tell(image_for(kind.arch), kind, guest_images.OURS, native=True)
+    image = guest_images.custom(custom_kernel.NATIVE[kind.arch.name])
+    tell(image, kind, guest_images.OURS, native=True)
 
 
 def main(kind="vtd", driver=guest_images.OURS, build_module=None):

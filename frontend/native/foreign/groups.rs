@@ -119,9 +119,11 @@ impl Function<'_> {
     unsafe fn new(dev: *mut bindings::device) -> Result<Self> {
         // SAFETY: By the requirements.
         let device = unsafe { Device::from_raw(dev) }.ok_or(EINVAL)?;
-        let described = device.pci().map(Pci::describe).transpose()?;
-        let ids = described.map_or(KVec::new(), |described| described.ids);
-        Ok(Self { device, ids })
+        let ids = device.pci().map(Pci::ids).transpose()?;
+        Ok(Self {
+            device,
+            ids: ids.unwrap_or_default(),
+        })
     }
 }
 

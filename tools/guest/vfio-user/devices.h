@@ -12,6 +12,9 @@
 int edu_read(struct device *device, uint64_t from, uint32_t length);
 int edu_write(struct device *device, uint64_t to, uint32_t length);
 
+/* edu: sends a message that signals an interrupt, and waits until it is there. */
+int edu_interrupt(struct device *device);
+
 /*
  * NVMe: starts the controller with an admin queue pair in @queues (8192
  * bytes, which devices see at @iova), and asks it to write its identification

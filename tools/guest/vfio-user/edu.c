@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /* QEMU's educational device; its registers are in QEMU's docs/specs/edu.rst. */
 #include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "devices.h"
 #include "registers.h"
 
 #define EDU_IDENTIFICATION	0x00
+#define EDU_INTERRUPT_RAISE	0x60
+#define EDU_INTERRUPT_ACKNOWLEDGE	0x64
 #define EDU_DMA_SOURCE		0x80
 #define EDU_DMA_DESTINATION	0x88
 #define EDU_DMA_COUNT		0x90
@@ -52,4 +57,31 @@ int edu_read(struct device *device, uint64_t from, uint32_t length)
 int edu_write(struct device *device, uint64_t to, uint32_t length)
 {
 	return edu_dma(device, EDU_BUFFER, to, length, EDU_DMA_TO_MEMORY);
+}
+
+int edu_interrupt(struct device *device)
+{
+	const int patience = 5000;
+	struct pollfd event = { .events = POLLIN };
+	int ret;
+
+	if (device->kind != &device_kind_edu)
+		return -ENODEV;
+	event.fd = eventfd(0, EFD_CLOEXEC);
+	if (event.fd < 0)
+		return -errno;
+	ret = device_set_msi(device, event.fd);
+	if (ret)
+		goto out;
+	write32(device, EDU_INTERRUPT_RAISE, 1);
+	ret = poll(&event, 1, patience);
+	if (ret < 0)
+		ret = -errno;
+	else
+		ret = ret ? 0 : -ETIMEDOUT;
+	write32(device, EDU_INTERRUPT_ACKNOWLEDGE, 1);
+	device_set_msi(device, -1);
+out:
+	close(event.fd);
+	return ret;
 }

@@ -73,6 +73,11 @@ static int do_container(char **words)
 	return container_open(words[1]);
 }
 
+static int do_iommufd(char **words)
+{
+	return container_open_iommufd(words[1]);
+}
+
 static int do_close_container(char **words)
 {
 	return container_close(words[1]);
@@ -355,6 +360,13 @@ static int do_edu_write(char **words)
 	return edu_write(device, to, (uint32_t)length);
 }
 
+static int do_edu_interrupt(char **words)
+{
+	struct device *device = device_find(words[1]);
+
+	return device ? edu_interrupt(device) : -ENOENT;
+}
+
 static int do_nvme_start(char **words)
 {
 	struct device *device = device_find(words[1]);
@@ -425,6 +437,7 @@ static const struct {
 	const char *arguments;
 } commands[] = {
 	{ "container", do_container, "NAME" },
+	{ "iommufd", do_iommufd, "NAME" },
 	{ "close-container", do_close_container, "NAME" },
 	{ "set-iommu", do_set_iommu, "CONTAINER type1|type1v2" },
 	{ "group", do_group, "NAME NUMBER" },
@@ -449,6 +462,7 @@ static const struct {
 	{ "ranges", do_ranges, "CONTAINER" },
 	{ "edu-copy", do_edu_copy, "DEVICE FROM-IOVA TO-IOVA LENGTH" },
 	{ "edu-write", do_edu_write, "DEVICE TO-IOVA LENGTH" },
+	{ "edu-interrupt", do_edu_interrupt, "DEVICE" },
 	{ "nvme-start", do_nvme_start, "DEVICE BUFFER IOVA" },
 	{ "nvme-identify", do_nvme_identify, "DEVICE TO-IOVA" },
 	{ "nvme-stop", do_nvme_stop, "DEVICE" },

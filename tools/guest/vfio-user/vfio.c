@@ -63,9 +63,9 @@ static int handle_close(struct handle *table, const char *name)
 	return ret;
 }
 
-int container_open(const char *name)
+static int container_open_at(const char *name, const char *path)
 {
-	int ret = handle_open(containers, name, "/dev/vfio/vfio");
+	int ret = handle_open(containers, name, path);
 
 	if (ret)
 		return ret;
@@ -74,6 +74,16 @@ int container_open(const char *name)
 		return -EPROTO;
 	}
 	return 0;
+}
+
+int container_open(const char *name)
+{
+	return container_open_at(name, "/dev/vfio/vfio");
+}
+
+int container_open_iommufd(const char *name)
+{
+	return container_open_at(name, "/dev/iommu");
 }
 
 int container_close(const char *name)
@@ -245,4 +255,26 @@ int device_reset(const char *name)
 	if (ioctl(device->fd, VFIO_DEVICE_RESET))
 		return -errno;
 	return enable_bus_master(device->fd);
+}
+
+int device_set_msi(struct device *device, int event)
+{
+	union {
+		struct vfio_irq_set set;
+		char bytes[sizeof(struct vfio_irq_set) + sizeof(int)];
+	} request = {
+		.set = {
+			.argsz = sizeof(struct vfio_irq_set),
+			.flags = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_NONE,
+			.index = VFIO_PCI_MSI_IRQ_INDEX,
+		},
+	};
+
+	if (event >= 0) {
+		request.set.argsz = sizeof(request);
+		request.set.flags = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
+		request.set.count = 1;
+		memcpy(request.set.data, &event, sizeof(event));
+	}
+	return ioctl(device->fd, VFIO_DEVICE_SET_IRQS, &request) ? -errno : 0;
 }

@@ -37,6 +37,8 @@ extern const struct device_kind device_kind_nvme;
 extern const struct device_kind device_kind_testdev;
 
 int container_open(const char *name);
+/* An iommufd, which the kernel lets stand in for a container. */
+int container_open_iommufd(const char *name);
 int container_close(const char *name);
 int container_set_iommu(const char *name, unsigned long type);
 int container_fd(const char *name);
@@ -51,6 +53,8 @@ int device_open(const char *name, const char *group, const char *address,
 		const struct device_kind *kind);
 int device_close(const char *name);
 int device_reset(const char *name);
+/* Has the device's first message signalled to an eventfd; with -1 messages are off again. */
+int device_set_msi(struct device *device, int event);
 struct device *device_find(const char *name);
 
 #endif

@@ -17,12 +17,15 @@ _FAULT_INTERVAL = 5
 
 
 class _Held:
-    """A user program that has the test device (and edu) in a container, for one test."""
+    """A user program that has the test device (and edu) in a container, for one test.
 
-    def __init__(self, run, name, devices=("test",)):
+    `container` may be "iommufd", too.
+    """
+
+    def __init__(self, run, name, devices=("test",), container="container"):
         self.run = run
         self.user = VfioUser(run.guest, name)
-        self.user.say("container c")
+        self.user.say(f"{container} c")
         slots = {"test": (machine.TEST, "testdev"), "a": (machine.A, "edu")}
         for i, device in enumerate(devices):
             slot, kind = slots[device]
@@ -127,6 +130,22 @@ def a_group_that_joins_later_sees_what_is_mapped(run):
         run.check(user.say("check b 4096 4096 8") == "match", "its DMA works")
         user.script(["close-device a", "close-group a"])
         run.check(_reaches(user, _BASE, "b", 0), "the other goes on when it leaves")
+
+
+def an_interrupt_reaches_the_program(run):
+    with _Held(run, "interrupt", ("a",)) as user:
+        user.script(["edu-interrupt a", "edu-interrupt a"])
+
+
+def an_iommufd_serves_two_groups_and_interrupts(run):
+    with _Held(run, "iommufd", ("test", "a"), "iommufd") as user:
+        user.script(["buffer b 0x4000", f"map c b 0 0x4000 {_BASE:#x} rw", "fill b 0 4096 8"])
+        user.say(f"edu-copy a {_BASE:#x} {_BASE + 0x1000:#x} 4096")
+        run.check(user.say("check b 4096 4096 8") == "match", "the second group's device reaches it")
+        run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "so does the first's")
+        user.script(["edu-interrupt a", "edu-interrupt a"])
+        user.say(f"unmap c {_BASE:#x} 0x4000")
+        run.check(not _reaches(user, _BASE, "b", 0), "what was unmapped is not reached")
 
 
 def wrong_arguments_get_the_right_errno(run):
@@ -272,6 +291,7 @@ TESTS = [
         large_and_small_pages_mix,
         one_domain_serves_two_groups,
         a_group_that_joins_later_sees_what_is_mapped,
+        an_interrupt_reaches_the_program,
         wrong_arguments_get_the_right_errno,
         a_failed_mapping_leaves_no_trace,
         random_mappings_agree_with_a_model,
@@ -279,6 +299,10 @@ TESTS = [
         faults_are_counted_and_do_not_bury_the_log,
     ),
 ]
+
+
+# Where the kernel has iommufd, which the stock one has not.
+IOMMUFD_TESTS = after(the_module_and_vfio_are_loaded, an_iommufd_serves_two_groups_and_interrupts)
 
 
 def scenarios(kind):

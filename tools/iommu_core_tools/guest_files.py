@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What guests need of other architectures' packages: busybox, and firmware."""
+"""What guests need of other architectures' packages: busybox, firmware, and a library for programs."""
 
 import pathlib
 
@@ -16,6 +16,7 @@ _FILES = {
     "busybox-static": "usr/bin/busybox",
     # UEFI for QEMU's machine "virt".
     "qemu-efi-aarch64": "usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+    "libcap-dev": "usr/lib/aarch64-linux-gnu/libcap.a",
 }
 
 
@@ -33,6 +34,11 @@ def busybox(root, arch):
 def uefi(arch):
     """The path of the firmware that machines of an architecture other than the first boot with."""
     return _foreign(arch) / "QEMU_EFI.fd"
+
+
+def libcap(arch):
+    """The path of the static libcap of an architecture other than the first; the root has its headers."""
+    return _foreign(arch) / "libcap.a"
 
 
 def _foreign(arch):

@@ -3,7 +3,8 @@
 
 import re
 
-from . import cache
+from . import cache, guest_files
+from .arch import AMD64
 from .progress import PROGRESS
 
 # In the order in which they are run.
@@ -20,16 +21,19 @@ _BEGINS = re.compile(r"^suite (\S+): begins$")
 _ENDS = re.compile(r"^suite (\S+): (exit|signal|cannot) ?(.*)$")
 
 
-def build(root, source):
+def build(root, source, arch=AMD64):
     """The folder with the programs, compiled in the root from the kernel's source."""
+    compiler = f"{arch.tools}gcc-14"
+    libcap = ["-lcap"] if arch == AMD64 else ["-idirafter", "/usr/include", guest_files.libcap(arch)]
     tests = source / _FOLDER
     files = [tests / "iommu" / f"{name}.c" for name in IOMMUFD]
-    key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=IOMMUFD, root=str(root.path))
+    key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=IOMMUFD,
+                       compiler=compiler, root=str(root.path))  # fmt: skip
 
     def make(folder):
-        with PROGRESS.step("selftests: compile those of iommufd") as step, cache.scratch("headers") as scratch:
+        with PROGRESS.step(f"selftests: compile those of iommufd for {arch.name}") as step, cache.scratch("headers") as scratch:
             # Not in the source: a build in another folder refuses a source that was built in.
-            headers = ["make", "-C", source, f"O={scratch}", "ARCH=x86", f"INSTALL_HDR_PATH={scratch}/usr"]
+            headers = ["make", "-C", source, f"O={scratch}", f"ARCH={arch.kernel}", f"INSTALL_HDR_PATH={scratch}/usr"]
             if not root.run([*headers, "headers_install"], log=step.log):
                 raise step.fail("the kernel's headers cannot be installed")
             harness = (tests / "kselftest_harness.h").read_text(encoding="utf-8")
@@ -38,8 +42,8 @@ def build(root, source):
             (scratch / "kselftest_harness.h").write_text(harness.replace(*_TIMEOUT), encoding="utf-8")
             includes = [f"-I{path}" for path in (scratch, scratch / "usr/include", tests)]
             for file in files:
-                argv = ["gcc-14", *_FLAGS, *includes, "-o", folder / file.stem]
-                if not root.run([*argv, file, "-lcap"], log=step.log):
+                argv = [compiler, *_FLAGS, *includes, "-o", folder / file.stem]
+                if not root.run([*argv, file, *libcap], log=step.log):
                     raise step.fail(f"{file.stem} does not compile")
 
     return cache.entry("selftests", key, make)

@@ -7,6 +7,8 @@ _DEVICES = "/sys/bus/pci/devices"
 _DRIVERS = "/sys/bus/pci/drivers"
 # Base class and subclass (PCI Code and ID Assignment Specification, 1.9).
 _IOMMU_CLASS = "0x0806"
+# Virtio's has no class of its own (Virtual I/O Device specification 1.3, 4.1.2 and 5.13).
+_VIRTIO_IOMMU = "pci:v00001AF4d00001057"
 
 
 def behind(guest, slot, function=0):
@@ -20,7 +22,8 @@ def behind(guest, slot, function=0):
 
 def devices(guest):
     """The addresses of all PCI devices but IOMMUs, which are not behind themselves."""
-    return guest.run(f"cd {_DEVICES}; grep -L '^{_IOMMU_CLASS}' */class | cut -d/ -f1").split()
+    units = f"grep -l '^{_IOMMU_CLASS}' */class; grep -l '^{_VIRTIO_IOMMU}' */modalias"
+    return guest.run(f"cd {_DEVICES}; {{ {units}; ls; }} | cut -d/ -f1 | sort | uniq -u").split()
 
 
 def group(guest, address):

@@ -74,6 +74,9 @@ class Viommu:
     # Whether interrupts are translated as other writes are, so that the kernel maps a page for
     # them.
     maps_interrupts: bool = False
+    # Whether VFIO's containers let programs have interrupts. Linux 7.3 has none for a unit that passes
+    # them on as they are without remapping them.
+    vfio_interrupts: bool = True
 
     @property
     def is_first(self):
@@ -208,6 +211,23 @@ _SMMUV3 = Viommu(
     unsafe_interrupts=False,
     sleeps=False,
     maps_interrupts=True,
+)
+
+# Our drivers know nothing of this one: it is for the kernel's own.
+VIRTIO_ARM64 = dataclasses.replace(
+    _SMMUV3,
+    name="virtio-arm64",
+    title="virtio-iommu",
+    driver="virtio_iommu",
+    device="virtio-iommu-pci,bus=pcie.0",
+    plain=_unit(),
+    stories={},
+    owners={},
+    acpi={**_unit(), "uefi": True},
+    # The doorbell of the interrupt translation service; QEMU has the unit pass on what goes there.
+    interrupts=0x0809_0000,
+    maps_interrupts=False,
+    vfio_interrupts=False,
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}

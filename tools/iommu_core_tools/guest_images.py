@@ -23,6 +23,11 @@ class Image:
         """A guest that is not started yet; use it as a context manager."""
         return Guest(root.get(), machine, self.kernel, self.initramfs, name, **options)
 
+    def with_programs(self, programs, target):
+        """The same, with programs (paths) in /suites; the file system is written to `target`."""
+        archive = initramfs.with_programs(self.initramfs, programs, target)
+        return dataclasses.replace(self, initramfs=archive)
+
     def with_acpi_tables(self, tables, target):
         """The same, with some of the firmware's ACPI tables replaced; written to `target`."""
         archive = initramfs.with_acpi_tables(self.initramfs, tables, target)

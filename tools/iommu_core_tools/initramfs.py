@@ -86,6 +86,16 @@ def _all_needs(modules, name):
     return reversed(order)
 
 
+def with_programs(archive, programs, target):
+    """Writes `archive` to `target`, with programs (paths) in /suites."""
+    late = Archive()
+    for path in programs:
+        late.add(f"suites/{path.name}", path.read_bytes(), 0o755)
+    target = pathlib.Path(target)
+    target.write_bytes(pathlib.Path(archive).read_bytes() + late.bytes())
+    return target
+
+
 def with_acpi_tables(archive, tables, target):
     """Writes `archive` to `target`, preceded by ACPI tables (`{name: bytes}`) for the kernel."""
     early = Archive()

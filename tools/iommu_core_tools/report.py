@@ -67,6 +67,13 @@ class Report:
         """How many cases (of a suite) had an outcome."""
         return sum(case[2] == outcome and suite in (None, case[0]) for case in self._cases)
 
+    def outcomes(self):
+        """`{suite: {case: outcome}}` of all cases."""
+        found = {}
+        for suite, name, outcome, _detail, _log in self._cases:
+            found.setdefault(suite, {})[name] = outcome
+        return found
+
     def finish(self):
         """Prints the table, what failed or was skipped, and the last line; the exit status."""
         suites = list(dict.fromkeys(case[0] for case in self._cases))

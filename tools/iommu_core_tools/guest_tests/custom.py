@@ -11,6 +11,9 @@ from .scenario import Scenario, play
 # KASAN and lockdep under emulation take their time.
 _BOOT_TIMEOUT = 600.0
 
+# `nothing_leaks` tells a leak from what only looks like one.
+ALLOWED = (r"kmemleak: \d+ new suspected",)
+
 _LEAKS = "/sys/kernel/debug/kmemleak"
 # How often what looks like a leak gets another chance to go.
 _LEAK_ROUNDS = 3
@@ -66,24 +69,51 @@ def run(report, image, kind, only, folder):
     Suites that need no hardware run with the first kind of unit only.
     """
     suite = f"custom kernel, {kind.name}"
-    suites = "iommu_core*" if kind.is_first else f"iommu_core_{kind.driver}*"
-    scenario = Scenario(
-        "custom-kernel",
-        lambda kind: machine.bench(kind, memory=2048, **kind.plain),
+    scenario = _scenario(
+        "custom-kernel", kind.plain, "iommu_core*" if kind.is_first else f"iommu_core_{kind.driver}*",
         [
-            _kunit(report, suite), the_unit_is_taken_during_boot,
-            dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read,
-            dma.a_network_card_passes_traffic, *vfio.TESTS, *injection.TESTS,
-            nothing_leaks, lockdep_is_still_on,
+            _kunit(report, suite), the_unit_is_taken_during_boot, *_TRAFFIC, *vfio.TESTS,
+            *injection.TESTS, nothing_leaks, lockdep_is_still_on,
         ],
-        # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
-        # identify_cpu() clears these for a moment: an interrupt just then is reported as an access
-        # to nowhere.
-        parameters=(f"kunit.filter_glob={suites}", "no5lvl", "log_buf_len=8M"),
         instead_of_free=(),
-        # `nothing_leaks` tells a leak from what only looks like one.
-        allowed=(r"kmemleak: \d+ new suspected",),
-        boot_timeout=_BOOT_TIMEOUT,
     )  # fmt: skip
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)
+
+
+def run_native(report, image, kind, folder, suite, *, options, kunit=None, driver=guest_images.STOCK):
+    """Boots a native kernel with a driver of its own for the unit, or with ours.
+
+    `options` are of the machine; `kunit` is a pattern of suites that run first.
+    """
+    scenario = _scenario(
+        re.sub(r"\W+", "-", suite), options, kunit,
+        [
+            *([_kunit(report, f"{suite}: KUnit")] if kunit else []),
+            dma.the_module_takes_every_device, *_TRAFFIC, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
+            nothing_leaks, lockdep_is_still_on,
+        ],
+        ours_only=False,
+    )  # fmt: skip
+    with report.suite(suite):
+        play(scenario, image, kind, driver, report, None, folder, suite)
+
+
+_TRAFFIC = (
+    dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read, dma.a_network_card_passes_traffic,
+)  # fmt: skip
+
+
+def _scenario(name, options, kunit, tests, **more):
+    return Scenario(
+        name,
+        lambda kind: machine.bench(kind, memory=2048, **options),
+        tests,
+        # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
+        # identify_cpu() clears these for a moment: an interrupt just then is reported as an access
+        # to nowhere.
+        parameters=(f"kunit.filter_glob={kunit}" if kunit else "kunit.enable=0", "no5lvl", "log_buf_len=8M"),
+        allowed=ALLOWED,
+        boot_timeout=_BOOT_TIMEOUT,
+        **more,
+    )

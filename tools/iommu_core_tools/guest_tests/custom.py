@@ -6,7 +6,7 @@ import re
 from .. import core_view, guest_images, machine, uml
 from ..report import PASSED
 from . import dma, injection, vfio
-from .scenario import Scenario, play
+from .scenario import Scenario, play, small
 
 # KASAN and lockdep under emulation take their time.
 _BOOT_TIMEOUT = 600.0
@@ -81,15 +81,14 @@ def run(report, image, kind, only, folder):
         play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)
 
 
-def run_native(report, image, kind, folder, suite, *, options, kunit=None, driver=guest_images.STOCK):
+def run_native(report, image, kind, folder, suite, *, options, driver=guest_images.STOCK):
     """Boots a native kernel with a driver of its own for the unit, or with ours.
 
-    `options` are of the machine; `kunit` is a pattern of suites that run first.
+    `options` are of the machine.
     """
     scenario = _scenario(
-        re.sub(r"\W+", "-", suite), options, kunit,
+        re.sub(r"\W+", "-", suite), options, None,
         [
-            *([_kunit(report, f"{suite}: KUnit")] if kunit else []),
             dma.the_module_takes_every_device, *_TRAFFIC, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
             nothing_leaks, lockdep_is_still_on,
         ],
@@ -97,6 +96,16 @@ def run_native(report, image, kind, folder, suite, *, options, kunit=None, drive
     )  # fmt: skip
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)
+
+
+def run_native_kunit(report, image, kind, folder, suite, pattern):
+    """Boots a native kernel for KUnit suites alone; every case is one of `suite`."""
+    scenario = Scenario(
+        re.sub(r"\W+", "-", f"{suite}-{pattern}"), small, [_kunit(report, suite)],
+        parameters=(f"kunit.filter_glob={pattern}", "log_buf_len=8M"), allowed=ALLOWED,
+        ours_only=False, boot_timeout=_BOOT_TIMEOUT,
+    )  # fmt: skip
+    play(scenario, image, kind, guest_images.STOCK, report, None, folder, suite)
 
 
 _TRAFFIC = (

@@ -5,6 +5,7 @@ import random
 import re
 
 from .. import core_view, guest_pci, machine
+from ..report import Skip
 from ..vfio_user import VfioUser
 from .scenario import Scenario, after
 
@@ -39,7 +40,8 @@ class _Held:
         return self.user
 
     def __exit__(self, *exception):
-        if exception[0] is None:
+        # One that is skipped half way has nothing that anybody wants to look at.
+        if exception[0] in (None, Skip):
             self.user.quit()
 
 

@@ -23,8 +23,8 @@ _GUESTS = (
     ("arm64, C virtio-iommu, ACPI", _VIRTIO, _VIRTIO.acpi),
 )
 _OURS = ("arm64, Rust arm-smmu-v3", _SMMUV3, _SMMUV3.plain)
-# Not those of generic_pt: they count pages, and the counters of a kernel for several processors, which
-# every arm64 one is, are not exact.
+# Not those of generic_pt: they count pages, and the counters of a kernel for several processors,
+# which every arm64 one is, are not exact.
 _KUNIT = ("arm-smmu-v3*", "io-pgtable*", "iommu_core*")
 _IOMMUFD = "arm64, iommufd"
 _BOOT_TIMEOUT = 600.0

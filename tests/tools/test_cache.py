@@ -124,6 +124,10 @@ class Cache(unittest.TestCase):
         cache.entry("thing", "key", lambda folder: None)
         self.assertEqual(cache.clean(), ([], ["thing-key"]))
 
+    def test_clean_leaves_what_is_shared(self):
+        cache.shared("compiled")
+        self.assertEqual(cache.clean(), ([], ["compiled"]))
+
     def test_prune_keeps_the_newest_and_those_in_use(self):
         for number in range(4):
             folder = cache.entry("thing", f"{number}", lambda folder: None)

@@ -5,7 +5,8 @@ An *entry* is a folder `<name>-<key>` that is never changed once it is complete.
 stays, since kernel builds keep absolute paths, and the mark `.complete` is put into it last; a
 folder without the mark is what a killed run left, and is made anew. A *workspace* is a folder that
 is changed in place by a tool that can carry on where it was killed (a kernel build). Both are guarded
-by a file lock, which the system drops when its holder and all that it started have died.
+by a file lock, which the system drops when its holder and all that it started have died. What a tool
+can keep in order for many at a time (compiled files) is in a *shared* folder.
 """
 
 import contextlib
@@ -95,6 +96,13 @@ def workspace(name, key):
         folder = cache_dir() / f"work-{name}-{key}"
         folder.mkdir(exist_ok=True)
         yield folder
+
+
+def shared(name):
+    """A folder that a tool of many at a time keeps in order itself; it stays until this process ends."""
+    folder = cache_dir() / name
+    folder.mkdir(exist_ok=True)
+    return _use(folder)
 
 
 def find(name, key):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels for guests that are built here, with this tree in them and with every check on."""
+"""Kernels for tests that are built here, with every check on: with this tree in them, or next to that."""
 
 import dataclasses
+import re
 import shutil
 
-from . import cache, intree
+from . import cache, intree, kernel as stock_kernel, root
 from .arch import AMD64, ARM64, Arch
+from .paths import CONFIG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +15,7 @@ class Kernel:
     """A kernel to be built.
 
     `fragments` are files of tools/config, of which a later one has the last word. `image` is what
-    boots, in the build folder.
+    boots, in the build folder. `patches` are files of tools/config as well.
     """
 
     name: str
@@ -21,11 +23,30 @@ class Kernel:
     fragments: tuple
     arguments: tuple
     image: str
+    patches: tuple = ()
+    # Whether this tree is in it; if not, no option of it is set.
+    ours: bool = True
+
+    def options(self):
+        """The lines of its configuration."""
+        text = "".join((CONFIG / name).read_text(encoding="utf-8") for name in self.fragments)
+        return text if self.ours else re.sub(r"(?m)^(# )?CONFIG_IOMMU_CORE(_\w+)?[= ].*\n", "", text)
+
+    def patch_files(self):
+        """The patches, with the one of this tree's folder if that is in it."""
+        ours = (intree.PATCH,) if self.ours else ()
+        return [*ours, *(CONFIG / name for name in self.patches)]
 
     def built(self):
         """Builds it; a context, see `intree.built()`."""
         target = self.image.rpartition("/")[2]
-        return intree.built(self.name, self.fragments, self.arguments, [target])
+        return intree.built(
+            self.name, self.options(), self.arguments, [target], patches=self.patch_files(), ours=self.ours
+        )
+
+    def with_c_layer(self):
+        """The same kernel with nothing of this tree in it."""
+        return dataclasses.replace(self, name=f"{self.name}-c", ours=False)
 
 
 # What kernels for guests of any architecture have.
@@ -53,16 +74,59 @@ NATIVE = {
 }
 
 
+# Of every `make` for User-mode Linux.
+UML_ARGUMENTS = ("ARCH=um", "CC=ccache gcc-14", "HOSTCC=gcc-14")
+# The same on User-mode Linux, which has no units.
+UML_NATIVE = Kernel(
+    "uml-native",
+    arch=AMD64,
+    fragments=("uml-native.config",),
+    arguments=UML_ARGUMENTS,
+    image="linux",
+    patches=("uml.patch",),
+)
+
+
 def build(kernel=HOSTED):
     """Builds it as far as a change calls for; the path of an image that nobody else changes."""
+    if not kernel.ours:
+        return _build_once(kernel)
     with kernel.built() as folder:
-        made = folder / kernel.image
-        name = f"image-{kernel.name}"
+        image = keep(kernel, folder)
+    return image
 
-        def keep(entry):
-            shutil.copy(made, entry / made.name)
 
-        # One entry for each content: a guest may run from it while the next build goes on.
-        entry = cache.entry(name, cache.file_hash(made)[:12], keep)
+def keep(kernel, folder):
+    """The image in the build folder as an entry of the cache: its path."""
+    made = folder / kernel.image
+    name = f"image-{kernel.name}"
+
+    def copy(entry):
+        shutil.copy(made, entry / made.name)
+
+    # One entry for each content: a guest may run from it while the next build goes on.
+    entry = cache.entry(name, cache.file_hash(made)[:12], copy)
     cache.prune(name, 3)
     return entry / made.name
+
+
+def _build_once(kernel):
+    """The image of a kernel that no change of this tree changes: built when it is not there."""
+    key = cache.key_of(
+        source=str(stock_kernel.stock().source),
+        toolchain=root.toolchain(kernel.arch),
+        options=kernel.options(),
+        patches=[cache.file_hash(path) for path in kernel.patch_files()],
+        arguments=kernel.arguments,
+    )
+    image = kernel.image.rpartition("/")[2]
+
+    def make(entry):
+        with kernel.built() as folder:
+            shutil.copy(folder / kernel.image, entry / image)
+        intree.forget(kernel.name, kernel.arguments)
+
+    name = f"image-{kernel.name}"
+    entry = cache.entry(name, key, make)
+    cache.prune(name, 2)
+    return entry / image

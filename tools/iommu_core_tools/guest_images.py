@@ -18,10 +18,12 @@ class Image:
     initramfs: pathlib.Path
     # Whether our module and the device drivers are modules, to be loaded in the guest.
     modular: bool = True
+    # What makes guests.
+    guest: object = Guest
 
     def start(self, machine, name, **options):
         """A guest that is not started yet; use it as a context manager."""
-        return Guest(root.get(), machine, self.kernel, self.initramfs, name, **options)
+        return self.guest(root.get(), machine, self.kernel, self.initramfs, name, **options)
 
     def with_programs(self, programs, target):
         """The same, with programs (paths) in /suites; the file system is written to `target`."""
@@ -44,5 +46,9 @@ def stock(arch, module=None):
 
 def custom(kernel):
     """A `custom_kernel.Kernel`, which has everything built in."""
-    files = initramfs.build(root.get(), kernel.arch, "none")
-    return Image(custom_kernel.build(kernel), files, modular=False)
+    return of_kernel(kernel.arch, custom_kernel.build(kernel))
+
+
+def of_kernel(arch, image):
+    """The image of such a kernel."""
+    return Image(image, initramfs.build(root.get(), arch, "none"), modular=False)

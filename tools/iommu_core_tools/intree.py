@@ -27,23 +27,23 @@ _CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, fragments, arguments, targets=(), more=""):
+def built(name, options, arguments, targets=(), *, patches=(PATCH,), ours=True):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
-    `name` is what it is called in messages; `fragments` are files of tools/config, of which a later one
-    has the last word, `more` further lines of such a file; `arguments` go to every `make`, with compilers
-    that ccache stands before. The value is the build folder, which is this process's own until the
-    context ends; it is kept, so that the next build does no more than a change calls for.
+    `name` is what it is called in messages; `options` are lines of a configuration, of which a later one
+    has the last word; `arguments` go to every `make`, with compilers that ccache stands before. Without
+    `ours` nothing of the checkout is in the kernel but what `patches` change. The value is the build
+    folder, which is this process's own until the context ends; it is kept, so that the next build does
+    no more than a change calls for.
     """
     stock = kernel.stock()
-    options = "".join((CONFIG / name).read_text(encoding="utf-8") for name in fragments) + more
-    key = cache.key_of(source=str(stock.source), arguments=arguments)
-    with cache.workspace(name, key) as folder:
-        _integrate(stock.source, folder)
+    with cache.workspace(name, _workspace_key(stock, arguments)) as folder:
+        _integrate(stock.source, folder, patches, ours)
         build = folder / "build"
         build.mkdir(exist_ok=True)
         base = ["make", "-C", SOURCE, f"O={BUILD}", *arguments]
-        with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]} with this tree in it") as step:
+        what = " with this tree in it" if ours else ""
+        with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]}{what}") as step:
 
             def make(*more):
                 kernel.checked_make([*base, *more], step, binds=binds(build), env=_environment())
@@ -56,8 +56,7 @@ def built(name, fragments, arguments, targets=(), more=""):
             make("olddefconfig")
             unmet = kernel.config_unmet(wanted, build / ".config")
             if unmet:
-                where = " ".join(f"tools/config/{name}" for name in fragments)
-                raise step.fail(f"{where}: not taken by the kernel: {' '.join(unmet)}")
+                raise step.fail(f"not taken by the kernel: {' '.join(unmet)}")
             configured.write_text(options, encoding="utf-8")
             try:
                 make(f"-j{jobs()}", *targets)
@@ -68,38 +67,47 @@ def built(name, fragments, arguments, targets=(), more=""):
         yield build
 
 
+def forget(name, arguments):
+    """Removes what `built()` has kept of a kernel that is not to be built again."""
+    cache.clean([f"work-{name}-{_workspace_key(kernel.stock(), arguments)}"])
+
+
+def _workspace_key(stock, arguments):
+    return cache.key_of(source=str(stock.source), arguments=arguments)
+
+
 def binds(build):
     """What `root.run()` has to be told to run a command in `BUILD`, the build folder `build`."""
     return [(build.parent, _WORKSPACE)]
 
 
 def _environment():
-    folder = cache.cache_dir() / "ccache"
-    folder.mkdir(exist_ok=True)
-    return {"CCACHE_DIR": str(folder), "CCACHE_MAXSIZE": _CCACHE_SIZE}
+    return {"CCACHE_DIR": str(cache.shared("ccache")), "CCACHE_MAXSIZE": _CCACHE_SIZE}
 
 
-def _integrate(source, folder):
-    """Makes `folder`/linux the kernel `source` with the checkout's code in it.
+def _integrate(source, folder, patches, ours):
+    """Makes `folder`/linux the kernel `source`, patched, and with the checkout's code in it if `ours`.
 
-    The copy shares its files with `source` (hard links) but for those that the patch changes.
+    The copy shares its files with `source` (hard links) but for those that the patches change.
     """
     tree = pathlib.Path(folder) / "linux"
     done = pathlib.Path(folder) / "integrated"
-    wanted = cache.file_hash(PATCH)
+    wanted = " ".join(map(cache.file_hash, patches)) or "as it is"
     if not done.exists() or done.read_text(encoding="ascii") != wanted:
         host.need("patch")
         cache.remove_tree(tree)
         if not run.run(["cp", "-al", source, tree]):
             raise ToolError(f"cannot copy the kernel source to {tree}")
-        for name in re.findall(r"^\+\+\+ b/(\S+)$", PATCH.read_text(encoding="utf-8"), re.M):
-            _own(tree / name)
-        result = run.run(["patch", "-p1", "--forward", "-d", tree, "-i", PATCH])
-        if not result:
-            raise ToolError(f"tools/config/{PATCH.name} does not fit the kernel: {result.output.strip()}")
+        for patch in patches:
+            for name in re.findall(r"^\+\+\+ b/(\S+)$", patch.read_text(encoding="utf-8"), re.M):
+                _own(tree / name)
+            result = run.run(["patch", "-p1", "--forward", "-d", tree, "-i", patch])
+            if not result:
+                raise ToolError(f"tools/config/{patch.name} does not fit the kernel: {result.output.strip()}")
         done.write_text(wanted, encoding="ascii")
-    (tree / FOLDER).mkdir(exist_ok=True)
-    sync(tree / FOLDER)
+    if ours:
+        (tree / FOLDER).mkdir(exist_ok=True)
+        sync(tree / FOLDER)
 
 
 def _own(path):

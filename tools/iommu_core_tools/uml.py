@@ -4,12 +4,14 @@
 import re
 import shutil
 
-from . import cache, intree, ktap, root
+from . import cache, custom_kernel, intree, ktap, root
+from .arch import AMD64
 from .progress import PROGRESS
 
 SUITE = "kunit (UML)"
-# Of every `make` for User-mode Linux.
-ARGUMENTS = ("ARCH=um", "CC=ccache gcc-14", "HOSTCC=gcc-14")
+_KERNEL = custom_kernel.Kernel(
+    "uml", fragments=("uml.config",), arch=AMD64, image="linux", arguments=custom_kernel.UML_ARGUMENTS
+)
 _TIMEOUT = 600
 # User-mode Linux has several processors only with seccomp; with ptrace it says so and ends.
 _TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
@@ -20,7 +22,7 @@ SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recu
 
 def built():
     """Builds User-mode Linux with the checkout's suites; a context, see `intree.built()`."""
-    return intree.built("uml", ("uml.config",), ARGUMENTS)
+    return _KERNEL.built()
 
 
 def run(report, pattern="iommu_core*"):

@@ -32,7 +32,7 @@ _PACKAGES = {
     "Clang kernel build": "clang-19 lld-19 llvm-19 libclang-19-dev",
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",
-    "guests": "qemu-system-x86 busybox-static libcap-dev",
+    "guests": "qemu-system-x86 busybox-static libcap-dev uuid-dev",
     "arm64": "gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm",
 }
 

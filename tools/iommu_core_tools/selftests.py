@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own selftests of iommufd, as static programs, and what they print."""
+"""The kernel's own selftests of iommufd and VFIO, as static programs, and what they print."""
 
 import re
+import shutil
 
 from . import cache, guest_files
 from .arch import AMD64
@@ -9,11 +10,19 @@ from .progress import PROGRESS
 
 # In the order in which they are run.
 IOMMUFD = ("iommufd", "iommufd_fail_nth")
+VFIO = (
+    "vfio_pci_device_test", "vfio_iommufd_setup_test", "vfio_dma_mapping_test",
+    "vfio_dma_mapping_mmio_test", "vfio_pci_device_init_perf_test", "vfio_pci_driver_test",
+    "vfio_pci_sriov_uapi_test",
+)  # fmt: skip
 _FOLDER = "tools/testing/selftests"
 _FLAGS = "-D_GNU_SOURCE -O2 -static -Wall -Wno-unused-function".split()
 # The harness gives a case 30 s, which is not enough where locks are checked and the machine is
 # busy.
 _TIMEOUT = ("#define TEST_TIMEOUT_DEFAULT 30\n", "#define TEST_TIMEOUT_DEFAULT 600\n")
+
+# How a program ends that has found nothing to run on.
+_SKIPPED = "4"
 
 _RESULT = re.compile(r"^(not ok|ok) (\d+) ([^#]*?)\s*(?:# *(SKIP|XFAIL)\b ?(.*))?$")
 _PLAN = re.compile(r"^1\.\.(\d+)")
@@ -22,16 +31,38 @@ _ENDS = re.compile(r"^suite (\S+): (exit|signal|cannot) ?(.*)$")
 
 
 def build(root, source, arch=AMD64):
-    """The folder with the programs, compiled in the root from the kernel's source."""
-    compiler = f"{arch.tools}gcc-14"
+    """The folder with the programs of iommufd, compiled in the root from the kernel's source."""
     libcap = ["-lcap"] if arch == AMD64 else ["-idirafter", "/usr/include", guest_files.libcap(arch)]
+    folder = source / _FOLDER / "iommu"
+    return _programs(root, source, arch, "iommufd", IOMMUFD, lambda _scratch, name: [folder / f"{name}.c", *libcap])
+
+
+def build_vfio(root, source):
+    """The same of VFIO's, whose library the root has for the first architecture only."""
+
+    def words(scratch, name):
+        # Some programs include the harness as a file of the folder above theirs.
+        tests = scratch / "vfio"
+        if not tests.exists():
+            shutil.copytree(source / _FOLDER / "vfio", tests)
+            shutil.copy(source / _FOLDER / "kselftest.h", scratch)
+        library = sorted((tests / "lib").rglob("*.c"))
+        includes = [f"-I{tests / 'lib/include'}", f"-I{source / 'tools/include'}"]
+        return [*includes, "-pthread", tests / f"{name}.c", *library, "-luuid"]
+
+    return _programs(root, source, AMD64, "vfio", VFIO, words)
+
+
+def _programs(root, source, arch, what, names, words):
+    """An entry with programs; `words(scratch, name)` are what the compiler is told about each."""
+    compiler = f"{arch.tools}gcc-14"
     tests = source / _FOLDER
-    files = [tests / "iommu" / f"{name}.c" for name in IOMMUFD]
-    key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=IOMMUFD,
+    key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=names, recipe=cache.file_hash(__file__),
                        compiler=compiler, root=str(root.path))  # fmt: skip
 
     def make(folder):
-        with PROGRESS.step(f"selftests: compile those of iommufd for {arch.name}") as step, cache.scratch("headers") as scratch:
+        text = f"selftests: compile those of {what} for {arch.name}"
+        with PROGRESS.step(text) as step, cache.scratch("headers") as scratch:
             # Not in the source: a build in another folder refuses a source that was built in.
             headers = ["make", "-C", source, f"O={scratch}", f"ARCH={arch.kernel}", f"INSTALL_HDR_PATH={scratch}/usr"]
             if not root.run([*headers, "headers_install"], log=step.log):
@@ -40,11 +71,11 @@ def build(root, source, arch=AMD64):
             if _TIMEOUT[0] not in harness:
                 raise step.fail("the time that the harness gives a case is not where it was")
             (scratch / "kselftest_harness.h").write_text(harness.replace(*_TIMEOUT), encoding="utf-8")
-            includes = [f"-I{path}" for path in (scratch, scratch / "usr/include", tests)]
-            for file in files:
-                argv = [compiler, *_FLAGS, *includes, "-o", folder / file.stem]
-                if not root.run([*argv, file, *libcap], log=step.log):
-                    raise step.fail(f"{file.stem} does not compile")
+            includes = [f"-I{scratch}", f"-I{tests}", "-isystem", scratch / "usr/include"]
+            for name in names:
+                argv = [compiler, *_FLAGS, *includes, "-o", folder / name, *words(scratch, name)]
+                if not root.run(argv, log=step.log):
+                    raise step.fail(f"{name} does not compile")
 
     return cache.entry("selftests", key, make)
 
@@ -69,6 +100,8 @@ def results(output):
             if planned is not None and len(cases) != planned:
                 wrong.append(f"{current}: {len(cases)} of {planned} cases ran")
             expected = "1" if "failed" in cases.values() else "0"
+            if planned == 0:
+                cases["all of it"], expected = "skipped", _SKIPPED
             if match[2] != "exit" or match[3] != expected:
                 wrong.append(f"{current}: {match[2]} {match[3]}")
             current = None

@@ -20,7 +20,8 @@ def nvme_disk(guest, address):
 
 def interface(guest, address):
     """The name of the network interface at a PCI address."""
-    return guest.run(f"ls /sys/bus/pci/devices/{address}/net").strip()
+    folder = f"/sys/bus/pci/devices/{address}"
+    return guest.run(f"ls {folder}/net 2>/dev/null || ls {folder}/virtio*/net").strip()
 
 
 def write_and_read(guest, disk, size=8):

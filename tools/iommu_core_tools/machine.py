@@ -12,7 +12,7 @@ from . import guest_files
 from .viommu import Viommu
 
 # Slots of the root ports on the root bus.
-DISK, NET, A, B, TEST, SPARE = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15
+DISK, NET, A, B, TEST, SPARE, VIRTIO = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16
 
 ECHO_ADDRESS, ECHO_PORT = "10.0.2.100", 7
 NVME_B_SERIAL = "iommu-core-b"
@@ -63,6 +63,14 @@ class Machine:
         echo = f"guestfwd=tcp:{ECHO_ADDRESS}:{ECHO_PORT}-cmd:cat"
         self.arguments += ["-netdev", f"user,id={name},restrict=on,{echo}"]
         return self
+
+    def virtio_card(self):
+        """Adds a virtio network card whose DMA goes through the unit, as virtio's does only if told to."""
+        self.root_port(VIRTIO).network("virtio")
+        return self.device(
+            "virtio-net-pci", netdev="virtio", bus=f"port{VIRTIO:x}",
+            **{"iommu_platform": "on", "disable-legacy": "on"},
+        )  # fmt: skip
 
     def command(self, folder, kernel, initramfs):
         """QEMU's command line, but for the lines to the outside; makes disk images in `folder`."""

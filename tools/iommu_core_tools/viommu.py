@@ -230,6 +230,29 @@ VIRTIO_ARM64 = dataclasses.replace(
     vfio_interrupts=False,
 )
 
+# The same on x86-64, behind the first host bridge.
+VIRTIO_AMD64 = dataclasses.replace(
+    _VTD,
+    name="virtio-amd64",
+    title="virtio-iommu",
+    driver="virtio_iommu",
+    device="virtio-iommu-pci",
+    stock=("iommu=nopt", "intel_iommu=off", "iommufd.allow_unsafe_interrupts=1"),
+    plain=_unit(),
+    stories={},
+    owners={},
+)
+
+# For a kernel that remaps interrupts, which needs its own driver.
+NATIVE_VTD = dataclasses.replace(
+    _VTD,
+    device="intel-iommu,intremap=on",
+    stock=("intel_iommu=on", "iommu=nopt"),
+    unsafe_interrupts=False,
+)
+
+NATIVE_AMDVI = dataclasses.replace(_AMDVI, stock=("iommu=nopt", "iommufd.allow_unsafe_interrupts=1"))
+
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}
 
 
@@ -240,3 +263,8 @@ def get(name):
     except KeyError:
         known = ", ".join(VIOMMUS)
         raise ToolError(f"VIOMMU={name} is not known", hint=f"known: {known}") from None
+
+
+def of_arch(arch):
+    """The kind that is the default for an architecture."""
+    return next(kind for kind in VIOMMUS.values() if kind.arch == arch)

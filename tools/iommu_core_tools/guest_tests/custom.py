@@ -5,11 +5,16 @@ import re
 
 from .. import core_view, guest_images, machine, uml
 from ..report import PASSED
-from . import dma, injection, vfio
-from .scenario import Scenario, play, small
+from ..story import NATIVE_STEPS
+from . import dma, hotplug, injection, variants, vfio
+from .scenario import Scenario, play
 
 # KASAN and lockdep under emulation take their time.
-_BOOT_TIMEOUT = 600.0
+BOOT_TIMEOUT = 600.0
+
+# With five-level tables KASAN asks the CPU's capability bits where memory begins, and identify_cpu()
+# clears these for a moment: an interrupt just then is reported as an access to nowhere.
+PARAMETERS = ("no5lvl", "log_buf_len=8M")
 
 # `nothing_leaks` tells a leak from what only looks like one.
 ALLOWED = (r"kmemleak: \d+ new suspected",)
@@ -89,40 +94,55 @@ def run_native(report, image, kind, folder, suite, *, options, driver=guest_imag
     scenario = _scenario(
         re.sub(r"\W+", "-", suite), options, None,
         [
-            dma.the_module_takes_every_device, *_TRAFFIC, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
+            dma.the_module_takes_every_device, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
             nothing_leaks, lockdep_is_still_on,
         ],
         ours_only=False,
+        machine=lambda kind: _native_machine(kind, options),
     )  # fmt: skip
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)
 
 
-def run_native_kunit(report, image, kind, folder, suite, pattern):
+def run_native_story(report, image, kind, folder, suite):
+    """Tells the story on a native kernel, with our driver; each step is a case of `suite`."""
+    scenario = _scenario(f"native-story-{kind.name}", kind.plain, None, variants.tests_of(NATIVE_STEPS))
+    with report.suite(suite):
+        play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
+
+
+def run_native_kunit(report, image, kind, folder, suite, pattern, driver):
     """Boots a native kernel for KUnit suites alone; every case is one of `suite`."""
-    scenario = Scenario(
-        re.sub(r"\W+", "-", f"{suite}-{pattern}"), small, [_kunit(report, suite)],
-        parameters=(f"kunit.filter_glob={pattern}", "log_buf_len=8M"), allowed=ALLOWED,
-        ours_only=False, boot_timeout=_BOOT_TIMEOUT,
-    )  # fmt: skip
-    play(scenario, image, kind, guest_images.STOCK, report, None, folder, suite)
+    name = re.sub(r"\W+", "-", f"{suite}-{pattern}")
+    scenario = _scenario(name, kind.plain, pattern, [_kunit(report, suite)], ours_only=False)
+    with report.suite(suite):
+        play(scenario, image, kind, driver, report, None, folder, suite)
 
 
 _TRAFFIC = (
     dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read, dma.a_network_card_passes_traffic,
 )  # fmt: skip
 
+# What a guest of any native kernel can do besides.
+_MORE = (
+    dma.a_virtio_network_card_passes_traffic,
+    dma.the_type_of_a_group_can_be_changed, dma.the_type_of_a_group_in_use_cannot_be_changed,
+    dma.a_disk_works_with_each_type, dma.lazy_flushing_can_be_turned_on_while_in_use,
+    hotplug.a_new_device_gets_a_group_and_works, hotplug.a_group_goes_with_its_last_device,
+)  # fmt: skip
+
+
+def _native_machine(kind, options):
+    return machine.bench(kind, memory=2048, **options).disk("spare").virtio_card()
+
 
 def _scenario(name, options, kunit, tests, **more):
+    made = {"machine": lambda kind: machine.bench(kind, memory=2048, **options), **more}
     return Scenario(
         name,
-        lambda kind: machine.bench(kind, memory=2048, **options),
-        tests,
-        # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
-        # identify_cpu() clears these for a moment: an interrupt just then is reported as an access
-        # to nowhere.
-        parameters=(f"kunit.filter_glob={kunit}" if kunit else "kunit.enable=0", "no5lvl", "log_buf_len=8M"),
+        tests=tests,
+        parameters=(f"kunit.filter_glob={kunit}" if kunit else "kunit.enable=0", *PARAMETERS),
         allowed=ALLOWED,
-        boot_timeout=_BOOT_TIMEOUT,
-        **more,
+        boot_timeout=BOOT_TIMEOUT,
+        **made,
     )

@@ -34,7 +34,15 @@ def an_ahci_disk_is_read(run):
 
 
 def a_network_card_passes_traffic(run):
-    name = guest_io.interface(run.guest, run.at(machine.NET))
+    _traffic(run, machine.NET)
+
+
+def a_virtio_network_card_passes_traffic(run):
+    _traffic(run, machine.VIRTIO)
+
+
+def _traffic(run, slot):
+    name = guest_io.interface(run.guest, run.at(slot))
     guest_io.network_up(run.guest, name)
     guest_io.echo(run.guest)
     guest_io.network_down(run.guest, name)

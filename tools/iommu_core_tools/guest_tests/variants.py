@@ -4,14 +4,17 @@
 import re
 
 from .. import machine
-from ..story import STEPS, Story
+from ..story import NATIVE_STEPS, STEPS, Story
 from .scenario import Scenario, TestFailure, after
 
 
-def _test(number, step):
+def _test(steps, number):
+    step = steps[number]
+
     def test(run):
         if number == 0:
-            run.story = Story(run.guest, run.ours, show=lambda _text: None)
+            native = steps is NATIVE_STEPS
+            run.story = Story(run.guest, run.ours, show=lambda _text: None, native=native)
         if run.story.steps != number:
             raise TestFailure("not run: a step before it failed", log=run.guest.log)
         step(run.story)
@@ -22,11 +25,17 @@ def _test(number, step):
     return test
 
 
-def scenarios(kind):
-    """A guest for each variant."""
-    tests = [_test(number, step) for number, step in enumerate(STEPS)]
+def tests_of(steps):
+    """The story's steps as tests."""
+    tests = [_test(steps, number) for number in range(len(steps))]
     for before, test in zip(tests, tests[1:]):
         after(before, test)
+    return tests
+
+
+def scenarios(kind):
+    """A guest for each variant."""
+    tests = tests_of(STEPS)
     return [
         Scenario(f"story-{name}", lambda kind, name=name: machine.bench(kind, **kind.stories[name]),
                  tests, ours_only=False)

@@ -69,7 +69,12 @@ use self::{
     refusal::Refusals,
     unit::HostedUnit,
 };
-use crate::{driver::PlatformIds, ffi::device::Device, label::Label, log::log_err};
+use crate::{
+    driver::PlatformIds,
+    ffi::device::Device,
+    label::Label,
+    log::{log_err, log_info},
+};
 
 /// Whether the kernel's IOMMU layer is the native frontend, so that the core decides.
 const IS_NATIVE: bool = cfg!(CONFIG_IOMMU_CORE_NATIVE);
@@ -277,7 +282,12 @@ impl Frontend {
         if vendors.is_empty() {
             let error = first_error.unwrap_or(ENODEV);
             if error == ENODEV {
-                log_err!("no IOMMU to drive: {}", NO_UNIT);
+                // Whoever loads the module wants a unit; a kernel may be built for many machines.
+                if IS_NATIVE {
+                    log_info!("no IOMMU to drive: {}", NO_UNIT);
+                } else {
+                    log_err!("no IOMMU to drive: {}", NO_UNIT);
+                }
             }
             return Err(error);
         }

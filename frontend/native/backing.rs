@@ -204,12 +204,19 @@ pub(super) trait Backing: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of [`Group::set_default`], and of [`Group::join`] for devices that have waited for it.
+    /// Those of [`Group::set_default`].
     ///
     /// # Safety
     ///
     /// What the trait says of devices and domains.
     unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result;
+
+    /// Lets devices join that have waited for the first default domain.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::join`].
+    fn admit(&self) -> Result;
 
     /// Says what blocks all devices.
     fn block_with(&self, domain: *mut bindings::iommu_domain);
@@ -433,8 +440,12 @@ impl<D: Native> Backing for Backed<D> {
         // SAFETY: By the requirements. The group's owner of the domain keeps it.
         let (domain, _) = unsafe { D::domain(domain) }?;
         self.core.set_default(&domain)?;
+        self.state.lock().has_default = true;
+        Ok(())
+    }
+
+    fn admit(&self) -> Result {
         let mut state = self.state.lock();
-        state.has_default = true;
         for index in 0..state.seats.len() {
             if !state.seats[index].waits {
                 continue;

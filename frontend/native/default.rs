@@ -337,6 +337,7 @@ fn attach(
         return Err(error);
     }
     group.set_current(new);
+    core.admit()?;
     if direct.is_ok() {
         return Ok(());
     }

@@ -27,7 +27,7 @@ impl CGather {
     /// Runs `f` with an empty one, which does not move meanwhile.
     fn with<T>(f: impl FnOnce(*mut bindings::iommu_iotlb_gather) -> T) -> T {
         let mut gather = Self(pin_init::zeroed());
-        gather.0.start = usize::MAX as _;
+        gather.0.start = usize::MAX;
         let list = &raw mut gather.0.freelist.pages;
         // SAFETY: The list is a part of the gather.
         unsafe {

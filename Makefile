@@ -47,14 +47,16 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test
-setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test: | python
+.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test native-calls
+setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test native-calls: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
 build install: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
-run shell native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
+run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
+native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)') $(if $(ARCH),--arch '$(ARCH)')
+native-test native-calls: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 
 .PHONY: python
 python:
@@ -82,8 +84,10 @@ help:
 	@echo '  make compile-fail     code that must not compile'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
 	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'
-	@echo '                        work (VIOMMU= as for run; Documentation/native.md)'
-	@echo '  make native-test      suites of the kernel, with its IOMMU layer and with the core in its place'
+	@echo '                        work (VIOMMU= as for run, ARCH=; Documentation/native.md)'
+	@echo '  make native-test      suites and guests with the kernel'"'"'s IOMMU layer and with the core in its place'
+	@echo '                        (FILTER=iommufd)'
+	@echo '  make native-calls     which functions of the core those call, compared with the document'
 	@echo '  make bench            page tables in C and ours, measured in one boot of the stock kernel'
 	@echo '  make lint             rustfmt, clippy, unsafe rooms, licence lines'
 	@echo '  make fmt              format the Rust sources'

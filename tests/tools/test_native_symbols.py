@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from iommu_core_tools import native_symbols
+from iommu_core_tools import native_calls, native_symbols
 from iommu_core_tools.errors import ToolError
 from iommu_core_tools.paths import CHECKOUT
 
@@ -67,6 +67,14 @@ class Compared(unittest.TestCase):
         self.assertEqual(len(wrong), 2)
         wrong = native_symbols.compare_table(self.wanted, defined, text + rest + rest.replace("four", "five"))
         self.assertEqual(wrong, ["five is in the table and not in tools/config/native-symbols"])
+
+    def test_suites(self):
+        text = "| `one` | GPL | `a.rs` | x, y |\n| `two` | GPL | `a.rs` |  |\n"
+        self.assertEqual(native_symbols.suites_in(text), {"one": {"x", "y"}, "two": set()})
+        self.assertEqual(native_calls.compare({"x", "y"}, {"y", "x"}), "")
+        self.assertEqual(native_calls.compare({native_calls.BOOT}, set()), "")
+        self.assertIn("x", native_calls.compare({"x"}, set()))
+        self.assertIn("x", native_calls.compare(set(), {"x"}))
 
     def test_missing(self):
         names = {"one", "four"}

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Every test of the module, the quick ones first; what `make test` runs.
 
-The suites that compare the native frontend with the C layer are `make native-test`.
+Of the suites that compare the native frontend with the C layer it has those that do not take long; `make
+native-test` has all.
 """
 
-from . import compile_fail, guest_tests, host_tests, lint, module, tools_tests, uml
+from . import compile_fail, guest_tests, host_tests, lint, module, native, native_benches, native_symbols
+from . import tools_tests, uml
 from .report import Report
 
 
@@ -21,7 +23,10 @@ def run():
     compile_fail.run(report)
     uml.run(report)
     lint.run_all(report)
-    plays = guest_tests.on_custom_kernel(report, kinds=_CUSTOM_KINDS)
+    native_symbols.run(report)
+    compared = native.Comparison(report, native_benches.often())
+    plays = guest_tests.on_custom_kernel(report, kinds=_CUSTOM_KINDS) + compared.plays()
     plays += guest_tests.on_stock_kernel(report, kinds=_KINDS, build_module=module.path)
     guest_tests.play(report, plays)
+    compared.finish()
     return report.finish()

@@ -21,12 +21,14 @@ from . import (
     lint,
     module,
     native,
+    native_calls,
     native_symbols,
     paths,
     root,
     story,
     tools_tests,
     uml,
+    viommu,
 )
 from .errors import ToolError, last_lines
 from .progress import PROGRESS
@@ -98,8 +100,12 @@ def _parser():
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
     command = add("native", _native, "boot a kernel whose IOMMU layer is the core, and show it at work")
-    command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
-    add("native-test", _suite(native.test), "the kernel's own suites, with its IOMMU layer and with the core as that layer")
+    command.add_argument("--iommu", help="the kind of IOMMU (default: vtd on amd64, smmuv3 on arm64)")
+    command.add_argument("--arch", choices=arch.ARCHES, help="default: that of the IOMMU, or amd64")
+    command = add("native-test", _native_test, "suites of the kernel's, with its IOMMU layer and with the core as that layer")
+    command.add_argument("--filter", help="only those whose name contains it")
+    command = add("native-calls", _native_calls, "which functions of the native frontend those suites call")
+    command.add_argument("--filter", help="only suites whose name contains it")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
     command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
     add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
@@ -181,12 +187,31 @@ def _kunit(arguments):
 
 
 def _native(arguments):
-    story.main_native(arguments.iommu)
+    asked = arch.ARCHES[arguments.arch or "amd64"]
+    kind = viommu.get(arguments.iommu) if arguments.iommu else viommu.of_arch(asked)
+    if arguments.arch and kind.arch != asked:
+        raise ToolError(f"VIOMMU={kind.name} is for {kind.arch.name}, not for ARCH={asked.name}")
+    story.main_native(kind)
+
+
+def _native_test(arguments):
+    report = Report()
+    native_symbols.run(report)
+    native.test(report, arguments.filter)
+    return report.finish()
+
+
+def _native_calls(arguments):
+    report = Report()
+    native_calls.test(report, arguments.filter)
+    return report.finish()
 
 
 def _native_symbols(arguments):
     report = Report()
-    native_symbols.run(report, arguments.objects)
+    native_symbols.run(report)
+    if arguments.objects:
+        native_symbols.run_built(report, "these", arguments.objects)
     return report.finish()
 
 

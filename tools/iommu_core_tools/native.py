@@ -1,125 +1,158 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels whose IOMMU layer is the core, next to the same kernels with the C one.
+"""`make native-test`: what the C layer and the core say of the same suites, side by side.
 
-The suites are those of others: what they say of the C layer is what they have to say of the core.
+The suites are those of others, and guests that do not care which layer they have (`native_benches`): what they
+say of the C layer is what they have to say of the core. Nothing of this tree is in a kernel with the C layer, so
+it is built once, and what the suites say of it is kept.
 """
 
-import shutil
+import functools
+import json
+import threading
 
-from . import cache, guest_programs, intree, kernel, ktap, lint, native_symbols, root, selftests, uml
-from .arch import AMD64
+from . import cache, custom_kernel, guest_images, guest_programs, guest_tests, intree, kernel, lint, native_symbols
+from .native_benches import CLEAN, all_benches
+from .paths import CHECKOUT, TOOLS
 from .progress import PROGRESS
-from .uml import SPLATS
+from .report import FAILED, PASSED, Report
 
 SUITE = "native"
-# Which layer: a name for people, and the line of the configuration.
-RUST = ("Rust", "CONFIG_IOMMU_CORE_NATIVE=y\n")
-C = ("C", "# CONFIG_IOMMU_CORE_NATIVE is not set\n")
-_TIMEOUT = 900
-# The KUnit suites of the kernel that use the layer, besides our own.
-_KUNIT = ("iommu_core*", "*_iommu_test", "*_fmt_test")
+_SET_UP = "set-up"
+# How many results of the C layer are kept: a few for each bench.
+_KEPT = 60
 
 
-def built(layer):
-    """Builds User-mode Linux with a layer; a context, see `intree.built()`.
+class Comparison:
+    """What each layer says of the suites."""
 
-    Both are built in one place: little of the kernel has to be built anew when the layer changes.
-    """
-    _name, option = layer
-    return intree.built("uml-native", ("uml-native.config",), uml.ARGUMENTS, more=option)
+    def __init__(self, report, benches):
+        self._report = report
+        self._benches = benches
+        self._c, self._rust = {}, {}
+        self._images = {}
+        self._building = threading.Lock()
+
+    def plays(self):
+        """What `guest_tests.play()` takes: one for each bench."""
+        return [functools.partial(self._play, bench) for bench in self._benches]
+
+    def finish(self):
+        """Prints the table."""
+        PROGRESS.plain("")
+        for line in table(self._c, self._rust):
+            PROGRESS.plain(line)
+
+    def _play(self, bench, folder):
+        with self._report.suite(SUITE):
+            theirs = {} if bench.ours else self._of_c(bench, folder)
+            ours = Report(show=not bench.theirs)
+            bench.run(ours, self._image(bench.kernel), folder)
+            found = ours.outcomes()
+            self._c.update(theirs)
+            self._rust.update(found)
+            if not bench.theirs:
+                self._report.merge(ours)
+            for suite in {**theirs, **found}:
+                if not bench.ours:
+                    lost = lost_cases(theirs.get(suite, {}), found.get(suite, {}))
+                    self._report.add(SUITE, f"{suite}: passes what passes with C", FAILED if lost else PASSED,
+                                     detail="\n".join([*map(": ".join, lost.items()), *ours.details(suite, lost)]))  # fmt: skip
+
+    def _of_c(self, bench, folder):
+        """`{suite: {case: outcome}}` with the C layer, from the cache if it is there."""
+        image = self._image(bench.kernel.with_c_layer())
+        key = cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests())
+        name = "native-results"
+        if found := cache.find(name, key):
+            return json.loads((found / "results.json").read_text(encoding="utf-8"))
+        report = Report(show=not bench.theirs)
+        bench.run(report, image, folder)
+        found = report.outcomes()
+        if wrong := unclean(found, bench.theirs):
+            # Not kept: the next run is a fresh try.
+            details = [line for suite in found for line in report.details(suite)]
+            self._report.add(SUITE, f"{bench.name}: with the C layer", FAILED, detail="\n".join(wrong + details))
+            return found
+
+        def make(entry):
+            (entry / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+        cache.entry(name, key, make)
+        cache.prune(name, _KEPT)
+        return found
+
+    def _image(self, wanted):
+        """What is booted with a kernel; each is built, and the core in it checked, once."""
+        with self._building:
+            if wanted.name in self._images:
+                return self._images[wanted.name]
+            if wanted.ours:
+                with wanted.built() as build:
+                    path = custom_kernel.keep(wanted, build)
+                    self._check(wanted, build)
+            else:
+                path = custom_kernel.build(wanted)
+            self._images[wanted.name] = guest_images.of_kernel(wanted.arch, path)
+            return self._images[wanted.name]
+
+    def _check(self, wanted, build):
+        options = kernel.config_options(build / ".config")
+        options = {name.removeprefix("CONFIG_") for name, value in options.items() if value == "y"}
+        objects = [build / intree.FOLDER / name for name in ("iommu_core.o", "frontend/native/exports.o")]
+        native_symbols.run_built(self._report, wanted.name, objects, options)
+        # For hardware clippy sees the module, see `lint`; here is what only this frontend has.
+        if wanted == custom_kernel.UML_NATIVE:
+            with self._report.case(SUITE, f"{wanted.name}: clippy"):
+                lint.clippy_built(build)
 
 
-def test(report):
-    """Runs the suites with both layers, and prints a table."""
-    found = {}
-    with report.suite(SUITE):
-        for layer in (C, RUST):
-            found[layer] = _run_all(report, layer)
-        _compare(report, found[C], found[RUST])
-    PROGRESS.plain("")
-    for line in table(found[C], found[RUST]):
-        PROGRESS.plain(line)
+def test(report, only=None):
+    """Runs the suites whose name has `only` in it (default: all) with both layers, and prints a table."""
+    compared = Comparison(report, [bench for bench in all_benches() if not only or only in bench.name])
+    guest_tests.play(report, compared.plays())
+    compared.finish()
 
 
-def _run_all(report, layer):
-    """`{suite: {case: outcome}}` of a layer on User-mode Linux."""
-    suites = {}
-    programs = selftests.build(root.get(), kernel.stock().source)
-    init = guest_programs.build(root.get(), AMD64) / "suites"
-    with cache.scratch("native") as folder:
-        with built(layer) as build:
-            shutil.copy(build / "linux", folder / "linux")
-            if layer == RUST:
-                options = kernel.config_options(build / ".config")
-                options = {name.removeprefix("CONFIG_") for name, value in options.items() if value == "y"}
-                objects = [build / intree.FOLDER / name for name in ("iommu_core.o", "frontend/native/exports.o")]
-                native_symbols.run(report, objects, options)
-                with report.case(SUITE, "clippy"):
-                    lint.clippy_built(build)
-        system = folder / "system"
-        (system / "suites").mkdir(parents=True)
-        shutil.copy(init, system / "init")
-        for name in selftests.IOMMUFD:
-            shutil.copy(programs / name, system / "suites" / name)
-        for pattern in _KUNIT:
-            output, log = _boot(folder, layer, pattern, "kunit_shutdown=halt", "kunit.enable=1",
-                                f"kunit.filter_glob={pattern}")  # fmt: skip
-            cases, problems = ktap.parse(output.splitlines())
-            for case in cases:
-                suites.setdefault(f"KUnit {pattern}", {})[f"{case.suite}.{case.name}"] = case.outcome
-            _note(report, layer, pattern, problems, output, log)
-        output, log = _boot(folder, layer, "iommufd", "kunit.enable=0", "root=/dev/root", "rootfstype=hostfs",
-                            f"rootflags={system}", "rw", "init=/init",
-                            f"suites={','.join(selftests.IOMMUFD)}")  # fmt: skip
-        outcomes, problems = selftests.results(output)
-        suites.update(outcomes)
-        _note(report, layer, "iommufd", problems, output, log)
-    return suites
+# --- what passes ------------------------------------------------------------------------------
 
 
-def _boot(folder, layer, what, *arguments):
-    """What the kernel in `folder` prints until it ends, and its log."""
-    with PROGRESS.step(f"native: {what} with the {layer[0]} layer on User-mode Linux") as step:
-        argv = [folder / "linux", "mem=1500M", "console=tty", f"uml_dir={folder}", *arguments]
-        result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
-        if result.timed_out:
-            raise step.fail(f"no end after {_TIMEOUT} s")
-        return result.output, step.log
+def lost_cases(theirs, ours):
+    """The cases of a suite that pass with the C layer and not with the core, and how they end with it."""
+    found = {name: ours.get(name, "did not run") for name, outcome in theirs.items() if outcome == PASSED}
+    found.update((name, ours[name]) for name in (CLEAN, _SET_UP) if name in ours)
+    return {name: outcome for name, outcome in found.items() if outcome != PASSED}
 
 
-def _note(report, layer, what, problems, output, log):
-    """Adds what is wrong with a run as such: output that is cut off, a warning in the log."""
-    lines = output.splitlines()
-    for number, line in enumerate(lines):
-        if any(splat in line for splat in SPLATS):
-            problems = [*problems, *lines[number : number + 30]]
-            break
-    if layer == RUST or problems:
-        outcome = "failed" if problems else "passed"
-        report.add(SUITE, f"{what}, {layer[0]}: a clean log", outcome, detail="\n".join(problems), log=log)
-
-
-def _compare(report, theirs, ours):
-    """What passes with the C layer has to pass with the core."""
-    for suite, cases in theirs.items():
-        lost = [
-            f"{name}: {ours.get(suite, {}).get(name, 'did not run')}"
-            for name, outcome in cases.items()
-            if outcome == "passed" and ours.get(suite, {}).get(name) != "passed"
-        ]
-        report.add(SUITE, f"{suite}: passes what passes with C", "failed" if lost else "passed", detail="\n".join(lost))
+def unclean(found, theirs):
+    """What in results is a reason to try again, as lines; in others' suites cases may fail."""
+    return [
+        f"{suite}: {name}"
+        for suite, cases in found.items()
+        for name, outcome in cases.items()
+        if outcome == FAILED and (not theirs or name in (CLEAN, _SET_UP))
+    ]
 
 
 def table(theirs, ours):
-    """The lines of a table: what each layer's kernel passes."""
-    suites = list(dict.fromkeys([*theirs, *ours]))
-    width = max(len(suite) for suite in suites)
+    """The lines of a table: what each layer's kernel passes, in the order of suites' names."""
+    suites = sorted({**theirs, **ours})
+    width = max((len(suite) for suite in suites), default=5)
     lines = [f"{'':{width}}  {'C':^23}  {'Rust':^23}", f"{'suite':{width}}" + "  passed failed skipped" * 2]
     for suite in suites:
         line = f"{suite:{width}}"
         for layer in (theirs, ours):
             outcomes = list(layer.get(suite, {}).values())
-            passed, failed, skipped = (outcomes.count(name) for name in ("passed", "failed", "skipped"))
-            line += f"  {passed:6} {failed:6} {skipped:7}"
+            counts = [outcomes.count(name) for name in ("passed", "failed", "skipped")]
+            passed, failed, skipped = counts if outcomes else ("-", "-", "-")
+            line += f"  {passed:>6} {failed:>6} {skipped:>7}"
         lines.append(line)
     return lines
+
+
+def _tests():
+    """What the results of a kernel depend on besides the kernel: the tools and programs that test it."""
+    ours = TOOLS / "iommu_core_tools"
+    files = [path for pattern in ("guest*.py", "guest_tests/*.py") for path in ours.glob(pattern)]
+    files += [ours / f"{name}.py" for name in ("ktap", "machine", "native_benches", "selftests", "vfio_user", "viommu")]
+    files += [path for path in guest_programs.FOLDER.rglob("*") if path.is_file()]
+    return {str(path.relative_to(CHECKOUT)): cache.file_hash(path) for path in sorted(files)}

@@ -18,7 +18,7 @@ SUITE = "native symbols"
 _EXPORT = re.compile(r'^EXPORT_SYMBOL(?P<kind>|_GPL|_NS_GPL)\((?P<name>\w+)(?:, "(?P<space>\w+)")?\)', re.M)
 _MARKED = re.compile(r'#\[export\]\s*pub unsafe extern "C" fn (\w+)')
 _DATA = re.compile(r"^DEFINE_MUTEX\((\w+)\)", re.M)
-_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| `([\w.]+)` \|", re.M)
+_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| `([\w.]+)` \| ([^|]*) ?\|$", re.M)
 _SAID = {"gpl": "GPL", "plain": "all", "builtin": "none"}
 
 
@@ -70,13 +70,18 @@ def defined_in_source(checkout=CHECKOUT):
 
 def compare_table(wanted, defined, text):
     """What is wrong with the table of a document, as lines."""
-    rows = {name: (access, file) for name, access, file in _ROW.findall(text)}
+    rows = {name: (access, file) for name, access, file, _suites in _ROW.findall(text)}
     wrong = [f"{name} is in the table and not in tools/config/native-symbols" for name in rows if name not in wanted]
     for symbol in wanted.values():
         expected = (_SAID.get(symbol.access) or symbol.access.replace("gpl:", "GPL, "), defined.get(symbol.name))
         if rows.get(symbol.name) != expected:
             wrong.append(f"{symbol.name}: {expected} expected, the table has {rows.get(symbol.name)}")
     return wrong
+
+
+def suites_in(text):
+    """What the table says of suites: `{name: {suite, ...}}`."""
+    return {name: set(filter(None, suites.strip().split(", "))) for name, _access, _file, suites in _ROW.findall(text)}
 
 
 def defined_in(objects):
@@ -109,8 +114,8 @@ def missing(wanted, names, options=None):
     return sorted(symbol.name for symbol in there if symbol.name not in names)
 
 
-def run(report, objects=(), options=None):
-    """Compares; with `objects` also what they define."""
+def run(report):
+    """Compares the list with the sources and with the document."""
     wanted = listed()
     with report.suite(SUITE):
         source = kernel.stock().source / "drivers/iommu/iommu.c"
@@ -123,9 +128,13 @@ def run(report, objects=(), options=None):
         _add(report, "definitions", [f"frontend/native does not define {name}" for name in lacking])
         document = CHECKOUT / "Documentation/native.md"
         _add(report, "the table", compare_table(wanted, defined, document.read_text(encoding="utf-8")))
-        if objects:
-            lacking = missing(wanted, defined_in(objects), options)
-            _add(report, "built", [f"the kernel does not have {name}" for name in lacking])
+
+
+def run_built(report, what, objects, options=None):
+    """Compares it with what built objects define, of a kernel with these options (None: all)."""
+    with report.suite(SUITE):
+        lacking = missing(listed(), defined_in(objects), options)
+        _add(report, f"{what}: built", [f"the kernel does not have {name}" for name in lacking])
 
 
 def _add(report, name, wrong):

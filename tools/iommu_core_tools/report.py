@@ -15,16 +15,17 @@ class Skip(Exception):
 
 
 class Report:
-    """Results by suite, from any thread. A failure is shown at once and again in the summary."""
+    """Results by suite, from any thread. A failure is shown at once (`show`) and again in the summary."""
 
-    def __init__(self):
+    def __init__(self, show=True):
+        self._show = show
         self._cases = []
         self._took = {}
 
     def add(self, suite, name, outcome, *, detail="", log=None):
         """Adds one result; `detail` says why it failed or was skipped."""
         self._cases.append((suite, name, outcome, detail.strip(), log))
-        if outcome == FAILED:
+        if outcome == FAILED and self._show:
             lines = [f"FAILED {suite}: {name}"]
             lines += [f"  | {line}" for line in detail.strip().splitlines()]
             lines += [f"  log: {log}"] if log else []
@@ -73,6 +74,20 @@ class Report:
         for suite, name, outcome, _detail, _log in self._cases:
             found.setdefault(suite, {})[name] = outcome
         return found
+
+    def details(self, suite, cases=None):
+        """What is said about a suite's failures (of some cases), as lines."""
+        found = []
+        for name, case, outcome, detail, log in self._cases:
+            if name == suite and outcome == FAILED and (cases is None or case in cases):
+                found += [f"{case}: {detail}"] + ([f"log: {log}"] if log else [])
+        return found
+
+    def merge(self, other):
+        """Adds what another report has, which has shown its failures."""
+        self._cases += other._cases
+        for name, took in other._took.items():
+            self._took[name] = self._took.get(name, 0) + took
 
     def finish(self):
         """Prints the table, what failed or was skipped, and the last line; the exit status."""

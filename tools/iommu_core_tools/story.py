@@ -386,7 +386,6 @@ def _summary(rows):
 
 def main_native(kind):
     """What `make native` calls: the same story, on a kernel whose IOMMU layer is the core."""
-    kind = viommu.get(kind)
     image = guest_images.custom(custom_kernel.NATIVE[kind.arch.name])
     tell(image, kind, guest_images.OURS, native=True)
 

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What kernels have to pass whose IOMMU layer is the core: suites and guests, by the kernel they run on."""
+
+import dataclasses
+import functools
+import shutil
+
+from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
+from . import selftests, viommu
+from .arch import AMD64
+from .guest import GuestError
+from .guest_tests import custom
+from .progress import PROGRESS
+from .report import FAILED, PASSED
+from .uml import SPLATS
+
+NEVER, CORE, BOTH = "never", "core", "both"
+# A run's own case, next to those of a suite: no warning in the log, results that are complete.
+CLEAN = "a clean log"
+# For one program: some of VFIO's map and copy gigabytes in each of 35 cases, in a guest that is emulated, on
+# a kernel that checks each access. The harness watches the cases, the kernel says when a task hangs.
+_TIMEOUT = 5400
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Suites that one kernel runs in one go.
+
+    `run(report, image, folder)` adds their cases to a report, with the kernel of a `guest_images.Image`.
+    `family` is what the table of functions calls such suites.
+    """
+
+    name: str
+    family: str
+    kernel: custom_kernel.Kernel
+    run: object
+    # Suites of others, of which cases may fail that fail with the C layer as well.
+    theirs: bool = False
+    # Suites and drivers of this tree, which a kernel with the C layer has not.
+    ours: bool = False
+    # What `make test` has of it: nothing, the core's part, or both layers.
+    often: str = NEVER
+
+
+def all_benches():
+    """All of them: first the kernel that is built soonest, then what takes longest."""
+    uml, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
+    found = [
+        Bench("UML, suites of the kernel", "KUnit", uml, _uml, theirs=True, often=BOTH),
+        Bench("UML, KUnit iommu_core*", "KUnit", uml, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
+        Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
+    ]
+    for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
+        for suite, kind, options in _GUESTS[where]:
+            name = f"{where}, C {suite}"
+            often = CORE if kind is viommu.NATIVE_VTD else NEVER
+            found.append(Bench(name, "guests", kernel_, _call(_guest, name, kind, options), often=often))
+        name = f"{where}, iommufd"
+        found.append(Bench(name, "iommufd", kernel_, _call(_iommufd, where, kernel_), theirs=True))
+    for pattern in _ARM64_KUNIT:
+        name = f"arm64, KUnit {pattern}"
+        found.append(Bench(name, "KUnit", arm64, _call(_kunit, name, _SMMUV3, pattern), theirs=True))
+    for kernel_, where, kind in ((x86, "x86-64", _VTD), (x86, "x86-64", _AMDVI), (arm64, "arm64", _SMMUV3)):
+        name = f"{where}, Rust {kind.driver}"
+        often = CORE if kind.is_first else NEVER
+        found.append(Bench(name, "guests", kernel_, _call(_our_guest, name, kind), ours=True, often=often))
+        name = f"{where}, story with Rust {kind.driver}"
+        found.append(Bench(name, "guests", kernel_, _call(_story, name, kind), ours=True, often=often))
+        # Suites that need no hardware run once.
+        pattern = f"iommu_core_{kind.driver}*" if kind is _AMDVI else "iommu_core*"
+        name = f"{where}, KUnit {pattern}"
+        found.append(Bench(name, "KUnit", kernel_, _call(_kunit, name, kind, pattern), ours=True))
+    return found
+
+
+def often():
+    """Those that `make test` has, as it has them."""
+    return [
+        dataclasses.replace(bench, ours=bench.often == CORE)
+        for bench in all_benches()
+        if bench.often != NEVER
+    ]
+
+
+_call = functools.partial
+_VTD, _AMDVI, _SMMUV3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3"))
+
+# The kernel's own drivers of units: what a suite is called, the kind of unit, options of the machine.
+_GUESTS = {
+    "x86-64": (
+        ("intel-iommu", viommu.NATIVE_VTD, viommu.NATIVE_VTD.plain),
+        ("amd-iommu", viommu.NATIVE_AMDVI, viommu.NATIVE_AMDVI.plain),
+        ("virtio-iommu", viommu.VIRTIO_AMD64, viommu.VIRTIO_AMD64.plain),
+    ),
+    "arm64": (
+        ("arm-smmu-v3", _SMMUV3, _SMMUV3.plain),
+        ("arm-smmu-v3, stage 2", _SMMUV3, _SMMUV3.stories["stage2-dt"]),
+        ("arm-smmu-v3, ACPI", _SMMUV3, _SMMUV3.acpi),
+        ("virtio-iommu", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.plain),
+        ("virtio-iommu, ACPI", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.acpi),
+    ),
+}
+# Not those of generic_pt: they count pages, and the counters of a kernel for several processors are not
+# exact. User-mode Linux has them.
+_ARM64_KUNIT = ("arm-smmu-v3*", "io-pgtable*")
+_UML_KUNIT = ("*_iommu_test", "*_fmt_test")
+
+
+# --- User-mode Linux --------------------------------------------------------------------------
+
+
+def _uml(report, image, folder):
+    """KUnit suites and iommufd's selftests on User-mode Linux."""
+    for pattern in _UML_KUNIT:
+        _uml_kunit(pattern, report, image, folder)
+    programs = selftests.build(root.get(), kernel.stock().source)
+    system = folder / f"uml-system-{image.kernel.parent.name}"
+    (system / "suites").mkdir(parents=True)
+    shutil.copy(guest_programs.build(root.get(), AMD64) / "suites", system / "init")
+    for name in selftests.IOMMUFD:
+        shutil.copy(programs / name, system / "suites" / name)
+    output, log = _boot_uml(folder, image, "iommufd", "kunit.enable=0", "root=/dev/root", "rootfstype=hostfs",
+                            f"rootflags={system}", "rw", "init=/init",
+                            f"suites={','.join(selftests.IOMMUFD)}")  # fmt: skip
+    _add_selftests(report, "UML", output, _splats(output), log)
+
+
+def _uml_kunit(pattern, report, image, folder):
+    """KUnit suites on User-mode Linux."""
+    suite = f"UML, KUnit {pattern}"
+    output, log = _boot_uml(folder, image, pattern, "kunit_shutdown=halt", "kunit.enable=1",
+                            f"kunit.filter_glob={pattern}")  # fmt: skip
+    cases, problems = ktap.parse(output.splitlines())
+    for case in cases:
+        report.add(suite, f"{case.suite}.{case.name}", case.outcome, detail="\n".join(case.log[-20:]), log=log)
+    _note(report, suite, problems + _splats(output), log)
+
+
+def _boot_uml(folder, image, what, *arguments):
+    """What User-mode Linux prints until it ends, and its log."""
+    with PROGRESS.step(f"native: {what} on User-mode Linux, {image.kernel.parent.name}") as step:
+        argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", *arguments]
+        result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
+        if result.timed_out:
+            raise step.fail(f"no end after {_TIMEOUT} s")
+        return result.output, step.log
+
+
+def _splats(output):
+    """The first warning in a log and what follows it, as lines."""
+    lines = output.splitlines()
+    for number, line in enumerate(lines):
+        if any(splat in line for splat in SPLATS):
+            return lines[number : number + 30]
+    return []
+
+
+def _add_selftests(report, where, output, problems, log):
+    """Adds what programs of `selftests` have printed; `problems` are of the guest."""
+    suites, wrong = selftests.results(output)
+    for suite, cases in suites.items():
+        for name, outcome in cases.items():
+            report.add(f"{where}, {suite}", name, outcome, log=log)
+    for suite in suites:
+        mine = [line for line in wrong if line.startswith(f"{suite}:")]
+        _note(report, f"{where}, {suite}", mine + problems, log)
+        problems = []
+
+
+def _note(report, suite, problems, log):
+    """Adds what is wrong with a run as such: output that is cut off, a warning in the log."""
+    report.add(suite, CLEAN, FAILED if problems else PASSED, detail="\n".join(problems), log=log)
+
+
+# --- guests -----------------------------------------------------------------------------------
+
+
+def _guest(name, kind, options, report, image, folder):
+    """Traffic, user programs, devices that come and go, with a driver of the kernel's own."""
+    custom.run_native(report, image, kind, folder, name, options=options)
+
+
+def _our_guest(name, kind, report, image, folder):
+    """The same with our driver."""
+    custom.run_native(report, image, kind, folder, name, options=kind.plain,
+                      driver=guest_images.OURS)  # fmt: skip
+
+
+def _story(name, kind, report, image, folder):
+    """What `make native` shows."""
+    custom.run_native_story(report, image, kind, folder, name)
+
+
+def _kunit(name, kind, pattern, report, image, folder):
+    """KUnit suites, in a guest that has a unit."""
+    driver = guest_images.OURS if pattern.startswith("iommu_core") else guest_images.STOCK
+    custom.run_native_kunit(report, image, kind, folder, name, pattern, driver)
+
+
+def _iommufd(where, wanted, report, image, folder):
+    """The selftests of iommufd, with huge pages."""
+    programs = selftests.build(root.get(), kernel.stock().source, wanted.arch)
+    kind = viommu.NATIVE_VTD if wanted.arch == AMD64 else _SMMUV3
+    bench = machine.Machine(kind, memory=3072, parameters=["hugepages=200"])
+    _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.IOMMUFD])
+
+
+def _vfio(where, report, image, folder):
+    """The selftests of VFIO, on a network card that has functions to give away."""
+    programs = selftests.build_vfio(root.get(), kernel.stock().source)
+    kind = viommu.NATIVE_VTD
+    parameters = [*kind.stock, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
+                  "vfio_pci.enable_sriov=1"]  # fmt: skip
+    bench = machine.Machine(kind, memory=4096, parameters=parameters)
+    bench.root_port(machine.A).device("igb", bus=f"port{machine.A:x}")
+    _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.VFIO],
+                  device=machine.A)  # fmt: skip
+
+
+def _run_programs(report, where, image, folder, bench, programs, device=None):
+    """Runs programs one after the other; those for a device are told the address of that behind a port."""
+    name = f"{programs[0].name}-{image.kernel.parent.name}"
+    image = image.with_programs(programs, folder / f"{name}.initramfs")
+    bench.parameters += [*custom.PARAMETERS, "kunit.enable=0"]
+    guest = image.start(bench, name, boot_timeout=custom.BOOT_TIMEOUT)
+    with PROGRESS.step(f"native: {len(programs)} selftests, {image.kernel.parent.name}") as step, guest:
+        output, environment, problems = "", "", []
+        if device is not None:
+            address = guest_pci.behind(guest, device)
+            guest_pci.give_to_vfio(guest, address)
+            environment = f"VFIO_SELFTESTS_BDF={address} "
+        for number, program in enumerate(programs, 1):
+            step.count(number, len(programs))
+            output += f"suite {program.name}: begins\n"
+            try:
+                status, text = guest.status(f"{environment}/suites/{program.name} 2>&1", timeout=_TIMEOUT)
+                output += f"{text}\nsuite {program.name}: exit {status}\n"
+            except GuestError as error:
+                problems.append(error.what)
+                break
+        problems += guest.alarms(custom.ALLOWED)
+    log = guest.log.with_suffix(".output.log")
+    log.write_text(output, encoding="utf-8")
+    _add_selftests(report, where, output, problems, log)

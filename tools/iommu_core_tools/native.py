@@ -61,7 +61,7 @@ class Comparison:
     def _of_c(self, bench, folder):
         """`{suite: {case: outcome}}` with the C layer, from the cache if it is there."""
         image = self._image(bench.kernel.with_c_layer())
-        key = cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests())
+        key = cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests(bench))
         name = "native-results"
         if found := cache.find(name, key):
             return json.loads((found / "results.json").read_text(encoding="utf-8"))
@@ -149,10 +149,12 @@ def table(theirs, ours):
     return lines
 
 
-def _tests():
-    """What the results of a kernel depend on besides the kernel: the tools and programs that test it."""
+def _tests(bench):
+    """What results depend on besides the kernel: the tools and programs that test it."""
     ours = TOOLS / "iommu_core_tools"
-    files = [path for pattern in ("guest*.py", "guest_tests/*.py") for path in ours.glob(pattern)]
+    # Suites of others are run by programs of theirs, not by tests of ours.
+    patterns = ("guest*.py", "guest_tests/custom.py" if bench.theirs else "guest_tests/*.py")
+    files = [path for pattern in patterns for path in ours.glob(pattern)]
     files += [ours / f"{name}.py" for name in ("ktap", "machine", "native_benches", "selftests", "vfio_user", "viommu")]
     files += [path for path in guest_programs.FOLDER.rglob("*") if path.is_file()]
     return {str(path.relative_to(CHECKOUT)): cache.file_hash(path) for path in sorted(files)}

@@ -141,7 +141,7 @@ def table(theirs, ours):
     for suite in suites:
         line = f"{suite:{width}}"
         for layer in (theirs, ours):
-            outcomes = list(layer.get(suite, {}).values())
+            outcomes = [outcome for name, outcome in layer.get(suite, {}).items() if name != CLEAN]
             counts = [outcomes.count(name) for name in ("passed", "failed", "skipped")]
             passed, failed, skipped = counts if outcomes else ("-", "-", "-")
             line += f"  {passed:>6} {failed:>6} {skipped:>7}"

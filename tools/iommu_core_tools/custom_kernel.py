@@ -28,9 +28,10 @@ class Kernel:
     ours: bool = True
 
     def options(self):
-        """The lines of its configuration."""
+        """The lines of its configuration, one for each option."""
         text = "".join((CONFIG / name).read_text(encoding="utf-8") for name in self.fragments)
-        return text if self.ours else re.sub(r"(?m)^(# )?CONFIG_IOMMU_CORE(_\w+)?[= ].*\n", "", text)
+        lines = {name: line for line, name in re.findall(r"(?m)^((?:# )?CONFIG_(\w+)[= ].*\n)", text)}
+        return "".join(line for name, line in lines.items() if self.ours or not name.startswith("IOMMU_CORE"))
 
     def patch_files(self):
         """The patches, with the one of this tree's folder if that is in it."""
@@ -115,7 +116,7 @@ def _build_once(kernel):
     key = cache.key_of(
         source=str(stock_kernel.stock().source),
         toolchain=root.toolchain(kernel.arch),
-        options=kernel.options(),
+        options=sorted(kernel.options().splitlines()),
         patches=[cache.file_hash(path) for path in kernel.patch_files()],
         arguments=kernel.arguments,
     )

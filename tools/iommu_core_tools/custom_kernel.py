@@ -15,7 +15,8 @@ class Kernel:
     """A kernel to be built.
 
     `fragments` are files of tools/config, of which a later one has the last word. `image` is what
-    boots, in the build folder. `patches` are files of tools/config as well.
+    boots, in the build folder. `patches` are files of tools/config as well. `parameters` are for guests
+    that boot it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Kernel:
     arguments: tuple
     image: str
     patches: tuple = ()
+    parameters: tuple = ()
     # Whether this tree is in it; if not, no option of it is set.
     ours: bool = True
 
@@ -57,11 +59,15 @@ _X86 = {
     "arch": AMD64,
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
     "image": "arch/x86/boot/bzImage",
+    # With five-level tables KASAN asks the CPU's capability bits where memory begins, and identify_cpu()
+    # clears these for a moment: an interrupt just then is reported as an access to nowhere.
+    "parameters": ("no5lvl", "log_buf_len=8M"),
 }
 _ARM64 = {
     "arch": ARM64,
     "arguments": ("ARCH=arm64", "LLVM=-19", "CC=ccache clang-19"),
     "image": "arch/arm64/boot/Image",
+    "parameters": ("log_buf_len=8M",),
 }
 
 # The core beside the kernel's own layer.

@@ -17,8 +17,6 @@ from .guest_console import Console
 from .paths import log_dir
 from .qmp import Qmp, QmpError
 
-_BOOT_TIMEOUT = 120.0
-
 
 class GuestError(ToolError):
     """The guest died, hung, or said something that its user cannot accept."""
@@ -37,7 +35,7 @@ class CommandError(GuestError):
 class Guest:
     """A guest, as a context manager: it runs inside the `with` block and is killed at its end."""
 
-    def __init__(self, root, machine, kernel, initramfs, name, *, boot_timeout=_BOOT_TIMEOUT):
+    def __init__(self, root, machine, kernel, initramfs, name, *, boot_timeout):
         self._root = root
         self._machine = machine
         self._kernel = kernel

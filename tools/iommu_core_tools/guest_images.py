@@ -18,12 +18,16 @@ class Image:
     initramfs: pathlib.Path
     # Whether our module and the device drivers are modules, to be loaded in the guest.
     modular: bool = True
+    # What its kernel needs to be told, and how long it may take to boot, in seconds.
+    parameters: tuple = ()
+    boot_timeout: float = 120.0
     # What makes guests.
     guest: object = Guest
 
-    def start(self, machine, name, **options):
+    def start(self, machine, name):
         """A guest that is not started yet; use it as a context manager."""
-        return self.guest(root.get(), machine, self.kernel, self.initramfs, name, **options)
+        machine.parameters += self.parameters
+        return self.guest(root.get(), machine, self.kernel, self.initramfs, name, boot_timeout=self.boot_timeout)
 
     def with_programs(self, programs, target):
         """The same, with programs (paths) in /suites; the file system is written to `target`."""
@@ -46,9 +50,11 @@ def stock(arch, module=None):
 
 def custom(kernel):
     """A `custom_kernel.Kernel`, which has everything built in."""
-    return of_kernel(kernel.arch, custom_kernel.build(kernel))
+    return of_kernel(kernel, custom_kernel.build(kernel))
 
 
-def of_kernel(arch, image):
-    """The image of such a kernel."""
-    return Image(image, initramfs.build(root.get(), arch, "none"), modular=False)
+def of_kernel(kernel, path):
+    """The image of such a kernel that was built."""
+    files = initramfs.build(root.get(), kernel.arch, "none")
+    # Every check is on, and under emulation that takes its time.
+    return Image(path, files, modular=False, parameters=kernel.parameters, boot_timeout=600.0)

@@ -92,7 +92,7 @@ class Comparison:
                     self._check(wanted, build)
             else:
                 path = custom_kernel.build(wanted)
-            self._images[wanted.name] = guest_images.of_kernel(wanted.arch, path)
+            self._images[wanted.name] = guest_images.of_kernel(wanted, path)
             return self._images[wanted.name]
 
     def _check(self, wanted, build):

@@ -221,8 +221,8 @@ def _run_programs(report, where, image, folder, bench, programs, device=None):
     """Runs programs one after the other; those for a device are told the address of that behind a port."""
     name = f"{programs[0].name}-{image.kernel.parent.name}"
     image = image.with_programs(programs, folder / f"{name}.initramfs")
-    bench.parameters += [*custom.PARAMETERS, "kunit.enable=0"]
-    guest = image.start(bench, name, boot_timeout=custom.BOOT_TIMEOUT)
+    bench.parameters += ["kunit.enable=0"]
+    guest = image.start(bench, name)
     with PROGRESS.step(f"native: {len(programs)} selftests, {image.kernel.parent.name}") as step, guest:
         output, environment, problems = "", "", []
         if device is not None:

@@ -17,11 +17,10 @@ _MIB = 1 << 20
 _BUFFER, _QUEUES, _LATER = 0x1000000, 0x40000000, 0x80000000
 _LENGTH = 4 * _MIB
 
-# Our own kernels have every check on, and the suites built in; no5lvl: see guest_tests/custom.py.
-_OWN = {"boot_timeout": 600.0}
-# Such a kernel takes a second or two to unbind the driver of a device, and here all have one.
+# Our own kernels have the suites built in.
+_OWN_PARAMETERS = ("kunit.enable=0",)
+# With every check on it takes a second or two to unbind the driver of a device, and here all have one.
 _ALL_DRIVERS = 180
-_OWN_PARAMETERS = ("kunit.enable=0", "no5lvl")
 
 _DRIVERS = "nvme ahci sd_mod e1000e"
 
@@ -348,7 +347,7 @@ def tell(image, kind, driver, native=False):
     what = "a kernel of our own" if native else "the stock kernel"
     try:
         with PROGRESS.step(f"story: boot {what} with {kind.title}") as step:
-            guest = image.start(bench, f"story-{kind.name}", **(_OWN if native else {}))
+            guest = image.start(bench, f"story-{kind.name}")
             guest.start()
         try:
             story = Story(guest, driver == guest_images.OURS, native=native)

@@ -42,7 +42,6 @@ class Scenario:
     instead_of_free: tuple | None = None
     allowed: tuple = ()
     ours_only: bool = True
-    boot_timeout: float = 120.0
     # ACPI tables to replace, by name.
     tables: dict | None = None
 
@@ -158,7 +157,7 @@ def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
         image = image.with_acpi_tables(scenario.tables, folder / f"{name}.initramfs")
     machine = scenario.machine(kind)
     machine.parameters += scenario.parameters_for(kind, driver)
-    guest = image.start(machine, name, boot_timeout=scenario.boot_timeout)
+    guest = image.start(machine, name)
     with PROGRESS.step(f"guest {name}") as step:
         _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, suite, step)
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Lock orders that are the kernel's own affair, and those that are not."""
+
+import unittest
+
+from iommu_core_tools import guest_log
+
+_REPORT = """\
+[   47.7] WARNING: possible circular locking dependency detected
+[   47.7] irq/22-pciehp/44 is trying to acquire lock:
+[   47.8] -> #1 ({lock}){{++++}}-{{4:4}}:
+[   47.8] stack backtrace:
+[   47.8]  kthread+0x100/0x130
+[   47.9]  ret_from_fork+0x10/0x20
+"""
+
+
+class LockOrders(unittest.TestCase):
+    def test_those_of_pciehp_are_known(self):
+        self.assertEqual(guest_log.alarms("before\n" + _REPORT.format(lock="&ctrl->reset_lock") + "after\n"), [])
+
+    def test_others_are_not(self):
+        found = guest_log.alarms(_REPORT.format(lock="&group->mutex"))
+        self.assertEqual(len(found), 1)
+
+    def test_what_comes_after_one_of_pciehp_counts(self):
+        found = guest_log.alarms(_REPORT.format(lock="&ctrl->reset_lock") + "[   48.0] BUG: KASAN: use-after-free\n")
+        self.assertEqual(len(found), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -59,8 +59,9 @@ _X86 = {
     "arch": AMD64,
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
     "image": "arch/x86/boot/bzImage",
-    # With five-level tables KASAN asks the CPU's capability bits where memory begins, and identify_cpu()
-    # clears these for a moment: an interrupt just then is reported as an access to nowhere.
+    # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
+    # identify_cpu() clears these for a moment: an interrupt just then is reported as an access to
+    # nowhere.
     "parameters": ("no5lvl", "log_buf_len=8M"),
 }
 _ARM64 = {

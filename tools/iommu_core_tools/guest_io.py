@@ -69,10 +69,10 @@ def network_down(guest, name):
     guest.run(f"ip link set {name} down; ip addr flush dev {name}")
 
 
-def echo(guest, size=2):
-    """Sends `size` MiB of random bytes to the echo host and compares what comes back."""
+def echo(guest, size=2048):
+    """Sends `size` KiB of random bytes to the echo host and compares what comes back."""
     script = f"""
-        dd if=/dev/urandom of=/tmp/out bs=1M count={size} 2>/dev/null
+        dd if=/dev/urandom of=/tmp/out bs=1k count={size} 2>/dev/null
         timeout 60 nc {ECHO_ADDRESS} {ECHO_PORT} </tmp/out >/tmp/in
         cmp /tmp/out /tmp/in; status=$?
         rm -f /tmp/out /tmp/in

@@ -245,7 +245,7 @@ class Story:
                    guest_io.image_checksum(guest, "b", 4) == self.checksums["b"])  # fmt: skip
         name = guest_io.interface(guest, self.sibling)
         guest_io.network_up(guest, name)
-        guest_io.echo(guest, 1)
+        guest_io.echo(guest, 1024)
         self.check("the network card in B's group passes traffic", True)
         guest_io.network_down(guest, name)
 

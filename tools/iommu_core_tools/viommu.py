@@ -77,6 +77,8 @@ class Viommu:
     # Whether VFIO's containers let programs have interrupts. Linux 7.3 has none for a unit that passes
     # them on as they are without remapping them.
     vfio_interrupts: bool = True
+    # How much a test sends over the network, in KiB.
+    traffic: int = 2048
 
     @property
     def is_first(self):
@@ -228,6 +230,8 @@ VIRTIO_ARM64 = dataclasses.replace(
     interrupts=0x0809_0000,
     maps_interrupts=False,
     vfio_interrupts=False,
+    # A message for each page that is mapped or unmapped takes a while.
+    traffic=256,
 )
 
 # The same on x86-64, behind the first host bridge.
@@ -241,6 +245,7 @@ VIRTIO_AMD64 = dataclasses.replace(
     plain=_unit(),
     stories={},
     owners={},
+    traffic=VIRTIO_ARM64.traffic,
 )
 
 # For a kernel that remaps interrupts, which needs its own driver.

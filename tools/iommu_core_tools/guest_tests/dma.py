@@ -44,7 +44,7 @@ def a_virtio_network_card_passes_traffic(run):
 def _traffic(run, slot):
     name = guest_io.interface(run.guest, run.at(slot))
     guest_io.network_up(run.guest, name)
-    guest_io.echo(run.guest)
+    guest_io.echo(run.guest, run.kind.traffic)
     guest_io.network_down(run.guest, name)
 
 

@@ -23,7 +23,7 @@ def a_device_with_a_driver_stays_on_identity_and_works(run):
         run.check(len(lines) == 1 and "identity" in lines[0],
                   f"one clear line says so of {address}", lines)  # fmt: skip
     guest_io.write_and_read(run.guest, disk, 4)
-    guest_io.echo(run.guest, 1)
+    guest_io.echo(run.guest, 1024)
     guest_io.network_down(run.guest, name)
 
 

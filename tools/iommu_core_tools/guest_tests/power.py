@@ -60,7 +60,7 @@ def _devices_work(run):
     guest_io.write_and_read(run.guest, disk, 2)
     name = guest_io.interface(run.guest, run.at(machine.NET))
     guest_io.network_up(run.guest, name)
-    guest_io.echo(run.guest, 1)
+    guest_io.echo(run.guest, 1024)
 
 
 def devices_work(run):

@@ -27,9 +27,10 @@ _ALARMS = re.compile(
 # The words of some alarms also occur in the harmless lines in which a kernel lists what it can do.
 _HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command line:|kasan: Kernel")
 
-# Linux 7.3 on a port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes its lock
-# and then that of hot-plug; a program that has VFIO reset a device, and a host bridge from a device tree that adds
-# one, take them in the other order. With ACPI another driver unplugs.
+# Linux 7.3 on a port that unplugs devices by itself (pciehp), which has nothing to do with units:
+# it takes its lock and then that of hot-plug; a program that has VFIO reset a device, and a host
+# bridge from a device tree that adds one, take them in the other order. With ACPI another driver
+# unplugs.
 _CYCLE = re.compile(r"[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S)
 _CYCLE_OF_PCIEHP = "(&ctrl->reset_lock)"
 

@@ -118,8 +118,8 @@ def bench(viommu, **options):
         "nvme", id="b", serial=NVME_B_SERIAL, drive="b", bus=f"port{B:x}", addr="0.0",
         multifunction="on",
     )  # fmt: skip
-    # Both functions say that they are one of several, as hardware has it: the kernel itself marks those
-    # that do not only after they were given groups.
+    # Both functions say that they are one of several, as hardware has it: the kernel itself marks
+    # those that do not only after they were given groups.
     machine.network("net-b").device(
         "e1000e", netdev="net-b", bus=f"port{B:x}", addr="0.1", multifunction="on",
     )  # fmt: skip

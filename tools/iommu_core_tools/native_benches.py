@@ -17,8 +17,9 @@ from .uml import SPLATS
 NEVER, CORE, BOTH = "never", "core", "both"
 # A run's own case, next to those of a suite: no warning in the log, results that are complete.
 CLEAN = "a clean log"
-# For one program: some of VFIO's map and copy gigabytes in each of 35 cases, in a guest that is emulated, on
-# a kernel that checks each access. The harness watches the cases, the kernel says when a task hangs.
+# For one program: some of VFIO's map and copy gigabytes in each of 35 cases, in a guest that is
+# emulated, on a kernel that checks each access. The harness watches the cases, the kernel says when
+# a task hangs.
 _TIMEOUT = 5400
 
 
@@ -100,8 +101,8 @@ _GUESTS = {
         ("virtio-iommu, ACPI", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.acpi),
     ),
 }
-# Not those of generic_pt: they count pages, and the counters of a kernel for several processors are not
-# exact. User-mode Linux has them.
+# Not those of generic_pt: they count pages, and the counters of a kernel for several processors
+# are not exact. User-mode Linux has them.
 _ARM64_KUNIT = ("arm-smmu-v3*", "io-pgtable*")
 _UML_KUNIT = ("*_iommu_test", "*_fmt_test")
 

@@ -88,7 +88,7 @@ def run_native(report, image, kind, folder, suite, *, options, driver=guest_imag
         re.sub(r"\W+", "-", suite), options, None,
         [
             dma.the_module_takes_every_device, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
-            # Before devices are unplugged: see guest_log on what lockdep may say then, and not go on.
+            # Before devices are unplugged: see guest_log on what may end lockdep then.
             lockdep_is_still_on, *_HOTPLUG, nothing_leaks,
         ],
         ours_only=False,

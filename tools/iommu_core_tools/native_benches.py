@@ -86,7 +86,8 @@ def often():
 _call = functools.partial
 _VTD, _AMDVI, _SMMUV3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3"))
 
-# The kernel's own drivers of units: what a suite is called, the kind of unit, options of the machine.
+# The kernel's own drivers of units: what a suite is called, the kind of unit, options of the
+# machine.
 _GUESTS = {
     "x86-64": (
         ("intel-iommu", viommu.NATIVE_VTD, viommu.NATIVE_VTD.plain),

@@ -18,8 +18,8 @@ VFIO = (
 )  # fmt: skip
 _FOLDER = "tools/testing/selftests"
 _FLAGS = "-D_GNU_SOURCE -O2 -static -Wall -Wno-unused-function".split()
-# The harness gives a case 30 s, and one of VFIO's 60, which is not enough where every access is checked and
-# the machine is emulated and busy.
+# The harness gives a case 30 s, and one of VFIO's 60, which is not enough where every access is
+# checked and the machine is emulated and busy.
 _TIMEOUT = ("#define TEST_TIMEOUT_DEFAULT 30\n", "#define TEST_TIMEOUT_DEFAULT 600\n")
 _VFIO_TIMEOUT = ("vfio_pci_driver_test", "memcpy_storm, 60)\n", "memcpy_storm, 600)\n")
 

@@ -19,7 +19,8 @@ _LENGTH = 4 * _MIB
 
 # Our own kernels have the suites built in.
 _OWN_PARAMETERS = ("kunit.enable=0",)
-# With every check on it takes a second or two to unbind the driver of a device, and here all have one.
+# With every check on it takes a second or two to unbind the driver of a device, and here all have
+# one.
 _ALL_DRIVERS = 180
 
 _DRIVERS = "nvme ahci sd_mod e1000e"

@@ -74,8 +74,8 @@ class Viommu:
     # Whether interrupts are translated as other writes are, so that the kernel maps a page for
     # them.
     maps_interrupts: bool = False
-    # Whether VFIO's containers let programs have interrupts. Linux 7.3 has none for a unit that passes
-    # them on as they are without remapping them.
+    # Whether VFIO's containers let programs have interrupts. Linux 7.3 has none for a unit that
+    # passes them on as they are without remapping them.
     vfio_interrupts: bool = True
     # How much a test sends over the network, in KiB.
     traffic: int = 2048

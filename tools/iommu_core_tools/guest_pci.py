@@ -87,12 +87,13 @@ def give_back(guest, address, name):
 
 
 def load_vfio(guest):
-    """Loads the VFIO modules; without interrupt remapping VFIO has to be told to go on."""
+    """Loads the VFIO modules; without interrupt remapping they, and iommufd, have to be told to go on."""
     if not guest.viommu.unsafe_interrupts:
         guest.run("[ -e /sys/module/vfio_iommu_type1 ] || modprobe -a vfio_iommu_type1 vfio-pci")
         return
-    parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+    parameter = "/sys/module/{}/parameters/allow_unsafe_interrupts".format
     guest.run(
-        f"if [ -e {parameter} ]; then echo 1 >{parameter}; "
-        "else modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci; fi"
+        f"if [ -e {parameter('vfio_iommu_type1')} ]; then echo 1 >{parameter('vfio_iommu_type1')}; "
+        "else modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci; fi; "
+        f"if [ -e {parameter('iommufd')} ]; then echo 1 >{parameter('iommufd')}; fi"
     )

@@ -91,7 +91,7 @@ _VTD, _AMDVI, _SMMUV3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3")
 _GUESTS = {
     "x86-64": (
         ("intel-iommu", viommu.NATIVE_VTD, viommu.NATIVE_VTD.plain),
-        ("amd-iommu", viommu.NATIVE_AMDVI, viommu.NATIVE_AMDVI.plain),
+        ("amd-iommu", _AMDVI, _AMDVI.plain),
         ("virtio-iommu", viommu.VIRTIO_AMD64, viommu.VIRTIO_AMD64.plain),
     ),
     "arm64": (

@@ -241,7 +241,7 @@ VIRTIO_AMD64 = dataclasses.replace(
     title="virtio-iommu",
     driver="virtio_iommu",
     device="virtio-iommu-pci",
-    stock=("iommu=nopt", "intel_iommu=off", "iommufd.allow_unsafe_interrupts=1"),
+    stock=("iommu=nopt", "intel_iommu=off"),
     plain=_unit(),
     stories={},
     owners={},
@@ -256,7 +256,6 @@ NATIVE_VTD = dataclasses.replace(
     unsafe_interrupts=False,
 )
 
-NATIVE_AMDVI = dataclasses.replace(_AMDVI, stock=("iommu=nopt", "iommufd.allow_unsafe_interrupts=1"))
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}
 

@@ -94,7 +94,7 @@ def _parser():
         help="stock: test the tests, with the kernel's own driver",
     )  # fmt: skip
 
-    command = add("host-test", _host_test, "tests of the pure parts, with cargo")
+    command = add("host-test", _suite(host_tests.run, "filter"), "tests of the pure parts, with cargo")
     command.add_argument("--filter", help="only those whose name contains it")
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
@@ -102,9 +102,11 @@ def _parser():
     command = add("native", _native, "boot a kernel whose IOMMU layer is the core, and show it at work")
     command.add_argument("--iommu", help="the kind of IOMMU (default: vtd on amd64, smmuv3 on arm64)")
     command.add_argument("--arch", choices=arch.ARCHES, help="default: that of the IOMMU, or amd64")
-    command = add("native-test", _native_test, "suites of the kernel's, with its IOMMU layer and with the core as that layer")
+    command = add("native-test", _suite(native.test, "filter"),
+                  "suites and guests, with the kernel's IOMMU layer and with the core as that layer")  # fmt: skip
     command.add_argument("--filter", help="only those whose name contains it")
-    command = add("native-calls", _native_calls, "which functions of the native frontend those suites call")
+    command = add("native-calls", _suite(native_calls.test, "filter"),
+                  "which functions of the native frontend those suites call")  # fmt: skip
     command.add_argument("--filter", help="only suites whose name contains it")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
     command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
@@ -113,7 +115,7 @@ def _parser():
 
     add("bench", lambda _: bench.run(), "measure page tables, the kernel's C ones and ours")
 
-    command = add("kunit", _kunit, "run the KUnit suites on User-mode Linux")
+    command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
 
     add("kernel", _kernel, "build the custom x86-64 kernel with the suites and the debug options")
@@ -152,10 +154,12 @@ def _shell(arguments):
     guest_shell.run(arguments.iommu, module.path)
 
 
-def _suite(run):
-    def call(_arguments):
+def _suite(run, *options):
+    """Runs a suite with the values of these options."""
+
+    def call(arguments):
         report = Report()
-        run(report)
+        run(report, *(getattr(arguments, name) for name in options))
         return report.finish()
 
     return call
@@ -174,37 +178,12 @@ def _guest_test(arguments):
     return report.finish()
 
 
-def _host_test(arguments):
-    report = Report()
-    host_tests.run(report, arguments.filter)
-    return report.finish()
-
-
-def _kunit(arguments):
-    report = Report()
-    uml.run(report, arguments.filter)
-    return report.finish()
-
-
 def _native(arguments):
     asked = arch.ARCHES[arguments.arch or "amd64"]
     kind = viommu.get(arguments.iommu) if arguments.iommu else viommu.of_arch(asked)
     if arguments.arch and kind.arch != asked:
         raise ToolError(f"VIOMMU={kind.name} is for {kind.arch.name}, not for ARCH={asked.name}")
     story.main_native(kind)
-
-
-def _native_test(arguments):
-    report = Report()
-    native_symbols.run(report)
-    native.test(report, arguments.filter)
-    return report.finish()
-
-
-def _native_calls(arguments):
-    report = Report()
-    native_calls.test(report, arguments.filter)
-    return report.finish()
 
 
 def _native_symbols(arguments):

@@ -31,7 +31,7 @@ _HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command lin
 # it takes its lock and then that of hot-plug; a program that has VFIO reset a device, and a host
 # bridge from a device tree that adds one, take them in the other order. With ACPI another driver
 # unplugs.
-_CYCLE = re.compile(r"[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S)
+_CYCLE = re.compile(r"^[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S | re.M)
 _CYCLE_OF_PCIEHP = "(&ctrl->reset_lock)"
 
 

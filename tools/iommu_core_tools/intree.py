@@ -27,7 +27,7 @@ _CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, options, arguments, targets=(), *, patches=(PATCH,), ours=True):
+def built(name, options, arguments, targets=(), *, patches, ours):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
     `name` is what it is called in messages; `options` are lines of a configuration, of which a later one

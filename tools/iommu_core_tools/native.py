@@ -108,6 +108,7 @@ class Comparison:
 
 def test(report, only=None):
     """Runs the suites whose name has `only` in it (default: all) with both layers, and prints a table."""
+    native_symbols.run(report)
     compared = Comparison(report, [bench for bench in all_benches() if not only or only in bench.name])
     guest_tests.play(report, compared.plays())
     compared.finish()

@@ -6,13 +6,12 @@ import functools
 import shutil
 
 from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
-from . import selftests, viommu
+from . import selftests, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
 from .guest_tests import custom
 from .progress import PROGRESS
 from .report import FAILED, PASSED
-from .uml import SPLATS
 
 NEVER, CORE, BOTH = "never", "core", "both"
 # A run's own case, next to those of a suite: no warning in the log, results that are complete.
@@ -45,10 +44,10 @@ class Bench:
 
 def all_benches():
     """All of them: first the kernel that is built soonest, then what takes longest."""
-    uml, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
+    um, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
     found = [
-        Bench("UML, suites of the kernel", "KUnit", uml, _uml, theirs=True, often=BOTH),
-        Bench("UML, KUnit iommu_core*", "KUnit", uml, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
+        Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
+        Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
         Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
     ]
     for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
@@ -124,7 +123,7 @@ def _uml(report, image, folder):
     output, log = _boot_uml(folder, image, "iommufd", "kunit.enable=0", "root=/dev/root", "rootfstype=hostfs",
                             f"rootflags={system}", "rw", "init=/init",
                             f"suites={','.join(selftests.IOMMUFD)}")  # fmt: skip
-    _add_selftests(report, "UML", output, _splats(output), log)
+    _add_selftests(report, "UML", output, uml.splats(output.splitlines()), log)
 
 
 def _uml_kunit(pattern, report, image, folder):
@@ -135,7 +134,7 @@ def _uml_kunit(pattern, report, image, folder):
     cases, problems = ktap.parse(output.splitlines())
     for case in cases:
         report.add(suite, f"{case.suite}.{case.name}", case.outcome, detail="\n".join(case.log[-20:]), log=log)
-    _note(report, suite, problems + _splats(output), log)
+    _note(report, suite, problems + uml.splats(output.splitlines()), log)
 
 
 def _boot_uml(folder, image, what, *arguments):
@@ -146,15 +145,6 @@ def _boot_uml(folder, image, what, *arguments):
         if result.timed_out:
             raise step.fail(f"no end after {_TIMEOUT} s")
         return result.output, step.log
-
-
-def _splats(output):
-    """The first warning in a log and what follows it, as lines."""
-    lines = output.splitlines()
-    for number, line in enumerate(lines):
-        if any(splat in line for splat in SPLATS):
-            return lines[number : number + 30]
-    return []
 
 
 def _add_selftests(report, where, output, problems, log):

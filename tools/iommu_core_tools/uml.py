@@ -17,7 +17,7 @@ _TIMEOUT = 600
 _TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
 _NO_SMP = "SMP is not supported"
 # What must not be in the log of a good run.
-SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
+_SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
 
 
 def built():
@@ -67,9 +67,14 @@ def add_results(report, suite, output, log):
         report.add(suite, "output", "failed", detail=problem, log=log)
     if not cases and not problems:
         report.add(suite, "suites", "failed", detail="no suite ran (does the filter match any?)", log=log)
-    for number, line in enumerate(lines):
-        if any(splat in line for splat in SPLATS):
-            detail = "\n".join(lines[number : number + 30])
-            report.add(suite, "a clean log", "failed", detail=detail, log=log)
-            break
+    if found := splats(lines):
+        report.add(suite, "a clean log", "failed", detail="\n".join(found), log=log)
     return sum(case.outcome == "passed" for case in cases)
+
+
+def splats(lines):
+    """The first warning in a log and what follows it."""
+    for number, line in enumerate(lines):
+        if any(splat in line for splat in _SPLATS):
+            return lines[number : number + 30]
+    return []

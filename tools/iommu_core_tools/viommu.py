@@ -215,38 +215,34 @@ _SMMUV3 = Viommu(
     maps_interrupts=True,
 )
 
-# Our drivers know nothing of this one: it is for the kernel's own.
-VIRTIO_ARM64 = dataclasses.replace(
+
+def _virtio(base, **more):
+    """virtio-iommu in the machine of another kind: our drivers know nothing of it, the kernel's does."""
+    return dataclasses.replace(
+        base,
+        name=f"virtio-{base.arch.name}",
+        title="virtio-iommu",
+        driver="virtio_iommu",
+        plain=_unit(),
+        stories={},
+        owners={},
+        # A message for each page that is mapped or unmapped takes a while.
+        traffic=256,
+        **more,
+    )
+
+
+VIRTIO_ARM64 = _virtio(
     _SMMUV3,
-    name="virtio-arm64",
-    title="virtio-iommu",
-    driver="virtio_iommu",
     device="virtio-iommu-pci,bus=pcie.0",
-    plain=_unit(),
-    stories={},
-    owners={},
     acpi={**_unit(), "uefi": True},
     # The doorbell of the interrupt translation service; QEMU has the unit pass on what goes there.
     interrupts=0x0809_0000,
     maps_interrupts=False,
     vfio_interrupts=False,
-    # A message for each page that is mapped or unmapped takes a while.
-    traffic=256,
 )
-
-# The same on x86-64, behind the first host bridge.
-VIRTIO_AMD64 = dataclasses.replace(
-    _VTD,
-    name="virtio-amd64",
-    title="virtio-iommu",
-    driver="virtio_iommu",
-    device="virtio-iommu-pci",
-    stock=("iommu=nopt", "intel_iommu=off"),
-    plain=_unit(),
-    stories={},
-    owners={},
-    traffic=VIRTIO_ARM64.traffic,
-)
+# Behind the first host bridge.
+VIRTIO_AMD64 = _virtio(_VTD, device="virtio-iommu-pci", stock=("iommu=nopt", "intel_iommu=off"))
 
 # For a kernel that remaps interrupts, which needs its own driver.
 NATIVE_VTD = dataclasses.replace(
@@ -255,7 +251,6 @@ NATIVE_VTD = dataclasses.replace(
     stock=("intel_iommu=on", "iommu=nopt"),
     unsafe_interrupts=False,
 )
-
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}
 

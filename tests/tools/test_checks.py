@@ -98,12 +98,12 @@ class Sync(unittest.TestCase):
     def test_only_kernel_code_and_only_changes(self):
         with tempfile.TemporaryDirectory() as folder:
             source, target = pathlib.Path(folder, "s"), pathlib.Path(folder, "t")
-            for name in ("Kbuild", "a.rs", "sub/b.rs", "tests/c.rs", "README.md", "a.o"):
+            for name in ("Kbuild", "a.rs", "sub/b.rs", "tests/c.rs", "tests/api/d.c", "README.md", "a.o"):
                 (source / name).parent.mkdir(parents=True, exist_ok=True)
                 (source / name).write_text(name)
             self.assertTrue(sync.sync(target, source))
             names = sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
-            self.assertEqual(names, ["Kbuild", "a.rs", "sub/b.rs"])
+            self.assertEqual(names, ["Kbuild", "a.rs", "sub/b.rs", "tests/api/d.c"])
             (target / "a.o").write_text("object")
             before = (target / "a.rs").stat().st_mtime_ns
             self.assertFalse(sync.sync(target, source))
@@ -112,6 +112,7 @@ class Sync(unittest.TestCase):
             self.assertTrue(sync.sync(target, source))
             self.assertFalse((target / "sub/b.rs").exists())
             self.assertTrue((target / "a.o").exists())
+            self.assertEqual(sync.kernel_files(source, [sync.API_SUITE]), [pathlib.Path("tests/api/d.c")])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import shutil
 
 from . import cache, intree, kernel as stock_kernel, root
 from .arch import AMD64, ARM64, Arch
-from .paths import CONFIG
+from .paths import CHECKOUT, CONFIG
+from .sync import API_SUITE, kernel_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Kernel:
     parameters: tuple = ()
     # Whether this tree is in it; if not, no option of it is set.
     ours: bool = True
+    # Whether the suite of the layer's functions is in it, even without the rest of this tree.
+    suite: bool = False
 
     def options(self):
         """The lines of its configuration, one for each option."""
@@ -36,19 +39,20 @@ class Kernel:
         return "".join(line for name, line in lines.items() if self.ours or not name.startswith("IOMMU_CORE"))
 
     def patch_files(self):
-        """The patches, with the one of this tree's folder if that is in it."""
-        ours = (intree.PATCH,) if self.ours else ()
+        """The patches, with the one of this tree's folder if something of that is in it."""
+        ours = [intree.PATCH] if self.ours else [intree.SUITE_PATCH] if self.suite else []
         return [*ours, *(CONFIG / name for name in self.patches)]
 
     def built(self):
         """Builds it; a context, see `intree.built()`."""
         target = self.image.rpartition("/")[2]
         return intree.built(
-            self.name, self.options(), self.arguments, [target], patches=self.patch_files(), ours=self.ours
-        )
+            self.name, self.options(), self.arguments, [target],
+            patches=self.patch_files(), ours=self.ours, suite=self.suite,
+        )  # fmt: skip
 
     def with_c_layer(self):
-        """The same kernel with nothing of this tree in it."""
+        """The same kernel with nothing of this tree in it but the suite."""
         return dataclasses.replace(self, name=f"{self.name}-c", ours=False)
 
 
@@ -92,6 +96,7 @@ UML_NATIVE = Kernel(
     arguments=UML_ARGUMENTS,
     image="linux",
     patches=("uml.patch",),
+    suite=True,
 )
 
 
@@ -119,12 +124,14 @@ def keep(kernel, folder):
 
 
 def _build_once(kernel):
-    """The image of a kernel that no change of this tree changes: built when it is not there."""
+    """The image of a kernel that hardly a change of this tree changes: built when it is not there."""
+    suite = {"suite": [cache.file_hash(CHECKOUT / path) for path in kernel_files(parts=[API_SUITE])]}
     key = cache.key_of(
         source=str(stock_kernel.stock().source),
         toolchain=root.toolchain(kernel.arch),
         options=sorted(kernel.options().splitlines()),
         patches=[cache.file_hash(path) for path in kernel.patch_files()],
+        **(suite if kernel.suite else {}),
         arguments=kernel.arguments,
     )
     image = kernel.image.rpartition("/")[2]

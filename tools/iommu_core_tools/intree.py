@@ -15,11 +15,13 @@ from . import cache, host, kernel, module, run
 from .errors import ToolError
 from .paths import CONFIG, jobs
 from .progress import PROGRESS
-from .sync import sync
+from .sync import API_SUITE, sync
 
 FOLDER = "drivers/iommu/iommu_core"
 # What changes in the kernel outside of that folder.
 PATCH = CONFIG / "kernel.patch"
+# The same for a kernel that has nothing of it but the suite of the layer's functions.
+SUITE_PATCH = CONFIG / "suite.patch"
 # Where programs in the root see the workspace.
 _WORKSPACE = pathlib.PurePath("/kernel")
 SOURCE, BUILD = _WORKSPACE / "linux", _WORKSPACE / "build"
@@ -27,18 +29,23 @@ _CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, options, arguments, targets=(), *, patches, ours):
+def built(name, options, arguments, targets=(), *, patches, ours, suite=False):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
     `name` is what it is called in messages; `options` are lines of a configuration, of which a later one
     has the last word; `arguments` go to every `make`, with compilers that ccache stands before. Without
-    `ours` nothing of the checkout is in the kernel but what `patches` change. The value is the build
-    folder, which is this process's own until the context ends; it is kept, so that the next build does
-    no more than a change calls for.
+    `ours` nothing of the checkout is in the kernel but what `patches` change, and with `suite` the suite
+    of the layer's functions. The value is the build folder, which is this process's own until the
+    context ends; it is kept, so that the next build does no more than a change calls for.
     """
     stock = kernel.stock()
     with cache.workspace(name, _workspace_key(stock, arguments)) as folder:
-        _integrate(stock.source, folder, patches, ours)
+        tree = folder / "linux"
+        _integrate(stock.source, folder, patches)
+        if ours:
+            sync(tree / FOLDER)
+        elif suite:
+            sync(tree / FOLDER, parts=[API_SUITE])
         build = folder / "build"
         build.mkdir(exist_ok=True)
         base = ["make", "-C", SOURCE, f"O={BUILD}", *arguments]
@@ -85,8 +92,8 @@ def _environment():
     return {"CCACHE_DIR": str(cache.shared("ccache")), "CCACHE_MAXSIZE": _CCACHE_SIZE}
 
 
-def _integrate(source, folder, patches, ours):
-    """Makes `folder`/linux the kernel `source`, patched, and with the checkout's code in it if `ours`.
+def _integrate(source, folder, patches):
+    """Makes `folder`/linux the kernel `source`, patched.
 
     The copy shares its files with `source` (hard links) but for those that the patches change.
     """
@@ -105,9 +112,6 @@ def _integrate(source, folder, patches, ours):
             if not result:
                 raise ToolError(f"tools/config/{patch.name} does not fit the kernel: {result.output.strip()}")
         done.write_text(wanted, encoding="ascii")
-    if ours:
-        (tree / FOLDER).mkdir(exist_ok=True)
-        sync(tree / FOLDER)
 
 
 def _own(path):

@@ -12,14 +12,21 @@ import shutil
 
 from .paths import CHECKOUT
 
-# Folders at the top that hold no kernel code.
+# The suite of the IOMMU layer's functions: kernel code that stands on its own.
+API_SUITE = pathlib.PurePath("tests/api")
+_ALL = (pathlib.PurePath("."), API_SUITE)
+# Folders at the top that hold no other kernel code.
 _OTHER = {"tests", "tools", "Documentation", ".git", ".ci", "build"}
 
 
-def kernel_files(checkout=CHECKOUT):
-    """Paths, relative to the checkout, of every file that belongs into a kernel tree."""
+def kernel_files(checkout=CHECKOUT, parts=_ALL):
+    """Paths, relative to the checkout, of every file of these folders that belongs into a kernel tree."""
+    return sorted(path for part in parts for path in _files_of(checkout, part))
+
+
+def _files_of(checkout, part):
     found = []
-    for folder, folders, files in os.walk(checkout):
+    for folder, folders, files in os.walk(checkout / part):
         relative = pathlib.Path(folder).relative_to(checkout)
         if relative == pathlib.Path("."):
             folders[:] = [name for name in folders if name not in _OTHER]
@@ -28,16 +35,16 @@ def kernel_files(checkout=CHECKOUT):
             is_code = name.endswith((".rs", ".c", ".h")) and not name.endswith(".mod.c")
             if is_code or name in ("Kbuild", "Kconfig"):
                 found.append(relative / name)
-    return sorted(found)
+    return found
 
 
-def sync(target, checkout=CHECKOUT):
-    """Makes the kernel code in `target` equal to the checkout's; returns whether anything changed.
+def sync(target, checkout=CHECKOUT, parts=_ALL):
+    """Makes the kernel code in `target` equal to these folders of the checkout; whether anything changed.
 
     What else is in `target` (objects of earlier builds) stays.
     """
     target = pathlib.Path(target)
-    wanted = kernel_files(checkout)
+    wanted = kernel_files(checkout, parts)
     changed = False
     for path in wanted:
         source, copy = checkout / path, target / path

@@ -72,9 +72,14 @@ class Compared(unittest.TestCase):
         text = "| `one` | GPL | `a.rs` | x, y |\n| `two` | GPL | `a.rs` |  |\n"
         self.assertEqual(native_symbols.suites_in(text), {"one": {"x", "y"}, "two": set()})
         self.assertEqual(native_calls.compare({"x", "y"}, {"y", "x"}), "")
-        self.assertEqual(native_calls.compare({native_calls.BOOT}, set()), "")
         self.assertIn("x", native_calls.compare({"x"}, set()))
         self.assertIn("x", native_calls.compare(set(), {"x"}))
+
+    def test_the_suite_of_the_functions(self):
+        text = "| `one` | GPL | `a.rs` | x, API |\n| `two` | GPL | `a.rs` | API |\n| `three` | GPL | `a.rs` |  |\n"
+        wrong = native_symbols.compare_suite({"one", "three"}, text)
+        self.assertEqual([line.split(":")[0] for line in wrong], ["three", "two"])
+        self.assertEqual(native_symbols.compare_suite({"one", "two"}, text), [])
 
     def test_missing(self):
         names = {"one", "four"}

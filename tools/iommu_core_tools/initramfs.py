@@ -2,6 +2,7 @@
 """The guests' file system: busybox, the chosen kernel modules, our module and programs, init."""
 
 import pathlib
+import struct
 
 from . import cache, guest_files, guest_programs
 from .cpio import Archive
@@ -93,6 +94,19 @@ def with_programs(archive, programs, target):
         late.add(f"suites/{path.name}", path.read_bytes(), 0o755)
     target = pathlib.Path(target)
     target.write_bytes(pathlib.Path(archive).read_bytes() + late.bytes())
+    return target
+
+
+def with_boot_config(archive, text, target):
+    """Writes `archive` to `target`, followed by a configuration for the kernel.
+
+    Its format is in the kernel's Documentation/admin-guide/bootconfig.rst.
+    """
+    data = text.encode() + b"\0"
+    data += b"\0" * (-len(data) % 4)
+    target = pathlib.Path(target)
+    sizes = struct.pack("<II", len(data), sum(data))
+    target.write_bytes(pathlib.Path(archive).read_bytes() + data + sizes + b"#BOOTCONFIG\n")
     return target
 
 

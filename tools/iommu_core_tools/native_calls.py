@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which functions of the native frontend suites call, compared with the table in Documentation/native.md.
 
-A guest has a probe on each function from when it has booted until it ends: what is called only on the way there is
-not seen, and so are KUnit suites. The x86-64 kernel has probes.
+A guest has a probe on each function from early in its boot, before there are drivers, until it ends. What boots call
+is in the table as "boot", and a family of suites is named for what is called after that. User-mode Linux has no
+probes: the suite that is written for these functions, which runs there, is read instead.
 """
 
+import collections
 import dataclasses
 import functools
 
-from . import cache, custom_kernel, guest_images, native_symbols
+from . import cache, custom_kernel, guest_images, initramfs, native_symbols
 from .guest import Guest, GuestError
 from .native_benches import all_benches
 from .paths import CHECKOUT
@@ -16,46 +18,60 @@ from .progress import PROGRESS
 from .report import FAILED, PASSED, Report
 
 SUITE = "calls"
-# What the table says of functions that nobody calls once a guest has booted.
+# What the table says of functions that a kernel calls on its way up.
 BOOT = "boot"
 _TRACING = "/sys/kernel/tracing"
-_GROUP = "iommu_core_calls"
 
 
 class _Probed(Guest):
-    """A guest that adds to `called` the functions that were called since it has booted."""
+    """A guest that adds to `calls` who called a function: its boot, or the suites of a `family`."""
 
-    def __init__(self, *arguments, called, **options):
-        super().__init__(*arguments, **options)
-        self._called = called
-        self._is_watched = False
+    def __init__(self, root, machine, kernel, archive, name, *, calls, family, folder, **options):
+        self._symbols = {name: native_symbols.listed()[name] for name in _functions()}
+        machine.parameters += ["bootconfig"]
+        archive = initramfs.with_boot_config(archive, _boot_config(self._symbols), folder / f"{name}.probed")
+        super().__init__(root, machine, kernel, archive, name, **options)
+        self._calls, self._family = calls, family
+        self._at_boot = None
 
     def start(self):
         super().start()
         self.run(f"mount -t tracefs tracefs {_TRACING}")
-        symbols = native_symbols.listed()
-        for name, file in native_symbols.defined_in_source().items():
-            if not file.endswith(".rs"):
-                # What is not a function.
-                continue
-            probe = f"p:{_GROUP}/{name} {name}"
-            status, text = self.status(f"echo '{probe}' >>{_TRACING}/kprobe_events")
-            # Not every kernel has those that depend on an option.
-            if status and not symbols[name].option:
-                raise GuestError(f"there can be no probe on {name}: {text}", log=self.log)
-        self.run(f"echo 1 >{_TRACING}/events/{_GROUP}/enable", timeout=300)
-        self._is_watched = True
+        at_boot = self._hits()
+        # Not every kernel has those that depend on an option.
+        missing = [name for name, symbol in self._symbols.items() if name not in at_boot and not symbol.option]
+        if missing:
+            raise GuestError(f"there are no probes on {', '.join(missing)}", log=self.log)
+        self._note(at_boot, BOOT)
+        self._at_boot = at_boot
 
     def stop(self):
         try:
-            if self._is_watched:
-                self._is_watched = False
-                for line in self.run(f"cat {_TRACING}/kprobe_profile", timeout=120).splitlines():
-                    name, hits, _missed = line.split()
-                    if int(hits):
-                        self._called.add(name)
+            if self._at_boot:
+                before, self._at_boot = self._at_boot, None
+                self._note({name: hits - before[name] for name, hits in self._hits().items()}, self._family)
         finally:
             super().stop()
+
+    def _hits(self):
+        """How often each function was called so far."""
+        lines = self.run(f"cat {_TRACING}/kprobe_profile", timeout=120).splitlines()
+        return {name: int(hits) for name, hits, _missed in map(str.split, lines)}
+
+    def _note(self, hits, caller):
+        for name, count in hits.items():
+            if count:
+                self._calls[name].add(caller)
+
+
+def _functions():
+    """What there can be probes on: what is a function and not data."""
+    return [name for name, file in native_symbols.defined_in_source().items() if file.endswith(".rs")]
+
+
+def _boot_config(names):
+    """The configuration of a kernel that counts calls from its boot on."""
+    return "".join(f'ftrace.event.kprobes.{name} {{ probes = "{name}"; enable }}\n' for name in names)
 
 
 def test(report, only=None):
@@ -63,34 +79,36 @@ def test(report, only=None):
 
     All of them are compared with the table.
     """
-    probed = custom_kernel.NATIVE["amd64"]
-    benches = [bench for bench in all_benches() if bench.kernel == probed and bench.family != "KUnit"]
+    probed = custom_kernel.NATIVE.values()
+    benches = [bench for bench in all_benches() if bench.kernel in probed and bench.family != "KUnit"]
     benches = [bench for bench in benches if not only or only in bench.name]
-    callers = {}
+    calls = collections.defaultdict(set)
+    for name in native_symbols.called_in_source():
+        calls[name].add(native_symbols.API)
+    images = functools.cache(guest_images.custom)
     with report.suite(SUITE), cache.scratch("calls") as folder:
         for bench in benches:
-            called = set()
-            image = guest_images.custom(bench.kernel)
-            image = dataclasses.replace(image, guest=functools.partial(_Probed, called=called))
+            seen = collections.defaultdict(set)
+            guest = functools.partial(_Probed, calls=seen, family=bench.family, folder=folder)
             found = Report(show=False)
-            bench.run(found, image, folder)
+            bench.run(found, dataclasses.replace(images(bench.kernel), guest=guest), folder)
             wrong = found.details(bench.name) if not bench.theirs else []
-            wrong += [] if called else ["no call was counted"]
+            wrong += [] if any(bench.family in callers for callers in seen.values()) else ["no call was counted"]
             report.add(SUITE, f"{bench.name}: runs", FAILED if wrong else PASSED, detail="\n".join(wrong))
-            for name in called:
-                callers.setdefault(name, set()).add(bench.family)
+            for name, callers in seen.items():
+                calls[name] |= callers
         for name in native_symbols.listed():
-            PROGRESS.plain(f"{name:40} {', '.join(sorted(callers.get(name, ())))}")
+            PROGRESS.plain(f"{name:40} {', '.join(sorted(calls[name]))}")
         if not only:
             text = (CHECKOUT / "Documentation/native.md").read_text(encoding="utf-8")
             for name, said in native_symbols.suites_in(text).items():
-                wrong = compare(said, callers.get(name, set()))
+                wrong = compare(said, calls[name])
                 report.add(SUITE, name, FAILED if wrong else PASSED, detail=wrong)
 
 
 def compare(said, found):
     """What is wrong with a cell of the table that names suites, or nothing."""
-    if said - {BOOT} == found:
+    if said == found:
         return ""
     there, seen = (", ".join(sorted(names)) or "none" for names in (said, found))
     return f"suites in the table: {there}; that call it: {seen}"

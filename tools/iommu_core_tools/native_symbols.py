@@ -2,8 +2,8 @@
 """Checks that the native frontend provides what drivers/iommu/iommu.c does: tools/config/native-symbols.
 
 Compared with that list are the exports of the C source that the frontend replaces, so that another version of
-the kernel cannot add one unnoticed; the frontend's own exports; the table in Documentation/native.md; and the
-symbols that a built kernel or its objects define.
+the kernel cannot add one unnoticed; the frontend's own exports; the table in Documentation/native.md, with what it
+says of the suite tests/api; and the symbols that a built kernel or its objects define.
 """
 
 import dataclasses
@@ -13,8 +13,11 @@ import re
 from . import kernel, root
 from .errors import ToolError
 from .paths import CHECKOUT, CONFIG
+from .sync import API_SUITE
 
 SUITE = "native symbols"
+# What the table says of functions that the suite tests/api calls.
+API = "API"
 _EXPORT = re.compile(r'^EXPORT_SYMBOL(?P<kind>|_GPL|_NS_GPL)\((?P<name>\w+)(?:, "(?P<space>\w+)")?\)', re.M)
 _MARKED = re.compile(r'#\[export\]\s*pub unsafe extern "C" fn (\w+)')
 _DATA = re.compile(r"^DEFINE_MUTEX\((\w+)\)", re.M)
@@ -84,6 +87,21 @@ def suites_in(text):
     return {name: set(filter(None, suites.strip().split(", "))) for name, _access, _file, suites in _ROW.findall(text)}
 
 
+def called_in_source(checkout=CHECKOUT):
+    """The functions and data of the list that the suite tests/api names."""
+    paths = sorted((checkout / API_SUITE).glob("*.c"))
+    words = {word for path in paths for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+    return words & listed().keys()
+
+
+def compare_suite(called, text):
+    """What the table says wrongly of the suite tests/api, as lines."""
+    said = {name for name, suites in suites_in(text).items() if API in suites}
+    return [f"{name}: {API} is missing in the table" for name in sorted(called - said)] + [
+        f"{name}: {API} is in the table, and the suite does not call it" for name in sorted(said - called)
+    ]
+
+
 def defined_in(objects):
     """The global symbols that built objects (or a vmlinux) define."""
     result = root.get().run(["nm", "--defined-only", "--extern-only", *objects])
@@ -126,8 +144,8 @@ def run(report):
         defined = defined_in_source()
         lacking = missing(wanted, defined)
         _add(report, "definitions", [f"frontend/native does not define {name}" for name in lacking])
-        document = CHECKOUT / "Documentation/native.md"
-        _add(report, "the table", compare_table(wanted, defined, document.read_text(encoding="utf-8")))
+        text = (CHECKOUT / "Documentation/native.md").read_text(encoding="utf-8")
+        _add(report, "the table", compare_table(wanted, defined, text) + compare_suite(called_in_source(), text))
 
 
 def run_built(report, what, objects, options=None):

@@ -47,29 +47,40 @@ def all_benches():
     um, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
     found = [
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
+        Bench("UML, KUnit iommu_api", "API", um, _call(_uml_kunit, "iommu_api"), often=BOTH),
         Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
         Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
     ]
     for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
         for suite, kind, options in _GUESTS[where]:
             name = f"{where}, C {suite}"
+            run = _call(custom.run_native, suite=name, kind=kind, options=options)
             often = CORE if kind is viommu.NATIVE_VTD else NEVER
-            found.append(Bench(name, "guests", kernel_, _call(_guest, name, kind, options), often=often))
+            found.append(Bench(name, "guests", kernel_, run, often=often))
+        if where in _PARAMETERS:
+            name = f"{where}, boot parameters"
+            kind, options = _PARAMETERS[where]
+            run = _call(custom.run_native_parameters, suite=name, kind=kind, options=options)
+            found.append(Bench(name, "guests", kernel_, run))
         name = f"{where}, iommufd"
         found.append(Bench(name, "iommufd", kernel_, _call(_iommufd, where, kernel_), theirs=True))
     for pattern in _ARM64_KUNIT:
         name = f"arm64, KUnit {pattern}"
-        found.append(Bench(name, "KUnit", arm64, _call(_kunit, name, _SMMUV3, pattern), theirs=True))
+        run = _call(custom.run_native_kunit, suite=name, kind=_SMMUV3, pattern=pattern)
+        found.append(Bench(name, "KUnit", arm64, run, theirs=True))
     for kernel_, where, kind in ((x86, "x86-64", _VTD), (x86, "x86-64", _AMDVI), (arm64, "arm64", _SMMUV3)):
-        name = f"{where}, Rust {kind.driver}"
         often = CORE if kind.is_first else NEVER
-        found.append(Bench(name, "guests", kernel_, _call(_our_guest, name, kind), ours=True, often=often))
+        name = f"{where}, Rust {kind.driver}"
+        run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
+        found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
         name = f"{where}, story with Rust {kind.driver}"
-        found.append(Bench(name, "guests", kernel_, _call(_story, name, kind), ours=True, often=often))
+        run = _call(custom.run_native_story, suite=name, kind=kind)
+        found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
         # Suites that need no hardware run once.
         pattern = f"iommu_core_{kind.driver}*" if kind is _AMDVI else "iommu_core*"
         name = f"{where}, KUnit {pattern}"
-        found.append(Bench(name, "KUnit", kernel_, _call(_kunit, name, kind, pattern), ours=True))
+        run = _call(custom.run_native_kunit, suite=name, kind=kind, pattern=pattern, driver=_OURS)
+        found.append(Bench(name, "KUnit", kernel_, run, ours=True))
     return found
 
 
@@ -83,6 +94,7 @@ def often():
 
 
 _call = functools.partial
+_OURS = guest_images.OURS
 _VTD, _AMDVI, _SMMUV3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3"))
 
 # The kernel's own drivers of units: what a suite is called, the kind of unit, options of the
@@ -101,6 +113,9 @@ _GUESTS = {
         ("virtio-iommu, ACPI", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.acpi),
     ),
 }
+# Where parameters of the boot decide. With caching mode, which a unit of a virtual machine has, the
+# driver does without lazy invalidation whatever they say.
+_PARAMETERS = {"x86-64": (viommu.NATIVE_VTD, viommu.NATIVE_VTD.owners["caching-off-48bit"])}
 # Not those of generic_pt: they count pages, and the counters of a kernel for several processors
 # are not exact. User-mode Linux has them.
 _ARM64_KUNIT = ("arm-smmu-v3*", "io-pgtable*")
@@ -140,7 +155,7 @@ def _uml_kunit(pattern, report, image, folder):
 def _boot_uml(folder, image, what, *arguments):
     """What User-mode Linux prints until it ends, and its log."""
     with PROGRESS.step(f"native: {what} on User-mode Linux, {image.kernel.parent.name}") as step:
-        argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", *arguments]
+        argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", "iommu.debug_pagealloc=1", *arguments]
         result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
         if result.timed_out:
             raise step.fail(f"no end after {_TIMEOUT} s")
@@ -167,28 +182,6 @@ def _note(report, suite, problems, log):
 # --- guests -----------------------------------------------------------------------------------
 
 
-def _guest(name, kind, options, report, image, folder):
-    """Traffic, user programs, devices that come and go, with a driver of the kernel's own."""
-    custom.run_native(report, image, kind, folder, name, options=options)
-
-
-def _our_guest(name, kind, report, image, folder):
-    """The same with our driver."""
-    custom.run_native(report, image, kind, folder, name, options=kind.plain,
-                      driver=guest_images.OURS)  # fmt: skip
-
-
-def _story(name, kind, report, image, folder):
-    """What `make native` shows."""
-    custom.run_native_story(report, image, kind, folder, name)
-
-
-def _kunit(name, kind, pattern, report, image, folder):
-    """KUnit suites, in a guest that has a unit."""
-    driver = guest_images.OURS if pattern.startswith("iommu_core") else guest_images.STOCK
-    custom.run_native_kunit(report, image, kind, folder, name, pattern, driver)
-
-
 def _iommufd(where, wanted, report, image, folder):
     """The selftests of iommufd, with huge pages."""
     programs = selftests.build(root.get(), kernel.stock().source, wanted.arch)
@@ -202,7 +195,7 @@ def _vfio(where, report, image, folder):
     programs = selftests.build_vfio(root.get(), kernel.stock().source)
     kind = viommu.NATIVE_VTD
     parameters = [*kind.stock, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
-                  "vfio_pci.enable_sriov=1"]  # fmt: skip
+                  "transparent_hugepage_shmem=always", "vfio_pci.enable_sriov=1"]  # fmt: skip
     bench = machine.Machine(kind, memory=4096, parameters=parameters)
     bench.root_port(machine.A).device("igb", bus=f"port{machine.A:x}")
     _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.VFIO],

@@ -79,7 +79,7 @@ def run(report, image, kind, only, folder):
         play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)
 
 
-def run_native(report, image, kind, folder, suite, *, options, driver=guest_images.STOCK):
+def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK):
     """Boots a native kernel with a driver of its own for the unit, or with ours.
 
     `options` are of the machine.
@@ -98,19 +98,51 @@ def run_native(report, image, kind, folder, suite, *, options, driver=guest_imag
         play(scenario, image, kind, driver, report, None, folder, suite)
 
 
-def run_native_story(report, image, kind, folder, suite):
+def run_native_story(report, image, folder, *, suite, kind):
     """Tells the story on a native kernel, with our driver; each step is a case of `suite`."""
     scenario = _scenario(f"native-story-{kind.name}", kind.plain, None, variants.tests_of(NATIVE_STEPS))
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
 
 
-def run_native_kunit(report, image, kind, folder, suite, pattern, driver):
+def run_native_kunit(report, image, folder, *, suite, kind, pattern, driver=guest_images.STOCK):
     """Boots a native kernel for KUnit suites alone; every case is one of `suite`."""
     name = re.sub(r"\W+", "-", f"{suite}-{pattern}")
     scenario = _scenario(name, kind.plain, pattern, [_kunit(report, suite)], ours_only=False)
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)
+
+
+def run_native_parameters(report, image, folder, *, suite, kind, options):
+    """Boots a native kernel with each parameter that says what default domains are; each is a case."""
+    for given, wanted in _DEFAULTS.items():
+        scenario = _scenario(
+            re.sub(r"\W+", "-", given), options, None, [_groups_are(given, wanted)], ours_only=False,
+            parameters=("kunit.enable=0", given),
+        )  # fmt: skip
+        with report.suite(suite):
+            play(scenario, image, kind, guest_images.STOCK, report, None, folder, suite)
+
+
+# What the type of a group is with a parameter (Documentation/admin-guide/kernel-parameters.txt).
+_DEFAULTS = {
+    "iommu.passthrough=1": "identity",
+    "iommu.passthrough=0": "DMA-FQ",
+    "iommu=pt": "identity",
+    "iommu=nopt": "DMA-FQ",
+    "iommu.strict=1": "DMA",
+    "iommu.strict=0": "DMA-FQ",
+}
+
+
+def _groups_are(given, wanted):
+    def the_disk_has_the_type(run):
+        found = run.type_of(run.at(machine.DISK))
+        run.check(found == wanted, f"the group's type is {wanted}", found)
+        dma.an_nvme_disk_keeps_what_is_written(run)
+
+    the_disk_has_the_type.__name__ = f"with {given} groups are {wanted}"
+    return the_disk_has_the_type
 
 
 _TRAFFIC = (
@@ -133,11 +165,14 @@ def _native_machine(kind, options):
 
 
 def _scenario(name, options, kunit, tests, **more):
-    made = {"machine": lambda kind: machine.bench(kind, memory=2048, **options), **more}
+    made = {
+        "machine": lambda kind: machine.bench(kind, memory=2048, **options),
+        "parameters": (f"kunit.filter_glob={kunit}" if kunit else "kunit.enable=0",),
+        **more,
+    }
     return Scenario(
         name,
         tests=tests,
-        parameters=(f"kunit.filter_glob={kunit}" if kunit else "kunit.enable=0",),
         allowed=ALLOWED,
         **made,
     )

@@ -109,11 +109,16 @@ impl Edu {
 
     /// Whom the core takes for the holder of the device's group.
     fn ownership(&self) -> Result<Ownership> {
-        #[cfg(CONFIG_IOMMU_CORE_INTEL)]
-        if let Ok(ownership) = self.ownership_by::<crate::drivers::intel::Vtd>() {
-            return Ok(ownership);
-        }
-        Err(ENODEV)
+        let by_driver: &[fn(&Self) -> Result<Ownership>] = &[
+            #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+            Self::ownership_by::<crate::drivers::intel::Vtd>,
+            #[cfg(CONFIG_IOMMU_CORE_AMD)]
+            Self::ownership_by::<crate::drivers::amd::AmdVi>,
+            #[cfg(CONFIG_IOMMU_CORE_ARM_SMMU_V3)]
+            Self::ownership_by::<crate::drivers::arm_smmu_v3::SmmuV3>,
+        ];
+        let found = by_driver.iter().find_map(|ask| ask(self).ok());
+        found.ok_or(ENODEV)
     }
 
     fn ownership_by<D: Hosted>(&self) -> Result<Ownership> {

@@ -27,7 +27,7 @@ class _Probed(Guest):
     """A guest that adds to `calls` who called a function: its boot, or the suites of a `family`."""
 
     def __init__(self, root, machine, kernel, archive, name, *, calls, family, folder, **options):
-        self._symbols = {name: native_symbols.listed()[name] for name in _functions()}
+        self._symbols = _functions()
         machine.parameters += ["bootconfig"]
         archive = initramfs.with_boot_config(archive, _boot_config(self._symbols), folder / f"{name}.probed")
         super().__init__(root, machine, kernel, archive, name, **options)
@@ -65,8 +65,9 @@ class _Probed(Guest):
 
 
 def _functions():
-    """What there can be probes on: what is a function and not data."""
-    return [name for name, file in native_symbols.defined_in_source().items() if file.endswith(".rs")]
+    """What there can be probes on, as `native_symbols.listed()` has it: what is a function and not data."""
+    files = native_symbols.defined_in_source()
+    return {name: symbol for name, symbol in native_symbols.listed().items() if files[name].endswith(".rs")}
 
 
 def _boot_config(names):

@@ -47,7 +47,7 @@ def all_benches():
     um, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
     found = [
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
-        Bench("UML, KUnit iommu_api", "API", um, _call(_uml_kunit, "iommu_api"), often=BOTH),
+        Bench("UML, KUnit iommu_api", "API", um, _call(_uml_kunit, "iommu_api", parameters=_PAGES), often=BOTH),
         Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
         Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
     ]
@@ -119,6 +119,8 @@ _PARAMETERS = {"x86-64": (viommu.NATIVE_VTD, viommu.NATIVE_VTD.owners["caching-o
 # Not those of generic_pt: they count pages, and the counters of a kernel for several processors
 # are not exact. User-mode Linux has them.
 _ARM64_KUNIT = ("arm-smmu-v3*", "io-pgtable*")
+# Counts each page that is mapped: not for suites that map terabytes.
+_PAGES = ("iommu.debug_pagealloc=1",)
 _UML_KUNIT = ("*_iommu_test", "*_fmt_test")
 
 
@@ -141,11 +143,11 @@ def _uml(report, image, folder):
     _add_selftests(report, "UML", output, uml.splats(output.splitlines()), log)
 
 
-def _uml_kunit(pattern, report, image, folder):
+def _uml_kunit(pattern, report, image, folder, parameters=()):
     """KUnit suites on User-mode Linux."""
     suite = f"UML, KUnit {pattern}"
     output, log = _boot_uml(folder, image, pattern, "kunit_shutdown=halt", "kunit.enable=1",
-                            f"kunit.filter_glob={pattern}")  # fmt: skip
+                            f"kunit.filter_glob={pattern}", *parameters)  # fmt: skip
     cases, problems = ktap.parse(output.splitlines())
     for case in cases:
         report.add(suite, f"{case.suite}.{case.name}", case.outcome, detail="\n".join(case.log[-20:]), log=log)
@@ -155,7 +157,7 @@ def _uml_kunit(pattern, report, image, folder):
 def _boot_uml(folder, image, what, *arguments):
     """What User-mode Linux prints until it ends, and its log."""
     with PROGRESS.step(f"native: {what} on User-mode Linux, {image.kernel.parent.name}") as step:
-        argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", "iommu.debug_pagealloc=1", *arguments]
+        argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", *arguments]
         result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
         if result.timed_out:
             raise step.fail(f"no end after {_TIMEOUT} s")

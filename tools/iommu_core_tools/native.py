@@ -2,8 +2,8 @@
 """`make native-test`: what the C layer and the core say of the same suites, side by side.
 
 The suites are those of others, and guests that do not care which layer they have (`native_benches`): what they
-say of the C layer is what they have to say of the core. Nothing of this tree is in a kernel with the C layer, so
-it is built once, and what the suites say of it is kept.
+say of the C layer is what they have to say of the core. Nothing of this tree but the suite tests/api is in a kernel
+with the C layer, so it is built once, and what the suites say of it is kept.
 """
 
 import functools

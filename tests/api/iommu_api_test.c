@@ -907,20 +907,36 @@ static void trace_faulted(void *data, struct device *dev, unsigned long iova, in
 	seen->flags = flags;
 }
 
+/* Also when a case is aborted: nobody may be told of what the next one does. */
+static void stop_tracing(void *seen)
+{
+	unregister_trace_add_device_to_group(trace_added, seen);
+	unregister_trace_remove_device_from_group(trace_removed, seen);
+	unregister_trace_attach_device_to_domain(trace_attached, seen);
+	unregister_trace_map(trace_mapped, seen);
+	unregister_trace_unmap(trace_unmapped, seen);
+	unregister_trace_io_page_fault(trace_faulted, seen);
+	/* Whoever is in a trace point now is in it no more. */
+	tracepoint_synchronize_unregister();
+}
+
 static void the_trace_points_tell_what_happens(struct kunit *test)
 {
+	/* The case may be over, and its stack gone, when tracing is stopped. */
+	static struct traced seen;
 	struct device_under_test *device;
 	struct iommu_domain *domain;
 	struct iommu_group *group;
-	struct traced seen = {};
 	struct page *page = new_pages(test, 1);
 
+	memset(&seen, 0, sizeof(seen));
 	KUNIT_EXPECT_EQ(test, register_trace_add_device_to_group(trace_added, &seen), 0);
 	KUNIT_EXPECT_EQ(test, register_trace_remove_device_from_group(trace_removed, &seen), 0);
 	KUNIT_EXPECT_EQ(test, register_trace_attach_device_to_domain(trace_attached, &seen), 0);
 	KUNIT_EXPECT_EQ(test, register_trace_map(trace_mapped, &seen), 0);
 	KUNIT_EXPECT_EQ(test, register_trace_unmap(trace_unmapped, &seen), 0);
 	KUNIT_EXPECT_EQ(test, register_trace_io_page_fault(trace_faulted, &seen), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, stop_tracing, &seen), 0);
 
 	device = device_of_its_own(test);
 	group = group_of(test, device->dev);
@@ -953,14 +969,6 @@ static void the_trace_points_tell_what_happens(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, seen.removed, device->dev);
 	KUNIT_EXPECT_EQ(test, seen.removed_from, iommu_group_id(group));
 
-	unregister_trace_add_device_to_group(trace_added, &seen);
-	unregister_trace_remove_device_from_group(trace_removed, &seen);
-	unregister_trace_attach_device_to_domain(trace_attached, &seen);
-	unregister_trace_map(trace_mapped, &seen);
-	unregister_trace_unmap(trace_unmapped, &seen);
-	unregister_trace_io_page_fault(trace_faulted, &seen);
-	/* Whoever is in a trace point now is in it no more. */
-	tracepoint_synchronize_unregister();
 	__free_pages(page, 1);
 }
 #endif

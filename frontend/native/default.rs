@@ -14,7 +14,7 @@ use kernel::{
 use super::{
     boot, domain,
     domains::iommu_domain_free,
-    group::{Group, Locked},
+    group::{Group, Locked, Shape},
     map::{iommu_iova_to_phys, iommu_map},
     record,
     reserved::List,
@@ -272,30 +272,29 @@ unsafe fn map_one_to_one(
     Ok(())
 }
 
-/// Gives the group a default domain of a type (0: the one that suits it), and attaches it.
+/// Gives the group a default domain of a type (0: the one that suits it), and attaches it. Whoever
+/// calls has [`set_up_dma`] follow.
+///
+/// The mutex is free when this returns: a domain that nobody needs any more is not freed under it.
 ///
 /// # Errors
 ///
 /// `EINVAL` if the type cannot be; what its driver fails with. The group is as it was.
-pub(super) fn set_up(locked: &Locked<'_>, target: u32) -> Result {
-    let group = locked.group();
+pub(super) fn set_up(shape: &Shape<'_>, locked: Locked<'_>, target: u32) -> Result {
+    let group = shape.group();
     let old = group.default_domain();
-    let new = alloc(locked, choose(locked, target)?)?;
+    let new = alloc(&locked, choose(&locked, target)?)?;
     if new == old {
         return Ok(());
     }
-    if let Err(error) = prepare(new) {
-        // SAFETY: Nobody else has it. It may be a part of its driver, which is no matter.
-        unsafe { iommu_domain_free(new) };
-        return Err(error);
-    }
-    let result = attach(locked, old, new);
+    let result = prepare(new).and_then(|()| attach(&locked, old, new));
     // If nothing is there that the group could go back to, some of its devices may be attached to
     // the new one after all. Then it goes with the last of them.
     let unused = match group.default_domain() == new {
         true => old,
         false => new,
     };
+    drop(locked);
     if !unused.is_null() {
         // SAFETY: The group is not attached to it, and nobody else has it. It may be a part of its
         // driver, which is no matter.
@@ -389,7 +388,8 @@ pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
         "auto" => 0,
         _ => return Err(EINVAL),
     };
-    let locked = group.lock();
+    let shape = group.shape();
+    let locked = shape.lock();
     let present = group.default_domain();
     if present.is_null() {
         return Err(EINVAL);
@@ -410,17 +410,17 @@ pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
     if locked.members.is_empty() || !is_free {
         return Err(EPERM);
     }
-    set_up(&locked, kind)?;
-    set_up_dma(&locked);
+    set_up(&shape, locked, kind)?;
+    set_up_dma(&shape);
     Ok(())
 }
 
-/// Tells the DMA API which domain the group's devices have.
-pub(super) fn set_up_dma(locked: &Locked<'_>) {
-    for member in &locked.members {
-        // SAFETY: A member is valid, and its default domain is attached.
+/// Tells the DMA API which domain the group's devices have. The mutex is free.
+pub(super) fn set_up_dma(shape: &Shape<'_>) {
+    for member in shape.members() {
+        // SAFETY: A member is valid, and nobody else changes its default domain.
         unsafe {
-            bindings::iommu_core_set_up_dma(member.as_raw(), locked.group().default_domain());
+            bindings::iommu_core_set_up_dma(member.as_raw(), shape.group().default_domain());
         }
     }
 }

@@ -10,6 +10,11 @@
 //! Locking: the group's mutex is what `iommu_group_mutex_assert()` asks for. It is held while
 //! drivers of units are asked to attach, and the members are not changed meanwhile: they may be
 //! looked at from in there.
+//!
+//! Outside of it is [`Shape`], for what changes members or the default domain. The DMA API takes
+//! the lock of CPU hot-plug when it gets a domain and when it gives one up, interrupts are allocated
+//! under that lock by some drivers, and where their messages are translated the group's mutex is
+//! taken then. So the DMA API is told with the mutex free, and the shape kept.
 
 use core::{cell::UnsafeCell, ops::Deref, ptr};
 
@@ -17,12 +22,13 @@ use kernel::{
     bindings,
     error::to_result,
     ffi::{c_char, c_int, c_void},
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
         atomic::{Acquire, Atomic, Relaxed, Release},
         lock::{mutex::MutexBackend, Guard, Lock},
-        Arc,
+        Arc, Mutex,
     },
     types::Opaque,
 };
@@ -75,12 +81,15 @@ pub(super) struct State {
 /// A group.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
+#[pin_data]
 #[repr(C)]
 pub(in crate::frontend) struct Group {
     kobject: Opaque<bindings::kobject>,
     /// The folder `devices`, once it is there.
     folder: *mut bindings::kobject,
     id: c_int,
+    #[pin]
+    shape: Mutex<()>,
     mutex: Opaque<bindings::mutex>,
     state: UnsafeCell<State>,
     /// What the group's maker calls it: a C string of `kstrdup()`, or null.
@@ -89,7 +98,7 @@ pub(in crate::frontend) struct Group {
     data: Atomic<*mut c_void>,
     free_data: UnsafeCell<FreeFn>,
     /// The domain for the DMA API, and the one that the group is attached to now. Changed with the
-    /// mutex held, read at any time.
+    /// mutex held (the first with the shape as well), read at any time.
     default: Atomic<*mut bindings::iommu_domain>,
     current: Atomic<*mut bindings::iommu_domain>,
     /// The domain that blocks; null as long as nobody had to be blocked. Changed as above.
@@ -98,6 +107,32 @@ pub(in crate::frontend) struct Group {
 }
 
 type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;
+
+/// The right to change what a group is made of, which nobody else has meanwhile: its members, its
+/// default domain, and what the DMA API knows of that.
+pub(super) struct Shape<'a> {
+    group: &'a Group,
+    _guard: Guard<'a, (), MutexBackend>,
+}
+
+impl<'a> Shape<'a> {
+    /// The group.
+    pub(super) fn group(&self) -> &'a Group {
+        self.group
+    }
+
+    /// Takes the group's mutex as well.
+    pub(super) fn lock(&self) -> Locked<'a> {
+        self.group.lock()
+    }
+
+    /// The devices, with the mutex held or free.
+    pub(super) fn members(&self) -> &KVec<Member> {
+        // SAFETY: Only `Locked::change` makes a reference that is not shared. It wants the group's
+        // only `Shape`, which is borrowed here.
+        unsafe { &(*self.group.state.get()).members }
+    }
+}
 
 /// A group with its mutex held.
 pub(super) struct Locked<'a> {
@@ -117,8 +152,9 @@ impl Deref for Locked<'_> {
 
 impl<'a> Locked<'a> {
     /// What the mutex protects, to be changed. No driver of units is called meanwhile.
-    pub(super) fn change(&mut self) -> &mut State {
-        // SAFETY: The mutex is held, and `self` is borrowed.
+    pub(super) fn change<'s>(&'s mut self, shape: &'s mut Shape<'_>) -> &'s mut State {
+        debug_assert!(ptr::eq(self.group, shape.group));
+        // SAFETY: The mutex is held, and so is the group's shape; both are borrowed.
         unsafe { &mut *self.group.state.get() }
     }
 
@@ -161,11 +197,12 @@ impl Group {
         // SAFETY: Always safe.
         let id = unsafe { bindings::iommu_core_alloc_group_id() };
         to_result(id)?;
-        let group = KBox::new(
-            Self {
+        let group = KBox::pin_init(
+            pin_init!(Self {
                 kobject: Opaque::zeroed(),
                 folder: ptr::null_mut(),
                 id,
+                shape <- new_mutex!((), "iommu_group.shape"),
                 mutex: Opaque::zeroed(),
                 state: UnsafeCell::new(State {
                     members: KVec::new(),
@@ -178,15 +215,16 @@ impl Group {
                 current: Atomic::new(ptr::null_mut()),
                 blocking: Atomic::new(ptr::null_mut()),
                 handles: Handles::new(),
-            },
+            }),
             GFP_KERNEL,
         );
         let group = match group {
-            Ok(group) => KBox::into_raw(group),
+            // SAFETY: It is not moved until it is dropped.
+            Ok(group) => KBox::into_raw(unsafe { Pin::into_inner_unchecked(group) }),
             Err(error) => {
                 // SAFETY: The id was just taken.
                 unsafe { bindings::iommu_core_free_group_id(id) };
-                return Err(error.into());
+                return Err(error);
             }
         };
         // SAFETY: The group is new and stays where it is until its kobject is released.
@@ -243,6 +281,14 @@ impl Group {
         self.name.load(Acquire)
     }
 
+    /// Keeps others from changing what the group is made of.
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape {
+            group: self,
+            _guard: self.shape.lock(),
+        }
+    }
+
     /// Keeps the group as it is.
     pub(super) fn lock(&self) -> Locked<'_> {
         // SAFETY: The mutex is initialised.
@@ -287,7 +333,7 @@ impl Group {
         self.current.store(domain, Relaxed);
     }
 
-    /// Notes the domain for the DMA API. The mutex is held.
+    /// Notes the domain for the DMA API. The mutex is held, and the shape.
     pub(super) fn set_default_domain(&self, domain: *mut bindings::iommu_domain) {
         self.default.store(domain, Relaxed);
     }
@@ -354,9 +400,10 @@ impl Group {
         &self,
         core: &Arc<crate::group::Group<D>>,
     ) -> Result {
-        let mut locked = self.lock();
+        let mut shape = self.shape();
+        let mut locked = shape.lock();
         if locked.core.is_none() {
-            locked.change().core = Some(Backed::new(core)?);
+            locked.change(&mut shape).core = Some(Backed::new(core)?);
         }
         Ok(())
     }
@@ -373,14 +420,15 @@ impl Group {
     /// Makes a device a member that is behind no unit; VFIO wants such groups.
     fn add_bare(&self, dev: *mut bindings::device) -> Result {
         let member = self.link(dev)?;
-        let mut locked = self.lock();
-        if let Err(error) = locked.change().members.reserve(1, GFP_KERNEL) {
-            drop(locked);
+        let mut shape = self.shape();
+        let mut locked = shape.lock();
+        let members = &mut locked.change(&mut shape).members;
+        if let Err(error) = members.reserve(1, GFP_KERNEL) {
             self.unlink(member);
             return Err(error.into());
         }
         // There is room.
-        let _ = locked.change().members.push_within_capacity(member);
+        let _ = members.push_within_capacity(member);
         self.count();
         // SAFETY: The caller's promise: the device has no group.
         unsafe { (*dev).iommu_group = self.as_c() };

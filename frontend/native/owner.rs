@@ -39,8 +39,11 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
         return Ok(());
     }
     // SAFETY: The device keeps its group.
-    let locked = unsafe { Group::from_c(group) }.lock();
-    let group = locked.group();
+    let group = unsafe { Group::from_c(group) };
+    // If the default domain is being changed the DMA API gets to know of it before the driver uses
+    // it.
+    let shape = group.shape();
+    let locked = shape.lock();
     if group.default_domain().is_null() {
         return Err(EPROBE_DEFER);
     }

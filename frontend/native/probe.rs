@@ -25,7 +25,7 @@ use kernel::{
 use super::{
     backing::Backed,
     default, domains, foreign,
-    group::{iommu_group_put, Group, Locked, Member},
+    group::{iommu_group_put, Group, Locked, Member, Shape},
     record::{self, dev_iommu_free},
     units,
 };
@@ -217,14 +217,18 @@ unsafe fn ask_driver(dev: *mut bindings::device, ops: &'static bindings::iommu_o
 /// `dev` is valid, and has a unit and this group. The mutex of probing is held.
 unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut NewGroups>) -> Result {
     let member = group.link(dev);
-    let mut locked = group.lock();
+    let mut shape = group.shape();
     let result = member.and_then(|member| {
         // SAFETY: By the requirements.
-        unsafe { add(&mut locked, dev, member, later) }
+        unsafe { add(&mut shape, dev, member, later) }
     });
     if let Err(error) = result {
-        // SAFETY: The device is no member any more.
-        unsafe { forget(&mut locked, dev) };
+        let mut locked = shape.lock();
+        // SAFETY: By the requirements.
+        unsafe {
+            part(&mut shape, &mut locked, dev);
+            forget(&mut shape, locked, dev);
+        }
         return Err(error);
     }
     if !group.default_domain().is_null() {
@@ -234,48 +238,40 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
     Ok(())
 }
 
+/// The device may be a member when this fails.
+///
 /// # Safety
 ///
 /// As those of [`join`].
 unsafe fn add(
-    locked: &mut Locked<'_>,
+    shape: &mut Shape<'_>,
     dev: *mut bindings::device,
     member: Member,
     later: Option<&mut NewGroups>,
 ) -> Result {
-    let group = locked.group();
-    if let Err(error) = locked.change().members.reserve(1, GFP_KERNEL) {
+    let group = shape.group();
+    let mut locked = shape.lock();
+    let members = &mut locked.change(shape).members;
+    if let Err(error) = members.reserve(1, GFP_KERNEL) {
         group.unlink(member);
         return Err(error.into());
     }
     // There is room.
-    let _ = locked.change().members.push_within_capacity(member);
+    let _ = members.push_within_capacity(member);
     let default = group.default_domain();
     if !default.is_null() {
         // SAFETY: By the requirements. A failure costs the device the region and is no reason to
         // let it do nothing at all.
         let _ = unsafe { default::map_direct_regions(default, dev) };
     }
-    let mut result = back(locked).and_then(|()| {
-        // SAFETY: By the requirements.
-        unsafe { locked.core()?.join(dev, group.blocking()) }
-    });
-    if result.is_ok() && default.is_null() {
-        result = match later {
-            None => default::set_up(locked, 0),
-            Some(groups) => note(groups, dev),
-        };
+    back(shape, &mut locked)?;
+    // SAFETY: By the requirements.
+    unsafe { locked.core()?.join(dev, group.blocking()) }?;
+    match later {
+        _ if !default.is_null() => Ok(()),
+        None => default::set_up(shape, locked, 0),
+        Some(groups) => note(groups, dev),
     }
-    if result.is_err() {
-        if let Ok(core) = locked.core() {
-            // SAFETY: By the requirements.
-            unsafe { core.leave(dev) };
-        }
-        if let Some(member) = take(locked, dev) {
-            group.unlink(member);
-        }
-    }
-    result
 }
 
 /// Notes the device's group, once.
@@ -289,32 +285,55 @@ fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
 }
 
 /// Makes the core's group for the first device. A driver in Rust has brought one along.
-fn back(locked: &mut Locked<'_>) -> Result {
+fn back(shape: &mut Shape<'_>, locked: &mut Locked<'_>) -> Result {
     if locked.core().is_ok() {
         return Ok(());
     }
-    let core = foreign::new_group(locked.group().id())?;
-    locked.change().core = Some(Backed::new(&core)?);
+    let core = foreign::new_group(shape.group().id())?;
+    locked.change(shape).core = Some(Backed::new(&core)?);
     Ok(())
 }
 
 /// Removes the member that the device is.
-fn take(locked: &mut Locked<'_>, dev: *mut bindings::device) -> Option<Member> {
-    let members = &mut locked.change().members;
+fn take(
+    shape: &mut Shape<'_>,
+    locked: &mut Locked<'_>,
+    dev: *mut bindings::device,
+) -> Option<Member> {
+    let members = &mut locked.change(shape).members;
     let index = members
         .iter()
         .position(|member| ptr::eq(member.as_raw(), dev))?;
     members.remove(index).ok()
 }
 
+/// Takes the device out of the core's group and out of sysfs's. Whether it was a member.
+///
+/// # Safety
+///
+/// `dev` is valid.
+unsafe fn part(shape: &mut Shape<'_>, locked: &mut Locked<'_>, dev: *mut bindings::device) -> bool {
+    let Some(member) = take(shape, locked, dev) else {
+        return false;
+    };
+    if let Ok(core) = locked.core() {
+        // SAFETY: By the requirements.
+        unsafe { core.leave(dev) };
+    }
+    shape.group().unlink(member);
+    true
+}
+
 /// Undoes [`find_unit`] for a device that is no member any more. The caller drops its group's
 /// count.
+///
+/// The mutex is free when this returns: domains are not freed under it.
 ///
 /// # Safety
 ///
 /// `dev` is valid, and has a unit.
-unsafe fn forget(locked: &mut Locked<'_>, dev: *mut bindings::device) {
-    let group = locked.group();
+unsafe fn forget(shape: &mut Shape<'_>, mut locked: Locked<'_>, dev: *mut bindings::device) {
+    let group = shape.group();
     // SAFETY: By the requirements. The order is the one that drivers are used to.
     unsafe {
         let Some(ops) = record::ops(dev) else {
@@ -332,17 +351,18 @@ unsafe fn forget(locked: &mut Locked<'_>, dev: *mut bindings::device) {
         if let Some(release) = ops.release_device {
             release(dev);
         }
+        let mut unused = [ptr::null_mut(); 2];
         if locked.members.is_empty() {
-            // The driver may go with its last device, and its domains have to go before.
-            locked.change().core = None;
-            for domain in [group.default_domain(), group.blocking()] {
-                if !domain.is_null() {
-                    domains::iommu_domain_free(domain);
-                }
-            }
+            locked.change(shape).core = None;
+            unused = [group.default_domain(), group.blocking()];
             group.set_default_domain(ptr::null_mut());
             group.set_blocking(ptr::null_mut());
             group.set_current(ptr::null_mut());
+        }
+        drop(locked);
+        // The driver may go with its last device, and its domains have to go before.
+        for domain in unused.into_iter().filter(|domain| !domain.is_null()) {
+            domains::iommu_domain_free(domain);
         }
         (*dev).iommu_group = ptr::null_mut();
         bindings::iommu_core_put_module(ops.owner);
@@ -375,14 +395,11 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
         let raw = (*dev).iommu_group;
         let group = Group::from_c(raw);
         {
-            let mut locked = group.lock();
-            if let Some(member) = take(&mut locked, dev) {
-                if let Ok(core) = locked.core() {
-                    core.leave(dev);
-                }
-                group.unlink(member);
+            let mut shape = group.shape();
+            let mut locked = shape.lock();
+            if part(&mut shape, &mut locked, dev) {
                 match record::ops(dev) {
-                    Some(_) => forget(&mut locked, dev),
+                    Some(_) => forget(&mut shape, locked, dev),
                     None => (*dev).iommu_group = ptr::null_mut(),
                 }
             }
@@ -477,9 +494,9 @@ pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
         // SAFETY: The group is counted by its members, which do not go while a unit is registered.
         let group = unsafe { Group::from_c(group) };
         {
-            let locked = group.lock();
-            default::set_up(&locked, 0)?;
-            default::set_up_dma(&locked);
+            let shape = group.shape();
+            default::set_up(&shape, shape.lock(), 0)?;
+            default::set_up_dma(&shape);
         }
         // Drivers may call back from there, and take the mutex then. No device comes or goes that
         // is not probed or released under the mutex of the bus.

@@ -138,6 +138,13 @@ class Cache(unittest.TestCase):
         cache.prune("thing", 1)
         self.assertEqual([name for name, _ in cache.entries()], ["thing-0", "thing-3"])
 
+    def test_prune_leaves_names_alone_that_begin_with_the_same_word(self):
+        for name in ("thing-key", "thing-other-key"):
+            cache.entry(*name.rsplit("-", 1), lambda folder: None)
+            cache._in_use[name].close()
+        cache.prune("thing", 0)
+        self.assertEqual([name for name, _ in cache.entries()], ["thing-other-key"])
+
     def test_scratch_is_gone_afterwards_and_after_a_kill(self):
         left = cache.cache_dir() / "thing-scratch-left"
         left.mkdir()

@@ -160,7 +160,8 @@ def scratch(name):
 
 def prune(name, keep):
     """Removes all but the `keep` newest entries of a name; those in use stay."""
-    marks = cache_dir().glob(f"{name}-*/{_MARK}")
+    # Another name may begin with this one.
+    marks = [mark for mark in cache_dir().glob(f"{name}-*/{_MARK}") if mark.parent.name.rpartition("-")[0] == name]
     newest = sorted(marks, key=lambda mark: mark.stat().st_mtime, reverse=True)
     clean([mark.parent.name for mark in newest[keep:]])
 

@@ -19,9 +19,18 @@ class LockOrders(unittest.TestCase):
     def test_those_of_pciehp_are_known(self):
         self.assertEqual(guest_log.alarms("before\n" + _REPORT.format(lock="&ctrl->reset_lock") + "after\n"), [])
 
+    def test_that_of_groups_and_the_hot_plug_of_processors_is_known(self):
+        report = _REPORT.format(lock="&group->mutex") + _REPORT.format(lock="cpu_hotplug_lock")
+        self.assertEqual(len(guest_log.alarms(report)), 2, "in one report")
+        report = _REPORT.format(lock="&group->mutex){++++}-{4:4}:\n[   47.8] -> #0 (cpu_hotplug_lock")
+        self.assertEqual(guest_log.alarms(report), [])
+        self.assertTrue(guest_log.has_known_cycle(report))
+
     def test_others_are_not(self):
-        found = guest_log.alarms(_REPORT.format(lock="&group->mutex"))
-        self.assertEqual(len(found), 1)
+        for lock in ("&group->mutex", "cpu_hotplug_lock"):
+            report = _REPORT.format(lock=lock)
+            self.assertEqual(len(guest_log.alarms(report)), 1, lock)
+            self.assertFalse(guest_log.has_known_cycle(report), lock)
 
     def test_what_comes_after_one_of_pciehp_counts(self):
         found = guest_log.alarms(_REPORT.format(lock="&ctrl->reset_lock") + "[   48.0] BUG: KASAN: use-after-free\n")

@@ -57,6 +57,10 @@ def all_benches():
             run = _call(custom.run_native, suite=name, kind=kind, options=options)
             often = CORE if kind is viommu.NATIVE_VTD else NEVER
             found.append(Bench(name, "guests", kernel_, run, often=often))
+        for suite, kind in _TOPOLOGIES.get(where, ()):
+            name = f"{where}, C {suite}, topology"
+            run = _call(custom.run_native_topology, suite=name, kind=kind)
+            found.append(Bench(name, "guests", kernel_, run))
         if where in _PARAMETERS:
             name = f"{where}, boot parameters"
             kind, options = _PARAMETERS[where]
@@ -73,6 +77,10 @@ def all_benches():
         name = f"{where}, Rust {kind.driver}"
         run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
+        if where in _TOPOLOGIES:
+            name = f"{where}, Rust {kind.driver}, topology"
+            run = _call(custom.run_native_topology, suite=name, kind=kind, driver=_OURS)
+            found.append(Bench(name, "guests", kernel_, run, ours=True))
         name = f"{where}, story with Rust {kind.driver}"
         run = _call(custom.run_native_story, suite=name, kind=kind)
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
@@ -113,6 +121,9 @@ _GUESTS = {
         ("virtio-iommu, ACPI", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.acpi),
     ),
 }
+# With devices that are in one group, virtual functions (for which the arm64 kernel has no support),
+# and devices with a TLB that are reset.
+_TOPOLOGIES = {"x86-64": (("intel-iommu", viommu.NATIVE_VTD), ("amd-iommu", _AMDVI))}
 # Where parameters of the boot decide. With caching mode, which a unit of a virtual machine has, the
 # driver does without lazy invalidation whatever they say.
 _PARAMETERS = {"x86-64": (viommu.NATIVE_VTD, viommu.NATIVE_VTD.owners["caching-off-48bit"])}

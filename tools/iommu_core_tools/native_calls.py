@@ -91,9 +91,12 @@ def test(report, only=None):
         for bench in benches:
             seen = collections.defaultdict(set)
             guest = functools.partial(_Probed, calls=seen, family=bench.family, folder=folder)
-            found = Report(show=False)
-            bench.run(found, dataclasses.replace(images(bench.kernel), guest=guest), folder)
-            wrong = found.details(bench.name) if not bench.theirs else []
+            found, wrong = Report(show=False), []
+            try:
+                bench.run(found, dataclasses.replace(images(bench.kernel), guest=guest), folder)
+            except GuestError as error:
+                wrong += [error.what]
+            wrong += found.details(bench.name) if not bench.theirs else []
             wrong += [] if any(bench.family in callers for callers in seen.values()) else ["no call was counted"]
             report.add(SUITE, f"{bench.name}: runs", FAILED if wrong else PASSED, detail="\n".join(wrong))
             for name, callers in seen.items():

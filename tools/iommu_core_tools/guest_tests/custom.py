@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The custom kernel, with every checker on: the KUnit suites, then real DMA, then leaks."""
 
+import dataclasses
 import re
 
 from .. import core_view, guest_images, guest_log, machine, uml
 from ..report import PASSED, Skip
 from ..story import NATIVE_STEPS
-from . import dma, hotplug, injection, variants, vfio
+from . import dma, hotplug, injection, topology, variants, vfio
 from .scenario import Scenario, play
 
 # `nothing_leaks` tells a leak from what only looks like one.
@@ -96,6 +97,21 @@ def run_native(report, image, folder, *, suite, kind, options, driver=guest_imag
         ours_only=False,
         machine=lambda kind: _native_machine(kind, options),
     )  # fmt: skip
+    with report.suite(suite):
+        play(scenario, image, kind, driver, report, None, folder, suite)
+
+
+def run_native_topology(report, image, folder, *, suite, kind, driver=guest_images.STOCK):
+    """Boots a native kernel in the machine that has devices in one group, and device TLBs."""
+    [scenario] = topology.scenarios(kind)
+    scenario = dataclasses.replace(
+        scenario,
+        name=re.sub(r"\W+", "-", suite),
+        machine=lambda kind: dataclasses.replace(topology.machine(kind), memory=2048),
+        tests=[*scenario.tests, lockdep_is_still_on],
+        parameters=("kunit.enable=0",),
+        allowed=ALLOWED,
+    )
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)
 

@@ -4,13 +4,13 @@
 from .. import core_view, guest_io, guest_pci
 from ..machine import Machine
 from ..vfio_user import VfioUser
-from .scenario import Scenario
+from .scenario import Scenario, after
 
 _BRIDGE, _PXB, _CARD, _CACHING = 0x10, 0x11, 0x12, 0x13
 _IOVA = 0x10000000
 
 
-def _machine(kind):
+def machine(kind):
     found = Machine(kind, **kind.device_tlb)
     found.root_port(_BRIDGE)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
@@ -134,10 +134,22 @@ def a_device_with_a_TLB_of_its_own_works(run):
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
 
 
+def a_device_with_a_TLB_of_its_own_works_after_a_reset(run):
+    # Its driver sees the reset coming, and sets the device up again after it.
+    address = run.at(_CACHING)
+    before = run.type_of(address)
+    run.guest.run(f"echo 1 >/sys/bus/pci/devices/{address}/reset", timeout=60)
+    run.check(run.type_of(address) == before, "its type is what it was", run.type_of(address))
+    guest_io.write_and_read(run.guest, "/dev/vda", 4)
+
+
+after(a_device_with_a_TLB_of_its_own_works, a_device_with_a_TLB_of_its_own_works_after_a_reset)
+
+
 def scenarios(_kind):
     """A machine with a PCIe-to-PCI bridge, a second host bridge, virtual functions, device TLBs."""
     return [Scenario(
-        "topology", _machine,
+        "topology", machine,
         [
             the_module_is_loaded,
             devices_behind_a_PCI_bridge_share_a_group,
@@ -146,6 +158,7 @@ def scenarios(_kind):
             an_igb_card_passes_traffic,
             virtual_functions_get_groups_of_their_own_and_lose_them,
             a_device_with_a_TLB_of_its_own_works,
+            a_device_with_a_TLB_of_its_own_works_after_a_reset,
         ],
         ours_only=False,
     )]  # fmt: skip

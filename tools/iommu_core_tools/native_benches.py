@@ -47,7 +47,7 @@ def all_benches():
     um, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
     found = [
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
-        Bench("UML, KUnit iommu_api", "API", um, _call(_uml_kunit, "iommu_api", parameters=_PAGES), often=BOTH),
+        Bench("UML, KUnit iommu_api*", "API", um, _call(_uml_kunit, "iommu_api*", parameters=_PAGES), often=BOTH),
         Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
         Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
     ]

@@ -8,7 +8,7 @@ import shutil
 from . import cache, intree, kernel as stock_kernel, root
 from .arch import AMD64, ARM64, Arch
 from .paths import CHECKOUT, CONFIG
-from .sync import API_SUITE, kernel_files
+from .sync import ALL, API_SUITE, kernel_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,14 @@ class Kernel:
     image: str
     patches: tuple = ()
     parameters: tuple = ()
-    # Whether this tree is in it; if not, no option of it is set.
-    ours: bool = True
-    # Whether the suite of the layer's functions is in it, even without the rest of this tree.
-    suite: bool = False
+    # The folders of this tree that are in it, and those that are when it has the C layer.
+    parts: tuple = ALL
+    c_parts: tuple = ()
+
+    @property
+    def ours(self):
+        """Whether it has this tree; if not, no option of the core is set."""
+        return self.parts == ALL
 
     def options(self):
         """The lines of its configuration, one for each option."""
@@ -40,7 +44,7 @@ class Kernel:
 
     def patch_files(self):
         """The patches, with the one of this tree's folder if something of that is in it."""
-        ours = [intree.PATCH] if self.ours else [intree.SUITE_PATCH] if self.suite else []
+        ours = [intree.PATCH] if self.ours else [intree.SUITE_PATCH] if self.parts else []
         return [*ours, *(CONFIG / name for name in self.patches)]
 
     def built(self):
@@ -48,12 +52,12 @@ class Kernel:
         target = self.image.rpartition("/")[2]
         return intree.built(
             self.name, self.options(), self.arguments, [target],
-            patches=self.patch_files(), ours=self.ours, suite=self.suite,
+            patches=self.patch_files(), parts=self.parts,
         )  # fmt: skip
 
     def with_c_layer(self):
-        """The same kernel with nothing of this tree in it but the suite."""
-        return dataclasses.replace(self, name=f"{self.name}-c", ours=False)
+        """The same kernel with the C layer, and no more of this tree than `c_parts`."""
+        return dataclasses.replace(self, name=f"{self.name}-c", parts=self.c_parts)
 
 
 # What kernels for guests of any architecture have.
@@ -96,7 +100,7 @@ UML_NATIVE = Kernel(
     arguments=UML_ARGUMENTS,
     image="linux",
     patches=("uml.patch",),
-    suite=True,
+    c_parts=(API_SUITE,),
 )
 
 
@@ -125,13 +129,12 @@ def keep(kernel, folder):
 
 def _build_once(kernel):
     """The image of a kernel that hardly a change of this tree changes: built when it is not there."""
-    suite = {"suite": [cache.file_hash(CHECKOUT / path) for path in kernel_files(parts=[API_SUITE])]}
     key = cache.key_of(
         source=str(stock_kernel.stock().source),
         toolchain=root.toolchain(kernel.arch),
         options=sorted(kernel.options().splitlines()),
         patches=[cache.file_hash(path) for path in kernel.patch_files()],
-        **(suite if kernel.suite else {}),
+        files={str(path): cache.file_hash(CHECKOUT / path) for path in kernel_files(parts=kernel.parts)},
         arguments=kernel.arguments,
     )
     image = kernel.image.rpartition("/")[2]

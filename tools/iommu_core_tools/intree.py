@@ -15,7 +15,7 @@ from . import cache, host, kernel, module, run
 from .errors import ToolError
 from .paths import CONFIG, jobs
 from .progress import PROGRESS
-from .sync import API_SUITE, sync
+from .sync import ALL, sync
 
 FOLDER = "drivers/iommu/iommu_core"
 # What changes in the kernel outside of that folder.
@@ -29,27 +29,25 @@ _CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, options, arguments, targets=(), *, patches, ours, suite=False):
+def built(name, options, arguments, targets=(), *, patches, parts):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
     `name` is what it is called in messages; `options` are lines of a configuration, of which a later one
-    has the last word; `arguments` go to every `make`, with compilers that ccache stands before. Without
-    `ours` nothing of the checkout is in the kernel but what `patches` change, and with `suite` the suite
-    of the layer's functions. The value is the build folder, which is this process's own until the
-    context ends; it is kept, so that the next build does no more than a change calls for.
+    has the last word; `arguments` go to every `make`, with compilers that ccache stands before. `parts` are
+    the folders of the checkout that are in the kernel, as `sync()` has them; `patches` are what they need.
+    The value is the build folder, which is this process's own until the context ends; it is kept, so
+    that the next build does no more than a change calls for.
     """
     stock = kernel.stock()
     with cache.workspace(name, _workspace_key(stock, arguments)) as folder:
         tree = folder / "linux"
         _integrate(stock.source, folder, patches)
-        if ours:
-            sync(tree / FOLDER)
-        elif suite:
-            sync(tree / FOLDER, parts=[API_SUITE])
+        if parts:
+            sync(tree / FOLDER, parts=parts)
         build = folder / "build"
         build.mkdir(exist_ok=True)
         base = ["make", "-C", SOURCE, f"O={BUILD}", *arguments]
-        what = " with this tree in it" if ours else ""
+        what = " with this tree in it" if parts == ALL else ""
         with PROGRESS.step(f"{name}: build Linux {stock.release.split('+')[0]}{what}") as step:
 
             def make(*more):

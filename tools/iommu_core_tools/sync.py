@@ -14,12 +14,13 @@ from .paths import CHECKOUT
 
 # The suite of the IOMMU layer's functions: kernel code that stands on its own.
 API_SUITE = pathlib.PurePath("tests/api")
-_ALL = (pathlib.PurePath("."), API_SUITE)
+# What belongs into a kernel tree.
+ALL = (pathlib.PurePath("."), API_SUITE)
 # Folders at the top that hold no other kernel code.
 _OTHER = {"tests", "tools", "Documentation", ".git", ".ci", "build"}
 
 
-def kernel_files(checkout=CHECKOUT, parts=_ALL):
+def kernel_files(checkout=CHECKOUT, parts=ALL):
     """Paths, relative to the checkout, of every file of these folders that belongs into a kernel tree."""
     return sorted(path for part in parts for path in _files_of(checkout, part))
 
@@ -38,7 +39,7 @@ def _files_of(checkout, part):
     return found
 
 
-def sync(target, checkout=CHECKOUT, parts=_ALL):
+def sync(target, checkout=CHECKOUT, parts=ALL):
     """Makes the kernel code in `target` equal to these folders of the checkout; whether anything changed.
 
     What else is in `target` (objects of earlier builds) stays.

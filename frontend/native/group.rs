@@ -12,9 +12,9 @@
 //! looked at from in there.
 //!
 //! Outside of it is [`Shape`], for what changes members or the default domain. The DMA API takes
-//! the lock of CPU hot-plug when it gets a domain and when it gives one up, interrupts are allocated
-//! under that lock by some drivers, and where their messages are translated the group's mutex is
-//! taken then. So the DMA API is told with the mutex free, and the shape kept.
+//! the lock of CPU hot-plug when it gets a domain and when it gives one up. Some drivers ask for
+//! their interrupts under that lock, and where messages are translated an interrupt is allocated
+//! with the group's mutex. So the DMA API is told with the mutex free, and the shape kept.
 
 use core::{cell::UnsafeCell, ops::Deref, ptr};
 

@@ -30,9 +30,10 @@ _HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command lin
 _CYCLE = re.compile(r"^[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S | re.M)
 # Locks that Linux 7.3 takes in orders of which one is wrong.
 _KNOWN_CYCLES = (
-    # A port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes its
-    # lock and then that of hot-plug; a program that has VFIO reset a device, and a host bridge from a
-    # device tree that adds one, take them in the other order. With ACPI another driver unplugs.
+    # A port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes
+    # its lock and then that of hot-plug; a program that has VFIO reset a device, and a host bridge
+    # from a device tree that adds one, take them in the other order. With ACPI another driver
+    # unplugs.
     {"(&ctrl->reset_lock)"},
     # The group's lock of the C layer, on arm64: it is taken when an interrupt is allocated, which
     # virtio-net does under the lock of CPU hot-plug; the DMA API takes these two in the other order

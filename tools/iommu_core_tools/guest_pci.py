@@ -34,7 +34,8 @@ def group(guest, address):
 
 def groups(guest):
     """`{group: (type, [addresses])}` of all groups."""
-    # Without another process: there are many groups, and an emulated guest with every checker is slow.
+    # Without another process: there are many groups, and an emulated guest with every checker is
+    # slow.
     script = """
         for g in /sys/kernel/iommu_groups/*; do
             [ ! -d "$g" ] || { read type <$g/type; echo ${g##*/} $type $g/devices/*; }

@@ -14,7 +14,7 @@ use kernel::{
 use super::{
     boot, domain,
     domains::iommu_domain_free,
-    group::{Group, Locked, Shape},
+    group::{Changing, Group, Locked, Shape},
     map::{iommu_iova_to_phys, iommu_map},
     record,
     reserved::List,
@@ -272,35 +272,43 @@ unsafe fn map_one_to_one(
     Ok(())
 }
 
-/// Gives the group a default domain of a type (0: the one that suits it), and attaches it. Whoever
-/// calls has [`set_up_dma`] follow.
-///
-/// The mutex is free when this returns: a domain that nobody needs any more is not freed under it.
+/// Gives the group a default domain of a type (0: the one that suits it), attaches it, and tells the
+/// DMA API.
 ///
 /// # Errors
 ///
 /// `EINVAL` if the type cannot be; what its driver fails with. The group is as it was.
-pub(super) fn set_up(shape: &Shape<'_>, locked: Locked<'_>, target: u32) -> Result {
-    let group = shape.group();
+pub(super) fn set_up(changing: Changing<'_, '_>, target: u32) -> Result {
+    let group = changing.group();
     let old = group.default_domain();
-    let new = alloc(&locked, choose(&locked, target)?)?;
+    let new = alloc(&changing, choose(&changing, target)?)?;
     if new == old {
         return Ok(());
     }
-    let result = prepare(new).and_then(|()| attach(&locked, old, new));
+    let result = prepare(new).and_then(|()| attach(&changing, old, new));
     // If nothing is there that the group could go back to, some of its devices may be attached to
     // the new one after all. Then it goes with the last of them.
     let unused = match group.default_domain() == new {
         true => old,
         false => new,
     };
-    drop(locked);
+    let shape = changing.unlock();
     if !unused.is_null() {
         // SAFETY: The group is not attached to it, and nobody else has it. It may be a part of its
         // driver, which is no matter.
         unsafe { iommu_domain_free(unused) };
     }
-    result
+    result.inspect(|()| tell_dma_api(shape))
+}
+
+/// Tells the DMA API which domain the group's devices have. The mutex is free.
+fn tell_dma_api(shape: &Shape<'_>) {
+    for member in shape.members() {
+        // SAFETY: A member is valid, and nobody else changes its default domain.
+        unsafe {
+            bindings::iommu_core_set_up_dma(member.as_raw(), shape.group().default_domain());
+        }
+    }
 }
 
 /// Makes a new domain fit to be a default domain.
@@ -388,8 +396,8 @@ pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
         "auto" => 0,
         _ => return Err(EINVAL),
     };
-    let shape = group.shape();
-    let locked = shape.lock();
+    let mut shape = group.shape();
+    let changing = shape.lock();
     let present = group.default_domain();
     if present.is_null() {
         return Err(EINVAL);
@@ -404,25 +412,13 @@ pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
         }
     }
     let is_free = matches!(
-        locked.core()?.ownership(),
+        changing.core()?.ownership(),
         crate::ownership::Ownership::Free
     );
-    if locked.members.is_empty() || !is_free {
+    if changing.members.is_empty() || !is_free {
         return Err(EPERM);
     }
-    set_up(&shape, locked, kind)?;
-    set_up_dma(&shape);
-    Ok(())
-}
-
-/// Tells the DMA API which domain the group's devices have. The mutex is free.
-pub(super) fn set_up_dma(shape: &Shape<'_>) {
-    for member in shape.members() {
-        // SAFETY: A member is valid, and nobody else changes its default domain.
-        unsafe {
-            bindings::iommu_core_set_up_dma(member.as_raw(), shape.group().default_domain());
-        }
-    }
+    set_up(changing, kind)
 }
 
 /// What sysfs calls the type of the group's default domain.

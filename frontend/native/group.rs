@@ -12,7 +12,7 @@
 //! looked at from in there.
 //!
 //! Outside of it is [`Shape`], for what changes members or the default domain. The DMA API takes
-//! the lock of CPU hot-plug when it gets a domain and when it gives one up. Some drivers ask for
+//! the lock of CPU hot-plug when it gets a domain and when it gives one up. Some drivers look up
 //! their interrupts under that lock, and where messages are translated an interrupt is allocated
 //! with the group's mutex. So the DMA API is told with the mutex free, and the shape kept.
 
@@ -88,6 +88,7 @@ pub(in crate::frontend) struct Group {
     /// The folder `devices`, once it is there.
     folder: *mut bindings::kobject,
     id: c_int,
+    /// Held by a [`Shape`].
     #[pin]
     shape: Mutex<()>,
     mutex: Opaque<bindings::mutex>,
@@ -122,15 +123,45 @@ impl<'a> Shape<'a> {
     }
 
     /// Takes the group's mutex as well.
-    pub(super) fn lock(&self) -> Locked<'a> {
-        self.group.lock()
+    pub(super) fn lock(&mut self) -> Changing<'_, 'a> {
+        Changing {
+            locked: self.group.lock(),
+            shape: self,
+        }
     }
 
-    /// The devices, with the mutex held or free.
+    /// The devices, with the mutex free.
     pub(super) fn members(&self) -> &KVec<Member> {
-        // SAFETY: Only `Locked::change` makes a reference that is not shared. It wants the group's
-        // only `Shape`, which is borrowed here.
+        // SAFETY: Only `Changing::state` makes a reference that is not shared. It has borrowed the
+        // group's only `Shape`, so there is none while this one is borrowed.
         unsafe { &(*self.group.state.get()).members }
+    }
+}
+
+/// A group with its shape and its mutex held.
+pub(super) struct Changing<'s, 'a> {
+    locked: Locked<'a>,
+    shape: &'s mut Shape<'a>,
+}
+
+impl<'a> Deref for Changing<'_, 'a> {
+    type Target = Locked<'a>;
+
+    fn deref(&self) -> &Locked<'a> {
+        &self.locked
+    }
+}
+
+impl<'s, 'a> Changing<'s, 'a> {
+    /// What the mutex protects, to be changed. No driver of units is called meanwhile.
+    pub(super) fn state(&mut self) -> &mut State {
+        // SAFETY: Both locks are held, and what is shared of the state borrows one of them.
+        unsafe { &mut *self.locked.group.state.get() }
+    }
+
+    /// Lets go of the mutex.
+    pub(super) fn unlock(self) -> &'s mut Shape<'a> {
+        self.shape
     }
 }
 
@@ -144,20 +175,13 @@ impl Deref for Locked<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        // SAFETY: The mutex is held, and only `change` makes a reference that is not shared, which
-        // borrows `self`.
+        // SAFETY: The mutex is held, and only `Changing::state` makes a reference that is not
+        // shared, which borrows the only `Locked`.
         unsafe { &*self.group.state.get() }
     }
 }
 
 impl<'a> Locked<'a> {
-    /// What the mutex protects, to be changed. No driver of units is called meanwhile.
-    pub(super) fn change<'s>(&'s mut self, shape: &'s mut Shape<'_>) -> &'s mut State {
-        debug_assert!(ptr::eq(self.group, shape.group));
-        // SAFETY: The mutex is held, and so is the group's shape; both are borrowed.
-        unsafe { &mut *self.group.state.get() }
-    }
-
     /// The group.
     pub(super) fn group(&self) -> &'a Group {
         self.group
@@ -401,9 +425,9 @@ impl Group {
         core: &Arc<crate::group::Group<D>>,
     ) -> Result {
         let mut shape = self.shape();
-        let mut locked = shape.lock();
-        if locked.core.is_none() {
-            locked.change(&mut shape).core = Some(Backed::new(core)?);
+        let mut group = shape.lock();
+        if group.core.is_none() {
+            group.state().core = Some(Backed::new(core)?);
         }
         Ok(())
     }
@@ -421,8 +445,8 @@ impl Group {
     fn add_bare(&self, dev: *mut bindings::device) -> Result {
         let member = self.link(dev)?;
         let mut shape = self.shape();
-        let mut locked = shape.lock();
-        let members = &mut locked.change(&mut shape).members;
+        let mut group = shape.lock();
+        let members = &mut group.state().members;
         if let Err(error) = members.reserve(1, GFP_KERNEL) {
             self.unlink(member);
             return Err(error.into());

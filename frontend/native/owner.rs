@@ -42,7 +42,7 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
     let group = unsafe { Group::from_c(group) };
     // If the default domain is being changed the DMA API gets to know of it before the driver uses
     // it.
-    let shape = group.shape();
+    let mut shape = group.shape();
     let locked = shape.lock();
     if group.default_domain().is_null() {
         return Err(EPROBE_DEFER);

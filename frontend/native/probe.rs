@@ -25,7 +25,7 @@ use kernel::{
 use super::{
     backing::Backed,
     default, domains, foreign,
-    group::{iommu_group_put, Group, Locked, Member, Shape},
+    group::{iommu_group_put, Changing, Group, Member, Shape},
     record::{self, dev_iommu_free},
     units,
 };
@@ -222,20 +222,14 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
         // SAFETY: By the requirements.
         unsafe { add(&mut shape, dev, member, later) }
     });
-    if let Err(error) = result {
-        let mut locked = shape.lock();
+    result.inspect_err(|_| {
+        let mut changing = shape.lock();
         // SAFETY: By the requirements.
         unsafe {
-            part(&mut shape, &mut locked, dev);
-            forget(&mut shape, locked, dev);
+            part(&mut changing, dev);
+            forget(changing, dev);
         }
-        return Err(error);
-    }
-    if !group.default_domain().is_null() {
-        // SAFETY: The device is attached to the group's default domain, or is going to be.
-        unsafe { bindings::iommu_core_set_up_dma(dev, group.default_domain()) };
-    }
-    Ok(())
+    })
 }
 
 /// The device may be a member when this fails.
@@ -250,8 +244,8 @@ unsafe fn add(
     later: Option<&mut NewGroups>,
 ) -> Result {
     let group = shape.group();
-    let mut locked = shape.lock();
-    let members = &mut locked.change(shape).members;
+    let mut changing = shape.lock();
+    let members = &mut changing.state().members;
     if let Err(error) = members.reserve(1, GFP_KERNEL) {
         group.unlink(member);
         return Err(error.into());
@@ -264,12 +258,18 @@ unsafe fn add(
         // let it do nothing at all.
         let _ = unsafe { default::map_direct_regions(default, dev) };
     }
-    back(shape, &mut locked)?;
+    back(&mut changing)?;
     // SAFETY: By the requirements.
-    unsafe { locked.core()?.join(dev, group.blocking()) }?;
+    unsafe { changing.core()?.join(dev, group.blocking()) }?;
     match later {
-        _ if !default.is_null() => Ok(()),
-        None => default::set_up(shape, locked, 0),
+        _ if !default.is_null() => {
+            drop(changing);
+            // SAFETY: The device is attached to the group's default domain, or is going to be; with
+            // the shape held nobody changes that.
+            unsafe { bindings::iommu_core_set_up_dma(dev, default) };
+            Ok(())
+        }
+        None => default::set_up(changing, 0),
         Some(groups) => note(groups, dev),
     }
 }
@@ -285,22 +285,18 @@ fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
 }
 
 /// Makes the core's group for the first device. A driver in Rust has brought one along.
-fn back(shape: &mut Shape<'_>, locked: &mut Locked<'_>) -> Result {
-    if locked.core().is_ok() {
+fn back(changing: &mut Changing<'_, '_>) -> Result {
+    if changing.core().is_ok() {
         return Ok(());
     }
-    let core = foreign::new_group(shape.group().id())?;
-    locked.change(shape).core = Some(Backed::new(&core)?);
+    let core = foreign::new_group(changing.group().id())?;
+    changing.state().core = Some(Backed::new(&core)?);
     Ok(())
 }
 
 /// Removes the member that the device is.
-fn take(
-    shape: &mut Shape<'_>,
-    locked: &mut Locked<'_>,
-    dev: *mut bindings::device,
-) -> Option<Member> {
-    let members = &mut locked.change(shape).members;
+fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<Member> {
+    let members = &mut changing.state().members;
     let index = members
         .iter()
         .position(|member| ptr::eq(member.as_raw(), dev))?;
@@ -312,28 +308,26 @@ fn take(
 /// # Safety
 ///
 /// `dev` is valid.
-unsafe fn part(shape: &mut Shape<'_>, locked: &mut Locked<'_>, dev: *mut bindings::device) -> bool {
-    let Some(member) = take(shape, locked, dev) else {
+unsafe fn part(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> bool {
+    let Some(member) = take(changing, dev) else {
         return false;
     };
-    if let Ok(core) = locked.core() {
+    if let Ok(core) = changing.core() {
         // SAFETY: By the requirements.
         unsafe { core.leave(dev) };
     }
-    shape.group().unlink(member);
+    changing.group().unlink(member);
     true
 }
 
 /// Undoes [`find_unit`] for a device that is no member any more. The caller drops its group's
 /// count.
 ///
-/// The mutex is free when this returns: domains are not freed under it.
-///
 /// # Safety
 ///
 /// `dev` is valid, and has a unit.
-unsafe fn forget(shape: &mut Shape<'_>, mut locked: Locked<'_>, dev: *mut bindings::device) {
-    let group = shape.group();
+unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
+    let group = changing.group();
     // SAFETY: By the requirements. The order is the one that drivers are used to.
     unsafe {
         let Some(ops) = record::ops(dev) else {
@@ -352,15 +346,15 @@ unsafe fn forget(shape: &mut Shape<'_>, mut locked: Locked<'_>, dev: *mut bindin
             release(dev);
         }
         let mut unused = [ptr::null_mut(); 2];
-        if locked.members.is_empty() {
-            locked.change(shape).core = None;
+        if changing.members.is_empty() {
+            changing.state().core = None;
             unused = [group.default_domain(), group.blocking()];
             group.set_default_domain(ptr::null_mut());
             group.set_blocking(ptr::null_mut());
             group.set_current(ptr::null_mut());
         }
-        drop(locked);
-        // The driver may go with its last device, and its domains have to go before.
+        // Domains are freed with the mutex free; and before the driver goes, maybe with this device.
+        let _shape = changing.unlock();
         for domain in unused.into_iter().filter(|domain| !domain.is_null()) {
             domains::iommu_domain_free(domain);
         }
@@ -396,10 +390,10 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
         let group = Group::from_c(raw);
         {
             let mut shape = group.shape();
-            let mut locked = shape.lock();
-            if part(&mut shape, &mut locked, dev) {
+            let mut changing = shape.lock();
+            if part(&mut changing, dev) {
                 match record::ops(dev) {
-                    Some(_) => forget(&mut shape, locked, dev),
+                    Some(_) => forget(changing, dev),
                     None => (*dev).iommu_group = ptr::null_mut(),
                 }
             }
@@ -493,11 +487,7 @@ pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
     for &group in groups.iter() {
         // SAFETY: The group is counted by its members, which do not go while a unit is registered.
         let group = unsafe { Group::from_c(group) };
-        {
-            let shape = group.shape();
-            default::set_up(&shape, shape.lock(), 0)?;
-            default::set_up_dma(&shape);
-        }
+        default::set_up(group.shape().lock(), 0)?;
         // Drivers may call back from there, and take the mutex then. No device comes or goes that
         // is not probed or released under the mutex of the bus.
         for dev in group.devices()? {

@@ -155,18 +155,6 @@ static void global_PASIDs_are_within_what_a_device_can(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_alloc_global_pasid(device->dev), IOMMU_PASID_INVALID);
 }
 
-static void passthrough_can_be_made_the_default(struct kunit *test)
-{
-	bool before = iommu_default_passthrough();
-
-	iommu_set_default_passthrough(false);
-	KUNIT_EXPECT_TRUE(test, iommu_default_passthrough());
-	iommu_set_default_translated(false);
-	KUNIT_EXPECT_FALSE(test, iommu_default_passthrough());
-	if (before)
-		iommu_set_default_passthrough(false);
-}
-
 static struct kunit_case cases[] = {
 	KUNIT_CASE(a_device_is_probed_when_it_is_added),
 	KUNIT_CASE(the_unit_says_what_a_device_can),
@@ -175,7 +163,6 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(deferred_devices_are_attached_when_they_are_used),
 	KUNIT_CASE(reserved_regions_of_a_group_are_in_order_and_joined),
 	KUNIT_CASE(global_PASIDs_are_within_what_a_device_can),
-	KUNIT_CASE(passthrough_can_be_made_the_default),
 	{}
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Domains: what a group is attached to, and where a device is while it is reset.
+ * Domains: what a group is attached to, by default too, and where a device is while it is reset.
  */
 
 #include <linux/pci-ats.h>
@@ -199,6 +199,18 @@ static void oddities_of_page_tables_are_set_by_the_driver(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_set_pgtable_quirks(&iommu_api_identity, 5), -EINVAL);
 }
 
+static void passthrough_can_be_made_the_default(struct kunit *test)
+{
+	bool before = iommu_default_passthrough();
+
+	iommu_set_default_passthrough(false);
+	KUNIT_EXPECT_TRUE(test, iommu_default_passthrough());
+	iommu_set_default_translated(false);
+	KUNIT_EXPECT_FALSE(test, iommu_default_passthrough());
+	if (before)
+		iommu_set_default_passthrough(false);
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(a_device_of_its_own_is_attached_and_goes_back_to_its_default),
 	KUNIT_CASE(a_device_cannot_be_attached_without_the_rest_of_its_group),
@@ -211,6 +223,7 @@ static struct kunit_case cases[] = {
 #endif
 	KUNIT_CASE(who_has_a_domain_is_told_of_its_faults),
 	KUNIT_CASE(oddities_of_page_tables_are_set_by_the_driver),
+	KUNIT_CASE(passthrough_can_be_made_the_default),
 	{}
 };
 

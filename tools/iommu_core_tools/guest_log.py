@@ -29,22 +29,19 @@ _HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command lin
 
 _CYCLE = re.compile(r"^[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S | re.M)
 # Locks that Linux 7.3 takes in orders of which one is wrong.
-_KNOWN_CYCLES = (
-    # A port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes
-    # its lock and then that of hot-plug; a program that has VFIO reset a device, and a host bridge
-    # from a device tree that adds one, take them in the other order. With ACPI another driver
-    # unplugs.
-    {"(&ctrl->reset_lock)"},
-    # The group's lock of the C layer, on arm64: it is taken when an interrupt is allocated, which
-    # virtio-net does under the lock of CPU hot-plug; the DMA API takes these two in the other order
-    # when a group gets its domain. The core has no lock of this name.
-    {"(&group->mutex)", "(cpu_hotplug_lock)"},
-)
+# A port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes its
+# lock and then that of hot-plug; a program that has VFIO reset a device, and a host bridge from a
+# device tree that adds one, take them in the other order. With ACPI another driver unplugs.
+_CYCLE_OF_PCIEHP = ("(&ctrl->reset_lock)",)
+# The group's lock of the C layer, on arm64: it is taken when an interrupt is allocated, which
+# virtio-net does under the lock of CPU hot-plug; the DMA API takes these two in the other order
+# when a group gets its domain. The core has no lock of this name.
+_CYCLE_OF_C_GROUPS = ("(&group->mutex)", "(cpu_hotplug_lock)")
 
 
 def alarms(text, allowed=()):
     """The lines of a kernel's log that report a defect, except those that match `allowed`."""
-    text = _CYCLE.sub(lambda report: "" if _is_known(report[0]) else report[0], text)
+    text = _CYCLE.sub(_unless_known, text)
     allow = [re.compile(pattern) for pattern in allowed]
     return [
         line
@@ -55,10 +52,15 @@ def alarms(text, allowed=()):
     ]
 
 
-def has_known_cycle(text):
-    """Whether lockdep has found a cycle that is the kernel's own affair, and has turned itself off."""
-    return any(_is_known(report) for report in _CYCLE.findall(text))
+def has_cycle_of_c_groups(text):
+    """Whether lockdep has turned itself off over a lock that only the C layer's groups have."""
+    return any(_is_about(_CYCLE_OF_C_GROUPS, report) for report in _CYCLE.findall(text))
 
 
-def _is_known(report):
-    return any(all(lock in report for lock in locks) for locks in _KNOWN_CYCLES)
+def _unless_known(report):
+    known = _is_about(_CYCLE_OF_PCIEHP, report[0]) or _is_about(_CYCLE_OF_C_GROUPS, report[0])
+    return "" if known else report[0]
+
+
+def _is_about(locks, report):
+    return all(lock in report for lock in locks)

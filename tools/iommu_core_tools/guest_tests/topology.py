@@ -10,8 +10,9 @@ _BRIDGE, _PXB, _CARD, _CACHING = 0x10, 0x11, 0x12, 0x13
 _IOVA = 0x10000000
 
 
-def machine(kind):
-    found = Machine(kind, **kind.device_tlb)
+def machine(kind, **options):
+    """The machine of the scenario."""
+    found = Machine(kind, **kind.device_tlb, **options)
     found.root_port(_BRIDGE)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{_BRIDGE:x}")
     found.device("edu", bus="bridge", addr="0x1", dma_mask="0xffffffffffffffff")

@@ -272,8 +272,8 @@ unsafe fn map_one_to_one(
     Ok(())
 }
 
-/// Gives the group a default domain of a type (0: the one that suits it), attaches it, and tells the
-/// DMA API.
+/// Gives the group a default domain of a type (0: the one that suits it), attaches it, and tells
+/// the DMA API.
 ///
 /// # Errors
 ///

@@ -353,8 +353,8 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
             group.set_blocking(ptr::null_mut());
             group.set_current(ptr::null_mut());
         }
-        // Domains are freed with the mutex free; and before the driver goes, maybe with this device.
-        let _shape = changing.unlock();
+        drop(changing);
+        // The driver may go with its last device, and its domains have to go before.
         for domain in unused.into_iter().filter(|domain| !domain.is_null()) {
             domains::iommu_domain_free(domain);
         }

@@ -15,6 +15,7 @@ from .errors import ToolError, last_lines
 from .guest_agent import Agent, AgentError, Killed
 from .guest_console import Console
 from .paths import log_dir
+from .progress import PROGRESS
 from .qmp import Qmp, QmpError
 
 
@@ -48,7 +49,7 @@ class Guest:
         self._folder = None
         self.name = name
         self.qmp = None
-        self.log = log_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-guest-{name}.log"
+        self.log = _log_of(name)
         self.viommu = machine.viommu
 
     def __enter__(self):
@@ -63,7 +64,23 @@ class Guest:
         self.stop()
 
     def start(self):
-        """Starts QEMU and waits until the agent answers."""
+        """Starts QEMU and waits until the agent answers.
+
+        A defect of QEMU's that ends about one boot in a thousand costs a second boot.
+        """
+        try:
+            self._start()
+        except GuestError:
+            if not guest_log.is_of_stale_translation(self.said()):
+                raise
+            PROGRESS.line(
+                f"guest {self.name}: QEMU ran code that was overwritten before; starting it again (log: {self.log})"
+            )
+            self.stop()
+            self.log = _log_of(f"{self.name}-again")
+            self._start()
+
+    def _start(self):
         self._folder = self._cleanup.enter_context(cache.scratch("guest"))
         console, console_inside = socket.socketpair()
         agent, agent_inside = socket.socketpair()
@@ -189,3 +206,7 @@ class Guest:
         elif tail := last_lines(self.log, 1):
             what = f"{what}; its last words: {tail[0]}"
         return GuestError(f"guest {self.name}: {what}", log=self.log)
+
+
+def _log_of(name):
+    return log_dir() / f"{time.strftime('%Y%m%d-%H%M%S')}-guest-{name}.log"

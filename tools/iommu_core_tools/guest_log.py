@@ -38,6 +38,10 @@ _CYCLE_OF_PCIEHP = ("(&ctrl->reset_lock)",)
 # when a group gets its domain. The core has no lock of this name.
 _CYCLE_OF_C_GROUPS = ("(&group->mutex)", "(cpu_hotplug_lock)")
 
+# A breakpoint that the kernel knows nothing of, and what memory has where it was: the byte before
+# the mark.
+_INT3 = re.compile(r"\bOops: int3:.*?\bCode:(?: [0-9a-f]{2})* ([0-9a-f]{2}) <", re.S)
+
 
 def alarms(text, allowed=()):
     """The lines of a kernel's log that report a defect, except those that match `allowed`."""
@@ -55,6 +59,19 @@ def alarms(text, allowed=()):
 def has_cycle_of_c_groups(text):
     """Whether lockdep has turned itself off over a lock that only the C layer's groups have."""
     return any(_is_about(_CYCLE_OF_C_GROUPS, report) for report in _CYCLE.findall(text))
+
+
+def is_of_stale_translation(text):
+    """Whether the kernel has ended by a defect of the emulator's: it ran a breakpoint that was gone.
+
+    A kernel patches its static keys by way of a breakpoint (int3). When a processor overwrites
+    code, QEMU first drops what was translated of it and then stores (notdirty_write() in
+    accel/tcg/cputlb.c), with no lock over both: what another processor translates in between is of
+    the old bytes, and stays. The breakpoint is then met when nobody expects it any more. The
+    report gives it away: it shows the memory, and there is no breakpoint (0xcc) in it.
+    """
+    found = _INT3.search(text)
+    return found is not None and found[1] != "cc"
 
 
 def _unless_known(report):

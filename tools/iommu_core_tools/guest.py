@@ -66,7 +66,7 @@ class Guest:
     def start(self):
         """Starts QEMU and waits until the agent answers.
 
-        A defect of QEMU's that ends about one boot in a thousand costs a second boot.
+        A boot that a known defect of QEMU's has ended gets a second try, and no third.
         """
         try:
             self._start()

@@ -92,14 +92,35 @@ fn maybe_yield() {
 #[derive(Default)]
 pub struct HostEntry {
     cached: AtomicU64,
-    memory: AtomicU64,
+    /// The lock makes a write-back one step, as it is for CPUs whose caches agree: what one of them
+    /// has read out of its cache never gets over what another has written back since.
+    memory: Mutex<u64>,
+}
+
+impl HostEntry {
+    /// Writes it back, and says whether that made a difference to memory.
+    fn flush(&self) -> bool {
+        let mut memory = self.memory.lock().unwrap();
+        let new = self.cached.load(SeqCst);
+
+        maybe_yield();
+        std::mem::replace(&mut *memory, new) != new
+    }
+
+    fn in_memory(&self) -> u64 {
+        *self.memory.lock().unwrap()
+    }
+
+    fn set_in_memory(&self, value: u64) {
+        *self.memory.lock().unwrap() = value;
+    }
 }
 
 impl Entry for HostEntry {
     fn new(value: u64) -> Self {
         Self {
             cached: AtomicU64::new(value),
-            memory: AtomicU64::new(value),
+            memory: Mutex::new(value),
         }
     }
 
@@ -188,7 +209,7 @@ impl Arena {
         );
         for entry in slot.entries.get().unwrap() {
             entry.cached.store(POISON, SeqCst);
-            entry.memory.store(POISON, SeqCst);
+            entry.set_in_memory(POISON);
         }
         self.freed.fetch_add(1, SeqCst);
     }
@@ -283,7 +304,7 @@ impl HostMemory {
         let entry = &slot.entries.get()?[index];
         Some(match coherent {
             true => entry.cached.load(SeqCst),
-            false => entry.memory.load(SeqCst),
+            false => entry.in_memory(),
         })
     }
 
@@ -308,7 +329,7 @@ impl HostMemory {
             .iter()
             .filter(|slot| slot.state.load(SeqCst) == LIVE)
             .flat_map(|slot| slot.entries.get().unwrap())
-            .all(|entry| (entry.cached.load(SeqCst) ^ entry.memory.load(SeqCst)) & !ignored == 0)
+            .all(|entry| (entry.cached.load(SeqCst) ^ entry.in_memory()) & !ignored == 0)
     }
 }
 
@@ -341,7 +362,7 @@ impl TableMemory for HostMemory {
                 .collect()
         });
         for entry in entries {
-            entry.memory.store(GARBAGE, SeqCst);
+            entry.set_in_memory(GARBAGE);
         }
         slot.state.store(LIVE, SeqCst);
         self.0.allocated.fetch_add(1, SeqCst);
@@ -360,10 +381,8 @@ impl TableMemory for HostMemory {
 
     fn flush(&self, entries: &[HostEntry]) {
         for entry in entries {
-            let new = entry.cached.load(SeqCst);
-
             self.0.flushed.fetch_add(1, SeqCst);
-            if entry.memory.swap(new, SeqCst) == new {
+            if !entry.flush() {
                 self.0.needless.fetch_add(1, SeqCst);
             }
         }

@@ -30,8 +30,10 @@
 //! - A run becomes single leaves entry by entry, each in one exchange that fails if the entry is
 //!   not of the run any more. In between some entries are of the run and some are not; each is
 //!   right for the addresses that it is found by, and a copy of the run in a cache is right for
-//!   all. Only when no entry is of the run any more is the part unmapped, and the whole run is
-//!   invalidated: so no copy of it can be made after that.
+//!   all. Only when no entry is of the run any more is a part of it unmapped, and the whole run is
+//!   invalidated: so no copy of it can be made after that. Two calls may be at it at once. An entry
+//!   that is of the run no more says so until none is, and who wants to unmap it before that goes
+//!   through the run, too.
 //! - What hardware recorded in one entry of a run holds for all of it, and is carried over to all.
 //!
 //! Whoever walks meanwhile finds the same translation in two sizes. Hardware of x86 allows that. On

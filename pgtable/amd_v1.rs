@@ -8,6 +8,7 @@
 //! | bits | of an entry that points to a table | of a leaf |
 //! |---|---|---|
 //! | 0 | PR, present | PR |
+//! | 4:1 | ignored | ignored |
 //! | 5 | A, accessed, if the device table entry enables it | A |
 //! | 6 | ignored | D, dirty, if the device table entry enables it |
 //! | 11:9 | next level: the level of the table, from 1 up | 0 for the size of one entry, 7 for the size that the address codes |
@@ -29,8 +30,12 @@ use super::{Decoded, DirtyFormat, Error, Format};
 use crate::addr::{PageSizes, PhysAddr, Prot};
 
 const PR: u64 = 1 << 0;
-/// One of the ignored bits 4:1.
-const SOFTWARE: u64 = 1 << 1;
+/// In an entry that points to a table, one of the ignored bits 4:1.
+const FLUSHED: u64 = 1 << 1;
+const SPLIT_SHIFT: u32 = 1;
+/// In a leaf, the ignored bits 4:1: how many there were of the run that is being split, as a power
+/// of 2.
+const SPLIT: u64 = 0xf << SPLIT_SHIFT;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const NEXT_LEVEL_SHIFT: u32 = 9;
@@ -62,9 +67,9 @@ impl Format for AmdV1 {
     const MAX_LEAF_LEVEL: u8 = 2;
     const MAX_OA_BITS: u8 = 52;
     const GROWS: bool = true;
-    const FLUSHED: u64 = SOFTWARE;
+    const FLUSHED: u64 = FLUSHED;
     const PAGE_SIZES: PageSizes = PageSizes::new((1 << 39) - (1 << 12));
-    const RUNS: bool = true;
+    const RUN_BITS: u64 = SIZE_IN_ADDR | SPLIT;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
@@ -103,6 +108,16 @@ impl Format for AmdV1 {
     fn run_lg2(level: u8, leaf: u64) -> u32 {
         Self::size_lg2(level, leaf)
             .saturating_sub(Self::GRANULE_LG2 + Self::INDEX_LG2 * u32::from(level))
+    }
+
+    #[inline]
+    fn split_run_leaf(level: u8, run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
+        Self::leaf(level, paddr, attrs) | u64::from(run_lg2) << SPLIT_SHIFT
+    }
+
+    #[inline]
+    fn split_run_lg2(_level: u8, leaf: u64) -> u32 {
+        ((leaf & SPLIT) >> SPLIT_SHIFT) as u32
     }
 
     #[inline]

@@ -55,7 +55,10 @@ const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 const XN: u64 = 1 << 54;
-const SOFTWARE: u64 = 1 << 55;
+/// In an entry that points to a table, one of the ignored bits.
+const FLUSHED: u64 = 1 << 55;
+/// In a leaf, one of the bits for software: the run that it was of is being split.
+const SPLIT: u64 = 1 << 55;
 
 /// Where the attributes of leaves are, but for the contiguous bit.
 const ATTRS: u64 = (XN << 1) - PXN | DBM | (NG << 1) - (1 << ATTR_SHIFT);
@@ -277,9 +280,9 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     const FULL_ROOT: bool = false;
     const MAX_ROOT_TABLES_LG2: u32 = K::MAX_ROOT_TABLES_LG2;
     const MAX_OA_BITS: u8 = G::MAX_OA_BITS;
-    const FLUSHED: u64 = SOFTWARE;
+    const FLUSHED: u64 = FLUSHED;
     const PAGE_SIZES: PageSizes = Self::sizes();
-    const RUNS: bool = true;
+    const RUN_BITS: u64 = CONTIGUOUS | SPLIT;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
@@ -307,6 +310,19 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     #[inline]
     fn run_lg2(level: u8, leaf: u64) -> u32 {
         match leaf & CONTIGUOUS {
+            0 => 0,
+            _ => G::RUNS_LG2[usize::from(level)],
+        }
+    }
+
+    #[inline]
+    fn split_run_leaf(level: u8, _run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
+        Self::leaf(level, paddr, attrs) | SPLIT
+    }
+
+    #[inline]
+    fn split_run_lg2(level: u8, leaf: u64) -> u32 {
+        match leaf & SPLIT {
             0 => 0,
             _ => G::RUNS_LG2[usize::from(level)],
         }

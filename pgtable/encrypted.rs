@@ -61,7 +61,7 @@ impl<F: Format> Format for Encrypted<F> {
     const MAX_OA_BITS: u8 = F::MAX_OA_BITS;
     const FLUSHED: u64 = F::FLUSHED;
     const PAGE_SIZES: PageSizes = F::PAGE_SIZES;
-    const RUNS: bool = F::RUNS;
+    const RUN_BITS: u64 = F::RUN_BITS;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
@@ -88,6 +88,16 @@ impl<F: Format> Format for Encrypted<F> {
     #[inline]
     fn run_lg2(level: u8, leaf: u64) -> u32 {
         F::run_lg2(level, leaf & !mask())
+    }
+
+    #[inline]
+    fn split_run_leaf(level: u8, run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
+        F::split_run_leaf(level, run_lg2, paddr, attrs)
+    }
+
+    #[inline]
+    fn split_run_lg2(level: u8, leaf: u64) -> u32 {
+        F::split_run_lg2(level, leaf)
     }
 
     #[inline]

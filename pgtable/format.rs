@@ -55,9 +55,10 @@ pub trait Format: 'static {
     /// All sizes that a page can have: those of single leaves, and between these the sizes of runs.
     const PAGE_SIZES: PageSizes;
 
-    /// Whether a number of entries next to each other, a power of 2 and aligned to it, can be one
-    /// page: a run.
-    const RUNS: bool = false;
+    /// A number of entries next to each other, a power of 2 and aligned to it, can be one page: a
+    /// run. Of these bits of a leaf none is set if it is a page by itself: not of a run, and not
+    /// [of one that is being split](Format::split_run_leaf). 0 in a format without runs.
+    const RUN_BITS: u64 = 0;
 
     /// Returns the bits, address aside, of a leaf that permits `prot`; [`Error::Invalid`] when the
     /// format cannot say so.
@@ -79,6 +80,19 @@ pub trait Format: 'static {
 
     /// Returns how many leaves of `level` the page has that this one is of, as a power of 2.
     fn run_lg2(_level: u8, _leaf: u64) -> u32 {
+        0
+    }
+
+    /// Returns a leaf of `level` by itself for the memory at `paddr`, in the place of one of a run
+    /// of `1 << run_lg2`, more than one. It says so, in those of the [`RUN_BITS`](Self::RUN_BITS)
+    /// that hardware ignores: whoever finds it cannot know that nothing is left of the run.
+    fn split_run_leaf(level: u8, _run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
+        Self::leaf(level, paddr, attrs)
+    }
+
+    /// Returns how many leaves of `level` the run has, as a power of 2, that this one was of and
+    /// that is being split; 0 if there is none.
+    fn split_run_lg2(_level: u8, _leaf: u64) -> u32 {
         0
     }
 

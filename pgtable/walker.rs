@@ -42,7 +42,9 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 /// once for each run of entries; a new table is, as a whole, before something points to it. A call
 /// that finds a table which another one has just installed cannot know whether that has flushed the
 /// entry already, and yet its own mapping must be seen when it returns. So the installer sets
-/// [`Format::FLUSHED`] in the entry after the flush, and who does not find it set flushes too.
+/// [`Format::FLUSHED`] in the entry after the flush, and who does not find it set flushes too. So
+/// does a call that unmaps: the table may have come in the place of a large page, which the walker
+/// could still read.
 ///
 /// # Invariants
 ///
@@ -181,6 +183,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     const ENTRIES: usize = 1 << F::INDEX_LG2;
     const TABLE_SIZE: usize = Self::ENTRIES * size_of::<u64>();
     const GRANULE: u64 = 1 << F::GRANULE_LG2;
+    const RUNS: bool = F::RUN_BITS != 0;
 
     /// Returns the number of bytes that one entry of level `L` translates, as a power of 2.
     #[inline(always)]
@@ -197,7 +200,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns how many leaves of level `L` the page has that `leaf` is of, as a power of 2.
     #[inline(always)]
     fn run_lg2<L: Level>(leaf: u64) -> u32 {
-        if F::RUNS {
+        if Self::RUNS {
             F::run_lg2(L::N, leaf)
         } else {
             0
@@ -273,7 +276,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         for level in 0..levels.min(F::MAX_LEAF_LEVEL + 1) {
             let lg2 = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(level);
-            let runs = if F::RUNS { F::INDEX_LG2 } else { 1 };
+            let runs = if Self::RUNS { F::INDEX_LG2 } else { 1 };
 
             if lg2 >= bits {
                 break;

@@ -89,7 +89,7 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
                     let next = start + (1 << run_lg2);
                     let mut was_dirty = was_dirty;
 
-                    if F::RUNS && run_lg2 > 0 {
+                    if Self::RUNS && run_lg2 > 0 {
                         for entry in &entries[start..next] {
                             was_dirty |= Self::read_dirty::<L>(entry, mode).1;
                         }

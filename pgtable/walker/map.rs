@@ -117,7 +117,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             if let Some((run_lg2, count)) = self.fits::<L>(work, entries.len() - index) {
                 let part = &entries[index..index + count];
 
-                if F::RUNS && run_lg2 > 0 {
+                if Self::RUNS && run_lg2 > 0 {
                     self.map_run::<L>(part, run_lg2, work, gather)?;
                 } else {
                     self.map_leaves::<L>(part, work, gather)?;
@@ -150,7 +150,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
 
         let room = (work.len >> Self::size_lg2::<L>()).min(room as u64);
-        if !F::RUNS {
+        if !Self::RUNS {
             let fits = self.page_sizes.contains(size)
                 && (work.iova | work.paddr) & (size - 1) == 0
                 && work.len >= size;
@@ -343,11 +343,17 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return Err(Error::InUse);
         };
 
-        // Who has installed it may not have come to flushing it yet.
+        self.see_link_flushed(entry, value);
+        Ok(Table::at(lower))
+    }
+
+    /// Flushes an entry, a slice of one, that was found to point to a table, if who has installed
+    /// that may not have come to flushing it yet.
+    #[inline(always)]
+    pub(super) fn see_link_flushed(&self, entry: &[M::Entry], value: u64) {
         if !self.coherent && value & F::FLUSHED == 0 {
             self.mem.flush(entry);
         }
-        Ok(Table::at(lower))
     }
 
     /// Installs a new table in an entry that was found empty.

@@ -76,7 +76,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 if old == 0 {
                     return 0;
                 }
-                if Self::run_lg2::<At<0>>(old) == 0 {
+                if old & F::RUN_BITS == 0 {
                     entry.store(0);
                     gather.add_range(iova, len);
                     return len;
@@ -124,7 +124,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     result = Err(Stop);
                     break;
                 }
-                Decoded::Leaf(_) if work.covers(Self::span::<L>(value)) => {
+                Decoded::Leaf(_)
+                    if !Self::is_being_split::<L>(value) && work.covers(Self::span::<L>(value)) =>
+                {
                     let room = (entries.len() - index) as u64;
                     let count = (work.len >> Self::size_lg2::<L>()).min(room) as usize;
                     let found = Self::unmap_leaves::<L>(&entries[index..index + count], whole);
@@ -145,6 +147,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     break;
                 }
                 Decoded::Link(lower) => {
+                    self.see_link_flushed(&entries[index..=index], value);
+
                     let lower = Table::at(lower);
                     let covered =
                         work.covers(Self::size::<L>()) && !self.leads_to_old_root::<L>(work.iova);
@@ -180,14 +184,20 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
+    /// Says whether a leaf was of a run of which others may still be.
+    #[inline(always)]
+    fn is_being_split<L: Level>(leaf: u64) -> bool {
+        Self::RUNS && F::split_run_lg2(L::N, leaf) != 0
+    }
+
     /// Clears leaves up to the first entry that is none, or that is of a run which goes on after
-    /// the last entry, and returns how many. The first entry is not in the middle of a run. Does
-    /// not write if the whole table is to go.
+    /// the last entry or is being split, and returns how many. The first entry is not in the middle
+    /// of a run. Does not write if the whole table is to go.
     #[inline(always)]
     fn unmap_leaves<L: Level>(part: &[M::Entry], whole: bool) -> usize {
         let is_leaf = |value| matches!(F::decode(L::N, value), Decoded::Leaf(_));
 
-        if F::RUNS {
+        if Self::RUNS {
             let mut found = 0;
 
             while let Some(entry) = part.get(found) {
@@ -196,15 +206,17 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 if !is_leaf(value) {
                     break;
                 }
-                let run_lg2 = Self::run_lg2::<L>(value);
-                if run_lg2 == 0 {
+                if value & F::RUN_BITS == 0 {
                     if !whole {
                         entry.store(0);
                     }
                     found += 1;
                     continue;
                 }
-                let end = found + (1 << run_lg2);
+                if Self::is_being_split::<L>(value) {
+                    break;
+                }
+                let end = found + (1 << Self::run_lg2::<L>(value));
                 let Some(run) = part.get(found..end) else {
                     break;
                 };
@@ -243,7 +255,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     /// Puts smaller pages in the place of the one that the entry at `index` was of when it had
-    /// `value`, a leaf. If that has changed meanwhile, nothing is done and the caller looks again.
+    /// `value`, a leaf, or finishes that if another call is about it. If the entry has changed
+    /// meanwhile, nothing is done and the caller looks again.
     ///
     /// The entry is not looked at for what to do: a run that somebody else has split by now would
     /// be taken for single leaves that are too large.
@@ -259,25 +272,38 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let Decoded::Leaf(page) = F::decode(L::N, value) else {
             return Ok(());
         };
-        let run_lg2 = Self::run_lg2::<L>(value);
 
         if !self.split {
             return Err(Stop);
         }
-        if run_lg2 > 0 {
-            let start = index >> run_lg2 << run_lg2;
-
-            self.split_run::<L>(&entries[start..start + (1 << run_lg2)], run_lg2, page.raw());
-            gather.add_range(
-                Iova::new(iova).align_down(Self::span::<L>(value)),
-                Self::span::<L>(value),
-            );
-            return Ok(());
+        if value & F::RUN_BITS == 0 {
+            return self.split_leaf::<L>(&entries[index..=index], iova, gather);
         }
-        self.split_leaf::<L>(&entries[index..=index], iova, gather)
+
+        let being_split = Self::is_being_split::<L>(value);
+        let run_lg2 = match being_split {
+            true => F::split_run_lg2(L::N, value),
+            false => Self::run_lg2::<L>(value),
+        };
+        let start = index >> run_lg2 << run_lg2;
+        let run = &entries[start..start + (1 << run_lg2)];
+        // The leaves of a run all say where it starts.
+        let before = match being_split {
+            true => ((index - start) as u64) << Self::size_lg2::<L>(),
+            false => 0,
+        };
+        let size = Self::size::<L>() << run_lg2;
+
+        self.split_run::<L>(run, run_lg2, page.raw() - before);
+        gather.add_range(Iova::new(iova).align_down(size), size);
+        Ok(())
     }
 
-    /// Makes single leaves of a run, for the memory from `page` on.
+    /// Makes single leaves of a run, for the memory from `page` on. When it returns, a walker finds
+    /// nothing of the run any more, whoever else splits it at the same time.
+    ///
+    /// A leaf that has come in the place of one of the run says so until all have and are flushed.
+    /// Whoever comes across it before that may not unmap it: he goes through the run here first.
     fn split_run<L: Level>(&self, run: &[M::Entry], run_lg2: u32, page: u64) {
         let is_of_run = |value| {
             matches!(F::decode(L::N, value), Decoded::Leaf(_))
@@ -292,7 +318,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             // Who unmaps another part of the run may have come here first. What he may have mapped
             // there since is no run of this size: he would have to own all of it.
             while is_of_run(old) {
-                let single = F::leaf(L::N, paddr, F::leaf_attrs(L::N, old));
+                let single = F::split_run_leaf(L::N, run_lg2, paddr, F::leaf_attrs(L::N, old));
 
                 match entry.compare_exchange(old, single) {
                     Ok(()) => {
@@ -307,6 +333,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
             }
         }
+        self.flush(run, 0..run.len());
 
         // Hardware that has cached the run from one entry recorded there what it did anywhere in
         // the run.
@@ -314,18 +341,20 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             let mut old = entry.load();
 
             while matches!(F::decode(L::N, old), Decoded::Leaf(_)) {
-                let joined = F::with_records_of(old, seen);
+                let mut new = F::with_records_of(old, seen);
 
-                if joined == old {
+                if F::split_run_lg2(L::N, old) == run_lg2 {
+                    new &= !F::RUN_BITS;
+                }
+                if new == old {
                     break;
                 }
-                match entry.compare_exchange(old, joined) {
+                match entry.compare_exchange(old, new) {
                     Ok(()) => break,
                     Err(now) => old = now,
                 }
             }
         }
-        self.flush(run, 0..run.len());
     }
 
     /// Puts a table of the next smaller pages in the place of the large page that `entry`, a slice

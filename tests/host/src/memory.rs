@@ -36,8 +36,8 @@ thread_local! {
     static WRITES: Cell<u64> = const { Cell::new(0) };
     static CHAOS: Cell<u64> = const { Cell::new(0) };
     static BEFORE_EXCHANGE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
-    static AFTER_LOADS: Cell<u64> = const { Cell::new(0) };
-    static AFTER_LOAD: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    static STEPS_LEFT: Cell<u64> = const { Cell::new(0) };
+    static AFTER_STEPS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
 /// Returns how often this thread has written an entry so far.
@@ -55,20 +55,30 @@ pub fn before_exchange(action: impl FnOnce() + 'static) {
     BEFORE_EXCHANGE.set(Some(Box::new(action)));
 }
 
-/// Runs `action` just after this thread's `n`-th load from now on, with what was loaded in hand.
-/// `None` forgets the one before; returns whether there was one that has not run.
-pub fn after_nth_load(n: u64, action: Option<Box<dyn FnOnce()>>) -> bool {
-    AFTER_LOADS.set(n);
-    AFTER_LOAD.replace(action).is_some()
+/// Runs `action` just after this thread's `n`-th step from now on: after a load, with what was
+/// loaded in hand, after an exchange, or before something is flushed. `None` forgets the one
+/// before; returns whether there was one that has not run.
+pub fn after_nth_step(n: u64, action: Option<Box<dyn FnOnce()>>) -> bool {
+    STEPS_LEFT.set(n);
+    AFTER_STEPS.replace(action).is_some()
 }
 
-fn loaded() {
-    let left = AFTER_LOADS.get();
+/// Runs `action` without counting its steps.
+pub fn without_steps<R>(action: impl FnOnce() -> R) -> R {
+    let left = STEPS_LEFT.take();
+    let result = action();
+
+    STEPS_LEFT.set(left);
+    result
+}
+
+fn step() {
+    let left = STEPS_LEFT.get();
 
     if left != 0 {
-        AFTER_LOADS.set(left - 1);
+        STEPS_LEFT.set(left - 1);
         if left == 1 {
-            if let Some(action) = AFTER_LOAD.take() {
+            if let Some(action) = AFTER_STEPS.take() {
                 action();
             }
         }
@@ -127,7 +137,7 @@ impl Entry for HostEntry {
     fn load(&self) -> u64 {
         maybe_yield();
         let value = self.cached.load(SeqCst);
-        loaded();
+        step();
         value
     }
 
@@ -143,9 +153,9 @@ impl Entry for HostEntry {
             action();
         }
         WRITES.set(WRITES.get() + 1);
-        self.cached
-            .compare_exchange(old, new, SeqCst, SeqCst)
-            .map(|_| ())
+        let result = self.cached.compare_exchange(old, new, SeqCst, SeqCst);
+        step();
+        result.map(|_| ())
     }
 }
 
@@ -380,6 +390,7 @@ impl TableMemory for HostMemory {
     }
 
     fn flush(&self, entries: &[HostEntry]) {
+        step();
         for entry in entries {
             self.0.flushed.fetch_add(1, SeqCst);
             if !entry.flush() {

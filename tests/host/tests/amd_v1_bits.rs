@@ -80,6 +80,35 @@ fn runs_code_their_size_in_the_address() {
 }
 
 #[test]
+fn a_leaf_of_a_run_that_is_split_says_so_in_ignored_bits() {
+    let attrs = AmdV1::attrs(RW).unwrap();
+
+    for (level, addr) in [(0, 0x1234_5000), (1, 0x1220_0000), (2, 0x40_0000_0000)] {
+        let single = AmdV1::leaf(level, addr, attrs);
+
+        assert_eq!(AmdV1::split_run_lg2(level, single), 0);
+        assert_eq!(single & AmdV1::RUN_BITS, 0);
+        for run_lg2 in 1..9 {
+            let split = AmdV1::split_run_leaf(level, run_lg2, addr, attrs);
+            let run = AmdV1::run_leaf(level, run_lg2, 0, attrs);
+
+            // Bits 4:1.
+            assert_eq!(split & !0x1e, single);
+            assert_eq!(split & !AmdV1::RUN_BITS, single);
+            assert_eq!(AmdV1::split_run_lg2(level, split), run_lg2);
+            assert_eq!(
+                AmdV1::decode(level, split),
+                Decoded::Leaf(PhysAddr::new(addr))
+            );
+            assert_eq!(AmdV1::run_lg2(level, split), 0);
+            assert_eq!(AmdV1::leaf_attrs(level, split), attrs);
+            assert_eq!(AmdV1::split_run_lg2(level, run), 0);
+            assert_ne!(run & AmdV1::RUN_BITS, 0);
+        }
+    }
+}
+
+#[test]
 fn all_powers_of_two_up_to_256_gib_are_pages() {
     assert_eq!(AmdV1::PAGE_SIZES.raw(), 0x0000_007f_ffff_f000);
 }

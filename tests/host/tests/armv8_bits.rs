@@ -160,6 +160,8 @@ fn runs_have_the_contiguous_bit_in_each_entry() {
 
             assert_eq!(entry, single | 1 << 52);
             assert_eq!(F::run_lg2(level, entry), run_lg2);
+            assert_eq!(F::split_run_lg2(level, entry), 0);
+            assert_ne!(entry & F::RUN_BITS, 0);
             // The page is the whole run.
             assert_eq!(F::decode(level, entry), Decoded::Leaf(PhysAddr::new(addr)));
             assert_eq!(F::leaf_attrs(level, entry), attrs);
@@ -177,6 +179,31 @@ fn runs_have_the_contiguous_bit_in_each_entry() {
     // 32 entries with 64 KiB.
     check::<Stage1<Granule64K>>(0, 5, 16);
     check::<Stage2<Granule64K>>(1, 5, 29);
+}
+
+#[test]
+fn a_leaf_of_a_run_that_is_split_says_so_in_a_bit_for_software() {
+    fn check<F: Format>(level: u8, run_lg2: u32, addr: u64) {
+        let attrs = F::attrs(RW | Prot::CACHE).unwrap();
+        let single = F::leaf(level, addr, attrs);
+        let split = F::split_run_leaf(level, run_lg2, addr, attrs);
+
+        assert_eq!(split, single | 1 << 55);
+        assert_eq!(split & !F::RUN_BITS, single);
+        assert_eq!(single & F::RUN_BITS, 0);
+        assert_eq!(F::split_run_lg2(level, split), run_lg2);
+        assert_eq!(F::split_run_lg2(level, single), 0);
+        assert_eq!(F::run_lg2(level, split), 0);
+        assert_eq!(F::decode(level, split), Decoded::Leaf(PhysAddr::new(addr)));
+        assert_eq!(F::leaf_attrs(level, split), attrs);
+    }
+
+    check::<Stage1<Granule4K>>(0, 4, 0x1234_5000);
+    check::<Stage2<Granule4K>>(1, 4, 0x1220_0000);
+    check::<Stage1<Granule16K>>(0, 7, 0x1234_4000);
+    check::<Stage2<Granule16K>>(1, 5, 0x1200_0000);
+    check::<Stage1<Granule64K>>(0, 5, 0x1234_0000);
+    check::<Stage2<Granule64K>>(1, 5, 0x2000_0000);
 }
 
 #[test]

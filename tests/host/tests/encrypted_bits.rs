@@ -89,6 +89,10 @@ fn the_bit_is_in_every_address_but_those_of_devices() {
             Decoded::Leaf(PhysAddr::new(0x1234_0000))
         );
 
+        let split = Runs::split_run_leaf(0, 4, 0x1234_1000, Runs::attrs(RW).unwrap());
+        assert_eq!(Runs::split_run_lg2(0, split), 4);
+        assert_eq!(split & !Runs::RUN_BITS, 0x6000_0000_1234_1001 | c);
+
         whole_table(c);
     }
     set_mask(0);

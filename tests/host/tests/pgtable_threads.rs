@@ -3,6 +3,7 @@
 //! Several threads at once, each on ranges of its own, in tables that all of them share.
 
 use std::{
+    iter::successors,
     rc::Rc,
     sync::{Barrier, Mutex},
     thread,
@@ -12,7 +13,7 @@ use iommu_core_host::{
     addr::{Iova, PhysAddr, Prot},
     cases::{AmdCase, Arm1K16, Arm1K4, Arm1K64, Arm2K16, Arm2K4, Arm2K64, Case, VtdCase, X86Case},
     hardware::{Fault, Hardware, Walker},
-    memory::{after_nth_load, chaos, HostMemory},
+    memory::{after_nth_step, chaos, without_steps, HostMemory},
     model::{stretches, Model, Stretch},
     pgtable::{
         armv8::{Granule4K, Stage1},
@@ -83,11 +84,14 @@ impl<C: Case> Bench<C> {
 
         assert_eq!(result, (len, Ok(())));
         if self.table.top_is_news() {
-            let mut told = self.told.lock().unwrap();
-            let top = self.table.top();
+            // A call that came in between with the lock taken would wait for itself.
+            without_steps(|| {
+                let mut told = self.told.lock().unwrap();
+                let top = self.table.top();
 
-            *told = (C::walker(&self.cfg, top), top.root.raw());
-            self.table.top_is_told(top);
+                *told = (C::walker(&self.cfg, top), top.root.raw());
+                self.table.top_is_told(top);
+            });
         }
         gather
     }
@@ -259,6 +263,12 @@ macro_rules! for_each_case {
             fn a_page_is_split_by_two_calls_at_each_point() {
                 for_each_size::<$case>(split_within::<$case>);
             }
+
+            #[test]
+            fn a_neighbour_is_mapped_or_unmapped_at_each_point() {
+                neighbours::<$case>(2);
+                neighbours::<$case>(large::<$case>() / page::<$case>());
+            }
         })*
     };
 }
@@ -293,6 +303,11 @@ macro_rules! for_large_granule {
             fn a_page_is_split_by_two_calls_at_each_point() {
                 for_each_size::<$case>(split_within::<$case>);
             }
+
+            #[test]
+            fn a_neighbour_is_mapped_or_unmapped_at_each_point() {
+                neighbours::<$case>(2);
+            }
         })*
     };
 }
@@ -319,7 +334,7 @@ fn for_each_size<C: Case>(test: fn(Config, u64)) {
     }
 }
 
-/// One call unmaps a part of a page. After each of its loads another call comes in between, and
+/// One call unmaps a part of a page. After each of its steps another call comes in between, and
 /// unmaps another part.
 fn split_within<C: Case>(cfg: Config, size: u64) {
     let page = page::<C>();
@@ -332,6 +347,7 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
 
             let _ = bench.map(size, size, size);
             assert_eq!(bench.access(&mut unit, size), Ok(size));
+            let mut unit_of_other = unit.clone();
             let between = move || {
                 let mut gather = Gather::new();
                 let unmapped = other
@@ -339,17 +355,29 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
                     .unmap(Iova::new(size + second), page, &mut gather);
 
                 assert_eq!(unmapped, page, "at {second:#x} of {size:#x}, in between");
+                let (first, last) = gather.range().unwrap();
+                unit_of_other.invalidate(first.raw(), last.raw(), gather.tables_changed());
+                // It is gone, and whatever else devices use of the page does not bring it back.
+                for part in parts(size, page).chain([second]) {
+                    let _ = other.access(&mut unit_of_other, size + part);
+                }
+                let result = other.access(&mut unit_of_other, size + second);
+                assert_eq!(
+                    result,
+                    Err(Fault::Refused),
+                    "at {second:#x} of {size:#x}, after step {n} of {cfg:?}"
+                );
             };
-            after_nth_load(n, Some(Box::new(between)));
+            after_nth_step(n, Some(Box::new(between)));
             let mut gather = Gather::new();
             let unmapped = bench
                 .table
                 .unmap(Iova::new(size + first), page, &mut gather);
-            // No load is left for the other call to come after.
-            if after_nth_load(0, None) {
+            // No step is left for the other call to come after.
+            if after_nth_step(0, None) {
                 break;
             }
-            assert_eq!(unmapped, page, "at {first:#x} of {size:#x}, load {n}");
+            assert_eq!(unmapped, page, "at {first:#x} of {size:#x}, step {n}");
 
             let leaves = bench.unit().leaves();
             let mapped: u64 = leaves.iter().map(|leaf| leaf.size).sum();
@@ -361,6 +389,122 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
             }
         }
     }
+}
+
+/// What a call does with its range.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Does {
+    Map,
+    Unmap,
+}
+
+/// One call maps or unmaps a range of so many pages on both sides of where a table of a high level
+/// ends. After one of its steps another call comes in between, for a page that is next to it.
+fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
+    let page = page::<C>();
+    let edge = base::<C>(&cfg) + 8 * large::<C>();
+    let (start, size) = (edge - pages * page, 2 * pages * page);
+    // Whatever the range is, it is mapped with the smallest pages.
+    let phys = move |iova: u64| iova % (1 << 30) + page;
+
+    for (first, second, next) in [
+        (Does::Map, Does::Map, start - page),
+        (Does::Map, Does::Unmap, start + size),
+        (Does::Unmap, Does::Map, start + size),
+        (Does::Unmap, Does::Unmap, start - page),
+    ] {
+        // Each step of few; of many, most are the same with another entry.
+        for n in successors(Some(1), |n| Some(n + 1 + n / 16)) {
+            let bench = Rc::new(Bench::<C>::new(cfg));
+
+            for (does, iova, len) in [(first, start, size), (second, next, page)] {
+                if does == Does::Unmap {
+                    let _ = bench.map(iova, phys(iova), len);
+                }
+            }
+            let (other, tables) = (bench.clone(), Rc::new(Mutex::new(Vec::new())));
+            let taken_out = tables.clone();
+            // Says whether what the call has done is so for a device when it has returned.
+            let does = move |bench: &Bench<C>, does, iova: u64, len: u64| {
+                let mut unit = bench.unit();
+                let ends = [iova, iova + len - page];
+                let mut gather = match does {
+                    Does::Map => bench.map(iova, phys(iova), len),
+                    Does::Unmap => {
+                        let mut gather = Gather::new();
+
+                        for at in ends {
+                            assert!(bench.access(&mut unit, at).is_ok());
+                        }
+                        assert_eq!(bench.table.unmap(Iova::new(iova), len, &mut gather), len);
+                        gather
+                    }
+                };
+                if let Some((first, last)) = gather.range() {
+                    unit.invalidate(first.raw(), last.raw(), gather.tables_changed());
+                }
+                for at in ends {
+                    let expected = match does {
+                        Does::Map => Ok(phys(iova) + (at - iova)),
+                        Does::Unmap => Err(Fault::Refused),
+                    };
+                    assert_eq!(
+                        bench.access(&mut unit, at),
+                        expected,
+                        "{does:?} at {iova:#x}: {first:?} with {second:?} after step {n}, {cfg:?}"
+                    );
+                }
+                taken_out.lock().unwrap().push(gather.take_tables());
+            };
+            let do_other = does.clone();
+            let between = move || do_other(&other, second, next, page);
+
+            // A call that comes in between has steps of its own, and so have the accesses here.
+            after_nth_step(n, Some(Box::new(between)));
+            does(&bench, first, start, size);
+            if after_nth_step(0, None) {
+                break;
+            }
+            for mut list in tables.lock().unwrap().drain(..) {
+                list.free();
+            }
+
+            let mapped = [(first, start, size), (second, next, page)]
+                .into_iter()
+                .filter(|(does, ..)| *does == Does::Map)
+                .map(|(_, _, len)| len)
+                .sum();
+            let leaves = bench.unit().leaves();
+            assert_eq!(leaves.iter().map(|leaf| leaf.size).sum::<u64>(), mapped);
+            let memory = bench.memory.clone();
+            if !cfg.coherent {
+                assert!(memory.is_flushed(C::IGNORED));
+            }
+            drop(bench);
+            assert_eq!((memory.live(), memory.leaked()), (0, 0));
+        }
+    }
+}
+
+/// Neighbours in tables of each shape.
+fn neighbours<C: Case>(pages: u64) {
+    for shape in C::shapes() {
+        let end = base::<C>(&shape) + 10 * large::<C>();
+
+        if u32::from(shape.iova_bits) < 64 && end > 1 << shape.iova_bits {
+            continue;
+        }
+        for coherent in [false, true] {
+            neighbours_within::<C>(Config { coherent, ..shape }, pages);
+        }
+    }
+}
+
+/// Some addresses of a page, from its start, its end among them.
+fn parts(size: u64, page: u64) -> impl Iterator<Item = u64> {
+    let step = page.max(size / 16);
+
+    (0..size).step_by(step as usize).chain([size - page])
 }
 
 /// Threads unmap parts of one page.
@@ -397,7 +541,14 @@ fn split_page_by_threads<C: Case>(seed: u64, cfg: Config, size: u64) {
                     assert_eq!(bench.table.unmap(Iova::new(iova), page, &mut gather), page);
                     let (first, last) = gather.range().unwrap();
                     unit.invalidate(first.raw(), last.raw(), gather.tables_changed());
-                    assert_eq!(bench.access(&mut unit, iova), Err(Fault::Refused));
+                    for part in parts(size, page) {
+                        let _ = bench.access(&mut unit, size + part);
+                    }
+                    assert_eq!(
+                        bench.access(&mut unit, iova),
+                        Err(Fault::Refused),
+                        "page {n} of thread {thread}, of {size:#x}, seed {seed}, {cfg:?}"
+                    );
                     // And maps something else there.
                     if n % 2 == 1 {
                         let _ = bench.map(iova, iova + size, page);

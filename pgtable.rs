@@ -42,9 +42,10 @@
 //! from its owner for a while, so with [`Config::split`] unset a page is not split at all:
 //! unmapping stops before it, and nothing changes.
 //!
-//! Invalidating a range removes every cached translation that overlaps it, whatever its size: that
-//! is what the drivers' commands do, and what a call relies on that unmaps a part of a page which
-//! another one has just split.
+//! An invalidation that does not cover a large page may leave a cached copy of it (VT-d 6.5.2.3; of
+//! AMD-Vi no better is known). So once a page of some size has been split, every later call has
+//! what it changed invalidated in blocks of that size: it cannot know whether who has split the
+//! page has come to that. On Arm a part is enough ([`Format::PARTS_ARE_INVALIDATED`]).
 //!
 //! # Tables that grow
 //!

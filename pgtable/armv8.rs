@@ -283,6 +283,9 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     const FLUSHED: u64 = FLUSHED;
     const PAGE_SIZES: PageSizes = Self::sizes();
     const RUN_BITS: u64 = CONTIGUOUS | SPLIT;
+    /// What is invalidated by address is whatever translates that, at any level: the manual's
+    /// chapter on TLB maintenance.
+    const PARTS_ARE_INVALIDATED: bool = true;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {

@@ -62,6 +62,7 @@ impl<F: Format> Format for Encrypted<F> {
     const FLUSHED: u64 = F::FLUSHED;
     const PAGE_SIZES: PageSizes = F::PAGE_SIZES;
     const RUN_BITS: u64 = F::RUN_BITS;
+    const PARTS_ARE_INVALIDATED: bool = F::PARTS_ARE_INVALIDATED;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {

@@ -60,6 +60,10 @@ pub trait Format: 'static {
     /// [of one that is being split](Format::split_run_leaf). 0 in a format without runs.
     const RUN_BITS: u64 = 0;
 
+    /// Whether invalidating a part of a page takes every cached copy of the page away. If not, an
+    /// invalidation has to cover the page as a whole.
+    const PARTS_ARE_INVALIDATED: bool = false;
+
     /// Returns the bits, address aside, of a leaf that permits `prot`; [`Error::Invalid`] when the
     /// format cannot say so.
     fn attrs(prot: Prot) -> Result<u64, Error>;

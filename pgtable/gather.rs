@@ -72,9 +72,15 @@ impl<M: TableMemory> Gather<M> {
     #[inline]
     pub fn add_range(&mut self, iova: Iova, len: u64) {
         let Some(last) = iova.last(len) else { return };
+        self.add_through(iova.raw(), last.raw());
+    }
+
+    /// Adds what is from the first to the last address.
+    #[inline]
+    pub(super) fn add_through(&mut self, first: u64, last: u64) {
         self.range = Some(match self.range {
-            None => (iova.raw(), last.raw()),
-            Some((first, end)) => (first.min(iova.raw()), end.max(last.raw())),
+            None => (first, last),
+            Some((start, end)) => (start.min(first), end.max(last)),
         });
     }
 

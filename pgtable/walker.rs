@@ -21,7 +21,7 @@ use core::{marker::PhantomData, ops::Range};
 use self::top::from_top;
 use super::{
     format::{At, Level, Root, MIN_ROOT_LG2},
-    Config, Decoded, Entry, Error, Format, Table, TableMemory,
+    Config, Decoded, Entry, Error, Format, Gather, Table, TableMemory,
 };
 use crate::addr::{Iova, PageSizes, PhysAddr};
 
@@ -61,6 +61,9 @@ pub struct PageTable<F: Format, M: TableMemory> {
     top: M::Entry,
     /// The top that units were told to walk from.
     told: M::Entry,
+    /// The size less 1 of the largest page that was split, 0 for none. It never gets smaller: who
+    /// splits a page does not know when that has been invalidated everywhere.
+    split_mask: M::Entry,
     first_levels: u8,
     /// Number of entries of a root that is no full table.
     root_entries: usize,
@@ -117,6 +120,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             mem,
             top: M::Entry::new(top.pack()),
             told: M::Entry::new(top.pack()),
+            split_mask: M::Entry::new(0),
             first_levels: cfg.levels,
             root_entries,
             coherent: cfg.coherent,
@@ -240,6 +244,32 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     fn flush(&self, entries: &[M::Entry], run: Range<usize>) {
         if !self.coherent && !run.is_empty() {
             self.mem.flush(&entries[run]);
+        }
+    }
+
+    /// Adds leaves that were changed, of `len` bytes, to `gather`, and so much around them that a
+    /// page which was split is covered as a whole. Another call may have split it, and not have
+    /// come to invalidating it.
+    #[inline(always)]
+    fn add_changed(&self, iova: u64, len: u64, gather: &mut Gather<M>) {
+        let mask = match F::PARTS_ARE_INVALIDATED {
+            true => 0,
+            // Read after the entries, and written before them.
+            false => self.split_mask.load(),
+        };
+
+        gather.add_through(iova & !mask, iova + (len - 1) | mask);
+    }
+
+    /// Notes that a page of `size` bytes is about to be split, before anybody can find it so.
+    fn note_split(&self, size: u64) {
+        let mut mask = self.split_mask.load();
+
+        while mask < size - 1 {
+            match self.split_mask.compare_exchange(mask, size - 1) {
+                Ok(()) => break,
+                Err(now) => mask = now,
+            }
         }
     }
 

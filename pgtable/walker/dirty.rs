@@ -99,7 +99,7 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
 
                         dirty(start, Self::span::<L>(value));
                         if mode == DirtyMode::Clear {
-                            gather.add_range(start, Self::span::<L>(value));
+                            self.add_changed(start.raw(), Self::span::<L>(value), gather);
                         }
                     }
                     index = next;

@@ -78,7 +78,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
                 if old & F::RUN_BITS == 0 {
                     entry.store(0);
-                    gather.add_range(iova, len);
+                    self.add_changed(iova.raw(), len, gather);
                     return len;
                 }
             }
@@ -92,7 +92,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let _ = from_top!(self, top, unmap_table, &mut work, false, gather);
         let unmapped = len - work.len;
 
-        gather.add_range(iova, unmapped);
+        if unmapped != 0 {
+            self.add_changed(iova.raw(), unmapped, gather);
+        }
         unmapped
     }
 
@@ -294,6 +296,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         };
         let size = Self::size::<L>() << run_lg2;
 
+        self.note_split(size);
         self.split_run::<L>(run, run_lg2, page.raw() - before);
         gather.add_range(Iova::new(iova).align_down(size), size);
         Ok(())
@@ -372,6 +375,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         let table = self.mem.alloc(Self::TABLE_SIZE, M::ATOMIC).ok_or(Stop)?;
 
+        self.note_split(Self::size::<L>());
         loop {
             let old = entry[0].load();
             let Decoded::Leaf(page) = F::decode(L::N, old) else {

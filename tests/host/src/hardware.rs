@@ -84,6 +84,9 @@ pub trait Walker: Clone + Send {
     /// Says what an entry of `level`, of which 1 is the lowest, for `iova` is.
     fn decode(&self, level: u32, iova: u64, entry: u64) -> Result<Found, Fault>;
 
+    /// Whether an invalidation of a part of a page takes the page out of the cache.
+    fn forgets_page_of_part(&self) -> bool;
+
     /// Returns the entry of a page as the unit leaves it when it records an access.
     fn record(&self, entry: u64, write: bool) -> u64;
 }
@@ -283,10 +286,19 @@ impl<W: Walker> Hardware<W> {
         }
     }
 
-    /// Takes out what is cached for `first..=last`; with `tables` also intermediate entries.
+    /// Takes out what is cached for `first..=last`, but no more than it has to; with `tables` also
+    /// intermediate entries.
     pub fn invalidate(&mut self, first: u64, last: u64, tables: bool) {
-        self.leaves
-            .retain(|leaf| leaf.iova > last || leaf.iova + (leaf.size - 1) < first);
+        let parts = self.walker.forgets_page_of_part();
+
+        self.leaves.retain(|leaf| {
+            let (start, end) = (leaf.iova, leaf.iova + (leaf.size - 1));
+
+            match parts {
+                true => start > last || end < first,
+                false => start < first || end > last,
+            }
+        });
         if tables {
             self.tables
                 .retain(|cached| cached.first > last || cached.last < first);

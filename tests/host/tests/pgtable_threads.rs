@@ -691,6 +691,65 @@ fn what_is_written_while_pages_are_split_is_found() {
     }
 }
 
+/// A page has been split, and not been invalidated yet, when another call clears the record of a
+/// part.
+fn written_after_a_split_is_found<C: Case>(size: u64)
+where
+    C::Format: DirtyFormat,
+{
+    let bench = Bench::<C>::new(C::shapes()[0]);
+    let mut unit = bench.unit().record();
+    let map = bench.table.map(
+        Iova::new(size),
+        PhysAddr::new(size),
+        size,
+        RW | Prot::TRACK_DIRTY,
+        (),
+        &mut Gather::new(),
+    );
+    let clear = |unit: &mut Hardware<C::Walker>| {
+        let (mut gather, mut found) = (Gather::new(), false);
+        let first = Iova::new(size);
+
+        bench
+            .table
+            .read_and_clear_dirty(
+                first,
+                page::<C>(),
+                DirtyMode::Clear,
+                &mut gather,
+                |iova, _| found |= iova == first,
+            )
+            .unwrap();
+        if let Some((first, last)) = gather.range() {
+            unit.invalidate(first.raw(), last.raw(), false);
+        }
+        found
+    };
+
+    assert_eq!(map, (size, Ok(())));
+    assert_eq!(unit.access(size, true), Ok(size));
+    let last = Iova::new(2 * size - page::<C>());
+    let mut not_yet = Gather::new();
+    assert_eq!(
+        bench.table.unmap(last, page::<C>(), &mut not_yet),
+        page::<C>()
+    );
+    assert!(clear(&mut unit));
+    assert_eq!(unit.access(size, true), Ok(size));
+    assert!(clear(&mut unit), "written to after it was cleared");
+}
+
+#[test]
+fn what_is_written_after_another_call_has_split_the_page_is_found() {
+    written_after_a_split_is_found::<AmdCase>(1 << 18);
+    written_after_a_split_is_found::<AmdCase>(1 << 21);
+    written_after_a_split_is_found::<VtdCase>(1 << 21);
+    written_after_a_split_is_found::<X86Case>(1 << 21);
+    written_after_a_split_is_found::<Arm1K4>(1 << 16);
+    written_after_a_split_is_found::<Arm1K4>(1 << 21);
+}
+
 #[test]
 fn dirty_pages_of_others_do_not_matter() {
     // Two owners in one table, one of whom looks for dirty pages all the time.

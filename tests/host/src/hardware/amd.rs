@@ -102,6 +102,11 @@ impl Walker for Amd {
         })
     }
 
+    /// The specification does not say that it does.
+    fn forgets_page_of_part(&self) -> bool {
+        false
+    }
+
     fn record(&self, entry: u64, write: bool) -> u64 {
         entry | 1 << 5 | u64::from(write) << 6
     }

@@ -239,6 +239,11 @@ impl Walker for Arm {
         })
     }
 
+    /// Whatever translates the address goes: DDI 0487, TLB maintenance by address.
+    fn forgets_page_of_part(&self) -> bool {
+        true
+    }
+
     fn record(&self, entry: u64, write: bool) -> u64 {
         // AF is set. A write clears AP[2] if DBM allows it.
         match self.stage == 1 && write && bit(entry, 51) {

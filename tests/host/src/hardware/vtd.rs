@@ -79,6 +79,11 @@ impl Walker for Vtd {
         })
     }
 
+    /// The address mask has to cover a large page: section 6.5.2.3.
+    fn forgets_page_of_part(&self) -> bool {
+        false
+    }
+
     fn record(&self, entry: u64, write: bool) -> u64 {
         entry | 1 << 8 | u64::from(write) << 9
     }

@@ -81,6 +81,11 @@ impl Walker for X86 {
         })
     }
 
+    /// The address mask has to cover a large page: VT-d 6.5.2.4.
+    fn forgets_page_of_part(&self) -> bool {
+        false
+    }
+
     fn record(&self, entry: u64, write: bool) -> u64 {
         entry | 1 << 5 | u64::from(write) << 6
     }

@@ -424,8 +424,8 @@ fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
             }
             let (other, tables) = (bench.clone(), Rc::new(Mutex::new(Vec::new())));
             let taken_out = tables.clone();
-            // Says whether what the call has done is so for a device when it has returned.
-            let does = move |bench: &Bench<C>, does, iova: u64, len: u64| {
+            // What a call has done is so for a device when it has returned.
+            let call = move |bench: &Bench<C>, does, iova: u64, len: u64| {
                 let mut unit = bench.unit();
                 let ends = [iova, iova + len - page];
                 let mut gather = match does {
@@ -456,12 +456,11 @@ fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
                 }
                 taken_out.lock().unwrap().push(gather.take_tables());
             };
-            let do_other = does.clone();
-            let between = move || do_other(&other, second, next, page);
+            let call_other = call.clone();
+            let between = move || call_other(&other, second, next, page);
 
-            // A call that comes in between has steps of its own, and so have the accesses here.
             after_nth_step(n, Some(Box::new(between)));
-            does(&bench, first, start, size);
+            call(&bench, first, start, size);
             if after_nth_step(0, None) {
                 break;
             }

@@ -42,10 +42,11 @@
 //! from its owner for a while, so with [`Config::split`] unset a page is not split at all:
 //! unmapping stops before it, and nothing changes.
 //!
-//! An invalidation that does not cover a large page may leave a cached copy of it (VT-d 6.5.2.3; of
-//! AMD-Vi no better is known). So once a page of some size has been split, every later call has
-//! what it changed invalidated in blocks of that size: it cannot know whether who has split the
-//! page has come to that. On Arm a part is enough ([`Format::PARTS_ARE_INVALIDATED`]).
+//! An invalidation that does not cover a large page may leave a cached copy of it (VT-d, the
+//! address mask of IVA_REG; of AMD-Vi no better is known). So once a page of some size has been
+//! split, every later call has what it changed invalidated in blocks of that size: it cannot know
+//! whether who has split the page has come to that. On Arm a part is enough
+//! ([`Format::PARTS_ARE_INVALIDATED`]).
 //!
 //! # Tables that grow
 //!

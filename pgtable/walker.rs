@@ -254,7 +254,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     fn add_changed(&self, iova: u64, len: u64, gather: &mut Gather<M>) {
         let mask = match F::PARTS_ARE_INVALIDATED {
             true => 0,
-            // Read after the entries, and written before them.
+            // Read after the entries, and written before them. The formats are of x86, where loads
+            // keep their order.
             false => self.split_mask.load(),
         };
 

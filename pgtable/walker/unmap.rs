@@ -282,22 +282,14 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return self.split_leaf::<L>(&entries[index..=index], iova, gather);
         }
 
-        let being_split = Self::is_being_split::<L>(value);
-        let run_lg2 = match being_split {
-            true => F::split_run_lg2(L::N, value),
-            false => Self::run_lg2::<L>(value),
-        };
+        // One of them is 0. The run's memory is aligned to its size.
+        let run_lg2 = Self::run_lg2::<L>(value).max(F::split_run_lg2(L::N, value));
+        let size = Self::size::<L>() << run_lg2;
         let start = index >> run_lg2 << run_lg2;
         let run = &entries[start..start + (1 << run_lg2)];
-        // The leaves of a run all say where it starts.
-        let before = match being_split {
-            true => ((index - start) as u64) << Self::size_lg2::<L>(),
-            false => 0,
-        };
-        let size = Self::size::<L>() << run_lg2;
 
         self.note_split(size);
-        self.split_run::<L>(run, run_lg2, page.raw() - before);
+        self.split_run::<L>(run, run_lg2, page.align_down(size).raw());
         gather.add_range(Iova::new(iova).align_down(size), size);
         Ok(())
     }

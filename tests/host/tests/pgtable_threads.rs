@@ -265,7 +265,7 @@ macro_rules! for_each_case {
             }
 
             #[test]
-            fn a_neighbour_is_mapped_or_unmapped_at_each_point() {
+            fn a_neighbour_is_mapped_or_unmapped_in_between() {
                 neighbours::<$case>(2);
                 neighbours::<$case>(large::<$case>() / page::<$case>());
             }
@@ -305,7 +305,7 @@ macro_rules! for_large_granule {
             }
 
             #[test]
-            fn a_neighbour_is_mapped_or_unmapped_at_each_point() {
+            fn a_neighbour_is_mapped_or_unmapped_in_between() {
                 neighbours::<$case>(2);
             }
         })*

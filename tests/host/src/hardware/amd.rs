@@ -102,7 +102,7 @@ impl Walker for Amd {
         })
     }
 
-    /// The specification does not say that it does.
+    /// Nothing better is known.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

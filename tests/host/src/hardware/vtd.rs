@@ -79,7 +79,7 @@ impl Walker for Vtd {
         })
     }
 
-    /// The address mask has to cover a large page: section 6.5.2.3.
+    /// The address mask has to cover a large page: the description of IVA_REG.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

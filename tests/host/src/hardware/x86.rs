@@ -81,7 +81,7 @@ impl Walker for X86 {
         })
     }
 
-    /// The address mask has to cover a large page: VT-d 6.5.2.4.
+    /// As in VT-d's second stage: nothing better is known.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

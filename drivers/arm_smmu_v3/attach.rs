@@ -10,15 +10,14 @@ use kernel::sync::{
 };
 
 use super::{
-    command::{self, Command},
-    device_tlb,
-    entries::{StreamEntry, Words},
-    hardware::Hardware,
-    queue::Failure,
-    smmu::{fail, of_asid},
-    tlb_change::Action,
-    update::Update,
-    SmmuV3,
+    device_tlb::{self, change::Action},
+    records::{
+        command::{self, Command},
+        ste::{StreamEntry, Words},
+        update::Update,
+    },
+    smmu::{fail, of_asid, SmmuV3},
+    unit::{command_queue::Failure, hardware::Hardware},
 };
 use crate::{group::Steps, unit::Unit};
 

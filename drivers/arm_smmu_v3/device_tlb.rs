@@ -5,8 +5,8 @@
 //! A device with a TLB asks the unit for translations, keeps them, and sends transactions that are
 //! translated already. It may do so while it is attached to a paging domain. Its entry says so
 //! (EATS), the unit looks at the entry also for what is translated (CR0.ATSCHK), and invalidations
-//! of the domain reach the device: the unit's [`Roster`](super::tlb_roster) has a seat for it. In
-//! which order these change is in [`tlb_change`](super::tlb_change).
+//! of the domain reach the device: the unit's [`Roster`](super::unit::ats_streams::Roster) has a
+//! seat for it. [`change`] gives the order in which these change.
 //!
 //! # A device that does not answer
 //!
@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(super) mod change;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 
@@ -34,14 +35,17 @@ use kernel::{
     sync::{Arc, SpinLockIrq},
 };
 
+use self::change::{Action, Change};
 use super::{
-    capability::Stalls,
-    command::{Command, Tag},
-    hardware::{Hardware, Stage},
-    queue::{Batch, Failure},
-    smmu::Plan,
-    tlb_change::{Action, Change},
-    SmmuV3,
+    records::{
+        capability::Stalls,
+        command::{Command, Tag},
+    },
+    smmu::{Plan, SmmuV3},
+    unit::{
+        command_queue::{Batch, Failure},
+        hardware::{Hardware, Stage},
+    },
 };
 use crate::{
     endpoint::DeviceTlb,

@@ -7,10 +7,12 @@
 use kernel::prelude::*;
 
 use super::{
-    capability::{Capability, SizeChange, Stalls},
-    context::Context,
-    entries::{DeviceTlb, Stage2, StreamEntry, Walk},
-    hardware::{Hardware, Stage},
+    records::{
+        capability::{Capability, SizeChange, Stalls},
+        cd::Context,
+        ste::{DeviceTlb, Stage2, StreamEntry, Walk},
+    },
+    unit::hardware::{Hardware, Stage},
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -128,7 +130,7 @@ impl Paging {
             walk: walk(capability),
             memory_types: armv8::MAIR,
             asid,
-            updates: super::capability::FlagUpdates::None,
+            updates: super::records::capability::FlagUpdates::None,
             stall: capability.stalls == Stalls::Always,
         }
     }
@@ -148,7 +150,7 @@ impl Paging {
             granule: self.granule,
             start_level: self.shape.start_level(),
             walk: walk(capability),
-            updates: super::capability::FlagUpdates::None,
+            updates: super::records::capability::FlagUpdates::None,
             stall: capability.stalls == Stalls::Always,
             device_tlb,
             sharing: super::smmu::sharing(capability),

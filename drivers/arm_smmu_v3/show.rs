@@ -9,13 +9,15 @@ use core::fmt;
 use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::{
-    capability::StreamTable,
-    hardware::Stage,
-    regs::{
-        CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN, PRIQ_CONS,
-        PRIQ_PROD,
-    },
+    records::capability::StreamTable,
     smmu::SmmuUnit,
+    unit::{
+        hardware::Stage,
+        regs::{
+            CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN, PRIQ_CONS,
+            PRIQ_PROD,
+        },
+    },
 };
 
 /// Writes what is to be known about a unit, several lines.

@@ -13,18 +13,22 @@ use kernel::{
 
 use super::{
     attach,
-    capability::{Capability, Stalls},
-    command,
     device_tlb::{self, Tlb},
-    entries::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
-    firmware::{self, Description, Iort},
-    hardware::{Hardware, Stage},
-    invalidation::{Plan as RangePlan, Range},
     iort::{Rmr, RootComplex, Stream},
-    irq::Interrupts,
     paging::{walk, Paging},
-    queue::Failure,
+    records::{
+        capability::{Capability, Stalls},
+        command,
+        invalidation::{Plan as RangePlan, Range},
+        ste::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
+    },
     show,
+    unit::{
+        command_queue::Failure,
+        firmware::{self, Description, Iort},
+        hardware::{Hardware, Stage},
+        irq::Interrupts,
+    },
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},

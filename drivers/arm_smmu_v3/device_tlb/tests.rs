@@ -15,9 +15,9 @@ use kernel::{
 };
 
 use super::super::{
-    hardware::Hardware,
-    played::{self, Played},
-    SmmuV3,
+    smmu::SmmuV3,
+    tests::fake_unit::{self, Played},
+    unit::hardware::Hardware,
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
@@ -34,7 +34,7 @@ use crate::{
 
 /// The unit has ATS.
 const ATS: u32 = 1 << 10;
-const IDR0: u32 = played::IDR0 | ATS;
+const IDR0: u32 = fake_unit::IDR0 | ATS;
 
 /// EATS, full use, in word 1 of an entry (5.2).
 const FULL: u64 = 1 << 28;
@@ -129,7 +129,9 @@ impl Bench {
             &self.units,
             DeviceInfo {
                 name,
-                place: Place::Behind { unit: played::NODE },
+                place: Place::Behind {
+                    unit: fake_unit::NODE,
+                },
                 ids,
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
             },

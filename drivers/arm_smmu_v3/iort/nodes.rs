@@ -4,9 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    super::capability::FlagUpdates, u32_at, u64_at, u8_at, Kind, Mapping, Mappings, Rmr, Warning,
-};
+use super::super::records::capability::FlagUpdates;
+use super::{u32_at, u64_at, u8_at, Kind, Mapping, Mappings, Rmr, Warning};
 
 /// One node.
 ///

@@ -5,7 +5,7 @@
 mod smmu;
 
 use iommu_core_host::pgtable::{self, armv8::GranuleSize};
-use smmu::capability::{
+use smmu::records::capability::{
     Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stalls,
     StreamTable,
 };

@@ -7,10 +7,10 @@ mod smmu;
 
 use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use proptest::prelude::*;
-use smmu::{
+use smmu::records::{
     command::{name, Command, Extent, PageResponse, Pages, Resume, Signal, Tag},
-    entries::World,
     invalidation::{Plan, Range, MAX_RANGES},
+    ste::World,
 };
 
 const STAGE1: Tag = Tag::Stage1 {

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use iommu_core_host::pgtable;
 use proptest::{prelude::*, strategy::ValueTree};
 use smmu::{
-    command::{Command, Tag},
-    entries::{DeviceTlb, World},
-    tlb_change::{Action, Change},
-    tlb_roster::{Roster, Seat},
+    device_tlb::change::{Action, Change},
+    records::{
+        command::{Command, Tag},
+        ste::{DeviceTlb, World},
+    },
+    unit::ats_streams::{Roster, Seat},
 };
 
 fn asid(asid: u16) -> Tag {

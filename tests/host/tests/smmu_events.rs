@@ -6,7 +6,7 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::event::{Access, Class, CommandError, Event, GlobalErrors, Kind};
+use smmu::records::event::{Access, Class, CommandError, Event, GlobalErrors, Kind};
 
 /// Every event of IHI 0070 7.3.
 const EVENTS: [(u8, Kind, &str); 19] = [

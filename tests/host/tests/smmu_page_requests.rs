@@ -6,7 +6,7 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::{
+use smmu::records::{
     command::{Command, PageResponse},
     page_request::PageRequest,
 };

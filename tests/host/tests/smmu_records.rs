@@ -7,14 +7,14 @@ mod smmu;
 
 use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use proptest::prelude::*;
-use smmu::{
+use smmu::records::{
     capability::{FlagUpdates, Granules, StreamTable},
-    context::{Context, Level1 as ContextLevel1},
-    entries::{
+    cd::{Context, Level1 as ContextLevel1},
+    queue_index::{CommandConsumer, Ring},
+    ste::{
         ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, Stage2, StreamEntry, Walk, World,
     },
-    queue_index::{CommandConsumer, Ring},
-    streams::{Layout, Level1, Place, LEVEL2_BYTES},
+    stream_table_layout::{Layout, Level1, Place, LEVEL2_BYTES},
 };
 
 /// What the C driver writes for a context table in two levels, without substreams, with ATS.

@@ -11,7 +11,7 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::update::{Step, Update};
+use smmu::records::update::{Step, Update};
 
 type Words = [u64; 8];
 

@@ -9,8 +9,8 @@ mod smmu;
 
 use iommu_core_host::pgtable;
 use smmu::{
-    capability::FlagUpdates,
     iort::{Error, Interrupts, Kind, Model, Problem, Table, Warning, MAX_MAPPINGS, MAX_NODES},
+    records::capability::FlagUpdates,
 };
 
 /// What QEMU 11.1 builds for `-M virt,iommu=smmuv3,gic-version=3` while there is one bus, with the

@@ -8,7 +8,7 @@
 use super::{
     bits::{bit, field, flag, mask, put},
     capability::FlagUpdates,
-    entries::{granule_code, granule_of, size_code, size_of, update_code, updates_of, Walk, Words},
+    ste::{granule_code, granule_of, size_code, size_of, update_code, updates_of, Walk, Words},
 };
 use crate::pgtable::armv8::GranuleSize;
 

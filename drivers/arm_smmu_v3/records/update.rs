@@ -20,7 +20,7 @@
 
 use super::{
     bits::{bit, field, mask},
-    entries::Words,
+    ste::Words,
 };
 
 /// One step: some words to write, in any order, and then a sync: a CMD_CFGI command for the entry

@@ -6,14 +6,12 @@
 
 use kernel::{io::Io, macros::kunit_tests, prelude::*, sync::atomic::Relaxed};
 
-use super::{
-    super::{
-        played::{self, Played},
-        regs::{PRIQ_CONS, PRIQ_PROD},
-        SmmuV3,
-    },
-    *,
+use super::super::super::{
+    smmu::SmmuV3,
+    tests::fake_unit::{self, Played},
 };
+use super::super::regs::{PRIQ_CONS, PRIQ_PROD};
+use super::*;
 use crate::driver::VendorDriver;
 
 /// The unit has a PRI queue.
@@ -26,7 +24,7 @@ mod suite {
     #[test]
     fn the_last_of_a_group_is_answered() -> Result {
         let played = Played::new()?;
-        let unit = played.unit(played::IDR0 | PRI)?;
+        let unit = played.unit(fake_unit::IDR0 | PRI)?;
         let hardware = unit.hardware().hardware()?;
         let page1 = hardware.registers.page1();
         // Stream 8: R and W of two pages, group 5; a Stop PASID marker; R, substream 3, group
@@ -62,7 +60,7 @@ mod suite {
     #[test]
     fn overflow_is_acknowledged() -> Result {
         let played = Played::new()?;
-        let unit = played.unit(played::IDR0 | PRI)?;
+        let unit = played.unit(fake_unit::IDR0 | PRI)?;
         let hardware = unit.hardware().hardware()?;
         let page1 = hardware.registers.page1();
         // All 16 places, and one more: OVFLG.
@@ -87,7 +85,7 @@ mod suite {
     #[test]
     fn unit_without_a_queue() -> Result {
         let played = Played::new()?;
-        let unit = played.unit(played::IDR0)?;
+        let unit = played.unit(fake_unit::IDR0)?;
         refuse_all(&unit, unit.hardware().hardware()?, || false);
         assert!(played.take_seen()?.is_empty());
         SmmuV3::release(&unit);

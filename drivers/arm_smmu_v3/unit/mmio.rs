@@ -14,17 +14,15 @@ use kernel::{
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use kernel::sync::Arc;
 
+use super::super::records::capability;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-use super::played::Played;
-use super::{
-    capability,
-    regs::{
-        AIDR, CMDQ_BASE_HIGH, CMDQ_BASE_LOW, EVENTQ_BASE_HIGH, EVENTQ_BASE_LOW,
-        EVENTQ_IRQ_CFG0_HIGH, EVENTQ_IRQ_CFG0_LOW, EVENTQ_IRQ_CFG1, EVENTQ_IRQ_CFG2,
-        GERROR_IRQ_CFG0_HIGH, GERROR_IRQ_CFG0_LOW, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, IDR0, IDR1,
-        IDR3, IDR5, IIDR, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_IRQ_CFG0_HIGH, PRIQ_IRQ_CFG0_LOW,
-        PRIQ_IRQ_CFG1, PRIQ_IRQ_CFG2, STRTAB_BASE_HIGH, STRTAB_BASE_LOW,
-    },
+use super::super::tests::fake_unit::Played;
+use super::regs::{
+    AIDR, CMDQ_BASE_HIGH, CMDQ_BASE_LOW, EVENTQ_BASE_HIGH, EVENTQ_BASE_LOW, EVENTQ_IRQ_CFG0_HIGH,
+    EVENTQ_IRQ_CFG0_LOW, EVENTQ_IRQ_CFG1, EVENTQ_IRQ_CFG2, GERROR_IRQ_CFG0_HIGH,
+    GERROR_IRQ_CFG0_LOW, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, IDR0, IDR1, IDR3, IDR5, IIDR,
+    PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_IRQ_CFG0_HIGH, PRIQ_IRQ_CFG0_LOW, PRIQ_IRQ_CFG1,
+    PRIQ_IRQ_CFG2, STRTAB_BASE_HIGH, STRTAB_BASE_LOW,
 };
 
 /// Bytes of each page of registers that are mapped and requested. What follows may be a performance
@@ -161,7 +159,7 @@ impl Drop for Page {
 }
 
 /// The mapped registers of one unit.
-pub(super) struct Registers {
+pub struct Registers {
     page0: Page,
     /// `None` if what belongs there is in page 0.
     page1: Option<Page>,
@@ -211,7 +209,7 @@ impl Registers {
 
     /// Registers that are mere memory, of a unit that somebody plays.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub(super) fn played(by: &Arc<Played>) -> Result<Self> {
+    pub fn played(by: &Arc<Played>) -> Result<Self> {
         Ok(Self {
             played: Some(by.clone()),
             ..Self::dead()?
@@ -230,13 +228,13 @@ impl Registers {
 
     /// The registers of page 0.
     #[inline]
-    pub(super) fn io(&self) -> Mmio<'_, Window> {
+    pub fn io(&self) -> Mmio<'_, Window> {
         self.page0.io()
     }
 
     /// The registers of page 1: indexes of the event and the PRI queue.
     #[inline]
-    pub(super) fn page1(&self) -> Mmio<'_, Window> {
+    pub fn page1(&self) -> Mmio<'_, Window> {
         self.page1.as_ref().unwrap_or(&self.page0).io()
     }
 

@@ -6,7 +6,7 @@
 
 use kernel::prelude::*;
 
-use super::{
+use super::super::records::{
     capability::Capability, event::EVENT_BYTES, page_request::PAGE_REQUEST_BYTES, queue_index::Ring,
 };
 use crate::{

@@ -13,7 +13,7 @@
 use kernel::io::register;
 
 register! {
-    /// Identification 0; see [`Capability`](super::capability::Capability), as for the others.
+    /// Identification 0; `records/capability.rs` decodes it, as it does the others.
     pub IDR0(u32) @ 0x00 {
         31:0 value;
     }
@@ -138,7 +138,7 @@ register! {
         31:0 value;
     }
 
-    /// Stream table, lower half; see [`Layout`](super::streams::Layout).
+    /// Stream table, lower half; see `records/stream_table_layout.rs`.
     pub STRTAB_BASE_LOW(u32) @ 0x80 {
         31:0 value;
     }
@@ -153,7 +153,7 @@ register! {
         31:0 value;
     }
 
-    /// Command queue, lower half; see [`Ring`](super::queue_index::Ring).
+    /// Command queue, lower half; see `records/queue_index.rs`.
     pub CMDQ_BASE_LOW(u32) @ 0x90 {
         31:0 value;
     }
@@ -169,7 +169,7 @@ register! {
     }
 
     /// Index of the next command that the unit takes, and why it has stopped; see
-    /// [`CommandConsumer`](super::queue_index::CommandConsumer).
+    /// [`CommandConsumer`](super::super::records::queue_index::CommandConsumer).
     pub CMDQ_CONS(u32) @ 0x9c {
         31:0 value;
     }

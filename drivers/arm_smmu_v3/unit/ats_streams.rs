@@ -13,7 +13,7 @@
 
 use core::{cmp::Ordering, ops::DerefMut};
 
-use super::command::Tag;
+use super::super::records::command::Tag;
 
 /// Seats that a device can have at a time.
 const PER_DEVICE: usize = 2;

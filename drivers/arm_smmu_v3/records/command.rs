@@ -6,7 +6,7 @@
 
 use super::{
     bits::{field, flag, mask, put},
-    entries::World,
+    ste::World,
 };
 use crate::pgtable::armv8::GranuleSize;
 

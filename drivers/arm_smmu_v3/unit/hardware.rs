@@ -19,21 +19,20 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
+use super::super::records::{capability::Capability, event::GlobalErrors};
 use super::{
-    capability::Capability,
-    contexts::Contexts,
-    event::GlobalErrors,
-    event_queue::Records,
+    asids::Contexts,
+    ats_streams::{Roster, Seat},
+    command_queue::{take_errors, Batch, Failure, Queue},
     firmware::Description,
     irq::Interrupts,
     mmio::{Line, Message, Registers},
-    queue::{take_errors, Batch, Failure, Queue},
+    output_queue::Records,
     regs::{
         CR0, CR0ACK, CR1, CR2, EVENTQ_CONS, EVENTQ_PROD, GBPA, IRQ_CTRL, IRQ_CTRLACK, PRIQ_CONS,
         PRIQ_PROD, STRTAB_BASE_CFG,
     },
-    tables::Tables,
-    tlb_roster::{Roster, Seat},
+    stream_table::Tables,
 };
 use crate::{
     label::Label,
@@ -46,20 +45,20 @@ const TIMEOUT: Delta = Delta::from_secs(1);
 
 /// Which stage of a unit domains translate with.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub enum Stage {
     One,
     Two,
 }
 
 /// A unit that this driver has taken over.
 #[pin_data]
-pub(super) struct Hardware {
-    pub(super) registers: Registers,
-    pub(super) capability: Capability,
+pub struct Hardware {
+    pub registers: Registers,
+    pub capability: Capability,
     /// What new domains translate with.
-    pub(super) stage: Stage,
-    pub(super) granule: GranuleSize,
-    pub(super) tables: Tables,
+    pub stage: Stage,
+    pub granule: GranuleSize,
+    pub tables: Tables,
     #[pin]
     queue: SpinLockIrq<Queue>,
     #[pin]
@@ -68,7 +67,7 @@ pub(super) struct Hardware {
     #[pin]
     pub(super) requests: SpinLockIrq<Option<Records>>,
     #[pin]
-    pub(super) contexts: Mutex<Contexts>,
+    pub contexts: Mutex<Contexts>,
     /// Orders the writes of registers that are acknowledged. Nests inside the queue's lock.
     #[pin]
     commands: SpinLockIrq<()>,
@@ -80,13 +79,13 @@ pub(super) struct Hardware {
     #[pin]
     messages: SpinLockIrq<[(u32, Option<Message>); Line::COUNT]>,
     /// How often event records were lost because the queue was full.
-    pub(super) overflows: Atomic<u64>,
+    pub overflows: Atomic<u64>,
     /// Page requests that were refused.
-    pub(super) refused_requests: Atomic<u64>,
+    pub refused_requests: Atomic<u64>,
     /// How often page requests were lost because the queue was full.
-    pub(super) lost_requests: Atomic<u64>,
+    pub lost_requests: Atomic<u64>,
     /// Global errors, each time some were active.
-    pub(super) errors: Atomic<u64>,
+    pub errors: Atomic<u64>,
 }
 
 impl Hardware {
@@ -96,7 +95,7 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed (both logged),
     /// `ENOMEM`.
-    pub(super) fn new(name: Label, unit: &Description) -> Result<Arc<Self>> {
+    pub fn new(name: Label, unit: &Description) -> Result<Arc<Self>> {
         let look = Registers::look(unit.base)?;
         let capability =
             Capability::judge(&look.identification(), &unit.firmware).map_err(|refusal| {
@@ -121,11 +120,7 @@ impl Hardware {
     }
 
     /// What it takes to drive the unit with `registers`. Changes nothing.
-    pub(super) fn with(
-        registers: Registers,
-        capability: Capability,
-        node: i32,
-    ) -> Result<Arc<Self>> {
+    pub fn with(registers: Registers, capability: Capability, node: i32) -> Result<Arc<Self>> {
         let granule = capability
             .granules
             .for_pages_of(kernel::page::PAGE_SIZE as u64)
@@ -170,7 +165,7 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has started it meanwhile, `ETIMEDOUT` or `EIO` if it does not
     /// answer; both logged.
-    pub(super) fn start(&self, name: Label) -> Result {
+    pub fn start(&self, name: Label) -> Result {
         check_free(name, &self.registers)?;
         let found = self.registers.io().read(GBPA).with_update(false);
         self.bypass.store(found.into(), Relaxed);
@@ -289,7 +284,7 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` if it does not answer.
-    pub(super) fn enable_interrupts(&self) -> Result {
+    pub fn enable_interrupts(&self) -> Result {
         let has_requests = self.capability.queues.page_requests.is_some();
         self.interrupt_control(|control| {
             control
@@ -304,7 +299,7 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer.
-    pub(super) fn enable(&self, name: Label) -> Result {
+    pub fn enable(&self, name: Label) -> Result {
         self.control(|cr0| cr0.with_translation(true))
             .inspect_err(|_| log_err!("{}: the unit does not start to translate", name))?;
         // Should something end translation behind our back nothing passes. Before, there were
@@ -316,7 +311,7 @@ impl Hardware {
     /// Puts the unit into the state that it was found in. Entries are not touched before
     /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
     /// answer is left as it is, and what it may still read is never freed.
-    pub(super) fn stop(&self, name: Label) {
+    pub fn stop(&self, name: Label) {
         // Taken out first: the interrupts' threads end when this is dropped.
         let interrupts = self.interrupts.lock().take();
         drop(interrupts);
@@ -355,7 +350,7 @@ impl Hardware {
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queues
     /// left.
-    pub(super) fn suspend(&self, name: Label) -> Result {
+    pub fn suspend(&self, name: Label) -> Result {
         self.switch_off().inspect_err(|_| {
             log_err!("{}: the unit does not stop; it is left as it is", name);
         })
@@ -369,7 +364,7 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer; both logged.
-    pub(super) fn resume(&self, name: Label) -> Result {
+    pub fn resume(&self, name: Label) -> Result {
         // The kernel that wakes another one up from disk may have used the unit.
         let result = self.switch_off().and_then(|()| self.set_up(name));
         if result.is_err() {
@@ -394,12 +389,12 @@ impl Hardware {
     }
 
     /// Makes `interrupts` the unit's.
-    pub(super) fn set_interrupts(&self, interrupts: Interrupts) {
+    pub fn set_interrupts(&self, interrupts: Interrupts) {
         *self.interrupts.lock() = Some(interrupts);
     }
 
     /// Blocks every stream, as far as the unit still listens. It has been declared failed.
-    pub(super) fn block_all(&self) {
+    pub fn block_all(&self) {
         smp_mb(Full);
         self.tables.clear_all();
         // It may be because of the queue that everything is blocked.
@@ -414,17 +409,17 @@ impl Hardware {
 
     /// A batch of commands. The queue is locked, and interrupts are off, until it is run.
     #[inline]
-    pub(super) fn batch(&self) -> Batch<'_> {
+    pub fn batch(&self) -> Batch<'_> {
         Batch::new(self.queue.lock(), &self.registers)
     }
 
     /// Looks at the queue.
-    pub(super) fn with_queue<R>(&self, f: impl FnOnce(&Queue) -> R) -> R {
+    pub fn with_queue<R>(&self, f: impl FnOnce(&Queue) -> R) -> R {
         f(&self.queue.lock())
     }
 
     /// Looks at which devices have TLBs of their own, or changes it.
-    pub(super) fn with_roster<R>(&self, f: impl FnOnce(&mut Roster<KVec<Seat>>) -> R) -> R {
+    pub fn with_roster<R>(&self, f: impl FnOnce(&mut Roster<KVec<Seat>>) -> R) -> R {
         f(self.queue.lock().roster())
     }
 
@@ -433,7 +428,7 @@ impl Hardware {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn promise_seats(&self) -> Result {
+    pub fn promise_seats(&self) -> Result {
         while let Err(needed) = self.with_roster(|roster| roster.promise()) {
             let larger = KVec::from_elem(Seat::FREE, needed.next_power_of_two(), GFP_KERNEL)?;
             // Dropped without the lock.

@@ -15,17 +15,18 @@ use kernel::{
     sync::{Arc, SpinLockIrq},
 };
 
-use super::{
-    capability::{self, Capability, Firmware},
-    firmware::Description,
-    hardware::Hardware,
-    mmio::Registers,
-    regs::{
-        CMDQ_BASE_HIGH, CMDQ_BASE_LOW, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, GBPA, GERROR, GERRORN,
-        IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_PROD,
+use super::super::{
+    records::capability::{self, Capability, Firmware},
+    smmu::{SmmuUnit, SmmuV3},
+    unit::{
+        firmware::Description,
+        hardware::Hardware,
+        mmio::Registers,
+        regs::{
+            CMDQ_BASE_HIGH, CMDQ_BASE_LOW, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, GBPA, GERROR,
+            GERRORN, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_PROD,
+        },
     },
-    smmu::SmmuUnit,
-    SmmuV3,
 };
 use crate::{
     addr::PhysAddr,
@@ -40,13 +41,13 @@ use crate::{
 
 /// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 bits, no messages, no stalls,
 /// two levels of stream table.
-pub(super) const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
+pub const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 27;
 /// Stream ids of 16 bits, queues of 2^10 commands and 2^10 events, 2^4 page requests.
 const IDR1: u32 = 16 | 4 << 11 | 10 << 16 | 10 << 21;
 /// 44 bits of physical addresses, all granules.
 const IDR5: u32 = 4 | 7 << 4;
 /// What tells devices that they are behind the unit.
-pub(super) const NODE: FirmwareNode = FirmwareNode::at(1);
+pub const NODE: FirmwareNode = FirmwareNode::at(1);
 
 /// How much is remembered.
 const ROOM: usize = 64;
@@ -58,7 +59,7 @@ const ATC_INV_SYNC: u32 = 3 << 24;
 const CMDQ_ERR: u32 = 1;
 
 /// A command, or what else the suites want to be remembered between commands.
-pub(super) type Seen = [u64; 2];
+pub type Seen = [u64; 2];
 
 struct State {
     seen: [Seen; ROOM],
@@ -80,7 +81,7 @@ impl State {
 
 /// The unit.
 #[pin_data]
-pub(super) struct Played {
+pub struct Played {
     memory: KernelMemory,
     #[pin]
     state: SpinLockIrq<State>,
@@ -88,7 +89,7 @@ pub(super) struct Played {
 
 impl Played {
     /// A unit that is off.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 memory: KernelMemory::new(-1),
@@ -104,7 +105,7 @@ impl Played {
     }
 
     /// A unit whose IDR0 is `idr0`, as the driver knows it. It was taken over, and translates.
-    pub(super) fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
+    pub fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
         let registers = capability::Registers {
             idr0,
             idr1: IDR1,
@@ -129,7 +130,7 @@ impl Played {
     }
 
     /// Puts a record into the PRI queue.
-    pub(super) fn request_page(&self, registers: &Registers, record: [u64; 2]) {
+    pub fn request_page(&self, registers: &Registers, record: [u64; 2]) {
         let (io, page1) = (registers.io(), registers.page1());
         let base = both(
             io.read(PRIQ_BASE_LOW).into(),
@@ -152,17 +153,17 @@ impl Played {
     }
 
     /// From now on this device does not answer, and all others do.
-    pub(super) fn silence(&self, stream: Option<u32>) {
+    pub fn silence(&self, stream: Option<u32>) {
         self.state.lock().silent = stream;
     }
 
     /// Remembers something that is no command.
-    pub(super) fn note(&self, what: Seen) {
+    pub fn note(&self, what: Seen) {
         self.state.lock().note(what);
     }
 
     /// All that was seen since the last time.
-    pub(super) fn take_seen(&self) -> Result<KVec<Seen>> {
+    pub fn take_seen(&self) -> Result<KVec<Seen>> {
         let (seen, count) = {
             let mut state = self.state.lock();
             (state.seen, core::mem::take(&mut state.count))
@@ -173,7 +174,7 @@ impl Played {
     }
 
     /// Does what the registers ask for.
-    pub(super) fn play(&self, registers: &Registers) {
+    pub fn play(&self, registers: &Registers) {
         let io = registers.io();
         let control = io.read(CR0);
         io.write_reg(CR0ACK::from(u32::from(control)));

@@ -14,10 +14,10 @@ use kernel::{
     sync::barrier::{dma_mb, Write},
 };
 
-use super::{
+use super::super::records::{
     capability::Capability,
-    context::{Context, CONTEXT_BYTES},
-    entries::Words,
+    cd::{Context, CONTEXT_BYTES},
+    ste::Words,
 };
 use crate::{
     addr::PhysAddr,
@@ -40,7 +40,7 @@ const WORDS: usize = CONTEXT_BYTES / 8;
 /// # Invariants
 ///
 /// `chunks` are tables of `memory`.
-pub(super) struct Contexts {
+pub struct Contexts {
     memory: KernelMemory,
     asids: Tags<KVec<u64>>,
     vmids: Tags<KVec<u64>>,
@@ -78,7 +78,7 @@ impl Contexts {
     /// # Errors
     ///
     /// `ENOSPC`, `ENOMEM`.
-    pub(super) fn take_asid(&mut self, context: impl FnOnce(u16) -> Context) -> Result<u16> {
+    pub fn take_asid(&mut self, context: impl FnOnce(u16) -> Context) -> Result<u16> {
         let asid = self.asids.take().ok_or(ENOSPC)?;
         let result = self.write(asid, context(asid).encode());
         if result.is_err() {
@@ -89,7 +89,7 @@ impl Contexts {
     }
 
     /// Gives an ASID back that no entry uses any more.
-    pub(super) fn give_asid_back(&mut self, asid: u16) {
+    pub fn give_asid_back(&mut self, asid: u16) {
         // There is a descriptor, so this cannot fail.
         let _ = self.write(asid, Context::INVALID);
         let was_taken = self.asids.give_back(asid);
@@ -101,25 +101,25 @@ impl Contexts {
     /// # Errors
     ///
     /// `ENOSPC`.
-    pub(super) fn take_vmid(&mut self) -> Result<u16> {
+    pub fn take_vmid(&mut self) -> Result<u16> {
         self.vmids.take().ok_or(ENOSPC)
     }
 
     /// Gives a VMID back that no entry uses any more.
-    pub(super) fn give_vmid_back(&mut self, vmid: u16) {
+    pub fn give_vmid_back(&mut self, vmid: u16) {
         let was_taken = self.vmids.give_back(vmid);
         debug_assert!(was_taken);
     }
 
     /// Where the descriptor of `asid` is.
-    pub(super) fn address(&self, asid: u16) -> Option<u64> {
+    pub fn address(&self, asid: u16) -> Option<u64> {
         let chunk = (*self.chunks.get(usize::from(asid) / CHUNK)?)?;
         let offset = usize::from(asid) % CHUNK * CONTEXT_BYTES;
         Some(chunk.addr().raw() + offset as u64)
     }
 
     /// The ASID whose descriptor is at `address`.
-    pub(super) fn asid_at(&self, address: u64) -> Option<u16> {
+    pub fn asid_at(&self, address: u64) -> Option<u16> {
         let page = PhysAddr::new(address).align_down(CHUNK_BYTES as u64);
         let chunk = self
             .chunks
@@ -157,7 +157,7 @@ impl Contexts {
     }
 
     /// ASIDs in use and how many there can be, and the same of VMIDs.
-    pub(super) fn usage(&self) -> [(u32, u32); 2] {
+    pub fn usage(&self) -> [(u32, u32); 2] {
         [&self.asids, &self.vmids].map(|tags| (tags.used(), tags.capacity()))
     }
 

@@ -13,9 +13,9 @@ use kernel::{
     sync::Arc,
 };
 
-use super::{
-    capability,
+use super::super::{
     iort::{Model, Table},
+    records::capability,
 };
 use crate::{
     driver::PlatformIds,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// What the kernel calls the devices.
-pub(super) const IDS: PlatformIds = PlatformIds {
+pub const IDS: PlatformIds = PlatformIds {
     compatible: c"arm,smmu-v3",
     name: c"arm-smmu-v3",
     how_to_free: "boot with initcall_blacklist=arm_smmu_driver_init",
@@ -46,7 +46,7 @@ extern "C" {
 /// # Invariants
 ///
 /// [`Table::parse`] accepts `bytes`.
-pub(super) struct Iort {
+pub struct Iort {
     bytes: KVec<u8>,
 }
 
@@ -96,34 +96,34 @@ impl Iort {
     }
 
     /// The table.
-    pub(super) fn table(&self) -> Result<Table<'_>> {
+    pub fn table(&self) -> Result<Table<'_>> {
         // By the invariant this succeeds.
         Table::parse(&self.bytes).map_err(|_| EINVAL)
     }
 }
 
 /// What firmware says of a unit.
-pub(super) struct Description {
+pub struct Description {
     /// The kernel's device for it.
     device: Counted,
     /// The name of that.
-    pub(super) name: Label,
+    pub name: Label,
     /// What devices behind the unit are told apart by.
-    pub(super) node: FirmwareNode,
+    pub node: FirmwareNode,
     /// Physical address of the registers.
-    pub(super) base: u64,
+    pub base: u64,
     /// What counts more than the registers.
     pub(super) firmware: capability::Firmware,
     /// The memory node that the unit is close to, negative for none.
-    pub(super) memory_node: i32,
+    pub memory_node: i32,
     /// The table that tells of the unit, if it is not the device tree.
-    pub(super) iort: Option<Arc<Iort>>,
+    pub iort: Option<Arc<Iort>>,
 }
 
 impl Description {
     /// A unit that nobody has described, for suites: the root of the platform bus plays its device.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub(super) fn of_nothing(node: FirmwareNode, firmware: capability::Firmware) -> Result<Self> {
+    pub fn of_nothing(node: FirmwareNode, firmware: capability::Firmware) -> Result<Self> {
         // SAFETY: The root is there for as long as the kernel runs.
         let device = unsafe { Device::from_raw(&raw mut bindings::platform_bus) }.ok_or(ENODEV)?;
         Ok(Self {
@@ -170,7 +170,7 @@ fn platform(device: Device<'_>) -> *mut bindings::platform_device {
 /// # Errors
 ///
 /// `EINVAL` if there is an IORT table and it is broken, which is logged; `ENOMEM`.
-pub(super) fn find() -> Result<KVec<Description>> {
+pub fn find() -> Result<KVec<Description>> {
     let mut search = Search {
         iort: Iort::find()?,
         found: KVec::new(),

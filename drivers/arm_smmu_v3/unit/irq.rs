@@ -19,11 +19,12 @@ use kernel::{
     },
 };
 
+use super::super::smmu::SmmuV3;
 use super::{
     faults,
     hardware::Hardware,
     mmio::{Line, Message},
-    requests, SmmuV3,
+    pri_queue,
 };
 use crate::{log::log_info, unit::Unit};
 
@@ -89,7 +90,7 @@ impl Request {
             faults::report_events(&self.unit, &self.hardware, stopping);
         }
         if self.is_for(Line::Requests) {
-            requests::refuse_all(&self.unit, &self.hardware, stopping);
+            pri_queue::refuse_all(&self.unit, &self.hardware, stopping);
         }
     }
 }
@@ -208,7 +209,7 @@ extern "C" fn write_message(descriptor: *mut Descriptor, message: *mut RawMessag
 }
 
 /// All interrupts of a unit. They end when this is dropped: first the threads, then the messages.
-pub(super) struct Interrupts {
+pub struct Interrupts {
     _requested: KVec<Requested>,
     _messages: Option<Messages>,
 }
@@ -219,7 +220,7 @@ impl Interrupts {
     /// # Errors
     ///
     /// `ENODEV` if there is none for events.
-    pub(super) fn new(unit: &Arc<Unit<SmmuV3>>, hardware: &Arc<Hardware>) -> Result<Self> {
+    pub fn new(unit: &Arc<Unit<SmmuV3>>, hardware: &Arc<Hardware>) -> Result<Self> {
         let description = &unit.hardware().description;
         let mut requested = KVec::new();
         let mut request = |source, what: &str, irq| -> Result {

@@ -14,7 +14,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::command::Tag;
+use super::super::records::command::Tag;
 
 /// A part of an attach; all devices of a group take it together.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -16,7 +16,7 @@
 //! - *Abort*: it could not read the command. It tries again.
 //! - *Device TLB*: a device did not answer a CMD_ATC_INV, the unit does not say which. The CMD_SYNC
 //!   is repeated for all others, and who has asked devices looks for the one: see
-//!   [`device_tlb`](super::device_tlb).
+//!   [`device_tlb`](super::super::device_tlb).
 //!
 //! All that happens a bounded number of times. A unit that still has not finished, or that does not
 //! finish in [`TIMEOUT`], or in [`DEVICE_TIMEOUT`] if devices are asked, never gets another batch.
@@ -33,14 +33,16 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
-use super::{
+use super::super::records::{
     capability::Capability,
     command::{self, Command, Signal},
     event::{CommandError, GlobalErrors},
-    mmio::Registers,
     queue_index::{CommandConsumer, Ring},
+};
+use super::{
+    ats_streams::{Roster, Seat},
+    mmio::Registers,
     regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
-    tlb_roster::{Roster, Seat},
 };
 use crate::{
     addr::PhysAddr,
@@ -70,7 +72,7 @@ const POLLS: usize = 64;
 
 /// Why a queue does not work any more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// A batch did not complete in time.
     Timeout {
         /// Where the unit has stopped.
@@ -118,12 +120,12 @@ impl fmt::Display for Failure {
 
 /// What the queue has done, for people.
 #[derive(Copy, Clone, Default)]
-pub(super) struct Counts {
-    pub(super) batches: u64,
-    pub(super) commands: u64,
-    pub(super) illegal: u64,
-    pub(super) aborts: u64,
-    pub(super) device_timeouts: u64,
+pub struct Counts {
+    pub batches: u64,
+    pub commands: u64,
+    pub illegal: u64,
+    pub aborts: u64,
+    pub device_timeouts: u64,
 }
 
 /// The ring, and where the unit reports to.
@@ -131,7 +133,7 @@ pub(super) struct Counts {
 /// # Invariants
 ///
 /// While no [`Batch`] exists the unit has executed everything before `producer`, or `failed`.
-pub(super) struct Queue {
+pub struct Queue {
     memory: KernelMemory,
     ring: Ring,
     commands: Table,
@@ -219,7 +221,7 @@ impl Queue {
         self.failed = true;
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 
@@ -232,7 +234,7 @@ impl Queue {
         self.in_use && !self.failed
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.failed
     }
 
@@ -291,7 +293,7 @@ impl Drop for Queue {
 /// A batch that is dropped without [`run`](Self::run) has done nothing, or an unknown part of it;
 /// none of the driver's functions does that.
 #[must_use]
-pub(super) struct Batch<'a> {
+pub struct Batch<'a> {
     queue: SpinLockIrqGuard<'a, Queue>,
     registers: &'a Registers,
     /// Commands since the last CMD_SYNC.
@@ -318,7 +320,7 @@ impl<'a> Batch<'a> {
 
     /// Adds a command.
     #[inline]
-    pub(super) fn push(&mut self, command: Command) {
+    pub fn push(&mut self, command: Command) {
         if self.count == self.queue.max_unsynced {
             self.flush();
         }
@@ -330,7 +332,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds what makes the unit forget everything.
-    pub(super) fn forget_everything(&mut self) {
+    pub fn forget_everything(&mut self) {
         self.push(Command::forget_configuration());
         if self.queue.has_el2 {
             self.push(Command::forget_el2());
@@ -340,20 +342,20 @@ impl<'a> Batch<'a> {
 
     /// Executes what was pushed so far, before what is pushed next. Says whether all devices have
     /// answered that were asked.
-    pub(super) fn sync(&mut self) -> bool {
+    pub fn sync(&mut self) -> bool {
         self.flush();
         !core::mem::take(&mut self.unanswered)
     }
 
     /// Which devices have TLBs of their own.
     #[inline]
-    pub(super) fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
+    pub fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
         self.queue.roster()
     }
 
     /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
     /// nothing.
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+    pub fn run(mut self) -> Result<(), Failure> {
         if self.count > 0 && !self.queue.works() {
             return Err(Failure::Earlier);
         }

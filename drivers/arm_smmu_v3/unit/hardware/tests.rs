@@ -6,18 +6,16 @@
 
 use kernel::macros::kunit_tests;
 
-use super::{
-    super::{
-        capability::{self, Firmware},
-        command::Command,
-        context::Context,
-        entries::{StreamEntry, Walk},
-        event::CommandError,
-        regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
-        update::Update,
-    },
-    *,
+use super::super::super::records::{
+    capability::{self, Firmware},
+    cd::Context,
+    command::Command,
+    event::CommandError,
+    ste::{Sharing, StreamEntry, Walk},
+    update::Update,
 };
+use super::super::regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN};
+use super::*;
 use crate::{pgtable::armv8::GranuleSize, requester::RequesterId};
 
 /// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no
@@ -212,7 +210,7 @@ mod suite {
         assert_eq!(tables.add(RequesterId::new(0x1_0000)), Err(ERANGE));
 
         let bypass = StreamEntry::Bypass {
-            sharing: super::super::super::entries::Sharing::Incoming,
+            sharing: Sharing::Incoming,
         };
         for step in Update::of_stream(&tables.read(id), &bypass.encode()).steps() {
             tables.write(id, step);
@@ -254,7 +252,7 @@ mod suite {
             walk: Walk::Cached,
             memory_types: 0xf404_ff44,
             asid,
-            updates: super::super::super::capability::FlagUpdates::None,
+            updates: capability::FlagUpdates::None,
             stall: false,
         };
         let mut contexts = hardware.contexts.lock();

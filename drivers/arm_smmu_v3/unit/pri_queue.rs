@@ -13,14 +13,17 @@ mod tests;
 
 use kernel::{io::Io, sync::atomic::Relaxed, time::delay::fsleep};
 
+use super::super::{
+    records::{
+        command::{Command, PageResponse},
+        page_request::PageRequest,
+    },
+    smmu::{fail, SmmuV3},
+};
 use super::{
-    command::{Command, PageResponse},
     faults::{BURST, PAUSE},
     hardware::Hardware,
-    page_request::PageRequest,
     regs::{PRIQ_CONS, PRIQ_PROD},
-    smmu::fail,
-    SmmuV3,
 };
 use crate::{log::log_warn, requester::RequesterId, unit::Unit};
 

@@ -10,13 +10,16 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 
+use super::super::{
+    records::{
+        command::{Command, Resume},
+        event::{Event, GlobalErrors},
+    },
+    smmu::{fail, SmmuV3},
+};
 use super::{
-    command::{Command, Resume},
-    event::{Event, GlobalErrors},
     hardware::Hardware,
     regs::{EVENTQ_CONS, EVENTQ_PROD},
-    smmu::fail,
-    SmmuV3,
 };
 use crate::{
     addr::Iova,

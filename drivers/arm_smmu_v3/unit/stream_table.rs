@@ -5,8 +5,8 @@
 //! A stream that is blocked has an entry that is not valid, or none: what its device tries is
 //! terminated and recorded. An entry with Config "abort" would terminate it too, but in silence.
 //!
-//! An entry changes in the steps that [`Update`](super::update::Update) plans, each of single
-//! 64-bit writes, with a CMD_CFGI_STE and a CMD_SYNC after each: see there.
+//! An entry changes in the steps that [`Update`] plans, each of single 64-bit writes, with a
+//! CMD_CFGI_STE and a CMD_SYNC after each: see there.
 
 #![forbid(unsafe_code)]
 
@@ -18,10 +18,10 @@ use kernel::{
     },
 };
 
-use super::{
+use super::super::records::{
     capability::Capability,
-    entries::{DeviceTlb, StreamEntry, Words},
-    streams::{Layout, Level1, Place, ENTRY_BYTES, LEVEL2_BYTES, LEVEL2_ENTRIES},
+    ste::{DeviceTlb, StreamEntry, Words},
+    stream_table_layout::{Layout, Level1, Place, ENTRY_BYTES, LEVEL2_BYTES, LEVEL2_ENTRIES},
     update::{Step, Update},
 };
 use crate::{
@@ -45,7 +45,7 @@ const MIN_BYTES: usize = 4096;
 ///
 /// 1. `top` is a table of `memory`, and so is every table that a level 1 descriptor points to.
 /// 2. A level 1 descriptor that points to a table never changes while the value is there.
-pub(super) struct Tables {
+pub struct Tables {
     memory: KernelMemory,
     layout: Layout,
     top: Table,
@@ -79,7 +79,7 @@ impl Tables {
     }
 
     /// How the table is laid out.
-    pub(super) fn layout(&self) -> Layout {
+    pub fn layout(&self) -> Layout {
         self.layout
     }
 
@@ -121,7 +121,7 @@ impl Tables {
     /// # Errors
     ///
     /// `ERANGE` if the unit has no such stream, `ENOMEM`.
-    pub(super) fn add(&self, id: RequesterId) -> Result {
+    pub fn add(&self, id: RequesterId) -> Result {
         let Place::TwoLevel { level1, .. } = self.layout.place(id.raw()).ok_or(ERANGE)? else {
             return Ok(());
         };
@@ -149,7 +149,7 @@ impl Tables {
     }
 
     /// The entry of `id`; one that blocks if it has none.
-    pub(super) fn read(&self, id: RequesterId) -> Words {
+    pub fn read(&self, id: RequesterId) -> Words {
         let mut words = StreamEntry::Invalid.encode();
         if let Some(entry) = self.entry(id) {
             for (word, from) in words.iter_mut().zip(entry) {
@@ -160,7 +160,7 @@ impl Tables {
     }
 
     /// Writes the words of a step. A CMD_CFGI_STE and a CMD_SYNC have to follow before the next.
-    pub(super) fn write(&self, id: RequesterId, step: &Step) {
+    pub fn write(&self, id: RequesterId, step: &Step) {
         let Some(entry) = self.entry(id) else {
             return;
         };
@@ -172,7 +172,7 @@ impl Tables {
 
     /// Refuses what the device of `id` would do with translations of its own, with one write. A
     /// CMD_CFGI_STE and a CMD_SYNC have to follow.
-    pub(super) fn forbid_device_tlb(&self, id: RequesterId) {
+    pub fn forbid_device_tlb(&self, id: RequesterId) {
         let old = self.read(id);
         for step in Update::of_stream(&old, &DeviceTlb::forbid(&old)).steps() {
             self.write(id, step);
@@ -180,7 +180,7 @@ impl Tables {
     }
 
     /// Blocks `id` with one write. An invalidation has to follow.
-    pub(super) fn clear(&self, id: RequesterId) {
+    pub fn clear(&self, id: RequesterId) {
         if let Some(entry) = self.entry(id) {
             // The word with the valid bit; the others are not looked at any more.
             entry[0].store(StreamEntry::Invalid.encode()[0]);
@@ -213,7 +213,7 @@ impl Tables {
     }
 
     /// How many second-level tables there are.
-    pub(super) fn level2_tables(&self) -> usize {
+    pub fn level2_tables(&self) -> usize {
         self.descriptors()
             .iter()
             .filter(|descriptor| self.level2(descriptor).is_some())

@@ -324,7 +324,9 @@ impl Capability {
             },
             terminate_by_abort: bit(idr0, 26),
             // A second level is of use only if one table of it is not enough.
-            stream_table: if field(idr0, 28, 27) == 1 && stream_bits > super::streams::SPLIT {
+            stream_table: if field(idr0, 28, 27) == 1
+                && stream_bits > super::stream_table_layout::SPLIT
+            {
                 StreamTable::TwoLevel
             } else {
                 StreamTable::Linear

@@ -61,7 +61,9 @@
 
 pub mod amd_v1;
 pub mod armv8;
+mod config;
 pub mod encrypted;
+mod error;
 mod format;
 mod gather;
 #[cfg(CONFIG_RUST)]
@@ -73,56 +75,11 @@ pub mod vtd_ss;
 mod walker;
 pub mod x86_64;
 
-use crate::addr::PageSizes;
-
 pub use self::{
+    config::Config,
+    error::Error,
     format::{Decoded, DirtyFormat, Format},
     gather::Gather,
     memory::{Entry, Table, TableList, TableMemory},
-    walker::{DirtyMode, PageTable, Top},
+    walker::{dirty::DirtyMode, top::Top, PageTable},
 };
-
-/// The shape of one page table.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Width of the addresses that are translated, in bits: the aperture is `0..1 << iova_bits`.
-    pub iova_bits: u8,
-    /// Number of table levels, the root's included. With a format that grows: to begin with.
-    pub levels: u8,
-    /// Page sizes that the unit has, those of runs included; what the format lacks is ignored.
-    pub page_sizes: PageSizes,
-    /// Width of the addresses that can be translated to, in bits.
-    pub oa_bits: u8,
-    /// Whether the unit's walker snoops the CPU's caches. If not, changed entries are flushed.
-    pub coherent: bool,
-    /// Whether the unit bears it that a page in use is split into smaller ones that say the same.
-    pub split: bool,
-}
-
-/// Why a call failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Error {
-    /// An argument is misaligned or empty, or asks for what cannot be said in the format
-    /// (`EINVAL`).
-    Invalid,
-    /// An address is outside what the table translates or can translate to (`ERANGE`).
-    OutOfRange,
-    /// Something is mapped there already (`EADDRINUSE`).
-    InUse,
-    /// No memory for a table (`ENOMEM`).
-    NoMemory,
-}
-
-#[cfg(CONFIG_RUST)]
-impl From<Error> for kernel::error::Error {
-    fn from(error: Error) -> Self {
-        use kernel::error::code;
-
-        match error {
-            Error::Invalid => code::EINVAL,
-            Error::OutOfRange => code::ERANGE,
-            Error::InUse => code::EADDRINUSE,
-            Error::NoMemory => code::ENOMEM,
-        }
-    }
-}

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::Error;
+use super::error::Error;
 use crate::addr::{PageSizes, PhysAddr, Prot};
 
 /// One layout of page tables.

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Table, TableList, TableMemory};
+use super::memory::{Table, TableList, TableMemory};
 use crate::addr::Iova;
 
 /// The range to invalidate, and the tables to free after that.

@@ -9,19 +9,21 @@
 
 #![forbid(unsafe_code)]
 
-mod dirty;
+pub(super) mod dirty;
+mod growth;
 mod map;
-mod top;
+pub(super) mod top;
 mod unmap;
-
-pub use self::{dirty::DirtyMode, top::Top};
 
 use core::{marker::PhantomData, ops::Range};
 
-use self::top::from_top;
+use self::top::{from_top, Top};
 use super::{
-    format::{At, Level, Root, MIN_ROOT_LG2},
-    Config, Decoded, Entry, Error, Format, Gather, Table, TableMemory,
+    config::Config,
+    error::Error,
+    format::{At, Decoded, Format, Level, Root, MIN_ROOT_LG2},
+    gather::Gather,
+    memory::{Entry, Table, TableMemory},
 };
 use crate::addr::{Iova, PageSizes, PhysAddr};
 

@@ -8,21 +8,18 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Armv8, Error, Granule16K, Granule4K, Granule64K, Kind, One, Two};
+use super::format::{
+    Armv8, Granule16K, Granule4K, Granule64K, Kind, One, Two, MAIR_DEVICE, MAIR_WRITE_BACK,
+};
 use crate::{
     addr::PageSizes,
-    pgtable::{Config, Format},
+    pgtable::{Config, Error, Format},
 };
 
 /// Memory attributes, one byte for each value of AttrIndx that leaves of stage 1 have: 0 for normal
 /// memory that is not cached, [`MAIR_WRITE_BACK`] and [`MAIR_DEVICE`]; and one that no leaf has,
 /// normal memory that only outer caches hold.
 pub const MAIR: u64 = 0x44 | 0xff << (8 * MAIR_WRITE_BACK) | 0x04 << (8 * MAIR_DEVICE) | 0xf4 << 24;
-
-/// Index in MAIR: normal memory, write-back, allocating on reads and writes.
-pub(super) const MAIR_WRITE_BACK: u64 = 1;
-/// Index in MAIR: Device-nGnRE.
-pub(super) const MAIR_DEVICE: u64 = 2;
 
 /// The stage that a table is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,14 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    super::{
-        format::{At, Level, Root},
-        Decoded, DirtyFormat, Entry, Error, Gather, Table, TableMemory,
+use super::{top::from_top, PageTable};
+use crate::{
+    addr::Iova,
+    pgtable::{
+        error::Error,
+        format::{At, Decoded, DirtyFormat, Level, Root},
+        gather::Gather,
+        memory::{Entry, Table, TableMemory},
     },
-    from_top, PageTable,
 };
-use crate::addr::Iova;
 
 /// What to do with dirty bits that were read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

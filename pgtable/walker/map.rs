@@ -4,14 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    super::{
-        format::{At, Level, Root},
-        Decoded, Entry, Error, Format, Gather, Table, TableMemory,
+use super::{top::from_top, PageTable};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    pgtable::{
+        error::Error,
+        format::{At, Decoded, Format, Level, Root},
+        gather::Gather,
+        memory::{Entry, Table, TableMemory},
     },
-    from_top, PageTable,
 };
-use crate::addr::{Iova, PhysAddr, Prot};
 
 /// What is left to map.
 struct Work {

@@ -4,14 +4,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    super::{
-        format::{At, Level, Root},
-        Decoded, Entry, Format, Gather, Table, TableMemory,
+use super::{top::from_top, PageTable};
+use crate::{
+    addr::Iova,
+    pgtable::{
+        format::{At, Decoded, Format, Level, Root},
+        gather::Gather,
+        memory::{Entry, Table, TableMemory},
     },
-    from_top, PageTable,
 };
-use crate::addr::Iova;
 
 /// What is left to unmap.
 struct Work {

@@ -7,7 +7,7 @@ use core::{marker::PhantomData, mem::offset_of, ptr::NonNull};
 use kernel::{bindings, ffi::c_char, prelude::*, str::CStrExt};
 
 use super::device::Device;
-use crate::endpoint::AcpiName;
+use crate::device::AcpiName;
 
 /// Lets ACPICA allocate the answer (`ACPI_ALLOCATE_BUFFER`).
 const ALLOCATE: bindings::acpi_size = bindings::acpi_size::MAX;

@@ -13,7 +13,7 @@ use kernel::{
 #[cfg(CONFIG_PCI_ATS)]
 use super::device::Counted;
 use super::pci::Pci;
-use crate::endpoint::DeviceTlb;
+use crate::device::DeviceTlb;
 
 // Exported by the kernel; the kernel crate's bindings leave the header out.
 #[cfg(CONFIG_PCI_ATS)]

@@ -15,7 +15,6 @@ use kernel::{
     prelude::*,
 };
 
-use super::pci::Pci;
 use crate::label::Label;
 
 /// A `struct device`, for as long as somebody else keeps it.
@@ -77,25 +76,9 @@ impl<'a> Device<'a> {
         })
     }
 
-    fn bus(self) -> *const bindings::bus_type {
+    pub(super) fn bus(self) -> *const bindings::bus_type {
         // SAFETY: By the invariant; a device's bus does not change.
         unsafe { (*self.as_raw()).bus }
-    }
-
-    /// The PCI function that the device is, if it is one.
-    pub(crate) fn pci(self) -> Option<Pci<'a>> {
-        if !ptr::eq(self.bus(), &raw const bindings::pci_bus_type) {
-            return None;
-        }
-        // SAFETY: All devices on the PCI bus are embedded in a `struct pci_dev`, which is valid as
-        // long as they are.
-        unsafe {
-            Pci::from_raw(
-                self.as_raw()
-                    .byte_sub(offset_of!(bindings::pci_dev, dev))
-                    .cast(),
-            )
-        }
     }
 
     /// Whether the device is on the platform bus.

@@ -18,7 +18,7 @@ use kernel::{
 
 use super::{ats, device::Device, pci::Pci};
 use crate::{
-    endpoint::{DeviceInfo, FirmwareNode, Place},
+    device::{DeviceInfo, FirmwareNode, Place},
     requester::RequesterId,
 };
 
@@ -120,11 +120,32 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
 ///
 /// `ENOMEM`, `EINVAL` if the device tree has it behind several units.
 pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
-    let info = function.describe()?;
+    let info = describe_pci(function)?;
     match tree_link(function.host_node(), &info.ids)? {
         Some(link) => link.describe(function.device()),
         None => Ok(info),
     }
+}
+
+/// The function as the bus knows it.
+fn describe_pci(function: Pci<'_>) -> Result<DeviceInfo> {
+    let requester = function.dma_function();
+    let mut upstream = KVec::new();
+    for bridge in requester.bridges() {
+        upstream.push(bridge.id(), GFP_KERNEL)?;
+    }
+    Ok(DeviceInfo {
+        name: function.device().name(),
+        place: Place::Pci {
+            segment: requester.segment(),
+            id: requester.id(),
+            upstream,
+            class: requester.class(),
+            physical: requester.physical().map(Pci::id),
+        },
+        ids: function.ids()?,
+        device_tlb: ats::switch(function)?,
+    })
 }
 
 /// What the device tree says of PCI functions with these ids below the host bridge at `node`.

@@ -3,7 +3,11 @@
 //! PCI functions: where they are, under which ids their transactions appear, and whether they are
 //! isolated from each other.
 
-use core::{marker::PhantomData, ptr::NonNull};
+use core::{
+    marker::PhantomData,
+    mem::offset_of,
+    ptr::{self, NonNull},
+};
 
 use kernel::{
     bindings,
@@ -11,11 +15,8 @@ use kernel::{
     prelude::*,
 };
 
-use super::{ats, device::Device};
-use crate::{
-    endpoint::{DeviceInfo, Place},
-    requester::RequesterId,
-};
+use super::device::Device;
+use crate::requester::RequesterId;
 
 // Exported by the kernel; the kernel crate's bindings leave the header out.
 extern "C" {
@@ -73,6 +74,24 @@ macro_rules! field {
     }};
 }
 
+impl<'a> Device<'a> {
+    /// The PCI function that the device is, if it is one.
+    pub(crate) fn pci(self) -> Option<Pci<'a>> {
+        if !ptr::eq(self.bus(), &raw const bindings::pci_bus_type) {
+            return None;
+        }
+        // SAFETY: All devices on the PCI bus are embedded in a `struct pci_dev`, which is valid as
+        // long as they are.
+        unsafe {
+            Pci::from_raw(
+                self.as_raw()
+                    .byte_sub(offset_of!(bindings::pci_dev, dev))
+                    .cast(),
+            )
+        }
+    }
+}
+
 impl<'a> Pci<'a> {
     /// Takes a C pointer. `None` if it is null.
     ///
@@ -96,6 +115,11 @@ impl<'a> Pci<'a> {
     /// The pointer that C knows the function by.
     pub(super) fn as_raw(self) -> *mut bindings::pci_dev {
         self.raw.as_ptr()
+    }
+
+    /// The class code: base class in bits 23:16, sub-class in bits 15:8, interface below.
+    pub(super) fn class(self) -> u32 {
+        field!(self, class)
     }
 
     fn devfn(self) -> u8 {
@@ -173,7 +197,7 @@ impl<'a> Pci<'a> {
 
     /// The function in whose name transactions are made: itself, but for one that another
     /// function only shows to the system.
-    fn dma_function(self) -> Self {
+    pub(super) fn dma_function(self) -> Self {
         #[cfg(all(CONFIG_X86_64, CONFIG_VMD))]
         {
             // SAFETY: On x86 `sysdata` of every bus is a `struct pci_sysdata`. The function that it
@@ -253,29 +277,8 @@ impl<'a> Pci<'a> {
         Ok(ids)
     }
 
-    /// The function as a vendor driver wants it described.
-    pub(crate) fn describe(self) -> Result<DeviceInfo> {
-        let function = self.dma_function();
-        let mut upstream = KVec::new();
-        for bridge in function.bridges() {
-            upstream.push(bridge.id(), GFP_KERNEL)?;
-        }
-        Ok(DeviceInfo {
-            name: self.device().name(),
-            place: Place::Pci {
-                segment: function.segment(),
-                id: function.id(),
-                upstream,
-                class: field!(function, class),
-                physical: function.physical().map(Pci::id),
-            },
-            ids: self.ids()?,
-            device_tlb: ats::switch(self)?,
-        })
-    }
-
     /// The physical function that a virtual one belongs to.
-    fn physical(self) -> Option<Self> {
+    pub(super) fn physical(self) -> Option<Self> {
         // Without ATS the kernel does not keep it.
         #[cfg(CONFIG_PCI_ATS)]
         // SAFETY: By the invariant. Of the union, `physfn` is the valid part in a virtual function,

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A small set, ordered by key, that never allocates while a spinlock is held.
+//!
+//! The caller allocates room outside of its lock, looks again with the lock held, and hands the
+//! room over with the item.
+
+#![forbid(unsafe_code)]
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
+use kernel::{alloc::kvec::InsertError, prelude::*};
+
+/// An item of an [`OrderedSet`].
+pub trait Keyed {
+    /// What orders items and tells them apart.
+    type Key: Copy + Ord;
+
+    /// The item's key. Does not change while the item is in a set.
+    fn key(&self) -> Self::Key;
+}
+
+/// Items in the order of their keys.
+///
+/// # Invariants
+///
+/// The keys in `items` ascend strictly.
+pub struct OrderedSet<T: Keyed> {
+    items: KVec<T>,
+}
+
+impl<T: Keyed> OrderedSet<T> {
+    /// An empty set.
+    pub const fn new() -> Self {
+        Self { items: KVec::new() }
+    }
+
+    fn search(&self, key: T::Key) -> Result<usize, usize> {
+        self.items.binary_search_by_key(&key, Keyed::key)
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// All items, in order.
+    pub fn iter(&self) -> core::slice::Iter<'_, T> {
+        self.items.iter()
+    }
+
+    /// The items whose keys are above `key`, in order; all items for `None`.
+    pub fn after(&self, key: Option<T::Key>) -> core::slice::Iter<'_, T> {
+        let first = match key.map(|key| self.search(key)) {
+            None => 0,
+            Some(Ok(index)) => index + 1,
+            Some(Err(index)) => index,
+        };
+        self.items[first..].iter()
+    }
+
+    /// The item with `key`.
+    pub fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
+        let index = self.search(key).ok()?;
+        self.items.get_mut(index)
+    }
+
+    /// Puts `item` in its place. Items move to `room` if the set's own memory is full; `room` is
+    /// then what they were in before.
+    ///
+    /// Does not allocate.
+    ///
+    /// # Errors
+    ///
+    /// The item comes back if there is no room for it, or another one with its key.
+    pub fn insert(&mut self, item: T, room: &mut KVec<T>) -> Result<(), T> {
+        let Err(index) = self.search(item.key()) else {
+            return Err(item);
+        };
+        if self.items.len() == self.items.capacity() {
+            if room.capacity() <= self.items.len() {
+                return Err(item);
+            }
+            room.clear();
+            for old in self.items.drain_all() {
+                // There is room for all of them.
+                let _ = room.push_within_capacity(old);
+            }
+            core::mem::swap(&mut self.items, room);
+        }
+        // INVARIANT: `search` has found the place.
+        match self.items.insert_within_capacity(index, item) {
+            Ok(()) => Ok(()),
+            Err(InsertError::OutOfCapacity(item) | InsertError::IndexOutOfBounds(item)) => {
+                Err(item)
+            }
+        }
+    }
+
+    /// Takes the item with `key` out.
+    pub fn remove(&mut self, key: T::Key) -> Option<T> {
+        let index = self.search(key).ok()?;
+        self.items.remove(index).ok()
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The set against a list that is sorted anew each time.
+
+#![forbid(unsafe_code)]
+
+use kernel::{macros::kunit_tests, prelude::*};
+
+use super::{Keyed, OrderedSet};
+
+/// An item whose value tells it from another one with its key.
+#[derive(Copy, Clone, PartialEq, Debug)]
+struct Item {
+    key: u32,
+    value: u32,
+}
+
+impl Keyed for Item {
+    type Key = u32;
+
+    fn key(&self) -> u32 {
+        self.key
+    }
+}
+
+fn item(key: u32) -> Item {
+    Item {
+        key,
+        value: key * 10,
+    }
+}
+
+/// A set with items of these keys, entered in this order.
+fn set_of(keys: &[u32]) -> Result<OrderedSet<Item>> {
+    let mut set = OrderedSet::new();
+    for &key in keys {
+        let mut room = KVec::with_capacity(set.len() + 1, GFP_KERNEL)?;
+        if set.insert(item(key), &mut room).is_err() {
+            return Err(EINVAL);
+        }
+    }
+    Ok(set)
+}
+
+fn holds(set: &OrderedSet<Item>, keys: &[u32]) -> bool {
+    set.len() == keys.len() && set.iter().copied().eq(keys.iter().map(|&key| item(key)))
+}
+
+#[kunit_tests(iommu_core_ordered_set)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn items_are_in_the_order_of_their_keys_in_whatever_order_they_come() -> Result {
+        for keys in [
+            [1, 2, 3, 4],
+            [4, 3, 2, 1],
+            [2, 4, 1, 3],
+            [3, 1, 4, 2],
+            [1, 4, 2, 3],
+        ] {
+            assert!(holds(&set_of(&keys)?, &[1, 2, 3, 4]));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_item_without_room_comes_back_and_changes_nothing() -> Result {
+        let mut set = set_of(&[5, 7])?;
+        let mut room = KVec::new();
+        // The set's own memory may have room for more than was asked for.
+        let mut keys = KVec::new();
+        keys.extend_from_slice(&[5, 7], GFP_KERNEL)?;
+        let refused = loop {
+            let key = keys.len() as u32 + 6;
+            match set.insert(item(key), &mut room) {
+                Ok(()) => keys.push(key, GFP_KERNEL)?,
+                Err(refused) => break refused,
+            }
+        };
+        assert!(refused == item(keys.len() as u32 + 6));
+        assert!(holds(&set, &keys));
+        let mut room = KVec::with_capacity(set.len() + 1, GFP_KERNEL)?;
+        assert!(set.insert(refused, &mut room).is_ok());
+        keys.push(refused.key, GFP_KERNEL)?;
+        assert!(holds(&set, &keys));
+        // What the items were in before holds none of them any more.
+        assert!(room.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_second_item_with_a_key_comes_back() -> Result {
+        let mut set = set_of(&[1, 2])?;
+        let mut room = KVec::with_capacity(3, GFP_KERNEL)?;
+        let second = Item { key: 2, value: 99 };
+        assert!(set.insert(second, &mut room) == Err(second));
+        assert!(holds(&set, &[1, 2]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_comes_after_a_key_need_not_be_next_to_it() -> Result {
+        let set = set_of(&[2, 4, 6])?;
+        for (after, keys) in [
+            (None, &[2, 4, 6][..]),
+            (Some(1), &[2, 4, 6]),
+            (Some(2), &[4, 6]),
+            (Some(3), &[4, 6]),
+            (Some(6), &[]),
+            (Some(7), &[]),
+        ] {
+            assert!(set
+                .after(after)
+                .map(|item| item.key)
+                .eq(keys.iter().copied()));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_item_is_found_and_removed_by_its_key() -> Result {
+        let mut set = set_of(&[3, 1, 2])?;
+        assert!(set.get_mut(4).is_none());
+        assert!(set.remove(4).is_none());
+        if let Some(found) = set.get_mut(2) {
+            found.value += 1;
+        }
+        let changed = Item { key: 2, value: 21 };
+        assert!(set.remove(2) == Some(changed));
+        assert!(set.get_mut(2).is_none());
+        assert!(holds(&set, &[1, 3]));
+        Ok(())
+    }
+}

@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod residences;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 
@@ -36,10 +37,11 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        new_spinlock_irq, Arc, SpinLockIrq,
+        Arc,
     },
 };
 
+use self::residences::Residences;
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     driver::{Attach, Capability, Geometry, Scope, Target, Translate},
@@ -96,33 +98,13 @@ impl<D: Attach> Drop for Tables<D> {
 /// Tables of a vendor driver's that wait to be freed.
 pub type TablesOf<D> = <<D as Translate>::Memory as TableMemory>::List;
 
-/// How many units are copied at a time. Most machines have fewer, and most domains one.
-const AT_ONCE: usize = 4;
-
-/// A unit, and the domain's tag there.
-type Known<D> = (Arc<Unit<D>>, <D as Attach>::Tag);
-
-/// A unit where endpoints are attached to the domain.
-struct Slot<D: Attach> {
-    unit: Arc<Unit<D>>,
-    tag: D::Tag,
-    users: usize,
-    /// Whether DMA through the unit can be made to snoop CPU caches.
-    can_snoop: bool,
-}
-
 /// A domain.
 #[pin_data]
 pub struct Domain<D: Attach> {
     kind: Kind<D>,
     listing: Listing,
-    /// Whether some residence needs to be told of new mappings; spares the others the lock.
-    sync_maps: Atomic<bool>,
-    /// Whether DMA is made to snoop CPU caches. Changes once, under the lock of `residences`.
-    snoops: Atomic<bool>,
-    /// Sorted by the address of the unit.
     #[pin]
-    residences: SpinLockIrq<KVec<Slot<D>>>,
+    residences: Residences<D>,
 }
 
 impl<D: Attach> Domain<D> {
@@ -132,9 +114,7 @@ impl<D: Attach> Domain<D> {
             pin_init!(Self {
                 kind,
                 listing,
-                sync_maps: Atomic::new(false),
-                snoops: Atomic::new(false),
-                residences <- new_spinlock_irq!(KVec::new()),
+                residences <- Residences::new(),
             }),
             GFP_KERNEL,
         )
@@ -181,33 +161,6 @@ impl<D: Attach> Domain<D> {
         }
     }
 
-    /// Calls `f` for each unit where somebody is attached, without a lock. A unit that comes or
-    /// goes meanwhile may be among them or not.
-    fn for_each_residence(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
-        let mut after = core::ptr::null();
-        loop {
-            // The last count of a unit is not dropped here: who has discovered it keeps one as long
-            // as anybody calls.
-            let mut some: [Option<Known<D>>; AT_ONCE] = [const { None }; AT_ONCE];
-            {
-                let slots = self.residences.lock();
-                let rest = slots.iter().filter(|slot| Arc::as_ptr(&slot.unit) > after);
-                for (place, slot) in some.iter_mut().zip(rest) {
-                    *place = Some((slot.unit.clone(), slot.tag));
-                }
-            }
-            for (unit, tag) in some.iter().flatten() {
-                if !unit.is_released() {
-                    f(unit, *tag);
-                }
-            }
-            match &some[AT_ONCE - 1] {
-                Some((unit, _)) => after = Arc::as_ptr(unit),
-                None => return,
-            }
-        }
-    }
-
     /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has
     /// failed, which may use them at any time.
     fn may_free_tables(&self) -> bool {
@@ -230,15 +183,8 @@ impl<D: Attach> Domain<D> {
     ///
     /// Context: any.
     pub fn enforce_coherency(&self) -> bool {
-        let slots = self.residences.lock();
-        if self.snoops.load(Relaxed) {
-            return true;
-        }
-        let can = self.page_table().is_ok()
-            && slots.iter().all(|slot| slot.can_snoop)
-            && self.listing.record().mapped() == 0;
-        self.snoops.store(can, Relaxed);
-        can
+        self.residences
+            .enforce_snooping(|| self.page_table().is_ok() && self.listing.record().mapped() == 0)
     }
 
     /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain
@@ -251,70 +197,15 @@ impl<D: Attach> Domain<D> {
     pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
         let unit = endpoint.unit();
         unit.check()?;
-        // Memory and a tag are got without the lock. If somebody attaches the same domain on the
-        // same unit meanwhile, their tag is shared and what was got here goes back.
-        let mut fresh = None;
-        let can_snoop = D::capable(endpoint, Capability::EnforcedCoherency);
-        let tag = self.share_or_add_slot(unit, can_snoop, &mut fresh);
-        if let Some(unused) = fresh {
-            D::release_tag(unit, unused);
-        }
+        let can_snoop = D::capable(unit.data(), endpoint.data(), Capability::EnforcedCoherency);
+        let tag = self.residences.share_or_add(unit, can_snoop, || {
+            D::acquire_tag(unit.data(), self.page_table().ok())
+        })?;
         Ok(Residence {
             domain: self.clone(),
             unit: unit.clone(),
-            tag: tag?,
+            tag,
         })
-    }
-
-    /// The tag on `unit`, with one more user. `fresh` is `None` afterwards if its tag was used.
-    fn share_or_add_slot(
-        &self,
-        unit: &Arc<Unit<D>>,
-        can_snoop: bool,
-        fresh: &mut Option<D::Tag>,
-    ) -> Result<D::Tag> {
-        let mut room = KVec::new();
-        loop {
-            let mut slots = self.residences.lock();
-            if let Some(slot) = slots.iter_mut().find(|slot| Arc::ptr_eq(&slot.unit, unit)) {
-                slot.users += 1;
-                return Ok(slot.tag);
-            }
-            if self.snoops.load(Relaxed) && !can_snoop {
-                return Err(EINVAL);
-            }
-            let wanted = slots.len() + 1;
-            let (Some(tag), true) = (*fresh, room.capacity() >= wanted) else {
-                drop(slots);
-                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
-                if fresh.is_none() {
-                    *fresh = Some(D::acquire_tag(unit, self.page_table().ok())?);
-                }
-                continue;
-            };
-            if D::needs_map_sync(unit) {
-                self.sync_maps.store(true, Relaxed);
-            }
-            *fresh = None;
-            core::mem::swap(&mut *slots, &mut room);
-            let place = room
-                .iter()
-                .position(|slot| Arc::as_ptr(&slot.unit) > Arc::as_ptr(unit));
-            let place = place.unwrap_or(room.len());
-            // There is room for all of them.
-            let _ = slots.push_within_capacity(Slot {
-                unit: unit.clone(),
-                tag,
-                users: 1,
-                can_snoop,
-            });
-            while let Some(slot) = room.pop() {
-                let _ = slots.push_within_capacity(slot);
-            }
-            slots.reverse();
-            slots[place..].rotate_right(1);
-            return Ok(tag);
-        }
     }
 
     /// What endpoints on the unit of `residence` are to be attached to.
@@ -370,7 +261,7 @@ impl<D: Translate> Domain<D> {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
         };
-        let prot = match self.snoops.load(Relaxed) {
+        let prot = match self.residences.snoops() {
             true => prot | Prot::FORCE_SNOOP,
             false => prot,
         };
@@ -398,8 +289,8 @@ impl<D: Translate> Domain<D> {
     #[cold]
     fn tell_top(&self, paging: &D::Paging, top: Top) -> Result {
         let mut result = Ok(());
-        self.for_each_residence(|unit, tag| {
-            result = result.and(D::tell_top(unit, tag, paging));
+        self.residences.for_each(|unit, tag| {
+            result = result.and(D::tell_top(unit.data(), tag, paging));
         });
         D::top_is_told(paging, top);
         result
@@ -411,14 +302,14 @@ impl<D: Translate> Domain<D> {
     #[inline]
     pub fn sync_map(&self, first: Iova, last: Iova) -> Result {
         // The common unit reads its page tables when it needs them and wants nothing.
-        if !self.sync_maps.load(Relaxed) {
+        if !self.residences.sync_maps() {
             return Ok(());
         }
         // A unit that fails does not keep the news from the others.
         let mut result = Ok(());
-        self.for_each_residence(|unit, tag| {
-            if D::needs_map_sync(unit) {
-                result = result.and(D::mapped(unit, tag, first, last));
+        self.residences.for_each(|unit, tag| {
+            if D::needs_map_sync(unit.data()) {
+                result = result.and(D::mapped(unit.data(), tag, first, last));
             }
         });
         result
@@ -468,8 +359,8 @@ impl<D: Translate> Domain<D> {
     /// it has cached. The other units were invalidated.
     pub fn invalidate(&self, scope: Scope) -> Result {
         let mut result = Ok(());
-        self.for_each_residence(|unit, tag| {
-            result = result.and(D::invalidate(unit, tag, scope));
+        self.residences.for_each(|unit, tag| {
+            result = result.and(D::invalidate(unit.data(), tag, scope));
         });
         match result {
             // A failed unit is no longer asked when nobody is attached there.
@@ -570,22 +461,9 @@ impl<D: Attach> Drop for Residence<D> {
             // The commit that removed the entry could not invalidate it.
             self.domain.keep_for_ever();
         }
-        let mut slots = self.domain.residences.lock();
-        // By the invariant it is there.
-        let Some(index) = slots
-            .iter()
-            .position(|slot| Arc::ptr_eq(&slot.unit, &self.unit))
-        else {
-            return;
-        };
-        slots[index].users -= 1;
-        if slots[index].users > 0 {
-            return;
+        // By the invariant there is a user to take away.
+        if self.domain.residences.leave(&self.unit) {
+            D::release_tag(self.unit.data(), self.tag);
         }
-        let gone = slots.remove(index);
-        drop(slots);
-        // The unit's count is dropped outside of the lock, with interrupts on.
-        drop(gone);
-        D::release_tag(&self.unit, self.tag);
     }
 }

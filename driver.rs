@@ -27,12 +27,15 @@
 
 #![forbid(unsafe_code)]
 
+use core::marker::PhantomData;
+
 use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
-    endpoint::{DeviceInfo, DeviceView, Endpoint},
-    group::Steps,
+    device::DeviceInfo,
+    fault::FaultSink,
+    health::Health,
     label::Label,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
@@ -40,7 +43,6 @@ use crate::{
     },
     requester::RequesterId,
     reserved::Reserved,
-    unit::Unit,
 };
 
 /// What an unmap leaves to be invalidated, and the tables to free after that; for drivers whose
@@ -127,8 +129,6 @@ pub struct PlatformIds {
 
 /// What a vendor driver found out about a device.
 pub struct Probed<D: Attach> {
-    /// The unit that the device is behind.
-    pub unit: Arc<Unit<D>>,
     /// The ids under which the device's transactions appear, its own first, none twice: those that
     /// the bus tells of, and those that firmware's tables do.
     pub ids: KVec<RequesterId>,
@@ -136,6 +136,51 @@ pub struct Probed<D: Attach> {
     pub data: D::Endpoint,
     /// Address ranges with a meaning of their own.
     pub reserved: KVec<Reserved>,
+}
+
+/// A device during an allocation, borrowed (law 1).
+///
+/// It answers one question, which unit the device is behind, and cannot be kept: it is neither
+/// `Clone` nor `Copy`, its lifetime is invariant and ends with the call, and everything that an
+/// allocation returns is `'static`. It leads to nothing that is counted.
+pub struct DeviceView<'a, D: Attach> {
+    unit: &'a D::Unit,
+    _invariant: PhantomData<fn(&'a ()) -> &'a ()>,
+}
+
+impl<'a, D: Attach> DeviceView<'a, D> {
+    /// A device behind `unit`.
+    pub(crate) fn new(unit: &'a D::Unit) -> Self {
+        Self {
+            unit,
+            _invariant: PhantomData,
+        }
+    }
+
+    /// The unit that the device is behind.
+    pub fn unit(&self) -> &D::Unit {
+        self.unit
+    }
+}
+
+/// One step of a commit: the prepared attach of one endpoint.
+pub struct Step<'a, D: Attach> {
+    /// The driver's state for the endpoint.
+    pub endpoint: &'a D::Endpoint,
+    /// The ids whose entries the step writes. Ids that the endpoint shares with another member of
+    /// its group are in the step of one of them only.
+    pub ids: &'a [RequesterId],
+    /// The plan that [`Attach::prepare`] or [`Attach::plan_blocked`] has returned.
+    pub plan: &'a mut D::Plan,
+    /// What the plan was prepared for; `None` if that is to be blocked.
+    pub target: Option<Target<'a, D>>,
+}
+
+/// The steps of one commit on one unit.
+pub trait Steps<D: Attach> {
+    /// Calls `f` for each step. Each call of `for_each` visits all of them, in the same order, so
+    /// that a driver can make several passes.
+    fn for_each(&mut self, f: impl FnMut(Step<'_, D>));
 }
 
 /// What groups ask of a driver: to attach endpoints to domains. It can do so with domains that it
@@ -147,17 +192,18 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// The name in messages and sysfs.
     const NAME: &'static str;
 
-    /// Whether the driver can prepare an attach without hardware seeing it. One that cannot
-    /// attaches when it is asked to prepare for [`When::Now`], and detaches when that plan is
-    /// dropped; and its endpoints are not blocked by themselves before their first attach. They
-    /// have no ids in common: a commit leaves out who drives none, and his attach would be undone.
+    /// Whether the driver can prepare an attach without hardware seeing it.
+    ///
+    /// A driver that cannot do this attaches in `prepare(Now)` and detaches when the plan is
+    /// dropped. Its endpoints are not blocked before their first attach. They must not share ids:
+    /// commit skips a member that drives no id, and dropping its plan would undo the attach.
     const PREPARES: bool = true;
 
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
 
-    /// State for one endpoint. Together with the endpoint's ids this is all that `prepare` and
-    /// `commit` may look at (law 6).
+    /// State for one endpoint. Together with the unit, and the ids of a [`Step`], this is all that
+    /// `prepare` and `commit` get (law 6).
     type Endpoint: Send + Sync + 'static;
 
     /// The driver's part of a domain that translates: the page table and what it needs.
@@ -169,17 +215,20 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// A prepared attach of one endpoint.
     type Plan: Send + 'static;
 
+    /// The unit's name, and whether it has failed.
+    fn health(unit: &Self::Unit) -> &Health;
+
     /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that
     /// does not translate.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if the unit has none left.
-    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
+    fn acquire_tag(unit: &Self::Unit, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
     /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
     /// has invalidated what the unit cached under it.
-    fn release_tag(unit: &Unit<Self>, tag: Self::Tag);
+    fn release_tag(unit: &Self::Unit, tag: Self::Tag);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///
@@ -193,13 +242,14 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
     /// `ENOMEM`, `EIO` if the unit has failed.
     fn prepare(
-        endpoint: &Endpoint<Self>,
+        unit: &Self::Unit,
+        endpoint: &Self::Endpoint,
         target: Target<'_, Self>,
         when: When,
     ) -> Result<Self::Plan>;
 
     /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
-    fn plan_blocked(endpoint: &Endpoint<Self>) -> Self::Plan;
+    fn plan_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Self::Plan;
 
     /// As [`plan_blocked`](Self::plan_blocked), for callers that can be told that it cannot be
     /// done. Where attaches cannot be prepared ([`PREPARES`](Self::PREPARES)) it is done at once.
@@ -207,8 +257,8 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// What such a driver fails with; others have none.
-    fn prepare_blocked(endpoint: &Endpoint<Self>) -> Result<Self::Plan> {
-        Ok(Self::plan_blocked(endpoint))
+    fn prepare_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Result<Self::Plan> {
+        Ok(Self::plan_blocked(unit, endpoint))
     }
 
     /// Makes the plans of all `steps` true. Cannot fail.
@@ -217,14 +267,14 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// the old entries and the old domains is left. On the way an endpoint may see its old domain,
     /// nothing, or its new one, never anything else (law 7). One batch, one wait, however many
     /// endpoints; a failed unit is blocked as far as it still listens.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>);
+    fn commit(unit: &Self::Unit, steps: &mut impl Steps<Self>);
 
     /// Whether the unit has to be told of new mappings ([`Translate::mapped`]) before a device may
     /// use them. A domain remembers it from when it came to live on the unit.
-    fn needs_map_sync(unit: &Unit<Self>) -> bool;
+    fn needs_map_sync(unit: &Self::Unit) -> bool;
 
     /// Whether the device's unit has a capability.
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool;
+    fn capable(unit: &Self::Unit, endpoint: &Self::Endpoint, capability: Capability) -> bool;
 }
 
 /// What paging domains ask of a driver: page tables, and that units forget what changed in them.
@@ -290,7 +340,7 @@ pub trait Translate: Attach {
     /// # Errors
     ///
     /// `EIO` if the unit has failed.
-    fn tell_top(_unit: &Unit<Self>, _tag: Self::Tag, _paging: &Self::Paging) -> Result {
+    fn tell_top(_unit: &Self::Unit, _tag: Self::Tag, _paging: &Self::Paging) -> Result {
         Ok(())
     }
 
@@ -319,7 +369,7 @@ pub trait Translate: Attach {
     /// # Errors
     ///
     /// `EIO` if the unit has failed.
-    fn mapped(unit: &Unit<Self>, tag: Self::Tag, first: Iova, last: Iova) -> Result;
+    fn mapped(unit: &Self::Unit, tag: Self::Tag, first: Iova, last: Iova) -> Result;
 
     /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
     ///
@@ -328,7 +378,7 @@ pub trait Translate: Attach {
     /// # Errors
     ///
     /// `EIO` if the unit has failed: nothing is known of what it has cached.
-    fn invalidate(unit: &Unit<Self>, tag: Self::Tag, scope: Scope) -> Result;
+    fn invalidate(unit: &Self::Unit, tag: Self::Tag, scope: Scope) -> Result;
 }
 
 /// Code for one kind of unit: finds units, owns them for as long as the module is there, and knows
@@ -346,28 +396,28 @@ pub trait VendorDriver: Translate {
     ///
     /// `ENODEV` if the machine has none, which is not worth a message: it may have units of another
     /// kind. `EINVAL` if the tables are broken (logged).
-    fn discover() -> Result<KVec<Arc<Unit<Self>>>>;
+    fn discover() -> Result<KVec<Self::Unit>>;
 
     /// The name of the platform device that the kernel has made for the unit, if it has.
-    fn platform_device(_unit: &Unit<Self>) -> Option<Label> {
+    fn platform_device(_unit: &Self::Unit) -> Option<Label> {
         None
     }
 
     /// Makes the unit ready: every requester id blocked, caches empty, queue running, faults
-    /// reported. Nothing is translated yet.
+    /// reported to `faults` until [`release`](Self::release). Nothing is translated yet.
     ///
     /// # Errors
     ///
     /// `EBUSY` if somebody else has the unit; it is then left as it was. The message says how to
     /// free it.
-    fn take_over(unit: &Arc<Unit<Self>>) -> Result;
+    fn take_over(unit: &Self::Unit, faults: Arc<dyn FaultSink>) -> Result;
 
     /// Starts translation.
     ///
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer.
-    fn enable(unit: &Unit<Self>) -> Result;
+    fn enable(unit: &Self::Unit) -> Result;
 
     /// Gives the unit back: translation off, then the queue off, the interrupt gone. Entries stay
     /// as they are until translation is off: endpoints that may go on afterwards (identity, direct
@@ -376,7 +426,7 @@ pub trait VendorDriver: Translate {
     /// follow. Cannot fail: a unit that does not answer is left as it is.
     ///
     /// Tags and endpoints of the unit may be dropped later.
-    fn release(unit: &Unit<Self>);
+    fn release(unit: &Self::Unit);
 
     /// Switches an enabled unit off, while no device does DMA: translation, queue and interrupt.
     /// Tables, tags and all that commits and invalidations work with stay, and these go on to work:
@@ -390,7 +440,7 @@ pub trait VendorDriver: Translate {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer. It is declared failed then.
-    fn suspend(unit: &Unit<Self>) -> Result;
+    fn suspend(unit: &Self::Unit) -> Result;
 
     /// Switches the unit on again after [`suspend`](Self::suspend), with all registers set and all
     /// caches invalidated, whoever used it meanwhile. A unit that has failed blocks everything.
@@ -401,13 +451,13 @@ pub trait VendorDriver: Translate {
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer. It is declared failed then; as far as it
     /// listens everything is blocked.
-    fn resume(unit: &Unit<Self>) -> Result;
+    fn resume(unit: &Self::Unit) -> Result;
 
     /// Says that the buses work again after [`resume`](Self::resume), and that devices may do DMA
     /// from now on. Most units have no use for that.
     ///
     /// Context: may sleep. No lock is held.
-    fn buses_are_back(_unit: &Unit<Self>) {}
+    fn buses_are_back(_unit: &Self::Unit) {}
 
     /// Finds the unit of a device among `units` and makes the state for it.
     ///
@@ -416,8 +466,11 @@ pub trait VendorDriver: Translate {
     /// # Errors
     ///
     /// `ENODEV` if no unit is responsible for it.
-    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>>;
+    fn probe<'a>(
+        units: impl Iterator<Item = &'a Self::Unit> + Clone,
+        device: DeviceInfo,
+    ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
     /// Writes registers, queue and counters for people to read; several lines.
-    fn show_unit(unit: &Unit<Self>, f: &mut dyn core::fmt::Write) -> core::fmt::Result;
+    fn show_unit(unit: &Self::Unit, f: &mut dyn core::fmt::Write) -> core::fmt::Result;
 }

@@ -47,6 +47,14 @@ impl fmt::Display for Access {
     }
 }
 
+/// Where a vendor driver reports the faults of one unit.
+pub trait FaultSink: Send + Sync {
+    /// Reports a fault: finds out which device caused it, logs it rate limited and counts it.
+    ///
+    /// Context: may sleep; the thread of the unit's fault interrupt.
+    fn report(&self, fault: &Fault);
+}
+
 /// What is known: `write at 0x1000: the page is not mapped (reason 0x10)`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

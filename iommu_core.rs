@@ -34,6 +34,7 @@
 
 mod addr;
 mod counter;
+mod device;
 mod domain;
 mod driver;
 mod drivers;
@@ -41,8 +42,11 @@ mod endpoint;
 mod fault;
 mod ffi;
 mod group;
+mod health;
+mod id_map;
 mod label;
 mod log;
+mod ordered_set;
 mod ownership;
 mod pgtable;
 mod registry;

@@ -49,6 +49,7 @@ mod regs;
 mod scope;
 mod show;
 mod tables;
+mod unit;
 mod update;
 mod vi;
 

@@ -13,6 +13,7 @@
 //! | `removal` | entries that are taken out |
 //! | `hardware` | a unit from takeover to release |
 //! | `irq`, `faults` | the fault interrupt |
+//! | `unit` | what firmware says of a unit, its hardware and its interrupt |
 //! | `paging` | paging domains |
 //! | `vtd` | what the core calls |
 //! | `show` | what people can look at |
@@ -43,6 +44,7 @@ mod removal;
 mod scope;
 mod show;
 mod tables;
+mod unit;
 mod vtd;
 
 pub use self::vtd::Vtd;

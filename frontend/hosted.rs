@@ -223,7 +223,7 @@ impl<D: Hosted> Unbindable for Handle<D> {
     }
 
     fn platform_device(&self) -> Option<Label> {
-        D::platform_device(self.unit.core())
+        D::platform_device(self.unit.core().data())
     }
 
     fn bind(&self, device: Device<'_>) -> Result {

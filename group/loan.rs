@@ -15,7 +15,7 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{Group, Member};
+use super::{member::Member, state::Group};
 use crate::{domain::Domain, driver::Attach, label::Label};
 
 /// A group that is lent to a driver.

@@ -4,77 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
-
 use kernel::{prelude::*, sync::Arc};
 
+use super::reason::Reason;
 use crate::{
     domain::{Domain, Residence},
-    driver::{Attach, Target, When},
+    driver::{Attach, Step, Steps, When},
     endpoint::Endpoint,
     label::Label,
     requester::RequesterId,
     unit::Unit,
 };
-
-/// Why an endpoint is in its group: what keeps hardware from isolating it from the others.
-#[derive(Copy, Clone, PartialEq, Debug)]
-pub enum Reason {
-    /// Nothing: it is isolated and alone.
-    Isolated,
-    /// Its transactions appear under an id that `with` uses as well.
-    SharedId {
-        /// The id.
-        id: RequesterId,
-        /// The other device.
-        with: Label,
-    },
-    /// The bridge above it can pass transactions between devices without asking the unit (no ACS
-    /// redirection, PCIe 6.12).
-    BridgeWithoutAcs {
-        /// The bridge.
-        bridge: Label,
-    },
-    /// It is a bridge that can pass transactions of `below` without asking the unit.
-    Bridge {
-        /// A device behind it.
-        below: Label,
-    },
-    /// Functions of one device that may reach each other inside of it (no ACS).
-    FunctionsWithoutAcs {
-        /// Another function of the device.
-        with: Label,
-    },
-    /// The bus or the platform says so.
-    Platform,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Isolated => write!(f, "isolated"),
-            Self::SharedId { id, with } => {
-                write!(f, "shares requester id {id} with {with}, an alias")
-            }
-            Self::BridgeWithoutAcs { bridge } => {
-                write!(
-                    f,
-                    "bridge {bridge} above does not isolate its devices (no ACS)"
-                )
-            }
-            Self::Bridge { below } => {
-                write!(f, "the bridge above {below}, which it does not isolate")
-            }
-            Self::FunctionsWithoutAcs { with } => {
-                write!(
-                    f,
-                    "not isolated from function {with} of the same device (no ACS)"
-                )
-            }
-            Self::Platform => write!(f, "the platform puts them together"),
-        }
-    }
-}
 
 /// A prepared attach of one member. Dropping it undoes the preparation.
 pub(super) struct Prepared<D: Attach> {
@@ -179,10 +119,14 @@ impl<D: Attach> Member<D> {
         let _ = self.drives.push_within_capacity(id);
     }
 
-    /// Stops to drive the ids that `other` has as well, and lets `other` do it; from now on they
-    /// are named after it. Hardware is not asked: the entries have to be as those that `other`
-    /// drives, or `other` is about to write them.
-    pub(super) fn hand_over_shared(&mut self, other: &mut Self) {
+    /// Stops to drive the ids that `other` has as well, and lets `other` drive them; `rename` is
+    /// told of each. Writes nothing. The shared entries must already match `other`'s state, or
+    /// `other` must be about to write them.
+    pub(super) fn hand_over_shared(
+        &mut self,
+        other: &mut Self,
+        mut rename: impl FnMut(RequesterId, &Arc<Endpoint<D>>),
+    ) {
         if !Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit()) {
             return;
         }
@@ -190,26 +134,32 @@ impl<D: Attach> Member<D> {
             let shared = other.endpoint.ids().contains(id);
             if shared {
                 other.drive(*id);
-                other.endpoint.unit().reseat(*id, &other.endpoint);
+                rename(*id, &other.endpoint);
             }
             !shared
         });
     }
 
+    /// The vendor driver's parts of the member's unit and endpoint.
+    fn data(&self) -> (&D::Unit, &D::Endpoint) {
+        (self.endpoint.unit().data(), self.endpoint.data())
+    }
+
     fn prepared(&self, domain: &Arc<Domain<D>>, when: When) -> Result<Prepared<D>> {
+        let (unit, endpoint) = self.data();
         if domain.is_blocked() {
             return Ok(Prepared {
                 plan: match when {
-                    When::Now => D::prepare_blocked(&self.endpoint)?,
-                    When::Later => D::plan_blocked(&self.endpoint),
+                    When::Now => D::prepare_blocked(unit, endpoint)?,
+                    When::Later => D::plan_blocked(unit, endpoint),
                 },
                 residence: None,
             });
         }
         let residence = domain.reside(&self.endpoint)?;
         let plan = match residence.target() {
-            Some(target) => D::prepare(&self.endpoint, target, when)?,
-            None => D::plan_blocked(&self.endpoint),
+            Some(target) => D::prepare(unit, endpoint, target, when)?,
+            None => D::plan_blocked(unit, endpoint),
         };
         Ok(Prepared {
             plan,
@@ -225,8 +175,9 @@ impl<D: Attach> Member<D> {
 
     /// Prepares to be blocked. Cannot fail.
     pub(super) fn prepare_blocked(&mut self) {
+        let (unit, endpoint) = self.data();
         self.next = Some(Prepared {
-            plan: D::plan_blocked(&self.endpoint),
+            plan: D::plan_blocked(unit, endpoint),
             residence: None,
         });
     }
@@ -267,8 +218,9 @@ impl<D: Attach> Member<D> {
     /// Prepares to block the member alone; `back` is what [`resume`](Self::resume) restores.
     pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
         let back = self.prepared(back, When::Later)?;
+        let (unit, endpoint) = self.data();
         self.next = Some(Prepared {
-            plan: D::prepare_blocked(&self.endpoint)?,
+            plan: D::prepare_blocked(unit, endpoint)?,
             residence: None,
         });
         self.suspended = Some(back);
@@ -288,40 +240,25 @@ impl<D: Attach> Member<D> {
     }
 }
 
-/// The steps of one commit on one unit, as the vendor driver sees them.
-pub struct Steps<'a, D: Attach> {
+/// The steps of one commit on one unit: what the members behind it have prepared.
+struct MemberSteps<'a, D: Attach> {
     members: &'a mut [Member<D>],
     unit: &'a Unit<D>,
 }
 
-impl<D: Attach> Steps<'_, D> {
-    /// Calls `f` for each step: the endpoint, the ids whose entries it writes, and its plan. Each
-    /// call of `for_each` visits all of them, in the same order, so that a driver can make several
-    /// passes.
-    pub fn for_each(&mut self, mut f: impl FnMut(&Endpoint<D>, &[RequesterId], &mut D::Plan)) {
-        for member in self.members.iter_mut() {
-            if !core::ptr::eq(&**member.endpoint.unit(), self.unit) || member.drives.is_empty() {
-                continue;
-            }
-            if let Some(next) = &mut member.next {
-                f(&member.endpoint, &member.drives, &mut next.plan);
-            }
-        }
-    }
-
-    /// As [`for_each`](Self::for_each): the ids whose entries a step writes, its plan, and what it
-    /// was prepared for, `None` if that is to be blocked.
-    pub fn for_each_target(
-        &mut self,
-        mut f: impl FnMut(&[RequesterId], &mut D::Plan, Option<Target<'_, D>>),
-    ) {
+impl<D: Attach> Steps<D> for MemberSteps<'_, D> {
+    fn for_each(&mut self, mut f: impl FnMut(Step<'_, D>)) {
         for member in self.members.iter_mut() {
             if !core::ptr::eq(&**member.endpoint.unit(), self.unit) || member.drives.is_empty() {
                 continue;
             }
             if let Some(Prepared { plan, residence }) = &mut member.next {
-                let target = residence.as_ref().and_then(Residence::target);
-                f(&member.drives, plan, target);
+                f(Step {
+                    endpoint: member.endpoint.data(),
+                    ids: &member.drives,
+                    plan,
+                    target: residence.as_ref().and_then(Residence::target),
+                });
             }
         }
     }
@@ -355,8 +292,8 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
             continue;
         }
         D::commit(
-            &unit,
-            &mut Steps {
+            unit.data(),
+            &mut MemberSteps {
                 members,
                 unit: &unit,
             },

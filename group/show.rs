@@ -6,7 +6,7 @@
 
 use core::fmt::{Result, Write};
 
-use super::Group;
+use super::state::Group;
 use crate::{driver::Attach, ownership::Ownership};
 
 impl<D: Attach> Group<D> {

@@ -21,7 +21,7 @@ use kernel::{prelude::*, sync::Arc};
 use super::{Group, Reason};
 use crate::{
     domain::Domain,
-    drivers::mock::{Machine, Mock},
+    drivers::mock::{machine::Machine, Mock},
     endpoint::Endpoint,
 };
 

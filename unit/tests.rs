@@ -6,7 +6,7 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use crate::drivers::mock::{Entry, Machine, Options};
+use crate::drivers::mock::{machine::Machine, Entry, Options};
 
 #[kunit_tests(iommu_core_sleep)]
 mod suite {

@@ -20,14 +20,12 @@ use super::{
     events::{Access as EventAccess, Event},
     hardware::Hardware,
     regs::STATUS,
-    AmdVi,
 };
 use crate::{
     addr::Iova,
-    fault::{Access, Fault},
+    fault::{Access, Fault, FaultSink},
     log::{log_err, log_warn},
     requester::RequesterId,
-    unit::Unit,
 };
 
 /// Events that are read without a pause. A device that faults all the time costs a part of one
@@ -44,7 +42,7 @@ const TIMEOUT: Delta = Delta::from_millis(100);
 /// Reports all events that are in the log, until there is none or `stopping`.
 ///
 /// Context: may sleep.
-pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn() -> bool) {
+pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl Fn() -> bool) {
     let registers = &hardware.registers;
     let io = registers.io();
     let mut burst = 0;
@@ -65,9 +63,8 @@ pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn(
         while let Some(place) = hardware.events.next(registers) {
             found = true;
             match arrived(|| hardware.events.read(place)) {
-                Some(event) => report_event(unit, hardware, &event),
+                Some(event) => report_event(hardware, sink, &event),
                 None => report_own(
-                    unit,
                     hardware,
                     &"it says that there is an event, but there is none",
                 ),
@@ -85,7 +82,7 @@ pub(super) fn report(unit: &Unit<AmdVi>, hardware: &Hardware, stopping: impl Fn(
                 log_warn!(
                     "{}: events come faster than they are read, some are lost (said once; \
                      debugfs counts)",
-                    unit.name(),
+                    hardware.health.name(),
                 );
             }
         }
@@ -129,9 +126,9 @@ fn restart(hardware: &Hardware) {
 }
 
 /// Reports an event: to whom it concerns if it is about a device, else to the log.
-fn report_event(unit: &Unit<AmdVi>, hardware: &Hardware, event: &Event) {
+fn report_event(hardware: &Hardware, sink: &dyn FaultSink, event: &Event) {
     if let Some(request) = event.request() {
-        unit.report_fault(&Fault {
+        sink.report(&Fault {
             requester: RequesterId::new(u32::from(request.device)),
             address: Some(Iova::new(request.address)),
             access: Some(match request.access {
@@ -145,13 +142,18 @@ fn report_event(unit: &Unit<AmdVi>, hardware: &Hardware, event: &Event) {
         });
         return;
     }
-    report_own(unit, hardware, event);
+    report_own(hardware, event);
 }
 
 /// Reports what is about no device, as long as it is seldom.
-fn report_own(unit: &Unit<AmdVi>, hardware: &Hardware, what: &dyn fmt::Display) {
+fn report_own(hardware: &Hardware, what: &dyn fmt::Display) {
     let count = hardware.own_events.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {
-        log_err!("{}: {} ({} such events so far)", unit.name(), what, count);
+        log_err!(
+            "{}: {} ({} such events so far)",
+            hardware.health.name(),
+            what,
+            count
+        );
     }
 }

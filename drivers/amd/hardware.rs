@@ -32,7 +32,6 @@ use super::{
     commands::{Pages, Space},
     event_log::EventLog,
     function::{encryption, Function},
-    irq::EventInterrupt,
     ivrs::{Flags, Info, Ivhd},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
@@ -45,6 +44,7 @@ use super::{
 };
 use crate::{
     drivers::tags::Tags,
+    health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
     pgtable::encrypted,
@@ -132,6 +132,7 @@ fn space(
 /// A unit that this driver has taken over.
 #[pin_data]
 pub(super) struct Hardware {
+    pub(super) health: Arc<Health>,
     pub(super) registers: Registers,
     /// The unit's PCI function; tests have none.
     pub(super) function: Option<Function>,
@@ -144,8 +145,6 @@ pub(super) struct Hardware {
     queue: Queue,
     #[pin]
     pub(super) ids: Mutex<Tags<KVec<u64>>>,
-    #[pin]
-    interrupt: Mutex<Option<EventInterrupt>>,
     /// How often events were lost because the log was full.
     pub(super) overflows: Atomic<u64>,
     /// Events that are about no device.
@@ -160,7 +159,8 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its
     /// PCI function is not there (all logged), `ENOMEM`.
-    pub(super) fn new(name: Label, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
+    pub(super) fn new(health: &Arc<Health>, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
+        let name = health.name();
         match encryption() {
             Encryption::None => {}
             Encryption::CBit(bit) => encrypted::set_mask(bit),
@@ -210,11 +210,12 @@ impl Hardware {
             scope::settings_of(ivhd, id)
         })?;
 
-        Self::with(registers, Some(function), description, tables, node)
+        Self::with(health, registers, Some(function), description, tables, node)
     }
 
     /// What it takes to drive the unit with `registers`. Changes nothing.
     fn with(
+        health: &Arc<Health>,
         registers: Registers,
         function: Option<Function>,
         description: Description,
@@ -228,6 +229,7 @@ impl Hardware {
 
         Arc::pin_init(
             pin_init!(Self {
+                health: health.clone(),
                 registers,
                 function,
                 description,
@@ -236,7 +238,6 @@ impl Hardware {
                 events,
                 queue <- queue,
                 ids <- new_mutex!(ids),
-                interrupt <- new_mutex!(None),
                 overflows: Atomic::new(0),
                 own_events: Atomic::new(0),
             }),
@@ -249,8 +250,8 @@ impl Hardware {
     /// # Errors
     ///
     /// `EBUSY` if somebody else has started it meanwhile (logged).
-    pub(super) fn start(&self, name: Label) -> Result {
-        check_free(name, &self.registers)?;
+    pub(super) fn start(&self) -> Result {
+        check_free(self.health.name(), &self.registers)?;
         if let Some(function) = &self.function {
             function.reserve(true)?;
         }
@@ -297,7 +298,8 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged).
-    pub(super) fn enable(&self, name: Label) -> Result {
+    pub(super) fn enable(&self) -> Result {
+        let name = self.health.name();
         self.queue.run(&self.registers);
         self.registers.control(|control| {
             control
@@ -314,11 +316,8 @@ impl Hardware {
     /// Puts the unit into the state that it was found in. Entries are not touched before
     /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
     /// answer is left as it is, and what it may still read is never freed.
-    pub(super) fn stop(&self, name: Label) {
-        // Taken out first: the interrupt's thread ends when this is dropped.
-        let interrupt = self.interrupt.lock().take();
-        drop(interrupt);
-
+    pub(super) fn stop(&self) {
+        let name = self.health.name();
         match self.switch_off() {
             Ok(()) => {
                 self.queue.take_back();
@@ -351,7 +350,8 @@ impl Hardware {
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or takes no
     /// commands.
-    pub(super) fn suspend(&self, name: Label) -> Result {
+    pub(super) fn suspend(&self) -> Result {
+        let name = self.health.name();
         self.switch_off().inspect_err(|_| {
             log_err!("{}: the unit does not stop; it is left as it is", name);
         })
@@ -365,7 +365,7 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged).
-    pub(super) fn resume(&self, name: Label) -> Result {
+    pub(super) fn resume(&self) -> Result {
         // The kernel that wakes another one up from disk may have used the unit.
         let stopped = self.switch_off();
         self.set_up();
@@ -373,7 +373,7 @@ impl Hardware {
             // The kernel does so as well, but an event before that would never be heard of.
             function.restore_interrupt();
         }
-        let result = stopped.and(self.enable(name));
+        let result = stopped.and(self.enable());
         if result.is_err() {
             self.queue.give_up();
             self.tables.block_all();
@@ -406,13 +406,19 @@ impl Hardware {
         }
     }
 
-    /// Makes `interrupt` the unit's.
-    pub(super) fn set_interrupt(&self, interrupt: EventInterrupt) {
-        *self.interrupt.lock() = Some(interrupt);
+    /// Declares the unit failed, and blocks everything behind it.
+    ///
+    /// Context: any; does not sleep.
+    #[cold]
+    pub(super) fn fail(&self, failure: Failure) {
+        if failure != Failure::Earlier {
+            self.health.fail(format_args!("{failure}"));
+            self.block_all();
+        }
     }
 
     /// Blocks every requester id, as far as the unit still listens. It has been declared failed.
-    pub(super) fn block_all(&self) {
+    fn block_all(&self) {
         smp_mb(Full);
         self.tables.block_all();
         // It may be because of the queue that everything is blocked.

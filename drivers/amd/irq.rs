@@ -14,12 +14,12 @@ use kernel::{
     },
 };
 
-use super::{faults, hardware::Hardware, AmdVi};
-use crate::unit::Unit;
+use super::{faults, hardware::Hardware};
+use crate::fault::FaultSink;
 
 /// What the interrupt's functions work on.
 struct Line {
-    unit: Arc<Unit<AmdVi>>,
+    faults: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
     name: CString,
     /// Set before the interrupt ends, so that its thread does as well.
@@ -38,13 +38,13 @@ pub(super) struct EventInterrupt {
 }
 
 impl EventInterrupt {
-    /// Sets the interrupt of `unit` up. The unit does not send it yet.
-    pub(super) fn new(unit: &Arc<Unit<AmdVi>>, hardware: &Arc<Hardware>) -> Result<Self> {
+    /// Sets the unit's interrupt up. The unit does not send it yet. Faults go to `faults`.
+    pub(super) fn new(hardware: &Arc<Hardware>, faults: Arc<dyn FaultSink>) -> Result<Self> {
         let line = Arc::new(
             Line {
-                unit: unit.clone(),
+                faults,
                 hardware: hardware.clone(),
-                name: CString::try_from_fmt(fmt!("{}-events", unit.name().as_str()))?,
+                name: CString::try_from_fmt(fmt!("{}-events", hardware.health.name().as_str()))?,
                 stopping: Atomic::new(false),
             },
             GFP_KERNEL,
@@ -97,6 +97,8 @@ extern "C" fn report_events(_irq: c_int, cookie: *mut c_void) -> bindings::irqre
     // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is
     // freed.
     let line = unsafe { &*cookie.cast::<Line>() };
-    faults::report(&line.unit, &line.hardware, || line.stopping.load(Relaxed));
+    faults::report(&line.hardware, &*line.faults, || {
+        line.stopping.load(Relaxed)
+    });
     bindings::irqreturn::IRQ_HANDLED
 }

@@ -11,7 +11,7 @@ use kernel::{io::Io, sync::atomic::Relaxed};
 use super::{
     hardware::Kind,
     regs::{COMMAND_HEAD, COMMAND_TAIL, CONTROL_HIGH, CONTROL_LOW, EVENT_HEAD, EVENT_TAIL, STATUS},
-    vi::AmdViUnit,
+    unit::AmdViUnit,
 };
 
 /// Writes what is to be known about a unit, several lines.

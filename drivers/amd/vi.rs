@@ -10,6 +10,7 @@ mod tests;
 use core::fmt;
 
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
 };
@@ -20,20 +21,21 @@ use super::{
     firmware::Firmware,
     hardware::{Hardware, Kind},
     irq::EventInterrupt,
-    ivrs::{Ivhd, Usage},
+    ivrs::Usage,
     paging::Paging,
-    queue::Failure,
     scope, show,
+    unit::AmdViUnit,
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    device::{DeviceInfo, Place},
     driver::{
-        Attach, Capability, Geometry, KernelGather, Probed, Scope, Target, Translate, VendorDriver,
-        When,
+        Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
+        Translate, VendorDriver, When,
     },
     drivers::blocks::Cover,
-    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
-    group::Steps,
+    fault::FaultSink,
+    health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
     pgtable::{
@@ -42,7 +44,6 @@ use crate::{
     },
     requester::RequesterId,
     reserved::{Kind as ReservedKind, Reserved},
-    unit::Unit,
 };
 
 /// Where interrupt messages go: never translated (2.1.4).
@@ -52,34 +53,6 @@ const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
 
 /// The driver.
 pub struct AmdVi;
-
-/// A unit as the IVRS table describes it, and what it became when it was taken over.
-pub struct AmdViUnit {
-    firmware: Arc<Firmware>,
-    pub(super) base: u64,
-    pub(super) segment: u16,
-    /// The unit's own PCI function.
-    pub(super) function: RequesterId,
-    /// Stays after a release, for the next takeover, until the unit is dropped.
-    hardware: SetOnce<Arc<Hardware>>,
-}
-
-impl AmdViUnit {
-    /// The hardware, once it was taken over.
-    #[inline]
-    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.hardware.as_ref().ok_or(ENODEV)
-    }
-
-    /// What firmware says of the unit.
-    fn ivhd(&self) -> Result<Ivhd<'_>> {
-        let table = self.firmware.table().map_err(|_| EINVAL)?;
-        table
-            .units()
-            .find(|unit| unit.base() == self.base)
-            .ok_or(EINVAL)
-    }
-}
 
 /// The name of a domain in a unit's caches.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -117,15 +90,6 @@ fn translation(target: &Option<Target<'_, AmdVi>>) -> Translation {
     }
 }
 
-/// Says that a unit has failed, and blocks what is behind it.
-#[cold]
-fn fail(unit: &Unit<AmdVi>, hardware: &Hardware, failure: Failure) {
-    if failure != Failure::Earlier {
-        unit.fail(format_args!("{failure}"));
-        hardware.block_all();
-    }
-}
-
 impl Attach for AmdVi {
     const NAME: &'static str = "amd";
 
@@ -138,29 +102,37 @@ impl Attach for AmdVi {
     type Tag = DomainId;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware().hardware()?;
+    fn health(unit: &AmdViUnit) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(unit: &AmdViUnit, _paging: Option<&Paging>) -> Result<DomainId> {
+        let hardware = unit.hardware()?;
         let id = hardware.ids.lock().take().ok_or_else(|| {
             log_warn!(
                 "{}: all domain ids of the unit are in use; free a domain and try again",
-                unit.name(),
+                unit.health.name(),
             );
             ENOSPC
         })?;
         Ok(DomainId(id))
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: DomainId) {
-        if let Ok(hardware) = unit.hardware().hardware() {
+    fn release_tag(unit: &AmdViUnit, tag: DomainId) {
+        if let Ok(hardware) = unit.hardware() {
             let was_taken = hardware.ids.lock().give_back(tag.0);
             debug_assert!(was_taken);
         }
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let hardware = unit.hardware().hardware()?;
+    fn prepare(
+        unit: &AmdViUnit,
+        _endpoint: &(),
+        target: Target<'_, Self>,
+        _when: When,
+    ) -> Result<Plan> {
+        unit.health.check()?;
+        let hardware = unit.hardware()?;
 
         match target {
             Target::Paging { paging, .. } if !paging.fits(&hardware.description.space) => {
@@ -170,7 +142,7 @@ impl Attach for AmdVi {
         }
     }
 
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &()) -> Plan {
         Plan::EMPTY
     }
 
@@ -178,24 +150,25 @@ impl Attach for AmdVi {
     ///
     /// The unit has forgotten the old entries before it forgets what it has translated with them.
     /// The other way round it could translate once more, and keep that.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
+    fn commit(unit: &AmdViUnit, steps: &mut impl Steps<Self>) {
+        let Ok(hardware) = unit.hardware() else {
             return;
         };
         let tables = &hardware.tables;
         let mut batch = hardware.batch();
-        steps.for_each_target(|ids, plan, target| {
+        steps.for_each(|step| {
+            let plan = step.plan;
             plan.old = None;
-            plan.new = translation(&target);
-            for &id in ids {
-                if let Some(old) = tables.change_to(id, || translation(&target)) {
+            plan.new = translation(&step.target);
+            for &id in step.ids {
+                if let Some(old) = tables.change_to(id, || translation(&step.target)) {
                     batch.entry(id);
                     plan.old = plan.old.or(old.domain());
                 }
             }
         });
         let mut last = None;
-        steps.for_each(|_, _, plan| {
+        steps.for_each(|Step { plan, .. }| {
             if let Some(domain) = plan.old {
                 if last.is_none() {
                     batch.fence();
@@ -206,7 +179,7 @@ impl Attach for AmdVi {
             }
         });
         if let Err(failure) = batch.run() {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
         }
 
         // Who lets a table grow changes its top, then the entries; here the top is read after the
@@ -214,7 +187,7 @@ impl Attach for AmdVi {
         // others may rely on the new top already, or be about to write it and not have told the
         // unit yet.
         smp_mb(Full);
-        steps.for_each_target(|_, plan, target| {
+        steps.for_each(|Step { plan, target, .. }| {
             let has_grown = plan.new != translation(&target);
             if let (true, Some(Target::Paging { paging, tag })) = (has_grown, target) {
                 // A unit that fails says so.
@@ -223,8 +196,8 @@ impl Attach for AmdVi {
         });
         // The same with who declares the unit failed: that comes first, and the entries are blocked
         // then.
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
+        if unit.health.has_failed() {
+            steps.for_each(|Step { ids, .. }| {
                 for &id in ids {
                     tables.change(id, Translation::Blocked);
                 }
@@ -232,15 +205,13 @@ impl Attach for AmdVi {
         }
     }
 
-    fn needs_map_sync(unit: &Unit<Self>) -> bool {
+    fn needs_map_sync(unit: &AmdViUnit) -> bool {
         unit.hardware()
-            .hardware()
             .is_ok_and(|hardware| hardware.description.capability.caches_not_present)
     }
 
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        let described = endpoint.unit().hardware();
-        let Ok(hardware) = described.hardware() else {
+    fn capable(unit: &AmdViUnit, _endpoint: &(), capability: Capability) -> bool {
+        let Ok(hardware) = unit.hardware() else {
             return false;
         };
         let description = &hardware.description;
@@ -248,7 +219,7 @@ impl Attach for AmdVi {
             // Accesses of PCI devices are coherent unless the device asks otherwise.
             Capability::CoherentDma | Capability::DeferredFlush => true,
             Capability::EnforcedCoherency => description.space.kind == Kind::Host,
-            Capability::PreBootProtection => described
+            Capability::PreBootProtection => unit
                 .firmware
                 .table()
                 .is_ok_and(|table| table.info().preboot_protection()),
@@ -261,8 +232,7 @@ impl Translate for AmdVi {
     type Memory = KernelMemory;
 
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        let hardware = described.hardware()?;
+        let hardware = device.unit().hardware()?;
 
         Paging::new(hardware.description.space, hardware.node)
     }
@@ -289,8 +259,8 @@ impl Translate for AmdVi {
         paging.new_top()
     }
 
-    fn tell_top(unit: &Unit<Self>, _tag: DomainId, paging: &Paging) -> Result {
-        let hardware = unit.hardware().hardware()?;
+    fn tell_top(unit: &AmdViUnit, _tag: DomainId, paging: &Paging) -> Result {
+        let hardware = unit.hardware()?;
         // Who attaches writes an entry and then reads the top. Here it is the other way round.
         smp_mb(Full);
         let mut batch = hardware.batch();
@@ -298,7 +268,7 @@ impl Translate for AmdVi {
             .tables
             .follow(|root| paging.top_over(root), |id| batch.entry(id));
         batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
             EIO
         })
     }
@@ -317,7 +287,7 @@ impl Translate for AmdVi {
         paging.iova_to_phys(iova)
     }
 
-    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
+    fn mapped(unit: &AmdViUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
         // Tables may have been added on the way, and what was not present is cached at any level.
         let tables = true;
         Self::invalidate(
@@ -331,8 +301,8 @@ impl Translate for AmdVi {
         )
     }
 
-    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
+    fn invalidate(unit: &AmdViUnit, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware()?;
         let space = hardware.space();
         let (cover, leaves_only) = match scope {
             Scope::All => (Cover::Domain, false),
@@ -356,28 +326,30 @@ impl Translate for AmdVi {
             }
         }
         batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
             EIO
         })
     }
 }
 
 impl VendorDriver for AmdVi {
-    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+    fn discover() -> Result<KVec<AmdViUnit>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
         let table = firmware.table().map_err(|_| EINVAL)?;
 
         for (number, unit) in table.units().enumerate() {
-            let described = AmdViUnit {
+            let name = Label::new(format_args!("ivhd{number}"));
+            let unit = AmdViUnit {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 function: RequesterId::new(u32::from(unit.device())),
+                health: Arc::new(Health::new(name), GFP_KERNEL)?,
                 hardware: SetOnce::new(),
+                interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
             };
-            let name = Label::new(format_args!("ivhd{number}"));
-            units.push(Unit::new(name, Ok(described))?, GFP_KERNEL)?;
+            units.push(unit, GFP_KERNEL)?;
         }
         if units.is_empty() {
             log_info!("amd: the IVRS table lists no unit");
@@ -386,29 +358,28 @@ impl VendorDriver for AmdVi {
         Ok(units)
     }
 
-    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
-        let name = unit.name();
-        let described = unit.hardware();
-        let hardware = match described.hardware.as_ref() {
+    fn take_over(unit: &AmdViUnit, faults: Arc<dyn FaultSink>) -> Result {
+        let name = unit.health.name();
+        let hardware = match unit.hardware.as_ref() {
             Some(hardware) => hardware.clone(),
             None => {
-                let info = described.firmware.table().map_err(|_| EINVAL)?.info();
-                let hardware = Hardware::new(name, described.ivhd()?, info)?;
-                described.hardware.populate(hardware.clone());
+                let info = unit.firmware.table().map_err(|_| EINVAL)?.info();
+                let hardware = Hardware::new(&unit.health, unit.ivhd()?, info)?;
+                unit.hardware.populate(hardware.clone());
                 hardware
             }
         };
 
-        hardware.start(name)?;
-        match EventInterrupt::new(unit, &hardware) {
-            Ok(interrupt) => hardware.set_interrupt(interrupt),
+        hardware.start()?;
+        match EventInterrupt::new(&hardware, faults) {
+            Ok(interrupt) => *unit.interrupt.lock() = Some(interrupt),
             Err(error) => {
                 log_err!(
                     "{}: no interrupt for faults ({}), so the unit is not used",
                     name,
                     error.to_errno(),
                 );
-                hardware.stop(name);
+                hardware.stop();
                 return Err(error);
             }
         }
@@ -417,7 +388,7 @@ impl VendorDriver for AmdVi {
         log_info!(
             "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
             name,
-            described.base,
+            unit.base,
             match description.space.kind {
                 Kind::Host => "v1",
                 Kind::Guest => "v2",
@@ -434,36 +405,42 @@ impl VendorDriver for AmdVi {
         Ok(())
     }
 
-    fn enable(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.enable(unit.name())
+    fn enable(unit: &AmdViUnit) -> Result {
+        unit.hardware()?.enable()
     }
 
-    fn release(unit: &Unit<Self>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
-            hardware.stop(unit.name());
+    fn release(unit: &AmdViUnit) {
+        // The interrupt's thread ends when this is dropped.
+        let interrupt = unit.interrupt.lock().take();
+        drop(interrupt);
+        if let Ok(hardware) = unit.hardware() {
+            hardware.stop();
         }
     }
 
-    fn suspend(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.suspend(unit.name())
+    fn suspend(unit: &AmdViUnit) -> Result {
+        unit.hardware()?.suspend()
     }
 
-    fn resume(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.resume(unit.name())
+    fn resume(unit: &AmdViUnit) -> Result {
+        unit.hardware()?.resume()
     }
 
     /// An emulated unit that was reset has let everything pass since, and finds a device by its id
     /// only if the bridges above it have their bus numbers.
-    fn buses_are_back(unit: &Unit<Self>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
+    fn buses_are_back(unit: &AmdViUnit) {
+        if let Ok(hardware) = unit.hardware() {
             if let Err(failure) = hardware.invalidate_entries() {
-                fail(unit, hardware, failure);
+                hardware.fail(failure);
             }
         }
     }
 
-    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
+    fn probe<'a>(
+        mut units: impl Iterator<Item = &'a AmdViUnit> + Clone,
+        device: DeviceInfo,
+    ) -> Result<(&'a AmdViUnit, Probed<Self>)> {
+        let firmware = &units.clone().next().ok_or(ENODEV)?.firmware;
         let table = firmware.table().map_err(|_| EINVAL)?;
         let mut ids = device.ids;
         let (segment, own) = match &device.place {
@@ -476,19 +453,15 @@ impl VendorDriver for AmdVi {
             Place::Behind { .. } => return Err(ENODEV),
         };
         let ivhd = scope::unit_for(table, segment, own).ok_or(ENODEV)?;
-        let unit = units
-            .iter()
-            .find(|unit| unit.hardware().base == ivhd.base())
-            .ok_or(ENODEV)?;
-        let hardware = unit.hardware().hardware()?;
+        let unit = units.find(|unit| unit.base == ivhd.base()).ok_or(ENODEV)?;
+        let hardware = unit.hardware()?;
 
-        let aliases = ids
-            .iter()
-            .filter_map(|id| scope::alias_of(ivhd, id.raw() as u16))
-            .map(|alias| RequesterId::new(u32::from(alias)))
-            .try_fold(KVec::new(), |mut all, alias| {
-                all.push(alias, GFP_KERNEL).map(|()| all)
-            })?;
+        let mut aliases = KVec::new();
+        for id in &ids {
+            if let Some(alias) = scope::alias_of(ivhd, id.raw() as u16) {
+                aliases.push(RequesterId::new(u32::from(alias)), GFP_KERNEL)?;
+            }
+        }
         for alias in aliases {
             if !ids.contains(&alias) {
                 ids.push(alias, GFP_KERNEL)?;
@@ -502,7 +475,7 @@ impl VendorDriver for AmdVi {
         ids.iter().for_each(|&id| batch.entry(id));
         if let Err(failure) = batch.run() {
             // Units that are not in use have nothing to be told.
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
         }
 
         let mut reserved = KVec::new();
@@ -537,15 +510,15 @@ impl VendorDriver for AmdVi {
                 ReservedKind::Reserved,
             )?;
         }
-        Ok(Probed {
-            unit: unit.clone(),
+        let probed = Probed {
             ids,
             data: (),
             reserved,
-        })
+        };
+        Ok((unit, probed))
     }
 
-    fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {
-        show::unit(unit.hardware(), f)
+    fn show_unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::unit(unit, f)
     }
 }

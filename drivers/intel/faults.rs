@@ -14,14 +14,12 @@ use super::{
     fault_record::{FaultRecord, FaultStatus, Request},
     hardware::Hardware,
     regs::FSTS,
-    Vtd,
 };
 use crate::{
     addr::Iova,
-    fault::{Access, Fault},
+    fault::{Access, Fault, FaultSink},
     log::log_warn,
     requester::RequesterId,
-    unit::Unit,
 };
 
 /// Records that are read without a pause. A device that faults all the time costs a part of one
@@ -32,7 +30,7 @@ const PAUSE: Delta = Delta::from_millis(10);
 /// Reports all faults that are pending, until there is none or `stopping`.
 ///
 /// Context: may sleep.
-pub(super) fn report(unit: &Unit<Vtd>, hardware: &Hardware, stopping: impl Fn() -> bool) {
+pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl Fn() -> bool) {
     let io = hardware.registers.io();
     let records = usize::from(hardware.capability.fault_records);
     let mut burst = 0;
@@ -46,7 +44,7 @@ pub(super) fn report(unit: &Unit<Vtd>, hardware: &Hardware, stopping: impl Fn() 
                 let Some(record) = take(hardware, index) else {
                     break;
                 };
-                unit.report_fault(&fault(&record));
+                sink.report(&fault(&record));
                 burst += 1;
             }
         }
@@ -58,7 +56,7 @@ pub(super) fn report(unit: &Unit<Vtd>, hardware: &Hardware, stopping: impl Fn() 
                 log_warn!(
                     "{}: faults come faster than they are read, some are lost (said once; \
                      debugfs counts)",
-                    unit.name(),
+                    hardware.health.name(),
                 );
             }
         }

@@ -24,7 +24,6 @@ use super::{
     capability::{AddressSpace, Capability},
     fault_record::FaultStatus,
     invalidation::{ContextScope, Drain, TlbScope},
-    irq::FaultInterrupt,
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, PMEN},
@@ -33,6 +32,7 @@ use super::{
 use crate::{
     addr::PhysAddr,
     drivers::tags::Tags,
+    health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
 };
@@ -55,6 +55,7 @@ struct FaultMessage {
 /// A unit that this driver has taken over.
 #[pin_data]
 pub(super) struct Hardware {
+    pub(super) health: Arc<Health>,
     pub(super) registers: Registers,
     pub(super) capability: Capability,
     pub(super) space: AddressSpace,
@@ -67,8 +68,6 @@ pub(super) struct Hardware {
     /// queue's lock.
     #[pin]
     commands: SpinLockIrq<()>,
-    #[pin]
-    interrupt: Mutex<Option<FaultInterrupt>>,
     /// The registers of the interrupt while the unit is suspended.
     #[pin]
     message: SpinLockIrq<Option<FaultMessage>>,
@@ -86,7 +85,8 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed (both logged),
     /// `ENOMEM`.
-    pub(super) fn new(name: Label, base: u64, node: i32) -> Result<Arc<Self>> {
+    pub(super) fn new(health: &Arc<Health>, base: u64, node: i32) -> Result<Arc<Self>> {
+        let name = health.name();
         let look = Registers::look(base)?;
         let (cap, ecap) = look.capabilities();
         let (capability, space) = Capability::judge(cap, ecap).map_err(|refusal| {
@@ -107,11 +107,12 @@ impl Hardware {
                 }
             })?;
 
-        Self::with(registers, capability, space, node)
+        Self::with(health, registers, capability, space, node)
     }
 
     /// What it takes to drive the unit with `registers`. Changes nothing.
     fn with(
+        health: &Arc<Health>,
         registers: Registers,
         capability: Capability,
         space: AddressSpace,
@@ -133,6 +134,7 @@ impl Hardware {
 
         Arc::pin_init(
             pin_init!(Self {
+                health: health.clone(),
                 registers,
                 capability,
                 space,
@@ -140,7 +142,6 @@ impl Hardware {
                 queue <- queue,
                 ids <- new_mutex!(ids),
                 commands <- new_spinlock_irq!(()),
-                interrupt <- new_mutex!(None),
                 message <- new_spinlock_irq!(None),
                 protected: Atomic::new(false),
                 overflows: Atomic::new(0),
@@ -155,13 +156,14 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has started it meanwhile, `ETIMEDOUT` or `EIO` if it does not
     /// answer; both logged.
-    pub(super) fn start(&self, name: Label) -> Result {
-        check_free(name, &self.registers)?;
-        self.set_up(name)
+    pub(super) fn start(&self) -> Result {
+        check_free(self.health.name(), &self.registers)?;
+        self.set_up()
     }
 
     /// Root table, queue, empty caches: for a unit that does not translate and has no queue.
-    fn set_up(&self, name: Label) -> Result {
+    fn set_up(&self) -> Result {
+        let name = self.health.name();
         self.clear_faults();
         self.tables.set_in_use(true);
         // Legacy mode, since the address is that of a page.
@@ -186,7 +188,8 @@ impl Hardware {
     }
 
     /// Starts translation.
-    pub(super) fn enable(&self, name: Label) -> Result {
+    pub(super) fn enable(&self) -> Result {
+        let name = self.health.name();
         let io = self.registers.io();
 
         self.command(
@@ -209,12 +212,9 @@ impl Hardware {
     /// Puts the unit into the state that it was found in. Entries are not touched before
     /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
     /// answer is left as it is, and what it may still read is never freed.
-    pub(super) fn stop(&self, name: Label) {
+    pub(super) fn stop(&self) {
+        let name = self.health.name();
         let io = self.registers.io();
-
-        // Taken out first: the interrupt's thread ends when this is dropped.
-        let interrupt = self.interrupt.lock().take();
-        drop(interrupt);
 
         if self.protected.load(Relaxed) {
             // Before translation ends: what firmware protected never lies open.
@@ -257,7 +257,8 @@ impl Hardware {
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queue
     /// left.
-    pub(super) fn suspend(&self, name: Label) -> Result {
+    pub(super) fn suspend(&self) -> Result {
+        let name = self.health.name();
         let io = self.registers.io();
 
         *self.message.lock() = Some(FaultMessage {
@@ -280,13 +281,13 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer; both logged.
-    pub(super) fn resume(&self, name: Label) -> Result {
+    pub(super) fn resume(&self) -> Result {
         let io = self.registers.io();
 
         // Firmware decides anew what it protects; `enable` looks.
         self.protected.store(false, Relaxed);
         // The kernel that wakes another one up from disk may have used the unit.
-        let result = self.switch_off().and_then(|()| self.set_up(name));
+        let result = self.switch_off().and_then(|()| self.set_up());
         if result.is_err() {
             // That it cannot is known, and why was said.
             let _ = self.queue.give_up(Failure::Earlier);
@@ -299,7 +300,7 @@ impl Hardware {
             io.write_reg(message.control);
         }
         // Also a unit that cannot be used: it should refuse DMA rather than let it pass.
-        self.enable(name).and(result)
+        self.enable().and(result)
     }
 
     /// Ends translation, then the queue, if they are on. Batches are done at once from then on.
@@ -317,13 +318,19 @@ impl Hardware {
             })
     }
 
-    /// Makes `interrupt` the unit's.
-    pub(super) fn set_interrupt(&self, interrupt: FaultInterrupt) {
-        *self.interrupt.lock() = Some(interrupt);
+    /// Declares the unit failed, and blocks everything behind it.
+    ///
+    /// Context: any; does not sleep.
+    #[cold]
+    pub(super) fn fail(&self, failure: Failure) {
+        if failure != Failure::Earlier {
+            self.health.fail(format_args!("{failure}"));
+            self.block_all();
+        }
     }
 
     /// Blocks every requester id, as far as the unit still listens. It has been declared failed.
-    pub(super) fn block_all(&self) {
+    fn block_all(&self) {
         smp_mb(Full);
         self.tables.clear_all();
         // It may be because of the queue that everything is blocked.

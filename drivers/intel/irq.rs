@@ -26,13 +26,12 @@ use super::{
     faults,
     hardware::Hardware,
     regs::{FEADDR, FECTL, FEDATA, FEUADDR},
-    Vtd,
 };
-use crate::unit::Unit;
+use crate::fault::FaultSink;
 
 /// What the interrupt's functions work on.
 struct Line {
-    unit: Arc<Unit<Vtd>>,
+    faults: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
     name: CString,
     /// Set before the interrupt ends, so that its thread does as well.
@@ -57,13 +56,13 @@ pub(super) struct FaultInterrupt {
 unsafe impl Send for FaultInterrupt {}
 
 impl FaultInterrupt {
-    /// Sets the interrupt of `unit` up and unmasks it.
-    pub(super) fn new(unit: &Arc<Unit<Vtd>>, hardware: &Arc<Hardware>) -> Result<Self> {
+    /// Sets the unit's interrupt up and unmasks it. Faults go to `faults`.
+    pub(super) fn new(hardware: &Arc<Hardware>, faults: Arc<dyn FaultSink>) -> Result<Self> {
         let line = Arc::new(
             Line {
-                unit: unit.clone(),
+                faults,
                 hardware: hardware.clone(),
-                name: CString::try_from_fmt(fmt!("{}-fault", unit.name().as_str()))?,
+                name: CString::try_from_fmt(fmt!("{}-fault", hardware.health.name().as_str()))?,
                 stopping: Atomic::new(false),
             },
             GFP_KERNEL,
@@ -194,7 +193,9 @@ extern "C" fn report_faults(_irq: c_int, cookie: *mut c_void) -> bindings::irqre
     // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is
     // freed.
     let line = unsafe { &*cookie.cast::<Line>() };
-    faults::report(&line.unit, &line.hardware, || line.stopping.load(Relaxed));
+    faults::report(&line.hardware, &*line.faults, || {
+        line.stopping.load(Relaxed)
+    });
     bindings::irqreturn::IRQ_HANDLED
 }
 

@@ -10,7 +10,7 @@ use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::{
     regs::{FECTL, FSTS, GSTS, IQH, IQT, VER},
-    vtd::VtdUnit,
+    unit::VtdUnit,
 };
 
 /// Writes what is to be known about a unit, several lines.

@@ -7,6 +7,7 @@
 use core::fmt;
 
 use kernel::{
+    new_mutex,
     prelude::*,
     sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
 };
@@ -18,25 +19,25 @@ use super::{
     invalidation::{ContextScope, TlbScope},
     irq::FaultInterrupt,
     paging::Paging,
-    queue::Failure,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
     show,
+    unit::VtdUnit,
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    device::{DeviceInfo, Place},
     driver::{
-        Attach, Capability, Geometry, KernelGather, Probed, Scope, Target, Translate, VendorDriver,
-        When,
+        Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
+        Translate, VendorDriver, When,
     },
     drivers::blocks::Cover,
-    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
-    group::Steps,
+    fault::FaultSink,
+    health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
     pgtable::kernel_memory::{Gfp, KernelMemory},
     reserved::{Kind, Reserved},
-    unit::Unit,
 };
 
 /// Where interrupt messages go: never translated (3.14).
@@ -44,25 +45,6 @@ const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
 
 /// The driver.
 pub struct Vtd;
-
-/// A unit as the DMAR table describes it, and what it became when it was taken over.
-pub struct VtdUnit {
-    firmware: Arc<Firmware>,
-    pub(super) base: u64,
-    pub(super) segment: u16,
-    pub(super) include_all: bool,
-    node: i32,
-    /// Stays after a release, for the next takeover, until the unit is dropped.
-    hardware: SetOnce<Arc<Hardware>>,
-}
-
-impl VtdUnit {
-    /// The hardware, once it was taken over.
-    #[inline]
-    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.hardware.as_ref().ok_or(ENODEV)
-    }
-}
 
 /// The name of a domain in a unit's caches.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -88,52 +70,51 @@ fn direct_kind(class: u32) -> Kind {
     }
 }
 
-/// Says that a unit has failed, and blocks what is behind it.
-#[cold]
-fn fail(unit: &Unit<Vtd>, hardware: &Hardware, failure: Failure) {
-    if failure != Failure::Earlier {
-        unit.fail(format_args!("{failure}"));
-        hardware.block_all();
-    }
-}
-
 impl Attach for Vtd {
     const NAME: &'static str = "intel";
 
     type Unit = VtdUnit;
 
-    /// Nothing: the ids say it all.
-    type Endpoint = ();
+    /// The name of the device, for messages. For entries the ids are enough.
+    type Endpoint = Label;
 
     type Paging = Paging;
     type Tag = DomainId;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Unit<Self>, _paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware().hardware()?;
+    fn health(unit: &VtdUnit) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(unit: &VtdUnit, _paging: Option<&Paging>) -> Result<DomainId> {
+        let hardware = unit.hardware()?;
         let id = hardware.ids.lock().take();
 
         id.map(DomainId).ok_or_else(|| {
             log_warn!(
                 "{}: all {} domain ids of the unit are in use; free a domain and try again",
-                unit.name(),
+                unit.health.name(),
                 hardware.capability.usable_domains(),
             );
             ENOSPC
         })
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: DomainId) {
-        if let Ok(hardware) = unit.hardware().hardware() {
+    fn release_tag(unit: &VtdUnit, tag: DomainId) {
+        if let Ok(hardware) = unit.hardware() {
             let was_taken = hardware.ids.lock().give_back(tag.0);
             debug_assert!(was_taken);
         }
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let capability = &unit.hardware().hardware()?.capability;
+    fn prepare(
+        unit: &VtdUnit,
+        device: &Label,
+        target: Target<'_, Self>,
+        _when: When,
+    ) -> Result<Plan> {
+        unit.health.check()?;
+        let capability = &unit.hardware()?.capability;
 
         let (translation, tag) = match target {
             Target::Paging { paging, tag } => {
@@ -148,8 +129,8 @@ impl Attach for Vtd {
                     log_warn!(
                         "{}: the unit cannot let DMA of {} pass untranslated (ECAP.PT is 0); use \
                          a paging domain",
-                        unit.name(),
-                        endpoint.name(),
+                        unit.health.name(),
+                        device,
                     );
                     return Err(EOPNOTSUPP);
                 }
@@ -161,7 +142,7 @@ impl Attach for Vtd {
         })))
     }
 
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
+    fn plan_blocked(_unit: &VtdUnit, _device: &Label) -> Plan {
         Plan(None)
     }
 
@@ -170,29 +151,29 @@ impl Attach for Vtd {
     /// First every old entry is removed and invalidated, all of them in one batch; then the new
     /// ones are written. That a unit in caching mode has kept that they were not present is what
     /// the second batch is for, which no other unit needs.
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        let Ok(hardware) = unit.hardware().hardware() else {
+    fn commit(unit: &VtdUnit, steps: &mut impl Steps<Self>) {
+        let Ok(hardware) = unit.hardware() else {
             return;
         };
         let tables = &hardware.tables;
         let mut removal = Removal::new(hardware);
         let mut writes = false;
-        steps.for_each(|_, ids, Plan(entry)| {
-            writes |= entry.is_some();
+        steps.for_each(|Step { ids, plan, .. }| {
+            writes |= plan.0.is_some();
             ids.iter().for_each(|&id| removal.remove(id));
         });
         if let Err(failure) = removal.run() {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
         }
-        if !writes || unit.has_failed() {
+        if !writes || unit.health.has_failed() {
             // What could be blocked is.
             return;
         }
 
         let caching = hardware.capability.caching_mode;
         let mut batch = hardware.batch();
-        steps.for_each(|_, ids, Plan(entry)| {
-            let Some(entry) = entry else { return };
+        steps.for_each(|Step { ids, plan, .. }| {
+            let Some(entry) = plan.0 else { return };
             for &id in ids {
                 tables.write(id, entry.encode());
                 if caching {
@@ -204,8 +185,8 @@ impl Attach for Vtd {
         if caching {
             batch.fence();
             let mut last = None;
-            steps.for_each(|_, _, Plan(entry)| {
-                let Some(ContextEntry { domain, .. }) = *entry else {
+            steps.for_each(|Step { plan, .. }| {
+                let Some(ContextEntry { domain, .. }) = plan.0 else {
                     return;
                 };
                 if last.replace(domain) != Some(domain) {
@@ -214,7 +195,7 @@ impl Attach for Vtd {
             });
         }
         if let Err(failure) = batch.run() {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
         }
         if !caching {
             // Invalidations do it on the way.
@@ -223,8 +204,8 @@ impl Attach for Vtd {
         // Who declares the unit failed says so first and clears the tables then; here it is the
         // other way round. So one of the two sees what the other did.
         smp_mb(Full);
-        if unit.has_failed() {
-            steps.for_each(|_, ids, _| {
+        if unit.health.has_failed() {
+            steps.for_each(|Step { ids, .. }| {
                 for &id in ids {
                     tables.clear(id);
                 }
@@ -232,21 +213,20 @@ impl Attach for Vtd {
         }
     }
 
-    fn needs_map_sync(unit: &Unit<Self>) -> bool {
-        unit.hardware().hardware().is_ok_and(|hardware| {
+    fn needs_map_sync(unit: &VtdUnit) -> bool {
+        unit.hardware().is_ok_and(|hardware| {
             hardware.capability.caching_mode || hardware.capability.write_buffer_flush
         })
     }
 
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
-        let described = endpoint.unit().hardware();
+    fn capable(unit: &VtdUnit, _device: &Label, capability: Capability) -> bool {
         match capability {
             // Accesses of PCI devices are coherent unless the device asks otherwise.
             Capability::CoherentDma | Capability::DeferredFlush => true,
-            Capability::EnforcedCoherency => described
+            Capability::EnforcedCoherency => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.snoop_control),
-            Capability::PreBootProtection => described
+            Capability::PreBootProtection => unit
                 .firmware
                 .table()
                 .is_ok_and(|table| table.dma_protection_opt_in()),
@@ -259,15 +239,15 @@ impl Translate for Vtd {
     type Memory = KernelMemory;
 
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        let hardware = described.hardware()?;
-        let table = described.firmware.table().map_err(|_| EINVAL)?;
+        let unit = device.unit();
+        let hardware = unit.hardware()?;
+        let table = unit.firmware.table().map_err(|_| EINVAL)?;
 
         Paging::new(
             &hardware.capability,
             hardware.space,
             table.host_address_width(),
-            described.node,
+            unit.node,
         )
     }
 
@@ -303,8 +283,8 @@ impl Translate for Vtd {
         paging.table.iova_to_phys(iova)
     }
 
-    fn mapped(unit: &Unit<Self>, tag: DomainId, first: Iova, last: Iova) -> Result {
-        let hardware = unit.hardware().hardware()?;
+    fn mapped(unit: &VtdUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
+        let hardware = unit.hardware()?;
         if hardware.capability.caching_mode {
             // Tables may have been added on the way, and what was not present is cached at any
             // level.
@@ -321,11 +301,11 @@ impl Translate for Vtd {
         } else {
             hardware.flush_write_buffer();
         }
-        unit.check()
+        unit.health.check()
     }
 
-    fn invalidate(unit: &Unit<Self>, tag: DomainId, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
+    fn invalidate(unit: &VtdUnit, tag: DomainId, scope: Scope) -> Result {
+        let hardware = unit.hardware()?;
         let domain = tag.0;
         let capability = &hardware.capability;
         let (cover, leaves_only) = match scope {
@@ -356,29 +336,31 @@ impl Translate for Vtd {
             }
         }
         batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
             EIO
         })
     }
 }
 
 impl VendorDriver for Vtd {
-    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+    fn discover() -> Result<KVec<VtdUnit>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
         let table = firmware.table().map_err(|_| EINVAL)?;
 
         for (number, unit) in table.units().enumerate() {
-            let described = VtdUnit {
+            let name = Label::new(format_args!("dmar{number}"));
+            let unit = VtdUnit {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 include_all: unit.include_all(),
                 node: firmware.node_of(unit.base()),
+                health: Arc::new(Health::new(name), GFP_KERNEL)?,
                 hardware: SetOnce::new(),
+                interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
             };
-            let name = Label::new(format_args!("dmar{number}"));
-            units.push(Unit::new(name, Ok(described))?, GFP_KERNEL)?;
+            units.push(unit, GFP_KERNEL)?;
         }
         if units.is_empty() {
             log_info!("intel: the DMAR table lists no unit");
@@ -387,33 +369,32 @@ impl VendorDriver for Vtd {
         Ok(units)
     }
 
-    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
-        let name = unit.name();
-        let described = unit.hardware();
-        let hardware = match described.hardware.as_ref() {
+    fn take_over(unit: &VtdUnit, faults: Arc<dyn FaultSink>) -> Result {
+        let name = unit.health.name();
+        let hardware = match unit.hardware.as_ref() {
             Some(hardware) => hardware.clone(),
             None => {
-                let hardware = Hardware::new(name, described.base, described.node)?;
-                described.hardware.populate(hardware.clone());
+                let hardware = Hardware::new(&unit.health, unit.base, unit.node)?;
+                unit.hardware.populate(hardware.clone());
                 hardware
             }
         };
 
-        hardware.start(name).inspect_err(|error| {
+        hardware.start().inspect_err(|error| {
             // A unit that is somebody else's is left as it was.
             if *error != EBUSY {
-                hardware.stop(name);
+                hardware.stop();
             }
         })?;
-        match FaultInterrupt::new(unit, &hardware) {
-            Ok(interrupt) => hardware.set_interrupt(interrupt),
+        match FaultInterrupt::new(&hardware, faults) {
+            Ok(interrupt) => *unit.interrupt.lock() = Some(interrupt),
             Err(error) => {
                 log_err!(
                     "{}: no interrupt for faults ({}), so the unit is not used",
                     name,
                     error.to_errno(),
                 );
-                hardware.stop(name);
+                hardware.stop();
                 return Err(error);
             }
         }
@@ -422,7 +403,7 @@ impl VendorDriver for Vtd {
         log_info!(
             "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
             name,
-            described.base,
+            unit.base,
             hardware.space.width.levels(),
             hardware.space.bits,
             capability.usable_domains(),
@@ -440,25 +421,31 @@ impl VendorDriver for Vtd {
         Ok(())
     }
 
-    fn enable(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.enable(unit.name())
+    fn enable(unit: &VtdUnit) -> Result {
+        unit.hardware()?.enable()
     }
 
-    fn release(unit: &Unit<Self>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
-            hardware.stop(unit.name());
+    fn release(unit: &VtdUnit) {
+        // The interrupt's thread ends when this is dropped.
+        let interrupt = unit.interrupt.lock().take();
+        drop(interrupt);
+        if let Ok(hardware) = unit.hardware() {
+            hardware.stop();
         }
     }
 
-    fn suspend(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.suspend(unit.name())
+    fn suspend(unit: &VtdUnit) -> Result {
+        unit.hardware()?.suspend()
     }
 
-    fn resume(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.resume(unit.name())
+    fn resume(unit: &VtdUnit) -> Result {
+        unit.hardware()?.resume()
     }
 
-    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
+    fn probe<'a>(
+        mut units: impl Iterator<Item = &'a VtdUnit> + Clone,
+        device: DeviceInfo,
+    ) -> Result<(&'a VtdUnit, Probed<Self>)> {
         let (place, direct_kind) = match &device.place {
             Place::Pci {
                 segment,
@@ -477,14 +464,13 @@ impl VendorDriver for Vtd {
             Place::Acpi(name) => (Device::Named(&name.path), Kind::Direct),
             Place::Behind { .. } => return Err(ENODEV),
         };
-        let firmware = &units.first().ok_or(ENODEV)?.hardware().firmware;
+        let firmware = &units.clone().next().ok_or(ENODEV)?.firmware;
         let table = firmware.table().map_err(|_| EINVAL)?;
         let listed = scope::unit_for(table, place).ok_or(ENODEV)?;
         let unit = units
-            .iter()
-            .find(|unit| unit.hardware().base == listed.base())
+            .find(|unit| unit.base == listed.base())
             .ok_or(ENODEV)?;
-        let hardware = unit.hardware().hardware()?;
+        let hardware = unit.hardware()?;
 
         let mut ids = device.ids;
         for id in scope::ids_for(table, listed, place) {
@@ -524,15 +510,15 @@ impl VendorDriver for Vtd {
                 device.name,
             );
         }
-        Ok(Probed {
-            unit: unit.clone(),
+        let probed = Probed {
             ids,
-            data: (),
+            data: device.name,
             reserved,
-        })
+        };
+        Ok((unit, probed))
     }
 
-    fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {
-        show::unit(unit.hardware(), f)
+    fn show_unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::unit(unit, f)
     }
 }

@@ -16,13 +16,11 @@ use kernel::{
     },
 };
 
-use super::{violation, Countdown};
+use super::checks::{violation, Countdown};
 use crate::{
-    driver::{Attach, Capability, Probed, Target, When},
-    endpoint::Endpoint,
-    group::Steps,
+    driver::{Attach, Capability, Probed, Steps, Target, When},
+    health::Health,
     requester::RequesterId,
-    unit::Unit,
 };
 
 /// What a device is attached to before anybody has attached it.
@@ -130,7 +128,11 @@ impl Drop for Number {
 pub struct AtOnce;
 
 /// Its only unit's hardware.
-pub struct Hardware(pub Arc<Wires>);
+pub struct Hardware {
+    health: Health,
+    /// What hardware sees.
+    pub wires: Arc<Wires>,
+}
 
 impl Hardware {
     /// A unit that no device is behind yet.
@@ -139,21 +141,23 @@ impl Hardware {
             seen <- new_mutex!(KVec::new()),
             fail_attach: Countdown::new(),
         });
-        Ok(Self(Arc::pin_init(wires, GFP_KERNEL)?))
+        Ok(Self {
+            health: Health::new("at once".into()),
+            wires: Arc::pin_init(wires, GFP_KERNEL)?,
+        })
     }
 }
 
 /// What probing a device with `id` would give.
-pub fn probed(unit: &Arc<Unit<AtOnce>>, id: u32) -> Result<Probed<AtOnce>> {
+pub fn probed(unit: &Hardware, id: u32) -> Result<Probed<AtOnce>> {
     let mut ids = KVec::new();
     ids.push(RequesterId::new(id), GFP_KERNEL)?;
     let device = Device {
         id,
         now: Atomic::new(NOTHING),
-        wires: unit.hardware().0.clone(),
+        wires: unit.wires.clone(),
     };
     Ok(Probed {
-        unit: unit.clone(),
         ids,
         data: Arc::new(device, GFP_KERNEL)?,
         reserved: KVec::new(),
@@ -170,47 +174,57 @@ impl Attach for AtOnce {
     type Tag = u32;
     type Plan = Plan;
 
-    fn acquire_tag(_unit: &Unit<Self>, paging: Option<&Number>) -> Result<u32> {
+    fn health(unit: &Hardware) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(_unit: &Hardware, paging: Option<&Number>) -> Result<u32> {
         Ok(paging.map_or(BLOCKS, |paging| paging.number))
     }
 
-    fn release_tag(_unit: &Unit<Self>, _tag: u32) {}
+    fn release_tag(_unit: &Hardware, _tag: u32) {}
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, when: When) -> Result<Plan> {
+    fn prepare(
+        _unit: &Hardware,
+        endpoint: &Arc<Device>,
+        target: Target<'_, Self>,
+        when: When,
+    ) -> Result<Plan> {
         let (Target::Paging { tag: to, .. } | Target::Identity { tag: to }) = target;
         match when {
-            When::Now => endpoint.data().try_attach(to),
+            When::Now => endpoint.try_attach(to),
             When::Later => Ok(Plan {
-                device: endpoint.data().clone(),
+                device: endpoint.clone(),
                 step: Step::Later { to },
             }),
         }
     }
 
-    fn plan_blocked(endpoint: &Endpoint<Self>) -> Plan {
+    fn plan_blocked(_unit: &Hardware, endpoint: &Arc<Device>) -> Plan {
         Plan {
-            device: endpoint.data().clone(),
+            device: endpoint.clone(),
             step: Step::Later { to: BLOCKS },
         }
     }
 
-    fn prepare_blocked(endpoint: &Endpoint<Self>) -> Result<Plan> {
-        endpoint.data().try_attach(BLOCKS)
+    fn prepare_blocked(_unit: &Hardware, endpoint: &Arc<Device>) -> Result<Plan> {
+        endpoint.try_attach(BLOCKS)
     }
 
-    fn commit(_unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        steps.for_each(|_, _, plan| {
+    fn commit(_unit: &Hardware, steps: &mut impl Steps<Self>) {
+        steps.for_each(|step| {
+            let plan = step.plan;
             if let Step::Later { to } = core::mem::replace(&mut plan.step, Step::Done) {
                 plan.device.wires.attach(&plan.device, to);
             }
         });
     }
 
-    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
+    fn needs_map_sync(_unit: &Hardware) -> bool {
         false
     }
 
-    fn capable(_endpoint: &Endpoint<Self>, _capability: Capability) -> bool {
+    fn capable(_unit: &Hardware, _endpoint: &Arc<Device>, _capability: Capability) -> bool {
         false
     }
 }

@@ -10,10 +10,15 @@ use kernel::{
     sync::{new_spinlock_irq, Arc, SpinLockIrq},
 };
 
-use super::{memory, violation, Countdown, Plans};
+use super::{
+    checks::{violation, Countdown, Plans},
+    memory,
+};
 use crate::{
     addr::{Iova, PhysAddr},
     driver::Scope,
+    health::Health,
+    label::Label,
     pgtable::Top,
     requester::RequesterId,
     reserved::Kind,
@@ -182,6 +187,8 @@ struct State {
 /// A unit.
 #[pin_data]
 pub struct Hardware {
+    /// The unit's name, and whether it has failed.
+    pub health: Health,
     options: Options,
     /// Plans that are prepared.
     pub plans: Arc<Plans>,
@@ -200,30 +207,32 @@ impl Hardware {
     pub const SEEN: usize = 8;
 
     /// A unit as firmware leaves it.
-    pub fn new(options: Options) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(move || {
-            let state = State {
-                power: Power::Off,
-                answers: true,
-                entries: KVec::from_elem(Entry::Blocked, IDS, GFP_KERNEL)?,
-                cached_entries: KVec::from_elem(None, IDS, GFP_KERNEL)?,
-                cached: KVec::with_capacity(CACHED, GFP_KERNEL)?,
-                oldest: 0,
-                tags: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
-                stale: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
-                counts: Counts::default(),
-                witness: None,
-            };
-            let plans = Arc::new(Plans::new(), GFP_KERNEL)?;
-            Ok(try_pin_init!(Self {
+    pub fn new(name: Label, options: Options) -> Result<Pin<KBox<Self>>> {
+        let state = State {
+            power: Power::Off,
+            answers: true,
+            entries: KVec::from_elem(Entry::Blocked, IDS, GFP_KERNEL)?,
+            cached_entries: KVec::from_elem(None, IDS, GFP_KERNEL)?,
+            cached: KVec::with_capacity(CACHED, GFP_KERNEL)?,
+            oldest: 0,
+            tags: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
+            stale: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
+            counts: Counts::default(),
+            witness: None,
+        };
+        let plans = Arc::new(Plans::new(), GFP_KERNEL)?;
+        KBox::pin_init(
+            pin_init!(Self {
+                health: Health::new(name),
                 options,
                 plans,
                 fail_prepare: Countdown::new(),
                 fail_tag: Countdown::new(),
                 fail_alloc: Countdown::new(),
                 state <- new_spinlock_irq!(state),
-            }? Error))
-        })
+            }),
+            GFP_KERNEL,
+        )
     }
 
     /// How it is built.

@@ -7,13 +7,19 @@
 use kernel::{prelude::*, sync::Arc};
 
 use super::{
-    hardware::IDS, live_tables, violations, Counts, Dma, Entry, Hardware, Mock, Options, FAIL_TABLE,
+    checks::violations,
+    driver::{Mock, Paging},
+    hardware::{Counts, Dma, Entry, Hardware, Options, IDS},
+    memory::{live as live_tables, FAIL_TABLE},
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    device::{AcpiName, DeviceInfo, Place},
     domain::{Domain, Kind},
-    endpoint::{AcpiName, DeviceInfo, Endpoint, Place},
+    endpoint::Endpoint,
+    fault::{Fault, FaultSink},
     group::{Group, Reason},
+    id_map::{IdMap, UnitFaults},
     label::Label,
     log::log_err,
     ownership::Owner,
@@ -46,8 +52,12 @@ pub struct Machine {
     pub registry: Arc<Registry>,
     /// What groups are blocked with.
     pub blocked: Arc<Domain<Mock>>,
+    /// The ids of all members of groups.
+    pub ids: Arc<IdMap<Mock>>,
     /// The units.
     pub units: KVec<Arc<Unit<Mock>>>,
+    /// Where each unit's faults go.
+    faults: KVec<Arc<UnitFaults<Mock>>>,
     tables: i64,
     violations: u64,
 }
@@ -74,18 +84,24 @@ impl Machine {
         FAIL_TABLE.arm(0);
         let registry = Registry::new()?;
         let blocked = Domain::blocked(&registry)?;
+        let ids = IdMap::new()?;
         let mut units = KVec::new();
+        let mut faults = KVec::new();
         for (index, &options) in options.iter().enumerate() {
             let name = Label::new(format_args!("mock{index}"));
-            let unit = Unit::new(name, Hardware::new(options))?;
-            unit.take_over()?;
+            let unit = Unit::new(Hardware::new(name, options)?)?;
+            let sink = UnitFaults::new(&ids, &unit)?;
+            unit.take_over(sink.clone())?;
             unit.enable()?;
             units.push(unit, GFP_KERNEL)?;
+            faults.push(sink, GFP_KERNEL)?;
         }
         Ok(Self {
             registry,
             blocked,
+            ids,
             units,
+            faults,
             tables,
             violations,
         })
@@ -137,7 +153,7 @@ impl Machine {
 
     /// An empty group.
     pub fn group(&self, name: &str) -> Result<Arc<Group<Mock>>> {
-        Group::new(name.into(), &self.blocked)
+        Group::new(name.into(), &self.blocked, self.ids.clone())
     }
 
     /// A group of one endpoint behind unit 0.
@@ -169,7 +185,22 @@ impl Machine {
 
     /// The hardware of unit number `unit`.
     pub fn hardware(&self, unit: usize) -> &Hardware {
-        self.units[unit].hardware()
+        self.units[unit].data()
+    }
+
+    /// Takes unit number `unit` over again.
+    pub fn take_over(&self, unit: usize) -> Result {
+        self.units[unit].take_over(self.faults[unit].clone())
+    }
+
+    /// Unit number `unit` reports a fault.
+    pub fn report_fault(&self, unit: usize, fault: &Fault) {
+        self.faults[unit].report(fault);
+    }
+
+    /// Faults of unit number `unit` that no group has got.
+    pub fn stray_faults(&self, unit: usize) -> u64 {
+        self.faults[unit].stray()
     }
 
     /// Where a read of the device with `id` behind unit number `unit` comes out; `None` if it is
@@ -195,7 +226,7 @@ impl Machine {
             domains: KVec::new(),
         };
         for unit in self.units.iter() {
-            let hardware = unit.hardware();
+            let hardware = unit.data();
             for id in 0..IDS {
                 let entry = hardware.entry(RequesterId::new(id as u32));
                 snapshot.entries.push(entry, GFP_KERNEL)?;
@@ -225,6 +256,7 @@ impl Machine {
             units,
             tables,
             violations: violations_before,
+            ..
         } = self;
         let mut clean = true;
         let mut expect = |ok: bool, what: &str| {
@@ -236,7 +268,7 @@ impl Machine {
         // What a failed unit may still use is never freed.
         let failed = units.iter().any(|unit| unit.has_failed());
         for unit in units.iter() {
-            let hardware = unit.hardware();
+            let hardware = unit.data();
             expect(hardware.is_blocked(), "an entry is not blocked");
             expect(hardware.tags_in_use() == 0, "a tag is in use");
             expect(hardware.plans.count() == 0, "a plan is left");
@@ -288,7 +320,7 @@ pub fn unmap(domain: &Domain<Mock>, iova: u64, len: u64) -> u64 {
 }
 
 /// The driver's part of a paging domain.
-pub fn paging_of(domain: &Domain<Mock>) -> Result<&super::Paging> {
+pub fn paging_of(domain: &Domain<Mock>) -> Result<&Paging> {
     match domain.kind() {
         Kind::Paging(tables) => tables.get(),
         _ => Err(EINVAL),

@@ -11,7 +11,7 @@
 
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
-use super::{violation, Countdown};
+use super::checks::{violation, Countdown};
 use crate::{
     addr::PhysAddr,
     pgtable::{kernel_memory::Gfp, Entry, Table, TableList, TableMemory},

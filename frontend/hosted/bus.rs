@@ -6,7 +6,7 @@
 use kernel::{bindings, error::from_err_ptr, prelude::*};
 
 use crate::{
-    endpoint::DeviceInfo,
+    device::DeviceInfo,
     ffi::{
         device::{self, Counted, Device},
         firmware,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 #[cfg(CONFIG_ACPI)]
-use crate::{endpoint::Place, ffi::acpi::Companion};
+use crate::{device::Place, ffi::acpi::Companion};
 
 /// The device as a vendor driver wants it described.
 ///

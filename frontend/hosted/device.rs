@@ -273,7 +273,8 @@ pub(super) extern "C" fn capable<D: Hosted>(
         bindings::iommu_cap_IOMMU_CAP_DEFERRED_FLUSH => Capability::DeferredFlush,
         _ => return false,
     };
-    D::capable(&known.endpoint, capability)
+    let endpoint = &known.endpoint;
+    D::capable(endpoint.unit().data(), endpoint.data(), capability)
 }
 
 /// The default domain that a device needs; 0 for what the kernel's command line says.

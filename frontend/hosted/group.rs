@@ -114,6 +114,7 @@ impl<D: Hosted> HostedGroup<D> {
                 Group::new(
                     Label::new(format_args!("group {number}")),
                     instance.blocked(),
+                    instance.ids.clone(),
                 )?
             }
         };

@@ -118,6 +118,7 @@ impl<D: Hosted> Held<D> {
                 let group = Group::new(
                     Label::new(format_args!("group of {name}")),
                     instance.blocked(),
+                    instance.ids.clone(),
                 )?;
                 group.set_default(instance.identity())?;
                 (group, Reason::Isolated)
@@ -155,6 +156,7 @@ impl<D: Hosted> Held<D> {
         let group = Group::new(
             Label::new(format_args!("parking of {name}")),
             instance.blocked(),
+            instance.ids.clone(),
         )?;
         group.set_default(&domain)?;
         group.join(&endpoint, Reason::Isolated)?;

@@ -26,7 +26,7 @@ use super::{
     IS_NATIVE,
 };
 use crate::{
-    domain::Domain, driver::VendorDriver, ffi::device::Device,
+    domain::Domain, driver::VendorDriver, ffi::device::Device, id_map::IdMap,
     pgtable::kernel_memory::KernelMemory, registry::Registry, unit::Unit,
 };
 
@@ -92,6 +92,8 @@ pub(super) struct Instance<D: Hosted> {
     /// Where devices go that leave; blocked as well, but told apart by C's pointer.
     _release: Arc<HostedDomain<D>>,
     pub(super) registry: Arc<Registry>,
+    /// The ids of all members of groups.
+    pub(super) ids: Arc<IdMap<D>>,
     pub(super) board: Arc<Board>,
     /// All units that firmware tells of.
     pub(super) cores: KVec<Arc<Unit<D>>>,
@@ -117,10 +119,11 @@ impl<D: Hosted> Instance<D> {
     ///
     /// Those of [`VendorDriver::discover`].
     pub(super) fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
-        let cores = D::discover()?;
+        let cores = Unit::discover()?;
+        let ids = IdMap::new()?;
         let mut units = KVec::with_capacity(cores.len(), GFP_KERNEL)?;
         for core in &cores {
-            units.push(HostedUnit::new(core)?, GFP_KERNEL)?;
+            units.push(HostedUnit::new(core, &ids)?, GFP_KERNEL)?;
         }
         let registry = Registry::new()?;
         let board = Board::new()?;
@@ -158,6 +161,7 @@ impl<D: Hosted> Instance<D> {
                 identity,
                 _release: release,
                 registry,
+                ids,
                 board,
                 cores,
                 units,
@@ -236,12 +240,12 @@ impl<D: Hosted> Instance<D> {
     /// Writes the faults of each group and those that no group has.
     pub(super) fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show_faults(f))?;
-        for unit in &self.cores {
+        for unit in &self.units {
             if unit.stray_faults() > 0 {
                 writeln!(
                     f,
                     "{}: {} faults of unknown devices",
-                    unit.name(),
+                    unit.core().name(),
                     unit.stray_faults()
                 )?;
             }

@@ -27,8 +27,10 @@ use super::{
     instance::{Hosted, Instance},
 };
 use crate::{
+    endpoint,
     ffi::device::{Counted, Device},
     frontend::page::Page,
+    id_map::{IdMap, UnitFaults},
     log::{log_err, log_info, log_warn},
     unit::Unit,
 };
@@ -53,6 +55,7 @@ struct Shown {
 pub(super) struct HostedUnit<D: Hosted> {
     shown: Shown,
     core: Arc<Unit<D>>,
+    faults: Arc<UnitFaults<D>>,
     active: Atomic<bool>,
     leaving: Atomic<bool>,
 }
@@ -64,7 +67,7 @@ unsafe impl<D: Hosted> Sync for HostedUnit<D> {}
 
 impl<D: Hosted> HostedUnit<D> {
     /// A unit that is not in use.
-    pub(super) fn new(core: &Arc<Unit<D>>) -> Result<Arc<Self>> {
+    pub(super) fn new(core: &Arc<Unit<D>>, ids: &Arc<IdMap<D>>) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 shown: Shown {
@@ -72,6 +75,7 @@ impl<D: Hosted> HostedUnit<D> {
                     show: Self::show_attribute,
                 },
                 core: core.clone(),
+                faults: UnitFaults::new(ids, core)?,
                 active: Atomic::new(false),
                 leaving: Atomic::new(false),
             },
@@ -89,6 +93,11 @@ impl<D: Hosted> HostedUnit<D> {
         self.shown.c.get()
     }
 
+    /// Faults of devices behind the unit that are in no group.
+    pub(super) fn stray_faults(&self) -> u64 {
+        self.faults.stray()
+    }
+
     /// Whether the unit translates for us.
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Relaxed)
@@ -101,7 +110,7 @@ impl<D: Hosted> HostedUnit<D> {
 
     /// Whether each flush costs the unit much, because somebody emulates it.
     pub(super) fn shadows(&self) -> bool {
-        D::needs_map_sync(&self.core)
+        D::needs_map_sync(self.core.data())
     }
 
     /// Takes the unit and registers it with C. `parent` is the device that stands for it.
@@ -110,7 +119,7 @@ impl<D: Hosted> HostedUnit<D> {
     ///
     /// Those of [`Unit::take_over`] and of the registration. The unit is then given back.
     pub(super) fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
-        self.core.take_over()?;
+        self.core.take_over(self.faults.clone())?;
         let result = Held::hold_all(instance, &self.core).and_then(|()| self.core.enable());
         if let Err(error) = result {
             self.core.release();
@@ -156,7 +165,7 @@ impl<D: Hosted> HostedUnit<D> {
             ))?;
             // The firmware's node of the unit's device leads C from devices to the unit. On x86
             // none does, and a unit without one is the one that C looks for.
-            let device = match D::platform_device(&self.core) {
+            let device = match D::platform_device(self.core.data()) {
                 Some(_) => parent.as_raw(),
                 None => ptr::null_mut(),
             };
@@ -195,9 +204,9 @@ impl<D: Hosted> HostedUnit<D> {
         let devices = bus::collect_devices(|device| {
             let is_ours = || {
                 bus::describe(device)
-                    .and_then(|info| D::probe(&instance.cores, info))
-                    .is_ok_and(|probed| {
-                        Arc::ptr_eq(&probed.unit, &self.core)
+                    .and_then(|info| endpoint::probe(&instance.cores, info))
+                    .is_ok_and(|(unit, probed)| {
+                        Arc::ptr_eq(&unit, &self.core)
                             && !probed.reserved.iter().any(|region| region.is_direct())
                     })
             };
@@ -296,7 +305,7 @@ impl<D: Hosted> HostedUnit<D> {
         let devices = self.devices(instance).map_err(|_| fmt::Error)?.len();
         writeln!(f, "  devices  {devices}")?;
         writeln!(f, "  held     {}", Held::count(instance, &self.core))?;
-        D::show_unit(&self.core, f)
+        D::show_unit(self.core.data(), f)
     }
 
     fn show_attribute(shown: &Shown, attribute: Attribute, f: &mut dyn Write) -> fmt::Result {
@@ -306,7 +315,7 @@ impl<D: Hosted> HostedUnit<D> {
         match attribute {
             Attribute::Driver => writeln!(f, "{}", D::NAME),
             Attribute::Failed => writeln!(f, "{}", u8::from(unit.core.has_failed())),
-            Attribute::StrayFaults => writeln!(f, "{}", unit.core.stray_faults()),
+            Attribute::StrayFaults => writeln!(f, "{}", unit.stray_faults()),
             Attribute::Endpoints => {
                 let Some(instance) = D::slot().get() else {
                     return Ok(());

@@ -20,6 +20,7 @@ use kernel::{
 use super::foreign::{Foreign, ForeignDomain};
 use crate::{
     domain::{Domain, Kind},
+    id_map::IdMap,
     log::log_err,
     registry::Registry,
 };
@@ -32,6 +33,9 @@ global_lock! {
 /// The list of all domains, for people.
 static REGISTRY: SetOnce<Arc<Registry>> = SetOnce::new();
 
+/// The ids of all members of groups.
+static IDS: SetOnce<Arc<IdMap<Foreign>>> = SetOnce::new();
+
 /// Makes the table usable.
 ///
 /// # Safety
@@ -42,12 +46,18 @@ pub(super) unsafe fn init() -> Result {
     unsafe { TABLE.init() };
     *TABLE.lock() = Some(RBTree::new());
     REGISTRY.populate(Registry::new()?);
+    IDS.populate(IdMap::new()?);
     Ok(())
 }
 
 /// The list of all domains, for people.
 pub(super) fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
+}
+
+/// The ids of all members of groups.
+pub(super) fn ids() -> Result<Arc<IdMap<Foreign>>> {
+    IDS.as_ref().cloned().ok_or(ENODEV)
 }
 
 /// The core's domain for C's.

@@ -31,12 +31,11 @@ use kernel::{
 pub(super) use self::groups::new_group;
 use super::{group::Group, record, trace};
 use crate::{
-    driver::{Attach, Capability, Target, When},
-    endpoint::Endpoint,
+    driver::{Attach, Capability, Steps, Target, When},
     ffi::device::Device,
-    group::Steps,
+    health::Health,
+    label::Label,
     log::{log_err, log_warn},
-    unit::Unit,
 };
 
 /// The kernel's drivers, all of them: what tells them apart is in their tables of functions.
@@ -46,8 +45,11 @@ pub(super) struct Foreign;
 ///
 /// # Invariants
 ///
-/// The pointer is valid until the unit is unregistered, and nobody uses it after that.
-pub(super) struct ForeignUnit(*mut bindings::iommu_device);
+/// `raw` is valid until the unit is unregistered, and nobody uses it after that.
+pub(super) struct ForeignUnit {
+    raw: *mut bindings::iommu_device,
+    health: Health,
+}
 
 // SAFETY: A unit may be looked at by any task.
 unsafe impl Send for ForeignUnit {}
@@ -55,19 +57,22 @@ unsafe impl Send for ForeignUnit {}
 unsafe impl Sync for ForeignUnit {}
 
 impl ForeignUnit {
-    /// The unit at `raw`.
+    /// The unit at `raw`, called `name`.
     ///
     /// # Safety
     ///
     /// It is valid until it is unregistered.
-    pub(super) unsafe fn new(raw: *mut bindings::iommu_device) -> Self {
+    pub(super) unsafe fn new(raw: *mut bindings::iommu_device, name: Label) -> Self {
         // INVARIANT: By the requirements.
-        Self(raw)
+        Self {
+            raw,
+            health: Health::new(name),
+        }
     }
 
     /// Whether this is the unit at `raw`.
     pub(super) fn is(&self, raw: *mut bindings::iommu_device) -> bool {
-        ptr::eq(self.0, raw)
+        ptr::eq(self.raw, raw)
     }
 }
 
@@ -352,14 +357,23 @@ impl Attach for Foreign {
     type Tag = NoTag;
     type Plan = Plan;
 
-    fn acquire_tag(_unit: &Unit<Self>, _paging: Option<&ForeignDomain>) -> Result<NoTag> {
+    fn health(unit: &ForeignUnit) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(_unit: &ForeignUnit, _paging: Option<&ForeignDomain>) -> Result<NoTag> {
         Ok(NoTag)
     }
 
-    fn release_tag(_unit: &Unit<Self>, _tag: NoTag) {}
+    fn release_tag(_unit: &ForeignUnit, _tag: NoTag) {}
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, when: When) -> Result<Plan> {
-        let wire = &endpoint.data().0;
+    fn prepare(
+        _unit: &ForeignUnit,
+        endpoint: &ForeignEndpoint,
+        target: Target<'_, Self>,
+        when: When,
+    ) -> Result<Plan> {
+        let wire = &endpoint.0;
         let Target::Paging { paging, .. } = target else {
             // Identity is a domain of the driver's like any other.
             return Err(EOPNOTSUPP);
@@ -379,15 +393,15 @@ impl Attach for Foreign {
         })
     }
 
-    fn plan_blocked(endpoint: &Endpoint<Self>) -> Plan {
+    fn plan_blocked(_unit: &ForeignUnit, endpoint: &ForeignEndpoint) -> Plan {
         Plan {
-            wire: endpoint.data().0.clone(),
+            wire: endpoint.0.clone(),
             step: Step::Block,
         }
     }
 
-    fn prepare_blocked(endpoint: &Endpoint<Self>) -> Result<Plan> {
-        let wire = &endpoint.data().0;
+    fn prepare_blocked(_unit: &ForeignUnit, endpoint: &ForeignEndpoint) -> Result<Plan> {
+        let wire = &endpoint.0;
         let (to, from) = (wire.blocking(), wire.now());
         let step = match to.is_null() || to == from {
             true => Step::Done,
@@ -402,11 +416,11 @@ impl Attach for Foreign {
         })
     }
 
-    fn commit(_unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        steps.for_each(|_, _, plan| plan.commit());
+    fn commit(_unit: &ForeignUnit, steps: &mut impl Steps<Self>) {
+        steps.for_each(|step| step.plan.commit());
     }
 
-    fn capable(endpoint: &Endpoint<Self>, capability: Capability) -> bool {
+    fn capable(_unit: &ForeignUnit, endpoint: &ForeignEndpoint, capability: Capability) -> bool {
         let capability = match capability {
             Capability::CoherentDma => bindings::iommu_cap_IOMMU_CAP_CACHE_COHERENCY,
             Capability::NoExec => bindings::iommu_cap_IOMMU_CAP_NOEXEC,
@@ -415,10 +429,10 @@ impl Attach for Foreign {
             Capability::DeferredFlush => bindings::iommu_cap_IOMMU_CAP_DEFERRED_FLUSH,
         };
         // SAFETY: By the invariant of the wire.
-        unsafe { record::device_iommu_capable(endpoint.data().0.device, capability) }
+        unsafe { record::device_iommu_capable(endpoint.0.device, capability) }
     }
 
-    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
+    fn needs_map_sync(_unit: &ForeignUnit) -> bool {
         // Domains of these drivers map by themselves, and tell their units.
         false
     }

@@ -97,7 +97,7 @@ pub(super) unsafe fn init() {
 /// `ENODEV` if it is not registered.
 pub(super) fn known(raw: *mut bindings::iommu_device) -> Result<Arc<Unit<Foreign>>> {
     let known = KNOWN.lock();
-    let unit = known.iter().find(|unit| unit.hardware().is(raw));
+    let unit = known.iter().find(|unit| unit.data().is(raw));
     unit.cloned().ok_or(ENODEV)
 }
 
@@ -113,7 +113,7 @@ unsafe fn add(raw: *mut bindings::iommu_device) -> Result {
             Some(device) => device.name(),
             None => "unit".into(),
         };
-        Unit::new(name, Ok(ForeignUnit::new(raw)))?
+        Unit::new(ForeignUnit::new(raw, name))?
     };
     KNOWN.lock().push(unit, GFP_KERNEL)?;
     let _guard = lock().lock();
@@ -138,7 +138,7 @@ unsafe fn remove(raw: *mut bindings::iommu_device) {
         }
     }
     let mut known = KNOWN.lock();
-    let index = known.iter().position(|unit| unit.hardware().is(raw));
+    let index = known.iter().position(|unit| unit.data().is(raw));
     let unit = index.and_then(|index| known.remove(index).ok());
     drop(known);
     drop(unit);

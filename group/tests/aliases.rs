@@ -9,7 +9,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use super::{disband, sharing, SHARED};
 use crate::{
-    drivers::mock::{machine::owner, Entry, Machine, Options},
+    drivers::mock::{
+        machine::{owner, Machine},
+        Entry, Options,
+    },
     fault::{Access, Fault},
     group::Reason,
     requester::RequesterId,
@@ -112,7 +115,7 @@ mod suite {
             code: 1,
             reason: "blocked",
         };
-        machine.units[0].report_fault(&fault);
+        machine.report_fault(0, &fault);
         assert_eq!(group.faults.lock().count, 1);
         disband(&party);
         drop(party);

@@ -21,6 +21,7 @@ use crate::{
     },
     endpoint::Endpoint,
     group::{Group, Reason},
+    id_map::IdMap,
     label::Label,
     log::log_err,
     ownership::Ownership,
@@ -36,6 +37,7 @@ const OTHER: u32 = 3;
 /// A group of devices, numbered from 0.
 struct Stage {
     registry: Arc<Registry>,
+    ids: Arc<IdMap<AtOnce>>,
     unit: Arc<Unit<AtOnce>>,
     blocked: Arc<Domain<AtOnce>>,
     group: Arc<Group<AtOnce>>,
@@ -47,13 +49,15 @@ impl Stage {
     /// A group of `size` members without a default domain.
     fn empty(size: u32) -> Result<Self> {
         let registry = Registry::new()?;
+        let ids = IdMap::new()?;
         let blocked = Domain::blocked(&registry)?;
         let mut stage = Self {
-            unit: Unit::new("at once".into(), Hardware::new())?,
-            group: Group::new("group".into(), &blocked)?,
+            unit: Unit::new(Hardware::new()?)?,
+            group: Group::new("group".into(), &blocked, ids.clone())?,
             endpoints: KVec::new(),
             other: domain(&registry, OTHER)?,
             registry,
+            ids,
             blocked,
         };
         for id in 0..size {
@@ -76,16 +80,16 @@ impl Stage {
 
     fn endpoint(&self, id: u32) -> Result<Arc<Endpoint<AtOnce>>> {
         let name = Label::new(format_args!("device {id}"));
-        Endpoint::of(name, probed(&self.unit, id)?)
+        Endpoint::of(name, self.unit.clone(), probed(self.unit.data(), id)?)
     }
 
     fn fail_attach(&self, n: u32) {
-        self.unit.hardware().0.fail_attach.arm(i64::from(n));
+        self.unit.data().wires.fail_attach.arm(i64::from(n));
     }
 
     /// Since the last time hardware saw `wanted`, in this order, and nothing else.
     fn saw(&self, wanted: &[Seen]) -> Result {
-        let seen = self.unit.hardware().0.seen();
+        let seen = self.unit.data().wires.seen();
         if seen[..] != *wanted {
             log_err!("hardware saw {seen:?} instead of {wanted:?}");
         }
@@ -268,7 +272,7 @@ mod suite {
     #[test]
     fn a_device_goes_from_one_group_to_another_in_one_step() -> Result {
         let stage = Stage::new(1)?;
-        let to = Group::new("to".into(), &stage.blocked)?;
+        let to = Group::new("to".into(), &stage.blocked, stage.ids.clone())?;
         to.set_default(&stage.other)?;
         stage.fail_attach(1);
         let device = &stage.endpoints[0];

@@ -10,8 +10,8 @@ use super::{disband, party};
 use crate::{
     addr::{Iova, PhysAddr},
     drivers::mock::{
-        machine::{ensure, owner},
-        Dma, Hardware, Machine, Options,
+        machine::{ensure, owner, Machine},
+        Dma, Hardware, Options,
     },
     group::Reason,
     requester::RequesterId,

@@ -9,7 +9,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 use super::{disband, party, settled};
 use crate::{
     addr::{Iova, PhysAddr},
-    drivers::mock::{machine::owner, Dma, Machine, Options},
+    drivers::mock::{
+        machine::{owner, Machine},
+        Dma, Options,
+    },
     group::Reason,
     ownership::Ownership,
     requester::RequesterId,

@@ -21,8 +21,8 @@ use crate::{
     addr::Iova,
     domain::Domain,
     drivers::mock::{
-        machine::{map, unmap, PAGE},
-        Dma, Machine, Mock, Options,
+        machine::{map, unmap, Machine, PAGE},
+        Dma, Mock, Options,
     },
     log::log_err,
     requester::RequesterId,
@@ -70,7 +70,7 @@ impl Worker {
     }
 
     fn reaches(&self, id: u32, iova: u64) -> Dma {
-        let hardware = self.unit.hardware();
+        let hardware = self.unit.data();
         hardware.dma(RequesterId::new(id), Iova::new(iova), false)
     }
 

@@ -9,7 +9,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use super::{disband, party, settled};
 use crate::{
-    drivers::mock::{machine::owner, Machine, Options},
+    drivers::mock::{
+        machine::{owner, Machine},
+        Options,
+    },
     group::Reason,
     ownership::Ownership,
 };

@@ -10,7 +10,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use crate::{
     addr::Iova,
-    drivers::mock::{machine::map, Machine, Options},
+    drivers::mock::{
+        machine::{map, Machine},
+        Options,
+    },
     fault::{Access, Fault},
     group::Reason,
     requester::RequesterId,
@@ -160,15 +163,14 @@ mod suite {
         let machine = Machine::new(&[Options::default()])?;
         let (first, a) = machine.alone(1)?;
         let (second, b) = machine.alone(2)?;
-        let unit = &machine.units[0];
         for _ in 0..100 {
-            unit.report_fault(&fault_of(1));
+            machine.report_fault(0, &fault_of(1));
         }
-        unit.report_fault(&fault_of(2));
-        unit.report_fault(&fault_of(3));
+        machine.report_fault(0, &fault_of(2));
+        machine.report_fault(0, &fault_of(3));
         assert_eq!(first.faults.lock().count, 100);
         assert_eq!(second.faults.lock().count, 1);
-        assert_eq!(unit.stray_faults(), 1);
+        assert_eq!(machine.stray_faults(0), 1);
         // Ten are printed in the first five seconds. The next group's are not among the suppressed.
         assert_eq!(
             first.faults.lock().limit.check(0),
@@ -179,9 +181,9 @@ mod suite {
             crate::fault::Verdict::Print { suppressed: 0 }
         ));
         first.leave(&a);
-        unit.report_fault(&fault_of(1));
+        machine.report_fault(0, &fault_of(1));
         assert_eq!(first.faults.lock().count, 100);
-        assert_eq!(unit.stray_faults(), 2);
+        assert_eq!(machine.stray_faults(0), 2);
         second.leave(&b);
         drop((first, a, second, b));
         machine.finish()
@@ -200,7 +202,7 @@ mod suite {
         let domain = machine.identity()?;
         group.set_default(&domain)?;
         group.start_dma_api(&sharer, "nvme".into())?;
-        machine.units[0].report_fault(&fault_of(1));
+        machine.report_fault(0, &fault_of(1));
         let mut text = Text { bytes: KVec::new() };
         assert!(group.show(&mut text).is_ok());
         assert!(text.says("domain   identity domain"));

@@ -15,8 +15,8 @@ use kernel::{macros::kunit_tests, prelude::*, sync::Arc};
 use crate::{
     domain::Domain,
     drivers::mock::{
-        machine::{ensure, map, owner, unmap, PAGE},
-        Machine, Mock, Options, FAIL_TABLE,
+        machine::{ensure, map, owner, unmap, Machine, PAGE},
+        Mock, Options, FAIL_TABLE,
     },
     endpoint::Endpoint,
     group::{Claim, Group, Loan, Reason},

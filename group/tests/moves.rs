@@ -8,7 +8,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use crate::{
     addr::{Iova, PhysAddr},
-    drivers::mock::{machine::owner, Dma, Machine, Options},
+    drivers::mock::{
+        machine::{owner, Machine},
+        Dma, Options,
+    },
     group::Reason,
     requester::RequesterId,
 };
@@ -131,7 +134,7 @@ mod suite {
         assert_eq!(machine.hardware(0).tags_in_use(), 0);
         // The other unit goes on, and the first can come back.
         assert_eq!(machine.dma(1, 2, 0x1000), None);
-        machine.units[0].take_over()?;
+        machine.take_over(0)?;
         machine.units[0].enable()?;
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         group.join(&endpoint, Reason::Platform)?;
@@ -146,7 +149,7 @@ mod suite {
     #[test]
     fn a_unit_that_somebody_else_has_is_ebusy() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        assert_eq!(machine.units[0].take_over(), Err(EBUSY));
+        assert_eq!(machine.take_over(0), Err(EBUSY));
         machine.finish()
     }
 }

@@ -7,7 +7,7 @@
 use kernel::{macros::kunit_tests, prelude::*};
 
 use crate::{
-    drivers::mock::{Machine, Options},
+    drivers::mock::{machine::Machine, Options},
     endpoint::Endpoint,
     group::Reason,
     requester::RequesterId,

@@ -8,7 +8,10 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use super::{disband, party, settled, sharing, SHARED};
 use crate::{
-    drivers::mock::{machine::owner, Entry, Machine, Options},
+    drivers::mock::{
+        machine::{owner, Machine},
+        Entry, Options,
+    },
     group::Reason,
     requester::RequesterId,
 };

@@ -54,15 +54,12 @@ fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>>
         0x11 => Settings(0x31),
         _ => Settings::NONE,
     })?;
-    Hardware::with(Registers::dead()?, None, description, tables, -1)
+    let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
+    Hardware::with(&health, Registers::dead()?, None, description, tables, -1)
 }
 
 fn unit() -> Result<Arc<Hardware>> {
     unit_with(FEATURES)
-}
-
-fn name() -> Label {
-    Label::from("test")
 }
 
 /// A batch of one command.
@@ -87,7 +84,7 @@ fn set_taking_commands(hardware: &Hardware, taking: bool) {
 /// Makes the unit one that was never there, so that what it could access can be freed.
 fn forget(hardware: &Hardware) {
     set_taking_commands(hardware, false);
-    hardware.stop(name());
+    hardware.stop();
 }
 
 fn host(domain: u16, root: u64, levels: u8) -> Translation {
@@ -109,7 +106,7 @@ mod suite {
         // Nothing is done with a queue that the unit does not know of.
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
 
-        hardware.start(name())?;
+        hardware.start()?;
         // It is off: there is nothing to be invalidated.
         assert_eq!(batch(&hardware), Ok(()));
         assert_eq!(u32::from(hardware.registers.io().read(COMMAND_TAIL)), 0);
@@ -145,7 +142,7 @@ mod suite {
     #[test]
     fn queue_that_is_full() -> Result {
         let hardware = unit()?;
-        hardware.start(name())?;
+        hardware.start()?;
         hardware.queue.run(&hardware.registers);
         set_taking_commands(&hardware, true);
         let mut result = Ok(());
@@ -165,7 +162,7 @@ mod suite {
     #[test]
     fn queue_that_refuses() -> Result {
         let hardware = unit()?;
-        hardware.start(name())?;
+        hardware.start()?;
         hardware.queue.run(&hardware.registers);
         // The unit is stuck at the first command, and stays so when it is told to invalidate all.
         assert_eq!(
@@ -181,7 +178,7 @@ mod suite {
 
         // A unit that has no such command cannot be helped.
         let hardware = unit_with(FEATURES_SPLIT)?;
-        hardware.start(name())?;
+        hardware.start()?;
         hardware.queue.run(&hardware.registers);
         assert_eq!(
             batch(&hardware),
@@ -197,15 +194,15 @@ mod suite {
     #[test]
     fn unit_that_does_not_answer() -> Result {
         let hardware = unit()?;
-        hardware.start(name())?;
+        hardware.start()?;
         set_taking_commands(&hardware, true);
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.enable(name()));
+        let took = milliseconds(|| result = hardware.enable());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         forget(&hardware);
         // It can be tried again.
-        hardware.start(name())?;
+        hardware.start()?;
         assert_eq!(batch(&hardware), Ok(()));
         forget(&hardware);
         Ok(())
@@ -215,10 +212,10 @@ mod suite {
     fn unit_that_does_not_come_back() -> Result {
         let hardware = unit()?;
         let io = hardware.registers.io();
-        hardware.start(name())?;
+        hardware.start()?;
         let before = u32::from(io.read(CONTROL_LOW));
 
-        assert_eq!(hardware.suspend(name()), Ok(()));
+        assert_eq!(hardware.suspend(), Ok(()));
         // The unit is not asked, whatever the length of the batch.
         let mut long = hardware.batch();
         for domain in 0..600 {
@@ -233,7 +230,7 @@ mod suite {
         }
         let id = RequesterId::pci(1, 0);
         hardware.tables.change(id, host(5, 0x1000, 3));
-        assert_eq!(hardware.resume(name()), Err(ETIMEDOUT));
+        assert_eq!(hardware.resume(), Err(ETIMEDOUT));
         // The last try was to translate with a table that blocks.
         assert!(io.read(CONTROL_LOW).enable());
         assert_eq!(u32::from(io.read(CONTROL_LOW)) & before, before);
@@ -257,7 +254,7 @@ mod suite {
             let hardware = unit()?;
             let io = hardware.registers.io();
             io.write_reg(control);
-            assert_eq!(hardware.start(name()), Err(EBUSY));
+            assert_eq!(hardware.start(), Err(EBUSY));
             for offset in (0..0x4000).step_by(4) {
                 let expected = match offset {
                     0x18 => u32::from(control),
@@ -274,7 +271,7 @@ mod suite {
     fn registers_at_takeover() -> Result {
         let hardware = unit()?;
         let io = hardware.registers.io();
-        hardware.start(name())?;
+        hardware.start()?;
         // 512 entries each: 9 in bits 59:56.
         assert_eq!(u32::from(io.read(COMMAND_BASE_HIGH)) >> 24, 9);
         assert_eq!(u32::from(io.read(EVENT_BASE_HIGH)) >> 24, 9);
@@ -286,7 +283,7 @@ mod suite {
 
         let hardware = unit_with(FEATURES_SPLIT)?;
         let io = hardware.registers.io();
-        hardware.start(name())?;
+        hardware.start()?;
         assert_eq!(hardware.tables.count(), 0x1_0000);
         // 8 parts of 256 KiB: 3 in bits 36:34, and 64 pages each.
         assert_eq!(u32::from(io.read(CONTROL_HIGH)), 3 << 2);

@@ -18,7 +18,11 @@ use super::{
     },
     *,
 };
-use crate::pgtable::{Entry, Gather, Table, TableMemory};
+use crate::{
+    id_map::{IdMap, UnitFaults},
+    pgtable::{Entry, Gather, Table, TableMemory},
+    unit::Unit,
+};
 
 /// An IVRS table with one unit (00:01.0, registers at 0xfed80000) for all devices.
 fn firmware() -> Result<Arc<Firmware>> {
@@ -37,25 +41,27 @@ fn firmware() -> Result<Arc<Firmware>> {
 }
 
 /// A unit that was taken over and is off, so it answers all that it is told.
-fn unit(kind: Kind) -> Result<Arc<Unit<AmdVi>>> {
+fn unit(kind: Kind) -> Result<AmdViUnit> {
     let hardware = unit_with_tables(kind)?;
-    hardware.start(Label::from("test"))?;
-    let described = AmdViUnit {
+    hardware.start()?;
+    let unit = AmdViUnit {
         firmware: firmware()?,
         base: 0xfed8_0000,
         segment: 0,
         function: RequesterId::new(8),
+        health: hardware.health.clone(),
         hardware: SetOnce::new(),
+        interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
     };
-    described.hardware.populate(hardware);
-    Unit::new(Label::from("test"), Ok(described))
+    unit.hardware.populate(hardware);
+    Ok(unit)
 }
 
-fn hardware(unit: &Unit<AmdVi>) -> Result<&Hardware> {
-    Ok(unit.hardware().hardware()?)
+fn hardware(unit: &AmdViUnit) -> Result<&Hardware> {
+    Ok(unit.hardware()?)
 }
 
-fn read(unit: &Unit<AmdVi>, id: RequesterId) -> Option<Translation> {
+fn read(unit: &AmdViUnit, id: RequesterId) -> Option<Translation> {
     let entry = hardware(unit).ok()?.tables.read(id)?;
     Some(entry.translation)
 }
@@ -173,8 +179,9 @@ mod suite {
     /// Events are read, whoever they are about, and what the unit says is not believed for ever.
     #[test]
     fn events() -> Result {
-        let unit = unit(Kind::Host)?;
-        let hardware = hardware(&unit)?;
+        let unit = Unit::<AmdVi>::new(unit(Kind::Host)?)?;
+        let sink = UnitFaults::new(&IdMap::new()?, &unit)?;
+        let hardware = hardware(unit.data())?;
         let registers = &hardware.registers;
         let io = registers.io();
         io.write_reg(STATUS::zeroed());
@@ -188,9 +195,9 @@ mod suite {
         ] {
             hardware.events.put(registers, event);
         }
-        faults::report(&unit, hardware, || false);
+        faults::report(hardware, &*sink, || false);
         assert_eq!(head(), 48);
-        assert_eq!(unit.stray_faults(), 1);
+        assert_eq!(sink.stray(), 1);
         assert_eq!(hardware.own_events.load(Relaxed), 2);
         assert_eq!(hardware.overflows.load(Relaxed), 0);
 
@@ -201,29 +208,29 @@ mod suite {
                     .events
                     .put(registers, [0x2020_0000_0000_0100, 0x1000]);
             }
-            faults::report(&unit, hardware, || false);
+            faults::report(hardware, &*sink, || false);
         }
         assert_eq!(head(), 1203 % 512 * 16);
-        assert_eq!(unit.stray_faults(), 1201);
+        assert_eq!(sink.stray(), 1201);
 
         // Nothing is read once the interrupt is about to end.
         hardware.events.put(registers, [0; 2]);
-        faults::report(&unit, hardware, || true);
+        faults::report(hardware, &*sink, || true);
         assert_eq!(head(), 1203 % 512 * 16);
 
         // A log that was full starts again; these registers say for ever that it is.
         io.write_reg(STATUS::zeroed().with_event_overflow(true));
-        faults::report(&unit, hardware, || false);
+        faults::report(hardware, &*sink, || false);
         assert!((1..100).contains(&hardware.overflows.load(Relaxed)));
         assert!(io.read(CONTROL_LOW).event_log());
         // And so they do of the interrupt; or nobody answers at all.
         io.write_reg(STATUS::zeroed().with_event_interrupt(true));
-        faults::report(&unit, hardware, || false);
+        faults::report(hardware, &*sink, || false);
         io.write_reg(STATUS::from(u32::MAX));
-        faults::report(&unit, hardware, || false);
+        faults::report(hardware, &*sink, || false);
 
         io.write_reg(STATUS::zeroed());
-        AmdVi::release(&unit);
+        AmdVi::release(unit.data());
         Ok(())
     }
 

@@ -22,11 +22,8 @@ const ECAP: u64 = 0xf0_0f02;
 
 fn unit() -> Result<Arc<Hardware>> {
     let (capability, space) = Capability::judge(CAP, ECAP).map_err(|_| EINVAL)?;
-    Hardware::with(Registers::dead()?, capability, space, -1)
-}
-
-fn name() -> Label {
-    Label::from("test")
+    let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
+    Hardware::with(&health, Registers::dead()?, capability, space, -1)
 }
 
 /// A batch of one descriptor.
@@ -104,11 +101,11 @@ mod suite {
     fn unit_that_does_not_answer() -> Result {
         let hardware = unit()?;
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.start(name()));
+        let took = milliseconds(|| result = hardware.start());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         // Its status says that it does not translate and has no queue, so it can be let go.
-        hardware.stop(name());
+        hardware.stop();
         Ok(())
     }
 
@@ -121,7 +118,7 @@ mod suite {
         io.write_reg(FEADDR::from(0xfee0_1000));
         io.write_reg(FEUADDR::from(1));
 
-        assert_eq!(hardware.suspend(name()), Ok(()));
+        assert_eq!(hardware.suspend(), Ok(()));
         assert!(io.read(FECTL).masked());
         // The unit is not asked, whatever the length of the batch.
         let mut long = hardware.batch();
@@ -135,7 +132,7 @@ mod suite {
         io.write_reg(FEADDR::zeroed());
         io.write_reg(FEUADDR::zeroed());
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.resume(name()));
+        let took = milliseconds(|| result = hardware.resume());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         assert_eq!(u32::from(io.read(FEDATA)), 0x4021);
@@ -145,7 +142,7 @@ mod suite {
         // The last try was to translate with tables that block.
         assert!(io.read(GCMD).translation());
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
-        hardware.stop(name());
+        hardware.stop();
         Ok(())
     }
 
@@ -163,7 +160,7 @@ mod suite {
             let hardware = unit()?;
             let io = hardware.registers.io();
             io.write_reg(status);
-            assert_eq!(hardware.start(name()), Err(EBUSY));
+            assert_eq!(hardware.start(), Err(EBUSY));
             for offset in (0..0x1000).step_by(4) {
                 let expected = match offset {
                     0x1c => u32::from(status),

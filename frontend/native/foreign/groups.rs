@@ -38,7 +38,11 @@ use crate::{
 /// The core's group for the group of C's with that number.
 pub(in crate::frontend::native) fn new_group(id: c_int) -> Result<Arc<Group<Foreign>>> {
     let blocked = Domain::blocked(domains::registry()?)?;
-    Group::new(Label::new(format_args!("group {id}")), &blocked)
+    Group::new(
+        Label::new(format_args!("group {id}")),
+        &blocked,
+        domains::ids()?,
+    )
 }
 
 impl Native for Foreign {
@@ -180,8 +184,8 @@ unsafe fn describe(dev: *mut bindings::device) -> Result<Arc<Endpoint<Foreign>>>
     ids.push(RequesterId::new(NUMBER.fetch_add(1, Relaxed)), GFP_KERNEL)?;
     Endpoint::of(
         device.name(),
+        unit,
         Probed {
-            unit,
             ids,
             data,
             reserved,

@@ -21,9 +21,12 @@ use kernel::{
 use super::{super::*, hardware, read, unit};
 use crate::{
     domain::Domain,
+    endpoint::Endpoint,
     group::{Group, Reason},
+    id_map::IdMap,
     ownership::Owner,
     registry::Registry,
+    unit::Unit,
 };
 
 /// The first addresses that take 4, 5 and 6 levels.
@@ -34,6 +37,7 @@ struct Bench {
     units: [Arc<Unit<AmdVi>>; 1],
     registry: Arc<Registry>,
     blocked: Arc<Domain<AmdVi>>,
+    ids: Arc<IdMap<AmdVi>>,
 }
 
 type Alone = (Arc<Group<AmdVi>>, Arc<Endpoint<AmdVi>>);
@@ -42,8 +46,9 @@ impl Bench {
     fn new() -> Result<Self> {
         let registry = Registry::new()?;
         Ok(Self {
-            units: [unit(Kind::Host)?],
+            units: [Unit::new(unit(Kind::Host)?)?],
             blocked: Domain::blocked(&registry)?,
+            ids: IdMap::new()?,
             registry,
         })
     }
@@ -68,22 +73,22 @@ impl Bench {
                 device_tlb: None,
             },
         )?;
-        let group = Group::new("group".into(), &self.blocked)?;
+        let group = Group::new("group".into(), &self.blocked, self.ids.clone())?;
         group.join(&endpoint, Reason::Isolated)?;
         Ok((group, endpoint))
     }
 
     fn read(&self, bus: u8) -> Option<Translation> {
-        read(&self.units[0], RequesterId::pci(bus, 0))
+        read(self.units[0].data(), RequesterId::pci(bus, 0))
     }
 
     /// Levels of the table that an entry leads to, 0 for none.
     fn levels(&self, bus: u8) -> u8 {
-        levels(&self.units[0], bus)
+        levels(self.units[0].data(), bus)
     }
 }
 
-fn levels(unit: &Unit<AmdVi>, bus: u8) -> u8 {
+fn levels(unit: &AmdViUnit, bus: u8) -> u8 {
     match read(unit, RequesterId::pci(bus, 0)) {
         Some(Translation::Host { levels, .. }) => levels,
         _ => 0,
@@ -156,7 +161,7 @@ impl WorkItem for Mapper {
             let needs = above as u8 + 4;
             let mapped = map(&this.domain, first + this.offset).is_ok();
             // Device 1 is attached all the time, and may use what was mapped from now on.
-            if !mapped || levels(&this.unit, 1) < needs {
+            if !mapped || levels(this.unit.data(), 1) < needs {
                 this.wrong.fetch_add(1, Relaxed);
             }
             this.promised.raise(u32::from(needs));
@@ -220,7 +225,7 @@ mod suite {
         second.leave(&b);
         third.leave(&c);
         drop((domain, other, first, second, third, a, b, c));
-        AmdVi::release(&bench.units[0]);
+        AmdVi::release(bench.units[0].data());
         Ok(())
     }
 
@@ -243,7 +248,7 @@ mod suite {
 
         group.leave(&endpoint);
         drop((domain, group, endpoint));
-        AmdVi::release(&bench.units[0]);
+        AmdVi::release(bench.units[0].data());
         Ok(())
     }
 
@@ -298,8 +303,8 @@ mod suite {
         while left() > 1 {
             fsleep(Delta::from_millis(1));
         }
-        assert_eq!(hardware(&bench.units[0])?.ids.lock().used(), 0);
-        AmdVi::release(&bench.units[0]);
+        assert_eq!(hardware(bench.units[0].data())?.ids.lock().used(), 0);
+        AmdVi::release(bench.units[0].data());
         Ok(())
     }
 }

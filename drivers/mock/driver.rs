@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver of a unit in software.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{
+    prelude::*,
+    sync::{atomic::Relaxed, Arc},
+};
+
+use super::{
+    checks::{Countdown, Plans},
+    hardware::{Entry, Hardware, Options},
+    memory::MockMemory,
+};
+use crate::{
+    addr::{Iova, PageSizes, PhysAddr, Prot},
+    device::{AcpiName, DeviceInfo, Place},
+    driver::{
+        Attach, Capability, DeviceView, Geometry, Probed, Scope, Step, Steps, Target, Translate,
+        VendorDriver, When,
+    },
+    fault::FaultSink,
+    health::Health,
+    pgtable::{
+        amd_v1::AmdV1, kernel_memory::Gfp, vtd_ss::VtdSs, Config, Format, Gather, PageTable, Top,
+    },
+    requester::RequesterId,
+    reserved::Reserved,
+};
+
+/// A prepared attach.
+pub struct Plan {
+    entry: Entry,
+    plans: Arc<Plans>,
+}
+
+impl Plan {
+    fn new(unit: &Hardware, entry: Entry) -> Self {
+        let plans = unit.plans.clone();
+        plans.0.fetch_add(1, Relaxed);
+        Self { entry, plans }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.plans.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A page table.
+enum Tables {
+    Fixed(PageTable<VtdSs, MockMemory>),
+    Growing(PageTable<AmdV1, MockMemory>),
+}
+
+/// Does something with either kind of table.
+macro_rules! with_table {
+    ($paging:expr, $table:ident => $do:expr) => {
+        match &$paging.tables {
+            Tables::Fixed($table) => $do,
+            Tables::Growing($table) => $do,
+        }
+    };
+}
+
+/// The driver's part of a paging domain.
+pub struct Paging {
+    tables: Tables,
+    /// Levels that the table has at most.
+    levels: u8,
+    /// Lets the n-th map fail.
+    pub fail_map: Countdown,
+}
+
+impl Paging {
+    /// What an entry says that leads here.
+    fn entry(&self, tag: u16) -> Entry {
+        let Top { root, levels } = with_table!(self, table => table.top());
+        Entry::Paging { root, levels, tag }
+    }
+}
+
+/// The driver's state for an endpoint.
+pub struct EndpointData {
+    levels: u8,
+    /// Lets the n-th prepare of this endpoint fail.
+    pub fail_prepare: Countdown,
+}
+
+/// A device that the mock's firmware names by its path or by its ids in the ACPI namespace.
+struct Named {
+    path: &'static [u8],
+    hid: &'static [u8],
+    uid: &'static [u8],
+    /// The ids that its requests have, behind unit 0.
+    ids: &'static [u32],
+}
+
+impl Named {
+    fn is(&self, name: &AcpiName) -> bool {
+        self.path == &name.path[..]
+            || (!self.hid.is_empty() && self.hid == &name.hid[..] && self.uid == &name.uid[..])
+    }
+}
+
+/// All of them.
+const NAMED: &[Named] = &[
+    Named {
+        path: b"\\_SB_.I2C0",
+        hid: b"",
+        uid: b"",
+        ids: &[40, 41],
+    },
+    Named {
+        path: b"",
+        hid: b"MOCK0001",
+        uid: b"7",
+        ids: &[42],
+    },
+    Named {
+        path: b"\\_SB_.NOID",
+        hid: b"",
+        uid: b"",
+        ids: &[],
+    },
+];
+
+/// Where firmware does DMA, with the device that a unit's options name.
+const FIRMWARE: (Iova, Iova) = (Iova::new(0x9000), Iova::new(0x9fff));
+
+/// The mock driver.
+pub struct Mock;
+
+impl Attach for Mock {
+    const NAME: &'static str = "mock";
+
+    type Unit = Pin<KBox<Hardware>>;
+    type Endpoint = EndpointData;
+    type Paging = Paging;
+    type Tag = u16;
+    type Plan = Plan;
+
+    fn health(unit: &Self::Unit) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(unit: &Self::Unit, _paging: Option<&Paging>) -> Result<u16> {
+        if unit.fail_tag.is_due() {
+            return Err(ENOSPC);
+        }
+        unit.acquire_tag()
+    }
+
+    fn release_tag(unit: &Self::Unit, tag: u16) {
+        unit.release_tag(tag);
+    }
+
+    fn prepare(
+        unit: &Self::Unit,
+        endpoint: &EndpointData,
+        target: Target<'_, Self>,
+        _when: When,
+    ) -> Result<Plan> {
+        if endpoint.fail_prepare.is_due() || unit.fail_prepare.is_due() {
+            return Err(ENOMEM);
+        }
+        let entry = match target {
+            Target::Paging { paging, tag } => {
+                if paging.levels != endpoint.levels {
+                    return Err(EINVAL);
+                }
+                paging.entry(tag)
+            }
+            Target::Identity { tag } => Entry::Identity { tag },
+        };
+        Ok(Plan::new(unit, entry))
+    }
+
+    fn plan_blocked(unit: &Self::Unit, _endpoint: &EndpointData) -> Plan {
+        Plan::new(unit, Entry::Blocked)
+    }
+
+    fn commit(unit: &Self::Unit, steps: &mut impl Steps<Self>) {
+        let failed = unit.health.has_failed();
+        let answered = unit.commit(|entries| {
+            steps.for_each(|step| {
+                let entry = match step.target {
+                    _ if failed => Entry::Blocked,
+                    // The table may have grown since. If it does so from here on, who tells the
+                    // unit finds the entry.
+                    Some(Target::Paging { paging, tag }) => paging.entry(tag),
+                    _ => step.plan.entry,
+                };
+                step.ids.iter().for_each(|&id| entries.write(id, entry));
+            });
+        });
+        if !answered && !failed {
+            unit.health.fail(format_args!("its queue does not answer"));
+            // It still reads its entries.
+            unit.commit(|entries| {
+                steps.for_each(|Step { ids, .. }| {
+                    ids.iter().for_each(|&id| entries.write(id, Entry::Blocked));
+                });
+            });
+        }
+    }
+
+    fn needs_map_sync(unit: &Self::Unit) -> bool {
+        unit.options().caches_absent
+    }
+
+    fn capable(unit: &Self::Unit, _endpoint: &EndpointData, capability: Capability) -> bool {
+        match capability {
+            Capability::CoherentDma => true,
+            Capability::EnforcedCoherency => unit.options().can_snoop,
+            _ => false,
+        }
+    }
+}
+
+impl Translate for Mock {
+    type Memory = MockMemory;
+
+    fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
+        let hardware = device.unit();
+        if hardware.fail_alloc.is_due() {
+            return Err(ENOMEM);
+        }
+        let levels = hardware.options().levels;
+        let grows = hardware.options().grows;
+        let config = Config {
+            iova_bits: 12 + 9 * levels,
+            levels: if grows { AmdV1::MIN_LEVELS } else { levels },
+            page_sizes: PageSizes::SZ_4K | PageSizes::SZ_2M,
+            oa_bits: 46,
+            coherent: true,
+            split: true,
+        };
+        let tables = match grows {
+            true => Tables::Growing(PageTable::new(&config, MockMemory, Gfp::KERNEL)?),
+            false => Tables::Fixed(PageTable::new(&config, MockMemory, Gfp::KERNEL)?),
+        };
+        Ok(Paging {
+            tables,
+            levels,
+            fail_map: Countdown::new(),
+        })
+    }
+
+    fn geometry(paging: &Paging) -> Geometry {
+        Geometry {
+            first: Iova::new(0),
+            last: with_table!(paging, table => table.last_iova()),
+            page_sizes: with_table!(paging, table => table.page_sizes()),
+        }
+    }
+
+    fn map(
+        paging: &Paging,
+        iova: Iova,
+        phys: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut Gather<MockMemory>,
+    ) -> (u64, Result) {
+        if paging.fail_map.is_due() {
+            return (0, Err(ENOMEM));
+        }
+        let (mapped, result) =
+            with_table!(paging, table => table.map(iova, phys, len, prot, flags, gather));
+        (mapped, result.map_err(Error::from))
+    }
+
+    fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut Gather<MockMemory>) -> u64 {
+        with_table!(paging, table => table.unmap(iova, len, gather))
+    }
+
+    fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
+        with_table!(paging, table => table.iova_to_phys(iova))
+    }
+
+    fn new_top(paging: &Paging) -> Option<Top> {
+        with_table!(paging, table => table.top_is_news().then(|| table.top()))
+    }
+
+    fn tell_top(unit: &Self::Unit, tag: u16, paging: &Paging) -> Result {
+        unit.health.check()?;
+        let answered = unit.tell_top(tag, || with_table!(paging, table => table.top()));
+        if !answered {
+            unit.health.fail(format_args!("its queue does not answer"));
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    fn top_is_told(paging: &Paging, top: Top) {
+        with_table!(paging, table => table.top_is_told(top));
+    }
+
+    fn mapped(unit: &Self::Unit, tag: u16, first: Iova, last: Iova) -> Result {
+        unit.health.check()?;
+        unit.mapped(tag, first, last);
+        Ok(())
+    }
+
+    fn invalidate(unit: &Self::Unit, tag: u16, scope: Scope) -> Result {
+        unit.health.check()?;
+        unit.invalidate(tag, scope);
+        Ok(())
+    }
+}
+
+impl VendorDriver for Mock {
+    fn discover() -> Result<KVec<Self::Unit>> {
+        let mut units = KVec::new();
+        units.push(
+            Hardware::new("mock0".into(), Options::default())?,
+            GFP_KERNEL,
+        )?;
+        Ok(units)
+    }
+
+    fn take_over(unit: &Self::Unit, _faults: Arc<dyn FaultSink>) -> Result {
+        unit.take_over()
+    }
+
+    fn enable(unit: &Self::Unit) -> Result {
+        unit.enable();
+        Ok(())
+    }
+
+    fn release(unit: &Self::Unit) {
+        unit.release();
+    }
+
+    fn suspend(unit: &Self::Unit) -> Result {
+        unit.suspend()
+    }
+
+    fn resume(unit: &Self::Unit) -> Result {
+        unit.resume(unit.health.has_failed())
+    }
+
+    fn probe<'a>(
+        mut units: impl Iterator<Item = &'a Self::Unit> + Clone,
+        device: DeviceInfo,
+    ) -> Result<(&'a Self::Unit, Probed<Self>)> {
+        let mut ids = device.ids;
+        let segment = match &device.place {
+            Place::Pci { segment, .. } => *segment,
+            Place::Acpi(name) => {
+                let named = NAMED.iter().find(|named| named.is(name)).ok_or(ENODEV)?;
+                for &id in named.ids {
+                    ids.push(RequesterId::new(id), GFP_KERNEL)?;
+                }
+                0
+            }
+            Place::Behind { .. } => return Err(ENODEV),
+        };
+        let unit = units.nth(usize::from(segment)).ok_or(ENODEV)?;
+        let &Options {
+            levels, firmware, ..
+        } = unit.options();
+        let mut reserved = KVec::new();
+        if let Some((id, kind)) = firmware {
+            if ids.contains(&RequesterId::new(id)) {
+                let region = Reserved {
+                    first: FIRMWARE.0,
+                    last: FIRMWARE.1,
+                    prot: Prot::READ | Prot::WRITE,
+                    kind,
+                };
+                reserved.push(region, GFP_KERNEL)?;
+            }
+        }
+        let probed = Probed {
+            ids,
+            data: EndpointData {
+                levels,
+                fail_prepare: Countdown::new(),
+            },
+            reserved,
+        };
+        Ok((unit, probed))
+    }
+
+    fn show_unit(unit: &Self::Unit, f: &mut dyn fmt::Write) -> fmt::Result {
+        writeln!(f, "{:?}", unit.counts())
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The faults of a group, counted and rate limited.
+
+#![forbid(unsafe_code)]
+
+use kernel::time::{Instant, Monotonic};
+
+use crate::fault::{Fault, RateLimit, Verdict};
+
+/// What is kept of a group's faults.
+pub(super) struct GroupFaults {
+    pub(super) count: u64,
+    pub(super) last: Option<Fault>,
+    pub(super) limit: RateLimit,
+    /// Where the time of `limit` begins.
+    since: Instant<Monotonic>,
+}
+
+impl GroupFaults {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            count: 0,
+            last: None,
+            limit: RateLimit::default(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Counts `fault`, and says whether to print it.
+    pub(super) fn enter(&mut self, fault: &Fault) -> Verdict {
+        self.count += 1;
+        self.last = Some(*fault);
+        self.limit.check(self.since.elapsed().as_millis() as u64)
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why an endpoint is in its group.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::{label::Label, requester::RequesterId};
+
+/// Why an endpoint is in its group: what keeps hardware from isolating it from the others.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub enum Reason {
+    /// Nothing: it is isolated and alone.
+    Isolated,
+    /// Its transactions appear under an id that `with` uses as well.
+    SharedId {
+        /// The id.
+        id: RequesterId,
+        /// The other device.
+        with: Label,
+    },
+    /// The bridge above it can pass transactions between devices without asking the unit (no ACS
+    /// redirection, PCIe 6.12).
+    BridgeWithoutAcs {
+        /// The bridge.
+        bridge: Label,
+    },
+    /// It is a bridge that can pass transactions of `below` without asking the unit.
+    Bridge {
+        /// A device behind it.
+        below: Label,
+    },
+    /// Functions of one device that may reach each other inside of it (no ACS).
+    FunctionsWithoutAcs {
+        /// Another function of the device.
+        with: Label,
+    },
+    /// The bus or the platform says so.
+    Platform,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Isolated => write!(f, "isolated"),
+            Self::SharedId { id, with } => {
+                write!(f, "shares requester id {id} with {with}, an alias")
+            }
+            Self::BridgeWithoutAcs { bridge } => {
+                write!(
+                    f,
+                    "bridge {bridge} above does not isolate its devices (no ACS)"
+                )
+            }
+            Self::Bridge { below } => {
+                write!(f, "the bridge above {below}, which it does not isolate")
+            }
+            Self::FunctionsWithoutAcs { with } => {
+                write!(
+                    f,
+                    "not isolated from function {with} of the same device (no ACS)"
+                )
+            }
+            Self::Platform => write!(f, "the platform puts them together"),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The group: members, domains, and the moves from one domain to another.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    sync::{new_mutex, Arc, Mutex},
+};
+
+use super::{
+    faults::GroupFaults,
+    member::{commit, Member},
+};
+use crate::{
+    domain::{Attachment, Domain},
+    driver::{Attach, When},
+    endpoint::Endpoint,
+    fault::{Fault, Verdict},
+    label::Label,
+    log::log_warn,
+    ownership::{Ownership, Refusal},
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// What the group's lock protects.
+///
+/// # Invariants
+///
+/// 1. Members that are not suspended are attached to `current`, all of them.
+/// 2. While the group is claimed or lent, each member has a way back to `default` prepared, if
+///    there is one, so that the end of the claim or loan cannot fail.
+/// 3. Outside of a change no member has a step prepared.
+/// 4. An id that several members share is driven by one that is not suspended, if there is one.
+pub(super) struct GroupState<D: Attach> {
+    pub(super) members: KVec<Member<D>>,
+    pub(super) current: Attachment<D>,
+    pub(super) default: Option<Arc<Domain<D>>>,
+    pub(super) ownership: Ownership,
+}
+
+/// Knows which group each id of a unit belongs to. Groups tell it; it is implemented above them.
+///
+/// Context: may sleep; called with the lock of the group's state held.
+pub trait IdOwners<D: Attach>: Send + Sync {
+    /// Gives `id` to `endpoint`, a member of `group`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if another group has the id: hardware cannot tell its endpoints apart from this one,
+    /// so they would have to be in one group. `ENOMEM`.
+    fn enter(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>) -> Result;
+
+    /// Names `id`, which a group has, after `endpoint`, another member of that group.
+    fn rename(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>);
+
+    /// Takes `id` of `unit` from the group that has it.
+    fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>);
+}
+
+/// A group.
+#[pin_data]
+pub struct Group<D: Attach> {
+    pub(super) name: Label,
+    pub(super) blocked: Arc<Domain<D>>,
+    pub(super) ids: Arc<dyn IdOwners<D>>,
+    #[pin]
+    pub(super) state: Mutex<GroupState<D>>,
+    #[pin]
+    pub(super) faults: Mutex<GroupFaults>,
+}
+
+impl<D: Attach> Group<D> {
+    /// An empty group called `name`, on `blocked`. The ids of its members are entered in `ids`.
+    pub fn new(
+        name: Label,
+        blocked: &Arc<Domain<D>>,
+        ids: Arc<dyn IdOwners<D>>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                name,
+                blocked: blocked.clone(),
+                ids,
+                state <- new_mutex!(GroupState {
+                    members: KVec::new(),
+                    current: Attachment::new(blocked),
+                    default: None,
+                    ownership: Ownership::Free,
+                }),
+                faults <- new_mutex!(GroupFaults::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What messages call the group.
+    pub fn name(&self) -> Label {
+        self.name
+    }
+
+    /// Whether `domain` is what the group is attached to.
+    pub fn is_on(&self, domain: &Arc<Domain<D>>) -> bool {
+        self.state.lock().current.is_on(domain)
+    }
+
+    /// Whether the group has no member.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().members.is_empty()
+    }
+
+    /// The state of ownership.
+    pub fn ownership(&self) -> Ownership {
+        self.state.lock().ownership
+    }
+
+    /// Whether an endpoint is a member.
+    ///
+    /// Does not allocate: to attach a member to what the group is attached to never fails.
+    pub fn has(&self, endpoint: &Endpoint<D>) -> bool {
+        self.state.lock().members.iter().any(|m| m.is(endpoint))
+    }
+
+    /// Makes `domain` the group's default domain, and attaches it unless the group is claimed or
+    /// lent; then it is where the end of that leads.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if kernel drivers do DMA on the present one, or will when a loan ends; otherwise
+    /// those of [`Attach::prepare`]. Nothing has changed then.
+    pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let is_held = state.ownership.is_exclusive();
+        let stays = match &state.default {
+            Some(default) if is_held => Arc::ptr_eq(default, domain),
+            _ => !is_held && state.current.is_on(domain),
+        };
+        if !stays {
+            if state.ownership.users() > 0 {
+                log_warn!(
+                    "{}: the default domain cannot change: {}; unbind first",
+                    self.name,
+                    self.holder(state),
+                );
+                return Err(EBUSY);
+            }
+            match is_held {
+                true => self.prepare_way_back(state, domain)?,
+                false => self.switch(state, domain)?,
+            }
+        }
+        state.default = Some(domain.clone());
+        Ok(())
+    }
+
+    /// Takes the prepared way back to the default domain; blocks if there is none. Cannot fail.
+    pub(super) fn go_home(&self, state: &mut GroupState<D>) {
+        match state.default.clone() {
+            Some(default) => {
+                state.members.iter_mut().for_each(Member::go_home);
+                self.finish(state, &default);
+            }
+            None => self.block(state),
+        }
+    }
+
+    /// Attaches every member to `domain`, or none.
+    pub(super) fn switch(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>) -> Result {
+        if state.current.is_on(domain) {
+            return Ok(());
+        }
+        if !D::PREPARES && state.members.iter().any(Member::is_suspended) {
+            // What cannot be prepared cannot be promised for the time after the reset.
+            return Err(EBUSY);
+        }
+        self.prepare(state, domain, When::Now)?;
+        self.finish(state, domain);
+        Ok(())
+    }
+
+    /// Prepares every member's way back to `domain`, or none's.
+    pub(super) fn prepare_way_back(
+        &self,
+        state: &mut GroupState<D>,
+        domain: &Arc<Domain<D>>,
+    ) -> Result {
+        // The old way back, if there is one, has to last until the new one is complete.
+        self.prepare(state, domain, When::Later)?;
+        state.members.iter_mut().for_each(Member::keep_for_later);
+        Ok(())
+    }
+
+    /// Prepares a step to `domain` for every member, or for none.
+    fn prepare(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>, when: When) -> Result {
+        let prepared = state
+            .members
+            .iter_mut()
+            .try_for_each(|m| m.prepare(domain, when));
+        if prepared.is_err() {
+            state.members.iter_mut().for_each(Member::abandon);
+        }
+        prepared
+    }
+
+    /// Blocks every member. Cannot fail.
+    pub(super) fn block(&self, state: &mut GroupState<D>) {
+        if !state.current.domain().is_blocked() {
+            state.members.iter_mut().for_each(Member::prepare_blocked);
+            self.finish(state, &self.blocked);
+        } else if !state.current.is_on(&self.blocked) {
+            // An owner's own; to hardware they are all the same.
+            state.current = Attachment::new(&self.blocked);
+        }
+    }
+
+    /// Commits what the members have prepared: from now on they are attached to `domain`.
+    fn finish(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>) {
+        state
+            .members
+            .iter_mut()
+            .for_each(Member::defer_if_suspended);
+        commit(&mut state.members);
+        state.current = Attachment::new(domain);
+    }
+
+    /// Who holds the group, for a message: the owner, who it is lent to, or the first of the kernel
+    /// drivers.
+    pub(super) fn holder(&self, state: &GroupState<D>) -> Label {
+        let mut drivers = state.members.iter().filter_map(|m| Some((m.driver()?, m)));
+        match (state.ownership, drivers.next()) {
+            (Ownership::Kernel { users }, Some((driver, member))) => {
+                let device = member.endpoint().name();
+                match users {
+                    1 => Label::new(format_args!("driver {driver} uses {device}")),
+                    _ => Label::new(format_args!("{users} drivers use it, {driver} on {device}")),
+                }
+            }
+            (Ownership::Lent { to, .. }, _) => Label::new(format_args!("{}", Refusal::Lent { to })),
+            (ownership, _) => Label::new(format_args!("held by {ownership}")),
+        }
+    }
+
+    /// Says that `who` was refused and who holds the group.
+    pub(super) fn refuse(&self, state: &GroupState<D>, who: Label, refusal: Refusal) -> Error {
+        let holder = match refusal {
+            Refusal::InUseByKernel { .. } => self.holder(state),
+            other => Label::new(format_args!("{other}")),
+        };
+        log_warn!("{}: refused to {}: {}", self.name, who, holder);
+        EBUSY
+    }
+
+    /// Counts a fault of `endpoint` and logs it, unless the group has logged many just now.
+    pub(crate) fn report_fault(&self, unit: Label, endpoint: &Label, fault: &Fault) {
+        let verdict = self.faults.lock().enter(fault);
+        let Verdict::Print { suppressed } = verdict else {
+            return;
+        };
+        if suppressed > 0 {
+            log_warn!(
+                "{}: {}: {} more faults were not printed",
+                unit,
+                self.name,
+                suppressed
+            );
+        }
+        let state = self.state.lock();
+        log_warn!(
+            "{}: fault: {} ({}, {}, owner {}): {}",
+            unit,
+            endpoint,
+            self.name,
+            &**state.current.domain(),
+            state.ownership,
+            fault,
+        );
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The id map: which endpoint and which group each id of a unit belongs to.
+//!
+//! It keeps two groups from having one id, and names the endpoint and the group of a fault. Groups
+//! enter their members' ids.
+//!
+//! Locking: the mutex nests inside a group's `state`, and is held for a look-up or a change only.
+
+#![forbid(unsafe_code)]
+
+use kernel::{
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        new_mutex, Arc, Mutex,
+    },
+};
+
+use crate::{
+    driver::Attach,
+    endpoint::Endpoint,
+    fault::{Fault, FaultSink},
+    group::{Group, IdOwners},
+    label::Label,
+    log::{log_err, log_warn},
+    requester::RequesterId,
+    unit::Unit,
+};
+
+/// An id of a unit.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct UnitId {
+    /// The unit's address, which tells it from others; each endpoint in the map keeps its unit.
+    unit: usize,
+    id: RequesterId,
+}
+
+impl UnitId {
+    fn new<D: Attach>(unit: &Arc<Unit<D>>, id: RequesterId) -> Self {
+        Self {
+            unit: Arc::as_ptr(unit) as usize,
+            id,
+        }
+    }
+}
+
+/// The endpoint that an id is named after, and its group.
+struct IdOwner<D: Attach> {
+    endpoint: Arc<Endpoint<D>>,
+    group: Arc<Group<D>>,
+}
+
+/// The ids of all members of groups, behind all units of one vendor driver.
+#[pin_data]
+pub struct IdMap<D: Attach> {
+    #[pin]
+    owners: Mutex<RBTree<UnitId, IdOwner<D>>>,
+}
+
+impl<D: Attach> IdMap<D> {
+    /// An empty map.
+    pub fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                owners <- new_mutex!(RBTree::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The endpoint and the group of an id.
+    fn get(&self, id: UnitId) -> Option<(Arc<Endpoint<D>>, Arc<Group<D>>)> {
+        let owners = self.owners.lock();
+        let owner = owners.get(&id)?;
+        Some((owner.endpoint.clone(), owner.group.clone()))
+    }
+}
+
+impl<D: Attach> IdOwners<D> for IdMap<D> {
+    fn enter(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>) -> Result {
+        let unit = endpoint.unit();
+        let key = UnitId::new(unit, id);
+        let mut owners = self.owners.lock();
+        if let Some(owner) = owners.get(&key) {
+            if !Arc::ptr_eq(&owner.group, group) {
+                log_err!(
+                    "{}: {} cannot join {}: its id {} is used by {} in {}",
+                    unit.name(),
+                    endpoint.name(),
+                    group.name(),
+                    id,
+                    owner.endpoint.name(),
+                    owner.group.name(),
+                );
+                return Err(EBUSY);
+            }
+        }
+        let owner = IdOwner {
+            endpoint: endpoint.clone(),
+            group: group.clone(),
+        };
+        owners.try_create_and_insert(key, owner, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn rename(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>) {
+        let mut owners = self.owners.lock();
+        let old = owners
+            .get_mut(&UnitId::new(endpoint.unit(), id))
+            .map(|owner| core::mem::replace(&mut owner.endpoint, endpoint.clone()));
+        drop(owners);
+        drop(old);
+    }
+
+    fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>) {
+        let owner = self.owners.lock().remove(&UnitId::new(unit, id));
+        // Dropped without the lock: it may be the last reference to a group.
+        drop(owner);
+    }
+}
+
+/// Reports the faults of one unit to the groups that they concern.
+pub struct UnitFaults<D: Attach> {
+    map: Arc<IdMap<D>>,
+    unit: Arc<Unit<D>>,
+    stray: Atomic<u64>,
+}
+
+impl<D: Attach> UnitFaults<D> {
+    /// The faults of `unit`, whose ids are in `map`.
+    pub fn new(map: &Arc<IdMap<D>>, unit: &Arc<Unit<D>>) -> Result<Arc<Self>> {
+        let faults = Self {
+            map: map.clone(),
+            unit: unit.clone(),
+            stray: Atomic::new(0),
+        };
+        Ok(Arc::new(faults, GFP_KERNEL)?)
+    }
+
+    /// Faults of ids that no group has.
+    pub fn stray(&self) -> u64 {
+        self.stray.load(Relaxed)
+    }
+
+    /// Counts a fault of a device that is in no group, and logs it rarely.
+    fn report_stray(&self, unit: Label, fault: &Fault) {
+        let count = self.stray.fetch_add(1, Relaxed);
+        if count.is_power_of_two() || count == 0 {
+            log_warn!(
+                "{}: fault: unknown device {}: {} ({} so far)",
+                unit,
+                fault.requester,
+                fault,
+                count + 1,
+            );
+        }
+    }
+}
+
+impl<D: Attach> FaultSink for UnitFaults<D> {
+    fn report(&self, fault: &Fault) {
+        let unit = self.unit.name();
+        match self.map.get(UnitId::new(&self.unit, fault.requester)) {
+            Some((endpoint, group)) => group.report_fault(unit, &endpoint.name(), fault),
+            None => self.report_stray(unit, fault),
+        }
+    }
+}

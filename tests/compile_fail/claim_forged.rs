@@ -13,5 +13,6 @@ use crate::{
 };
 
 fn forge<D: VendorDriver>(group: &Arc<Group<D>>, owner: Owner) -> Claim<D> {
-    Claim::new(group.clone(), owner) //~ E0624
+    let group = group.clone();
+    Claim { group, owner, ended: false } //~ E0451
 }

@@ -8,19 +8,17 @@ use kernel::{prelude::*, sync::Arc};
 
 use crate::{
     domain::Domain,
-    driver::VendorDriver,
-    endpoint::{DeviceView, Endpoint},
+    driver::{DeviceView, VendorDriver},
+    endpoint::Endpoint,
     group::{Claim, Group, Loan},
     label::Label,
     ownership::Owner,
     registry::Registry,
-    unit::Unit,
 };
 
-/// As `Translate::alloc_paging`: the view names the unit, and that can be kept.
-fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) -> Result<Arc<Unit<D>>> {
-    device.unit().check()?;
-    Ok(device.unit().clone())
+/// As `Translate::alloc_paging`: the view names the unit.
+fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) -> Result {
+    D::health(device.unit()).check()
 }
 
 fn allocate<D: VendorDriver>(

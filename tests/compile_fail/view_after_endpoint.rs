@@ -11,5 +11,5 @@ use crate::{driver::VendorDriver, endpoint::Endpoint};
 fn allocate<D: VendorDriver>(endpoint: Arc<Endpoint<D>>) {
     let view = endpoint.view();
     drop(endpoint); //~ E0505
-    drop(view.unit().clone());
+    drop(D::health(view.unit()).name());
 }

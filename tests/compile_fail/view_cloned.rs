@@ -4,7 +4,7 @@
 
 #![allow(dead_code)]
 
-use crate::{driver::VendorDriver, endpoint::DeviceView};
+use crate::driver::{DeviceView, VendorDriver};
 
 fn cloned<T: Clone>(value: &T) -> T {
     value.clone()

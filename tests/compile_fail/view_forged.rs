@@ -6,14 +6,11 @@
 
 use core::marker::PhantomData;
 
-use crate::{
-    driver::VendorDriver,
-    endpoint::{DeviceView, Endpoint},
-};
+use crate::driver::{DeviceView, VendorDriver};
 
-fn alloc_paging<D: VendorDriver>(endpoint: &'static Endpoint<D>) -> DeviceView<'static, D> {
+fn alloc_paging<D: VendorDriver>(unit: &'static D::Unit) -> DeviceView<'static, D> {
     DeviceView {
-        endpoint,                //~ E0451
+        unit,                    //~ E0451
         _invariant: PhantomData, //~ E0451
     }
 }

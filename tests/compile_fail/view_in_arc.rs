@@ -6,7 +6,7 @@
 
 use kernel::{alloc::AllocError, prelude::*, sync::Arc};
 
-use crate::{driver::VendorDriver, endpoint::DeviceView};
+use crate::driver::{DeviceView, VendorDriver};
 
 fn alloc_paging<'a, D: VendorDriver>(
     device: &DeviceView<'a, D>,

@@ -6,7 +6,7 @@
 
 use kernel::sync::SetOnce;
 
-use crate::{drivers::intel::Vtd, endpoint::DeviceView};
+use crate::{driver::DeviceView, drivers::intel::Vtd};
 
 static KEPT: SetOnce<&'static DeviceView<'static, Vtd>> = SetOnce::new();
 

@@ -4,11 +4,11 @@
 
 #![allow(dead_code)]
 
-use crate::{driver::VendorDriver, endpoint::DeviceView};
+use crate::driver::{DeviceView, VendorDriver};
 
 /// What it takes to run something later, or elsewhere.
 fn spawn(_work: impl FnOnce() + Send + 'static) {}
 
 fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) {
-    spawn(|| drop(device.unit().name())); //~ E0521
+    spawn(|| drop(D::health(device.unit()).name())); //~ E0521
 }

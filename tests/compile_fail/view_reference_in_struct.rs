@@ -4,7 +4,7 @@
 
 #![allow(dead_code)]
 
-use crate::{driver::VendorDriver, endpoint::DeviceView};
+use crate::driver::{DeviceView, VendorDriver};
 
 struct Paging<D: VendorDriver> {
     device: &'static DeviceView<'static, D>,

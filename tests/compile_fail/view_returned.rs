@@ -4,7 +4,7 @@
 
 #![allow(dead_code)]
 
-use crate::{driver::VendorDriver, endpoint::DeviceView};
+use crate::driver::{DeviceView, VendorDriver};
 
 fn alloc_paging<D: VendorDriver>(device: DeviceView<'_, D>) -> DeviceView<'static, D> {
     device //~ lifetime may not live long enough

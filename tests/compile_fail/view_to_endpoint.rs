@@ -4,11 +4,8 @@
 
 #![allow(dead_code)]
 
-use crate::{
-    driver::VendorDriver,
-    endpoint::{DeviceView, Endpoint},
-};
+use crate::driver::{DeviceView, VendorDriver};
 
-fn alloc_paging<'a, D: VendorDriver>(device: &DeviceView<'a, D>) -> &'a Endpoint<D> {
-    device.endpoint //~ E0616
+fn alloc_paging<'a, D: VendorDriver>(device: &'a DeviceView<'_, D>) -> &'a D::Endpoint {
+    device.endpoint //~ E0609
 }

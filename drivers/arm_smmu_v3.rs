@@ -8,8 +8,10 @@
 //! | `iort/` | what ACPI's IORT table says, pure |
 //! | `unit/` | one SMMU, from takeover to release |
 //! | `device_tlb/` | TLBs of devices (ATS) |
+//! | `plan` | tags of domains, and prepared attaches |
 //! | `paging` | paging domains |
 //! | `attach` | attaches: STEs and device TLBs change |
+//! | `probe` | devices: their unit, stream ids, reserved regions and TLB |
 //! | `show` | debugfs |
 //! | `smmu` | what the core calls |
 //! | `tests/` | an SMMU in software, for the suites |
@@ -27,6 +29,8 @@ mod attach;
 mod device_tlb;
 mod iort;
 mod paging;
+mod plan;
+mod probe;
 mod records;
 mod show;
 mod smmu;

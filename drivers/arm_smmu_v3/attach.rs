@@ -10,16 +10,15 @@ use kernel::sync::{
 };
 
 use super::{
-    device_tlb::{self, change::Action},
+    device_tlb::{self, change::Action, EndpointStep, EndpointSteps},
+    plan::of_asid,
     records::{
         command::{self, Command},
         ste::{StreamEntry, Words},
         update::Update,
     },
-    smmu::{fail, of_asid, SmmuV3},
     unit::{command_queue::Failure, hardware::Hardware},
 };
-use crate::{group::Steps, unit::Unit};
 
 /// An entry changes in three steps at most; one more look finds that there is none left.
 const MAX_STEPS: usize = Update::MAX_STEPS + 1;
@@ -73,13 +72,13 @@ impl Left {
 
 /// Takes one step with each entry that is not yet what it is to be, and waits until the unit has
 /// seen that. Returns whether there was one to take.
-fn step(hardware: &Hardware, steps: &mut Steps<'_, SmmuV3>) -> Result<bool, Failure> {
+fn step(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<bool, Failure> {
     let tables = &hardware.tables;
     let mut batch = hardware.batch();
     let mut found = false;
 
-    steps.for_each(|endpoint, ids, plan| {
-        if let Some(tlb) = endpoint.data() {
+    steps.for_each(&mut |EndpointStep { tlb, ids, plan }| {
+        if let Some(tlb) = tlb {
             tlb.check(&mut batch, plan);
         }
         for &id in ids {
@@ -99,7 +98,7 @@ fn step(hardware: &Hardware, steps: &mut Steps<'_, SmmuV3>) -> Result<bool, Fail
 /// Writes all entries.
 ///
 /// They take their steps together, with one batch for each; mostly there is one.
-fn write(hardware: &Hardware, steps: &mut Steps<'_, SmmuV3>) -> Result<(), Failure> {
+fn write(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
     for _ in 0..MAX_STEPS {
         // What was written to memory before comes before the entries that lead there.
         dma_mb(Write);
@@ -112,13 +111,10 @@ fn write(hardware: &Hardware, steps: &mut Steps<'_, SmmuV3>) -> Result<(), Failu
 
 /// Makes the plans of all `steps` true. See [`Update`] for what a change of an entry needs, and
 /// [`Action`] for what comes before and after it.
-pub(super) fn commit(unit: &Unit<SmmuV3>, steps: &mut Steps<'_, SmmuV3>) {
-    let Ok(hardware) = unit.hardware().hardware() else {
-        return;
-    };
+pub(super) fn commit(hardware: &Hardware, steps: &mut dyn EndpointSteps) {
     let tables = &hardware.tables;
     let mut left = Left::default();
-    steps.for_each(|_, ids, plan| {
+    steps.for_each(&mut |EndpointStep { ids, plan, .. }| {
         for &id in ids {
             let old = tables.read(id);
             if old != *plan.entry() {
@@ -132,16 +128,16 @@ pub(super) fn commit(unit: &Unit<SmmuV3>, steps: &mut Steps<'_, SmmuV3>) {
         .try_for_each(|action| match action {
             Action::WriteEntry => write(hardware, steps),
             Action::ForgetInUnit => left.invalidate(hardware),
-            _ => device_tlb::take(unit, hardware, steps, action),
+            _ => device_tlb::take(hardware, steps, action),
         });
     if let Err(failure) = result {
-        fail(unit, hardware, failure);
+        hardware.fail(failure);
     }
     // Who declares the unit failed says so first and clears the tables then; here it is the
     // other way round. So one of the two sees what the other did.
     smp_mb(Full);
-    if unit.has_failed() {
-        steps.for_each(|_, ids, _| {
+    if hardware.health.has_failed() {
+        steps.for_each(&mut |EndpointStep { ids, .. }| {
             for &id in ids {
                 tables.clear(id);
             }

@@ -37,24 +37,37 @@ use kernel::{
 
 use self::change::{Action, Change};
 use super::{
+    plan::Plan,
     records::{
-        capability::Stalls,
+        capability::{Stage, Stalls},
         command::{Command, Tag},
     },
-    smmu::{Plan, SmmuV3},
     unit::{
         command_queue::{Batch, Failure},
-        hardware::{Hardware, Stage},
+        hardware::Hardware,
     },
 };
 use crate::{
-    endpoint::DeviceTlb,
-    group::Steps,
+    device::DeviceTlb,
     label::Label,
     log::{log_info, log_warn},
     requester::RequesterId,
-    unit::Unit,
 };
+
+/// One endpoint of an attach.
+pub(super) struct EndpointStep<'a> {
+    /// Its TLB, if it has one.
+    pub(super) tlb: Option<&'a Tlb>,
+    /// The ids whose entries are to be written.
+    pub(super) ids: &'a [RequesterId],
+    pub(super) plan: &'a mut Plan,
+}
+
+/// The endpoints of an attach, all behind one unit.
+pub(super) trait EndpointSteps {
+    /// Calls `f` for each; each time in the same order.
+    fn for_each(&mut self, f: &mut dyn FnMut(EndpointStep<'_>));
+}
 
 /// What is known of a TLB. Only attaches change it, with the lock of the device's group.
 #[derive(Default)]
@@ -213,30 +226,29 @@ fn refuse(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
 
 /// As [`refuse`], because the device does not answer.
 #[cold]
-fn cut_off(unit: &Unit<SmmuV3>, hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
+fn cut_off(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
     refuse(hardware, batch, id);
     batch.roster().silence(id.raw());
     log_warn!(
         "{}: {} does not answer invalidations of its TLB (ATS); all that is in there is refused, \
          and it stays unused until the device is removed and found again",
-        unit.name(),
+        hardware.health.name(),
         id,
     );
 }
 
 /// Takes `action`, which is neither for entries nor for the unit, with the TLBs of all endpoints.
 pub(super) fn take(
-    unit: &Unit<SmmuV3>,
     hardware: &Hardware,
-    steps: &mut Steps<'_, SmmuV3>,
+    steps: &mut dyn EndpointSteps,
     action: Action,
 ) -> Result<(), Failure> {
     if action == Action::ForgetInDevice {
-        return forget_all(unit, hardware, steps);
+        return forget_all(hardware, steps);
     }
     let mut result = Ok(());
-    steps.for_each(|endpoint, _, plan| {
-        let Some(tlb) = endpoint.data() else { return };
+    steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
+        let Some(tlb) = tlb else { return };
         let change = tlb.change(plan);
         match action {
             Action::Enter => tlb.enter(plan),
@@ -253,11 +265,7 @@ pub(super) fn take(
 }
 
 /// Has all endpoints that change forget everything.
-fn forget_all(
-    unit: &Unit<SmmuV3>,
-    hardware: &Hardware,
-    steps: &mut Steps<'_, SmmuV3>,
-) -> Result<(), Failure> {
+fn forget_all(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
     let is_asked = |tlb: &Tlb, plan: &Plan| {
         let change = tlb.change(plan);
         // Who is not there any more, or is known to be silent, is refused already.
@@ -265,19 +273,19 @@ fn forget_all(
         change.takes(Action::ForgetInDevice) && (is_answering || change.after.is_some())
     };
     let mut batch = hardware.batch();
-    steps.for_each(|endpoint, _, plan| {
-        if let Some(tlb) = endpoint.data().as_ref().filter(|tlb| is_asked(tlb, plan)) {
+    steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
+        if let Some(tlb) = tlb.filter(|tlb| is_asked(tlb, plan)) {
             batch.push(Command::forget_all_in_device(tlb.id.raw(), None));
         }
     });
     if !batch.sync() {
-        steps.for_each(|endpoint, _, plan| {
-            let Some(tlb) = endpoint.data().as_ref().filter(|tlb| is_asked(tlb, plan)) else {
+        steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
+            let Some(tlb) = tlb.filter(|tlb| is_asked(tlb, plan)) else {
                 return;
             };
             batch.push(Command::forget_all_in_device(tlb.id.raw(), None));
             if !batch.sync() {
-                cut_off(unit, hardware, &mut batch, tlb.id);
+                cut_off(hardware, &mut batch, tlb.id);
                 tlb.rule_out(plan);
             }
         });
@@ -287,9 +295,9 @@ fn forget_all(
 
 /// Turns the TLBs of all endpoints off, because the unit has failed.
 #[cold]
-pub(super) fn give_up(steps: &mut Steps<'_, SmmuV3>) {
-    steps.for_each(|endpoint, _, _| {
-        if let Some(tlb) = endpoint.data() {
+pub(super) fn give_up(steps: &mut dyn EndpointSteps) {
+    steps.for_each(&mut |EndpointStep { tlb, .. }| {
+        if let Some(tlb) = tlb {
             tlb.give_up();
         }
     });
@@ -302,24 +310,17 @@ pub(super) fn give_up(steps: &mut Steps<'_, SmmuV3>) {
 /// When this returns no device reaches anything through them.
 #[inline]
 pub(super) fn forget(
-    unit: &Unit<SmmuV3>,
     hardware: &Hardware,
     batch: &mut Batch<'_>,
     tag: Tag,
     range: Option<(u64, u64)>,
 ) {
     if !batch.roster().is_empty() {
-        ask(unit, hardware, batch, tag, range);
+        ask(hardware, batch, tag, range);
     }
 }
 
-fn ask(
-    unit: &Unit<SmmuV3>,
-    hardware: &Hardware,
-    batch: &mut Batch<'_>,
-    tag: Tag,
-    range: Option<(u64, u64)>,
-) {
+fn ask(hardware: &Hardware, batch: &mut Batch<'_>, tag: Tag, range: Option<(u64, u64)>) {
     let command = |stream| match range {
         Some((first, last)) => Command::forget_range_in_device(stream, None, first, last),
         None => Command::forget_all_in_device(stream, None),
@@ -344,7 +345,7 @@ fn ask(
         if !seat.silent {
             batch.push(command(seat.stream));
             if !batch.sync() {
-                cut_off(unit, hardware, batch, RequesterId::new(seat.stream));
+                cut_off(hardware, batch, RequesterId::new(seat.stream));
             }
         }
     }

@@ -8,11 +8,11 @@ use kernel::prelude::*;
 
 use super::{
     records::{
-        capability::{Capability, SizeChange, Stalls},
+        capability::{Capability, FlagUpdates, SizeChange, Stage, Stalls},
         cd::Context,
-        ste::{DeviceTlb, Stage2, StreamEntry, Walk},
+        ste::{DeviceTlb, Sharing, Stage2, StreamEntry, Walk},
     },
-    unit::hardware::{Hardware, Stage},
+    unit::hardware::Hardware,
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -127,10 +127,10 @@ impl Paging {
             input_bits: self.shape.ia_bits,
             output_bits: self.shape.oa_bits,
             granule: self.granule,
-            walk: walk(capability),
+            walk: Walk::of(capability),
             memory_types: armv8::MAIR,
             asid,
-            updates: super::records::capability::FlagUpdates::None,
+            updates: FlagUpdates::None,
             stall: capability.stalls == Stalls::Always,
         }
     }
@@ -149,11 +149,11 @@ impl Paging {
             output_bits: self.shape.oa_bits,
             granule: self.granule,
             start_level: self.shape.start_level(),
-            walk: walk(capability),
-            updates: super::records::capability::FlagUpdates::None,
+            walk: Walk::of(capability),
+            updates: FlagUpdates::None,
             stall: capability.stalls == Stalls::Always,
             device_tlb,
-            sharing: super::smmu::sharing(capability),
+            sharing: Sharing::of(capability),
         })
     }
 
@@ -188,13 +188,5 @@ impl Paging {
     #[inline]
     pub(super) fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
         of_table!(self, table => table.iova_to_phys(iova))
-    }
-}
-
-/// How a unit reads tables that the kernel has written.
-pub(super) fn walk(capability: &Capability) -> Walk {
-    match capability.coherent {
-        true => Walk::Cached,
-        false => Walk::Uncached,
     }
 }

@@ -9,14 +9,13 @@ use core::fmt;
 use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::{
-    records::capability::StreamTable,
-    smmu::SmmuUnit,
+    records::capability::{Stage, StreamTable},
     unit::{
-        hardware::Stage,
         regs::{
             CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN, PRIQ_CONS,
             PRIQ_PROD,
         },
+        smmu_unit::SmmuUnit,
     },
 };
 

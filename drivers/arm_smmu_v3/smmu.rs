@@ -6,307 +6,59 @@
 
 use core::fmt;
 
-use kernel::{
-    prelude::*,
-    sync::{Arc, SetOnce},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use super::{
     attach,
-    device_tlb::{self, Tlb},
-    iort::{Rmr, RootComplex, Stream},
-    paging::{walk, Paging},
+    device_tlb::{self, EndpointStep, EndpointSteps, Tlb},
+    paging::Paging,
+    plan::{Plan, Tag, STAGE1_VMID},
+    probe,
     records::{
-        capability::{Capability, Stalls},
-        command,
+        capability::{Stage, Stalls},
         invalidation::{Plan as RangePlan, Range},
-        ste::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Words, World},
+        ste::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Walk, World},
     },
     show,
-    unit::{
-        command_queue::Failure,
-        firmware::{self, Description, Iort},
-        hardware::{Hardware, Stage},
-        irq::Interrupts,
-    },
+    unit::{firmware, smmu_unit::SmmuUnit},
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    device::{DeviceInfo, Place},
     driver::{
-        Attach, Capability as Ability, Geometry, KernelGather, PlatformIds, Probed, Scope, Target,
-        Translate, VendorDriver, When,
+        Attach, Capability as Ability, DeviceView, Geometry, KernelGather, PlatformIds, Probed,
+        Scope, Step, Steps, Target, Translate, VendorDriver, When,
     },
-    endpoint::{DeviceInfo, DeviceView, Endpoint, Place},
-    group::Steps,
+    fault::FaultSink,
+    health::Health,
     label::Label,
-    log::{log_err, log_info, log_warn},
-    pgtable::{
-        armv8::GranuleSize,
-        kernel_memory::{Gfp, KernelMemory},
-    },
-    requester::RequesterId,
-    reserved::{Kind, Reserved},
-    unit::Unit,
+    log::log_warn,
+    pgtable::kernel_memory::{Gfp, KernelMemory},
 };
-
-/// Where owners of devices find room for the places that interrupt messages go to: the window that
-/// VFIO's users know from the kernel's own drivers.
-const MESSAGES: (u64, u64) = (0x0800_0000, 0x080f_ffff);
-/// With which VMID stage 1 marks what it caches.
-const NO_MACHINE: u16 = 0;
 
 /// The driver.
 pub struct SmmuV3;
 
-/// A unit as firmware describes it, and what it became when it was taken over.
-pub struct SmmuUnit {
-    pub(super) description: Description,
-    /// Stays after a release, for the next takeover, until the unit is dropped.
-    hardware: SetOnce<Arc<Hardware>>,
-}
+/// The steps of a commit, as this driver's attaches see them.
+struct OwnSteps<'a, S>(&'a mut S);
 
-impl SmmuUnit {
-    /// A unit that was taken over already, for suites.
-    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub(super) fn of(description: Description, taken: Arc<Hardware>) -> Self {
-        let hardware = SetOnce::new();
-        hardware.populate(taken);
-        Self {
-            description,
-            hardware,
-        }
+impl<S: Steps<SmmuV3>> EndpointSteps for OwnSteps<'_, S> {
+    fn for_each(&mut self, f: &mut dyn FnMut(EndpointStep<'_>)) {
+        self.0.for_each(
+            |Step {
+                 endpoint,
+                 ids,
+                 plan,
+                 ..
+             }| {
+                f(EndpointStep {
+                    tlb: endpoint.as_ref(),
+                    ids,
+                    plan,
+                })
+            },
+        );
     }
-
-    /// The hardware, once it was taken over.
-    #[inline]
-    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.hardware.as_ref().ok_or(ENODEV)
-    }
-}
-
-/// The name of a domain in a unit's caches.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Tag {
-    /// Of stage 1; also which of the unit's context descriptors is the domain's.
-    Asid {
-        /// The name.
-        asid: u16,
-        /// The granule of the domain's tables, which invalidations depend on.
-        granule: GranuleSize,
-    },
-    /// Of stage 2.
-    Vmid {
-        /// The name.
-        vmid: u16,
-        /// As above.
-        granule: GranuleSize,
-    },
-    /// The domain does not translate, so nothing is cached.
-    Untranslated,
-}
-
-impl Tag {
-    /// The name as commands have it, and the granule.
-    fn named(self) -> Option<(command::Tag, GranuleSize)> {
-        match self {
-            Self::Asid { asid, granule } => Some((of_asid(asid), granule)),
-            Self::Vmid { vmid, granule } => Some((command::Tag::Stage2 { vmid }, granule)),
-            Self::Untranslated => None,
-        }
-    }
-}
-
-impl fmt::Display for Tag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asid { asid, .. } => write!(f, "asid {asid}"),
-            Self::Vmid { vmid, .. } => write!(f, "vmid {vmid}"),
-            Self::Untranslated => write!(f, "no tag"),
-        }
-    }
-}
-
-pub(super) fn of_asid(asid: u16) -> command::Tag {
-    command::Tag::Stage1 {
-        world: World::El1,
-        vmid: NO_MACHINE,
-        asid,
-    }
-}
-
-/// A prepared attach.
-pub struct Plan {
-    /// What the stream table entries of the endpoint will be.
-    entry: Words,
-    /// The domain of which the endpoint's TLB will have translations, if it is to be on. The entry
-    /// allows that then, and otherwise does not.
-    tlb: Option<command::Tag>,
-}
-
-impl Plan {
-    /// What the entries will be.
-    pub(super) fn entry(&self) -> &Words {
-        &self.entry
-    }
-
-    /// The domain of which the endpoint's TLB will have translations.
-    pub(super) fn tlb(&self) -> Option<command::Tag> {
-        self.tlb
-    }
-
-    /// The TLB is not to be on after all.
-    pub(super) fn forbid_tlb(&mut self) {
-        self.tlb = None;
-        self.entry = DeviceTlb::forbid(&self.entry);
-    }
-}
-
-impl From<StreamEntry> for Plan {
-    fn from(entry: StreamEntry) -> Self {
-        Self {
-            entry: entry.encode(),
-            tlb: None,
-        }
-    }
-}
-
-/// How transactions that pass untranslated, or that only stage 2 translates, are shared.
-pub(super) fn sharing(capability: &Capability) -> Sharing {
-    match capability.override_types {
-        true => Sharing::Incoming,
-        false => Sharing::Reserved,
-    }
-}
-
-/// Says that a unit has failed, and blocks what is behind it.
-#[cold]
-pub(super) fn fail(unit: &Unit<SmmuV3>, hardware: &Hardware, failure: Failure) {
-    if failure != Failure::Earlier {
-        unit.fail(format_args!("{failure}"));
-        hardware.block_all();
-    }
-}
-
-/// A unit, and the ids that a device has there.
-type Link<'a> = (&'a Arc<Unit<SmmuV3>>, KVec<RequesterId>);
-
-/// The unit of a PCI function that the kernel has not looked up, and the ids that the function has
-/// there, by the IORT table.
-fn link_of_pci<'a>(
-    units: &'a [Arc<Unit<SmmuV3>>],
-    segment: u16,
-    requesters: &[RequesterId],
-) -> Result<Link<'a>> {
-    let table = iort(units)?.table()?;
-    let streams = requesters
-        .iter()
-        .filter_map(|requester| table.stream_of_pci(u32::from(segment), requester.raw()));
-    link(units, streams)
-}
-
-/// The same of a device that the table names by its path in the ACPI namespace.
-fn link_of_named<'a>(units: &'a [Arc<Unit<SmmuV3>>], path: &[u8]) -> Result<Link<'a>> {
-    let table = iort(units)?.table()?;
-    link(
-        units,
-        table.streams_of_named(table.named(path).ok_or(ENODEV)?),
-    )
-}
-
-/// The IORT table, if there is one.
-fn iort(units: &[Arc<Unit<SmmuV3>>]) -> Result<&Iort> {
-    let first = units.first().ok_or(ENODEV)?;
-    first.hardware().description.iort.as_deref().ok_or(ENODEV)
-}
-
-/// The unit that `streams` lead to, and their ids.
-fn link<'a, 'b>(
-    units: &'a [Arc<Unit<SmmuV3>>],
-    streams: impl Iterator<Item = Stream<'b>>,
-) -> Result<Link<'a>> {
-    let mut base = None;
-    let mut ids: KVec<RequesterId> = KVec::new();
-
-    for stream in streams {
-        if base
-            .replace(stream.unit.base())
-            .is_some_and(|other| other != stream.unit.base())
-        {
-            // No device is behind two units.
-            return Err(EINVAL);
-        }
-        let id = RequesterId::new(stream.id);
-        if !ids.contains(&id) {
-            ids.push(id, GFP_KERNEL)?;
-        }
-    }
-    let base = base.ok_or(ENODEV)?;
-    let unit = units
-        .iter()
-        .find(|unit| unit.hardware().description.base == base)
-        .ok_or(ENODEV)?;
-    Ok((unit, ids))
-}
-
-/// Whether translation requests of PCI functions reach the unit, by the IORT table.
-fn passes_requests(unit: &Unit<SmmuV3>, segment: u16) -> Result<bool> {
-    let iort = unit.hardware().description.iort.as_ref().ok_or(ENODEV)?;
-    let root = iort.table()?.root_complex(u32::from(segment));
-    Ok(root.is_some_and(RootComplex::device_tlb))
-}
-
-/// The reserved regions of a device with these ids.
-fn reserved(unit: &Unit<SmmuV3>, ids: &[RequesterId]) -> Result<KVec<Reserved>> {
-    let mut reserved = KVec::new();
-    reserved.push(
-        Reserved {
-            first: Iova::new(MESSAGES.0),
-            last: Iova::new(MESSAGES.1),
-            prot: Prot::WRITE | Prot::NOEXEC | Prot::MMIO,
-            kind: Kind::SoftwareMsi,
-        },
-        GFP_KERNEL,
-    )?;
-
-    let description = &unit.hardware().description;
-    let Some(iort) = &description.iort else {
-        return Ok(reserved);
-    };
-    let table = iort.table()?;
-    let Some(node) = table.unit_at(description.base) else {
-        return Ok(reserved);
-    };
-    let concerned = |memory: &Rmr<'_>| {
-        ids.iter()
-            .any(|id| memory.concerns(node.offset(), id.raw()))
-    };
-    for memory in table.rmrs().filter(concerned) {
-        let mut prot = Prot::READ | Prot::WRITE;
-        if memory.is_privileged() {
-            prot = prot | Prot::PRIV;
-        }
-        if memory.is_device_memory() {
-            prot = prot | Prot::MMIO;
-        } else if memory.is_cached() {
-            prot = prot | Prot::CACHE;
-        }
-        let kind = match memory.is_relaxable() {
-            true => Kind::DirectRelaxable,
-            false => Kind::Direct,
-        };
-        for region in memory.regions() {
-            reserved.push(
-                Reserved {
-                    first: Iova::new(region.first()),
-                    last: Iova::new(region.last()),
-                    prot,
-                    kind,
-                },
-                GFP_KERNEL,
-            )?;
-        }
-    }
-    Ok(reserved)
 }
 
 impl Attach for SmmuV3 {
@@ -321,8 +73,12 @@ impl Attach for SmmuV3 {
     type Tag = Tag;
     type Plan = Plan;
 
-    fn acquire_tag(unit: &Unit<Self>, paging: Option<&Paging>) -> Result<Tag> {
-        let hardware = unit.hardware().hardware()?;
+    fn health(unit: &SmmuUnit) -> &Health {
+        &unit.health
+    }
+
+    fn acquire_tag(unit: &SmmuUnit, paging: Option<&Paging>) -> Result<Tag> {
+        let hardware = unit.hardware()?;
         let Some(paging) = paging else {
             return Ok(Tag::Untranslated);
         };
@@ -338,7 +94,7 @@ impl Attach for SmmuV3 {
             if *error == ENOSPC {
                 log_warn!(
                     "{}: all {} of the unit are in use; free a domain and try again",
-                    unit.name(),
+                    unit.health.name(),
                     match paging.stage {
                         Stage::One => "ASIDs",
                         Stage::Two => "VMIDs",
@@ -348,8 +104,8 @@ impl Attach for SmmuV3 {
         })
     }
 
-    fn release_tag(unit: &Unit<Self>, tag: Tag) {
-        if let Ok(hardware) = unit.hardware().hardware() {
+    fn release_tag(unit: &SmmuUnit, tag: Tag) {
+        if let Ok(hardware) = unit.hardware() {
             let mut contexts = hardware.contexts.lock();
             match tag {
                 Tag::Asid { asid, .. } => contexts.give_asid_back(asid),
@@ -359,22 +115,26 @@ impl Attach for SmmuV3 {
         }
     }
 
-    fn prepare(endpoint: &Endpoint<Self>, target: Target<'_, Self>, _when: When) -> Result<Plan> {
-        let unit = endpoint.unit();
-        unit.check()?;
-        let hardware = unit.hardware().hardware()?;
+    fn prepare(
+        unit: &SmmuUnit,
+        tlb: &Option<Tlb>,
+        target: Target<'_, Self>,
+        _when: When,
+    ) -> Result<Plan> {
+        unit.health.check()?;
+        let hardware = unit.hardware()?;
         let capability = &hardware.capability;
 
         let (paging, tag) = match target {
             Target::Paging { paging, .. } if !paging.fits(capability) => return Err(EINVAL),
             Target::Paging { paging, tag } => (paging, tag),
             Target::Identity { .. } => {
-                let sharing = sharing(capability);
-                return Ok(StreamEntry::Bypass { sharing }.into());
+                let sharing = Sharing::of(capability);
+                return Ok(Plan::new(&StreamEntry::Bypass { sharing }, None));
             }
         };
-        let (name, _) = tag.named().ok_or(EINVAL)?;
-        let tlb = match endpoint.data() {
+        let (name, _) = tag.cached().ok_or(EINVAL)?;
+        let tlb = match tlb {
             Some(tlb) if tlb.is_usable() => Some(name),
             _ => None,
         };
@@ -388,41 +148,38 @@ impl Attach for SmmuV3 {
                 format: ContextFormat::Linear,
                 substream_bits: 0,
                 no_substream: NoSubstream::Terminate,
-                walk: walk(capability),
+                walk: Walk::of(capability),
                 world: World::El1,
-                vmid: NO_MACHINE,
+                vmid: STAGE1_VMID,
                 never_stall: capability.stalls == Stalls::Optional,
                 device_tlb,
-                sharing: sharing(capability),
+                sharing: Sharing::of(capability),
             }),
             Tag::Vmid { vmid, .. } => paging.stream(capability, vmid, device_tlb),
             Tag::Untranslated => return Err(EINVAL),
         };
-        Ok(Plan {
-            entry: entry.encode(),
-            tlb,
-        })
+        Ok(Plan::new(&entry, tlb))
     }
 
-    fn plan_blocked(_endpoint: &Endpoint<Self>) -> Plan {
-        StreamEntry::Invalid.into()
+    fn plan_blocked(_unit: &SmmuUnit, _tlb: &Option<Tlb>) -> Plan {
+        Plan::new(&StreamEntry::Invalid, None)
     }
 
-    fn commit(unit: &Unit<Self>, steps: &mut Steps<'_, Self>) {
-        attach::commit(unit, steps);
+    fn commit(unit: &SmmuUnit, steps: &mut impl Steps<Self>) {
+        if let Ok(hardware) = unit.hardware() {
+            attach::commit(hardware, &mut OwnSteps(steps));
+        }
     }
 
-    fn needs_map_sync(_unit: &Unit<Self>) -> bool {
+    fn needs_map_sync(_unit: &SmmuUnit) -> bool {
         // Nothing is cached of what is not mapped, and walks see what was written.
         false
     }
 
-    fn capable(endpoint: &Endpoint<Self>, capability: Ability) -> bool {
+    fn capable(unit: &SmmuUnit, _tlb: &Option<Tlb>, capability: Ability) -> bool {
         match capability {
             // A unit whose walks snoop is connected to caches that its devices snoop as well.
-            Ability::CoherentDma => endpoint
-                .unit()
-                .hardware()
+            Ability::CoherentDma => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.coherent),
             Ability::DeferredFlush | Ability::NoExec => true,
@@ -435,8 +192,8 @@ impl Translate for SmmuV3 {
     type Memory = KernelMemory;
 
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
-        let described = device.unit().hardware();
-        Paging::new(described.hardware()?, described.description.memory_node)
+        let unit = device.unit();
+        Paging::new(unit.hardware()?, unit.description.memory_node)
     }
 
     fn geometry(paging: &Paging) -> Geometry {
@@ -470,14 +227,14 @@ impl Translate for SmmuV3 {
         paging.iova_to_phys(iova)
     }
 
-    fn mapped(unit: &Unit<Self>, _tag: Tag, _first: Iova, _last: Iova) -> Result {
-        unit.check()
+    fn mapped(unit: &SmmuUnit, _tag: Tag, _first: Iova, _last: Iova) -> Result {
+        unit.health.check()
     }
 
-    fn invalidate(unit: &Unit<Self>, tag: Tag, scope: Scope) -> Result {
-        let hardware = unit.hardware().hardware()?;
-        let Some((tag, granule)) = tag.named() else {
-            return unit.check();
+    fn invalidate(unit: &SmmuUnit, tag: Tag, scope: Scope) -> Result {
+        let hardware = unit.hardware()?;
+        let Some((tag, granule)) = tag.cached() else {
+            return unit.health.check();
         };
         let plan = match scope {
             Scope::All => RangePlan::Domain,
@@ -506,9 +263,9 @@ impl Translate for SmmuV3 {
         for command in plan.commands(tag) {
             batch.push(command);
         }
-        device_tlb::forget(unit, hardware, &mut batch, tag, in_devices);
+        device_tlb::forget(hardware, &mut batch, tag, in_devices);
         batch.run().map_err(|failure| {
-            fail(unit, hardware, failure);
+            hardware.fail(failure);
             EIO
         })
     }
@@ -517,15 +274,11 @@ impl Translate for SmmuV3 {
 impl VendorDriver for SmmuV3 {
     const PLATFORM: Option<PlatformIds> = Some(firmware::IDS);
 
-    fn discover() -> Result<KVec<Arc<Unit<Self>>>> {
+    fn discover() -> Result<KVec<SmmuUnit>> {
         let mut units = KVec::new();
         for (number, description) in firmware::find()?.into_iter().enumerate() {
-            let unit = SmmuUnit {
-                description,
-                hardware: SetOnce::new(),
-            };
             let name = Label::new(format_args!("smmu{number}"));
-            units.push(Unit::new(name, Ok(unit))?, GFP_KERNEL)?;
+            units.push(SmmuUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
             return Err(ENODEV);
@@ -533,149 +286,58 @@ impl VendorDriver for SmmuV3 {
         Ok(units)
     }
 
-    fn platform_device(unit: &Unit<Self>) -> Option<Label> {
-        Some(unit.hardware().description.name)
+    fn platform_device(unit: &SmmuUnit) -> Option<Label> {
+        Some(unit.description.name)
     }
 
-    fn take_over(unit: &Arc<Unit<Self>>) -> Result {
-        let name = unit.name();
-        let described = unit.hardware();
-        let hardware = match described.hardware.as_ref() {
-            Some(hardware) => hardware.clone(),
-            None => {
-                let hardware = Hardware::new(name, &described.description)?;
-                described.hardware.populate(hardware.clone());
-                hardware
-            }
-        };
-
-        hardware.start(name).inspect_err(|error| {
-            // A unit that is somebody else's is left as it was.
-            if *error != EBUSY {
-                hardware.stop(name);
-            }
-        })?;
-        let interrupts = Interrupts::new(unit, &hardware).and_then(|interrupts| {
-            hardware.set_interrupts(interrupts);
-            hardware.enable_interrupts()
-        });
-        if let Err(error) = interrupts {
-            log_err!(
-                "{}: no interrupts for events and errors ({}), so the unit is not used",
-                name,
-                error.to_errno(),
-            );
-            hardware.stop(name);
-            return Err(error);
-        }
-
-        let capability = &hardware.capability;
-        if capability.coherent_overridden {
-            log_warn!(
-                "{}: firmware says that walks {}, the unit says otherwise; firmware counts",
-                name,
-                if capability.coherent {
-                    "snoop"
-                } else {
-                    "do not snoop"
-                },
-            );
-        }
-        let (stage, input_bits) = match hardware.stage {
-            Stage::One => (1, capability.stage1_input_bits(hardware.granule)),
-            Stage::Two => (2, capability.stage2_input_bits(hardware.granule)),
-        };
-        log_info!(
-            "{}: SMMUv3 at {:#x}, stage {}, {} address bits, {} ASIDs, {} VMIDs{}{}",
-            name,
-            described.description.base,
-            stage,
-            input_bits,
-            1u32 << capability.asid_bits,
-            1u32 << capability.vmid_bits,
-            if capability.coherent {
-                ""
-            } else {
-                ", walks do not snoop"
-            },
-            if capability.range_invalidation {
-                ", range invalidation"
-            } else {
-                ""
-            },
-        );
-        Ok(())
+    fn take_over(unit: &SmmuUnit, faults: Arc<dyn FaultSink>) -> Result {
+        unit.take_over(faults)
     }
 
-    fn enable(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.enable(unit.name())
+    fn enable(unit: &SmmuUnit) -> Result {
+        unit.hardware()?.enable()
     }
 
-    fn release(unit: &Unit<Self>) {
-        if let Ok(hardware) = unit.hardware().hardware() {
-            hardware.stop(unit.name());
-        }
+    fn release(unit: &SmmuUnit) {
+        unit.release();
     }
 
-    fn suspend(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.suspend(unit.name())
+    fn suspend(unit: &SmmuUnit) -> Result {
+        unit.hardware()?.suspend()
     }
 
-    fn resume(unit: &Unit<Self>) -> Result {
-        unit.hardware().hardware()?.resume(unit.name())
+    fn resume(unit: &SmmuUnit) -> Result {
+        unit.hardware()?.resume()
     }
 
-    fn probe(units: &[Arc<Unit<Self>>], device: DeviceInfo) -> Result<Probed<Self>> {
-        let (unit, ids, passes) = match &device.place {
+    fn probe<'a>(
+        mut units: impl Iterator<Item = &'a SmmuUnit> + Clone,
+        device: DeviceInfo,
+    ) -> Result<(&'a SmmuUnit, Probed<Self>)> {
+        let (unit, ids, passes_ats) = match &device.place {
             Place::Behind { unit: node } => {
-                let unit = units
-                    .iter()
-                    .find(|unit| unit.hardware().description.node == *node)
-                    .ok_or(ENODEV)?;
-                (unit, device.ids, true)
+                let unit = units.find(|unit| unit.description.node == *node);
+                (unit.ok_or(ENODEV)?, device.ids, true)
             }
-            Place::Pci { segment, .. } => {
-                let (unit, ids) = link_of_pci(units, *segment, &device.ids)?;
-                (unit, ids, passes_requests(unit, *segment)?)
-            }
-            Place::Acpi(name) => {
-                let (unit, ids) = link_of_named(units, &name.path)?;
-                (unit, ids, false)
+            place => {
+                let first = units.clone().next().ok_or(ENODEV)?;
+                let iort = first.description.iort.as_deref().ok_or(ENODEV)?;
+                let link = probe::link(iort.table()?, place, &device.ids)?;
+                let unit = units.find(|unit| unit.description.base == link.unit_base);
+                (unit.ok_or(ENODEV)?, link.ids, link.passes_ats)
             }
         };
-        let hardware = unit.hardware().hardware()?;
-
-        for id in &ids {
-            hardware.tables.add(*id).inspect_err(|error| {
-                if *error == ERANGE {
-                    log_err!(
-                        "{}: {}: firmware gives it stream id {:#x}, but the unit has {} bits of it",
-                        unit.name(),
-                        device.name,
-                        id.raw(),
-                        hardware.tables.layout().bits(),
-                    );
-                }
-            })?;
-        }
-        let reserved = reserved(unit, &ids)?;
-        let tlb = match device.device_tlb {
-            // What firmware keeps using is reached also while the unit does not translate, and a
-            // device whose TLB is on would ask it to.
-            Some(switch) if passes && !reserved.iter().any(Reserved::is_direct) => {
-                Tlb::new(hardware, device.name, &ids, switch)?
-            }
-            _ => None,
-        };
-        Ok(Probed {
-            unit: unit.clone(),
-            reserved,
+        let (data, reserved) =
+            probe::endpoint(unit, device.name, &ids, device.device_tlb, passes_ats)?;
+        let probed = Probed {
             ids,
-            data: tlb,
-        })
+            data,
+            reserved,
+        };
+        Ok((unit, probed))
     }
 
-    fn show_unit(unit: &Unit<Self>, f: &mut dyn fmt::Write) -> fmt::Result {
-        show::unit(unit.hardware(), f)
+    fn show_unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::unit(unit, f)
     }
 }

@@ -15,6 +15,7 @@
 //! | `faults` | reads the event queue and the SMMU's own errors |
 //! | `pri_queue` | reads the PRI queue, and refuses page requests |
 //! | `irq` | interrupts |
+//! | `smmu_unit` | the SMMU: what firmware says of it, its hardware and its interrupts |
 
 pub(super) mod asids;
 pub(super) mod ats_streams;
@@ -27,4 +28,5 @@ pub(super) mod mmio;
 mod output_queue;
 mod pri_queue;
 pub(super) mod regs;
+pub(super) mod smmu_unit;
 pub(super) mod stream_table;

@@ -21,10 +21,12 @@ use super::super::{
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    device::{DeviceInfo, DeviceTlb, Place},
     domain::Domain,
     driver::VendorDriver,
-    endpoint::{DeviceInfo, DeviceTlb, Endpoint, Place},
-    group::{Group, Reason},
+    endpoint::Endpoint,
+    group::{Group, IdOwners, Reason},
+    id_map::IdMap,
     label::Label,
     pgtable::{kernel_memory::Gfp, Gather},
     registry::Registry,
@@ -92,6 +94,7 @@ struct Bench {
     units: KVec<Arc<Unit<SmmuV3>>>,
     registry: Arc<Registry>,
     blocked: Arc<Domain<SmmuV3>>,
+    ids: Arc<dyn IdOwners<SmmuV3>>,
 }
 
 type Seated = (Arc<Endpoint<SmmuV3>>, Arc<Group<SmmuV3>>);
@@ -106,12 +109,13 @@ impl Bench {
             played,
             units,
             blocked: Domain::blocked(&registry)?,
+            ids: IdMap::new()?,
             registry,
         })
     }
 
     fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.units[0].hardware().hardware()
+        self.units[0].data().hardware()
     }
 
     /// A device with a TLB in a group of its own, which is blocked.
@@ -136,7 +140,7 @@ impl Bench {
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
             },
         )?;
-        let group = Group::new(name, &self.blocked)?;
+        let group = Group::new(name, &self.blocked, self.ids.clone())?;
         group.join(&endpoint, Reason::Isolated)?;
         assert!(self.saw(&[])?);
         Ok((endpoint, group))
@@ -188,7 +192,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // Else the unit might still use its tables, and they would be kept.
-        SmmuV3::release(&self.units[0]);
+        SmmuV3::release(self.units[0].data());
     }
 }
 

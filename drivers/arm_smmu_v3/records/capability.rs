@@ -96,6 +96,15 @@ pub enum SizeChange {
     Direct,
 }
 
+/// Which stage domains translate with.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Stage 1.
+    One,
+    /// Stage 2.
+    Two,
+}
+
 /// How stream ids lead to stream table entries.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum StreamTable {
@@ -416,6 +425,14 @@ impl Capability {
             });
         }
         Ok(this)
+    }
+
+    /// The stage that domains translate with: stage 1 where the unit has it.
+    pub const fn stage(&self) -> Stage {
+        match self.stage1 {
+            true => Stage::One,
+            false => Stage::Two,
+        }
     }
 
     /// Whether the completion of commands can be a message that is written to memory and polled

@@ -6,7 +6,7 @@
 
 use super::{
     bits::{bit, field, flag, mask, put},
-    capability::FlagUpdates,
+    capability::{Capability, FlagUpdates},
 };
 use crate::pgtable::armv8::GranuleSize;
 
@@ -24,6 +24,14 @@ pub enum Walk {
 }
 
 impl Walk {
+    /// How a unit with `capability` reads what the kernel has written.
+    pub const fn of(capability: &Capability) -> Self {
+        match capability.coherent {
+            true => Self::Cached,
+            false => Self::Uncached,
+        }
+    }
+
     /// Shareability: 2 outer, 3 inner.
     const fn shareability(self) -> u64 {
         match self {
@@ -132,6 +140,15 @@ pub enum Sharing {
 }
 
 impl Sharing {
+    /// How transactions that pass untranslated, or that only stage 2 translates, are shared by a
+    /// unit with `capability`.
+    pub const fn of(capability: &Capability) -> Self {
+        match capability.override_types {
+            true => Self::Incoming,
+            false => Self::Reserved,
+        }
+    }
+
     const fn code(self) -> u64 {
         match self {
             Self::Reserved => 0,

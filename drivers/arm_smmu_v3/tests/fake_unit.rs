@@ -17,7 +17,7 @@ use kernel::{
 
 use super::super::{
     records::capability::{self, Capability, Firmware},
-    smmu::{SmmuUnit, SmmuV3},
+    smmu::SmmuV3,
     unit::{
         firmware::Description,
         hardware::Hardware,
@@ -26,11 +26,13 @@ use super::super::{
             CMDQ_BASE_HIGH, CMDQ_BASE_LOW, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, GBPA, GERROR,
             GERRORN, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_PROD,
         },
+        smmu_unit::SmmuUnit,
     },
 };
 use crate::{
     addr::PhysAddr,
-    endpoint::FirmwareNode,
+    device::FirmwareNode,
+    health::Health,
     label::Label,
     pgtable::{
         kernel_memory::{KernelEntry, KernelMemory},
@@ -120,13 +122,13 @@ impl Played {
             page0_only: false,
         };
         let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
-        let hardware = Hardware::with(Registers::played(self)?, capability, -1)?;
-        let name = Label::from("played");
-        hardware.start(name)?;
-        hardware.enable(name)?;
+        let health = Arc::new(Health::new(Label::from("played")), GFP_KERNEL)?;
+        let hardware = Hardware::with(&health, Registers::played(self)?, capability, -1)?;
+        hardware.start()?;
+        hardware.enable()?;
         self.take_seen()?;
-        let unit = SmmuUnit::of(Description::of_nothing(NODE, firmware)?, hardware);
-        Unit::new(name, Ok(unit))
+        let description = Description::of_nothing(NODE, firmware)?;
+        Unit::new(SmmuUnit::taken(description, hardware)?)
     }
 
     /// Puts a record into the PRI queue.

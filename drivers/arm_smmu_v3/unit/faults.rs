@@ -10,12 +10,9 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 
-use super::super::{
-    records::{
-        command::{Command, Resume},
-        event::{Event, GlobalErrors},
-    },
-    smmu::{fail, SmmuV3},
+use super::super::records::{
+    command::{Command, Resume},
+    event::{Event, GlobalErrors},
 };
 use super::{
     hardware::Hardware,
@@ -23,10 +20,9 @@ use super::{
 };
 use crate::{
     addr::Iova,
-    fault::{Access, Fault},
+    fault::{Access, Fault, FaultSink},
     log::{log_err, log_warn},
     requester::RequesterId,
-    unit::Unit,
 };
 
 /// Records that are read without a pause. A device that faults all the time costs a part of one
@@ -38,7 +34,11 @@ pub(super) const PAUSE: Delta = Delta::from_millis(10);
 /// Reports all events that are pending, until there is none or `stopping`.
 ///
 /// Context: may sleep.
-pub(super) fn report_events(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: impl Fn() -> bool) {
+pub(super) fn report_events(
+    hardware: &Hardware,
+    sink: &dyn FaultSink,
+    stopping: impl Fn() -> bool,
+) {
     let page1 = hardware.registers.page1();
     let mut burst = 0;
 
@@ -58,15 +58,15 @@ pub(super) fn report_events(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: 
                 log_warn!(
                     "{}: faults come faster than they are read, some are lost (said once; \
                      debugfs counts)",
-                    unit.name(),
+                    hardware.health.name(),
                 );
             }
         }
         match record {
             Some(words) => {
                 let event = Event::decode(words);
-                end_stall(unit, hardware, &event);
-                unit.report_fault(&fault(&event, Event::code(words)));
+                end_stall(hardware, &event);
+                sink.report(&fault(&event, Event::code(words)));
             }
             None if lost => {}
             None => break,
@@ -81,12 +81,12 @@ pub(super) fn report_events(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: 
 
 /// Terminates the transaction of an event if it is stalled: nobody is there to make the page
 /// present.
-fn end_stall(unit: &Unit<SmmuV3>, hardware: &Hardware, event: &Event) {
+fn end_stall(hardware: &Hardware, event: &Event) {
     let Some(tag) = event.stall else { return };
     let mut batch = hardware.batch();
     batch.push(Command::resume(event.stream, tag, Resume::Abort));
     if let Err(failure) = batch.run() {
-        fail(unit, hardware, failure);
+        hardware.fail(failure);
     }
 }
 
@@ -112,7 +112,7 @@ fn fault(event: &Event, code: u8) -> Fault {
 
 /// Reports errors of the unit itself. A device that faults faster than events are read makes some
 /// kinds come again and again: they are said at the first, second, fourth, eighth time.
-pub(super) fn report_errors(unit: &Unit<SmmuV3>, hardware: &Hardware) {
+pub(super) fn report_errors(hardware: &Hardware) {
     let errors = hardware.take_errors();
     if errors.is_empty() {
         return;
@@ -121,11 +121,18 @@ pub(super) fn report_errors(unit: &Unit<SmmuV3>, hardware: &Hardware) {
     let is_fatal = errors.has(GlobalErrors::SERVICE_FAILURE);
     if is_fatal || count.is_power_of_two() {
         for text in errors.texts() {
-            log_err!("{}: {} ({} errors so far)", unit.name(), text, count);
+            log_err!(
+                "{}: {} ({} errors so far)",
+                hardware.health.name(),
+                text,
+                count
+            );
         }
     }
     if is_fatal {
-        unit.fail(format_args!("it is in service failure mode"));
+        hardware
+            .health
+            .fail(format_args!("it is in service failure mode"));
         hardware.block_all();
     }
 }

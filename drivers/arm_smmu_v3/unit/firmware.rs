@@ -18,8 +18,8 @@ use super::super::{
     records::capability,
 };
 use crate::{
+    device::FirmwareNode,
     driver::PlatformIds,
-    endpoint::FirmwareNode,
     ffi::{
         device::{self, Counted, Device},
         firmware::node_of,

@@ -19,13 +19,15 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
-use super::super::records::{capability::Capability, event::GlobalErrors};
+use super::super::records::{
+    capability::{Capability, Stage},
+    event::GlobalErrors,
+};
 use super::{
     asids::Contexts,
     ats_streams::{Roster, Seat},
     command_queue::{take_errors, Batch, Failure, Queue},
     firmware::Description,
-    irq::Interrupts,
     mmio::{Line, Message, Registers},
     output_queue::Records,
     regs::{
@@ -35,6 +37,7 @@ use super::{
     stream_table::Tables,
 };
 use crate::{
+    health::Health,
     label::Label,
     log::{log_err, log_info},
     pgtable::armv8::GranuleSize,
@@ -43,16 +46,10 @@ use crate::{
 /// How long a unit may take to carry out a command.
 const TIMEOUT: Delta = Delta::from_secs(1);
 
-/// Which stage of a unit domains translate with.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Stage {
-    One,
-    Two,
-}
-
 /// A unit that this driver has taken over.
 #[pin_data]
 pub struct Hardware {
+    pub health: Arc<Health>,
     pub registers: Registers,
     pub capability: Capability,
     /// What new domains translate with.
@@ -71,8 +68,6 @@ pub struct Hardware {
     /// Orders the writes of registers that are acknowledged. Nests inside the queue's lock.
     #[pin]
     commands: SpinLockIrq<()>,
-    #[pin]
-    interrupts: Mutex<Option<Interrupts>>,
     /// GBPA as it was found: what devices may do while the unit does not translate.
     bypass: Atomic<u32>,
     /// The numbers of the interrupts that are no wires, and what the unit sends for each.
@@ -95,7 +90,8 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed (both logged),
     /// `ENOMEM`.
-    pub fn new(name: Label, unit: &Description) -> Result<Arc<Self>> {
+    pub(super) fn new(health: &Arc<Health>, unit: &Description) -> Result<Arc<Self>> {
+        let name = health.name();
         let look = Registers::look(unit.base)?;
         let capability =
             Capability::judge(&look.identification(), &unit.firmware).map_err(|refusal| {
@@ -116,19 +112,20 @@ impl Hardware {
                 }
             })?;
 
-        Self::with(registers, capability, unit.memory_node)
+        Self::with(health, registers, capability, unit.memory_node)
     }
 
     /// What it takes to drive the unit with `registers`. Changes nothing.
-    pub fn with(registers: Registers, capability: Capability, node: i32) -> Result<Arc<Self>> {
+    pub fn with(
+        health: &Arc<Health>,
+        registers: Registers,
+        capability: Capability,
+        node: i32,
+    ) -> Result<Arc<Self>> {
         let granule = capability
             .granules
             .for_pages_of(kernel::page::PAGE_SIZE as u64)
             .ok_or(EOPNOTSUPP)?;
-        let stage = match capability.stage1 {
-            true => Stage::One,
-            false => Stage::Two,
-        };
         let tables = Tables::new(node, &capability)?;
         let contexts = Contexts::new(node, &capability)?;
         let queue = Queue::new(node, &capability)?;
@@ -137,9 +134,10 @@ impl Hardware {
 
         Arc::pin_init(
             pin_init!(Self {
+                health: health.clone(),
                 registers,
+                stage: capability.stage(),
                 capability,
-                stage,
                 granule,
                 tables,
                 queue <- new_spinlock_irq!(queue),
@@ -147,7 +145,6 @@ impl Hardware {
                 requests <- new_spinlock_irq!(requests),
                 contexts <- new_mutex!(contexts),
                 commands <- new_spinlock_irq!(()),
-                interrupts <- new_mutex!(None),
                 bypass: Atomic::new(0),
                 messages <- new_spinlock_irq!([(0, None); Line::COUNT]),
                 overflows: Atomic::new(0),
@@ -165,8 +162,8 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else has started it meanwhile, `ETIMEDOUT` or `EIO` if it does not
     /// answer; both logged.
-    pub fn start(&self, name: Label) -> Result {
-        check_free(name, &self.registers)?;
+    pub fn start(&self) -> Result {
+        check_free(self.health.name(), &self.registers)?;
         let found = self.registers.io().read(GBPA).with_update(false);
         self.bypass.store(found.into(), Relaxed);
         self.contexts.lock().set_in_use(true);
@@ -174,14 +171,15 @@ impl Hardware {
         if let Some(requests) = &mut *self.requests.lock() {
             requests.set_in_use(true);
         }
-        self.set_up(name)
+        self.set_up()
     }
 
     /// Stream table, queues, empty caches: for a unit that does not translate and has no queue
     /// (6.3.9).
     ///
     /// Context: any; does not sleep.
-    fn set_up(&self, name: Label) -> Result {
+    fn set_up(&self) -> Result {
+        let name = self.health.name();
         let io = self.registers.io();
 
         self.interrupt_control(|_| IRQ_CTRL::zeroed())?;
@@ -299,7 +297,8 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` if the unit does not answer.
-    pub fn enable(&self, name: Label) -> Result {
+    pub fn enable(&self) -> Result {
+        let name = self.health.name();
         self.control(|cr0| cr0.with_translation(true))
             .inspect_err(|_| log_err!("{}: the unit does not start to translate", name))?;
         // Should something end translation behind our back nothing passes. Before, there were
@@ -311,11 +310,8 @@ impl Hardware {
     /// Puts the unit into the state that it was found in. Entries are not touched before
     /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
     /// answer is left as it is, and what it may still read is never freed.
-    pub fn stop(&self, name: Label) {
-        // Taken out first: the interrupts' threads end when this is dropped.
-        let interrupts = self.interrupts.lock().take();
-        drop(interrupts);
-
+    pub fn stop(&self) {
+        let name = self.health.name();
         match self.switch_off() {
             Ok(()) => {
                 self.let_go();
@@ -350,9 +346,12 @@ impl Hardware {
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or has its queues
     /// left.
-    pub fn suspend(&self, name: Label) -> Result {
+    pub fn suspend(&self) -> Result {
         self.switch_off().inspect_err(|_| {
-            log_err!("{}: the unit does not stop; it is left as it is", name);
+            log_err!(
+                "{}: the unit does not stop; it is left as it is",
+                self.health.name(),
+            );
         })
     }
 
@@ -364,15 +363,15 @@ impl Hardware {
     /// # Errors
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer; both logged.
-    pub fn resume(&self, name: Label) -> Result {
+    pub fn resume(&self) -> Result {
         // The kernel that wakes another one up from disk may have used the unit.
-        let result = self.switch_off().and_then(|()| self.set_up(name));
+        let result = self.switch_off().and_then(|()| self.set_up());
         if result.is_err() {
             self.queue.lock().give_up();
             self.tables.clear_all();
         }
         // Also a unit that cannot be used: it should refuse DMA rather than let it pass.
-        let result = self.enable(name).and(result);
+        let result = self.enable().and(result);
         self.enable_interrupts().and(result)
     }
 
@@ -388,13 +387,19 @@ impl Hardware {
         Ok(())
     }
 
-    /// Makes `interrupts` the unit's.
-    pub fn set_interrupts(&self, interrupts: Interrupts) {
-        *self.interrupts.lock() = Some(interrupts);
+    /// Declares the unit failed, and blocks everything behind it.
+    ///
+    /// Context: any; does not sleep.
+    #[cold]
+    pub fn fail(&self, failure: Failure) {
+        if failure != Failure::Earlier {
+            self.health.fail(format_args!("{failure}"));
+            self.block_all();
+        }
     }
 
     /// Blocks every stream, as far as the unit still listens. It has been declared failed.
-    pub fn block_all(&self) {
+    pub(super) fn block_all(&self) {
         smp_mb(Full);
         self.tables.clear_all();
         // It may be because of the queue that everything is blocked.

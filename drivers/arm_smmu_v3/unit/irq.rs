@@ -19,14 +19,14 @@ use kernel::{
     },
 };
 
-use super::super::smmu::SmmuV3;
 use super::{
     faults,
+    firmware::Description,
     hardware::Hardware,
     mmio::{Line, Message},
     pri_queue,
 };
-use crate::{log::log_info, unit::Unit};
+use crate::{fault::FaultSink, ffi::device::Counted, log::log_info};
 
 // Exported by the kernel; the kernel crate's bindings leave the header out.
 extern "C" {
@@ -67,7 +67,7 @@ enum Source {
 
 /// What the thread of one interrupt works on.
 struct Request {
-    unit: Arc<Unit<SmmuV3>>,
+    faults: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
     source: Source,
     name: CString,
@@ -84,13 +84,13 @@ impl Request {
     fn serve(&self) {
         let stopping = || self.stopping.load(Relaxed);
         if self.is_for(Line::Errors) {
-            faults::report_errors(&self.unit, &self.hardware);
+            faults::report_errors(&self.hardware);
         }
         if self.is_for(Line::Events) {
-            faults::report_events(&self.unit, &self.hardware, stopping);
+            faults::report_events(&self.hardware, &*self.faults, stopping);
         }
         if self.is_for(Line::Requests) {
-            pri_queue::refuse_all(&self.unit, &self.hardware, stopping);
+            pri_queue::refuse_all(&self.hardware, stopping);
         }
     }
 }
@@ -142,12 +142,12 @@ extern "C" fn serve(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
 /// Messages that were allocated for a unit. They are freed when this is dropped.
 struct Messages {
     hardware: Arc<Hardware>,
-    unit: Arc<Unit<SmmuV3>>,
+    device: Counted,
 }
 
 impl Messages {
-    fn new(unit: &Arc<Unit<SmmuV3>>, hardware: &Arc<Hardware>) -> Option<Self> {
-        let device = unit.hardware().description.device();
+    fn new(description: &Description, hardware: &Arc<Hardware>) -> Option<Self> {
+        let device = description.device();
         let count = match hardware.capability.queues.page_requests {
             Some(_) => Line::COUNT,
             None => Line::COUNT - 1,
@@ -165,30 +165,34 @@ impl Messages {
         if result != 0 {
             log_info!(
                 "{}: no interrupts by message: error {}; wires instead",
-                unit.name(),
+                hardware.health.name(),
                 result,
             );
             return None;
         }
         Some(Self {
             hardware: hardware.clone(),
-            unit: unit.clone(),
+            device: device.counted(),
         })
     }
 
     fn irq(&self, line: Line) -> c_uint {
-        let device = self.unit.hardware().description.device();
         // SAFETY: The device is there and has messages.
-        unsafe { msi_domain_get_virq(device.as_raw().cast(), MSI_DOMAIN, line as c_uint) }
+        unsafe {
+            msi_domain_get_virq(
+                self.device.get().as_raw().cast(),
+                MSI_DOMAIN,
+                line as c_uint,
+            )
+        }
     }
 }
 
 impl Drop for Messages {
     fn drop(&mut self) {
         self.hardware.end_messages();
-        let device = self.unit.hardware().description.device();
         // SAFETY: The messages were allocated, and their interrupts are freed.
-        unsafe { platform_device_msi_free_irqs_all(device.as_raw().cast()) };
+        unsafe { platform_device_msi_free_irqs_all(self.device.get().as_raw().cast()) };
     }
 }
 
@@ -215,20 +219,24 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// Sets the interrupts of `unit` up.
+    /// Sets the unit's interrupts up. Faults go to `faults`.
     ///
     /// # Errors
     ///
     /// `ENODEV` if there is none for events.
-    pub fn new(unit: &Arc<Unit<SmmuV3>>, hardware: &Arc<Hardware>) -> Result<Self> {
-        let description = &unit.hardware().description;
+    pub(super) fn new(
+        description: &Description,
+        hardware: &Arc<Hardware>,
+        faults: Arc<dyn FaultSink>,
+    ) -> Result<Self> {
+        let name = hardware.health.name();
         let mut requested = KVec::new();
         let mut request = |source, what: &str, irq| -> Result {
             let request = Request {
-                unit: unit.clone(),
+                faults: faults.clone(),
                 hardware: hardware.clone(),
                 source,
-                name: CString::try_from_fmt(fmt!("{}-{}", unit.name().as_str(), what))?,
+                name: CString::try_from_fmt(fmt!("{}-{}", name.as_str(), what))?,
                 irq,
                 stopping: Atomic::new(false),
             };
@@ -241,7 +249,7 @@ impl Interrupts {
             request(Source::All, "all", irq)?;
         } else {
             if hardware.capability.messages {
-                messages = Messages::new(unit, hardware);
+                messages = Messages::new(description, hardware);
             }
             let has_requests = hardware.capability.queues.page_requests.is_some();
             for line in Line::ALL {
@@ -265,7 +273,7 @@ impl Interrupts {
                         request(Source::One(line), what, irq)?;
                     }
                     None if line == Line::Events => return Err(ENODEV),
-                    None => log_info!("{}: firmware names no interrupt for {}", unit.name(), what),
+                    None => log_info!("{}: firmware names no interrupt for {}", name, what),
                 }
             }
         }

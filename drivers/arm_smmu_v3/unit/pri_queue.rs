@@ -13,19 +13,16 @@ mod tests;
 
 use kernel::{io::Io, sync::atomic::Relaxed, time::delay::fsleep};
 
-use super::super::{
-    records::{
-        command::{Command, PageResponse},
-        page_request::PageRequest,
-    },
-    smmu::{fail, SmmuV3},
+use super::super::records::{
+    command::{Command, PageResponse},
+    page_request::PageRequest,
 };
 use super::{
     faults::{BURST, PAUSE},
     hardware::Hardware,
     regs::{PRIQ_CONS, PRIQ_PROD},
 };
-use crate::{log::log_warn, requester::RequesterId, unit::Unit};
+use crate::{log::log_warn, requester::RequesterId};
 
 /// A record that is next in the queue, or that there was no room for.
 enum Next {
@@ -53,21 +50,21 @@ fn take(hardware: &Hardware) -> Option<Next> {
 /// Refuses all page requests that are pending, until there is none or `stopping`.
 ///
 /// Context: may sleep.
-pub(super) fn refuse_all(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: impl Fn() -> bool) {
+pub(super) fn refuse_all(hardware: &Hardware, stopping: impl Fn() -> bool) {
     let mut burst = 0;
 
     while !stopping() {
         match take(hardware) {
             // It wants nothing.
             Some(Next::Request(request)) if request.is_stop_marker() => {}
-            Some(Next::Request(request)) => refuse(unit, hardware, request),
+            Some(Next::Request(request)) => refuse(hardware, request),
             // The devices were told by the unit that their requests have failed.
             Some(Next::Lost) => {
                 if hardware.lost_requests.fetch_add(1, Relaxed) == 0 {
                     log_warn!(
                         "{}: page requests come faster than they are read, some are lost (said \
                          once; debugfs counts)",
-                        unit.name(),
+                        hardware.health.name(),
                     );
                 }
             }
@@ -83,12 +80,12 @@ pub(super) fn refuse_all(unit: &Unit<SmmuV3>, hardware: &Hardware, stopping: imp
 
 /// Says that there was a request, at the first, second, fourth, eighth time; and answers it, if it
 /// is the last of its group.
-fn refuse(unit: &Unit<SmmuV3>, hardware: &Hardware, request: PageRequest) {
+fn refuse(hardware: &Hardware, request: PageRequest) {
     let count = hardware.refused_requests.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {
         log_warn!(
             "{}: {} asks for {}, though nobody lets it ask; refused ({} so far)",
-            unit.name(),
+            hardware.health.name(),
             RequesterId::new(request.stream),
             request,
             count,
@@ -105,6 +102,6 @@ fn refuse(unit: &Unit<SmmuV3>, hardware: &Hardware, request: PageRequest) {
         PageResponse::Failure,
     ));
     if let Err(failure) = batch.run() {
-        fail(unit, hardware, failure);
+        hardware.fail(failure);
     }
 }

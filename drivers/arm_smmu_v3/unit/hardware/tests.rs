@@ -41,15 +41,12 @@ fn unit_with(idr0: u32) -> Result<Arc<Hardware>> {
         page0_only: false,
     };
     let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
-    Hardware::with(Registers::dead()?, capability, -1)
+    let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
+    Hardware::with(&health, Registers::dead()?, capability, -1)
 }
 
 fn unit() -> Result<Arc<Hardware>> {
     unit_with(IDR0)
-}
-
-fn name() -> Label {
-    Label::from("test")
 }
 
 /// A batch of one command.
@@ -165,7 +162,7 @@ mod suite {
     fn unit_that_does_not_answer() -> Result {
         let hardware = unit()?;
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.start(name()));
+        let took = milliseconds(|| result = hardware.start());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         // Should it say later that it is off it can be let go.
@@ -188,7 +185,7 @@ mod suite {
             let hardware = unit()?;
             let io = hardware.registers.io();
             io.write_reg(control);
-            assert_eq!(hardware.start(name()), Err(EBUSY));
+            assert_eq!(hardware.start(), Err(EBUSY));
             assert!(is_untouched(&hardware, 0x20));
             assert_eq!(u32::from(io.read(CR0)), u32::from(control));
         }

@@ -25,7 +25,7 @@ mod suite {
     fn the_last_of_a_group_is_answered() -> Result {
         let played = Played::new()?;
         let unit = played.unit(fake_unit::IDR0 | PRI)?;
-        let hardware = unit.hardware().hardware()?;
+        let hardware = unit.data().hardware()?;
         let page1 = hardware.registers.page1();
         // Stream 8: R and W of two pages, group 5; a Stop PASID marker; R, substream 3, group
         // 0x1ff.
@@ -37,7 +37,7 @@ mod suite {
         ] {
             played.request_page(&hardware.registers, record);
         }
-        refuse_all(&unit, hardware, || false);
+        refuse_all(hardware, || false);
         // CMD_PRI_RESP with response 0, and CMD_SYNC.
         let seen = played.take_seen()?;
         assert_eq!(
@@ -52,7 +52,7 @@ mod suite {
         assert_eq!(u32::from(page1.read(PRIQ_CONS)), 4);
         assert_eq!(hardware.refused_requests.load(Relaxed), 3);
         assert_eq!(hardware.lost_requests.load(Relaxed), 0);
-        SmmuV3::release(&unit);
+        SmmuV3::release(unit.data());
         Ok(())
     }
 
@@ -61,7 +61,7 @@ mod suite {
     fn overflow_is_acknowledged() -> Result {
         let played = Played::new()?;
         let unit = played.unit(fake_unit::IDR0 | PRI)?;
-        let hardware = unit.hardware().hardware()?;
+        let hardware = unit.data().hardware()?;
         let page1 = hardware.registers.page1();
         // All 16 places, and one more: OVFLG.
         for group in 0..16 {
@@ -69,16 +69,16 @@ mod suite {
         }
         let full = u32::from(page1.read(PRIQ_PROD));
         page1.write_reg(PRIQ_PROD::from(full | 1 << 31));
-        refuse_all(&unit, hardware, || false);
+        refuse_all(hardware, || false);
         assert_eq!(played.take_seen()?.len(), 32);
         assert_eq!(u32::from(page1.read(PRIQ_CONS)), full | 1 << 31);
         assert_eq!(hardware.lost_requests.load(Relaxed), 1);
 
         played.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1003]);
-        refuse_all(&unit, hardware, || false);
+        refuse_all(hardware, || false);
         assert_eq!(played.take_seen()?[..], [[0x8_0000_0041, 3], [0x46, 0]]);
         assert_eq!(hardware.lost_requests.load(Relaxed), 1);
-        SmmuV3::release(&unit);
+        SmmuV3::release(unit.data());
         Ok(())
     }
 
@@ -86,9 +86,9 @@ mod suite {
     fn unit_without_a_queue() -> Result {
         let played = Played::new()?;
         let unit = played.unit(fake_unit::IDR0)?;
-        refuse_all(&unit, unit.hardware().hardware()?, || false);
+        refuse_all(unit.data().hardware()?, || false);
         assert!(played.take_seen()?.is_empty());
-        SmmuV3::release(&unit);
+        SmmuV3::release(unit.data());
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ import sys
 from . import (
     all_tests,
     arch,
+    arrows,
     bench,
     cache,
     compile_fail,
@@ -50,6 +51,10 @@ def main(argv=None):
             print(f"log:   {error.log}", file=sys.stderr)
         if error.hint:
             print(f"next:  {error.hint}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -110,6 +115,9 @@ def _parser():
     command.add_argument("--filter", help="only suites whose name contains it")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
     command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
+    command = add("arrows", _arrows, "which files import each other, and which must not: circles, layers")
+    command.add_argument("names", nargs="*", metavar="file", help="what it imports and who imports it; or a folder")
+    command.add_argument("--dot", action="store_true", help="the picture, for graphviz")
     add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, licence lines")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
@@ -184,6 +192,10 @@ def _native(arguments):
     if arguments.arch and kind.arch != asked:
         raise ToolError(f"VIOMMU={kind.name} is for {kind.arch.name}, not for ARCH={asked.name}")
     story.main_native(kind)
+
+
+def _arrows(arguments):
+    return arrows.run(arguments.names, dot=arguments.dot)
 
 
 def _native_symbols(arguments):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks that need no running kernel: format, clippy, unsafe rooms, licence lines, the tools."""
+"""Checks that need no running kernel: format, clippy, unsafe rooms, arrows, licence lines, the tools."""
 
 import ast
 import functools
 import re
 import shutil
 
-from . import intree, module, root, run, uml, unsafe_rooms
+from . import arrows, intree, module, root, run, uml, unsafe_rooms
 from .arch import ARCHES
 from .errors import ToolError
 from .paths import CHECKOUT
@@ -21,6 +21,7 @@ def run_all(report):
         for name, check in (
             ("rustfmt", rustfmt),
             ("unsafe rooms", _checked(unsafe_rooms.check)),
+            ("arrows between files", _checked(arrows.check)),
             ("licence lines", _checked(licence_lines)),
             ("no archive or registry named", _checked(registry_names)),
             ("width of comments", _checked(comment_widths)),

@@ -11,14 +11,10 @@ import pathlib
 import re
 
 from .paths import CHECKOUT, CONFIG
+from .rust_code import code_only
 from .sync import kernel_files
 
 _FORBID = re.compile(r"^#!\[forbid\(([^)]*\b)?unsafe_code\b", re.M)
-# What is not code: comments, strings, characters (a lifetime is not one).
-_NOT_CODE = re.compile(
-    r'//[^\n]*|/\*.*?\*/|b?c?r(#*)".*?"\1|[bc]?"(?:\\.|[^"\\])*"|b?\'(?:\\(?:.|u\{[^}]*\}|x..)|[^\'\\])\'',
-    re.S,
-)
 
 
 def rooms(path=CONFIG / "unsafe-rooms"):
@@ -29,8 +25,8 @@ def rooms(path=CONFIG / "unsafe-rooms"):
 
 def unsafe_lines(text):
     """The numbers of the lines with `unsafe` in the code."""
-    blank = _NOT_CODE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    return [number for number, line in enumerate(blank.splitlines(), 1) if re.search(r"\bunsafe\b", line)]
+    lines = code_only(text).splitlines()
+    return [number for number, line in enumerate(lines, 1) if re.search(r"\bunsafe\b", line)]
 
 
 def check(checkout=CHECKOUT, allowed=None):

@@ -47,8 +47,8 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test native-calls
-setup build install uninstall run test shell kunit host-test compile-fail lint fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall run test shell kunit host-test compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall run test shell kunit host-test compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
@@ -89,7 +89,9 @@ help:
 	@echo '                        (FILTER=iommufd)'
 	@echo '  make native-calls     which functions of the core those call, compared with the document'
 	@echo '  make bench            page tables in C and ours, measured in one boot of the stock kernel'
-	@echo '  make lint             rustfmt, clippy, unsafe rooms, licence lines'
+	@echo '  make lint             rustfmt, clippy, unsafe rooms, arrows between files, licence lines'
+	@echo '  make arrows           files that import each other in a circle, or from a layer above'
+	@echo '                        (tools/ic arrows <file>: what a file imports, and what imports it)'
 	@echo '  make fmt              format the Rust sources'
 	@echo
 	@echo 'MIRROR=<address>        the Debian archive (default: from the apt configuration)'

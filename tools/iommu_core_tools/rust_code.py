@@ -5,6 +5,7 @@ No more of the language is understood than that takes. All code counts, whatever
 the bodies and arguments of macros.
 """
 
+import bisect
 import dataclasses
 import re
 
@@ -13,9 +14,23 @@ _NOT_CODE = re.compile(
     r'//[^\n]*|/\*.*?\*/|b?c?r(#*)".*?"\1|[bc]?"(?:\\.|[^"\\])*"|b?\'(?:\\(?:.|u\{[^}]*\}|x..)|[^\'\\])\'',
     re.S,
 )
-_TOKEN = re.compile(r"\n|(?:r#)?\w+|::|\S")
-_NAME = re.compile(r"(?:r#)?[A-Za-z_]\w*$")
-_OPENING = {"(", "[", "{"}
+_NAME = r"(?:r\#)?[A-Za-z_]\w*"
+_WHAT_COUNTS = re.compile(
+    # A name or path goes on to its end, so that nothing in it is taken for the beginning of one.
+    rf"""
+    (?= [\w$:{{}}] ) (?:
+      (?P<import> (?<! [\w\#$] ) use \b (?! \s* < ) [^;]* ;? )
+    | (?<! [\w\#] ) pub \s* \( \s* (?: in \b [^)]* | {_NAME} \s* ) \)    # imports nothing
+    | (?<! \w ) macro_rules \s* ! \s* (?P<macro> {_NAME} )
+    | (?P<place> (?<! \w ) path \s* = (?= \s* [\])] ) )
+    | (?<! \w ) mod \s+ (?P<module> {_NAME} ) \s* \{{
+    | (?P<call> {_NAME} ) \s* ! (?= \s* [(\[{{] )
+    | (?P<path> (?: \$ | :: \s* )? {_NAME} (?: \s* :: \s* {_NAME} )* )
+    | (?P<brace> [{{}}] )
+    )""",
+    re.X,
+)
+_IMPORT_TOKEN = re.compile(rf"{_NAME}|::|\S")
 
 
 def code_only(text):
@@ -24,7 +39,7 @@ def code_only(text):
 
 
 class NotUnderstood(Exception):
-    """Code that this reader has no rule for. Guessing would hide an import."""
+    """Code that this reader has no rule for. A guess could hide an import."""
 
     def __init__(self, line, what):
         super().__init__(what)
@@ -42,14 +57,14 @@ class Scope:
     def __init__(self, module, outer=None):
         self.module = module
         self.outer = outer
-        # What a name stands for, as paths that are written in this scope; `#[cfg]` can make it several.
+        # What a name stands for, as paths written in this scope. With `#[cfg]` they can be several.
         self.names = {}
         self.globs = []
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """A path with its line, as it is written in a scope."""
+    """A path, as it is written in a line of a scope."""
 
     line: int
     scope: Scope
@@ -59,160 +74,137 @@ class Path:
 class Code:
     """What a file says.
 
-    `modules` are the file's own module and those written out in it, with their scopes; `paths` are all that have
-    more than one part or are imported. `calls` are macros that are called by name alone, and `macros` are
-    those that the file defines. A module called `tests` that is written out in the file is left out.
+    `modules` are the file's own module and those written out in it, with their scopes. `paths` are imports, and
+    what has more than one part. `calls` are macros that are called by name alone, and `macros` are those that
+    the file defines. A module called `tests` that is written out in the file is left out.
     """
 
     def __init__(self, text, module):
+        self._text = code_only(text)
+        self._lines = [match.start() for match in re.finditer(r"\n", self._text)]
         self.modules = {}
         self.paths = []
         self.calls = []
         self.macros = set()
-        self._tokens, self._lines = _tokens(code_only(text))
         self._read(module)
 
     def _read(self, module):
-        tokens, at = self._tokens, 0
         scopes = [self._module(module)]
-        while at < len(tokens):
-            token, scope = tokens[at], scopes[-1]
-            if token == "{":
+        # How many scopes there were before a suite began.
+        suite = None
+        for match in _WHAT_COUNTS.finditer(self._text):
+            scope, at, kind = scopes[-1], match.start(match.lastgroup or 0), match.lastgroup
+            if kind == "module":
+                name = match[kind].removeprefix("r#")
+                if suite is None and name == "tests":
+                    suite = len(scopes)
+                scopes.append(self._module((*scope.module, name)))
+            elif kind == "brace" and match[0] == "{":
                 scopes.append(Scope(scope.module, scope))
-            elif token == "}":
-                scopes.pop()
-                if not scopes:
+            elif kind == "brace":
+                if len(scopes) == 1:
                     raise NotUnderstood(self._line(at), "a } too many")
-            elif token == "mod" and self._is_name(at + 1) and self._token(at + 2) == "{":
-                if tokens[at + 1] == "tests":
-                    at = self._end_of_block(at + 2)
-                    continue
-                scopes.append(self._module((*scope.module, tokens[at + 1])))
-                at += 3
-                continue
-            elif token == "use" and self._token(at + 1) != "<" and self._token(at - 1) != "$":
-                at = self._use(at + 1, scope)
-                continue
-            elif token == "pub" and self._token(at + 1) == "(":
-                at = self._visibility(at + 1)
-                continue
-            elif token == "path" and tokens[at - 2 : at] == ["#", "["]:
-                raise NotUnderstood(self._line(at), "#[path]: where the module's file is cannot be told")
-            elif token == "macro_rules" and self._token(at + 1) == "!":
-                self.macros.add(self._token(at + 2))
-                at += 3
-                continue
-            elif _NAME.match(token):
-                at = self._name(at, scope)
-                continue
-            at += 1
-        if len(scopes) != 1:
-            raise NotUnderstood(self._line(at - 1), "a } is missing")
+                scopes.pop()
+                suite = None if suite == len(scopes) else suite
+            elif suite is not None:
+                pass
+            elif kind == "import":
+                _Import(self, scope, at, match[kind]).read()
+            elif kind == "place":
+                raise NotUnderstood(self._line(at), "a module's file is told by `path`")
+            elif kind == "macro":
+                self.macros.add(match[kind])
+            elif kind == "call":
+                self.calls.append(Path(self._line(at), scope, (match[kind],)))
+            elif kind == "path":
+                self._path(scope, at, match[kind])
+        if len(scopes) > 1:
+            raise NotUnderstood(self._line(len(self._text)), "a } is missing")
 
     def _module(self, path):
         return self.modules.setdefault(path, Scope(path))
 
-    def _token(self, at):
-        return self._tokens[at] if 0 <= at < len(self._tokens) else ""
-
     def _line(self, at):
-        return self._lines[min(at, len(self._lines) - 1)] if self._lines else 1
+        return bisect.bisect_left(self._lines, at) + 1
 
-    def _is_name(self, at):
-        return bool(_NAME.match(self._token(at)))
+    def _path(self, scope, at, text):
+        # `::x::y` is another crate's or follows a type in brackets; `$x::y` is what a macro is given.
+        first, *rest = (_plain(part) for part in text.split("::"))
+        if rest and first and (first[0] != "$" or first == "$crate"):
+            self.paths.append(Path(self._line(at), scope, (first.removeprefix("$"), *rest)))
 
-    def _end_of_block(self, at):
-        """Where the block that begins at `at` has ended."""
-        depth = 0
-        while at < len(self._tokens):
-            depth += {"{": 1, "}": -1}.get(self._tokens[at], 0)
-            at += 1
-            if depth == 0:
-                break
-        return at
 
-    def _visibility(self, at):
-        """Skips the brackets of `pub(crate)` and `pub(in path)`, which import nothing."""
-        if self._token(at + 1) == "in" or self._token(at + 2) == ")":
-            while self._token(at) not in (")", ""):
-                at += 1
-        return at
+class _Import:
+    """A reader of one import."""
 
-    def _name(self, at, scope):
-        """A name in the code, which a path or the call of a macro may begin with."""
-        if self._token(at + 1) == "!" and self._token(at + 2) in _OPENING and self._token(at - 1) != "::":
-            self.calls.append(Path(self._line(at), scope, (self._tokens[at],)))
-            return at + 2
-        begin, parts = at, [self._tokens[at]]
-        while self._token(at + 1) == "::" and self._is_name(at + 2):
-            at += 2
-            parts.append(self._tokens[at])
-        before = self._token(begin - 1)
-        # Not below what only the compiler knows: another crate, a type's or a macro's argument.
-        known = before != "::" and (before != "$" or parts[0] == "crate")
-        if known and len(parts) > 1:
-            self.paths.append(Path(self._line(begin), scope, tuple(parts)))
-        return at + 1
+    def __init__(self, code, scope, at, text):
+        self._code = code
+        self._scope = scope
+        self._tokens = [(match[0], at + match.start()) for match in _IMPORT_TOKEN.finditer(text)]
+        self._next = 1
 
-    def _use(self, at, scope):
-        """An import, of which the tree begins at `at`; where the import has ended."""
-        if self._token(at) == "::":
-            # Another crate's.
-            while self._token(at) not in (";", ""):
-                at += 1
-            return at
-        end = self._tree(at, scope, ())
-        if self._token(end) != ";":
-            raise NotUnderstood(self._line(at), "an import that has no end here")
-        return end
+    def read(self):
+        """Enters all that it imports."""
+        if self._token() == "::":
+            return  # Another crate's.
+        self._tree(())
+        self._take(";")
 
-    def _tree(self, at, scope, before):
-        """One tree of an import below the path `before`; where it has ended."""
-        parts, line = list(before), self._line(at)
+    def _token(self):
+        return self._tokens[self._next][0] if self._next < len(self._tokens) else ""
+
+    def _line(self):
+        return self._code._line(self._tokens[min(self._next, len(self._tokens) - 1)][1])
+
+    def _take(self, *wanted):
+        """Goes past the next token, which is one of these."""
+        token = self._token()
+        if token not in wanted:
+            what = f"an import with {token!r} in it" if token else "an import without an end"
+            raise NotUnderstood(self._line(), what)
+        self._next += 1
+        return token
+
+    def _tree(self, before):
+        """Enters one tree, below the path `before`."""
+        parts, line = before, self._line()
         while True:
-            token = self._token(at)
-            if token == "{":
-                at += 1
-                while self._token(at) != "}":
-                    at = self._tree(at, scope, tuple(parts))
-                    if self._token(at) == ",":
-                        at += 1
-                    elif self._token(at) != "}":
-                        raise NotUnderstood(self._line(at), f"{self._token(at)!r} in an import")
-                return at + 1
-            if token == "*":
-                scope.globs.append(tuple(parts))
-                self.paths.append(Path(line, scope, tuple(parts)))
-                return at + 1
-            if token == "$" and self._token(at + 1) == "crate":
-                at += 1
-                token = "crate"
-            if not _NAME.match(token):
-                raise NotUnderstood(self._line(at), f"{token!r} in an import")
-            if token != "self" or not parts:
-                parts.append(token)
-            at += 1
-            if self._token(at) != "::":
+            if self._token() == "{":
+                self._next += 1
+                while self._token() != "}":
+                    self._tree(parts)
+                    if self._token() != "}":
+                        self._take(",")
+                self._next += 1
+                return
+            if self._token() == "*":
+                self._next += 1
+                self._scope.globs.append(parts)
                 break
-            at += 1
-        name = parts[-1]
-        if self._token(at) == "as":
-            name = self._token(at + 1)
-            at += 2
-        if parts:
-            scope.names.setdefault(name, []).append(tuple(parts))
-            self.paths.append(Path(line, scope, tuple(parts)))
-        return at
+            if self._token() == "$":
+                self._next += 1
+                self._take("crate")
+                parts = ("crate",)
+            else:
+                parts = self._name(parts)
+            if self._token() != "::":
+                name = parts[-1]
+                if self._token() == "as":
+                    self._next += 1
+                    [name] = self._name(())
+                self._scope.names.setdefault(name, []).append(parts)
+                break
+            self._next += 1
+        self._code.paths.append(Path(line, self._scope, parts))
+
+    def _name(self, before):
+        """Goes past a name; the path with it. `self` at the end of a path is the path."""
+        name = _plain(self._token())
+        if not re.fullmatch(_NAME, name):
+            self._take("a name")
+        self._next += 1
+        return before if name == "self" and before else (*before, name)
 
 
-def _tokens(code):
-    """The tokens, and the line of each."""
-    tokens, lines, line = [], [], 1
-    for match in _TOKEN.finditer(code):
-        token = match[0]
-        if token == "\n":
-            line += 1
-        else:
-            tokens.append(token.removeprefix("r#"))
-            lines.append(line)
-    return tokens, lines
+def _plain(name):
+    return name.strip().removeprefix("r#")

@@ -47,9 +47,9 @@ class Kernel:
         ours = [intree.PATCH] if self.ours else [intree.SUITE_PATCH] if self.parts else []
         return [*ours, *(CONFIG / name for name in self.patches)]
 
-    def built(self):
-        """Builds it; a context, see `intree.built()`."""
-        target = self.image.rpartition("/")[2]
+    def built(self, target=None):
+        """Builds it, or only a target of its `make`; a context, see `intree.built()`."""
+        target = target or self.image.rpartition("/")[2]
         return intree.built(
             self.name, self.options(), self.arguments, [target],
             patches=self.patch_files(), parts=self.parts,

@@ -18,6 +18,8 @@ from .progress import PROGRESS
 from .sync import ALL, sync
 
 FOLDER = "drivers/iommu/iommu_core"
+# The crate, as a target of `make`.
+CRATE = f"{FOLDER}/iommu_core.o"
 # What changes in the kernel outside of that folder.
 PATCH = CONFIG / "kernel.patch"
 # The same for a kernel that has nothing of it but the suite of the layer's functions.

@@ -6,13 +6,15 @@ import functools
 import re
 import shutil
 
-from . import arrows, intree, module, root, run, uml, unsafe_rooms
+from . import arrows, custom_kernel, intree, module, root, run, uml, unsafe_rooms
 from .arch import ARCHES
 from .errors import ToolError
 from .paths import CHECKOUT
 from .progress import PROGRESS
 
 SUITE = "lint"
+# The kernels for guests that clippy sees: those that `make test` builds anyway.
+CLIPPY_KERNELS = (custom_kernel.HOSTED, custom_kernel.NATIVE["amd64"])
 
 
 def run_all(report):
@@ -31,6 +33,10 @@ def run_all(report):
                 for arch in ARCHES.values()
             ),
             ("clippy, with the suites", clippy_suites),
+            *(
+                (f"clippy, built into {kernel.name}", functools.partial(clippy_kernel, kernel))
+                for kernel in CLIPPY_KERNELS
+            ),
         ):
             with report.case(SUITE, name):
                 check()
@@ -81,6 +87,12 @@ def clippy_module(arch):
 def clippy_suites():
     """The same on what is built into a kernel for tests, which has the suites and the mock driver."""
     with uml.built() as build:
+        clippy_built(build)
+
+
+def clippy_kernel(kernel):
+    """The same on what is built into a kernel for guests, of which no more is built than that takes."""
+    with kernel.built(intree.CRATE) as build:
         clippy_built(build)
 
 

@@ -100,8 +100,7 @@ class Comparison:
         options = {name.removeprefix("CONFIG_") for name, value in options.items() if value == "y"}
         objects = [build / intree.FOLDER / name for name in ("iommu_core.o", "frontend/native/exports.o")]
         native_symbols.run_built(self._report, wanted.name, objects, options)
-        # For hardware clippy sees the module, see `lint`; here is what only this frontend has.
-        if wanted == custom_kernel.UML_NATIVE:
+        if wanted not in lint.CLIPPY_KERNELS:
             with self._report.case(SUITE, f"{wanted.name}: clippy"):
                 lint.clippy_built(build)
 

@@ -128,7 +128,7 @@ class Code:
         return bisect.bisect_left(self._lines, at) + 1
 
     def _path(self, scope, at, text):
-        # `::x::y` is another crate's or follows a type in brackets; `$x::y` is what a macro is given.
+        # `::x::y` is another crate's, or follows a type in brackets; a macro is given `$x`.
         first, *rest = (_plain(part) for part in text.split("::"))
         if rest and first and (first[0] != "$" or first == "$crate"):
             self.paths.append(Path(self._line(at), scope, (first.removeprefix("$"), *rest)))

@@ -23,8 +23,9 @@
 
 use super::{
     error::{Problem, Warning},
-    u16_at, u32_at, u64_at, u8_at, Kind,
+    kind::Kind,
 };
+use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
 /// Types of device entries.
 mod kind {

@@ -6,8 +6,14 @@
 
 use core::fmt;
 
-use super::{Kind, MAX_LEN, MAX_UNITS};
+use super::kind::Kind;
 use crate::requester::RequesterId;
+
+/// A longer table than this is a broken table. It also bounds how long it takes to look at.
+pub const MAX_LEN: usize = 1 << 20;
+/// More blocks of units than this in one table is a broken table. It also bounds the comparison of
+/// every unit with every other.
+pub const MAX_UNITS: usize = 256;
 
 /// What is wrong with a table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

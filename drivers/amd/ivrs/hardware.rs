@@ -6,8 +6,14 @@
 
 use super::{
     device_entries::{DeviceEntries, DeviceEntry},
-    u16_at, u32_at, u64_at, u8_at, Info, Kind,
+    info::Info,
+    kind::Kind,
 };
+use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
+
+/// Bytes of registers that a unit has at least, and that are aligned so: what is above serves
+/// performance counters only.
+pub const WINDOW: u64 = 0x4000;
 
 /// A unit: I/O virtualization hardware definition.
 ///

@@ -4,7 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, u16_at, u64_at, u8_at, Kind};
+use super::{error::Warning, kind::Kind};
+use crate::drivers::shell::bytes::{u16_at, u64_at, u8_at};
 
 /// Memory is in pages of this size.
 const PAGE: u64 = 4096;

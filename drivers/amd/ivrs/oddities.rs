@@ -4,7 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, DeviceEntry, Devices, Ivmd, Table};
+use super::{
+    device_entries::{DeviceEntry, Devices},
+    error::Warning,
+    memory::Ivmd,
+    table::Table,
+};
 
 impl<'a> Table<'a> {
     /// What is odd, but does not keep the table from being used.

@@ -6,7 +6,11 @@
 
 use core::fmt;
 
-use super::{Kind, MAX_UNITS};
+use super::kind::Kind;
+
+/// More units than this in one table is a broken table. It also bounds the comparison of every
+/// unit with every other.
+pub const MAX_UNITS: usize = 1024;
 
 /// What is wrong with a table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -4,7 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::{u8_at, Kind, SCOPE_PREFIX};
+use super::kind::Kind;
+use crate::drivers::shell::bytes::u8_at;
+
+/// Fixed part of a device scope, without its path (8.3.1).
+pub(super) const SCOPE_PREFIX: usize = 6;
 
 /// What a device scope names (8.3.1).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -4,7 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::{u16_at, u32_at, u64_at, u8_at, Kind, Scopes, HEADER_LEN, PAGE, STRUCTURE_PREFIX};
+use super::{
+    kind::{Kind, HEADER_LEN, STRUCTURE_PREFIX},
+    scopes::Scopes,
+};
+use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
+
+/// Registers are addressed in pages of this size.
+pub(super) const PAGE: u64 = 4096;
 
 /// One remapping structure.
 #[derive(Copy, Clone, Debug)]
@@ -25,11 +32,21 @@ pub enum Structure<'a> {
     Other,
 }
 
-/// Iterates over the structures of a [`Table`].
+/// Iterates over the structures of a table.
 #[derive(Clone, Debug)]
 pub struct Structures<'a> {
-    pub(super) table: &'a [u8],
-    pub(super) at: usize,
+    table: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Structures<'a> {
+    /// The structures of `table`, the bytes of a whole table.
+    pub(super) fn new(table: &'a [u8]) -> Self {
+        Self {
+            table,
+            at: HEADER_LEN,
+        }
+    }
 }
 
 impl<'a> Iterator for Structures<'a> {

@@ -18,12 +18,17 @@ mod tree {
     pub mod pgtable;
     pub mod requester;
     pub mod reserved;
+    #[path = "drivers/shell"]
+    pub mod shell {
+        pub mod bytes;
+    }
     #[path = "drivers/tags.rs"]
     pub mod tags;
 }
 
 pub use tree::{
-    addr, blocks, fault, label, merge, ownership, page_size, pgtable, requester, reserved, tags,
+    addr, blocks, fault, label, merge, ownership, page_size, pgtable, requester, reserved, shell,
+    tags,
 };
 
 pub mod cases;

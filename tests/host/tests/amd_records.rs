@@ -8,7 +8,7 @@ mod amd;
 #[path = "../../../requester.rs"]
 mod requester;
 mod drivers {
-    pub use iommu_core_host::blocks;
+    pub use iommu_core_host::{blocks, shell};
 }
 
 use amd::{

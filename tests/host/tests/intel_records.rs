@@ -8,7 +8,7 @@ mod intel;
 #[path = "../../../requester.rs"]
 mod requester;
 mod drivers {
-    pub use iommu_core_host::blocks;
+    pub use iommu_core_host::{blocks, shell};
 }
 
 use drivers::blocks::Block;

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kinds of blocks (AMD-Vi 5.2).
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// Bytes of the ACPI header, the virtualization information and the reserved field.
+pub(super) const HEADER_LEN: usize = 48;
+/// Type, flags and length of a block.
+pub(super) const BLOCK_PREFIX: usize = 4;
+
+/// A kind of block.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The table's own header.
+    Header,
+    /// Hardware definition of type 10h.
+    Ivhd10,
+    /// Hardware definition of type 11h: with the extended feature registers.
+    Ivhd11,
+    /// Hardware definition of type 40h: with devices by name, too.
+    Ivhd40,
+    /// Memory definition of type 20h: for all devices.
+    IvmdAll,
+    /// Memory definition of type 21h: for one device.
+    IvmdOne,
+    /// Memory definition of type 22h: for a range of devices.
+    IvmdRange,
+    /// A type that the specification did not define when this was written.
+    Unknown(u8),
+}
+
+impl Kind {
+    pub(super) const fn from_type(value: u8) -> Self {
+        match value {
+            0x10 => Self::Ivhd10,
+            0x11 => Self::Ivhd11,
+            0x40 => Self::Ivhd40,
+            0x20 => Self::IvmdAll,
+            0x21 => Self::IvmdOne,
+            0x22 => Self::IvmdRange,
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// Bytes that a block of this kind has at least.
+    pub(super) const fn fixed_len(self) -> usize {
+        match self {
+            Self::Header => HEADER_LEN,
+            Self::Ivhd10 => 24,
+            Self::Ivhd11 | Self::Ivhd40 => 40,
+            Self::IvmdAll | Self::IvmdOne | Self::IvmdRange => 32,
+            Self::Unknown(_) => BLOCK_PREFIX,
+        }
+    }
+
+    /// How much a hardware definition says: more is better.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Ivhd10 => 1,
+            Self::Ivhd11 => 2,
+            Self::Ivhd40 => 3,
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Ivhd10 => "IVHD of type 10h",
+            Self::Ivhd11 => "IVHD of type 11h",
+            Self::Ivhd40 => "IVHD of type 40h",
+            Self::IvmdAll => "IVMD of type 20h",
+            Self::IvmdOne => "IVMD of type 21h",
+            Self::IvmdRange => "IVMD of type 22h",
+            Self::Unknown(value) => return write!(f, "block of type {value:02x}h"),
+        })
+    }
+}

@@ -15,9 +15,9 @@ pub(crate) mod intel;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod mock;
 #[cfg(any(
+    CONFIG_IOMMU_CORE_INTEL,
     CONFIG_IOMMU_CORE_AMD,
-    CONFIG_IOMMU_CORE_ARM_SMMU_V3,
-    CONFIG_IOMMU_CORE_INTEL
+    CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod shell;
 pub(crate) mod tags;

@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the drivers of real units share.
+//! What the drivers of real units share: everything between the kernel and a unit that no vendor's
+//! specification defines.
+//!
+//! | file | what |
+//! |---|---|
+//! | `acpi_table` | a checked copy of an ACPI table |
+//! | `bytes` | little-endian values in a firmware table |
+//!
+//! No file here names a vendor.
 
+pub(crate) mod acpi_table;
 pub(crate) mod bytes;

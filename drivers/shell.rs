@@ -6,9 +6,9 @@
 //! | file | what |
 //! |---|---|
 //! | `acpi_table` | a checked copy of an ACPI table |
-//! | `bytes` | little-endian values in a firmware table |
+//! | `registers` | a window of registers: looked at, claimed, or played by memory |
 //!
 //! No file here names a vendor.
 
 pub(crate) mod acpi_table;
-pub(crate) mod bytes;
+pub(crate) mod registers;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A window of a unit's registers.
+//!
+//! Firmware says where registers are, not that nobody uses them. A driver first maps them to look
+//! who uses the unit. Before it changes anything it claims them: it requests their memory region,
+//! as every driver in the kernel does, so that two drivers never have the same unit.
+
+use kernel::{
+    bindings,
+    ffi::c_void,
+    io::{
+        register::{FixedRegister, FixedRegisterLoc},
+        Io, Mmio, MmioRaw, Region,
+    },
+    prelude::*,
+    str::{CStr, CStrExt},
+};
+
+/// Registers, mapped: `MIN` bytes or more. An access to a register within the first `MIN`
+/// bytes is checked when it is compiled.
+///
+/// # Invariants
+///
+/// `raw` is a mapping of `raw.size()` bytes of what `_source` keeps.
+pub(crate) struct Window<const MIN: usize> {
+    raw: MmioRaw<Region<MIN>>,
+    _source: Source,
+}
+
+/// What keeps registers mapped.
+enum Source {
+    Device {
+        // Dropped in this order: unmapped, then free for others to request.
+        _mapping: Mapping,
+        _claim: Option<Claim>,
+    },
+    /// Memory plays a unit that never does anything.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    Memory { _words: KVec<u64> },
+}
+
+/// Device memory that is mapped until this is dropped.
+///
+/// # Invariants
+///
+/// `ioremap()` returned the address, and nobody has unmapped it.
+struct Mapping(usize);
+
+impl Mapping {
+    fn new(phys: u64, bytes: usize) -> Result<Self> {
+        // SAFETY: Firmware says that there are registers. At worst nobody answers. The kernel
+        // refuses to map its own memory so.
+        let virt = unsafe { bindings::ioremap(phys, bytes) };
+        match virt.is_null() {
+            true => Err(ENOMEM),
+            // INVARIANT: Just mapped.
+            false => Ok(Self(virt as usize)),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::iounmap(self.0 as *mut c_void) };
+    }
+}
+
+/// A memory region that is requested until this is dropped.
+///
+/// # Invariants
+///
+/// The region of `bytes` bytes at `phys` was requested, and nobody has released it.
+struct Claim {
+    phys: u64,
+    bytes: u64,
+}
+
+impl Claim {
+    const NAME: &'static CStr = c"iommu_core";
+
+    fn new(phys: u64, bytes: u64) -> Result<Self> {
+        // SAFETY: The resource tree is there for as long as the kernel runs, and takes any range.
+        let region = unsafe {
+            bindings::__request_region(
+                &raw mut bindings::iomem_resource,
+                phys,
+                bytes,
+                Self::NAME.as_char_ptr(),
+                0,
+            )
+        };
+        match region.is_null() {
+            true => Err(EBUSY),
+            // INVARIANT: Just requested.
+            false => Ok(Self { phys, bytes }),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant; the resource tree is there for as long as the kernel runs.
+        unsafe {
+            bindings::__release_region(&raw mut bindings::iomem_resource, self.phys, self.bytes)
+        };
+    }
+}
+
+impl<const MIN: usize> Window<MIN> {
+    /// Maps the first `MIN` bytes of the registers at physical address `phys`, to look at:
+    /// somebody else may use them.
+    pub(crate) fn look(phys: u64) -> Result<Self> {
+        Self::map(phys, MIN, None)
+    }
+
+    /// Maps `bytes` bytes of registers at physical address `phys`, and keeps other drivers off
+    /// until the window is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else has requested the memory region; `EINVAL` if `bytes` is less than
+    /// `MIN` or no multiple of 4; `ENOMEM`.
+    pub(crate) fn claim(phys: u64, bytes: usize) -> Result<Self> {
+        let claim = Claim::new(phys, bytes as u64)?;
+        Self::map(phys, bytes, Some(claim))
+    }
+
+    fn map(phys: u64, bytes: usize, claim: Option<Claim>) -> Result<Self> {
+        let mapping = Mapping::new(phys, bytes)?;
+        // INVARIANT: Just mapped.
+        Ok(Self {
+            raw: MmioRaw::new_region(mapping.0, bytes)?,
+            _source: Source::Device {
+                _mapping: mapping,
+                _claim: claim,
+            },
+        })
+    }
+
+    /// Registers that are mere memory, which is 0: a unit that does not answer.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(crate) fn dead() -> Result<Self> {
+        let mut words = KVec::from_elem(0u64, MIN / 8, GFP_KERNEL)?;
+        // INVARIANT: The window owns the memory, which stays where it is when the vector moves.
+        Ok(Self {
+            raw: MmioRaw::new_region(words.as_mut_ptr() as usize, MIN)?,
+            _source: Source::Memory { _words: words },
+        })
+    }
+
+    /// The registers.
+    #[inline(always)]
+    pub(crate) fn io(&self) -> Mmio<'_, Region<MIN>> {
+        // SAFETY: By the invariants the mapping is valid as long as `self` is.
+        unsafe { Mmio::from_raw(self.raw) }
+    }
+
+    /// Reads a register of 64 bits, its lower half `L` first.
+    ///
+    /// The kernel's register type takes a region to be aligned to 32 bits only, so the two halves
+    /// are registers of their own there.
+    #[inline(always)]
+    pub(crate) fn read_halves<L, H>(&self) -> u64
+    where
+        L: FixedRegister<Storage = u32>,
+        H: FixedRegister<Storage = u32>,
+        u32: From<L> + Into<L> + From<H> + Into<H>,
+    {
+        let io = self.io();
+        let low: L = io.read(FixedRegisterLoc::<L>::new());
+        let high: H = io.read(FixedRegisterLoc::<H>::new());
+        join(low.into(), high.into())
+    }
+
+    /// Writes a register of 64 bits, its lower half `L` first.
+    #[inline(always)]
+    pub(crate) fn write_halves<L, H>(&self, value: u64)
+    where
+        L: FixedRegister<Storage = u32>,
+        H: FixedRegister<Storage = u32>,
+        u32: From<L> + Into<L> + From<H> + Into<H>,
+    {
+        let io = self.io();
+        let low: L = (value as u32).into();
+        let high: H = ((value >> 32) as u32).into();
+        io.write_reg(low);
+        io.write_reg(high);
+    }
+}
+
+/// 64 bits from their halves.
+pub(crate) const fn join(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}

@@ -7,8 +7,14 @@
 //! |---|---|
 //! | `acpi_table` | a checked copy of an ACPI table |
 //! | `registers` | a window of registers: looked at, claimed, or played by memory |
+//! | `unit_memory` | memory that leaks as long as a unit may access it |
+//! | `queue` | parts of a queue: slots, numbers of batches that are done, giving up |
+//! | `wait` | waiting for a unit without blaming it for the processor's absence |
 //!
 //! No file here names a vendor.
 
 pub(crate) mod acpi_table;
+pub(crate) mod queue;
 pub(crate) mod registers;
+pub(crate) mod unit_memory;
+pub(crate) mod wait;

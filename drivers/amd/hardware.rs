@@ -375,7 +375,8 @@ impl Hardware {
         }
         let result = stopped.and(self.enable());
         if result.is_err() {
-            self.queue.give_up();
+            // That it cannot is known, and why was said.
+            let _ = self.queue.give_up(Failure::Earlier);
             self.tables.block_all();
             // It should refuse DMA rather than let it pass.
             self.registers.control(|control| control.with_enable(true));

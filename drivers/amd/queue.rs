@@ -21,12 +21,8 @@ use core::fmt;
 use kernel::{
     io::Io,
     prelude::*,
-    processor::cpu_relax,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard,
-    },
-    time::{Delta, Instant, Monotonic},
+    sync::{new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard},
+    time::Delta,
 };
 
 use super::{
@@ -35,12 +31,13 @@ use super::{
     regs::{COMMAND_HEAD, COMMAND_TAIL, STATUS},
 };
 use crate::{
-    log::{log_err, log_warn},
-    pgtable::{
-        encrypted,
-        kernel_memory::{Gfp, KernelEntry, KernelMemory},
-        Entry, Table, TableMemory,
+    drivers::shell::{
+        queue::{Completions, GivenUp, Number, Slots},
+        unit_memory::Exposed,
+        wait::Wait,
     },
+    log::log_warn,
+    pgtable::encrypted,
     requester::RequesterId,
 };
 
@@ -50,8 +47,6 @@ const SLOTS_LG2: u32 = 9;
 const SLOTS: usize = 1 << SLOTS_LG2;
 /// Bytes of a command.
 const COMMAND_BYTES: usize = 16;
-/// Bytes of the page that the unit stores numbers to.
-const STATUS_BYTES: usize = 4096;
 /// How long a batch may take. No device's answer is waited for, so a unit that works needs
 /// microseconds.
 const TIMEOUT: Delta = Delta::from_secs(1);
@@ -134,75 +129,29 @@ struct Ring {
     counts: Counts,
 }
 
-/// Memory that the unit accesses.
+/// The memory that the unit reads commands from and stores numbers to.
 struct Shared {
-    memory: KernelMemory,
-    buffer: Table,
-    status: Table,
-    /// Whether the unit may access it. It is not freed then.
-    in_use: Atomic<bool>,
+    slots: Slots<2>,
+    completions: Completions<u64>,
 }
 
 impl Shared {
     fn new(node: i32) -> Result<Self> {
-        let memory = KernelMemory::new(node);
-        let buffer = memory
-            .alloc(SLOTS * COMMAND_BYTES, Gfp::KERNEL)
-            .ok_or(ENOMEM)?;
-        let Some(status) = memory.alloc(STATUS_BYTES, Gfp::KERNEL) else {
-            memory.free(buffer);
-            return Err(ENOMEM);
-        };
         Ok(Self {
-            memory,
-            buffer,
-            status,
-            in_use: Atomic::new(false),
+            slots: Slots::new(node, SLOTS)?,
+            completions: Completions::new(node)?,
         })
-    }
-
-    fn slot(&self, index: usize) -> &[KernelEntry] {
-        let words = self.memory.entries(self.buffer, SLOTS * 2);
-        &words[index * 2..index * 2 + 2]
-    }
-
-    fn read_slot(&self, index: usize) -> Command {
-        let slot = self.slot(index);
-        Command([slot[0].load(), slot[1].load()])
-    }
-
-    fn write_slot(&self, index: usize, Command(words): Command) {
-        let slot = self.slot(index);
-        slot[0].store(words[0]);
-        slot[1].store(words[1]);
-    }
-
-    /// The number that the unit has stored last.
-    #[inline]
-    fn done(&self) -> u64 {
-        self.memory.entries(self.status, 1)[0].load()
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.in_use.load(Relaxed) {
-            log_err!("a command buffer is leaked: a unit may still access it");
-            return;
-        }
-        self.memory.free(self.buffer);
-        self.memory.free(self.status);
     }
 }
 
 /// The command buffer, and where the unit stores numbers to.
 #[pin_data]
 pub(super) struct Queue {
-    shared: Shared,
+    shared: Exposed<Shared>,
     /// Whether the unit can be told to forget everything with one command.
     invalidates_all: bool,
     /// Whether the unit never gets another command.
-    failed: Atomic<bool>,
+    failed: GivenUp,
     #[pin]
     ring: SpinLockIrq<Ring>,
 }
@@ -210,11 +159,11 @@ pub(super) struct Queue {
 impl Queue {
     /// An empty queue that no unit knows of.
     pub(super) fn new(node: i32, invalidates_all: bool) -> Result<impl PinInit<Self>> {
-        let shared = Shared::new(node)?;
+        let shared = Exposed::new("a command buffer", Shared::new(node)?);
         Ok(pin_init!(Self {
             shared,
             invalidates_all,
-            failed: Atomic::new(false),
+            failed: GivenUp::new(),
             ring <- new_spinlock_irq!(Ring {
                 head: 0,
                 tail: 0,
@@ -233,9 +182,9 @@ impl Queue {
         ring.head = 0;
         ring.tail = 0;
         ring.state = State::Asleep;
-        self.failed.store(false, Relaxed);
-        self.shared.in_use.store(true, Relaxed);
-        registers.set_commands(self.shared.buffer.addr(), SLOTS_LG2);
+        self.failed.clear();
+        self.shared.hand_over();
+        registers.set_commands(self.shared.slots.addr(), SLOTS_LG2);
         registers.io().write_reg(COMMAND_HEAD::from(0));
         registers.io().write_reg(COMMAND_TAIL::from(0));
     }
@@ -270,12 +219,13 @@ impl Queue {
     /// The unit does not use the buffer any more.
     pub(super) fn take_back(&self) {
         self.ring.lock().state = State::Off;
-        self.shared.in_use.store(false, Relaxed);
+        self.shared.take_back();
     }
 
-    /// The unit cannot be used any more: batches fail at once.
-    pub(super) fn give_up(&self) {
-        self.failed.store(true, Relaxed);
+    /// The unit cannot be used any more, for `reason`: batches fail at once. Returns the reason, or
+    /// that there was one before.
+    pub(super) fn give_up(&self, reason: Failure) -> Failure {
+        self.failed.set(reason, Failure::Earlier)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -283,7 +233,7 @@ impl Queue {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Relaxed)
+        self.failed.is_set()
     }
 
     /// An empty batch. The buffer is locked, and interrupts are off, until it is run.
@@ -303,14 +253,6 @@ impl Queue {
         }
     }
 
-    /// Whether the unit has done all batches up to number `sequence`.
-    #[inline]
-    fn is_done(&self, sequence: u64) -> bool {
-        let done = self.shared.done();
-        // The numbers go round some day.
-        done.wrapping_sub(sequence) as i64 >= 0
-    }
-
     /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when it
     /// has stopped; that says whether it is past help.
     fn poll(
@@ -320,37 +262,28 @@ impl Queue {
         mut repair: impl FnMut() -> Option<Failure>,
     ) -> Result<(), Failure> {
         let io = registers.io();
-        let start = Instant::<Monotonic>::now();
+        let wait = Wait::begin(TIMEOUT);
         loop {
-            // Before the poll: if the time is over and the poll still finds nothing, nothing has
-            // come in time. The other way round a processor that is away for long in between
-            // would blame the unit.
-            let waited = start.elapsed();
-            let late = waited >= TIMEOUT;
-            for _ in 0..POLLS {
-                if self.is_done(sequence) {
-                    return Ok(());
-                }
-                cpu_relax();
-            }
+            let is_done = || self.shared.completions.is_done(sequence);
+            let Err(in_vain) = wait.look(POLLS, is_done) else {
+                return Ok(());
+            };
             if self.has_failed() {
                 // Somebody else has seen it fail.
                 return Err(Failure::Earlier);
             }
             let status = io.read(STATUS);
-            if !status.commands() && waited >= GRACE {
+            if !status.commands() && in_vain.has_lasted(GRACE) {
                 if let Some(failure) = repair() {
-                    self.failed.store(true, Relaxed);
-                    return Err(failure);
+                    return Err(self.give_up(failure));
                 }
             }
-            if late {
-                self.failed.store(true, Relaxed);
-                return Err(Failure::Timeout {
+            if in_vain.is_late() {
+                return Err(self.give_up(Failure::Timeout {
                     head: io.read(COMMAND_HEAD).into(),
                     tail: io.read(COMMAND_TAIL).into(),
                     status: status.into(),
-                });
+                }));
             }
         }
     }
@@ -364,7 +297,7 @@ impl Queue {
             return None;
         }
         let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
-        let command = self.shared.read_slot(head);
+        let command = Command(self.shared.slots.read(head));
         if head != ring.tail {
             let is_vital =
                 command == Command::all() || command.0[0] >> 60 == Command::wait(0, 0).0[0] >> 60;
@@ -377,7 +310,7 @@ impl Queue {
                 command.0[0],
                 command.0[1],
             );
-            self.shared.write_slot(head, Command::all());
+            self.shared.slots.write(head, Command::all().0);
         }
         ring.counts.repairs += 1;
         registers.control(|control| control.with_commands(false));
@@ -425,7 +358,7 @@ impl Batch<'_> {
         self.put(command);
     }
 
-    fn put(&mut self, command: Command) {
+    fn put(&mut self, Command(words): Command) {
         if self.result.is_err() || self.ring.state != State::Running {
             return;
         }
@@ -434,7 +367,7 @@ impl Batch<'_> {
             return;
         }
         let ring = &mut *self.ring;
-        self.queue.shared.write_slot(ring.tail, command);
+        self.queue.shared.slots.write(ring.tail, words);
         // INVARIANT: The remainder is below `SLOTS`.
         ring.tail = (ring.tail + 1) % SLOTS;
         ring.counts.commands += 1;
@@ -454,34 +387,34 @@ impl Batch<'_> {
             return Ok(());
         }
         let io = self.registers.io();
-        let start = Instant::<Monotonic>::now();
+        let wait = Wait::begin(TIMEOUT);
         self.ring_doorbell();
         loop {
-            let waited = start.elapsed();
-            let late = waited >= TIMEOUT;
-            let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
-            if next != head {
+            let mut head = next;
+            let has_room = || {
+                head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
+                next != head
+            };
+            let Err(in_vain) = wait.look(1, has_room) else {
                 // INVARIANT: The unit says so.
                 self.ring.head = head;
                 return Ok(());
-            }
+            };
             let status = io.read(STATUS);
-            let failure = match !status.commands() && waited >= GRACE {
+            let failure = match !status.commands() && in_vain.has_lasted(GRACE) {
                 true => self.queue.repair(&mut self.ring, self.registers),
                 false => None,
             };
             let failure = failure.or_else(|| {
-                late.then(|| Failure::Timeout {
+                in_vain.is_late().then(|| Failure::Timeout {
                     head: (head * COMMAND_BYTES) as u32,
                     tail: io.read(COMMAND_TAIL).into(),
                     status: status.into(),
                 })
             });
             if let Some(failure) = failure {
-                self.queue.give_up();
-                return Err(failure);
+                return Err(self.queue.give_up(failure));
             }
-            cpu_relax();
         }
     }
 
@@ -495,10 +428,10 @@ impl Batch<'_> {
             return self.result;
         }
         self.result?;
-        let sequence = self.ring.sequence.wrapping_add(1);
+        let sequence = self.ring.sequence.next();
         self.ring.sequence = sequence;
         self.ring.counts.batches += 1;
-        let status = encrypted::seen(self.queue.shared.status.addr()).raw();
+        let status = encrypted::seen(self.queue.shared.completions.addr()).raw();
         self.put(Command::wait(status, sequence));
         self.result?;
         self.ring_doorbell();

@@ -39,7 +39,7 @@ use kernel::{
         atomic::{Acquire, Atomic, Relaxed, Release},
         SpinLockIrq,
     },
-    time::{Delta, Instant, Monotonic},
+    time::Delta,
 };
 
 use super::{
@@ -49,18 +49,18 @@ use super::{
     regs::{FSTS, IQERCD_HIGH, IQH, IQT},
 };
 use crate::{
-    log::{log_err, log_warn},
-    pgtable::{
-        kernel_memory::{Gfp, KernelEntry, KernelMemory},
-        Entry, Table, TableMemory,
+    drivers::shell::{
+        queue::{Completions, GivenUp, Number, Slots},
+        unit_memory::Exposed,
+        wait::{wait_until, Wait},
     },
+    log::log_warn,
     requester::RequesterId,
 };
 
-/// Bytes of the ring, and of the page that the unit writes its numbers to.
-const BYTES: usize = 4096;
-/// Descriptors in the ring; one always stays free, since a full ring looks like an empty one.
-const SLOTS: usize = BYTES / 16;
+/// Descriptors in the ring, which is one page. One always stays free, since a full ring looks like
+/// an empty one.
+const SLOTS: usize = 256;
 /// How many descriptors of a batch are put in together. Most batches have one.
 const PART: usize = 8;
 /// How long a batch may take. No device's answer is waited for, so a unit that works needs
@@ -124,61 +124,17 @@ pub(super) struct Counts {
 }
 
 /// The memory that the unit reads descriptors from and writes numbers to.
-struct Pages {
-    memory: KernelMemory,
-    ring: Table,
-    status: Table,
-    /// Whether the unit may access them. They are not freed then.
-    in_use: Atomic<bool>,
+struct Shared {
+    slots: Slots<2>,
+    completions: Completions<u32>,
 }
 
-impl Pages {
+impl Shared {
     fn new(node: i32) -> Result<Self> {
-        let memory = KernelMemory::new(node);
-        let ring = memory.alloc(BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
-        let Some(status) = memory.alloc(BYTES, Gfp::KERNEL) else {
-            memory.free(ring);
-            return Err(ENOMEM);
-        };
         Ok(Self {
-            memory,
-            ring,
-            status,
-            in_use: Atomic::new(false),
+            slots: Slots::new(node, SLOTS)?,
+            completions: Completions::new(node)?,
         })
-    }
-
-    fn slot(&self, index: usize) -> &[KernelEntry] {
-        let words = self.memory.entries(self.ring, SLOTS * 2);
-        &words[index * 2..index * 2 + 2]
-    }
-
-    fn read(&self, index: usize) -> Descriptor {
-        let slot = self.slot(index);
-        Descriptor([slot[0].load(), slot[1].load()])
-    }
-
-    fn write(&self, index: usize, Descriptor(words): Descriptor) {
-        let slot = self.slot(index);
-        slot[0].store(words[0]);
-        slot[1].store(words[1]);
-    }
-
-    /// The number that the unit wrote last.
-    #[inline]
-    fn number(&self) -> u32 {
-        self.memory.entries(self.status, 1)[0].load() as u32
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        if self.in_use.load(Relaxed) {
-            log_err!("an invalidation queue is leaked: a unit may still access it");
-            return;
-        }
-        self.memory.free(self.ring);
-        self.memory.free(self.status);
     }
 }
 
@@ -204,7 +160,7 @@ struct Ring {
 impl Ring {
     /// Slots that can be filled, when the unit has written `number`.
     fn room(&mut self, number: u32) -> usize {
-        while self.head != self.tail && is_reached(self.numbers[self.head], number) {
+        while self.head != self.tail && u32::is_reached(self.numbers[self.head], number) {
             // INVARIANT: The remainder is below `SLOTS`, and by 2. the slot was executed.
             self.head = (self.head + 1) % SLOTS;
         }
@@ -222,22 +178,16 @@ impl Ring {
     }
 }
 
-/// Whether `number` is `wanted` or came later. Numbers wrap around; fewer than 256 are under way.
-#[inline]
-fn is_reached(wanted: u32, number: u32) -> bool {
-    number.wrapping_sub(wanted) as i32 >= 0
-}
-
 /// The ring, and where the unit reports to.
 #[pin_data]
 pub(super) struct Queue {
-    pages: Pages,
+    shared: Exposed<Shared>,
     /// Requests in flight that the unit can wait for.
     drain: Drain,
     #[pin]
     ring: SpinLockIrq<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
-    failed: Atomic<bool>,
+    failed: GivenUp,
     /// How often the unit has dropped wait descriptors. Changes under the ring's lock.
     aborts: Atomic<u32>,
 }
@@ -253,9 +203,9 @@ struct Ticket {
 impl Queue {
     /// An empty queue that no unit knows of.
     pub(super) fn new(node: i32, drain: Drain) -> Result<impl PinInit<Self>> {
-        let pages = Pages::new(node)?;
+        let shared = Exposed::new("an invalidation queue", Shared::new(node)?);
         Ok(pin_init!(Self {
-            pages,
+            shared,
             drain,
             ring <- new_spinlock_irq!(Ring {
                 head: 0,
@@ -265,7 +215,7 @@ impl Queue {
                 is_on: false,
                 counts: Counts::default(),
             }),
-            failed: Atomic::new(false),
+            failed: GivenUp::new(),
             aborts: Atomic::new(0),
         }))
     }
@@ -276,16 +226,16 @@ impl Queue {
         ring.head = 0;
         ring.tail = 0;
         ring.is_on = true;
-        self.failed.store(false, Relaxed);
-        self.pages.in_use.store(true, Relaxed);
+        self.failed.clear();
+        self.shared.hand_over();
         registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.pages.ring.addr());
+        registers.set_queue(self.shared.slots.addr());
     }
 
     /// The unit does not use the queue any more, nor translate.
     pub(super) fn take_back(&self) {
         self.ring.lock().is_on = false;
-        self.pages.in_use.store(false, Relaxed);
+        self.shared.take_back();
     }
 
     /// Lets the unit finish and calls `switch_off`, which makes it stop to use the queue. Until the
@@ -297,13 +247,9 @@ impl Queue {
     /// Those of `switch_off`; the queue is as it was.
     pub(super) fn sleep(&self, switch_off: impl FnOnce() -> Result) -> Result {
         let mut ring = self.ring.lock();
-        let start = Instant::<Monotonic>::now();
-        while ring.is_on && !self.has_failed() && !self.is_done(ring.issued) {
-            if start.elapsed() >= TIMEOUT {
-                // Whoever waits finds out by itself.
-                break;
-            }
-            cpu_relax();
+        if ring.is_on && !self.has_failed() {
+            // If the unit does not finish, each processor that waits for it finds out by itself.
+            let _ = wait_until(TIMEOUT, || self.shared.completions.is_done(ring.issued));
         }
         switch_off()?;
         ring.is_on = false;
@@ -314,17 +260,21 @@ impl Queue {
     /// that there was one before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
         let _ring = self.ring.lock();
-        if self.failed.load(Relaxed) {
-            return Failure::Earlier;
-        }
-        self.failed.store(true, Release);
-        reason
+        self.failed.set(reason, Failure::Earlier)
     }
 
     /// What is in slot `index` of the ring.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn descriptor(&self, index: usize) -> Descriptor {
-        self.pages.read(index)
+        self.read_slot(index)
+    }
+
+    fn read_slot(&self, index: usize) -> Descriptor {
+        Descriptor(self.shared.slots.read(index))
+    }
+
+    fn write_slot(&self, index: usize, Descriptor(words): Descriptor) {
+        self.shared.slots.write(index, words);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -332,12 +282,7 @@ impl Queue {
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Acquire)
-    }
-
-    #[inline]
-    fn is_done(&self, number: u32) -> bool {
-        is_reached(number, self.pages.number())
+        self.failed.is_set()
     }
 
     /// Hands descriptors to the unit, [`PART`] at most, and a wait descriptor with them. `None` if
@@ -347,7 +292,7 @@ impl Queue {
         registers: &Registers,
         descriptors: &[Descriptor],
     ) -> Result<Option<Ticket>, Failure> {
-        let mut start = None;
+        let mut wait = None;
         loop {
             let mut ring = self.ring.lock();
             if self.has_failed() {
@@ -356,23 +301,24 @@ impl Queue {
             if !ring.is_on {
                 return Ok(None);
             }
-            if ring.room(self.pages.number()) > descriptors.len() {
+            if ring.room(self.shared.completions.last()) > descriptors.len() {
                 return Ok(Some(self.append(&mut ring, registers, descriptors)));
             }
             drop(ring);
             // The ring is full of what others wait for.
-            let start = *start.get_or_insert_with(Instant::<Monotonic>::now);
-            self.look(registers, start)?;
+            let wait = wait.get_or_insert_with(|| Wait::begin(TIMEOUT));
+            self.look(registers, wait)?;
             cpu_relax();
         }
     }
 
     /// Fills slots, of which there are enough, and tells the unit.
     fn append(&self, ring: &mut Ring, registers: &Registers, descriptors: &[Descriptor]) -> Ticket {
-        ring.issued = ring.issued.wrapping_add(1);
-        let wait = Descriptor::wait(self.pages.status.addr().raw(), ring.issued);
+        ring.issued = ring.issued.next();
+        let address = self.shared.completions.addr().raw();
+        let wait = Descriptor::wait(address, ring.issued);
         for &descriptor in Iterator::chain(descriptors.iter(), [&wait]) {
-            self.pages.write(ring.tail, descriptor);
+            self.write_slot(ring.tail, descriptor);
             ring.numbers[ring.tail] = ring.issued;
             // INVARIANT: The remainder is below `SLOTS`, and the slot has its number.
             ring.tail = (ring.tail + 1) % SLOTS;
@@ -390,18 +336,12 @@ impl Queue {
     /// Returns when everything up to `ticket` is done.
     fn wait(&self, registers: &Registers, mut ticket: Ticket) -> Result<(), Failure> {
         let mut repeats = 0;
-        let mut start = Instant::<Monotonic>::now();
+        let mut wait = Wait::begin(TIMEOUT);
         loop {
-            // Before the poll: if the time is over and the poll still finds nothing, nothing has
-            // come in time. The other way round a processor that is away for long in between
-            // would blame the unit.
-            let late = start.elapsed() >= TIMEOUT;
-            for _ in 0..POLLS {
-                if self.is_done(ticket.number) {
-                    return Ok(());
-                }
-                cpu_relax();
-            }
+            let is_done = || self.shared.completions.is_done(ticket.number);
+            let Err(in_vain) = wait.look(POLLS, is_done) else {
+                return Ok(());
+            };
             if self.aborts.load(Acquire) != ticket.aborts {
                 if repeats == REPEATS {
                     return Err(self.give_up(Failure::Unanswered));
@@ -417,28 +357,25 @@ impl Queue {
                     aborts: first.aborts,
                     ..last
                 };
-                start = Instant::<Monotonic>::now();
+                wait = Wait::begin(TIMEOUT);
             } else {
                 self.repair(registers)?;
-                if late {
+                if in_vain.is_late() {
                     return Err(self.time_out(registers));
                 }
             }
         }
     }
 
-    /// Looks after the unit while a processor waits since `start`.
-    fn look(&self, registers: &Registers, start: Instant<Monotonic>) -> Result<(), Failure> {
-        let late = start.elapsed() >= TIMEOUT;
-        let before = self.pages.number();
-        for _ in 0..POLLS {
-            if self.pages.number() != before {
-                return Ok(());
-            }
-            cpu_relax();
-        }
+    /// Looks after the unit while a processor waits for room.
+    fn look(&self, registers: &Registers, wait: &Wait) -> Result<(), Failure> {
+        let completions = &self.shared.completions;
+        let before = completions.last();
+        let Err(in_vain) = wait.look(POLLS, || completions.last() != before) else {
+            return Ok(());
+        };
         self.repair(registers)?;
-        match late {
+        match in_vain.is_late() {
             true => Err(self.time_out(registers)),
             false => Ok(()),
         }
@@ -477,13 +414,13 @@ impl Queue {
         if status.has(FaultStatus::QUEUE_ERROR) {
             ring.counts.queue_errors += 1;
             let index = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
-            let descriptor = self.pages.read(index);
+            let descriptor = self.read_slot(index);
             let wider = descriptor
                 .widest(self.drain)
                 .filter(|wider| *wider != descriptor && ring.is_in_flight(index));
             refused = Some((descriptor, wider));
             if let Some(wider) = wider {
-                self.pages.write(index, wider);
+                self.write_slot(index, wider);
                 io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
             }
         }

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parts of a queue between software and a unit, whatever is in it.
+//!
+//! - [`Slots`]: the ring of records in memory. How its indexes count is the vendor's.
+//! - [`Completions`]: the word in memory to which the unit writes the number of the last batch that
+//!   it has done.
+//! - [`GivenUp`]: whether the queue never gets another batch.
+
+#![forbid(unsafe_code)]
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
+use core::marker::PhantomData;
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed},
+};
+
+use super::unit_memory::Pages;
+use crate::{
+    addr::PhysAddr,
+    pgtable::{kernel_memory::KernelEntry, Entry},
+};
+
+/// The ring of a queue: records of `WORDS` 64-bit words, next to each other. They are 0 first.
+pub(crate) struct Slots<const WORDS: usize> {
+    pages: Pages,
+}
+
+impl<const WORDS: usize> Slots<WORDS> {
+    /// A ring of `count` records, preferably on memory node `node`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(node: i32, count: usize) -> Result<Self> {
+        Ok(Self {
+            pages: Pages::new(node, count * WORDS * size_of::<u64>())?,
+        })
+    }
+
+    /// Where the ring is.
+    pub(crate) fn addr(&self) -> PhysAddr {
+        self.pages.addr()
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: usize) -> &[KernelEntry] {
+        &self.pages.words()[index * WORDS..][..WORDS]
+    }
+
+    /// What is in slot `index`; its lowest word is read first.
+    #[inline]
+    pub(crate) fn read(&self, index: usize) -> [u64; WORDS] {
+        let slot = self.slot(index);
+        core::array::from_fn(|word| slot[word].load())
+    }
+
+    /// Fills slot `index`, its lowest word first. The write of a register that tells the unit is
+    /// ordered after that.
+    #[inline]
+    pub(crate) fn write(&self, index: usize, words: [u64; WORDS]) {
+        for (to, word) in self.slot(index).iter().zip(words) {
+            to.store(word);
+        }
+    }
+
+    /// Makes memory and the processors' caches agree on slot `index`, for a unit whose accesses do
+    /// not snoop them: after a write here, or before a read of what the unit has written.
+    #[inline]
+    pub(crate) fn flush(&self, index: usize) {
+        self.pages.flush(self.slot(index));
+    }
+}
+
+/// A number of a batch. Numbers are given in order and wrap around.
+pub(crate) trait Number: Copy {
+    /// The number in a word that the unit has written.
+    fn in_word(word: u64) -> Self;
+
+    /// The number that is given after this one.
+    fn next(self) -> Self;
+
+    /// Whether `number` is `wanted` or was given later, if fewer than half of all numbers were
+    /// given in between.
+    fn is_reached(wanted: Self, number: Self) -> bool;
+}
+
+impl Number for u32 {
+    #[inline]
+    fn in_word(word: u64) -> Self {
+        word as u32
+    }
+
+    #[inline]
+    fn next(self) -> Self {
+        self.wrapping_add(1)
+    }
+
+    #[inline]
+    fn is_reached(wanted: Self, number: Self) -> bool {
+        number.wrapping_sub(wanted) as i32 >= 0
+    }
+}
+
+impl Number for u64 {
+    #[inline]
+    fn in_word(word: u64) -> Self {
+        word
+    }
+
+    #[inline]
+    fn next(self) -> Self {
+        self.wrapping_add(1)
+    }
+
+    #[inline]
+    fn is_reached(wanted: Self, number: Self) -> bool {
+        number.wrapping_sub(wanted) as i64 >= 0
+    }
+}
+
+/// Which batches a unit has done. It does them in order, and writes the number of each to memory
+/// when it is done. The first number to be given is 1.
+pub(crate) struct Completions<N> {
+    pages: Pages,
+    _number: PhantomData<fn() -> N>,
+}
+
+impl<N: Number> Completions<N> {
+    /// No unit has less than a page to write to.
+    const BYTES: usize = 4096;
+
+    /// Nothing is done. The memory is preferably on node `node`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(node: i32) -> Result<Self> {
+        Ok(Self {
+            pages: Pages::new(node, Self::BYTES)?,
+            _number: PhantomData,
+        })
+    }
+
+    /// Where the unit has to write.
+    #[inline]
+    pub(crate) fn addr(&self) -> PhysAddr {
+        self.pages.addr()
+    }
+
+    /// The number that the unit wrote last.
+    #[inline]
+    pub(crate) fn last(&self) -> N {
+        N::in_word(self.pages.words()[0].load())
+    }
+
+    /// Whether the unit has done batch `number` and all before it.
+    #[inline]
+    pub(crate) fn is_done(&self, number: N) -> bool {
+        N::is_reached(number, self.last())
+    }
+
+    /// Plays the unit: it has done batch `number`.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(crate) fn play(&self, number: u64) {
+        self.pages.words()[0].store(number);
+    }
+}
+
+/// Whether a queue cannot be used any more, and never gets another batch.
+pub(crate) struct GivenUp(Atomic<bool>);
+
+impl GivenUp {
+    /// The queue works.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(false))
+    }
+
+    /// Whether it cannot be used any more.
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Acquire)
+    }
+
+    /// It cannot be used any more, for `reason`. Returns the reason to who says so first, who has to
+    /// block what is behind the unit, and `earlier` to all others.
+    pub(crate) fn set<F>(&self, reason: F, earlier: F) -> F {
+        match self.0.xchg(true, Full) {
+            false => reason,
+            true => earlier,
+        }
+    }
+
+    /// The unit begins anew.
+    pub(crate) fn clear(&self) {
+        self.0.store(false, Relaxed);
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that a unit accesses by itself: tables, queues, logs.
+//!
+//! As long as a unit may access memory, that memory must not be freed: the unit would read or write
+//! what its next owner keeps there (laws 7 and 8). A unit that hangs may go on for ever, so then
+//! the memory leaks.
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
+use core::{mem::ManuallyDrop, ops::Deref};
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
+
+use crate::{
+    addr::PhysAddr,
+    log::log_err,
+    pgtable::{
+        kernel_memory::{Gfp, KernelEntry, KernelMemory},
+        Table, TableMemory,
+    },
+};
+
+/// Memory of 64-bit words, physically contiguous. It is freed when this is dropped; what a unit
+/// knows of belongs into an [`Exposed`].
+///
+/// # Invariants
+///
+/// `table` is a table of `memory` with room for `count` words.
+pub(crate) struct Pages {
+    memory: KernelMemory,
+    table: Table,
+    count: usize,
+}
+
+impl Pages {
+    /// `bytes` of zeros, preferably on memory node `node`, aligned to their size, which is rounded
+    /// up to a power of 2 and to the size of a page.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(node: i32, bytes: usize) -> Result<Self> {
+        let memory = KernelMemory::new(node);
+        let table = memory.alloc(bytes, Gfp::KERNEL).ok_or(ENOMEM)?;
+        // INVARIANT: Just allocated.
+        Ok(Self {
+            memory,
+            table,
+            count: bytes / size_of::<u64>(),
+        })
+    }
+
+    /// Where the memory is.
+    #[inline]
+    pub(crate) fn addr(&self) -> PhysAddr {
+        self.table.addr()
+    }
+
+    /// The words.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> &[KernelEntry] {
+        self.memory.entries(self.table, self.count)
+    }
+
+    /// Writes back what the processors' caches hold of `words`, and drops it from there: for a unit
+    /// whose accesses do not snoop them.
+    #[inline]
+    pub(crate) fn flush(&self, words: &[KernelEntry]) {
+        self.memory.flush(words);
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.memory.free(self.table);
+    }
+}
+
+/// What a unit may access, from [`hand_over`](Self::hand_over) to [`take_back`](Self::take_back).
+///
+/// If this is dropped in between, `T` leaks, and a message says so.
+pub(crate) struct Exposed<T> {
+    value: ManuallyDrop<T>,
+    what: &'static str,
+    in_use: Atomic<bool>,
+}
+
+impl<T> Exposed<T> {
+    /// Keeps `value`, of which no unit knows. `what` names it to people, with its article.
+    pub(crate) const fn new(what: &'static str, value: T) -> Self {
+        Self {
+            value: ManuallyDrop::new(value),
+            what,
+            in_use: Atomic::new(false),
+        }
+    }
+
+    /// A unit is about to be told of the memory.
+    pub(crate) fn hand_over(&self) {
+        self.in_use.store(true, Relaxed);
+    }
+
+    /// The unit has said that it is off: it accesses the memory no more.
+    pub(crate) fn take_back(&self) {
+        self.in_use.store(false, Relaxed);
+    }
+
+    /// Whether a unit may access the memory.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.in_use.load(Relaxed)
+    }
+}
+
+impl<T> Deref for Exposed<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Drop for Exposed<T> {
+    fn drop(&mut self) {
+        if self.is_in_use() {
+            log_err!("{} is leaked: a unit may still access it", self.what);
+            return;
+        }
+        // SAFETY: This is the only place where the value is dropped, and nobody uses it after.
+        unsafe { ManuallyDrop::drop(&mut self.value) };
+    }
+}

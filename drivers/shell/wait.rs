@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for a unit, which answers within microseconds or not at all.
+//!
+//! A processor that waits may be away for long at any point: for an interrupt, or because a
+//! hypervisor runs somebody else. So the clock is read *before* each look. If the time was over by
+//! then, and the look still finds nothing, the unit has not answered in time. The other way round,
+//! a processor that was away between a look and the clock would blame a unit that has answered.
+
+#![forbid(unsafe_code)]
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
+use kernel::{
+    prelude::*,
+    processor::cpu_relax,
+    time::{Delta, Instant, Monotonic},
+};
+
+/// A wait that is under way.
+#[derive(Copy, Clone)]
+pub(crate) struct Wait {
+    start: Instant<Monotonic>,
+    limit: Delta,
+}
+
+/// How long a [`Wait`] had taken before a look that found nothing.
+#[derive(Copy, Clone)]
+pub(crate) struct InVain {
+    waited: Delta,
+    limit: Delta,
+}
+
+impl Wait {
+    /// Begins to wait, for `limit` at most.
+    #[inline]
+    pub(crate) fn begin(limit: Delta) -> Self {
+        Self {
+            start: Instant::now(),
+            limit,
+        }
+    }
+
+    /// Reads the clock, then looks up to `times` times whether `done`.
+    ///
+    /// # Errors
+    ///
+    /// If it never was: how long the wait had taken at the beginning.
+    #[inline]
+    pub(crate) fn look(
+        &self,
+        times: usize,
+        mut done: impl FnMut() -> bool,
+    ) -> core::result::Result<(), InVain> {
+        let in_vain = InVain {
+            waited: self.start.elapsed(),
+            limit: self.limit,
+        };
+        for _ in 0..times {
+            if done() {
+                return Ok(());
+            }
+            cpu_relax();
+        }
+        Err(in_vain)
+    }
+}
+
+impl InVain {
+    /// Whether the wait's time was over, so that nothing has come in time.
+    #[inline]
+    pub(crate) fn is_late(self) -> bool {
+        self.has_lasted(self.limit)
+    }
+
+    /// Whether the wait had taken `time` or more.
+    #[inline]
+    pub(crate) fn has_lasted(self, time: Delta) -> bool {
+        self.waited >= time
+    }
+}
+
+/// Waits until `done`.
+///
+/// # Errors
+///
+/// `ETIMEDOUT` if it is not after `limit`.
+pub(crate) fn wait_until(limit: Delta, mut done: impl FnMut() -> bool) -> Result {
+    let wait = Wait::begin(limit);
+    while let Err(in_vain) = wait.look(1, &mut done) {
+        if in_vain.is_late() {
+            return Err(ETIMEDOUT);
+        }
+    }
+    Ok(())
+}

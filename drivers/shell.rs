@@ -6,14 +6,18 @@
 //! | file | what |
 //! |---|---|
 //! | `acpi_table` | a checked copy of an ACPI table |
+//! | `bytes` | little-endian values in a firmware table |
 //! | `registers` | a window of registers: looked at, claimed, or played by memory |
 //! | `unit_memory` | memory that leaks as long as a unit may access it |
 //! | `queue` | parts of a queue: slots, numbers of batches that are done, giving up |
+//! | `interrupt` | an interrupt with a thread, and how it ends |
 //! | `wait` | waiting for a unit without blaming it for the processor's absence |
 //!
 //! No file here names a vendor.
 
 pub(crate) mod acpi_table;
+pub(crate) mod bytes;
+pub(crate) mod interrupt;
 pub(crate) mod queue;
 pub(crate) mod registers;
 pub(crate) mod unit_memory;

@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::num::NonZero;
+
 use kernel::{
     prelude::*,
     sync::{
@@ -27,11 +29,8 @@ use super::{
 };
 use crate::{
     addr::PhysAddr,
-    log::log_err,
-    pgtable::{
-        kernel_memory::{Gfp, KernelEntry, KernelMemory},
-        Entry, Table, TableMemory, Top,
-    },
+    drivers::shell::unit_memory::{Exposed, Pages},
+    pgtable::{kernel_memory::KernelEntry, Entry, Top},
     requester::RequesterId,
 };
 
@@ -46,17 +45,14 @@ const SEGMENTS: usize = 8;
 ///
 /// # Invariants
 ///
-/// 1. `segments` are tables of `memory`, each with `ids` entries, which are all valid.
+/// 1. Each of `segments` has `ids` entries, which are all valid.
 /// 2. `live` has a bit for each entry, which is set while the entry is not blocked, or is about to
 ///    be written.
 pub(super) struct Tables {
-    memory: KernelMemory,
-    segments: KVec<Table>,
+    segments: Exposed<KVec<Pages>>,
     /// Entries of a segment.
-    ids: usize,
+    ids: NonZero<usize>,
     live: KVec<Atomic<u64>>,
-    /// Whether the unit may read the tables. They are not freed then.
-    in_use: Atomic<bool>,
 }
 
 impl Tables {
@@ -78,21 +74,16 @@ impl Tables {
         for _ in 0..words {
             live.push(Atomic::new(0), GFP_KERNEL)?;
         }
-        // INVARIANT: None yet.
-        let mut this = Self {
-            memory: KernelMemory::new(node),
-            segments: KVec::with_capacity(segments, GFP_KERNEL)?,
-            ids,
-            live,
-            in_use: Atomic::new(false),
-        };
+        let mut parts = KVec::with_capacity(segments, GFP_KERNEL)?;
         for _ in 0..segments {
-            // The allocator has powers of 2.
-            let bytes = (ids * ENTRY_BYTES).next_power_of_two();
-            let table = this.memory.alloc(bytes, Gfp::KERNEL).ok_or(ENOMEM)?;
-            // There is room.
-            let _ = this.segments.push_within_capacity(table);
+            parts.push(Pages::new(node, ids * ENTRY_BYTES)?, GFP_KERNEL)?;
         }
+        // INVARIANT: The entries become valid below.
+        let this = Self {
+            segments: Exposed::new("a device table", parts),
+            ids: NonZero::new(ids).ok_or(EINVAL)?,
+            live,
+        };
         for raw in 0..this.count() {
             let blocked = DeviceEntry {
                 settings: settings(raw as u16),
@@ -109,7 +100,7 @@ impl Tables {
 
     /// How many ids have an entry, from 0 on.
     pub(super) fn count(&self) -> usize {
-        self.segments.len() * self.ids
+        self.segments.len() * self.ids.get()
     }
 
     /// In how many parts the table is.
@@ -119,24 +110,24 @@ impl Tables {
 
     /// Tells the unit, which is off, where the table is.
     pub(super) fn hand_over(&self, registers: &Registers) {
-        self.in_use.store(true, Relaxed);
-        for (number, table) in self.segments.iter().enumerate() {
-            registers.set_device_table(number, table.addr(), self.ids * ENTRY_BYTES);
+        self.segments.hand_over();
+        for (number, segment) in self.segments.iter().enumerate() {
+            registers.set_device_table(number, segment.addr(), self.ids.get() * ENTRY_BYTES);
         }
         registers.set_segments(self.segments.len());
     }
 
     /// The unit does not read the table any more.
     pub(super) fn take_back(&self) {
-        self.in_use.store(false, Relaxed);
+        self.segments.take_back();
     }
 
     /// The words of the entry of `id`, the lowest first.
     fn entry(&self, id: RequesterId) -> Option<&[KernelEntry]> {
         let raw = id.raw() as usize;
-        let table = self.segments.get(raw / self.ids)?;
+        let segment = self.segments.get(raw / self.ids)?;
         let start = raw % self.ids * WORDS;
-        Some(&self.memory.entries(*table, self.ids * WORDS)[start..start + WORDS])
+        Some(&segment.words()[start..start + WORDS])
     }
 
     fn words(entry: &[KernelEntry]) -> Words {
@@ -276,17 +267,5 @@ impl Tables {
     /// How many ids are not blocked.
     pub(super) fn unblocked(&self) -> usize {
         self.live().count()
-    }
-}
-
-impl Drop for Tables {
-    fn drop(&mut self) {
-        if self.in_use.load(Relaxed) {
-            log_err!("a device table is leaked: a unit may still read it");
-            return;
-        }
-        for table in &self.segments {
-            self.memory.free(*table);
-        }
     }
 }

@@ -16,10 +16,7 @@ use kernel::{
     io::Io,
     prelude::*,
     str::{as_char_ptr_in_const_context, CStrExt, CString},
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
+    sync::Arc,
 };
 
 use super::{
@@ -27,113 +24,154 @@ use super::{
     hardware::Hardware,
     regs::{FEADDR, FECTL, FEDATA, FEUADDR},
 };
-use crate::fault::FaultSink;
+use crate::{
+    drivers::shell::interrupt::{Serve, ThreadedInterrupt, Trigger},
+    fault::FaultSink,
+};
 
-/// What the interrupt's functions work on.
-struct Line {
-    faults: Arc<dyn FaultSink>,
+/// What the interrupt's thread works on.
+struct Faults {
+    sink: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
-    name: CString,
-    /// Set before the interrupt ends, so that its thread does as well.
-    stopping: Atomic<bool>,
 }
 
-/// The fault interrupt of one unit. It ends when this is dropped.
+impl Serve for Faults {
+    fn serve(&self, stopping: impl Fn() -> bool + Copy) {
+        faults::report(&self.hardware, &*self.sink, stopping);
+    }
+}
+
+/// The fault interrupt of one unit. It ends when this is dropped, in the order opposite to that in
+/// which it was made.
+pub(super) struct FaultInterrupt {
+    _thread: ThreadedInterrupt<Faults>,
+    _vector: Vector,
+    _domain: Domain,
+}
+
+impl FaultInterrupt {
+    /// Sets the unit's interrupt up and unmasks it. Faults go to `sink`.
+    pub(super) fn new(hardware: &Arc<Hardware>, sink: Arc<dyn FaultSink>) -> Result<Self> {
+        let name = CString::try_from_fmt(fmt!("{}-fault", hardware.health.name().as_str()))?;
+        let domain = Domain::new(&name, hardware)?;
+        let vector = Vector::new(&domain)?;
+        let faults = Faults {
+            sink,
+            hardware: hardware.clone(),
+        };
+        Ok(Self {
+            // The message is an edge.
+            _thread: ThreadedInterrupt::request(vector.0, Trigger::Edge, name, faults)?,
+            _vector: vector,
+            _domain: domain,
+        })
+    }
+}
+
+/// The firmware node of an interrupt domain: its name.
 ///
 /// # Invariants
 ///
-/// 1. `fwnode` is the firmware node of `domain`, and both were made by [`FaultInterrupt::new`].
-/// 2. `irq` was allocated from `domain` and requested with `line` as its cookie.
-/// 3. The domain's and the interrupt's data point to what `line` points to.
-pub(super) struct FaultInterrupt {
-    line: Arc<Line>,
-    domain: *mut bindings::irq_domain,
-    fwnode: *mut bindings::fwnode_handle,
-    irq: c_uint,
+/// The node was made by [`Node::new`]. When this is dropped no domain has it.
+struct Node(*mut bindings::fwnode_handle);
+
+impl Node {
+    fn new(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is copied.
+        let node = unsafe {
+            bindings::__irq_domain_alloc_fwnode(
+                bindings::IRQCHIP_FWNODE_NAMED,
+                0,
+                name.as_char_ptr(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        match node.is_null() {
+            true => Err(ENOMEM),
+            // INVARIANT: Just made.
+            false => Ok(Self(node)),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::irq_domain_free_fwnode(self.0) }
+    }
+}
+
+/// The interrupt domain of one unit.
+///
+/// # Invariants
+///
+/// `raw` was made by [`Domain::new`], with `node`, and with what `hardware` points to as its data.
+/// When this is dropped the domain has no interrupt.
+struct Domain {
+    raw: *mut bindings::irq_domain,
+    // Dropped after the domain.
+    _node: Node,
+    _hardware: Arc<Hardware>,
 }
 
 // SAFETY: The pointers are to objects of the kernel that belong to no task, and this owns them.
-unsafe impl Send for FaultInterrupt {}
+unsafe impl Send for Domain {}
 
-impl FaultInterrupt {
-    /// Sets the unit's interrupt up and unmasks it. Faults go to `faults`.
-    pub(super) fn new(hardware: &Arc<Hardware>, faults: Arc<dyn FaultSink>) -> Result<Self> {
-        let line = Arc::new(
-            Line {
-                faults,
-                hardware: hardware.clone(),
-                name: CString::try_from_fmt(fmt!("{}-fault", hardware.health.name().as_str()))?,
-                stopping: Atomic::new(false),
-            },
-            GFP_KERNEL,
-        )?;
-        let cookie = Arc::as_ptr(&line).cast::<c_void>().cast_mut();
+impl Domain {
+    fn new(name: &CStr, hardware: &Arc<Hardware>) -> Result<Self> {
         // SAFETY: Written during boot only.
         let parent = unsafe { bindings::x86_vector_domain };
         if parent.is_null() {
             return Err(ENODEV);
         }
-
-        // SAFETY: The name is copied.
-        let fwnode = unsafe {
-            bindings::__irq_domain_alloc_fwnode(
-                bindings::IRQCHIP_FWNODE_NAMED,
-                0,
-                line.name.as_char_ptr(),
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        };
-        if fwnode.is_null() {
-            return Err(ENOMEM);
-        }
+        let node = Node::new(name)?;
         let info = bindings::irq_domain_info {
-            fwnode,
+            fwnode: node.0,
             domain_flags: bindings::IRQ_DOMAIN_FLAG_HIERARCHY,
             size: 1,
             hwirq_max: 1,
             ops: &raw const DOMAIN_OPS.0,
-            host_data: cookie,
+            host_data: Arc::as_ptr(hardware).cast::<c_void>().cast_mut(),
             parent,
             ..pin_init::zeroed()
         };
         // SAFETY: `info` is valid for the call, and what it points to as long as the domain is.
-        let domain = unsafe { bindings::irq_domain_instantiate(&raw const info) };
-        let domain = from_err_ptr(domain).inspect_err(|_| {
-            // SAFETY: The node was just made, and no domain has it.
-            unsafe { bindings::irq_domain_free_fwnode(fwnode) };
-        })?;
-
-        let irq = Self::request(&line, domain, cookie).inspect_err(|_| {
-            // SAFETY: Both were just made, and the domain has no interrupt.
-            unsafe {
-                bindings::irq_domain_remove(domain);
-                bindings::irq_domain_free_fwnode(fwnode);
-            }
-        })?;
-        // INVARIANT: As made above.
+        let raw = from_err_ptr(unsafe { bindings::irq_domain_instantiate(&raw const info) })?;
+        // INVARIANT: Just made.
         Ok(Self {
-            line,
-            domain,
-            fwnode,
-            irq,
+            raw,
+            _node: node,
+            _hardware: hardware.clone(),
         })
     }
+}
 
-    /// Allocates the interrupt of `domain` and requests it.
-    fn request(
-        line: &Line,
-        domain: *mut bindings::irq_domain,
-        cookie: *mut c_void,
-    ) -> Result<c_uint> {
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants.
+        unsafe { bindings::irq_domain_remove(self.raw) }
+    }
+}
+
+/// The interrupt of a [`Domain`].
+///
+/// # Invariants
+///
+/// The interrupt was allocated from a domain that is still there. When this is dropped the
+/// interrupt is not requested.
+struct Vector(c_uint);
+
+impl Vector {
+    fn new(domain: &Domain) -> Result<Self> {
         let mut info = bindings::irq_alloc_info {
             type_: bindings::irq_alloc_type_X86_IRQ_ALLOC_TYPE_DMAR,
             ..pin_init::zeroed()
         };
-        // SAFETY: `domain` is valid, and `info` is what it and its parent take.
+        // SAFETY: By its invariants the domain is valid, and `info` is what it and its parent take.
         let irq = unsafe {
             bindings::__irq_domain_alloc_irqs(
-                domain,
+                domain.raw,
                 -1,
                 1,
                 bindings::NUMA_NO_NODE,
@@ -143,70 +181,27 @@ impl FaultInterrupt {
             )
         };
         to_result(irq)?;
-        let irq = irq as c_uint;
-
-        // SAFETY: The functions take `cookie` for a `Line`, which it is until the interrupt is
-        // freed; and so is the name.
-        let requested = to_result(unsafe {
-            bindings::request_threaded_irq(
-                irq,
-                Some(wake_thread),
-                Some(report_faults),
-                0,
-                line.name.as_char_ptr(),
-                cookie,
-            )
-        });
-        if let Err(error) = requested {
-            // SAFETY: Just allocated, and not requested.
-            unsafe { bindings::irq_domain_free_irqs(irq, 1) };
-            return Err(error);
-        }
-        Ok(irq)
+        // INVARIANT: Just allocated.
+        Ok(Self(irq as c_uint))
     }
 }
 
-impl Drop for FaultInterrupt {
+impl Drop for Vector {
     fn drop(&mut self) {
-        let cookie = Arc::as_ptr(&self.line).cast::<c_void>().cast_mut();
-        self.line.stopping.store(true, Relaxed);
-        // SAFETY: By the invariants, in the order opposite to that in which they were made. After
-        // the first call neither handler nor thread run any more, and the interrupt is masked.
-        unsafe {
-            bindings::free_irq(self.irq, cookie);
-            bindings::irq_domain_free_irqs(self.irq, 1);
-            bindings::irq_domain_remove(self.domain);
-            bindings::irq_domain_free_fwnode(self.fwnode);
-        }
+        // SAFETY: By the invariants.
+        unsafe { bindings::irq_domain_free_irqs(self.0, 1) }
     }
 }
 
-/// The handler: everything is done in the thread, because reporting may sleep.
-///
-/// The message is an edge, so nothing has to be masked meanwhile.
-extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqreturn_t {
-    bindings::irqreturn::IRQ_WAKE_THREAD
-}
-
-/// The thread.
-extern "C" fn report_faults(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
-    // SAFETY: The interrupt was requested with a `Line` as its cookie, which lives until it is
-    // freed.
-    let line = unsafe { &*cookie.cast::<Line>() };
-    faults::report(&line.hardware, &*line.faults, || {
-        line.stopping.load(Relaxed)
-    });
-    bindings::irqreturn::IRQ_HANDLED
-}
-
-/// The registers of the unit whose interrupt this is.
+/// The unit whose interrupt this is.
 ///
 /// # Safety
 ///
 /// `data` is of an interrupt that [`allocate`] set up.
-unsafe fn line_of<'a>(data: *mut bindings::irq_data) -> &'a Line {
-    // SAFETY: `allocate` has put a `Line` there, which lives until the interrupt is freed.
-    unsafe { &*(*data).chip_data.cast::<Line>() }
+unsafe fn hardware_of<'a>(data: *mut bindings::irq_data) -> &'a Hardware {
+    // SAFETY: `allocate` has put the domain's data there, which is a `Hardware` that lives as long
+    // as the domain.
+    unsafe { &*(*data).chip_data.cast::<Hardware>() }
 }
 
 /// `struct msi_msg`, which the bindings have only the name of.
@@ -234,7 +229,7 @@ unsafe fn write_message(data: *mut bindings::irq_data) {
         }
     }
     // SAFETY: By the requirements.
-    let io = unsafe { line_of(data) }.hardware.registers.io();
+    let io = unsafe { hardware_of(data) }.registers.io();
     io.write_reg(FEDATA::from(message.data));
     io.write_reg(FEADDR::from(message.address_low));
     io.write_reg(FEUADDR::from(message.address_high));
@@ -245,7 +240,7 @@ unsafe fn write_message(data: *mut bindings::irq_data) {
 /// `data` is of an interrupt that [`allocate`] set up.
 unsafe fn set_masked(data: *mut bindings::irq_data, masked: bool) {
     // SAFETY: By the requirements.
-    let io = unsafe { line_of(data) }.hardware.registers.io();
+    let io = unsafe { hardware_of(data) }.registers.io();
     io.write_reg(FECTL::zeroed().with_masked(masked));
     // The read returns after the write has arrived.
     let _ = io.read(FECTL);
@@ -286,7 +281,7 @@ extern "C" fn allocate(
         return EINVAL.to_errno();
     }
     // SAFETY: The arguments are passed on as they came. The chip and the name live as long as the
-    // module, and the domain's data is a `Line`.
+    // module, and the domain's data is a `Hardware`.
     unsafe {
         let result = bindings::irq_domain_alloc_irqs_parent(domain, irq, count, info);
         if result == 0 {

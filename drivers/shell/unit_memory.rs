@@ -38,15 +38,17 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// `bytes` of zeros, preferably on memory node `node`, aligned to their size, which is rounded
-    /// up to a power of 2 and to the size of a page.
+    /// `bytes` of zeros, preferably on memory node `node` (negative: any). They are aligned to their
+    /// size, rounded up to a power of 2, and to 4096 at least.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(crate) fn new(node: i32, bytes: usize) -> Result<Self> {
         let memory = KernelMemory::new(node);
-        let table = memory.alloc(bytes, Gfp::KERNEL).ok_or(ENOMEM)?;
+        let table = memory
+            .alloc(bytes.next_power_of_two(), Gfp::KERNEL)
+            .ok_or(ENOMEM)?;
         // INVARIANT: Just allocated.
         Ok(Self {
             memory,

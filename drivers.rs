@@ -14,10 +14,5 @@ pub(crate) mod blocks;
 pub(crate) mod intel;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod mock;
-#[cfg(any(
-    CONFIG_IOMMU_CORE_INTEL,
-    CONFIG_IOMMU_CORE_AMD,
-    CONFIG_IOMMU_CORE_ARM_SMMU_V3
-))]
 pub(crate) mod shell;
 pub(crate) mod tags;

@@ -15,6 +15,7 @@
 //!
 //! No file here names a vendor.
 
+#[cfg(CONFIG_ACPI)]
 pub(crate) mod acpi_table;
 pub(crate) mod bytes;
 pub(crate) mod interrupt;

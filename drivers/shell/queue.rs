@@ -186,8 +186,8 @@ impl GivenUp {
         self.0.load(Acquire)
     }
 
-    /// It cannot be used any more, for `reason`. Returns the reason to who says so first, who has to
-    /// block what is behind the unit, and `earlier` to all others.
+    /// The queue cannot be used any more, for `reason`. Returns `reason` to the first caller, which
+    /// has to block what is behind the unit, and `earlier` to every later one.
     pub(crate) fn set<F>(&self, reason: F, earlier: F) -> F {
         match self.0.xchg(true, Full) {
             false => reason,

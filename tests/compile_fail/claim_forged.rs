@@ -14,5 +14,9 @@ use crate::{
 
 fn forge<D: VendorDriver>(group: &Arc<Group<D>>, owner: Owner) -> Claim<D> {
     let group = group.clone();
-    Claim { group, owner, ended: false } //~ E0451
+    Claim {
+        group,
+        owner,
+        ended: false,
+    } //~ E0451
 }

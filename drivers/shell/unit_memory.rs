@@ -38,8 +38,8 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// `bytes` of zeros, preferably on memory node `node` (negative: any). They are aligned to their
-    /// size, rounded up to a power of 2, and to 4096 at least.
+    /// `bytes` of zeros, preferably on memory node `node` (negative: any). They are aligned to
+    /// their size, rounded up to a power of 2, and to 4096 at least.
     ///
     /// # Errors
     ///

@@ -8,6 +8,8 @@ pub(crate) mod hosted;
 #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
 mod native;
 mod page;
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(crate) mod provider;
 mod reason;
 
 use kernel::{ffi::c_int, prelude::*};

@@ -66,14 +66,14 @@ module! {
 /// The module, while it is loaded. The native frontend starts the drivers before modules start.
 struct IommuCore {
     #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
-    _frontend: frontend::hosted::Frontend,
+    _frontend: frontend::provider::start::Frontend,
 }
 
 impl kernel::Module for IommuCore {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
             #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
-            _frontend: frontend::hosted::Frontend::start(_module)?,
+            _frontend: frontend::provider::start::Frontend::start(_module)?,
         })
     }
 }

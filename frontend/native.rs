@@ -66,6 +66,8 @@ mod sysfs;
 mod topology;
 mod trace;
 mod units;
+#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+pub(super) mod vendor;
 
 /// `WARN_ON_ONCE()`: something that only a bug leads to. The value is the condition.
 macro_rules! warn_once {

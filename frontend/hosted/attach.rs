@@ -18,7 +18,7 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{
+use crate::frontend::provider::{
     device::HostedDevice,
     domain::{HostedDomain, Role},
     group::{HostedGroup, State},
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// C attaches a device to a domain; it holds the mutex of the device's group.
-pub(super) fn attach<D: Hosted>(known: &HostedDevice<D>, to: &HostedDomain<D>) -> Result {
+pub fn attach<D: Hosted>(known: &HostedDevice<D>, to: &HostedDomain<D>) -> Result {
     let group = known.group()?;
     let mut state = group.state.lock();
     let result = attach_locked(group, &mut state, known, to);

@@ -36,14 +36,14 @@ struct Entry {
 
 /// Who holds which group, for probes, which cannot sleep.
 #[pin_data]
-pub(super) struct Board {
+pub struct Board {
     #[pin]
     entries: SpinLock<KVec<Entry>>,
 }
 
 impl Board {
     /// A board with nothing on it.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 entries <- new_spinlock!(KVec::new()),
@@ -53,7 +53,7 @@ impl Board {
     }
 
     /// Notes a group of C's that nobody holds.
-    pub(super) fn add(&self, c: usize, name: Label) -> Result {
+    pub fn add(&self, c: usize, name: Label) -> Result {
         let mut room = KVec::new();
         loop {
             let mut entries = self.entries.lock();
@@ -81,7 +81,7 @@ impl Board {
     }
 
     /// Notes who holds a group now.
-    pub(super) fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
+    pub fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
             entry.claimed_by = claimed_by;
@@ -90,7 +90,7 @@ impl Board {
     }
 
     /// Forgets a group.
-    pub(super) fn remove(&self, c: usize) {
+    pub fn remove(&self, c: usize) {
         self.entries.lock().retain(|entry| entry.c != c);
     }
 
@@ -154,14 +154,14 @@ impl Handler for OwnerAsks {
 }
 
 /// The probes. Dropping them ends it.
-pub(super) struct Refusals {
+pub struct Refusals {
     _driver: Option<Pin<KBox<Probe<DriverAsks>>>>,
     _owner: Option<Pin<KBox<Probe<OwnerAsks>>>>,
 }
 
 impl Refusals {
     /// Starts to say who is refused, as far as the kernel can be probed.
-    pub(super) fn new(board: &Arc<Board>) -> Self {
+    pub fn new(board: &Arc<Board>) -> Self {
         Self {
             _driver: probe(DriverAsks(board.clone())),
             _owner: probe(OwnerAsks(board.clone())),

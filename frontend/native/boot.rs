@@ -14,7 +14,7 @@ use kernel::{
 
 use super::{domains, sysfs, units};
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
-use crate::frontend::hosted::Frontend;
+use crate::frontend::provider::start::Frontend;
 use crate::{frontend::answer, log::log_info};
 
 /// The type of default domains; [`UNDECIDED`] until it was asked for or chosen. Set while the

@@ -50,7 +50,7 @@ struct Shown {
 ///
 /// `shown` is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
-pub(super) struct HostedUnit<D: Hosted> {
+pub struct HostedUnit<D: Hosted> {
     shown: Shown,
     core: Arc<Unit<D>>,
     active: Atomic<bool>,
@@ -64,7 +64,7 @@ unsafe impl<D: Hosted> Sync for HostedUnit<D> {}
 
 impl<D: Hosted> HostedUnit<D> {
     /// A unit that is not in use.
-    pub(super) fn new(core: &Arc<Unit<D>>) -> Result<Arc<Self>> {
+    pub fn new(core: &Arc<Unit<D>>) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 shown: Shown {
@@ -80,27 +80,27 @@ impl<D: Hosted> HostedUnit<D> {
     }
 
     /// The core's unit.
-    pub(super) fn core(&self) -> &Arc<Unit<D>> {
+    pub fn core(&self) -> &Arc<Unit<D>> {
         &self.core
     }
 
     /// The pointer that C knows the unit by.
-    pub(super) fn as_c(&self) -> *mut bindings::iommu_device {
+    pub fn as_c(&self) -> *mut bindings::iommu_device {
         self.shown.c.get()
     }
 
     /// Whether the unit translates for us.
-    pub(super) fn is_active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.active.load(Relaxed)
     }
 
     /// Whether the unit is being given back.
-    pub(super) fn is_leaving(&self) -> bool {
+    pub fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
     }
 
     /// Whether each flush costs the unit much, because somebody emulates it.
-    pub(super) fn shadows(&self) -> bool {
+    pub fn shadows(&self) -> bool {
         D::needs_map_sync(&self.core)
     }
 
@@ -109,7 +109,7 @@ impl<D: Hosted> HostedUnit<D> {
     /// # Errors
     ///
     /// Those of [`Unit::take_over`] and of the registration. The unit is then given back.
-    pub(super) fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
+    pub fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
         self.core.take_over()?;
         let result = Held::hold_all(instance, &self.core).and_then(|()| self.core.enable());
         if let Err(error) = result {
@@ -171,7 +171,7 @@ impl<D: Hosted> HostedUnit<D> {
 
     /// Unregisters the unit and gives it back. Drivers of devices behind it are unbound first; held
     /// devices go on.
-    pub(super) fn release(&self, instance: &Arc<Instance<D>>) {
+    pub fn release(&self, instance: &Arc<Instance<D>>) {
         self.leaving.store(true, Relaxed);
         self.unbind_drivers(instance);
         // SAFETY: The unit is registered.
@@ -220,7 +220,7 @@ impl<D: Hosted> HostedUnit<D> {
     ///
     /// A device whose driver has not, as one that a user process drives, does no DMA from here on
     /// either: without translation it would reach any memory (law 7). Held devices go on.
-    pub(super) fn shut_down(&self, instance: &Instance<D>) {
+    pub fn shut_down(&self, instance: &Instance<D>) {
         for device in self.devices(instance).iter().flatten() {
             if Held::is_held(instance, device.device()) {
                 continue;
@@ -283,7 +283,7 @@ impl<D: Hosted> HostedUnit<D> {
     }
 
     /// Writes what is known of the unit.
-    pub(super) fn show(&self, instance: &Instance<D>, f: &mut dyn Write) -> fmt::Result {
+    pub fn show(&self, instance: &Instance<D>, f: &mut dyn Write) -> fmt::Result {
         let name = self.core.name();
         if !self.is_active() {
             return writeln!(f, "{name} ({}): not in use", D::NAME);

@@ -21,7 +21,7 @@ use crate::{endpoint::Place, ffi::acpi::Companion};
 /// # Errors
 ///
 /// `ENODEV` if no unit can know of it; `ENOMEM`.
-pub(super) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
+pub fn describe(device: Device<'_>) -> Result<DeviceInfo> {
     match device.pci() {
         Some(function) => firmware::describe(function),
         None if !device.is_platform() => Err(ENODEV),
@@ -34,7 +34,7 @@ pub(super) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
 
 /// As [`describe`], in a callback of C's IOMMU layer for the device: for one that C has read
 /// firmware for already.
-pub(super) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
+pub fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
     match firmware::describe_known(device)? {
         Some(described) => Ok(described),
         None => describe(device),
@@ -58,7 +58,7 @@ fn describe_named(_device: Device<'_>) -> Result<DeviceInfo> {
 }
 
 /// Turns on what isolates the device from others, if it has a switch for it.
-pub(super) fn isolate(device: Device<'_>) {
+pub fn isolate(device: Device<'_>) {
     if let Some(function) = device.pci() {
         function.isolate();
     }
@@ -66,18 +66,18 @@ pub(super) fn isolate(device: Device<'_>) {
 
 /// What hardware on the way to the unit keeps the device from being isolated from others. Off the
 /// PCI bus there is none: only a common id does.
-pub(super) fn isolation(device: Device<'_>) -> Option<Isolation<'_>> {
+pub fn isolation(device: Device<'_>) -> Option<Isolation<'_>> {
     device.pci().map(Pci::isolation)
 }
 
 /// Whether the device passes requests of others on.
-pub(super) fn is_bridge(device: Device<'_>) -> bool {
+pub fn is_bridge(device: Device<'_>) -> bool {
     device.pci().is_some_and(Pci::is_bridge)
 }
 
 /// Keeps the device from making requests of its own. What is not on the PCI bus has no switch for
 /// it, and is quiet without a driver. Nothing happens to a bridge.
-pub(super) fn silence(device: Device<'_>) {
+pub fn silence(device: Device<'_>) {
     if let Some(function) = device.pci().filter(|function| !function.is_bridge()) {
         function.clear_master();
     }
@@ -88,7 +88,7 @@ pub(super) fn silence(device: Device<'_>) {
 /// # Errors
 ///
 /// Those of C.
-pub(super) fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_group> {
+pub fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_group> {
     // SAFETY: The device is valid, and each function is called for a device on its bus.
     from_err_ptr(unsafe {
         match device.pci() {
@@ -99,13 +99,13 @@ pub(super) fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_grou
 }
 
 /// Calls `f` for every device of the system that a unit may translate for.
-pub(super) fn for_each_device(mut f: impl FnMut(Device<'_>) -> Result) -> Result {
+pub fn for_each_device(mut f: impl FnMut(Device<'_>) -> Result) -> Result {
     pci::for_each_function(|function| f(function.device()))?;
     device::for_each_on_platform(f)
 }
 
 /// All devices that `f` wants, counted.
-pub(super) fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<Counted>> {
+pub fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<Counted>> {
     let mut found = KVec::new();
     for_each_device(|device| {
         if f(device) {

@@ -10,8 +10,6 @@ use kernel::{
     sync::{Arc, Mutex, SetOnce},
 };
 
-#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
-use super::backing;
 use super::{
     bus,
     group::HostedGroup,
@@ -35,7 +33,7 @@ use crate::{
 
 /// A device that C's IOMMU layer knows; what `dev_iommu_priv_get()` returns.
 #[pin_data]
-pub(super) struct HostedDevice<D: Hosted> {
+pub struct HostedDevice<D: Hosted> {
     instance: Arc<Instance<D>>,
     device: Counted,
     endpoint: Arc<Endpoint<D>>,
@@ -59,7 +57,7 @@ impl<D: Hosted> HostedDevice<D> {
     ///
     /// `dev` is valid for `'a`, and [`probe`] has made it known to C for the same vendor driver,
     /// or nothing has.
-    pub(super) unsafe fn of<'a>(dev: *mut bindings::device) -> Result<&'a Self> {
+    pub unsafe fn of<'a>(dev: *mut bindings::device) -> Result<&'a Self> {
         // SAFETY: By the requirements.
         let private = unsafe { Device::from_raw(dev) }.map(Device::iommu_private);
         match private {
@@ -72,72 +70,70 @@ impl<D: Hosted> HostedDevice<D> {
     }
 
     /// The instance that the device belongs to.
-    pub(super) fn instance(&self) -> &Arc<Instance<D>> {
+    pub fn instance(&self) -> &Arc<Instance<D>> {
         &self.instance
     }
 
     /// The core's record.
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint<D>> {
+    pub fn endpoint(&self) -> &Arc<Endpoint<D>> {
         &self.endpoint
     }
 
     /// The unit that the device is behind.
-    pub(super) fn unit(&self) -> &Arc<HostedUnit<D>> {
+    pub fn unit(&self) -> &Arc<HostedUnit<D>> {
         &self.unit
     }
 
     /// The group, once C has asked for it.
-    pub(super) fn group(&self) -> Result<&Arc<HostedGroup<D>>> {
+    pub fn group(&self) -> Result<&Arc<HostedGroup<D>>> {
         self.group.as_ref().ok_or(ENODEV)
     }
 
     /// Where the device is parked, if it is; it is going to be no more.
-    pub(super) fn take_parking(&self) -> Option<Arc<Group<D>>> {
+    pub fn take_parking(&self) -> Option<Arc<Group<D>>> {
         self.parking.lock().take()
     }
 
     /// Whether it is parked.
     #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
-    pub(super) fn is_parked(&self) -> bool {
+    pub fn is_parked(&self) -> bool {
         self.parking.lock().is_some()
     }
 
     /// Undoes [`take_parking`](Self::take_parking).
-    pub(super) fn stay_parked(&self, parking: Arc<Group<D>>) {
+    pub fn stay_parked(&self, parking: Arc<Group<D>>) {
         *self.parking.lock() = Some(parking);
     }
 
     /// Whether C blocks the device alone while it is reset.
-    pub(super) fn may_be_reset(&self) -> bool {
+    pub fn may_be_reset(&self) -> bool {
         self.may_be_reset
     }
 
     /// The device itself.
-    pub(super) fn device(&self) -> Device<'_> {
+    pub fn device(&self) -> Device<'_> {
         self.device.get()
     }
 
     /// The device itself, with its count.
-    pub(super) fn counted(&self) -> &Counted {
+    pub fn counted(&self) -> &Counted {
         &self.device
     }
 
     /// Whether the device stays attached while its unit is given back, because firmware does DMA
     /// with it.
-    pub(super) fn lingers(&self) -> bool {
+    pub fn lingers(&self) -> bool {
         self.unit.is_leaving() && self.endpoint.has_direct_regions()
     }
 
     /// Whether this is `device`.
-    pub(super) fn is(&self, device: Device<'_>) -> bool {
+    pub fn is(&self, device: Device<'_>) -> bool {
         self.device.get().as_raw() == device.as_raw()
     }
 }
 
 /// C has found a device, or looks at all devices because a unit was registered.
-pub(super) extern "C" fn probe<D: Hosted>(
-    dev: *mut bindings::device,
-) -> *mut bindings::iommu_device {
+pub extern "C" fn probe<D: Hosted>(dev: *mut bindings::device) -> *mut bindings::iommu_device {
     // SAFETY: C keeps the device.
     let device = unsafe { Device::from_raw(dev) };
     let (Some(instance), Some(device)) = (D::slot().get(), device) else {
@@ -214,7 +210,7 @@ fn try_probe<D: Hosted>(
 }
 
 /// C lets go of a device: it was removed, its unit was, or `probe` was followed by an error.
-pub(super) extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
+pub extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
     // SAFETY: C keeps the device.
     let Some(device) = (unsafe { Device::from_raw(dev) }) else {
         return;
@@ -241,14 +237,12 @@ pub(super) extern "C" fn release<D: Hosted>(dev: *mut bindings::device) {
 }
 
 /// C wants the group of a device.
-pub(super) extern "C" fn group<D: Hosted>(
-    dev: *mut bindings::device,
-) -> *mut bindings::iommu_group {
+pub extern "C" fn group<D: Hosted>(dev: *mut bindings::device) -> *mut bindings::iommu_group {
     // SAFETY: C keeps the device, which was probed.
     let found = unsafe { HostedDevice::<D>::of(dev) }.and_then(|known| {
         let group = HostedGroup::find_or_make(known)?;
         #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
-        backing::bring(&group)?;
+        crate::frontend::native::vendor::bring(&group)?;
         let c = group.as_c();
         known.group.populate(group);
         Ok(c)
@@ -257,7 +251,7 @@ pub(super) extern "C" fn group<D: Hosted>(
 }
 
 /// Whether a device has a capability.
-pub(super) extern "C" fn capable<D: Hosted>(
+pub extern "C" fn capable<D: Hosted>(
     dev: *mut bindings::device,
     capability: bindings::iommu_cap,
 ) -> bool {
@@ -277,7 +271,7 @@ pub(super) extern "C" fn capable<D: Hosted>(
 }
 
 /// The default domain that a device needs; 0 for what the kernel's command line says.
-pub(super) extern "C" fn default_type<D: Hosted>(dev: *mut bindings::device) -> c_int {
+pub extern "C" fn default_type<D: Hosted>(dev: *mut bindings::device) -> c_int {
     // SAFETY: C keeps the device, which was probed.
     let known = unsafe { HostedDevice::<D>::of(dev) };
     match known.map(HostedDevice::group) {
@@ -288,7 +282,7 @@ pub(super) extern "C" fn default_type<D: Hosted>(dev: *mut bindings::device) -> 
 }
 
 /// Adds a device's reserved regions to a list.
-pub(super) extern "C" fn reserved_regions<D: Hosted>(
+pub extern "C" fn reserved_regions<D: Hosted>(
     dev: *mut bindings::device,
     list: *mut bindings::list_head,
 ) {
@@ -325,7 +319,7 @@ pub(super) extern "C" fn reserved_regions<D: Hosted>(
 }
 
 /// A device tree names an id of a device.
-pub(super) extern "C" fn tree_id(
+pub extern "C" fn tree_id(
     dev: *mut bindings::device,
     args: *const bindings::of_phandle_args,
 ) -> c_int {

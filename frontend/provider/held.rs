@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A device that is attached without C's IOMMU layer.
-pub(super) struct Held<D: Hosted> {
+pub struct Held<D: Hosted> {
     device: Counted,
     endpoint: Arc<Endpoint<D>>,
     group: Arc<Group<D>>,
@@ -40,9 +40,9 @@ pub(super) struct Held<D: Hosted> {
 }
 
 /// A device that is no longer held, and the group that it is in.
-pub(super) struct Member<D: Hosted> {
-    pub(super) endpoint: Arc<Endpoint<D>>,
-    pub(super) group: Arc<Group<D>>,
+pub struct Member<D: Hosted> {
+    pub endpoint: Arc<Endpoint<D>>,
+    pub group: Arc<Group<D>>,
 }
 
 /// Why a device is held.
@@ -63,7 +63,7 @@ impl<D: Hosted> Held<D> {
     /// # Errors
     ///
     /// The first error of any of them; some may be held then.
-    pub(super) fn hold_all(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
+    pub fn hold_all(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
         bus::for_each_device(|device| {
             bus::isolate(device);
             Ok(())
@@ -92,7 +92,7 @@ impl<D: Hosted> Held<D> {
 
     /// Keeps a device that has a driver and was not there, or had none, when its unit was taken
     /// over. Does nothing if it is held or its unit is not in use.
-    pub(super) fn keep_late(instance: &Instance<D>, device: Device<'_>) -> Result {
+    pub fn keep_late(instance: &Instance<D>, device: Device<'_>) -> Result {
         if Self::is_held(instance, device) {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// Keeps a device attached that C lets go of, until its unit is given back.
-    pub(super) fn linger(
+    pub fn linger(
         instance: &Instance<D>,
         device: Device<'_>,
         endpoint: &Arc<Endpoint<D>>,
@@ -207,7 +207,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// Whether a device is held.
-    pub(super) fn is_held(instance: &Instance<D>, device: Device<'_>) -> bool {
+    pub fn is_held(instance: &Instance<D>, device: Device<'_>) -> bool {
         instance.held.lock().iter().any(|held| held.is(device))
     }
 
@@ -216,7 +216,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// The group of kept devices that a device cannot be isolated from.
-    pub(super) fn neighbour(
+    pub fn neighbour(
         instance: &Instance<D>,
         key: Option<u64>,
         endpoint: &Endpoint<D>,
@@ -230,7 +230,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// Whether a driver that uses the DMA API relies on `group` being on identity.
-    pub(super) fn has_driver(instance: &Instance<D>, group: &Arc<Group<D>>) -> bool {
+    pub fn has_driver(instance: &Instance<D>, group: &Arc<Group<D>>) -> bool {
         instance
             .held
             .lock()
@@ -239,7 +239,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// The groups of all held devices, each once.
-    pub(super) fn groups(instance: &Instance<D>) -> Result<KVec<Arc<Group<D>>>> {
+    pub fn groups(instance: &Instance<D>) -> Result<KVec<Arc<Group<D>>>> {
         let table = instance.held.lock();
         let mut groups: KVec<Arc<Group<D>>> = KVec::with_capacity(table.len(), GFP_KERNEL)?;
         for held in table.iter() {
@@ -251,7 +251,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// How many devices behind `unit` are held.
-    pub(super) fn count(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> usize {
+    pub fn count(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> usize {
         instance
             .held
             .lock()
@@ -261,7 +261,7 @@ impl<D: Hosted> Held<D> {
     }
 
     /// Ends the hold of a device, which stays attached: its endpoint, and the group that it is in.
-    pub(super) fn take(instance: &Instance<D>, device: Device<'_>) -> Option<Member<D>> {
+    pub fn take(instance: &Instance<D>, device: Device<'_>) -> Option<Member<D>> {
         let held = {
             let mut table = instance.held.lock();
             let index = table.iter().position(|held| held.is(device))?;
@@ -278,14 +278,14 @@ impl<D: Hosted> Held<D> {
     }
 
     /// A device was removed from the system: it is blocked, if it was held.
-    pub(super) fn removed(instance: &Instance<D>, device: Device<'_>) {
+    pub fn removed(instance: &Instance<D>, device: Device<'_>) {
         if let Some(Member { endpoint, group }) = Self::take(instance, device) {
             group.leave(&endpoint);
         }
     }
 
     /// Lets go of all devices behind `unit`, after it was given back.
-    pub(super) fn let_go(instance: &Instance<D>, unit: &Arc<Unit<D>>) {
+    pub fn let_go(instance: &Instance<D>, unit: &Arc<Unit<D>>) {
         loop {
             let held = {
                 let mut table = instance.held.lock();

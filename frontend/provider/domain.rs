@@ -12,19 +12,19 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{attach, device::HostedDevice, gather, instance::Hosted};
+use super::{device::HostedDevice, gather, instance::Hosted};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     domain::Domain,
     driver::Scope,
-    frontend::answer,
+    frontend::{answer, hosted::attach},
     log::log_err,
     pgtable::{kernel_memory::Gfp, Gather},
 };
 
 /// What an attach to a domain is meant to do.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
     /// Translates by a page table; C says for whom.
     Paging,
     /// Lets DMA pass untranslated.
@@ -40,10 +40,8 @@ pub(super) enum Role {
 /// C's part is first, so that a pointer to one is a pointer to the other. It is C's: it writes to
 /// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count
 /// of the core's domain; groups that are still attached have their own.
-// The native frontend keeps some and looks into none.
-#[allow(private_bounds)]
 #[repr(C)]
-pub(in crate::frontend) struct HostedDomain<D: Hosted> {
+pub struct HostedDomain<D: Hosted> {
     c: Opaque<bindings::iommu_domain>,
     core: Arc<Domain<D>>,
     role: Role,
@@ -56,7 +54,6 @@ unsafe impl<D: Hosted> Send for HostedDomain<D> {}
 // SAFETY: As above.
 unsafe impl<D: Hosted> Sync for HostedDomain<D> {}
 
-#[allow(private_bounds)]
 impl<D: Hosted> HostedDomain<D> {
     const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
         attach_dev: Some(attach_dev::<D>),
@@ -77,7 +74,7 @@ impl<D: Hosted> HostedDomain<D> {
     };
 
     /// A domain that is there as long as the instance is.
-    pub(super) fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<Arc<Self>> {
+    pub fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<Arc<Self>> {
         let c = bindings::iommu_domain {
             type_: match role {
                 Role::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
@@ -122,7 +119,7 @@ impl<D: Hosted> HostedDomain<D> {
     }
 
     /// The pointer that C knows the domain by.
-    pub(super) fn as_c(&self) -> *mut bindings::iommu_domain {
+    pub fn as_c(&self) -> *mut bindings::iommu_domain {
         self.c.get()
     }
 
@@ -132,24 +129,24 @@ impl<D: Hosted> HostedDomain<D> {
     ///
     /// `raw` is a domain that was made here for the same vendor driver, and is not freed meanwhile.
     #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
-    pub(super) unsafe fn counted(raw: *mut bindings::iommu_domain) -> Arc<Self> {
+    pub unsafe fn counted(raw: *mut bindings::iommu_domain) -> Arc<Self> {
         // SAFETY: C's part is the first, and what C has is a count.
         unsafe { ArcBorrow::from_raw(raw.cast_const().cast::<Self>()) }.into()
     }
 
     /// The core's domain.
     #[inline]
-    pub(super) fn core(&self) -> &Arc<Domain<D>> {
+    pub fn core(&self) -> &Arc<Domain<D>> {
         &self.core
     }
 
     /// What an attach to the domain means.
-    pub(super) fn role(&self) -> Role {
+    pub fn role(&self) -> Role {
         self.role
     }
 
     /// Whether C uses the domain for the DMA API, that is as a group's default domain.
-    pub(super) fn is_for_dma_api(&self) -> bool {
+    pub fn is_for_dma_api(&self) -> bool {
         // SAFETY: C's part is valid. C sets the type before it attaches the domain, and later
         // changes it only from one kind for the DMA API to the other.
         let kind = unsafe { (&raw const (*self.c.get()).type_).read_volatile() };
@@ -190,7 +187,7 @@ unsafe fn hosted<'a, D: Hosted>(raw: *mut bindings::iommu_domain) -> &'a HostedD
 const NO_OPS: bindings::iommu_domain_ops = pin_init::zeroed();
 
 /// C allocates a domain.
-pub(super) extern "C" fn alloc_paging<D: Hosted>(
+pub extern "C" fn alloc_paging<D: Hosted>(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_domain {
     // SAFETY: C calls with a device that was probed, and keeps it meanwhile.

@@ -25,7 +25,7 @@ const ABOVE_LEAVES: u8 = 1 << 1;
 ///
 /// `c` is a gather that is the caller's, initialised.
 #[inline]
-pub(super) unsafe fn add(
+pub unsafe fn add(
     c: *mut bindings::iommu_iotlb_gather,
     gather: &Gather<KernelMemory>,
     mut tables: KernelTableList,
@@ -51,7 +51,7 @@ pub(super) unsafe fn add(
 ///
 /// `c` is a gather that is the caller's, initialised, with nothing in it but what [`add`] and C
 /// have put there: C adds no tables.
-pub(super) unsafe fn take(c: *mut bindings::iommu_iotlb_gather) -> Gather<KernelMemory> {
+pub unsafe fn take(c: *mut bindings::iommu_iotlb_gather) -> Gather<KernelMemory> {
     // SAFETY: By the requirements.
     unsafe {
         let (first, last) = ((*c).start as u64, (*c).end as u64);

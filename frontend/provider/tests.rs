@@ -22,7 +22,7 @@ use kernel::{
 use super::{
     device::HostedDevice,
     instance::{Hosted, Instance},
-    IS_NATIVE,
+    start::IS_NATIVE,
 };
 use crate::{ffi::device::Device, ownership::Ownership};
 

@@ -15,14 +15,14 @@ use super::instance::{Hosted, Instance};
 use crate::ffi::syscore::{Sleeper, Syscore};
 
 /// The units of one vendor driver.
-pub(super) struct Units<D: Hosted>(Arc<Instance<D>>);
+pub struct Units<D: Hosted>(Arc<Instance<D>>);
 
 /// Lets the units of a vendor driver sleep with the machine, until it is dropped.
-pub(super) type Power<D> = Pin<KBox<Syscore<Units<D>>>>;
+pub type Power<D> = Pin<KBox<Syscore<Units<D>>>>;
 
 impl<D: Hosted> Units<D> {
     /// From now on the units of `instance` sleep with the machine.
-    pub(super) fn follow(instance: &Arc<Instance<D>>) -> Result<Power<D>> {
+    pub fn follow(instance: &Arc<Instance<D>>) -> Result<Power<D>> {
         Syscore::new(Self(instance.clone()))
     }
 }

@@ -16,7 +16,7 @@ use kernel::{
     types::Opaque,
 };
 
-use super::Vendor;
+use super::start::Vendor;
 use crate::{
     ffi::device::{Counted, Device},
     label::Label,
@@ -26,7 +26,7 @@ use crate::{
 const NAME: &CStr = c"iommu_core";
 
 /// A unit that can be taken and given back.
-pub(super) trait Unbindable: Send + Sync {
+pub trait Unbindable: Send + Sync {
     /// What messages call the unit.
     fn name(&self) -> Label;
     /// The name of the platform device that the kernel has made for the unit, if it has.
@@ -59,7 +59,7 @@ struct Driver {
 }
 
 /// The platform devices and their driver. Dropping it gives all units back.
-pub(super) struct Platform {
+pub struct Platform {
     driver: Pin<KBox<Driver>>,
     /// Those that were made here.
     _devices: KVec<PlatformDevice>,
@@ -104,10 +104,7 @@ impl Platform {
     /// # Safety
     ///
     /// `vendors` stay as they are for as long as this lives.
-    pub(super) unsafe fn new(
-        module: &'static ThisModule,
-        vendors: &[KBox<dyn Vendor>],
-    ) -> Result<Self> {
+    pub unsafe fn new(module: &'static ThisModule, vendors: &[KBox<dyn Vendor>]) -> Result<Self> {
         let mut devices = KVec::new();
         let mut units = KVec::new();
         let all = vendors

@@ -5,7 +5,9 @@
 
 use kernel::{bindings, prelude::*, sync::Arc};
 
-use super::{device::HostedDevice, domain::HostedDomain, group::HostedGroup, instance::Hosted};
+use crate::frontend::provider::{
+    device::HostedDevice, domain::HostedDomain, group::HostedGroup, instance::Hosted,
+};
 use crate::{
     domain::Domain,
     endpoint::Endpoint,

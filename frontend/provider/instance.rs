@@ -21,12 +21,11 @@ use super::{
     domain::{self, HostedDomain, Role},
     group::HostedGroup,
     held::Held,
-    refusal::Board,
+    start::IS_NATIVE,
     unit::HostedUnit,
-    IS_NATIVE,
 };
 use crate::{
-    domain::Domain, driver::VendorDriver, ffi::device::Device,
+    domain::Domain, driver::VendorDriver, ffi::device::Device, frontend::hosted::refusal::Board,
     pgtable::kernel_memory::KernelMemory, registry::Registry, unit::Unit,
 };
 
@@ -34,7 +33,7 @@ use crate::{
 ///
 /// The kernel asks about a device that it knows nothing of yet, with nothing but the function that
 /// it calls to tell drivers apart; so each driver has a place where its [`Instance`] is found.
-pub(super) trait Hosted: VendorDriver<Memory = KernelMemory> {
+pub trait Hosted: VendorDriver<Memory = KernelMemory> {
     /// The place.
     fn slot() -> &'static Slot<Self>;
 }
@@ -44,14 +43,14 @@ pub(super) trait Hosted: VendorDriver<Memory = KernelMemory> {
 /// # Invariants
 ///
 /// The pointer is null or comes from an [`Arc`] that the slot has a count of.
-pub(super) struct Slot<D: Hosted>(Atomic<*const Instance<D>>);
+pub struct Slot<D: Hosted>(Atomic<*const Instance<D>>);
 
 // SAFETY: An instance may be shared between tasks, and the pointer is changed atomically.
 unsafe impl<D: Hosted> Sync for Slot<D> {}
 
 impl<D: Hosted> Slot<D> {
     /// A slot with nothing in it.
-    pub(super) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Atomic::new(ptr::null()))
     }
 
@@ -71,7 +70,7 @@ impl<D: Hosted> Slot<D> {
     }
 
     /// The instance. The caller is called by C because a unit is registered.
-    pub(super) fn get(&self) -> Option<Arc<Instance<D>>> {
+    pub fn get(&self) -> Option<Arc<Instance<D>>> {
         let raw = self.0.load(Acquire);
         if raw.is_null() {
             return None;
@@ -83,25 +82,25 @@ impl<D: Hosted> Slot<D> {
 
 /// All that belongs to one vendor driver.
 #[pin_data]
-pub(super) struct Instance<D: Hosted> {
+pub struct Instance<D: Hosted> {
     module: &'static ThisModule,
     ops: KBox<bindings::iommu_ops>,
     /// Where devices go that nobody may do DMA with, and where groups begin.
-    pub(super) blocked: Arc<HostedDomain<D>>,
-    pub(super) identity: Arc<HostedDomain<D>>,
+    pub blocked: Arc<HostedDomain<D>>,
+    pub identity: Arc<HostedDomain<D>>,
     /// Where devices go that leave; blocked as well, but told apart by C's pointer.
     _release: Arc<HostedDomain<D>>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) board: Arc<Board>,
+    pub registry: Arc<Registry>,
+    pub board: Arc<Board>,
     /// All units that firmware tells of.
-    pub(super) cores: KVec<Arc<Unit<D>>>,
-    pub(super) units: KVec<Arc<HostedUnit<D>>>,
+    pub cores: KVec<Arc<Unit<D>>>,
+    pub units: KVec<Arc<HostedUnit<D>>>,
     #[pin]
-    pub(super) devices: Mutex<KVec<Arc<HostedDevice<D>>>>,
+    pub devices: Mutex<KVec<Arc<HostedDevice<D>>>>,
     #[pin]
-    pub(super) groups: Mutex<KVec<Arc<HostedGroup<D>>>>,
+    pub groups: Mutex<KVec<Arc<HostedGroup<D>>>>,
     #[pin]
-    pub(super) held: Mutex<KVec<Held<D>>>,
+    pub held: Mutex<KVec<Held<D>>>,
 }
 
 // SAFETY: The table of functions and the domains that it points to do not change once they are
@@ -116,7 +115,7 @@ impl<D: Hosted> Instance<D> {
     /// # Errors
     ///
     /// Those of [`VendorDriver::discover`].
-    pub(super) fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
+    pub fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
         let cores = D::discover()?;
         let mut units = KVec::with_capacity(cores.len(), GFP_KERNEL)?;
         for core in &cores {
@@ -170,44 +169,44 @@ impl<D: Hosted> Instance<D> {
     }
 
     /// Lets C's calls find the instance until [`close`](Self::close).
-    pub(super) fn open(self: &Arc<Self>) {
+    pub fn open(self: &Arc<Self>) {
         D::slot().fill(self);
     }
 
     /// Ends [`open`](Self::open). No unit is registered any more.
-    pub(super) fn close() {
+    pub fn close() {
         D::slot().clear();
     }
 
     /// This module.
-    pub(super) fn module(&self) -> &'static ThisModule {
+    pub fn module(&self) -> &'static ThisModule {
         self.module
     }
 
     /// The functions that C calls.
-    pub(super) fn ops(&self) -> *const bindings::iommu_ops {
+    pub fn ops(&self) -> *const bindings::iommu_ops {
         &*self.ops
     }
 
     /// The blocked domain.
-    pub(super) fn blocked(&self) -> &Arc<Domain<D>> {
+    pub fn blocked(&self) -> &Arc<Domain<D>> {
         self.blocked.core()
     }
 
     /// The identity domain.
-    pub(super) fn identity(&self) -> &Arc<Domain<D>> {
+    pub fn identity(&self) -> &Arc<Domain<D>> {
         self.identity.core()
     }
 
     /// The frontend's part of a unit.
-    pub(super) fn unit(&self, core: &Arc<Unit<D>>) -> Option<&Arc<HostedUnit<D>>> {
+    pub fn unit(&self, core: &Arc<Unit<D>>) -> Option<&Arc<HostedUnit<D>>> {
         self.units
             .iter()
             .find(|unit| Arc::ptr_eq(unit.core(), core))
     }
 
     /// What we know of a device, if it is one of ours.
-    pub(super) fn device(&self, device: Device<'_>) -> Option<Arc<HostedDevice<D>>> {
+    pub fn device(&self, device: Device<'_>) -> Option<Arc<HostedDevice<D>>> {
         self.devices
             .lock()
             .iter()
@@ -216,12 +215,12 @@ impl<D: Hosted> Instance<D> {
     }
 
     /// All devices, as of now.
-    pub(super) fn snapshot_devices(&self) -> Result<KVec<Arc<HostedDevice<D>>>> {
+    pub fn snapshot_devices(&self) -> Result<KVec<Arc<HostedDevice<D>>>> {
         snapshot(&self.devices)
     }
 
     /// Writes what is known of each unit.
-    pub(super) fn show_units(&self, f: &mut dyn Write) -> fmt::Result {
+    pub fn show_units(&self, f: &mut dyn Write) -> fmt::Result {
         for unit in &self.units {
             unit.show(self, f)?;
         }
@@ -229,12 +228,12 @@ impl<D: Hosted> Instance<D> {
     }
 
     /// Writes what is known of each group: those of the kernel, then those that only we know.
-    pub(super) fn show_groups(&self, f: &mut dyn Write) -> fmt::Result {
+    pub fn show_groups(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show(f))
     }
 
     /// Writes the faults of each group and those that no group has.
-    pub(super) fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
+    pub fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show_faults(f))?;
         for unit in &self.cores {
             if unit.stray_faults() > 0 {
@@ -267,7 +266,7 @@ impl<D: Hosted> Instance<D> {
     }
 
     /// Writes a line for each domain, and how many there were.
-    pub(super) fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
+    pub fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
         self.registry.for_each_domain(|domain| {
             writeln!(
                 f,

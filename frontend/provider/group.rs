@@ -32,18 +32,18 @@ use crate::{
 
 /// What a group's lock protects. With the native frontend C decides nothing, and it stays as it is
 /// at first: users have their claims and loans there.
-pub(super) struct State<D: Hosted> {
+pub struct State<D: Hosted> {
     /// C's claim. It has no function for one: it attaches the blocked domain.
-    pub(super) claim: Option<Claim<D>>,
+    pub claim: Option<Claim<D>>,
     /// While a driver that uses the DMA API has a domain of its own attached.
-    pub(super) loan: Option<Loan<D>>,
+    pub loan: Option<Loan<D>>,
     /// Devices that C has blocked alone.
-    pub(super) alone: KVec<Arc<Endpoint<D>>>,
+    pub alone: KVec<Arc<Endpoint<D>>>,
 }
 
 /// A group that C knows.
 #[pin_data]
-pub(super) struct HostedGroup<D: Hosted> {
+pub struct HostedGroup<D: Hosted> {
     /// C's group. C keeps it as long as it has devices, and so is this.
     c: usize,
     core: Arc<Group<D>>,
@@ -51,14 +51,14 @@ pub(super) struct HostedGroup<D: Hosted> {
     /// How many devices C knows in the group. Changes under the lock of the table of groups.
     devices: Atomic<usize>,
     #[pin]
-    pub(super) state: Mutex<State<D>>,
+    pub state: Mutex<State<D>>,
 }
 
 impl<D: Hosted> HostedGroup<D> {
     /// The group of a device that C has just got to know, with a count of C's for the device.
     ///
     /// C holds its probe mutex, so that nobody else does the same.
-    pub(super) fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
+    pub fn find_or_make(known: &HostedDevice<D>) -> Result<Arc<Self>> {
         let instance = known.instance();
         let key = bus::isolation(known.device()).map(|isolation| isolation.key);
         let kept = Held::neighbour(instance, key, known.endpoint());
@@ -143,22 +143,22 @@ impl<D: Hosted> HostedGroup<D> {
     }
 
     /// The pointer that C knows the group by.
-    pub(super) fn as_c(&self) -> *mut bindings::iommu_group {
+    pub fn as_c(&self) -> *mut bindings::iommu_group {
         self.c as *mut _
     }
 
     /// The core's group.
-    pub(super) fn core(&self) -> &Arc<Group<D>> {
+    pub fn core(&self) -> &Arc<Group<D>> {
         &self.core
     }
 
     /// How many devices C knows in the group.
-    pub(super) fn device_count(&self) -> usize {
+    pub fn device_count(&self) -> usize {
         self.devices.load(Relaxed)
     }
 
     /// Whether a driver that C does not know of relies on the group being on identity.
-    pub(super) fn has_kept_driver(&self) -> bool {
+    pub fn has_kept_driver(&self) -> bool {
         self.kept_driver
     }
 
@@ -177,7 +177,7 @@ impl<D: Hosted> HostedGroup<D> {
     }
 
     /// C lets go of a device of the group; the last one takes the group along.
-    pub(super) fn forget(&self, instance: &Instance<D>, known: &HostedDevice<D>) {
+    pub fn forget(&self, instance: &Instance<D>, known: &HostedDevice<D>) {
         let endpoint = known.endpoint();
         let lingers =
             known.lingers() && Held::linger(instance, known.device(), endpoint, &self.core).is_ok();
@@ -209,7 +209,7 @@ impl<D: Hosted> HostedGroup<D> {
 
     /// Makes the device a member, which attaches it to what the others are attached to. Does
     /// nothing if it is one.
-    pub(super) fn join(&self, known: &HostedDevice<D>) -> Result {
+    pub fn join(&self, known: &HostedDevice<D>) -> Result {
         let endpoint = known.endpoint();
         let result = match known.take_parking() {
             // It was kept in this very group.
@@ -260,7 +260,7 @@ impl<D: Hosted> HostedGroup<D> {
     }
 
     /// A driver of a member starts to use the DMA API.
-    pub(super) fn start_dma_api(&self, known: &HostedDevice<D>, driver: Label) -> Result {
+    pub fn start_dma_api(&self, known: &HostedDevice<D>, driver: Label) -> Result {
         let state = self.state.lock();
         self.core.start_dma_api(known.endpoint(), driver)?;
         self.post(known.instance(), &state);
@@ -268,14 +268,14 @@ impl<D: Hosted> HostedGroup<D> {
     }
 
     /// A driver of a member no longer uses the DMA API.
-    pub(super) fn end_dma_api(&self, known: &HostedDevice<D>) {
+    pub fn end_dma_api(&self, known: &HostedDevice<D>) {
         let state = self.state.lock();
         self.core.end_dma_api(known.endpoint());
         self.post(known.instance(), &state);
     }
 
     /// Says who holds the group, for those who are refused.
-    pub(super) fn post(&self, instance: &Instance<D>, state: &State<D>) {
+    pub fn post(&self, instance: &Instance<D>, state: &State<D>) {
         let owner = state.claim.as_ref().map(|claim| claim.owner().name);
         let held_by = owner.or(state.loan.as_ref().map(Loan::driver));
         instance.board.set(self.c, held_by, self.core.used_by());

@@ -18,7 +18,7 @@ use kernel::{
 use super::{
     held::Held,
     instance::{Hosted, Instance},
-    IS_NATIVE,
+    start::IS_NATIVE,
 };
 use crate::{ffi::device::Device, log::log_warn};
 
@@ -71,14 +71,14 @@ impl<D: Hosted> Drop for Registered<D> {
 }
 
 /// Listens on all buses that units translate for, until it is dropped.
-pub(super) struct Notifier<D: Hosted> {
+pub struct Notifier<D: Hosted> {
     _pci: Registered<D>,
     _platform: Registered<D>,
 }
 
 impl<D: Hosted> Notifier<D> {
     /// Starts to listen.
-    pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
+    pub fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
         Ok(Self {
             _pci: Registered::new(instance, &raw const bindings::pci_bus_type)?,
             _platform: Registered::new(instance, &raw const bindings::platform_bus_type)?,

@@ -8,9 +8,10 @@ pub(crate) mod hosted;
 #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
 mod native;
 mod page;
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
-pub(crate) mod provider;
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+mod provider;
 mod reason;
+mod table;
 
 use kernel::{ffi::c_int, prelude::*};
 

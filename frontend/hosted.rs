@@ -1,6 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hosted frontend: the kernel's own IOMMU layer is our client.
+//! The hosted frontend: a module, and C's own IOMMU layer is its client.
+//!
+//! C's layer tells its providers to attach one device after the other, and nothing of claims,
+//! drivers and resets. So what it wants is inferred from what it asks, and from what the driver
+//! core and probes tell.
+//!
+//! | file | what |
+//! |---|---|
+//! | `layer` | what a [`provider`](super::provider) asks of the layer |
+//! | `attach` | attaches of single devices, made into attaches of groups |
+//! | `inferred` | what is known of C's intentions with a group |
+//! | `refusal` | who was refused by C, and who holds the group |
 
-pub(super) mod attach;
-pub(super) mod refusal;
+mod attach;
+mod inferred;
+mod layer;
+mod refusal;
+
+use kernel::prelude::*;
+
+use super::provider::start::Provider;
+use crate::log::log_err;
+
+/// The frontend, from loading the module to unloading it.
+pub(crate) struct Frontend {
+    _provider: Provider,
+}
+
+impl Frontend {
+    /// Looks for units and takes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Provider::start`].
+    pub(crate) fn start(module: &'static ThisModule) -> Result<Self> {
+        // Whoever loads the module wants a unit.
+        let provider = Provider::start(module, |why| log_err!("no IOMMU to drive: {}", why))?;
+        Ok(Self {
+            _provider: provider,
+        })
+    }
+}

@@ -16,6 +16,7 @@
 //! | `topology` | which devices belong together |
 //! | `reserved`, `merge` | address ranges with a meaning of their own |
 //! | `backing` | what the core has of a group, whichever driver its units have |
+//! | `vendor` | our vendor drivers, as far as the layer has to know them |
 //! | `foreign` | the kernel's drivers of units, as the core sees them |
 //! | `domain`, `domains` | domains as C knows them, and the core's for them |
 //! | `map`, `page_size` | mapping and unmapping |
@@ -43,13 +44,13 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod attach;
-pub(super) mod backing;
+mod backing;
 mod boot;
 mod default;
 mod domain;
 mod domains;
 mod foreign;
-pub(super) mod group;
+mod group;
 mod handles;
 mod map;
 mod merge;
@@ -66,8 +67,8 @@ mod sysfs;
 mod topology;
 mod trace;
 mod units;
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
-pub(super) mod vendor;
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+mod vendor;
 
 /// `WARN_ON_ONCE()`: something that only a bug leads to. The value is the condition.
 macro_rules! warn_once {

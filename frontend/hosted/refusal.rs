@@ -43,7 +43,7 @@ pub struct Board {
 
 impl Board {
     /// A board with nothing on it.
-    pub fn new() -> Result<Arc<Self>> {
+    fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 entries <- new_spinlock!(KVec::new()),
@@ -153,19 +153,27 @@ impl Handler for OwnerAsks {
     }
 }
 
-/// The probes. Dropping them ends it.
+/// The board and the probes that read it. Dropping this ends it.
 pub struct Refusals {
+    board: Arc<Board>,
     _driver: Option<Pin<KBox<Probe<DriverAsks>>>>,
     _owner: Option<Pin<KBox<Probe<OwnerAsks>>>>,
 }
 
 impl Refusals {
     /// Starts to say who is refused, as far as the kernel can be probed.
-    pub fn new(board: &Arc<Board>) -> Self {
-        Self {
+    pub fn new() -> Result<Self> {
+        let board = Board::new()?;
+        Ok(Self {
             _driver: probe(DriverAsks(board.clone())),
             _owner: probe(OwnerAsks(board.clone())),
-        }
+            board,
+        })
+    }
+
+    /// Where it is noted who holds a group.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 }
 

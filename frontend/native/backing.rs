@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A driver whose devices can be in C's groups.
-pub(in crate::frontend) trait Native: Attach {
+pub(super) trait Native: Attach {
     /// What keeps a domain of C's as it is while a group is attached to it.
     type Kept: Send + Unpin;
 
@@ -255,7 +255,7 @@ pub(super) trait Backing: Send + Sync {
 /// # Invariants
 ///
 /// `device` is the address of a device that is valid as long as it has the seat.
-pub(in crate::frontend) struct Seat<D: Native> {
+pub(super) struct Seat<D: Native> {
     device: usize,
     endpoint: Arc<Endpoint<D>>,
     /// Whether it has yet to join the core's group.

@@ -4,7 +4,7 @@
 //!
 //! The functions of this file may be called before anything is initialised.
 
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 use kernel::sync::SetOnce;
 use kernel::{
     bindings,
@@ -13,8 +13,8 @@ use kernel::{
 };
 
 use super::{domains, sysfs, units};
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
-use crate::frontend::provider::start::Frontend;
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+use crate::frontend::provider::start::Provider;
 use crate::{frontend::answer, log::log_info};
 
 /// The type of default domains; [`UNDECIDED`] until it was asked for or chosen. Set while the
@@ -136,12 +136,14 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> kernel::ffi::c_int {
 }
 
 /// Starts the vendor drivers, which keep their units until the machine ends.
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 #[export]
 pub unsafe extern "C" fn iommu_core_start_drivers() -> kernel::ffi::c_int {
-    static STARTED: SetOnce<Frontend> = SetOnce::new();
+    static STARTED: SetOnce<Provider> = SetOnce::new();
     let module = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
-    answer(Frontend::start(module).map(|frontend| {
-        STARTED.populate(frontend);
+    // A kernel may be built for many machines, so that there is no unit is no error.
+    let result = Provider::start(module, |why| log_info!("no IOMMU to drive: {}", why));
+    answer(result.map(|provider| {
+        STARTED.populate(provider);
     }))
 }

@@ -83,7 +83,7 @@ pub(super) struct State {
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[pin_data]
 #[repr(C)]
-pub(in crate::frontend) struct Group {
+pub(super) struct Group {
     kobject: Opaque<bindings::kobject>,
     /// The folder `devices`, once it is there.
     folder: *mut bindings::kobject,
@@ -274,7 +274,7 @@ impl Group {
     /// # Safety
     ///
     /// `raw` is a group, and kept for `'a`.
-    pub(in crate::frontend) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
+    pub(super) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
         // SAFETY: By the requirements; all groups are made by `make`.
         unsafe { &*raw.cast::<Self>() }
     }
@@ -420,10 +420,7 @@ impl Group {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(in crate::frontend) fn back_with<D: Native>(
-        &self,
-        core: &Arc<crate::group::Group<D>>,
-    ) -> Result {
+    pub(super) fn back_with<D: Native>(&self, core: &Arc<crate::group::Group<D>>) -> Result {
         let mut shape = self.shape();
         let mut group = shape.lock();
         if group.core.is_none() {

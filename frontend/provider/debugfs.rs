@@ -10,7 +10,7 @@ use kernel::{
     sync::Arc,
 };
 
-use super::start::{Vendor, VendorList};
+use super::vendor::{Vendor, VendorList};
 
 /// One file.
 pub struct Listing {

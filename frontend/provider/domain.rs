@@ -2,25 +2,16 @@
 
 //! Domains as C knows them: C's structure with a count on the core's domain.
 
-#[cfg(CONFIG_IOMMU_CORE_NATIVE)]
-use kernel::sync::ArcBorrow;
 use kernel::{
     bindings,
-    ffi::{c_int, c_ulong},
+    ffi::c_ulong,
     prelude::*,
-    sync::Arc,
+    sync::{Arc, ArcBorrow},
     types::Opaque,
 };
 
-use super::{device::HostedDevice, gather, instance::Hosted};
-use crate::{
-    addr::{Iova, PhysAddr, Prot},
-    domain::Domain,
-    driver::Scope,
-    frontend::{answer, hosted::attach},
-    log::log_err,
-    pgtable::{kernel_memory::Gfp, Gather},
-};
+use super::served::Served;
+use crate::{domain::Domain, registry::Registry};
 
 /// What an attach to a domain is meant to do.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -41,7 +32,7 @@ pub enum Role {
 /// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count
 /// of the core's domain; groups that are still attached have their own.
 #[repr(C)]
-pub struct HostedDomain<D: Hosted> {
+pub struct ProviderDomain<D: Served> {
     c: Opaque<bindings::iommu_domain>,
     core: Arc<Domain<D>>,
     role: Role,
@@ -50,37 +41,23 @@ pub struct HostedDomain<D: Hosted> {
 }
 
 // SAFETY: The core's domain is shared between tasks, and C's part is for C to look after.
-unsafe impl<D: Hosted> Send for HostedDomain<D> {}
+unsafe impl<D: Served> Send for ProviderDomain<D> {}
 // SAFETY: As above.
-unsafe impl<D: Hosted> Sync for HostedDomain<D> {}
+unsafe impl<D: Served> Sync for ProviderDomain<D> {}
 
-impl<D: Hosted> HostedDomain<D> {
-    const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
-        attach_dev: Some(attach_dev::<D>),
-        map_pages: Some(map_pages::<D>),
-        unmap_pages: Some(unmap_pages::<D>),
-        flush_iotlb_all: Some(flush_iotlb_all::<D>),
-        iotlb_sync_map: Some(iotlb_sync_map::<D>),
-        iotlb_sync: Some(iotlb_sync::<D>),
-        iova_to_phys: Some(iova_to_phys::<D>),
-        enforce_cache_coherency: Some(enforce_cache_coherency::<D>),
-        free: Some(free::<D>),
-        ..NO_OPS
-    };
-
-    const FIXED: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
-        attach_dev: Some(attach_dev::<D>),
-        ..NO_OPS
-    };
-
-    /// A domain that is there as long as the instance is.
-    pub fn fixed(core: &Arc<Domain<D>>, role: Role) -> Result<Arc<Self>> {
+impl<D: Served> ProviderDomain<D> {
+    /// A domain that is there as long as its vendor driver is served.
+    fn fixed(
+        core: &Arc<Domain<D>>,
+        role: Role,
+        ops: &'static bindings::iommu_domain_ops,
+    ) -> Result<Arc<Self>> {
         let c = bindings::iommu_domain {
             type_: match role {
                 Role::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
                 _ => bindings::IOMMU_DOMAIN_BLOCKED,
             },
-            ops: Self::FIXED,
+            ops,
             ..pin_init::zeroed()
         };
         Ok(Arc::new(
@@ -94,11 +71,15 @@ impl<D: Hosted> HostedDomain<D> {
         )?)
     }
 
-    fn paging(device: &HostedDevice<D>) -> Result<Arc<Self>> {
-        let core = Domain::paging(&device.instance().registry, device.endpoint())?;
+    /// A domain that translates. C gives its count back with [`free`](Self::free).
+    pub fn paging(
+        core: Arc<Domain<D>>,
+        ops: &'static bindings::iommu_domain_ops,
+        module: &'static ThisModule,
+    ) -> Result<*mut bindings::iommu_domain> {
         let geometry = core.geometry()?;
         let c = bindings::iommu_domain {
-            ops: Self::PAGING,
+            ops,
             pgsize_bitmap: geometry.page_sizes.raw() as c_ulong,
             geometry: bindings::iommu_domain_geometry {
                 aperture_start: geometry.first.raw(),
@@ -107,15 +88,38 @@ impl<D: Hosted> HostedDomain<D> {
             },
             ..pin_init::zeroed()
         };
-        Ok(Arc::new(
+        let domain = Arc::new(
             Self {
                 c: Opaque::new(c),
                 core,
                 role: Role::Paging,
-                _module: Some(ModuleCount::new(device.instance().module())),
+                _module: Some(ModuleCount::new(module)),
             },
             GFP_KERNEL,
-        )?)
+        )?;
+        Ok(Arc::into_raw(domain).cast_mut().cast())
+    }
+
+    /// The domain of a call from C.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a domain that was made here for the same vendor driver, and stays for `'a`.
+    #[inline(always)]
+    pub unsafe fn of<'a>(raw: *mut bindings::iommu_domain) -> &'a Self {
+        // SAFETY: C's part is the first.
+        unsafe { &*raw.cast::<Self>() }
+    }
+
+    /// C's count, which C gives back.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is from [`paging`](Self::paging) for the same vendor driver, and C does not use it any
+    /// more.
+    pub unsafe fn free(raw: *mut bindings::iommu_domain) -> Arc<Self> {
+        // SAFETY: By the requirements.
+        unsafe { Arc::from_raw(raw.cast_const().cast::<Self>()) }
     }
 
     /// The pointer that C knows the domain by.
@@ -128,7 +132,8 @@ impl<D: Hosted> HostedDomain<D> {
     /// # Safety
     ///
     /// `raw` is a domain that was made here for the same vendor driver, and is not freed meanwhile.
-    #[cfg(CONFIG_IOMMU_CORE_NATIVE)]
+    // Only the native frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub unsafe fn counted(raw: *mut bindings::iommu_domain) -> Arc<Self> {
         // SAFETY: C's part is the first, and what C has is a count.
         unsafe { ArcBorrow::from_raw(raw.cast_const().cast::<Self>()) }.into()
@@ -141,6 +146,8 @@ impl<D: Hosted> HostedDomain<D> {
     }
 
     /// What an attach to the domain means.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
     pub fn role(&self) -> Role {
         self.role
     }
@@ -172,154 +179,25 @@ impl Drop for ModuleCount {
     }
 }
 
-/// The domain of a call from C.
-///
-/// # Safety
-///
-/// `raw` is a domain that [`HostedDomain`] made for the same vendor driver, and stays for `'a`.
-#[inline(always)]
-unsafe fn hosted<'a, D: Hosted>(raw: *mut bindings::iommu_domain) -> &'a HostedDomain<D> {
-    // SAFETY: C's part is the first.
-    unsafe { &*raw.cast::<HostedDomain<D>>() }
+/// The domains of which a vendor driver has one each.
+pub struct FixedDomains<D: Served> {
+    /// Where devices go that nobody may do DMA with, and where groups begin.
+    pub blocked: Arc<ProviderDomain<D>>,
+    /// Where DMA passes untranslated.
+    pub identity: Arc<ProviderDomain<D>>,
+    /// Where devices go that leave; blocked as well, but told apart by C's pointer.
+    pub release: Arc<ProviderDomain<D>>,
 }
 
-/// No function at all.
-const NO_OPS: bindings::iommu_domain_ops = pin_init::zeroed();
-
-/// C allocates a domain.
-pub extern "C" fn alloc_paging<D: Hosted>(
-    dev: *mut bindings::device,
-) -> *mut bindings::iommu_domain {
-    // SAFETY: C calls with a device that was probed, and keeps it meanwhile.
-    let device = unsafe { HostedDevice::<D>::of(dev) };
-    match device.and_then(HostedDomain::paging) {
-        Ok(domain) => Arc::into_raw(domain).cast_mut().cast(),
-        Err(error) => error.to_ptr(),
+impl<D: Served> FixedDomains<D> {
+    /// The domains, with C's functions for them.
+    pub fn new(registry: &Arc<Registry>, ops: &'static bindings::iommu_domain_ops) -> Result<Self> {
+        let nothing = Domain::blocked(registry)?;
+        let identity = Domain::identity(registry)?;
+        Ok(Self {
+            blocked: ProviderDomain::fixed(&nothing, Role::Blocked, ops)?,
+            release: ProviderDomain::fixed(&nothing, Role::Release, ops)?,
+            identity: ProviderDomain::fixed(&identity, Role::Identity, ops)?,
+        })
     }
-}
-
-extern "C" fn free<D: Hosted>(domain: *mut bindings::iommu_domain) {
-    // SAFETY: C has the pointer from `alloc_paging`, with a count that it gives back.
-    let domain = unsafe { Arc::from_raw(domain.cast_const().cast::<HostedDomain<D>>()) };
-    let groups = domain.core.record().groups();
-    // Of default domains C knows when they are not needed. A device that firmware does DMA with may
-    // stay attached to one.
-    if groups > 0 && !domain.is_for_dma_api() {
-        log_err!(
-            "{} is freed while {} groups are attached to it; it lasts until they have left",
-            &*domain.core,
-            groups,
-        );
-    }
-}
-
-extern "C" fn attach_dev<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    dev: *mut bindings::device,
-    _old: *mut bindings::iommu_domain,
-) -> c_int {
-    // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
-    let (domain, device) = unsafe { (hosted::<D>(domain), HostedDevice::<D>::of(dev)) };
-    answer(device.and_then(|device| attach::attach(device, domain)))
-}
-
-extern "C" fn map_pages<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    iova: c_ulong,
-    paddr: bindings::phys_addr_t,
-    pgsize: usize,
-    pgcount: usize,
-    prot: c_int,
-    gfp: bindings::gfp_t,
-    mapped: *mut usize,
-) -> c_int {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { hosted::<D>(domain) };
-    let (Some(len), Some(prot)) = (
-        pgsize.checked_mul(pgcount),
-        Prot::from_iommu_bits(prot as u32),
-    ) else {
-        return EINVAL.to_errno();
-    };
-    let (done, result) = domain.core.map(
-        Iova::new(iova as u64),
-        PhysAddr::new(paddr),
-        len as u64,
-        prot,
-        Gfp::from_raw(gfp),
-    );
-    // SAFETY: C passes a place for the answer.
-    unsafe { *mapped = done as usize };
-    answer(result)
-}
-
-extern "C" fn unmap_pages<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    iova: c_ulong,
-    pgsize: usize,
-    pgcount: usize,
-    c_gather: *mut bindings::iommu_iotlb_gather,
-) -> usize {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { hosted::<D>(domain) };
-    let Some(len) = pgsize.checked_mul(pgcount) else {
-        return 0;
-    };
-    let mut gather = Gather::new();
-    let done = domain
-        .core
-        .unmap(Iova::new(iova as u64), len as u64, &mut gather);
-    let tables = domain.core.take_tables(&mut gather);
-    // SAFETY: C passes a gather that is its own and initialised.
-    unsafe { gather::add(c_gather, &gather, tables) };
-    done as usize
-}
-
-extern "C" fn iotlb_sync<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    gather: *mut bindings::iommu_iotlb_gather,
-) {
-    // SAFETY: The domain's table has led here; the gather is C's and filled by `unmap_pages`, or
-    // it is a range of C's that nothing was unmapped in.
-    let (domain, mut gather) = unsafe { (hosted::<D>(domain), gather::take(gather)) };
-    domain.core.sync(&mut gather);
-}
-
-extern "C" fn flush_iotlb_all<D: Hosted>(domain: *mut bindings::iommu_domain) {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { hosted::<D>(domain) };
-    // C has no way to hear of an error, and the unit has said that it failed. Tables that C holds
-    // for this flush it frees in any case; those unlinked from now on it does not get.
-    let _ = domain.core.invalidate(Scope::All);
-}
-
-extern "C" fn iotlb_sync_map<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    iova: c_ulong,
-    size: usize,
-) -> c_int {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { hosted::<D>(domain) };
-    let first = Iova::new(iova as u64);
-    let Some(last) = first.last(size as u64) else {
-        return 0;
-    };
-    answer(domain.core.sync_map(first, last))
-}
-
-extern "C" fn iova_to_phys<D: Hosted>(
-    domain: *mut bindings::iommu_domain,
-    iova: bindings::dma_addr_t,
-) -> bindings::phys_addr_t {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { hosted::<D>(domain) };
-    domain
-        .core
-        .iova_to_phys(Iova::new(iova))
-        .map_or(0, PhysAddr::raw)
-}
-
-extern "C" fn enforce_cache_coherency<D: Hosted>(domain: *mut bindings::iommu_domain) -> bool {
-    // SAFETY: The domain's table has led here.
-    unsafe { hosted::<D>(domain) }.core.enforce_coherency()
 }

@@ -16,34 +16,15 @@ use kernel::{
     types::Opaque,
 };
 
-use super::start::Vendor;
+use super::vendor::{Unbindable, Vendor};
 use crate::{
     ffi::device::{Counted, Device},
+    frontend::table::Table,
     label::Label,
     log::{log_err, log_warn},
 };
 
 const NAME: &CStr = c"iommu_core";
-
-/// A unit that can be taken and given back.
-pub trait Unbindable: Send + Sync {
-    /// What messages call the unit.
-    fn name(&self) -> Label;
-    /// The name of the platform device that the kernel has made for the unit, if it has.
-    fn platform_device(&self) -> Option<Label>;
-    /// Takes the unit; `device` stands for it.
-    fn bind(&self, device: Device<'_>) -> Result;
-    /// Gives the unit back.
-    fn unbind(&self);
-    /// Whether the unit is in use.
-    fn is_bound(&self) -> bool;
-    /// The machine wakes up, and devices can be reached again.
-    fn buses_are_back(&self);
-    /// What the last [`bind`](Self::bind) failed with.
-    fn error(&self) -> Option<Error>;
-    /// Notes that the unit was not taken because of `error`.
-    fn refuse(&self, error: Error);
-}
 
 /// The driver, as C knows it, and the units that it is for.
 ///
@@ -133,7 +114,7 @@ impl Platform {
                     driver: bindings::device_driver {
                         name: NAME.as_char_ptr(),
                         of_match_table: nodes.as_ptr(),
-                        pm: &raw const WAKING.0,
+                        pm: WAKING.get(),
                         // Those who load the module want to know whether it works.
                         probe_type: bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
                         ..pin_init::zeroed()
@@ -290,19 +271,16 @@ extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     })
 }
 
-/// A table that C reads.
-struct Table<T>(T);
-
-// SAFETY: Nobody writes to the table.
-unsafe impl<T> Sync for Table<T> {}
-
 /// Bridges have their registers back before this phase, and devices are woken after it.
-static WAKING: Table<bindings::dev_pm_ops> = Table(bindings::dev_pm_ops {
-    resume_early: Some(resume_early),
-    thaw_early: Some(resume_early),
-    restore_early: Some(resume_early),
-    ..pin_init::zeroed()
-});
+// SAFETY: The driver core reads it, and calls the functions for any device of the driver's.
+static WAKING: Table<bindings::dev_pm_ops> = unsafe {
+    Table::new(bindings::dev_pm_ops {
+        resume_early: Some(resume_early),
+        thaw_early: Some(resume_early),
+        restore_early: Some(resume_early),
+        ..pin_init::zeroed()
+    })
+};
 
 extern "C" fn resume_early(device: *mut bindings::device) -> c_int {
     // SAFETY: The device is on the platform bus, so it is a part of a platform device, and was

@@ -11,23 +11,23 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::instance::{Hosted, Instance};
+use super::{instance::Instance, served::Served};
 use crate::ffi::syscore::{Sleeper, Syscore};
 
 /// The units of one vendor driver.
-pub struct Units<D: Hosted>(Arc<Instance<D>>);
+pub struct Units<D: Served>(Arc<Instance<D>>);
 
 /// Lets the units of a vendor driver sleep with the machine, until it is dropped.
 pub type Power<D> = Pin<KBox<Syscore<Units<D>>>>;
 
-impl<D: Hosted> Units<D> {
+impl<D: Served> Units<D> {
     /// From now on the units of `instance` sleep with the machine.
     pub fn follow(instance: &Arc<Instance<D>>) -> Result<Power<D>> {
         Syscore::new(Self(instance.clone()))
     }
 }
 
-impl<D: Hosted> Sleeper for Units<D> {
+impl<D: Served> Sleeper for Units<D> {
     fn suspend(&self) {
         for unit in self.0.units.iter().filter(|unit| unit.is_active()) {
             unit.core().suspend();

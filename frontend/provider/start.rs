@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The start of all vendor drivers.
+//! The start of all vendor drivers, and their end.
 
 use core::fmt::{self, Write};
 
@@ -13,44 +13,25 @@ use kernel::{
 };
 
 use super::{
-    debugfs,
-    instance::{Hosted, Instance, Slot},
+    debugfs, device_ops,
+    domain::FixedDomains,
+    domain_ops::DomainOps,
+    instance::Instance,
+    layer::Layer,
     notifier::Notifier,
-    platform::{Platform, Unbindable},
+    platform::Platform,
     power::{Power, Units},
-    unit::HostedUnit,
+    show,
+    slot::{Callable, Slot},
+    unit::ProviderUnit,
+    vendor::{Unbindable, Vendor, VendorList},
 };
-use crate::{
-    driver::PlatformIds,
-    ffi::device::Device,
-    frontend::hosted::refusal::Refusals,
-    label::Label,
-    log::{log_err, log_info},
-};
-
-/// Whether the kernel's IOMMU layer is the native frontend, so that the core decides.
-pub const IS_NATIVE: bool = cfg!(CONFIG_IOMMU_CORE_NATIVE);
-
-/// One vendor driver with its units, for those who need not know which.
-pub trait Vendor: Send + Sync {
-    /// The units, for the platform bus.
-    fn units(&self) -> &[KBox<dyn Unbindable>];
-    /// The platform devices that are units, where the kernel makes some.
-    fn platform_ids(&self) -> Option<PlatformIds>;
-    /// Writes what is known of each unit.
-    fn show_units(&self, f: &mut dyn Write) -> fmt::Result;
-    /// Writes what is known of each group.
-    fn show_groups(&self, f: &mut dyn Write) -> fmt::Result;
-    /// Writes what is known of each domain.
-    fn show_domains(&self, f: &mut dyn Write) -> fmt::Result;
-    /// Writes the faults of each group, and those of nobody.
-    fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;
-}
+use crate::{driver::PlatformIds, ffi::device::Device, label::Label, registry::Registry};
 
 /// Declares which vendor drivers can be served.
 macro_rules! vendor_drivers {
     ($($(#[$when:meta])* $driver:ty,)*) => {
-        $($(#[$when])* impl Hosted for $driver {
+        $($(#[$when])* impl Callable for $driver {
             fn slot() -> &'static Slot<Self> {
                 static SLOT: Slot<$driver> = Slot::new();
                 &SLOT
@@ -88,22 +69,35 @@ const NO_UNIT: &str = if cfg!(CONFIG_ARM64) {
      amd-iommu,dma-remap=on)"
 };
 
-/// All vendor drivers that found a unit.
-pub struct VendorList(pub KVec<KBox<dyn Vendor>>);
-
 /// A vendor driver that found a unit, open for C's calls.
-struct Running<D: Hosted> {
+struct Running<D: Layer> {
     units: KVec<KBox<dyn Unbindable>>,
     _power: Power<D>,
     _notifier: Notifier<D>,
-    _refusals: Option<Refusals>,
     instance: Arc<Instance<D>>,
 }
 
-impl<D: Hosted> Running<D> {
+/// Looks for units and makes ready for C's calls. Touches no unit.
+///
+/// # Errors
+///
+/// Those of [`VendorDriver::discover`](crate::driver::VendorDriver::discover).
+fn new_instance<D: Layer>(module: &'static ThisModule) -> Result<Arc<Instance<D>>> {
+    let cores = D::discover()?;
+    let mut units = KVec::with_capacity(cores.len(), GFP_KERNEL)?;
+    for core in &cores {
+        units.push(ProviderUnit::new(core, show::endpoints_of)?, GFP_KERNEL)?;
+    }
+    let registry = Registry::new()?;
+    let domains = FixedDomains::new(&registry, DomainOps::<D>::FIXED)?;
+    let ops = KBox::new(device_ops::table(module, &domains), GFP_KERNEL)?;
+    Instance::new(module, cores, units, registry, domains, ops)
+}
+
+impl<D: Layer> Running<D> {
     /// Looks for units; takes none.
     fn start(module: &'static ThisModule) -> Result<KBox<Self>> {
-        let instance = Instance::<D>::new(module)?;
+        let instance = new_instance::<D>(module)?;
         let mut units: KVec<KBox<dyn Unbindable>> = KVec::new();
         for unit in &instance.units {
             let handle = Handle {
@@ -118,24 +112,22 @@ impl<D: Hosted> Running<D> {
                 units,
                 _power: Units::follow(&instance)?,
                 _notifier: Notifier::new(&instance)?,
-                // The core refuses, and says so.
-                _refusals: (!IS_NATIVE).then(|| Refusals::new(&instance.board)),
                 instance,
             },
             GFP_KERNEL,
         )?;
-        running.instance.open();
+        D::slot().fill(&running.instance);
         Ok(running)
     }
 }
 
-impl<D: Hosted> Drop for Running<D> {
+impl<D: Layer> Drop for Running<D> {
     fn drop(&mut self) {
-        Instance::<D>::close();
+        D::slot().clear();
     }
 }
 
-impl<D: Hosted> Vendor for Running<D> {
+impl<D: Layer> Vendor for Running<D> {
     fn units(&self) -> &[KBox<dyn Unbindable>] {
         &self.units
     }
@@ -162,14 +154,14 @@ impl<D: Hosted> Vendor for Running<D> {
 }
 
 /// A unit for the platform bus.
-struct Handle<D: Hosted> {
+struct Handle<D: Layer> {
     instance: Arc<Instance<D>>,
-    unit: Arc<HostedUnit<D>>,
+    unit: Arc<ProviderUnit<D>>,
     /// What the last takeover failed with, or 0.
     error: Atomic<i32>,
 }
 
-impl<D: Hosted> Unbindable for Handle<D> {
+impl<D: Layer> Unbindable for Handle<D> {
     fn name(&self) -> Label {
         self.unit.core().name()
     }
@@ -211,35 +203,30 @@ impl<D: Hosted> Unbindable for Handle<D> {
     }
 }
 
-/// The frontend, from loading the module to unloading it.
+/// All vendor drivers that found a unit, from their start to their end.
 ///
 /// Fields are dropped in this order: people stop to look, units are given back, C's calls end.
-pub struct Frontend {
+pub struct Provider {
     _folder: debugfs::Folder,
     _platform: Platform,
     _vendors: Arc<VendorList>,
 }
 
-impl Frontend {
-    /// Looks for units and takes them.
+impl Provider {
+    /// Looks for units and takes them. If firmware tells of none, `say` is told where it would.
     ///
     /// # Errors
     ///
     /// `ENODEV` if there is no unit; what the first one failed with if none could be taken. The log
     /// says why, and what to do.
-    pub fn start(module: &'static ThisModule) -> Result<Self> {
+    pub fn start(module: &'static ThisModule, say: fn(&str)) -> Result<Self> {
         let mut vendors = KVec::new();
         let mut first_error = None;
         add_all(module, &mut vendors, &mut first_error)?;
         if vendors.is_empty() {
             let error = first_error.unwrap_or(ENODEV);
             if error == ENODEV {
-                // Whoever loads the module wants a unit; a kernel may be built for many machines.
-                if IS_NATIVE {
-                    log_info!("no IOMMU to drive: {}", NO_UNIT);
-                } else {
-                    log_err!("no IOMMU to drive: {}", NO_UNIT);
-                }
+                say(NO_UNIT);
             }
             return Err(error);
         }
@@ -260,7 +247,7 @@ impl Frontend {
 }
 
 /// Starts a vendor driver. That its units are not there is no error: another one's may be.
-fn add<D: Hosted>(
+fn add<D: Layer>(
     module: &'static ThisModule,
     vendors: &mut KVec<KBox<dyn Vendor>>,
     first_error: &mut Option<Error>,

@@ -9,7 +9,7 @@ use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
     backing::{Backing, Detached},
-    group::{Group, Locked},
+    group::{IommuGroup, Locked},
 };
 use crate::{
     ffi::device::{Device, Process},
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn iommu_attach_group(
     group: *mut bindings::iommu_group,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    answer(unsafe { attach(&Group::from_c(group).lock(), domain, Before::Nothing) })
+    answer(unsafe { attach(&IommuGroup::from_c(group).lock(), domain, Before::Nothing) })
 }
 
 /// Takes the user's domain away from a group.
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn iommu_detach_group(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    detach(&unsafe { Group::from_c(group) }.lock());
+    detach(&unsafe { IommuGroup::from_c(group) }.lock());
 }
 
 /// Attaches a device that is alone in its group to a domain.
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn iommu_attach_device(
         if group.is_null() {
             return ENODEV.to_errno();
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         match locked.members.len() {
             1 => attach(&locked, domain, Before::Nothing),
             _ => Err(EINVAL),
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn iommu_detach_device(
         if group.is_null() {
             return;
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         let is_right = locked.group().current() == domain && locked.members.len() == 1;
         if !kernel::warn_on!(!is_right) {
             detach(&locked);
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn iommu_deferred_attach(
         if record.is_null() || (*record).attach_deferred() == 0 {
             return 0;
         }
-        let locked = Group::from_c((*dev).iommu_group).lock();
+        let locked = IommuGroup::from_c((*dev).iommu_group).lock();
         answer(match locked.member(dev) {
             Some(member) if member.resets.load(Relaxed) > 0 => Err(EBUSY),
             Some(_) => locked
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn iommu_attach_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     let handles = locked.group().handles();
     if let Err(error) = handles.reserve(bindings::IOMMU_NO_PASID) {
         return error.to_errno();
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn iommu_detach_group_handle(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     detach(&locked);
     locked.group().handles().remove(bindings::IOMMU_NO_PASID);
 }
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     let handles = locked.group().handles();
     let is_first = match handles.reserve(bindings::IOMMU_NO_PASID) {
         Ok(()) => true,
@@ -238,4 +238,28 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         Err(_) => {}
     }
     answer(result)
+}
+
+/// The handle that is attached with `pasid`: `ENOENT` if there is none, `EBUSY` if its domain is
+/// not of the type that is asked for (0 asks for any).
+///
+/// Context: does not sleep. The caller sees to it that the attach does not end.
+#[export]
+pub unsafe extern "C" fn iommu_attach_handle_get(
+    group: *mut bindings::iommu_group,
+    pasid: bindings::ioasid_t,
+    type_: u32,
+) -> *mut bindings::iommu_attach_handle {
+    // SAFETY: The caller's promise.
+    let found = unsafe { IommuGroup::from_c(group) }.handles().find(pasid);
+    match found {
+        Some((domain, handle)) if !handle.is_null() => {
+            // SAFETY: The attach does not end, so the domain is valid.
+            if type_ != 0 && unsafe { (*domain).type_ } != type_ {
+                return EBUSY.to_ptr();
+            }
+            handle
+        }
+        _ => ENOENT.to_ptr(),
+    }
 }

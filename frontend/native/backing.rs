@@ -75,7 +75,7 @@ pub(super) trait Native: Attach {
         group: &Arc<Group<Self>>,
         dev: *mut bindings::device,
         endpoint: &Arc<Endpoint<Self>>,
-        others: &[Seat<Self>],
+        others: &[BackedDevice<Self>],
     ) -> Result;
 
     /// Takes the device out of the group; it is going to be released.
@@ -250,19 +250,19 @@ pub(super) trait Backing: Send + Sync {
     fn tell(&self, question: Question, f: &mut dyn Write) -> fmt::Result;
 }
 
-/// A device of the group.
+/// A device of a group, with its endpoint.
 ///
 /// # Invariants
 ///
-/// `device` is the address of a device that is valid as long as it has the seat.
-pub(super) struct Seat<D: Native> {
+/// `device` is the address of a device that is valid as long as this is in the group's list.
+pub(super) struct BackedDevice<D: Native> {
     device: usize,
     endpoint: Arc<Endpoint<D>>,
     /// Whether it has yet to join the core's group.
     waits: bool,
 }
 
-impl<D: Native> Seat<D> {
+impl<D: Native> BackedDevice<D> {
     /// The pointer that C knows the device by.
     pub(super) fn device(&self) -> *mut bindings::device {
         self.device as *mut _
@@ -274,8 +274,8 @@ impl<D: Native> Seat<D> {
     }
 }
 
-struct State<D: Native> {
-    seats: KVec<Seat<D>>,
+struct BackedState<D: Native> {
+    devices: KVec<BackedDevice<D>>,
     /// Claims of the group's owner.
     claims: KVec<Claim<D>>,
     /// The loan of a driver that has attached a domain of its own without a claim.
@@ -290,7 +290,7 @@ struct State<D: Native> {
 pub(super) struct Backed<D: Native> {
     core: Arc<Group<D>>,
     #[pin]
-    state: Mutex<State<D>>,
+    state: Mutex<BackedState<D>>,
 }
 
 impl<D: Native> Backed<D> {
@@ -299,8 +299,8 @@ impl<D: Native> Backed<D> {
         Arc::pin_init(
             pin_init!(Self {
                 core: core.clone(),
-                state <- new_mutex!(State {
-                    seats: KVec::new(),
+                state <- new_mutex!(BackedState {
+                    devices: KVec::new(),
                     claims: KVec::new(),
                     loan: None,
                     attached: None,
@@ -312,11 +312,11 @@ impl<D: Native> Backed<D> {
     }
 }
 
-impl<D: Native> State<D> {
+impl<D: Native> BackedState<D> {
     fn endpoint(&self, dev: *mut bindings::device) -> Result<&Arc<Endpoint<D>>> {
-        let mut seats = self.seats.iter();
-        let seat = seats.find(|seat| seat.device == dev as usize);
-        Ok(&seat.ok_or(ENODEV)?.endpoint)
+        let mut devices = self.devices.iter();
+        let member = devices.find(|member| member.device == dev as usize);
+        Ok(&member.ok_or(ENODEV)?.endpoint)
     }
 }
 
@@ -333,37 +333,37 @@ impl<D: Native> Backing for Backed<D> {
         // SAFETY: By the requirements.
         let endpoint = unsafe { D::endpoint(dev) }?;
         let mut state = self.state.lock();
-        state.seats.reserve(1, GFP_KERNEL)?;
+        state.devices.reserve(1, GFP_KERNEL)?;
         D::block_with(&endpoint, blocking);
         // SAFETY: By the requirements.
         let waits = !state.has_default && unsafe { D::waits(dev) };
         if !waits {
             // SAFETY: By the requirements.
-            unsafe { D::join(&self.core, dev, &endpoint, &state.seats) }?;
+            unsafe { D::join(&self.core, dev, &endpoint, &state.devices) }?;
         }
         // INVARIANT: By the requirements, and `leave` is called before the device goes.
-        let seat = Seat {
+        let member = BackedDevice {
             device: dev as usize,
             endpoint,
             waits,
         };
         // There is room.
-        let _ = state.seats.push_within_capacity(seat);
+        let _ = state.devices.push_within_capacity(member);
         Ok(())
     }
 
     unsafe fn leave(&self, dev: *mut bindings::device) {
-        let seat = {
+        let member = {
             let mut state = self.state.lock();
-            let mut seats = state.seats.iter();
-            let index = seats.position(|seat| seat.device == dev as usize);
-            index.and_then(|index| state.seats.remove(index).ok())
+            let mut devices = state.devices.iter();
+            let index = devices.position(|member| member.device == dev as usize);
+            index.and_then(|index| state.devices.remove(index).ok())
         };
-        if let Some(seat) = seat {
+        if let Some(member) = member {
             // Its driver attaches it where it wants it.
-            D::block_with(&seat.endpoint, core::ptr::null_mut());
+            D::block_with(&member.endpoint, core::ptr::null_mut());
             // SAFETY: By the requirements.
-            unsafe { D::leave(&self.core, dev, &seat.endpoint) }
+            unsafe { D::leave(&self.core, dev, &member.endpoint) }
         }
     }
 
@@ -446,21 +446,21 @@ impl<D: Native> Backing for Backed<D> {
 
     fn admit(&self) -> Result {
         let mut state = self.state.lock();
-        for index in 0..state.seats.len() {
-            if !state.seats[index].waits {
+        for index in 0..state.devices.len() {
+            if !state.devices[index].waits {
                 continue;
             }
-            let (seat, others) = (&state.seats[index], &state.seats[..index]);
+            let (member, others) = (&state.devices[index], &state.devices[..index]);
             // SAFETY: A member is valid, and behind a unit of this driver.
-            unsafe { D::join(&self.core, seat.device(), &seat.endpoint, others) }?;
-            state.seats[index].waits = false;
+            unsafe { D::join(&self.core, member.device(), &member.endpoint, others) }?;
+            state.devices[index].waits = false;
         }
         Ok(())
     }
 
     fn block_with(&self, domain: *mut bindings::iommu_domain) {
-        for seat in &self.state.lock().seats {
-            D::block_with(&seat.endpoint, domain);
+        for member in &self.state.lock().devices {
+            D::block_with(&member.endpoint, domain);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
     attach,
     backing::Backing,
     domain,
-    group::{Group, Locked},
+    group::{IommuGroup, Locked},
 };
 use crate::{
     ffi::device::{Device, Process},
@@ -39,7 +39,7 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
         return Ok(());
     }
     // SAFETY: The device keeps its group.
-    let group = unsafe { Group::from_c(group) };
+    let group = unsafe { IommuGroup::from_c(group) };
     // If the default domain is being changed the DMA API gets to know of it before the driver uses
     // it.
     let mut shape = group.shape();
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::d
         if group.is_null() {
             return;
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         kernel::warn_on!(!locked.group().handles().is_empty());
         if let Ok(core) = locked.core() {
             core.end_dma_api(dev);
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn iommu_group_claim_dma_owner(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     answer(claim(&locked, owner, false))
 }
 
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
         return ENODEV.to_errno();
     }
     // SAFETY: The device keeps its group.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     answer(claim(&locked, owner, true))
 }
 
@@ -185,21 +185,21 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
 #[export]
 pub unsafe extern "C" fn iommu_group_release_dma_owner(group: *mut bindings::iommu_group) {
     // SAFETY: The caller's promise.
-    release(&unsafe { Group::from_c(group) }.lock());
+    release(&unsafe { IommuGroup::from_c(group) }.lock());
 }
 
 /// Ends a claim of a device's group.
 #[export]
 pub unsafe extern "C" fn iommu_device_release_dma_owner(dev: *mut bindings::device) {
     // SAFETY: The caller's promise: it has claimed the group.
-    release(&unsafe { Group::from_c((*dev).iommu_group) }.lock());
+    release(&unsafe { IommuGroup::from_c((*dev).iommu_group) }.lock());
 }
 
 /// Whether somebody has the group, a driver that uses the DMA API too; as of now.
 #[export]
 pub unsafe extern "C" fn iommu_group_dma_owner_claimed(group: *mut bindings::iommu_group) -> bool {
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     match locked.core() {
         Ok(core) => !matches!(core.ownership(), Ownership::Free),
         Err(_) => false,

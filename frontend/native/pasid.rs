@@ -11,8 +11,8 @@ use kernel::{bindings, error::to_result, ffi::c_int, prelude::*, sync::atomic::R
 
 use super::{
     attach::is_made_by,
-    domains,
-    group::{Group, Locked},
+    foreign,
+    group::{IommuGroup, Locked},
     record, warn_once,
 };
 use crate::{domain::Attachment, frontend::answer};
@@ -181,7 +181,7 @@ unsafe fn attach(
         if group.is_null() {
             return Err(ENODEV);
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         // There has to be a way back.
         let blocked = locked.ops()?.blocked_domain;
         if blocked.is_null() || (*(*blocked).ops).set_dev_pasid.is_none() {
@@ -193,7 +193,7 @@ unsafe fn attach(
         if limits.any(|limit| limit > 0 && pasid >= limit) {
             return Err(EINVAL);
         }
-        let known = domains::get_or_make(domain)?;
+        let known = foreign::domain_of(domain)?;
         let handles = locked.group().handles();
         handles.reserve(pasid)?;
         set_all(&locked, domain, pasid, ptr::null_mut()).inspect_err(|_| handles.remove(pasid))?;
@@ -231,7 +231,7 @@ unsafe fn replace(
         if group.is_null() {
             return Err(ENODEV);
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         check(&locked, domain, pasid)?;
         if handle.is_null() {
             return Err(EINVAL);
@@ -242,7 +242,7 @@ unsafe fn replace(
         if kernel::warn_on!(old_handle == handle) {
             return Err(EINVAL);
         }
-        let known = domains::get_or_make(domain)?;
+        let known = foreign::domain_of(domain)?;
         if old != domain {
             set_all(&locked, domain, pasid, old)?;
         }
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn iommu_detach_device_pasid(
 ) {
     // SAFETY: The caller's promise: it has attached the domain.
     unsafe {
-        let locked = Group::from_c((*dev).iommu_group).lock();
+        let locked = IommuGroup::from_c((*dev).iommu_group).lock();
         for member in &locked.members {
             // One that is reset is blocked already.
             let dev = member.as_raw();

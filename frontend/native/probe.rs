@@ -24,8 +24,8 @@ use kernel::{
 
 use super::{
     backing::Backed,
-    default, domains, foreign,
-    group::{iommu_group_put, Changing, Group, Member, Shape},
+    default_domain, foreign,
+    group::{iommu_group_put, Changing, GroupDevice, IommuGroup, Shape},
     record::{self, dev_iommu_free},
     units,
 };
@@ -97,7 +97,7 @@ unsafe fn probe(
             );
         }
         let group = (*dev).iommu_group;
-        let result = join(Group::from_c(group), dev, later);
+        let result = join(IommuGroup::from_c(group), dev, later);
         if result.is_err() {
             iommu_group_put(group);
         }
@@ -215,7 +215,11 @@ unsafe fn ask_driver(dev: *mut bindings::device, ops: &'static bindings::iommu_o
 /// # Safety
 ///
 /// `dev` is valid, and has a unit and this group. The mutex of probing is held.
-unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut NewGroups>) -> Result {
+unsafe fn join(
+    group: &IommuGroup,
+    dev: *mut bindings::device,
+    later: Option<&mut NewGroups>,
+) -> Result {
     let member = group.link(dev);
     let mut shape = group.shape();
     let result = member.and_then(|member| {
@@ -240,7 +244,7 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
 unsafe fn add(
     shape: &mut Shape<'_>,
     dev: *mut bindings::device,
-    member: Member,
+    member: GroupDevice,
     later: Option<&mut NewGroups>,
 ) -> Result {
     let group = shape.group();
@@ -256,7 +260,7 @@ unsafe fn add(
     if !default.is_null() {
         // SAFETY: By the requirements. A failure costs the device the region and is no reason to
         // let it do nothing at all.
-        let _ = unsafe { default::map_direct_regions(default, dev) };
+        let _ = unsafe { default_domain::map_direct_regions(default, dev) };
     }
     back(&mut changing)?;
     // SAFETY: By the requirements.
@@ -269,7 +273,7 @@ unsafe fn add(
             unsafe { bindings::iommu_core_set_up_dma(dev, default) };
             Ok(())
         }
-        None => default::set_up(changing, 0),
+        None => default_domain::set_up(changing, 0),
         Some(groups) => note(groups, dev),
     }
 }
@@ -295,7 +299,7 @@ fn back(changing: &mut Changing<'_, '_>) -> Result {
 }
 
 /// Removes the member that the device is.
-fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<Member> {
+fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<GroupDevice> {
     let members = &mut changing.state().members;
     let index = members
         .iter()
@@ -356,7 +360,7 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
         drop(changing);
         // The driver may go with its last device, and its domains have to go before.
         for domain in unused.into_iter().filter(|domain| !domain.is_null()) {
-            domains::iommu_domain_free(domain);
+            foreign::iommu_domain_free(domain);
         }
         (*dev).iommu_group = ptr::null_mut();
         bindings::iommu_core_put_module(ops.owner);
@@ -387,7 +391,7 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
     // SAFETY: By the requirements; the device's count of the group is given back last.
     unsafe {
         let raw = (*dev).iommu_group;
-        let group = Group::from_c(raw);
+        let group = IommuGroup::from_c(raw);
         {
             let mut shape = group.shape();
             let mut changing = shape.lock();
@@ -486,8 +490,8 @@ pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
     })?;
     for &group in groups.iter() {
         // SAFETY: The group is counted by its members, which do not go while a unit is registered.
-        let group = unsafe { Group::from_c(group) };
-        default::set_up(group.shape().lock(), 0)?;
+        let group = unsafe { IommuGroup::from_c(group) };
+        default_domain::set_up(group.shape().lock(), 0)?;
         // Drivers may call back from there, and take the mutex then. No device comes or goes that
         // is not probed or released under the mutex of the bus.
         for dev in group.devices()? {

@@ -8,8 +8,8 @@
 use kernel::{bindings, prelude::*, sync::Arc};
 
 use super::{
-    backing::{Native, Seat},
-    group::Group as NativeGroup,
+    backing::{BackedDevice, Native},
+    group::IommuGroup,
 };
 use crate::{
     domain::Domain,
@@ -45,7 +45,7 @@ impl<D: Callable> Layer for D {
         // The core's group is known already: it may have devices in it that C does not know.
         //
         // SAFETY: C's group has a count for the device that it is looked for.
-        unsafe { NativeGroup::from_c(group.as_c()) }.back_with(group.core())
+        unsafe { IommuGroup::from_c(group.as_c()) }.back_with(group.core())
     }
 }
 
@@ -75,7 +75,7 @@ impl<D: Layer> Native for D {
         _group: &Arc<Group<Self>>,
         dev: *mut bindings::device,
         _endpoint: &Arc<Endpoint<Self>>,
-        _others: &[Seat<Self>],
+        _others: &[BackedDevice<Self>],
     ) -> Result {
         // SAFETY: By the requirements.
         let known = unsafe { ProviderDevice::<D>::of(dev) }?;

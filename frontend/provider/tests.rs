@@ -338,7 +338,7 @@ fn skip() {
     }
 }
 
-#[kunit_tests(iommu_core_hosted_dma)]
+#[kunit_tests(iommu_core_provider_dma)]
 mod cases {
     use super::*;
 

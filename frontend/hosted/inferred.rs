@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of C's intentions with a group.
+//! What the hosted frontend has inferred of C's use of a group.
 
 use kernel::{
     new_mutex,
@@ -17,7 +17,7 @@ use crate::{
     pgtable::kernel_memory::KernelMemory,
 };
 
-/// What C has done with a group so far, as far as it can be seen.
+/// How C uses a group, inferred from its calls.
 pub struct Inferred<D: Attach> {
     /// C's claim. It has no function for one: it attaches the blocked domain.
     pub claim: Option<Claim<D>>,

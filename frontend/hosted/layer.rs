@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! C's IOMMU layer: what a provider asks it, answered by inference.
+//! What a provider has to know of C's IOMMU layer.
 //!
-//! C counts drivers that use the DMA API on its own and tells nobody. So does this, by what the
-//! driver core says: a driver is *bound* when C has let it have the group, and *unbound* when
-//! nothing is left of it.
+//! C counts the drivers of a group that use the DMA API, and does not tell its providers. This file
+//! counts them again, from notifications of the driver core: C has admitted a driver when it is
+//! *bound*, and has stopped counting it when it is *unbound*.
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -38,7 +38,7 @@ impl<D: Hosted> Layer for D {
     }
 
     fn group_left(instance: &Instance<D>, group: &ProviderGroup<D>) {
-        // C has no business with the group any more, whatever it left behind.
+        // C does not know the group any more, so its claim and its loan are over.
         let held = {
             let mut inferred = group.data().lock();
             (inferred.claim.take(), inferred.loan.take())

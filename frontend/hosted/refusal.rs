@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who was refused by C, and who holds the group.
+//! Says in the log whom C refuses a group, and who holds it.
 //!
-//! C's IOMMU layer refuses drivers and owners on its own and tells neither us nor the log. So the
-//! two functions that refuse are probed, and what they are going to answer is seen from what the
-//! group's state was last: a driver is refused while the group is claimed, an owner while drivers
-//! use it. Where the kernel has no probes refusals go unsaid; debugfs still tells who holds a
-//! group.
+//! C's IOMMU layer refuses drivers and owners without a message, and its providers do not hear of
+//! it. So kprobes are placed on the two functions that refuse. What such a function is going to
+//! answer follows from the last known state of the group: C refuses a driver while the group is
+//! claimed, and an owner while drivers use the group. Without kprobes there are no messages;
+//! debugfs still says who holds a group.
 
 use core::ffi::{c_void, CStr};
 
@@ -25,7 +25,7 @@ use crate::{
     log::{log_info, log_warn},
 };
 
-/// Who holds a group; nothing is counted or locked by it.
+/// Who holds a group. The entry neither counts the group nor locks it.
 struct Entry {
     /// C's group.
     c: usize,
@@ -34,7 +34,7 @@ struct Entry {
     used_by: Option<Label>,
 }
 
-/// Who holds which group, for probes, which cannot sleep.
+/// Who holds which group. The kprobes read it, which cannot sleep.
 #[pin_data]
 pub struct Board {
     #[pin]
@@ -42,7 +42,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board with nothing on it.
+    /// A board without groups.
     fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -52,7 +52,7 @@ impl Board {
         )
     }
 
-    /// Notes a group of C's that nobody holds.
+    /// Adds a group of C's that nobody holds.
     pub fn add(&self, c: usize, name: Label) -> Result {
         let mut room = KVec::new();
         loop {
@@ -80,7 +80,7 @@ impl Board {
         }
     }
 
-    /// Notes who holds a group now.
+    /// Sets who holds a group now.
     pub fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
@@ -89,7 +89,7 @@ impl Board {
         }
     }
 
-    /// Forgets a group.
+    /// Removes a group.
     pub fn remove(&self, c: usize) {
         self.entries.lock().retain(|entry| entry.c != c);
     }
@@ -153,7 +153,7 @@ impl Handler for OwnerAsks {
     }
 }
 
-/// The board and the probes that read it. Dropping this ends it.
+/// The board, and the kprobes that read it. Dropping this removes the kprobes.
 pub struct Refusals {
     board: Arc<Board>,
     _driver: Option<Pin<KBox<Probe<DriverAsks>>>>,
@@ -161,7 +161,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Starts to say who is refused, as far as the kernel can be probed.
+    /// Places the kprobes. If the kernel has none, a message says that refusals are not logged.
     pub fn new() -> Result<Self> {
         let board = Board::new()?;
         Ok(Self {
@@ -171,7 +171,7 @@ impl Refusals {
         })
     }
 
-    /// Where it is noted who holds a group.
+    /// Who holds which group.
     pub fn board(&self) -> &Board {
         &self.board
     }

@@ -2,8 +2,9 @@
 
 //! Attaches of users' domains.
 //!
-//! Who has a claim attaches with it. Drivers of devices that have always attached domains of their
-//! own without one still can: the group is then lent to them, and nobody else can claim or use it.
+//! An owner attaches with its claim. Some device drivers have always attached a domain of their own
+//! without a claim. They still can: the group is lent to the driver, and nobody else can claim or
+//! use it meanwhile.
 
 use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
@@ -17,16 +18,17 @@ use crate::{
     label::Label,
 };
 
-/// What an attach finds that is not the first one.
+/// What the group may be attached to before an attach.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Before {
-    /// Only a group on a domain of the core's is attached.
+    /// No user's domain: only its default domain or the one that blocks.
     Nothing,
-    /// The user's domain that is there is replaced.
+    /// A user's domain, which the attach replaces.
     Anything,
 }
 
-/// Whether a domain is one of a driver's. Domains that are a part of their driver do not say whose.
+/// Whether the driver with the functions `ops` has made the domain. Static domains have no owner,
+/// so they are compared.
 pub(super) fn is_made_by(domain: *mut bindings::iommu_domain, ops: &bindings::iommu_ops) -> bool {
     // SAFETY: The callers' callers promise that the domain is valid.
     let owner = unsafe { (*domain).owner };
@@ -78,8 +80,8 @@ unsafe fn attach(
     Ok(())
 }
 
-/// Takes the user's domain away. An owner's group is blocked then; others go back to their default
-/// domain. Cannot fail.
+/// Takes the user's domain away. A claimed group is blocked then, another one goes back to its
+/// default domain. Cannot fail.
 pub(super) fn detach(locked: &Locked<'_>) {
     let group = locked.group();
     match locked.core().map(Backing::detach) {
@@ -88,7 +90,7 @@ pub(super) fn detach(locked: &Locked<'_>) {
     }
 }
 
-/// Attaches a group to a domain. It is no error if it is attached to it already.
+/// Attaches a group to a domain. Attaching the current domain again is no error (law 4).
 #[export]
 pub unsafe extern "C" fn iommu_attach_group(
     domain: *mut bindings::iommu_domain,
@@ -148,9 +150,9 @@ pub unsafe extern "C" fn iommu_detach_device(
     }
 }
 
-/// A device maps something for the first time: it is attached now if that was put off.
+/// Makes the deferred attach of a device, if there is one: its driver maps something.
 ///
-/// Context: before each mapping of the DMA API; sleeps only if there is something to be done.
+/// Context: called before each mapping of the DMA API. Sleeps only if there is a deferred attach.
 #[export]
 pub unsafe extern "C" fn iommu_deferred_attach(
     dev: *mut bindings::device,
@@ -174,7 +176,7 @@ pub unsafe extern "C" fn iommu_deferred_attach(
     }
 }
 
-/// As [`iommu_attach_group`], and remembers the user's handle with it.
+/// As [`iommu_attach_group`], and stores the user's handle.
 #[export]
 pub unsafe extern "C" fn iommu_attach_group_handle(
     domain: *mut bindings::iommu_domain,
@@ -211,8 +213,7 @@ pub unsafe extern "C" fn iommu_detach_group_handle(
     locked.group().handles().remove(bindings::IOMMU_NO_PASID);
 }
 
-/// Attaches a group to another domain than the one that it is attached to, without being blocked in
-/// between.
+/// Replaces the domain that a group is attached to. The group is not blocked in between.
 #[export]
 pub unsafe extern "C" fn iommu_replace_group_handle(
     group: *mut bindings::iommu_group,
@@ -243,7 +244,7 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
 /// The handle that is attached with `pasid`: `ENOENT` if there is none, `EBUSY` if its domain is
 /// not of the type that is asked for (0 asks for any).
 ///
-/// Context: does not sleep. The caller sees to it that the attach does not end.
+/// Context: does not sleep. The caller keeps the attach from ending.
 #[export]
 pub unsafe extern "C" fn iommu_attach_handle_get(
     group: *mut bindings::iommu_group,

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Groups as C knows them.
+//! Groups: C's `struct iommu_group`.
 //!
-//! C sees no more of a group than its address, so its structure is ours: a kobject, since sysfs
-//! shows groups, and what the core has of it. The count of a group is that of the folder `devices`
-//! below it, which holds one of the group's own; so a group lasts as long as its folder can be
-//! looked at.
+//! C does not look into a group, so the structure is defined here: a kobject, since sysfs shows
+//! groups, and a reference to the core's group. C's users count the kobject of the folder `devices`
+//! below the group. That folder has a count of the group itself, so the group lasts as long as its
+//! folder can be looked at.
 //!
-//! Locking: the group's mutex is what `iommu_group_mutex_assert()` asks for. It is held while
-//! drivers of units are asked to attach, and the members are not changed meanwhile: they may be
-//! looked at from in there.
+//! There are two locks, outermost first:
 //!
-//! Outside of it is [`Shape`], for what changes members or the default domain. The DMA API takes
-//! the lock of CPU hot-plug when it gets a domain and when it gives one up. Some drivers look up
-//! their interrupts under that lock, and where messages are translated an interrupt is allocated
-//! with the group's mutex. So the DMA API is told with the mutex free, and the shape kept.
+//! 1. The shape ([`Shape`]), held to change members or the default domain.
+//! 2. The mutex, which `iommu_group_mutex_assert()` asks for. It is held during calls of C's
+//!   drivers. Members do not change in these calls, so a driver may look at them.
+//!
+//! The DMA API is told of a default domain with the shape held and the mutex free. It takes the
+//! lock of CPU hot-plug when it gets a domain and when it gives one up. Some device drivers look up
+//! their interrupts under that lock, and if messages are translated, allocating an interrupt takes
+//! the group's mutex.
 
 use core::{cell::UnsafeCell, mem, ops::Deref, ptr};
 
@@ -53,9 +55,9 @@ use crate::{
 pub(super) struct GroupDevice {
     device: *mut bindings::device,
     name: CString,
-    /// Whether it is blocked on its own while it is reset, wherever the others are attached to.
+    /// Whether the device alone is blocked, since it is being reset.
     blocked: Atomic<bool>,
-    /// How many resets of it have begun and not ended.
+    /// How many resets of the device have begun and not ended.
     pub(super) resets: Atomic<u32>,
 }
 
@@ -65,7 +67,7 @@ impl GroupDevice {
         self.device
     }
 
-    /// Notes whether the device is blocked on its own.
+    /// Sets whether the device alone is blocked.
     pub(super) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
     }
@@ -74,14 +76,14 @@ impl GroupDevice {
 /// What the mutex protects.
 pub(super) struct GroupState {
     pub(super) members: KVec<GroupDevice>,
-    /// The core's group. There is none as long as no device behind a unit is in it.
-    // Nobody else has a count: a pinned box cannot hold something of a type that is not known.
+    /// The core's group; `None` if no member is behind a unit.
+    // There is one count. It is an `Arc` since a pinned box cannot hold a `dyn Backing`.
     pub(super) core: Option<Arc<dyn Backing>>,
 }
 
 /// A group: C's `struct iommu_group`.
 ///
-/// The domains are the first part, so that they are found by C's pointer.
+/// The domains are the first part, so that C's pointer leads to them.
 #[pin_data]
 #[repr(C)]
 pub(super) struct IommuGroup {
@@ -95,9 +97,9 @@ pub(super) struct IommuGroup {
     shape: Mutex<()>,
     mutex: Opaque<bindings::mutex>,
     state: UnsafeCell<GroupState>,
-    /// What the group's maker calls it: a C string of `kstrdup()`, or null.
+    /// The name that the group was given: a C string of `kstrdup()`, or null.
     name: Atomic<*mut c_char>,
-    /// What a driver of units keeps with the group, and how it is freed.
+    /// A driver's data of the group, and the function that frees it.
     data: Atomic<*mut c_void>,
     free_data: UnsafeCell<FreeFn>,
     handles: Handles,
@@ -105,8 +107,8 @@ pub(super) struct IommuGroup {
 
 type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;
 
-/// The right to change what a group is made of, which nobody else has meanwhile: its members, its
-/// default domain, and what the DMA API knows of that.
+/// The exclusive right to change a group's members and default domain, and to tell the DMA API of
+/// that domain.
 pub(super) struct Shape<'a> {
     group: &'a IommuGroup,
     _guard: Guard<'a, (), MutexBackend>,
@@ -149,13 +151,13 @@ impl<'a> Deref for Changing<'_, 'a> {
 }
 
 impl<'s, 'a> Changing<'s, 'a> {
-    /// What the mutex protects, to be changed. No driver of units is called meanwhile.
+    /// What the mutex protects, to be changed. The caller calls no driver meanwhile.
     pub(super) fn state(&mut self) -> &mut GroupState {
         // SAFETY: Both locks are held, and what is shared of the state borrows one of them.
         unsafe { &mut *self.locked.group.state.get() }
     }
 
-    /// Lets go of the mutex.
+    /// Unlocks the mutex and keeps the shape.
     pub(super) fn unlock(self) -> &'s mut Shape<'a> {
         self.shape
     }
@@ -192,14 +194,14 @@ impl<'a> Locked<'a> {
         self.core.as_deref().ok_or(ENODEV)
     }
 
-    /// The member that a device is.
+    /// The record of a member.
     pub(super) fn member(&self, dev: *mut bindings::device) -> Option<&GroupDevice> {
         self.members
             .iter()
             .find(|member| ptr::eq(member.device, dev))
     }
 
-    /// The first device's driver of units.
+    /// The functions of the driver whose unit the first device is behind.
     ///
     /// # Errors
     ///
@@ -220,7 +222,7 @@ impl Deref for IommuGroup {
 }
 
 impl IommuGroup {
-    /// A new group, which is in sysfs as `kind` says. One count of it is the caller's.
+    /// A new group, which is in sysfs as a kobject of `kind`. The caller owns one count.
     pub(super) fn make(kind: &'static bindings::kobj_type) -> Result<*mut bindings::iommu_group> {
         // SAFETY: Always safe.
         let id = unsafe { bindings::iommu_core_alloc_group_id() };
@@ -263,7 +265,7 @@ impl IommuGroup {
                     Ok(())
                 })
                 .inspect_err(|_| bindings::kobject_put((*group).kobject.get()))?;
-            // The folder has a count of the group, and its own count is what is given out.
+            // The folder has a count of the group, and the caller gets a count of the folder.
             bindings::kobject_put((*group).kobject.get());
         }
         Ok(group.cast())
@@ -311,19 +313,18 @@ impl IommuGroup {
         self.id
     }
 
-    /// The group's name; null if it has none. The file that shows it is there as long as the name
-    /// is.
+    /// The group's name; null if it has none.
     pub(super) fn name(&self) -> *mut c_char {
         self.name.load(Acquire)
     }
 
-    /// Sets the group's name: a C string of `kstrdup()`, which the group frees, or null. The old one
-    /// is the caller's then.
+    /// Sets the group's name: a C string of `kstrdup()`, which the group frees, or null. The old
+    /// one is the caller's then.
     pub(super) fn set_name(&self, name: *mut c_char) {
         self.name.store(name, Release);
     }
 
-    /// Keeps others from changing what the group is made of.
+    /// Locks the shape.
     pub(super) fn shape(&self) -> Shape<'_> {
         Shape {
             group: self,
@@ -331,7 +332,7 @@ impl IommuGroup {
         }
     }
 
-    /// Keeps the group as it is.
+    /// Locks the mutex.
     pub(super) fn lock(&self) -> Locked<'_> {
         // SAFETY: The mutex is initialised.
         let mutex: &Lock<(), MutexBackend> = unsafe { Lock::from_raw(self.mutex.get()) };
@@ -341,7 +342,7 @@ impl IommuGroup {
         }
     }
 
-    /// Says so, where locks are checked, if the mutex is not held.
+    /// Warns if the mutex is not held, in a kernel with lockdep.
     fn assert_held(&self) {
         // SAFETY: The mutex is initialised.
         unsafe { bindings::iommu_core_assert_held(self.mutex.get()) }
@@ -357,7 +358,7 @@ impl IommuGroup {
         Ok(devices)
     }
 
-    /// The members, in a function that a driver of units calls while it is asked to attach.
+    /// The members, for a function that a driver calls in its `attach_dev`.
     fn members_meanwhile(&self) -> &KVec<GroupDevice> {
         self.assert_held();
         // SAFETY: The caller of the driver holds the mutex, and does not change the members until
@@ -376,7 +377,7 @@ impl IommuGroup {
         unsafe { bindings::kobject_get(self.folder) };
     }
 
-    /// Adds a device to the group's folder, and the group to the device's.
+    /// Links the device in the group's folder, and the group in the device's.
     pub(super) fn link(&self, dev: *mut bindings::device) -> Result<GroupDevice> {
         // SAFETY: C passes a device that it keeps, and that stays as long as it is a member.
         let device = unsafe { Device::from_raw(dev) }.ok_or(EINVAL)?;
@@ -403,7 +404,8 @@ impl IommuGroup {
         })
     }
 
-    /// Gives a group that has none the core's, for the devices of a driver in Rust: it is `core`.
+    /// Sets the core's group, if the group has none yet. For devices behind units of vendor
+    /// drivers.
     ///
     /// # Errors
     ///
@@ -426,7 +428,7 @@ impl IommuGroup {
         }
     }
 
-    /// Makes a device a member that is behind no unit; VFIO wants such groups.
+    /// Makes a device a member that is behind no unit. VFIO makes such groups.
     fn add_bare(&self, dev: *mut bindings::device) -> Result {
         let member = self.link(dev)?;
         let mut shape = self.shape();
@@ -444,7 +446,7 @@ impl IommuGroup {
         Ok(())
     }
 
-    /// The group's last count is gone.
+    /// Frees the group, which has no count any more.
     ///
     /// # Safety
     ///
@@ -466,7 +468,7 @@ impl IommuGroup {
     }
 }
 
-/// The group of a device, with a count of it; null if the device has none.
+/// The group of a device; null if it has none. The caller owns a count.
 #[export]
 pub unsafe extern "C" fn iommu_group_get(dev: *mut bindings::device) -> *mut bindings::iommu_group {
     // SAFETY: The caller's promise.
@@ -505,7 +507,7 @@ pub unsafe extern "C" fn iommu_group_id(group: *mut bindings::iommu_group) -> c_
     unsafe { IommuGroup::from_c(group) }.id
 }
 
-/// What a driver of units keeps with the group.
+/// A driver's data of the group.
 #[export]
 pub unsafe extern "C" fn iommu_group_get_iommudata(
     group: *mut bindings::iommu_group,
@@ -514,7 +516,7 @@ pub unsafe extern "C" fn iommu_group_get_iommudata(
     unsafe { IommuGroup::from_c(group) }.data.load(Acquire)
 }
 
-/// Keeps something with the group, until its end.
+/// Sets a driver's data of the group. `release` frees it together with the group.
 #[export]
 pub unsafe extern "C" fn iommu_group_set_iommudata(
     group: *mut bindings::iommu_group,
@@ -561,7 +563,7 @@ pub unsafe extern "C" fn iommu_group_for_each_dev(
         .unwrap_or(0)
 }
 
-/// Says so if the group's mutex is not held.
+/// Warns if the group's mutex is not held.
 #[cfg(CONFIG_LOCKDEP)]
 #[export]
 pub unsafe extern "C" fn iommu_group_mutex_assert(dev: *mut bindings::device) {
@@ -569,7 +571,7 @@ pub unsafe extern "C" fn iommu_group_mutex_assert(dev: *mut bindings::device) {
     unsafe { IommuGroup::from_c((*dev).iommu_group) }.assert_held();
 }
 
-/// Whether the group's devices cannot send each other's interrupts, nor those of others.
+/// Whether no device of the group can send interrupts that were not given to it.
 #[export]
 pub unsafe extern "C" fn iommu_group_has_isolated_msi(group: *mut bindings::iommu_group) -> bool {
     // SAFETY: The caller's promise.
@@ -598,8 +600,8 @@ pub unsafe extern "C" fn iommu_get_domain_for_dev(
     }
 }
 
-/// The domain that hardware has a device attached to, for its driver while it is asked to attach. A
-/// device that is being reset is blocked, wherever its group is attached to.
+/// The domain that a device is attached to in hardware, for a driver in its `attach_dev`. A device
+/// that is being reset is blocked, whatever its group is attached to.
 #[export]
 pub unsafe extern "C" fn iommu_driver_get_domain_for_dev(
     dev: *mut bindings::device,

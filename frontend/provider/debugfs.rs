@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What people can look at in `/sys/kernel/debug/iommu_core`.
+//! The files in `/sys/kernel/debug/iommu_core`.
 
 use core::fmt;
 

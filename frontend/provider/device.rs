@@ -22,14 +22,13 @@ pub struct ProviderDevice<D: Served> {
     endpoint: Arc<Endpoint<D>>,
     unit: Arc<ProviderUnit<D>>,
     group: SetOnce<Arc<ProviderGroup<D>>>,
-    /// The group that kept the device's direct regions mapped until now.
+    /// The group that the device was held in, until it joins that of C.
     #[pin]
     parking: Mutex<Option<Arc<Group<D>>>>,
 }
 
 impl<D: Served> ProviderDevice<D> {
-    /// A device that C has found. `parking` is the group that kept its direct regions mapped until
-    /// now, if one did.
+    /// A device that C is probing. `parking` is the group that it was held in until now, if it was.
     pub fn new(
         device: Device<'_>,
         endpoint: Arc<Endpoint<D>>,
@@ -90,12 +89,12 @@ impl<D: Served> ProviderDevice<D> {
         self.group.populate(group);
     }
 
-    /// Where the device is parked, if it is; it is going to be no more.
+    /// Takes the group that the device was held in, if it has not left it yet.
     pub fn take_parking(&self) -> Option<Arc<Group<D>>> {
         self.parking.lock().take()
     }
 
-    /// Whether it is parked.
+    /// Whether the device is still in the group that it was held in.
     // Only the native frontend asks.
     #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn is_parked(&self) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions that C calls for a device, and those for the unit that it is behind.
+//! The functions that C calls for a device: `struct iommu_ops`.
 
 use core::ptr;
 
@@ -28,7 +28,7 @@ use crate::{
     reserved::Kind,
 };
 
-/// The table of functions of a vendor driver, which is in `module`.
+/// The table of functions of a vendor driver. `module` is this module.
 pub fn table<D: Layer>(
     module: &'static ThisModule,
     domains: &FixedDomains<D>,
@@ -53,7 +53,7 @@ pub fn table<D: Layer>(
     }
 }
 
-/// C has found a device, or looks at all devices because a unit was registered.
+/// C probes a device: it is new, or a unit was registered.
 extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iommu_device {
     // SAFETY: C keeps the device.
     let device = unsafe { Device::from_raw(dev) };
@@ -78,7 +78,7 @@ extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
                     error.to_errno()
                 );
             }
-            // Anything else would make C give up on the unit and all of its devices.
+            // With any other error C would unregister the unit.
             ENODEV.to_ptr()
         }
     }
@@ -89,8 +89,8 @@ fn try_probe<D: Served>(
     device: Device<'_>,
 ) -> Result<Arc<ProviderDevice<D>>> {
     if device.driver().is_some() {
-        // C does not take a device that has a driver already. It is on identity since its unit was
-        // taken over, or it has got its driver since.
+        // C takes no device that has a driver. This one is on identity since its unit was taken
+        // over, or has got its driver after that.
         hold::keep_late(instance, device)?;
         return Err(ENODEV);
     }
@@ -107,8 +107,8 @@ fn try_probe<D: Served>(
         return Err(ENODEV);
     }
     if unit.shadows() {
-        // The unit is an emulated one that follows our page tables: each flush costs it much, so C
-        // is told to collect more before it flushes.
+        // An emulated unit shadows the page tables, which makes each flush expensive. With this
+        // flag C collects more ranges before it flushes.
         //
         // SAFETY: C has given the device its record before it calls.
         unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
@@ -118,7 +118,8 @@ fn try_probe<D: Served>(
     Ok(known)
 }
 
-/// C lets go of a device: it was removed, its unit was, or `probe` was followed by an error.
+/// C releases a device: it was removed, its unit was unregistered, or something failed after
+/// `probe`.
 extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
     // SAFETY: C keeps the device.
     let (Some(instance), Some(device)) = (D::slot().get(), unsafe { Device::from_raw(dev) }) else {
@@ -139,7 +140,7 @@ extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
     if let Ok(group) = known.group() {
         group.forget(&instance, &known);
     } else if let Some(parking) = known.take_parking() {
-        // It never got to a group of C's.
+        // C has never asked for its group.
         parking.leave(known.endpoint());
     }
 }
@@ -178,12 +179,12 @@ extern "C" fn capable<D: Layer>(
     D::capable(known.endpoint(), capability)
 }
 
-/// The default domain that a device needs; 0 for what the kernel's command line says.
+/// The type of default domain that a device needs; 0 for the one of the command line.
 extern "C" fn default_type<D: Layer>(dev: *mut bindings::device) -> c_int {
     // SAFETY: C keeps the device, which was probed.
     let known = unsafe { ProviderDevice::<D>::of(dev) };
     match known.map(ProviderDevice::group) {
-        // A driver that C does not know of relies on identity.
+        // The driver of a kept device, which C does not see, relies on identity.
         Ok(Ok(group)) if group.has_kept_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
         _ => 0,
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions that C calls for a domain.
+//! The functions that C calls for a domain: `struct iommu_domain_ops`.
 
 use core::marker::PhantomData;
 
@@ -62,8 +62,8 @@ extern "C" fn free<D: Served>(domain: *mut bindings::iommu_domain) {
     // SAFETY: C has the pointer from `ProviderDomain::paging`, with a count that it gives back.
     let domain = unsafe { ProviderDomain::<D>::free(domain) };
     let groups = domain.core().record().groups();
-    // Of default domains C knows when they are not needed. A device that firmware does DMA with may
-    // stay attached to one.
+    // C frees a default domain with its group. A device that firmware does DMA with may stay
+    // attached to it.
     if groups > 0 && !domain.is_for_dma_api() {
         log_err!(
             "{} is freed while {} groups are attached to it; it lasts until they have left",
@@ -156,8 +156,8 @@ extern "C" fn iotlb_sync<D: Served>(
 extern "C" fn flush_iotlb_all<D: Served>(domain: *mut bindings::iommu_domain) {
     // SAFETY: The domain's table has led here.
     let domain = unsafe { ProviderDomain::<D>::of(domain) };
-    // C has no way to hear of an error, and the unit has said that it failed. Tables that C holds
-    // for this flush it frees in any case; those unlinked from now on it does not get.
+    // C cannot be told of an error; the log has a message that the unit has failed. C frees the
+    // tables that wait for this flush in any case. It gets none that is unlinked after the failure.
     let _ = domain.core().invalidate(Scope::All);
 }
 

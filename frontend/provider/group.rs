@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Groups as C knows them, with the core's group beside them.
+//! Groups: C's `struct iommu_group` with the core's group beside it.
 
 use kernel::{
     bindings,
@@ -17,7 +17,7 @@ use crate::group::Group;
 /// A group that C knows.
 #[pin_data]
 pub struct ProviderGroup<D: Served> {
-    /// C's group. C keeps it as long as it has devices, and so is this.
+    /// C's group. C keeps it while it has devices, and this structure has the same life.
     c: usize,
     core: Arc<Group<D>>,
     kept_driver: bool,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which group a device is in, and when it comes and goes.
+//! Finds the group of a device, and makes the device a member.
 //!
-//! C decides which devices belong together. Where a bridge or a function that would have led it to
-//! a group is kept out of its sight (it had a driver already, see [`held`](super::held)), that
-//! group is found here.
+//! C decides which devices belong together, but it does not see kept devices (see
+//! [`held`](super::held)). If a device cannot be isolated from one of these, this file finds their
+//! group.
 
 use kernel::{bindings, prelude::*, sync::Arc};
 
@@ -21,13 +21,13 @@ use crate::{
 };
 
 impl<D: Layer> ProviderGroup<D> {
-    /// The group of a device that C has just got to know, with a count of C's for the device.
+    /// The group of a device that C is probing, with a count of C's group for the device.
     ///
-    /// C holds its probe mutex, so that nobody else does the same.
+    /// C holds its probe mutex: no other device is probed meanwhile.
     pub fn find_or_make(instance: &Instance<D>, known: &ProviderDevice<D>) -> Result<Arc<Self>> {
         let key = bus::isolation(known.device()).map(|isolation| isolation.key);
         let kept = instance.held.neighbour(key, known.endpoint());
-        // What shares an id is one device for the unit, on whatever buses the kernel sees it.
+        // To the unit devices that share an id are one, even on different buses.
         let near = match &kept {
             Some(kept) => Self::enter(instance, |group| Arc::ptr_eq(group.core(), kept)),
             None => Self::with_same_id(instance, known)
@@ -106,7 +106,7 @@ impl<D: Layer> ProviderGroup<D> {
         groups.remove(index).ok()
     }
 
-    /// C lets go of a device of the group; the last one takes the group along.
+    /// C releases a device of the group. With the last one the group goes.
     pub fn forget(&self, instance: &Instance<D>, known: &ProviderDevice<D>) {
         let endpoint = known.endpoint();
         let lingers = known.lingers()
@@ -124,7 +124,7 @@ impl<D: Layer> ProviderGroup<D> {
         };
         D::group_left(instance, self);
         if !self.core().is_empty() && !known.unit().is_leaving() {
-            // What is left was kept, and belongs on identity.
+            // The rest are kept devices, which belong on identity.
             let _ = self.core().set_default(instance.identity());
         }
     }
@@ -134,14 +134,14 @@ impl<D: Layer> ProviderGroup<D> {
     pub fn join(&self, instance: &Instance<D>, known: &ProviderDevice<D>) -> Result {
         let endpoint = known.endpoint();
         let result = match known.take_parking() {
-            // It was kept in this very group.
+            // It was held in this very group.
             Some(parking) if Arc::ptr_eq(&parking, self.core()) => Err(EEXIST),
             Some(parking) => self
                 .core()
                 .adopt(endpoint, &parking, self.reason(instance, known))
                 .inspect_err(|_| known.stay_parked(parking)),
-            // C counts on it that a device can always be blocked and sent home, so nothing is
-            // allocated for one that is there.
+            // C expects that it can always block a member and attach it to the default domain. So
+            // nothing is allocated here for a member.
             None if self.core().has(endpoint) => Err(EEXIST),
             None => self.core().join(endpoint, self.reason(instance, known)),
         };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices that are attached without the kernel's IOMMU layer.
+//! Held devices: those that the core attaches without the kernel's IOMMU layer.
 //!
-//! * **Kept**: a driver was bound before the unit was taken over. It goes on with the physical
-//!   addresses that it has handed out, so the device stays on identity until it is removed or its
-//!   unit is given back. If the driver uses the DMA API the kernel owns the group for that time:
-//!   what cannot be isolated from the device can be claimed by nobody.
-//! * **Parked**: firmware does DMA with the device (direct regions), so it must not be blocked
-//!   before C has made its own domain for it, nor while the unit is given back.
+//! * **Kept**: a driver was bound to the device before its unit was taken over. The device still
+//!   uses the physical addresses that this driver has given it, so it stays on identity until it is
+//!   removed or its unit is given back. If the driver uses the DMA API the kernel owns the group
+//!   for that time: nobody can claim the device, nor what cannot be isolated from it.
+//! * **Parked**: firmware does DMA with the device (it has direct regions). It must not be blocked
+//!   before C has made a domain for it, nor while its unit is given back.
 //!
 //! How a device comes to be held is in [`hold`](super::hold).
 
@@ -25,12 +25,13 @@ use crate::{
     unit::Unit,
 };
 
-/// A device that is attached without the kernel's IOMMU layer.
+/// A held device.
 pub struct Held<D: Served> {
     pub device: Counted,
     pub endpoint: Arc<Endpoint<D>>,
     pub group: Arc<Group<D>>,
-    /// What it cannot be isolated from, see [`Isolation`](crate::ffi::pci::Isolation).
+    /// Equal for devices that cannot be isolated from each other, see
+    /// [`Isolation`](crate::ffi::pci::Isolation).
     pub key: Option<u64>,
     pub why: Why,
 }
@@ -38,7 +39,7 @@ pub struct Held<D: Served> {
 /// Why a device is held.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// A driver was there first.
+    /// A driver was bound before the unit was taken over.
     Kept {
         /// Whether it uses the DMA API.
         dma_api: bool,
@@ -47,7 +48,7 @@ pub enum Why {
     Parked,
 }
 
-/// A device that is no longer held, and the group that it is in.
+/// What the core has of a device that was held until now.
 pub struct FormerlyHeld<D: Served> {
     pub endpoint: Arc<Endpoint<D>>,
     pub group: Arc<Group<D>>,
@@ -96,7 +97,7 @@ impl<D: Served> HeldDevices<D> {
         self.table.lock().iter().any(|held| held.is(device))
     }
 
-    /// The group of kept devices that a device cannot be isolated from.
+    /// The group of kept devices that the device cannot be isolated from, if there is one.
     pub fn neighbour(&self, key: Option<u64>, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
         let is_near = |held: &&Held<D>| {
             held.why != Why::Parked
@@ -135,7 +136,7 @@ impl<D: Served> HeldDevices<D> {
             .count()
     }
 
-    /// Ends the hold of a device, which stays attached: its endpoint, and the group that it is in.
+    /// Takes a device out of the table, if it is held. It stays attached.
     pub fn take(&self, device: Device<'_>) -> Option<FormerlyHeld<D>> {
         let held = {
             let mut table = self.table.lock();
@@ -152,14 +153,14 @@ impl<D: Served> HeldDevices<D> {
         })
     }
 
-    /// A device was removed from the system: it is blocked, if it was held.
+    /// A device was removed from the system. If it was held it is blocked now.
     pub fn removed(&self, device: Device<'_>) {
         if let Some(FormerlyHeld { endpoint, group }) = self.take(device) {
             group.leave(&endpoint);
         }
     }
 
-    /// Lets go of all devices behind `unit`, after it was given back.
+    /// Releases all devices behind `unit`, which was given back.
     pub fn let_go(&self, unit: &Arc<Unit<D>>) {
         loop {
             let held = {

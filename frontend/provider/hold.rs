@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How devices come to be held: see [`held`](super::held).
+//! Decides which devices are held, and attaches them; see [`held`](super::held).
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The first error of any of them; some may be held then.
+/// The first error of any device. Some may be held then.
 pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
     bus::for_each_device(|device| {
         bus::isolate(device);
@@ -43,7 +43,7 @@ pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Resul
         let endpoint = match endpoint {
             Ok(endpoint) if Arc::ptr_eq(endpoint.unit(), unit) => endpoint,
             Err(error) if error == ENOMEM => return Err(error),
-            // Somebody else's, or to be refused with a message when C asks for it.
+            // Behind another unit, or nothing can be said of it: C's probe fails with a message.
             _ => return Ok(()),
         };
         if device.driver().is_some() {
@@ -56,8 +56,8 @@ pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Resul
     })
 }
 
-/// Keeps a device that has a driver and was not there, or had none, when its unit was taken
-/// over. Does nothing if it is held or its unit is not in use.
+/// Keeps a device with a driver that appeared, or got its driver, after its unit was taken over.
+/// Does nothing if the device is held or its unit is not in use.
 pub fn keep_late<D: Served>(instance: &Instance<D>, device: Device<'_>) -> Result {
     if instance.held.is_held(device) {
         return Ok(());
@@ -143,7 +143,7 @@ fn park<D: Served>(
     })
 }
 
-/// Keeps a device attached that C lets go of, until its unit is given back.
+/// Holds a device that C releases, so that it stays attached until its unit is given back.
 pub fn linger<D: Served>(
     instance: &Instance<D>,
     device: Device<'_>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that belongs to one vendor driver: its units, its devices and groups, its fixed domains.
+//! What belongs to one vendor driver: its units, devices, groups and fixed domains.
 
 use core::ptr;
 
@@ -103,7 +103,7 @@ impl<D: Served> Instance<D> {
             .find(|unit| Arc::ptr_eq(unit.core(), core))
     }
 
-    /// What we know of a device, if it is one of ours.
+    /// The provider's record of a device, if C knows the device by this vendor driver.
     pub fn device(&self, device: Device<'_>) -> Option<Arc<ProviderDevice<D>>> {
         self.devices
             .lock()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver core says of devices: drivers come and go, held devices go.
+//! Listens to the driver core: drivers are bound and unbound, devices are removed.
 
 use kernel::{
     bindings,
@@ -39,7 +39,7 @@ impl<D: Layer> Registered<D> {
             Block {
                 c: Opaque::new(bindings::notifier_block {
                     notifier_call: Some(notify::<D>),
-                    // Before the IOMMU layer, which lets go of a device that was removed.
+                    // Called before C's IOMMU layer, which releases a device that was removed.
                     priority: 1,
                     ..pin_init::zeroed()
                 }),
@@ -57,7 +57,7 @@ impl<D: Layer> Registered<D> {
 
 impl<D: Layer> Drop for Registered<D> {
     fn drop(&mut self) {
-        // SAFETY: The block is registered. When the call returns nobody is in `notify`.
+        // SAFETY: The block is registered. When the call returns `notify` does not run any more.
         unsafe { bindings::bus_unregister_notifier(self.0.bus, self.0.c.get()) };
     }
 }

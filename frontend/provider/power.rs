@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units sleep and wake with the machine, and are left off for the kernel that comes next.
+//! Units sleep and wake with the machine, and are switched off for the next kernel.
 //!
-//! The platform devices of units have no such callbacks: theirs would come before those of devices
-//! that still do DMA. So each vendor driver is on the list of what is suspended last and resumed
-//! first, with interrupts off on one processor. No lock of the frontend's is taken there: the list
-//! of units never changes, and whether one is in use is an atomic. A unit does not come or go
-//! meanwhile, because tasks are frozen before a sleep, and no driver is bound any more before the
-//! machine ends.
+//! The platform driver of units has no suspend callbacks: C would call them while other devices
+//! still do DMA. Instead each vendor driver is on C's list of syscore operations. C suspends these
+//! last and resumes them first, on one processor with interrupts off.
+//!
+//! The callbacks take no lock of the frontend: the list of units never changes, and an atomic says
+//! whether a unit is in use. No unit is bound or unbound meanwhile: tasks are frozen before a
+//! sleep, and no driver is bound any more when the machine shuts down.
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -21,7 +22,7 @@ pub struct Units<D: Served>(Arc<Instance<D>>);
 pub type Power<D> = Pin<KBox<Syscore<Units<D>>>>;
 
 impl<D: Served> Units<D> {
-    /// From now on the units of `instance` sleep with the machine.
+    /// Lets the units of `instance` sleep with the machine from now on.
     pub fn follow(instance: &Arc<Instance<D>>) -> Result<Power<D>> {
         Syscore::new(Self(instance.clone()))
     }

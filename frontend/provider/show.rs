@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What people are told of a vendor driver's units, groups, domains and faults.
+//! Describes a vendor driver's units, groups, domains and faults, for debugfs and sysfs.
 
 use core::fmt::{self, Write};
 
@@ -18,12 +18,12 @@ impl<D: Served> Instance<D> {
         Ok(())
     }
 
-    /// Writes what is known of each group: those of the kernel, then those that only we know.
+    /// Writes what is known of each group: first those that C knows, then those of held devices.
     pub fn show_groups(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show(f))
     }
 
-    /// Writes the faults of each group and those that no group has.
+    /// Writes the faults of each group, and the number of those of no group.
     pub fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show_faults(f))?;
         for unit in &self.cores {
@@ -53,7 +53,7 @@ impl<D: Served> Instance<D> {
         Ok(())
     }
 
-    /// Writes a line for each domain, and how many there were.
+    /// Writes a line for each domain, and how many were allocated and freed so far.
     pub fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
         self.registry.for_each_domain(|domain| {
             writeln!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where C's calls find what belongs to a vendor driver.
+//! Leads from C's calls to the instance of a vendor driver.
 
 use core::ptr;
 
@@ -16,10 +16,10 @@ use super::{instance::Instance, served::Served};
 
 /// A vendor driver that C can call.
 ///
-/// The kernel asks about a device that it knows nothing of yet, with nothing but the function that
-/// it calls to tell drivers apart; so each driver has a place where its [`Instance`] is found.
+/// C passes `probe_device` only the device, which nobody knows yet. The called function is one of
+/// the vendor driver's, so each vendor driver has a static slot for its [`Instance`].
 pub trait Callable: Served {
-    /// The place.
+    /// The slot.
     fn slot() -> &'static Slot<Self>;
 }
 

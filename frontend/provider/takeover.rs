@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit from takeover to release.
+//! How a unit is taken and given back.
 
 use kernel::{prelude::*, sync::Arc};
 
@@ -10,15 +10,16 @@ use crate::{
     log::{log_err, log_info, log_warn},
 };
 
-/// How often drivers are unbound before we give up on those that come back meanwhile.
+/// How many times all drivers are unbound before giving up: others may be bound meanwhile.
 const UNBIND_ROUNDS: usize = 8;
 
 impl<D: Served> ProviderUnit<D> {
-    /// Takes the unit and registers it with C. `parent` is the device that stands for it.
+    /// Takes the unit and registers it with C. `parent` is its platform device.
     ///
     /// # Errors
     ///
-    /// Those of [`Unit::take_over`] and of the registration. The unit is then given back.
+    /// Those of [`take_over`](crate::unit::Unit::take_over) and of the registration. The unit is
+    /// given back then.
     pub fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
         self.core().take_over()?;
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
@@ -33,8 +34,8 @@ impl<D: Served> ProviderUnit<D> {
             return Err(error);
         }
         self.set_active(true);
-        // SAFETY: The unit is not registered; it stays with the instance, and is unregistered before
-        // that goes.
+        // SAFETY: The unit is not registered. It is a part of the instance, which stays until
+        // `release` has unregistered the unit.
         unsafe { self.register(parent, instance.ops()) }.inspect_err(|error| {
             self.give_up(instance);
             log_err!(
@@ -55,8 +56,8 @@ impl<D: Served> ProviderUnit<D> {
         Ok(())
     }
 
-    /// Unregisters the unit and gives it back. Drivers of devices behind it are unbound first; held
-    /// devices go on.
+    /// Unregisters the unit and gives it back, after unbinding the drivers of devices behind it.
+    /// Held devices keep theirs.
     pub fn release(&self, instance: &Arc<Instance<D>>) {
         self.set_leaving(true);
         self.unbind_drivers(instance);
@@ -71,11 +72,11 @@ impl<D: Served> ProviderUnit<D> {
         );
     }
 
-    /// Gives the unit back when C does not know it any more. Everything but held devices is
-    /// blocked by now.
+    /// Gives the unit back. C does not know it any more, and all devices but the held ones are
+    /// blocked.
     fn give_up(&self, instance: &Arc<Instance<D>>) {
-        // From here on nothing may do DMA that was translated before, and what has no driver has
-        // no DMA to do.
+        // A device that is not held was translated until now: without translation its DMA would
+        // reach any memory (law 7). It has no driver, so it needs no DMA.
         let devices = bus::collect_devices(|device| {
             let is_ours = || {
                 bus::describe(device)
@@ -100,10 +101,10 @@ impl<D: Served> ProviderUnit<D> {
         instance.held.let_go(self.core());
     }
 
-    /// Switches the unit off for the kernel that comes next. Drivers have stopped their devices.
+    /// Switches the unit off for the next kernel. Drivers have stopped their devices.
     ///
-    /// A device whose driver has not, as one that a user process drives, does no DMA from here on
-    /// either: without translation it would reach any memory (law 7). Held devices go on.
+    /// Also stops the DMA of devices whose driver has not stopped them, for example a user process:
+    /// without translation they would reach any memory (law 7). Held devices go on.
     pub fn shut_down(&self, instance: &Instance<D>) {
         for device in instance.devices_behind(self).iter().flatten() {
             if instance.held.is_held(device.device()) {
@@ -116,14 +117,14 @@ impl<D: Served> ProviderUnit<D> {
 
     fn quiesce(&self, device: &Counted) {
         if device.get().driver().is_some() {
-            // It was bound in the moment between the last look and the end of the registration.
+            // It was bound after the last round, before the unit was unregistered.
             self.unbind(device);
         }
         bus::silence(device.get());
     }
 
-    /// Unbinds the drivers of all devices behind the unit, which have addresses that are good only
-    /// as long as it translates.
+    /// Unbinds the drivers of all devices behind the unit: their DMA addresses are valid only while
+    /// the unit translates.
     fn unbind_drivers(&self, instance: &Instance<D>) {
         for _ in 0..UNBIND_ROUNDS {
             let Ok(devices) = instance.devices_behind(self) else {

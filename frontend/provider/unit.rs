@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit as C sees it.
+//! Units: C's `struct iommu_device`, and the files in sysfs.
 
 use core::{
     fmt::{self, Write},
@@ -27,7 +27,7 @@ use crate::{
     unit::Unit,
 };
 
-/// What C and sysfs know of a unit.
+/// The part of a unit that C and sysfs use, the same for all vendor drivers.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
@@ -37,7 +37,7 @@ struct Shown {
     show: fn(&Shown, Attribute, &mut dyn Write) -> fmt::Result,
 }
 
-/// A unit, with what C knows of it.
+/// A unit that C can know.
 ///
 /// `shown` is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
@@ -86,12 +86,12 @@ impl<D: Served> ProviderUnit<D> {
         self.shown.c.get()
     }
 
-    /// Whether the unit translates for us.
+    /// Whether the unit is taken and translates.
     pub fn is_active(&self) -> bool {
         self.active.load(Relaxed)
     }
 
-    /// Notes whether it does.
+    /// Sets whether the unit translates.
     pub fn set_active(&self, active: bool) {
         self.active.store(active, Relaxed);
     }
@@ -101,17 +101,17 @@ impl<D: Served> ProviderUnit<D> {
         self.leaving.load(Relaxed)
     }
 
-    /// Notes whether it is.
+    /// Sets whether the unit is being given back.
     pub fn set_leaving(&self, leaving: bool) {
         self.leaving.store(leaving, Relaxed);
     }
 
-    /// Whether each flush costs the unit much, because somebody emulates it.
+    /// Whether a flush is expensive, since the unit is emulated.
     pub fn shadows(&self) -> bool {
         D::needs_map_sync(&self.core)
     }
 
-    /// Registers the unit with C. `parent` is the device that stands for it.
+    /// Registers the unit with C. `parent` is its platform device.
     ///
     /// # Errors
     ///
@@ -134,8 +134,8 @@ impl<D: Served> ProviderUnit<D> {
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             ))?;
-            // The firmware's node of the unit's device leads C from devices to the unit. On x86
-            // none does, and a unit without one is the one that C looks for.
+            // C finds a device's unit by the firmware node of the unit's device. On x86 devices
+            // name no such node, and C takes the unit that has none.
             let device = match D::platform_device(&self.core) {
                 Some(_) => parent.as_raw(),
                 None => ptr::null_mut(),
@@ -171,7 +171,7 @@ impl<D: Served> ProviderUnit<D> {
     }
 }
 
-/// A file in the folder `iommu_core` of a unit in `/sys/class/iommu`.
+/// A file in `/sys/class/iommu/<unit>/iommu_core`.
 #[derive(Copy, Clone)]
 enum Attribute {
     /// The vendor driver.
@@ -248,21 +248,21 @@ static ATTRIBUTE_GROUPS: Table<[*const bindings::attribute_group; 2]> =
 ///
 /// # Safety
 ///
-/// `dev` is the device that C made for a unit of ours, and `page` a page to fill.
+/// `dev` is the device that C has made for one of these units, and `page` a page to fill.
 unsafe fn show_in_sysfs(
     dev: *mut bindings::device,
     page: *mut c_char,
     attribute: Attribute,
 ) -> isize {
-    // SAFETY: C's device has C's unit as its data, once it is complete. sysfs removes the file
-    // before the unit goes.
+    // SAFETY: The device's data is null, or C's unit once the device is complete. sysfs removes the
+    // file before the unit is freed.
     let shown = unsafe { (*dev).driver_data.cast::<Shown>().as_ref() };
     let Some(shown) = shown else {
         return ENODEV.to_errno() as isize;
     };
     // SAFETY: By the requirements.
     let mut page = unsafe { Page::new(page) };
-    // A page that is full shows what fits.
+    // If the page is too small it shows the beginning.
     let _ = (shown.show)(shown, attribute, &mut page);
     page.len()
 }

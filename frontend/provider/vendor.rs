@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Vendor drivers and their units, for those who need not know which driver it is.
+//! Vendor drivers and their units, for code that works with all of them.
 
 use core::fmt::{self, Write};
 
@@ -8,11 +8,11 @@ use kernel::prelude::*;
 
 use crate::{driver::PlatformIds, ffi::device::Device, label::Label};
 
-/// One vendor driver with its units, for those who need not know which.
+/// A vendor driver with its units.
 pub trait Vendor: Send + Sync {
-    /// The units, for the platform bus.
+    /// The units that it has found.
     fn units(&self) -> &[KBox<dyn Unbindable>];
-    /// The platform devices that are units, where the kernel makes some.
+    /// How the kernel names the platform devices that it makes for units of this kind, if it does.
     fn platform_ids(&self) -> Option<PlatformIds>;
     /// Writes what is known of each unit.
     fn show_units(&self, f: &mut dyn Write) -> fmt::Result;
@@ -20,27 +20,27 @@ pub trait Vendor: Send + Sync {
     fn show_groups(&self, f: &mut dyn Write) -> fmt::Result;
     /// Writes what is known of each domain.
     fn show_domains(&self, f: &mut dyn Write) -> fmt::Result;
-    /// Writes the faults of each group, and those of nobody.
+    /// Writes the faults of each group, and the number of those of no group.
     fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;
 }
 
 /// A unit that can be taken and given back.
 pub trait Unbindable: Send + Sync {
-    /// What messages call the unit.
+    /// The unit's name in messages.
     fn name(&self) -> Label;
-    /// The name of the platform device that the kernel has made for the unit, if it has.
+    /// The name of the platform device that the kernel has made for the unit, if any.
     fn platform_device(&self) -> Option<Label>;
-    /// Takes the unit; `device` stands for it.
+    /// Takes the unit. `device` is its platform device.
     fn bind(&self, device: Device<'_>) -> Result;
     /// Gives the unit back.
     fn unbind(&self);
     /// Whether the unit is in use.
     fn is_bound(&self) -> bool;
-    /// The machine wakes up, and devices can be reached again.
+    /// Tells the unit that the machine wakes up and other devices can be reached again.
     fn buses_are_back(&self);
-    /// What the last [`bind`](Self::bind) failed with.
+    /// The error of the last [`bind`](Self::bind), if it failed.
     fn error(&self) -> Option<Error>;
-    /// Notes that the unit was not taken because of `error`.
+    /// Sets the error with which the unit was not taken.
     fn refuse(&self, error: Error);
 }
 

@@ -6,31 +6,31 @@
 pub(crate) mod cache;
 pub(crate) mod linear_map;
 
-#[cfg(all(CONFIG_IOMMU_CORE_HOSTED, CONFIG_ACPI))]
+#[cfg(all(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_ACPI))]
 pub(crate) mod acpi;
 #[cfg(any(
-    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod ats;
 #[cfg(any(
-    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod device;
-#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+#[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod firmware;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod kprobe;
 #[cfg(any(
-    CONFIG_IOMMU_CORE_HOSTED,
+    CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod pci;
-#[cfg(CONFIG_IOMMU_CORE_HOSTED)]
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod syscore;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

@@ -24,7 +24,7 @@
 // frontend, a driver for hardware or the suites, parts of the core have no user.
 #![cfg_attr(
     not(all(
-        CONFIG_IOMMU_CORE_HOSTED,
+        CONFIG_IOMMU_CORE_PROVIDER,
         CONFIG_IOMMU_CORE_INTEL,
         CONFIG_IOMMU_CORE_AMD,
         CONFIG_IOMMU_CORE_KUNIT_TEST
@@ -54,7 +54,7 @@ mod requester;
 mod reserved;
 mod unit;
 
-#[cfg(any(CONFIG_IOMMU_CORE_HOSTED, CONFIG_IOMMU_CORE_NATIVE))]
+#[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_NATIVE))]
 mod frontend;
 
 use kernel::prelude::*;
@@ -69,14 +69,14 @@ module! {
 
 /// The module, while it is loaded. The native frontend starts the drivers before modules start.
 struct IommuCore {
-    #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
+    #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
     _frontend: frontend::hosted::Frontend,
 }
 
 impl kernel::Module for IommuCore {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            #[cfg(all(CONFIG_IOMMU_CORE_HOSTED, not(CONFIG_IOMMU_CORE_NATIVE)))]
+            #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
             _frontend: frontend::hosted::Frontend::start(_module)?,
         })
     }

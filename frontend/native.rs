@@ -8,22 +8,29 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `boot` | what the command line says of default domains |
-//! | `units` | the list of units |
-//! | `probe`, `default` | devices come and go; default domains |
-//! | `record` | `dev->iommu`, and what firmware says of a device there |
-//! | `group`, `sysfs` | groups, and their folders in `/sys/kernel/iommu_groups` |
-//! | `topology` | which devices belong together |
-//! | `reserved`, `merge` | address ranges with a meaning of their own |
-//! | `backing` | what the core has of a group, whichever driver its units have |
-//! | `foreign` | the kernel's drivers of units, as the core sees them |
-//! | `domain`, `domains` | domains as C knows them, and the core's for them |
-//! | `map`, `page_size` | mapping and unmapping |
-//! | `handles` | what users have told a group to remember with an attach |
-//! | `msi` | interrupt messages that are translated |
+//! | `boot` | what is done while the machine boots |
+//! | `command_line` | what the command line says of default domains |
+//! | `registration` | units are registered and unregistered |
+//! | `probe`, `default_domain` | devices come and go; default domains |
 //! | `attach`, `owner` | users' domains, and who may attach them |
 //! | `pasid` | domains for transactions with a PASID |
 //! | `reset` | devices that are reset |
+//! | `msi` | interrupt messages that are translated |
+//! | `topology` | which devices belong together |
+//! | `group_files` | the files of a group in `/sys/kernel/iommu_groups` |
+//! | `reserved` | address ranges with a meaning of their own, of a group's devices |
+//! | `vendor` | our vendor drivers, whose groups the core attaches |
+//! | `group` | groups: C's structure, which is ours |
+//! | `handles` | what users have told a group to remember with an attach |
+//! | `sysfs` | the folders of groups, and the links to their devices |
+//! | `foreign` | the kernel's own drivers of units, as the core sees them |
+//! | `backing` | what the core has of a group, whichever driver its units have |
+//! | `group_domains` | the domains of a group |
+//! | `domain` | domains as C knows them |
+//! | `record` | `dev->iommu`, and what firmware says of a device there |
+//! | `units` | the list of units |
+//! | `region_list`, `merge` | a device's address ranges with a meaning of their own |
+//! | `map`, `page_size` | mapping and unmapping |
 //! | `trace` | trace points and the check of freed pages |
 //! | `exports.c` | what only C can say: exports, boot hooks, inline functions |
 //!
@@ -43,13 +50,15 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod attach;
-pub(super) mod backing;
+mod backing;
 mod boot;
-mod default;
+mod command_line;
+mod default_domain;
 mod domain;
-mod domains;
 mod foreign;
-pub(super) mod group;
+mod group;
+mod group_domains;
+mod group_files;
 mod handles;
 mod map;
 mod merge;
@@ -60,12 +69,16 @@ mod page_size;
 mod pasid;
 mod probe;
 mod record;
+mod region_list;
+mod registration;
 mod reserved;
 mod reset;
 mod sysfs;
 mod topology;
 mod trace;
 mod units;
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+mod vendor;
 
 /// `WARN_ON_ONCE()`: something that only a bug leads to. The value is the condition.
 macro_rules! warn_once {

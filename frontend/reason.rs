@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why devices are in one group: what keeps hardware from isolating them from each other.
+//! Finds the reason why devices are in one group: what prevents isolating them from each other.
 //!
-//! C's IOMMU layer puts devices together and does not say why. So it is found out once more, from
-//! what the bus tells.
+//! C's IOMMU layer forms groups and does not give its reason. This file finds it again, from the
+//! devices' buses.
 
 use crate::{
     ffi::{
@@ -23,7 +23,7 @@ pub(super) trait Peer {
     fn shared_id(&self, other: &Self) -> Option<RequesterId>;
 }
 
-/// Why a device is in a group with `others`. The first reason that applies, the most telling first.
+/// Why a device is in a group with `others`. If several reasons apply, the one that says most.
 pub(super) fn of<'a, P: Peer + 'a>(
     peer: &P,
     others: impl Iterator<Item = &'a P> + Clone,

@@ -18,34 +18,48 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{
-    device::HostedDevice,
-    domain::{HostedDomain, Role},
-    group::{HostedGroup, State},
-    instance::Hosted,
-};
+use super::inferred::{Hosted, Inferred};
 use crate::{
     domain::Domain,
-    ffi::device::Process,
-    group::Claim,
+    ffi::{device::Process, pci::Pci},
+    frontend::provider::{
+        device::ProviderDevice,
+        domain::{ProviderDomain, Role},
+        group::ProviderGroup,
+        instance::Instance,
+    },
+    group::{Claim, Loan},
     log::log_info,
     ownership::{Owner, Ownership},
 };
 
 /// C attaches a device to a domain; it holds the mutex of the device's group.
-pub(super) fn attach<D: Hosted>(known: &HostedDevice<D>, to: &HostedDomain<D>) -> Result {
+pub fn attach<D: Hosted>(
+    instance: &Instance<D>,
+    known: &ProviderDevice<D>,
+    to: &ProviderDomain<D>,
+) -> Result {
     let group = known.group()?;
-    let mut state = group.state.lock();
-    let result = attach_locked(group, &mut state, known, to);
-    group.post(known.instance(), &state);
+    let mut state = group.data().lock();
+    let result = attach_locked(instance, group, &mut state, known, to);
+    post(instance, group, &state);
     result
 }
 
+/// Says who holds the group, for those who are refused.
+pub fn post<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>, state: &Inferred<D>) {
+    let owner = state.claim.as_ref().map(|claim| claim.owner().name);
+    let held_by = owner.or(state.loan.as_ref().map(Loan::driver));
+    let board = instance.layer.board();
+    board.set(group.as_c() as usize, held_by, group.core().used_by());
+}
+
 fn attach_locked<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
-    known: &HostedDevice<D>,
-    to: &HostedDomain<D>,
+    instance: &Instance<D>,
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
+    known: &ProviderDevice<D>,
+    to: &ProviderDomain<D>,
 ) -> Result {
     match to.role() {
         Role::Release => {
@@ -55,11 +69,11 @@ fn attach_locked<D: Hosted>(
             }
             return Ok(());
         }
-        Role::Blocked => return block(group, state, known),
+        Role::Blocked => return block(instance, group, state, known),
         Role::Paging if !to.is_for_dma_api() => own(group, state, known, to.core())?,
         Role::Paging | Role::Identity => give_back(group, state, to.core())?,
     }
-    group.join(known)?;
+    group.join(instance, known)?;
     come_back(group, state, known);
     Ok(())
 }
@@ -67,8 +81,8 @@ fn attach_locked<D: Hosted>(
 /// Attaches the group to its default domain. A claim ends, or the time that a driver had a domain
 /// of its own.
 fn give_back<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
     domain: &Arc<Domain<D>>,
 ) -> Result {
     group.core().set_default(domain)?;
@@ -86,9 +100,9 @@ fn give_back<D: Hosted>(
 
 /// Attaches the group to its owner's domain, or to a driver's own.
 fn own<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
-    known: &HostedDevice<D>,
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
+    known: &ProviderDevice<D>,
     domain: &Arc<Domain<D>>,
 ) -> Result {
     if let Some(claim) = &state.claim {
@@ -115,13 +129,14 @@ fn own<D: Hosted>(
 
 /// Blocks the group for an owner, or one device for a reset.
 fn block<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
-    known: &HostedDevice<D>,
+    instance: &Instance<D>,
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
+    known: &ProviderDevice<D>,
 ) -> Result {
-    let is_blocked = state.claim.is_some() && group.core().is_on(known.instance().blocked());
+    let is_blocked = state.claim.is_some() && group.core().is_on(instance.blocked());
     if !is_blocked {
-        if known.may_be_reset() {
+        if may_be_reset(known) {
             match is_reset(group, state, known) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -146,16 +161,21 @@ fn block<D: Hosted>(
         // Blocked with the others now.
         group.core().resume(&endpoint);
     }
-    group.join(known)
+    group.join(instance, known)
+}
+
+/// Whether C blocks the device alone while it is reset.
+fn may_be_reset<D: Hosted>(known: &ProviderDevice<D>) -> bool {
+    known.device().pci().is_some_and(Pci::supports_ats)
 }
 
 /// C uses the same call to block one device while it is reset, and to block each device of a group.
 /// A device whose group is a driver's can only be reset; and as long as some device was
 /// not blocked it is not the group that is. Blocks the device, and says whether that is all.
 fn is_reset<D: Hosted>(
-    group: &HostedGroup<D>,
-    state: &mut State<D>,
-    known: &HostedDevice<D>,
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
+    known: &ProviderDevice<D>,
 ) -> Result<bool> {
     let endpoint = known.endpoint();
     if !state.alone.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
@@ -177,7 +197,11 @@ fn is_reset<D: Hosted>(
 }
 
 /// Ends the time that a device was blocked alone.
-fn come_back<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, known: &HostedDevice<D>) {
+fn come_back<D: Hosted>(
+    group: &ProviderGroup<D>,
+    state: &mut Inferred<D>,
+    known: &ProviderDevice<D>,
+) {
     let endpoint = known.endpoint();
     let was = state.alone.len();
     state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
@@ -187,7 +211,7 @@ fn come_back<D: Hosted>(group: &HostedGroup<D>, state: &mut State<D>, known: &Ho
 }
 
 /// Claims the group for whoever makes the system call. C has no other name for an owner.
-fn claim<D: Hosted>(group: &HostedGroup<D>) -> Result<Claim<D>> {
+fn claim<D: Hosted>(group: &ProviderGroup<D>) -> Result<Claim<D>> {
     let process = Process::current();
     let claim = group.core().claim(Owner {
         token: process.id as usize,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who was refused by C, and who holds the group.
+//! Says in the log whom C refuses a group, and who holds it.
 //!
-//! C's IOMMU layer refuses drivers and owners on its own and tells neither us nor the log. So the
-//! two functions that refuse are probed, and what they are going to answer is seen from what the
-//! group's state was last: a driver is refused while the group is claimed, an owner while drivers
-//! use it. Where the kernel has no probes refusals go unsaid; debugfs still tells who holds a
-//! group.
+//! C's IOMMU layer refuses drivers and owners without a message, and its providers do not hear of
+//! it. So kprobes are placed on the two functions that refuse. What such a function is going to
+//! answer follows from the last known state of the group: C refuses a driver while the group is
+//! claimed, and an owner while drivers use the group. Without kprobes there are no messages;
+//! debugfs still says who holds a group.
 
 use core::ffi::{c_void, CStr};
 
@@ -25,7 +25,7 @@ use crate::{
     log::{log_info, log_warn},
 };
 
-/// Who holds a group; nothing is counted or locked by it.
+/// Who holds a group. The entry neither counts the group nor locks it.
 struct Entry {
     /// C's group.
     c: usize,
@@ -34,16 +34,16 @@ struct Entry {
     used_by: Option<Label>,
 }
 
-/// Who holds which group, for probes, which cannot sleep.
+/// Who holds which group. The kprobes read it, which cannot sleep.
 #[pin_data]
-pub(super) struct Board {
+pub struct Board {
     #[pin]
     entries: SpinLock<KVec<Entry>>,
 }
 
 impl Board {
-    /// A board with nothing on it.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    /// A board without groups.
+    fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 entries <- new_spinlock!(KVec::new()),
@@ -52,8 +52,8 @@ impl Board {
         )
     }
 
-    /// Notes a group of C's that nobody holds.
-    pub(super) fn add(&self, c: usize, name: Label) -> Result {
+    /// Adds a group of C's that nobody holds.
+    pub fn add(&self, c: usize, name: Label) -> Result {
         let mut room = KVec::new();
         loop {
             let mut entries = self.entries.lock();
@@ -80,8 +80,8 @@ impl Board {
         }
     }
 
-    /// Notes who holds a group now.
-    pub(super) fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
+    /// Sets who holds a group now.
+    pub fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
             entry.claimed_by = claimed_by;
@@ -89,8 +89,8 @@ impl Board {
         }
     }
 
-    /// Forgets a group.
-    pub(super) fn remove(&self, c: usize) {
+    /// Removes a group.
+    pub fn remove(&self, c: usize) {
         self.entries.lock().retain(|entry| entry.c != c);
     }
 
@@ -153,19 +153,27 @@ impl Handler for OwnerAsks {
     }
 }
 
-/// The probes. Dropping them ends it.
-pub(super) struct Refusals {
+/// The board, and the kprobes that read it. Dropping this removes the kprobes.
+pub struct Refusals {
+    board: Arc<Board>,
     _driver: Option<Pin<KBox<Probe<DriverAsks>>>>,
     _owner: Option<Pin<KBox<Probe<OwnerAsks>>>>,
 }
 
 impl Refusals {
-    /// Starts to say who is refused, as far as the kernel can be probed.
-    pub(super) fn new(board: &Arc<Board>) -> Self {
-        Self {
+    /// Places the kprobes. If the kernel has none, a message says that refusals are not logged.
+    pub fn new() -> Result<Self> {
+        let board = Board::new()?;
+        Ok(Self {
             _driver: probe(DriverAsks(board.clone())),
             _owner: probe(OwnerAsks(board.clone())),
-        }
+            board,
+        })
+    }
+
+    /// Who holds which group.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 }
 

@@ -2,14 +2,15 @@
 
 //! Attaches of users' domains.
 //!
-//! Who has a claim attaches with it. Drivers of devices that have always attached domains of their
-//! own without one still can: the group is then lent to them, and nobody else can claim or use it.
+//! An owner attaches with its claim. Some device drivers have always attached a domain of their own
+//! without a claim. They still can: the group is lent to the driver, and nobody else can claim or
+//! use it meanwhile.
 
 use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
     backing::{Backing, Detached},
-    group::{Group, Locked},
+    group::{IommuGroup, Locked},
 };
 use crate::{
     ffi::device::{Device, Process},
@@ -17,16 +18,17 @@ use crate::{
     label::Label,
 };
 
-/// What an attach finds that is not the first one.
+/// What the group may be attached to before an attach.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Before {
-    /// Only a group on a domain of the core's is attached.
+    /// No user's domain: only its default domain or the one that blocks.
     Nothing,
-    /// The user's domain that is there is replaced.
+    /// A user's domain, which the attach replaces.
     Anything,
 }
 
-/// Whether a domain is one of a driver's. Domains that are a part of their driver do not say whose.
+/// Whether the driver with the functions `ops` has made the domain. Static domains have no owner,
+/// so they are compared.
 pub(super) fn is_made_by(domain: *mut bindings::iommu_domain, ops: &bindings::iommu_ops) -> bool {
     // SAFETY: The callers' callers promise that the domain is valid.
     let owner = unsafe { (*domain).owner };
@@ -78,8 +80,8 @@ unsafe fn attach(
     Ok(())
 }
 
-/// Takes the user's domain away. An owner's group is blocked then; others go back to their default
-/// domain. Cannot fail.
+/// Takes the user's domain away. A claimed group is blocked then, another one goes back to its
+/// default domain. Cannot fail.
 pub(super) fn detach(locked: &Locked<'_>) {
     let group = locked.group();
     match locked.core().map(Backing::detach) {
@@ -88,14 +90,14 @@ pub(super) fn detach(locked: &Locked<'_>) {
     }
 }
 
-/// Attaches a group to a domain. It is no error if it is attached to it already.
+/// Attaches a group to a domain. Attaching the current domain again is no error (law 4).
 #[export]
 pub unsafe extern "C" fn iommu_attach_group(
     domain: *mut bindings::iommu_domain,
     group: *mut bindings::iommu_group,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    answer(unsafe { attach(&Group::from_c(group).lock(), domain, Before::Nothing) })
+    answer(unsafe { attach(&IommuGroup::from_c(group).lock(), domain, Before::Nothing) })
 }
 
 /// Takes the user's domain away from a group.
@@ -105,7 +107,7 @@ pub unsafe extern "C" fn iommu_detach_group(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    detach(&unsafe { Group::from_c(group) }.lock());
+    detach(&unsafe { IommuGroup::from_c(group) }.lock());
 }
 
 /// Attaches a device that is alone in its group to a domain.
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn iommu_attach_device(
         if group.is_null() {
             return ENODEV.to_errno();
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         match locked.members.len() {
             1 => attach(&locked, domain, Before::Nothing),
             _ => Err(EINVAL),
@@ -140,7 +142,7 @@ pub unsafe extern "C" fn iommu_detach_device(
         if group.is_null() {
             return;
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         let is_right = locked.group().current() == domain && locked.members.len() == 1;
         if !kernel::warn_on!(!is_right) {
             detach(&locked);
@@ -148,9 +150,9 @@ pub unsafe extern "C" fn iommu_detach_device(
     }
 }
 
-/// A device maps something for the first time: it is attached now if that was put off.
+/// Makes the deferred attach of a device, if there is one: its driver maps something.
 ///
-/// Context: before each mapping of the DMA API; sleeps only if there is something to be done.
+/// Context: called before each mapping of the DMA API. Sleeps only if there is a deferred attach.
 #[export]
 pub unsafe extern "C" fn iommu_deferred_attach(
     dev: *mut bindings::device,
@@ -163,7 +165,7 @@ pub unsafe extern "C" fn iommu_deferred_attach(
         if record.is_null() || (*record).attach_deferred() == 0 {
             return 0;
         }
-        let locked = Group::from_c((*dev).iommu_group).lock();
+        let locked = IommuGroup::from_c((*dev).iommu_group).lock();
         answer(match locked.member(dev) {
             Some(member) if member.resets.load(Relaxed) > 0 => Err(EBUSY),
             Some(_) => locked
@@ -174,7 +176,7 @@ pub unsafe extern "C" fn iommu_deferred_attach(
     }
 }
 
-/// As [`iommu_attach_group`], and remembers the user's handle with it.
+/// As [`iommu_attach_group`], and stores the user's handle.
 #[export]
 pub unsafe extern "C" fn iommu_attach_group_handle(
     domain: *mut bindings::iommu_domain,
@@ -185,7 +187,7 @@ pub unsafe extern "C" fn iommu_attach_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     let handles = locked.group().handles();
     if let Err(error) = handles.reserve(bindings::IOMMU_NO_PASID) {
         return error.to_errno();
@@ -206,13 +208,12 @@ pub unsafe extern "C" fn iommu_detach_group_handle(
     group: *mut bindings::iommu_group,
 ) {
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     detach(&locked);
     locked.group().handles().remove(bindings::IOMMU_NO_PASID);
 }
 
-/// Attaches a group to another domain than the one that it is attached to, without being blocked in
-/// between.
+/// Replaces the domain that a group is attached to. The group is not blocked in between.
 #[export]
 pub unsafe extern "C" fn iommu_replace_group_handle(
     group: *mut bindings::iommu_group,
@@ -223,7 +224,7 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     let handles = locked.group().handles();
     let is_first = match handles.reserve(bindings::IOMMU_NO_PASID) {
         Ok(()) => true,
@@ -238,4 +239,28 @@ pub unsafe extern "C" fn iommu_replace_group_handle(
         Err(_) => {}
     }
     answer(result)
+}
+
+/// The handle that is attached with `pasid`: `ENOENT` if there is none, `EBUSY` if its domain is
+/// not of the type that is asked for (0 asks for any).
+///
+/// Context: does not sleep. The caller keeps the attach from ending.
+#[export]
+pub unsafe extern "C" fn iommu_attach_handle_get(
+    group: *mut bindings::iommu_group,
+    pasid: bindings::ioasid_t,
+    type_: u32,
+) -> *mut bindings::iommu_attach_handle {
+    // SAFETY: The caller's promise.
+    let found = unsafe { IommuGroup::from_c(group) }.handles().find(pasid);
+    match found {
+        Some((domain, handle)) if !handle.is_null() => {
+            // SAFETY: The attach does not end, so the domain is valid.
+            if type_ != 0 && unsafe { (*domain).type_ } != type_ {
+                return EBUSY.to_ptr();
+            }
+            handle
+        }
+        _ => ENOENT.to_ptr(),
+    }
 }

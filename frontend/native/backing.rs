@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the core has of a group.
+//! Leads from a group of C's to the core's group.
 //!
-//! C's groups are the same for all devices, the core's are generic over a driver. So a group of C's
-//! has the core's behind a table of functions, made for its first device: the one indirect call of
-//! an operation, below which everything is static. A driver in Rust prepares and commits; those in
-//! C are all served by one that attaches device by device ([`foreign`](super::foreign)).
+//! C's groups are of one type, the core's groups are generic over a driver. So a group of C's
+//! refers to the core's by a table of functions ([`Backing`]), which is chosen for the group's
+//! first device. That is the one indirect call of an operation; everything below is static. A
+//! driver in Rust prepares and commits. One driver of the core's stands for all drivers in C, and
+//! attaches device by device ([`foreign`](super::foreign)).
 //!
-//! Locking: each function is called with the group's mutex held, so nobody waits for `state`. It is
-//! held while drivers are asked, who may look at the group of C's meanwhile but not in here.
+//! Locking: callers hold the group's mutex, so nobody waits for `state`. It is held during calls of
+//! C's drivers. These may call functions that read C's group, and none that gets here.
 
 use core::fmt::{self, Write};
 
@@ -28,19 +29,19 @@ use crate::{
 };
 
 /// A driver whose devices can be in C's groups.
-pub(in crate::frontend) trait Native: Attach {
-    /// What keeps a domain of C's as it is while a group is attached to it.
+pub(super) trait Native: Attach {
+    /// Keeps a domain of C's while a group is attached to it.
     type Kept: Send + Unpin;
 
-    /// The core's domain for one of C's, of this driver.
+    /// The core's domain for a domain of C's.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `ENODEV` if the driver is on its way out.
+    /// `ENOMEM`, `ENODEV` if the driver's module is being unloaded.
     ///
     /// # Safety
     ///
-    /// `domain` is valid until it is freed, and made by this driver.
+    /// This driver has made `domain`, which is valid until it is freed.
     unsafe fn domain(
         domain: *mut bindings::iommu_domain,
     ) -> Result<(Arc<Domain<Self>>, Self::Kept)>;
@@ -52,8 +53,8 @@ pub(in crate::frontend) trait Native: Attach {
     /// `dev` is valid, and behind a unit of this driver.
     unsafe fn endpoint(dev: *mut bindings::device) -> Result<Arc<Endpoint<Self>>>;
 
-    /// Whether the device is attached to something of its own that it has to keep until its group
-    /// has a default domain.
+    /// Whether the device has to stay attached to a domain of its own until its group has a default
+    /// domain.
     ///
     /// # Safety
     ///
@@ -62,7 +63,7 @@ pub(in crate::frontend) trait Native: Attach {
         false
     }
 
-    /// Makes the device a member of the group, in which `others` are.
+    /// Makes the device a member of the group. `others` are the members so far.
     ///
     /// # Errors
     ///
@@ -75,10 +76,10 @@ pub(in crate::frontend) trait Native: Attach {
         group: &Arc<Group<Self>>,
         dev: *mut bindings::device,
         endpoint: &Arc<Endpoint<Self>>,
-        others: &[Seat<Self>],
+        others: &[BackedDevice<Self>],
     ) -> Result;
 
-    /// Takes the device out of the group; it is going to be released.
+    /// Takes a device out of the group that is going to be released.
     ///
     /// # Safety
     ///
@@ -89,11 +90,11 @@ pub(in crate::frontend) trait Native: Attach {
         endpoint: &Arc<Endpoint<Self>>,
     );
 
-    /// Says what blocks the device if it has to be; null if its driver sees to that. Drivers that
-    /// can block whatever happens need not know.
+    /// Sets the domain that blocks the device; null if its driver of units blocks it. Does nothing
+    /// for drivers that need no domain to block.
     fn block_with(_endpoint: &Endpoint<Self>, _domain: *mut bindings::iommu_domain) {}
 
-    /// Attaches the device to what its group is attached to, which was put off until now.
+    /// Makes a deferred attach: attaches the device to the domain of its group.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ pub(super) enum Detached {
     Home,
 }
 
-/// What people ask of a group.
+/// What sysfs shows of a group.
 #[derive(Copy, Clone)]
 pub(super) enum Question {
     /// Who may do DMA with it.
@@ -129,19 +130,19 @@ pub(super) enum Question {
     Reason,
 }
 
-/// The core's group, whichever driver it is of. The group's mutex is held for each call.
+/// The core's group, of any driver. Callers hold the group's mutex.
 ///
-/// What is passed as a device is a member, where not said otherwise, and what is passed as a domain
-/// is valid until it is freed, and made by the driver of the group.
+/// A device that is passed is a member, unless the function says otherwise. The group's driver has
+/// made a domain that is passed, and the domain is valid until it is freed.
 pub(super) trait Backing: Send + Sync {
     /// The state of ownership.
     fn ownership(&self) -> Ownership;
 
-    /// Makes a device a member. `blocking` is what blocks it, or null.
+    /// Makes a device a member. `blocking` is the domain that blocks it, or null.
     ///
     /// # Errors
     ///
-    /// Those of [`Group::join`]. The device is no member then.
+    /// Those of [`Group::join`]. The device is not a member then.
     ///
     /// # Safety
     ///
@@ -152,7 +153,7 @@ pub(super) trait Backing: Send + Sync {
         blocking: *mut bindings::iommu_domain,
     ) -> Result;
 
-    /// Takes a device out; it is going to be released.
+    /// Takes a device out that is going to be released.
     ///
     /// # Safety
     ///
@@ -211,14 +212,14 @@ pub(super) trait Backing: Send + Sync {
     /// What the trait says of devices and domains.
     unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result;
 
-    /// Lets devices join that have waited for the first default domain.
+    /// Makes those devices members that have waited for the first default domain.
     ///
     /// # Errors
     ///
     /// Those of [`Group::join`].
     fn admit(&self) -> Result;
 
-    /// Says what blocks all devices.
+    /// Sets the domain that blocks all devices.
     fn block_with(&self, domain: *mut bindings::iommu_domain);
 
     /// Blocks one device while it is reset.
@@ -231,7 +232,7 @@ pub(super) trait Backing: Send + Sync {
     /// Ends [`suspend`](Self::suspend).
     fn resume(&self, dev: *mut bindings::device);
 
-    /// Makes an attach of a device that was put off.
+    /// Makes the deferred attach of a device.
     ///
     /// # Errors
     ///
@@ -246,23 +247,23 @@ pub(super) trait Backing: Send + Sync {
         domain: *mut bindings::iommu_domain,
     ) -> Result;
 
-    /// Tells people, in lines.
+    /// Writes the answer to a question, in lines.
     fn tell(&self, question: Question, f: &mut dyn Write) -> fmt::Result;
 }
 
-/// A device of the group.
+/// A device of a group, with its endpoint.
 ///
 /// # Invariants
 ///
-/// `device` is the address of a device that is valid as long as it has the seat.
-pub(in crate::frontend) struct Seat<D: Native> {
+/// `device` is the address of a device that is valid as long as this is in the group's list.
+pub(super) struct BackedDevice<D: Native> {
     device: usize,
     endpoint: Arc<Endpoint<D>>,
-    /// Whether it has yet to join the core's group.
+    /// Whether the device is not a member of the core's group yet.
     waits: bool,
 }
 
-impl<D: Native> Seat<D> {
+impl<D: Native> BackedDevice<D> {
     /// The pointer that C knows the device by.
     pub(super) fn device(&self) -> *mut bindings::device {
         self.device as *mut _
@@ -274,8 +275,8 @@ impl<D: Native> Seat<D> {
     }
 }
 
-struct State<D: Native> {
-    seats: KVec<Seat<D>>,
+struct BackedState<D: Native> {
+    devices: KVec<BackedDevice<D>>,
     /// Claims of the group's owner.
     claims: KVec<Claim<D>>,
     /// The loan of a driver that has attached a domain of its own without a claim.
@@ -285,22 +286,22 @@ struct State<D: Native> {
     has_default: bool,
 }
 
-/// The core's group, of a driver `D`, with what its users have of it; that ends when it is dropped.
+/// The core's group of a driver `D`, with its users' claims and loan. Dropping it ends these.
 #[pin_data]
 pub(super) struct Backed<D: Native> {
     core: Arc<Group<D>>,
     #[pin]
-    state: Mutex<State<D>>,
+    state: Mutex<BackedState<D>>,
 }
 
 impl<D: Native> Backed<D> {
-    /// `core`, with nobody in it that C knows.
+    /// `core`, without devices that C knows.
     pub(super) fn new(core: &Arc<Group<D>>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 core: core.clone(),
-                state <- new_mutex!(State {
-                    seats: KVec::new(),
+                state <- new_mutex!(BackedState {
+                    devices: KVec::new(),
                     claims: KVec::new(),
                     loan: None,
                     attached: None,
@@ -312,11 +313,11 @@ impl<D: Native> Backed<D> {
     }
 }
 
-impl<D: Native> State<D> {
+impl<D: Native> BackedState<D> {
     fn endpoint(&self, dev: *mut bindings::device) -> Result<&Arc<Endpoint<D>>> {
-        let mut seats = self.seats.iter();
-        let seat = seats.find(|seat| seat.device == dev as usize);
-        Ok(&seat.ok_or(ENODEV)?.endpoint)
+        let mut devices = self.devices.iter();
+        let member = devices.find(|member| member.device == dev as usize);
+        Ok(&member.ok_or(ENODEV)?.endpoint)
     }
 }
 
@@ -333,37 +334,37 @@ impl<D: Native> Backing for Backed<D> {
         // SAFETY: By the requirements.
         let endpoint = unsafe { D::endpoint(dev) }?;
         let mut state = self.state.lock();
-        state.seats.reserve(1, GFP_KERNEL)?;
+        state.devices.reserve(1, GFP_KERNEL)?;
         D::block_with(&endpoint, blocking);
         // SAFETY: By the requirements.
         let waits = !state.has_default && unsafe { D::waits(dev) };
         if !waits {
             // SAFETY: By the requirements.
-            unsafe { D::join(&self.core, dev, &endpoint, &state.seats) }?;
+            unsafe { D::join(&self.core, dev, &endpoint, &state.devices) }?;
         }
         // INVARIANT: By the requirements, and `leave` is called before the device goes.
-        let seat = Seat {
+        let member = BackedDevice {
             device: dev as usize,
             endpoint,
             waits,
         };
         // There is room.
-        let _ = state.seats.push_within_capacity(seat);
+        let _ = state.devices.push_within_capacity(member);
         Ok(())
     }
 
     unsafe fn leave(&self, dev: *mut bindings::device) {
-        let seat = {
+        let member = {
             let mut state = self.state.lock();
-            let mut seats = state.seats.iter();
-            let index = seats.position(|seat| seat.device == dev as usize);
-            index.and_then(|index| state.seats.remove(index).ok())
+            let mut devices = state.devices.iter();
+            let index = devices.position(|member| member.device == dev as usize);
+            index.and_then(|index| state.devices.remove(index).ok())
         };
-        if let Some(seat) = seat {
-            // Its driver attaches it where it wants it.
-            D::block_with(&seat.endpoint, core::ptr::null_mut());
+        if let Some(member) = member {
+            // The driver of units attaches a device that leaves, as its `release_domain` says.
+            D::block_with(&member.endpoint, core::ptr::null_mut());
             // SAFETY: By the requirements.
-            unsafe { D::leave(&self.core, dev, &seat.endpoint) }
+            unsafe { D::leave(&self.core, dev, &member.endpoint) }
         }
     }
 
@@ -415,7 +416,7 @@ impl<D: Native> Backing for Backed<D> {
             (None, Some(loan)) => loan.attach(&domain)?,
             (None, None) => state.loan = Some(self.core.lend(borrower(), &domain)?),
         }
-        // What it was attached to may go now.
+        // The domain that it was attached to may be freed now.
         state.attached = Some(kept);
         Ok(())
     }
@@ -446,21 +447,21 @@ impl<D: Native> Backing for Backed<D> {
 
     fn admit(&self) -> Result {
         let mut state = self.state.lock();
-        for index in 0..state.seats.len() {
-            if !state.seats[index].waits {
+        for index in 0..state.devices.len() {
+            if !state.devices[index].waits {
                 continue;
             }
-            let (seat, others) = (&state.seats[index], &state.seats[..index]);
+            let (member, others) = (&state.devices[index], &state.devices[..index]);
             // SAFETY: A member is valid, and behind a unit of this driver.
-            unsafe { D::join(&self.core, seat.device(), &seat.endpoint, others) }?;
-            state.seats[index].waits = false;
+            unsafe { D::join(&self.core, member.device(), &member.endpoint, others) }?;
+            state.devices[index].waits = false;
         }
         Ok(())
     }
 
     fn block_with(&self, domain: *mut bindings::iommu_domain) {
-        for seat in &self.state.lock().seats {
-            D::block_with(&seat.endpoint, domain);
+        for member in &self.state.lock().devices {
+            D::block_with(&member.endpoint, domain);
         }
     }
 

@@ -113,7 +113,7 @@ static int __init choose_default(void)
 }
 subsys_initcall(choose_default);
 
-#ifdef CONFIG_IOMMU_CORE_HOSTED
+#ifdef CONFIG_IOMMU_CORE_PROVIDER
 /* After the kernel's own drivers of units had a chance, before drivers of devices are bound. */
 static int __init start_drivers(void)
 {

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Groups as C knows them.
+//! Groups: C's `struct iommu_group`.
 //!
-//! C sees no more of a group than its address, so its structure is ours: a kobject, since sysfs
-//! shows groups, and what the core has of it. The count of a group is that of the folder `devices`
-//! below it, which holds one of the group's own; so a group lasts as long as its folder can be
-//! looked at.
+//! C does not look into a group, so the structure is defined here: a kobject, since sysfs shows
+//! groups, and a reference to the core's group. C's users count the kobject of the folder `devices`
+//! below the group. That folder has a count of the group itself, so the group lasts as long as its
+//! folder can be looked at.
 //!
-//! Locking: the group's mutex is what `iommu_group_mutex_assert()` asks for. It is held while
-//! drivers of units are asked to attach, and the members are not changed meanwhile: they may be
-//! looked at from in there.
+//! There are two locks, outermost first:
 //!
-//! Outside of it is [`Shape`], for what changes members or the default domain. The DMA API takes
-//! the lock of CPU hot-plug when it gets a domain and when it gives one up. Some drivers look up
-//! their interrupts under that lock, and where messages are translated an interrupt is allocated
-//! with the group's mutex. So the DMA API is told with the mutex free, and the shape kept.
+//! 1. The shape ([`Shape`]), held to change members or the default domain.
+//! 2. The mutex, which `iommu_group_mutex_assert()` asks for. It is held during calls of C's
+//!   drivers. Members do not change in these calls, so a driver may look at them.
+//!
+//! The DMA API is told of a default domain with the shape held and the mutex free. It takes the
+//! lock of CPU hot-plug when it gets a domain and when it gives one up. Some device drivers look up
+//! their interrupts under that lock, and if messages are translated, allocating an interrupt takes
+//! the group's mutex.
 
-use core::{cell::UnsafeCell, ops::Deref, ptr};
+use core::{cell::UnsafeCell, mem, ops::Deref, ptr};
 
 use kernel::{
     bindings,
@@ -35,6 +37,7 @@ use kernel::{
 
 use super::{
     backing::{Backed, Backing, Native},
+    group_domains::GroupDomains,
     handles::Handles,
     record, sysfs, trace,
 };
@@ -49,41 +52,42 @@ use crate::{
 /// # Invariants
 ///
 /// `device` is valid as long as it is a member, and `name` is its link in the group's folder.
-pub(super) struct Member {
+pub(super) struct GroupDevice {
     device: *mut bindings::device,
     name: CString,
-    /// Whether it is blocked on its own while it is reset, wherever the others are attached to.
+    /// Whether the device alone is blocked, since it is being reset.
     blocked: Atomic<bool>,
-    /// How many resets of it have begun and not ended.
+    /// How many resets of the device have begun and not ended.
     pub(super) resets: Atomic<u32>,
 }
 
-impl Member {
+impl GroupDevice {
     /// The pointer that C knows the device by.
     pub(super) fn as_raw(&self) -> *mut bindings::device {
         self.device
     }
 
-    /// Notes whether the device is blocked on its own.
+    /// Sets whether the device alone is blocked.
     pub(super) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
     }
 }
 
 /// What the mutex protects.
-pub(super) struct State {
-    pub(super) members: KVec<Member>,
-    /// The core's group. There is none as long as no device behind a unit is in it.
-    // Nobody else has a count: a pinned box cannot hold something of a type that is not known.
+pub(super) struct GroupState {
+    pub(super) members: KVec<GroupDevice>,
+    /// The core's group; `None` if no member is behind a unit.
+    // There is one count. It is an `Arc` since a pinned box cannot hold a `dyn Backing`.
     pub(super) core: Option<Arc<dyn Backing>>,
 }
 
-/// A group.
+/// A group: C's `struct iommu_group`.
 ///
-/// C's part is first, so that a pointer to one is a pointer to the other.
+/// The domains are the first part, so that C's pointer leads to them.
 #[pin_data]
 #[repr(C)]
-pub(in crate::frontend) struct Group {
+pub(super) struct IommuGroup {
+    domains: GroupDomains,
     kobject: Opaque<bindings::kobject>,
     /// The folder `devices`, once it is there.
     folder: *mut bindings::kobject,
@@ -92,33 +96,27 @@ pub(in crate::frontend) struct Group {
     #[pin]
     shape: Mutex<()>,
     mutex: Opaque<bindings::mutex>,
-    state: UnsafeCell<State>,
-    /// What the group's maker calls it: a C string of `kstrdup()`, or null.
+    state: UnsafeCell<GroupState>,
+    /// The name that the group was given: a C string of `kstrdup()`, or null.
     name: Atomic<*mut c_char>,
-    /// What a driver of units keeps with the group, and how it is freed.
+    /// A driver's data of the group, and the function that frees it.
     data: Atomic<*mut c_void>,
     free_data: UnsafeCell<FreeFn>,
-    /// The domain for the DMA API, and the one that the group is attached to now. Changed with the
-    /// mutex held (the first with the shape as well), read at any time.
-    default: Atomic<*mut bindings::iommu_domain>,
-    current: Atomic<*mut bindings::iommu_domain>,
-    /// The domain that blocks; null as long as nobody had to be blocked. Changed as above.
-    blocking: Atomic<*mut bindings::iommu_domain>,
     handles: Handles,
 }
 
 type FreeFn = Option<unsafe extern "C" fn(*mut c_void)>;
 
-/// The right to change what a group is made of, which nobody else has meanwhile: its members, its
-/// default domain, and what the DMA API knows of that.
+/// The exclusive right to change a group's members and default domain, and to tell the DMA API of
+/// that domain.
 pub(super) struct Shape<'a> {
-    group: &'a Group,
+    group: &'a IommuGroup,
     _guard: Guard<'a, (), MutexBackend>,
 }
 
 impl<'a> Shape<'a> {
     /// The group.
-    pub(super) fn group(&self) -> &'a Group {
+    pub(super) fn group(&self) -> &'a IommuGroup {
         self.group
     }
 
@@ -131,7 +129,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The devices, with the mutex free.
-    pub(super) fn members(&self) -> &KVec<Member> {
+    pub(super) fn members(&self) -> &KVec<GroupDevice> {
         // SAFETY: Only `Changing::state` makes a reference that is not shared. It has borrowed the
         // group's only `Shape`, so there is none while this one is borrowed.
         unsafe { &(*self.group.state.get()).members }
@@ -153,13 +151,13 @@ impl<'a> Deref for Changing<'_, 'a> {
 }
 
 impl<'s, 'a> Changing<'s, 'a> {
-    /// What the mutex protects, to be changed. No driver of units is called meanwhile.
-    pub(super) fn state(&mut self) -> &mut State {
+    /// What the mutex protects, to be changed. The caller calls no driver meanwhile.
+    pub(super) fn state(&mut self) -> &mut GroupState {
         // SAFETY: Both locks are held, and what is shared of the state borrows one of them.
         unsafe { &mut *self.locked.group.state.get() }
     }
 
-    /// Lets go of the mutex.
+    /// Unlocks the mutex and keeps the shape.
     pub(super) fn unlock(self) -> &'s mut Shape<'a> {
         self.shape
     }
@@ -167,14 +165,14 @@ impl<'s, 'a> Changing<'s, 'a> {
 
 /// A group with its mutex held.
 pub(super) struct Locked<'a> {
-    group: &'a Group,
+    group: &'a IommuGroup,
     _guard: Guard<'a, (), MutexBackend>,
 }
 
 impl Deref for Locked<'_> {
-    type Target = State;
+    type Target = GroupState;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &GroupState {
         // SAFETY: The mutex is held, and only `Changing::state` makes a reference that is not
         // shared, which borrows the only `Locked`.
         unsafe { &*self.group.state.get() }
@@ -183,7 +181,7 @@ impl Deref for Locked<'_> {
 
 impl<'a> Locked<'a> {
     /// The group.
-    pub(super) fn group(&self) -> &'a Group {
+    pub(super) fn group(&self) -> &'a IommuGroup {
         self.group
     }
 
@@ -196,14 +194,14 @@ impl<'a> Locked<'a> {
         self.core.as_deref().ok_or(ENODEV)
     }
 
-    /// The member that a device is.
-    pub(super) fn member(&self, dev: *mut bindings::device) -> Option<&Member> {
+    /// The record of a member.
+    pub(super) fn member(&self, dev: *mut bindings::device) -> Option<&GroupDevice> {
         self.members
             .iter()
             .find(|member| ptr::eq(member.device, dev))
     }
 
-    /// The first device's driver of units.
+    /// The functions of the driver whose unit the first device is behind.
     ///
     /// # Errors
     ///
@@ -215,29 +213,35 @@ impl<'a> Locked<'a> {
     }
 }
 
-impl Group {
-    /// A new group, which is in sysfs. One count of it is the caller's.
-    pub(super) fn make() -> Result<*mut bindings::iommu_group> {
+impl Deref for IommuGroup {
+    type Target = GroupDomains;
+
+    fn deref(&self) -> &GroupDomains {
+        &self.domains
+    }
+}
+
+impl IommuGroup {
+    /// A new group, which is in sysfs as a kobject of `kind`. The caller owns one count.
+    pub(super) fn make(kind: &'static bindings::kobj_type) -> Result<*mut bindings::iommu_group> {
         // SAFETY: Always safe.
         let id = unsafe { bindings::iommu_core_alloc_group_id() };
         to_result(id)?;
         let group = KBox::pin_init(
             pin_init!(Self {
+                domains: GroupDomains::new(),
                 kobject: Opaque::zeroed(),
                 folder: ptr::null_mut(),
                 id,
                 shape <- new_mutex!((), "iommu_group.shape"),
                 mutex: Opaque::zeroed(),
-                state: UnsafeCell::new(State {
+                state: UnsafeCell::new(GroupState {
                     members: KVec::new(),
                     core: None,
                 }),
                 name: Atomic::new(ptr::null_mut()),
                 data: Atomic::new(ptr::null_mut()),
                 free_data: UnsafeCell::new(None),
-                default: Atomic::new(ptr::null_mut()),
-                current: Atomic::new(ptr::null_mut()),
-                blocking: Atomic::new(ptr::null_mut()),
                 handles: Handles::new(),
             }),
             GFP_KERNEL,
@@ -255,16 +259,14 @@ impl Group {
         unsafe {
             bindings::iommu_core_init_mutex((*group).mutex.get());
             (*group).handles.init();
-            sysfs::add_group((*group).kobject.get(), id)
+            sysfs::add_group((*group).kobject.get(), kind, id)
                 .and_then(|()| {
                     (*group).folder = sysfs::add_device_folder((*group).kobject.get())?;
                     Ok(())
                 })
                 .inspect_err(|_| bindings::kobject_put((*group).kobject.get()))?;
-            // The folder has a count of the group, and its own count is what is given out.
+            // The folder has a count of the group, and the caller gets a count of the folder.
             bindings::kobject_put((*group).kobject.get());
-            sysfs::add_files((*group).kobject.get())
-                .inspect_err(|_| bindings::kobject_put((*group).folder))?;
         }
         Ok(group.cast())
     }
@@ -274,7 +276,7 @@ impl Group {
     /// # Safety
     ///
     /// `raw` is a group, and kept for `'a`.
-    pub(in crate::frontend) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
+    pub(super) unsafe fn from_c<'a>(raw: *mut bindings::iommu_group) -> &'a Self {
         // SAFETY: By the requirements; all groups are made by `make`.
         unsafe { &*raw.cast::<Self>() }
     }
@@ -285,8 +287,20 @@ impl Group {
     ///
     /// `kobject` is that of a group, and kept for `'a`.
     pub(super) unsafe fn from_kobject<'a>(kobject: *mut bindings::kobject) -> &'a Self {
-        // SAFETY: By the requirements; the kobject is the first part.
-        unsafe { &*kobject.cast::<Self>() }
+        // SAFETY: By the requirements; the kobject is a part of the group.
+        unsafe { &*Self::around(kobject) }
+    }
+
+    /// The group that a kobject is a part of; nothing is read.
+    fn around(kobject: *mut bindings::kobject) -> *mut Self {
+        kobject
+            .wrapping_byte_sub(mem::offset_of!(Self, kobject))
+            .cast()
+    }
+
+    /// The pointer that sysfs knows the group by.
+    pub(super) fn kobject(&self) -> *mut bindings::kobject {
+        self.kobject.get()
     }
 
     /// The pointer that C knows the group by.
@@ -299,13 +313,18 @@ impl Group {
         self.id
     }
 
-    /// The group's name; null if it has none. The file that shows it is there as long as the name
-    /// is.
-    pub(super) fn name(&self) -> *const c_char {
+    /// The group's name; null if it has none.
+    pub(super) fn name(&self) -> *mut c_char {
         self.name.load(Acquire)
     }
 
-    /// Keeps others from changing what the group is made of.
+    /// Sets the group's name: a C string of `kstrdup()`, which the group frees, or null. The old
+    /// one is the caller's then.
+    pub(super) fn set_name(&self, name: *mut c_char) {
+        self.name.store(name, Release);
+    }
+
+    /// Locks the shape.
     pub(super) fn shape(&self) -> Shape<'_> {
         Shape {
             group: self,
@@ -313,7 +332,7 @@ impl Group {
         }
     }
 
-    /// Keeps the group as it is.
+    /// Locks the mutex.
     pub(super) fn lock(&self) -> Locked<'_> {
         // SAFETY: The mutex is initialised.
         let mutex: &Lock<(), MutexBackend> = unsafe { Lock::from_raw(self.mutex.get()) };
@@ -323,7 +342,7 @@ impl Group {
         }
     }
 
-    /// Says so, where locks are checked, if the mutex is not held.
+    /// Warns if the mutex is not held, in a kernel with lockdep.
     fn assert_held(&self) {
         // SAFETY: The mutex is initialised.
         unsafe { bindings::iommu_core_assert_held(self.mutex.get()) }
@@ -339,42 +358,12 @@ impl Group {
         Ok(devices)
     }
 
-    /// The members, in a function that a driver of units calls while it is asked to attach.
-    fn members_meanwhile(&self) -> &KVec<Member> {
+    /// The members, for a function that a driver calls in its `attach_dev`.
+    fn members_meanwhile(&self) -> &KVec<GroupDevice> {
         self.assert_held();
         // SAFETY: The caller of the driver holds the mutex, and does not change the members until
         // the driver returns.
         unsafe { &(*self.state.get()).members }
-    }
-
-    /// The domain that the group is attached to; null if to none yet.
-    pub(super) fn current(&self) -> *mut bindings::iommu_domain {
-        self.current.load(Relaxed)
-    }
-
-    /// Notes what the group is attached to. The mutex is held.
-    pub(super) fn set_current(&self, domain: *mut bindings::iommu_domain) {
-        self.current.store(domain, Relaxed);
-    }
-
-    /// Notes the domain for the DMA API. The mutex is held, and the shape.
-    pub(super) fn set_default_domain(&self, domain: *mut bindings::iommu_domain) {
-        self.default.store(domain, Relaxed);
-    }
-
-    /// The domain that blocks; null as long as nobody had to be blocked.
-    pub(super) fn blocking(&self) -> *mut bindings::iommu_domain {
-        self.blocking.load(Relaxed)
-    }
-
-    /// Notes the domain that blocks. The mutex is held.
-    pub(super) fn set_blocking(&self, domain: *mut bindings::iommu_domain) {
-        self.blocking.store(domain, Relaxed);
-    }
-
-    /// The domain for the DMA API; null if there is none yet.
-    pub(super) fn default_domain(&self) -> *mut bindings::iommu_domain {
-        self.default.load(Relaxed)
     }
 
     /// The handles of the group's users.
@@ -388,8 +377,8 @@ impl Group {
         unsafe { bindings::kobject_get(self.folder) };
     }
 
-    /// Adds a device to the group's folder, and the group to the device's.
-    pub(super) fn link(&self, dev: *mut bindings::device) -> Result<Member> {
+    /// Links the device in the group's folder, and the group in the device's.
+    pub(super) fn link(&self, dev: *mut bindings::device) -> Result<GroupDevice> {
         // SAFETY: C passes a device that it keeps, and that stays as long as it is a member.
         let device = unsafe { Device::from_raw(dev) }.ok_or(EINVAL)?;
         // SAFETY: The folder is there, and so are both kobjects.
@@ -407,7 +396,7 @@ impl Group {
         unsafe { trace::add_device_to_group(self.id, dev) };
         log_info!("{}: in group {}", device.name(), self.id);
         // INVARIANT: As above.
-        Ok(Member {
+        Ok(GroupDevice {
             device: dev,
             name,
             blocked: Atomic::new(false),
@@ -415,15 +404,13 @@ impl Group {
         })
     }
 
-    /// Gives a group that has none the core's, for the devices of a driver in Rust: it is `core`.
+    /// Sets the core's group, if the group has none yet. For devices behind units of vendor
+    /// drivers.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(in crate::frontend) fn back_with<D: Native>(
-        &self,
-        core: &Arc<crate::group::Group<D>>,
-    ) -> Result {
+    pub(super) fn back_with<D: Native>(&self, core: &Arc<crate::group::Group<D>>) -> Result {
         let mut shape = self.shape();
         let mut group = shape.lock();
         if group.core.is_none() {
@@ -433,7 +420,7 @@ impl Group {
     }
 
     /// Undoes [`link`](Self::link).
-    pub(super) fn unlink(&self, member: Member) {
+    pub(super) fn unlink(&self, member: GroupDevice) {
         // SAFETY: The links were made by `link`, and the device is valid.
         unsafe {
             sysfs::unlink(self.folder, &member.name, member.device);
@@ -441,7 +428,7 @@ impl Group {
         }
     }
 
-    /// Makes a device a member that is behind no unit; VFIO wants such groups.
+    /// Makes a device a member that is behind no unit. VFIO makes such groups.
     fn add_bare(&self, dev: *mut bindings::device) -> Result {
         let member = self.link(dev)?;
         let mut shape = self.shape();
@@ -459,14 +446,14 @@ impl Group {
         Ok(())
     }
 
-    /// The group's last count is gone.
+    /// Frees the group, which has no count any more.
     ///
     /// # Safety
     ///
     /// `kobject` is that of a group, and nobody has the group any more.
     pub(super) unsafe fn release(kobject: *mut bindings::kobject) {
         // SAFETY: By the requirements; the group comes from `make`.
-        let group = unsafe { KBox::from_raw(kobject.cast::<Self>()) };
+        let group = unsafe { KBox::from_raw(Self::around(kobject)) };
         // SAFETY: Nobody else has the group.
         if let Some(free) = unsafe { *group.free_data.get() } {
             // SAFETY: The driver that set the function wants it called with its data.
@@ -477,18 +464,18 @@ impl Group {
             bindings::iommu_core_free_group_id(group.id);
             bindings::kfree(group.name.load(Relaxed).cast());
         }
-        kernel::warn_on!(!group.default.load(Relaxed).is_null());
+        kernel::warn_on!(!group.default_domain().is_null());
     }
 }
 
-/// The group of a device, with a count of it; null if the device has none.
+/// The group of a device; null if it has none. The caller owns a count.
 #[export]
 pub unsafe extern "C" fn iommu_group_get(dev: *mut bindings::device) -> *mut bindings::iommu_group {
     // SAFETY: The caller's promise.
     unsafe {
         let group = (*dev).iommu_group;
         if !group.is_null() {
-            Group::from_c(group).count();
+            IommuGroup::from_c(group).count();
         }
         group
     }
@@ -500,7 +487,7 @@ pub unsafe extern "C" fn iommu_group_ref_get(
     group: *mut bindings::iommu_group,
 ) -> *mut bindings::iommu_group {
     // SAFETY: The caller's promise.
-    unsafe { Group::from_c(group) }.count();
+    unsafe { IommuGroup::from_c(group) }.count();
     group
 }
 
@@ -509,7 +496,7 @@ pub unsafe extern "C" fn iommu_group_ref_get(
 pub unsafe extern "C" fn iommu_group_put(group: *mut bindings::iommu_group) {
     if !group.is_null() {
         // SAFETY: The caller's promise: the count is its own.
-        unsafe { bindings::kobject_put(Group::from_c(group).folder) };
+        unsafe { bindings::kobject_put(IommuGroup::from_c(group).folder) };
     }
 }
 
@@ -517,25 +504,19 @@ pub unsafe extern "C" fn iommu_group_put(group: *mut bindings::iommu_group) {
 #[export]
 pub unsafe extern "C" fn iommu_group_id(group: *mut bindings::iommu_group) -> c_int {
     // SAFETY: The caller's promise.
-    unsafe { Group::from_c(group) }.id
+    unsafe { IommuGroup::from_c(group) }.id
 }
 
-/// Makes a group with nothing in it.
-#[export]
-pub unsafe extern "C" fn iommu_group_alloc() -> *mut bindings::iommu_group {
-    Group::make().unwrap_or_else(Error::to_ptr)
-}
-
-/// What a driver of units keeps with the group.
+/// A driver's data of the group.
 #[export]
 pub unsafe extern "C" fn iommu_group_get_iommudata(
     group: *mut bindings::iommu_group,
 ) -> *mut c_void {
     // SAFETY: The caller's promise.
-    unsafe { Group::from_c(group) }.data.load(Acquire)
+    unsafe { IommuGroup::from_c(group) }.data.load(Acquire)
 }
 
-/// Keeps something with the group, until its end.
+/// Sets a driver's data of the group. `release` frees it together with the group.
 #[export]
 pub unsafe extern "C" fn iommu_group_set_iommudata(
     group: *mut bindings::iommu_group,
@@ -544,44 +525,9 @@ pub unsafe extern "C" fn iommu_group_set_iommudata(
 ) {
     // SAFETY: The caller's promise; only the driver that made the group does so, when it makes it.
     unsafe {
-        let group = Group::from_c(group);
+        let group = IommuGroup::from_c(group);
         *group.free_data.get() = release;
         group.data.store(iommu_data, Release);
-    }
-}
-
-/// Gives the group a name, or takes it away.
-#[export]
-pub unsafe extern "C" fn iommu_group_set_name(
-    group: *mut bindings::iommu_group,
-    name: *const c_char,
-) -> c_int {
-    // SAFETY: The caller's promise; only who made the group names it.
-    unsafe {
-        let group = Group::from_c(group);
-        let old = group.name.load(Relaxed);
-        if !old.is_null() {
-            // Nobody reads the file when this returns.
-            sysfs::remove_name(group.kobject.get());
-            group.name.store(ptr::null_mut(), Relaxed);
-            bindings::kfree(old.cast());
-            if name.is_null() {
-                return 0;
-            }
-        }
-        let new = bindings::kstrdup(name, bindings::GFP_KERNEL);
-        if new.is_null() {
-            return ENOMEM.to_errno();
-        }
-        group.name.store(new, Release);
-        match sysfs::add_name(group.kobject.get()) {
-            Ok(()) => 0,
-            Err(error) => {
-                group.name.store(ptr::null_mut(), Relaxed);
-                bindings::kfree(new.cast());
-                error.to_errno()
-            }
-        }
     }
 }
 
@@ -592,7 +538,7 @@ pub unsafe extern "C" fn iommu_group_add_device(
     dev: *mut bindings::device,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    answer(unsafe { Group::from_c(group) }.add_bare(dev))
+    answer(unsafe { IommuGroup::from_c(group) }.add_bare(dev))
 }
 
 /// Calls `fn_` with each device until it does not return 0, and returns that. Devices neither come
@@ -607,7 +553,7 @@ pub unsafe extern "C" fn iommu_group_for_each_dev(
         return 0;
     };
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     locked
         .members
         .iter()
@@ -617,44 +563,24 @@ pub unsafe extern "C" fn iommu_group_for_each_dev(
         .unwrap_or(0)
 }
 
-/// Says so if the group's mutex is not held.
+/// Warns if the group's mutex is not held.
 #[cfg(CONFIG_LOCKDEP)]
 #[export]
 pub unsafe extern "C" fn iommu_group_mutex_assert(dev: *mut bindings::device) {
     // SAFETY: The caller's promise: the device has a group.
-    unsafe { Group::from_c((*dev).iommu_group) }.assert_held();
+    unsafe { IommuGroup::from_c((*dev).iommu_group) }.assert_held();
 }
 
-/// Whether the group's devices cannot send each other's interrupts, nor those of others.
+/// Whether no device of the group can send interrupts that were not given to it.
 #[export]
 pub unsafe extern "C" fn iommu_group_has_isolated_msi(group: *mut bindings::iommu_group) -> bool {
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     locked
         .members
         .iter()
         // SAFETY: A member is valid.
         .all(|member| unsafe { bindings::iommu_core_has_isolated_msi(member.device) })
-}
-
-/// The domain for the DMA API; null if there is none yet.
-#[export]
-pub unsafe extern "C" fn iommu_group_default_domain(
-    group: *mut bindings::iommu_group,
-) -> *mut bindings::iommu_domain {
-    // SAFETY: The caller's promise.
-    unsafe { Group::from_c(group) }.default_domain()
-}
-
-/// The domain for the DMA API of a device that uses it.
-///
-/// Context: any; each mapping begins with it.
-#[export]
-pub unsafe extern "C" fn iommu_get_dma_domain(
-    dev: *mut bindings::device,
-) -> *mut bindings::iommu_domain {
-    // SAFETY: The caller's promise: the device is in a group that has one.
-    unsafe { Group::from_c((*dev).iommu_group) }.default_domain()
 }
 
 /// The domain that a device is attached to; null if it is in no group.
@@ -668,20 +594,20 @@ pub unsafe extern "C" fn iommu_get_domain_for_dev(
         if group.is_null() {
             return ptr::null_mut();
         }
-        let group = Group::from_c(group);
+        let group = IommuGroup::from_c(group);
         bindings::iommu_core_assert_not_held(group.mutex.get());
-        group.current.load(Relaxed)
+        group.current()
     }
 }
 
-/// The domain that hardware has a device attached to, for its driver while it is asked to attach. A
-/// device that is being reset is blocked, wherever its group is attached to.
+/// The domain that a device is attached to in hardware, for a driver in its `attach_dev`. A device
+/// that is being reset is blocked, whatever its group is attached to.
 #[export]
 pub unsafe extern "C" fn iommu_driver_get_domain_for_dev(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_domain {
     // SAFETY: The caller's promise: the device has a group.
-    let group = unsafe { Group::from_c((*dev).iommu_group) };
+    let group = unsafe { IommuGroup::from_c((*dev).iommu_group) };
     let member = group
         .members_meanwhile()
         .iter()

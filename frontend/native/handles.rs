@@ -16,7 +16,7 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{foreign::Foreign, group::Group};
+use super::foreign::Foreign;
 use crate::domain::Attachment;
 
 /// An attach with a PASID; 0 is the one without.
@@ -175,29 +175,5 @@ impl Handles {
     /// Whether nothing is attached or about to be.
     pub(super) fn is_empty(&self) -> bool {
         self.with(|entries| entries.is_empty())
-    }
-}
-
-/// The handle that is attached with `pasid`: `ENOENT` if there is none, `EBUSY` if its domain is
-/// not of the type that is asked for (0 asks for any).
-///
-/// Context: does not sleep. The caller sees to it that the attach does not end.
-#[export]
-pub unsafe extern "C" fn iommu_attach_handle_get(
-    group: *mut bindings::iommu_group,
-    pasid: bindings::ioasid_t,
-    type_: u32,
-) -> *mut bindings::iommu_attach_handle {
-    // SAFETY: The caller's promise.
-    let found = unsafe { Group::from_c(group) }.handles().find(pasid);
-    match found {
-        Some((domain, handle)) if !handle.is_null() => {
-            // SAFETY: The attach does not end, so the domain is valid.
-            if type_ != 0 && unsafe { (*domain).type_ } != type_ {
-                return EBUSY.to_ptr();
-            }
-            handle
-        }
-        _ => ENOENT.to_ptr(),
     }
 }

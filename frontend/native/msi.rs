@@ -4,7 +4,7 @@
 
 use kernel::{bindings, ffi::c_int, prelude::*};
 
-use super::group::Group;
+use super::group::IommuGroup;
 
 /// Sees to it that a device's messages to `msi_addr` get there, by mapping it where whoever has the
 /// device wants it.
@@ -19,7 +19,7 @@ pub unsafe extern "C" fn iommu_dma_prepare_msi(
         return 0;
     }
     // SAFETY: The device keeps its group.
-    let group = unsafe { Group::from_c(group) };
+    let group = unsafe { IommuGroup::from_c(group) };
     // The domain stays attached until the mapping is there.
     let _locked = group.lock();
     let domain = group.current();

@@ -12,7 +12,7 @@ use super::{
     attach,
     backing::Backing,
     domain,
-    group::{Group, Locked},
+    group::{IommuGroup, Locked},
 };
 use crate::{
     ffi::device::{Device, Process},
@@ -21,8 +21,8 @@ use crate::{
     ownership::{Owner, Ownership},
 };
 
-/// A driver is about to be bound that uses the DMA API. `EPROBE_DEFER` if the group is not ready
-/// yet, `EBUSY` if somebody else has it.
+/// Admits a driver that uses the DMA API and is going to be bound. `EPROBE_DEFER` if the group has
+/// no default domain yet, `EBUSY` if somebody else has the group.
 #[export]
 pub unsafe extern "C" fn iommu_device_use_default_domain(dev: *mut bindings::device) -> c_int {
     // SAFETY: The caller's promise.
@@ -39,8 +39,8 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
         return Ok(());
     }
     // SAFETY: The device keeps its group.
-    let group = unsafe { Group::from_c(group) };
-    // If the default domain is being changed the DMA API gets to know of it before the driver uses
+    let group = unsafe { IommuGroup::from_c(group) };
+    // The shape is taken so that the DMA API knows of a new default domain before the driver uses
     // it.
     let mut shape = group.shape();
     let locked = shape.lock();
@@ -48,7 +48,7 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
         return Err(EPROBE_DEFER);
     }
     let core = locked.core()?;
-    // Who has a PASID's domain is one of the drivers, and wants no others.
+    // A driver has attached a domain with a PASID, and does not share its group.
     if !matches!(core.ownership(), Ownership::Free) && !group.handles().is_empty() {
         return Err(EBUSY);
     }
@@ -57,7 +57,7 @@ unsafe fn start_use(dev: *mut bindings::device) -> Result {
     core.start_dma_api(dev, name)
 }
 
-/// The driver is gone.
+/// Ends [`iommu_device_use_default_domain`]: the driver is unbound.
 #[export]
 pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::device) {
     // SAFETY: The caller's promise.
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::d
         if group.is_null() {
             return;
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         kernel::warn_on!(!locked.group().handles().is_empty());
         if let Ok(core) = locked.core() {
             core.end_dma_api(dev);
@@ -80,7 +80,7 @@ pub(super) fn ensure_blocking(locked: &Locked<'_>) -> Result {
     if group.blocking().is_null() {
         let ops = locked.ops()?;
         let blocking = match ops.blocked_domain {
-            // The driver has none. One that maps nothing does the same.
+            // The driver has no blocked domain. One that maps nothing blocks as well.
             domain if domain.is_null() => {
                 let first = locked.members.first().ok_or(ENODEV)?;
                 // SAFETY: A member is valid.
@@ -113,10 +113,10 @@ fn claim(locked: &Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
     let is_first = core.claims() == 0;
     core.claim(owner, shared)
         .map_err(|error| match core.ownership() {
-            // A device is being reset; or a driver has a domain of its own attached, which does not
-            // use the DMA API.
+            // A device is being reset, or a driver that does not use the DMA API has attached a
+            // domain of its own.
             Ownership::Free | Ownership::Lent { users: 0, .. } => error,
-            // That is what users of C's are told when they are refused.
+            // C's layer refuses with this error, and its users expect it.
             _ if error == EBUSY => EPERM,
             _ => error,
         })?;
@@ -126,8 +126,8 @@ fn claim(locked: &Locked<'_>, owner: *mut c_void, shared: bool) -> Result {
     Ok(())
 }
 
-/// Ends a claim. With the last one the group goes back to its default domain, whatever its owner
-/// has left attached.
+/// Ends a claim. With the last one the group goes back to its default domain, even if its owner has
+/// left another one attached.
 fn release(locked: &Locked<'_>) {
     let group = locked.group();
     let claims = locked.core().map_or(0, Backing::claims);
@@ -135,11 +135,11 @@ fn release(locked: &Locked<'_>) {
         return;
     };
     if claims == 1 {
-        // An owner that does DMA with a PASID, or wants its handle found, still needs the claim.
+        // The owner still has a domain attached with a PASID or a handle, and needs the claim.
         if kernel::warn_on!(!group.handles().is_empty()) {
             return;
         }
-        // What it has left attached goes first, so that `current` is true for those who look.
+        // The owner's domain is taken away first, so that `current` is right at any time.
         attach::detach(locked);
     }
     core.end_claim();
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn iommu_group_claim_dma_owner(
         return EINVAL.to_errno();
     }
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     answer(claim(&locked, owner, false))
 }
 
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
         return ENODEV.to_errno();
     }
     // SAFETY: The device keeps its group.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     answer(claim(&locked, owner, true))
 }
 
@@ -185,21 +185,21 @@ pub unsafe extern "C" fn iommu_device_claim_dma_owner(
 #[export]
 pub unsafe extern "C" fn iommu_group_release_dma_owner(group: *mut bindings::iommu_group) {
     // SAFETY: The caller's promise.
-    release(&unsafe { Group::from_c(group) }.lock());
+    release(&unsafe { IommuGroup::from_c(group) }.lock());
 }
 
 /// Ends a claim of a device's group.
 #[export]
 pub unsafe extern "C" fn iommu_device_release_dma_owner(dev: *mut bindings::device) {
     // SAFETY: The caller's promise: it has claimed the group.
-    release(&unsafe { Group::from_c((*dev).iommu_group) }.lock());
+    release(&unsafe { IommuGroup::from_c((*dev).iommu_group) }.lock());
 }
 
-/// Whether somebody has the group, a driver that uses the DMA API too; as of now.
+/// Whether somebody has the group at the moment: an owner, or a driver that uses the DMA API.
 #[export]
 pub unsafe extern "C" fn iommu_group_dma_owner_claimed(group: *mut bindings::iommu_group) -> bool {
     // SAFETY: The caller's promise.
-    let locked = unsafe { Group::from_c(group) }.lock();
+    let locked = unsafe { IommuGroup::from_c(group) }.lock();
     match locked.core() {
         Ok(core) => !matches!(core.ownership(), Ownership::Free),
         Err(_) => false,

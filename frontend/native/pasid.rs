@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains for some of a device's transactions: those with a PASID.
+//! Domains for a device's transactions with a PASID.
 //!
-//! All devices of a group that use PASIDs are attached, or none. What is attached is in the group's
-//! table of [`Handles`](super::handles::Handles), and each domain there is counted (law 2).
+//! Either all devices of a group that use PASIDs are attached to a domain, or none. The group's
+//! table of [`Handles`](super::handles::Handles) has the attached domains, with a count of each
+//! (law 2).
 
 use core::ptr;
 
@@ -11,13 +12,13 @@ use kernel::{bindings, error::to_result, ffi::c_int, prelude::*, sync::atomic::R
 
 use super::{
     attach::is_made_by,
-    domains,
-    group::{Group, Locked},
+    foreign,
+    group::{IommuGroup, Locked},
     record, warn_once,
 };
 use crate::{domain::Attachment, frontend::answer};
 
-/// Takes a PASID that the device can use and nobody has.
+/// Allocates a PASID that the device can use.
 #[export]
 pub unsafe extern "C" fn iommu_alloc_global_pasid(
     dev: *mut bindings::device,
@@ -25,7 +26,7 @@ pub unsafe extern "C" fn iommu_alloc_global_pasid(
     // SAFETY: The caller's promise: the device has a unit, and so a record.
     let limit = unsafe { (*(*dev).iommu).max_pasids };
     if limit <= bindings::IOMMU_FIRST_GLOBAL_PASID {
-        // The device uses no PASIDs, or just the one that stands for none.
+        // The device uses no PASIDs but 0, which stands for none.
         return INVALID;
     }
     // SAFETY: Always safe; both ends are included.
@@ -34,7 +35,7 @@ pub unsafe extern "C" fn iommu_alloc_global_pasid(
     u32::try_from(pasid).unwrap_or(INVALID)
 }
 
-/// Gives a PASID back.
+/// Frees a PASID.
 #[export]
 pub unsafe extern "C" fn iommu_free_global_pasid(pasid: bindings::ioasid_t) {
     if !warn_once!(pasid == INVALID) {
@@ -56,7 +57,7 @@ unsafe fn limit_of(dev: *mut bindings::device) -> u32 {
     unsafe { (*(*dev).iommu).max_pasids }
 }
 
-/// Attaches one device. It keeps what it has if that fails.
+/// Attaches one device. If that fails it stays attached to the old domain.
 ///
 /// # Safety
 ///
@@ -181,19 +182,19 @@ unsafe fn attach(
         if group.is_null() {
             return Err(ENODEV);
         }
-        let locked = Group::from_c(group).lock();
-        // There has to be a way back.
+        let locked = IommuGroup::from_c(group).lock();
+        // The driver has to be able to detach the PASID later.
         let blocked = locked.ops()?.blocked_domain;
         if blocked.is_null() || (*(*blocked).ops).set_dev_pasid.is_none() {
             return Err(EOPNOTSUPP);
         }
         check(&locked, domain, pasid)?;
         let mut limits = locked.members.iter().map(|m| limit_of(m.as_raw()));
-        // Devices that use no PASIDs are no matter.
+        // Devices that use no PASIDs are not attached.
         if limits.any(|limit| limit > 0 && pasid >= limit) {
             return Err(EINVAL);
         }
-        let known = domains::get_or_make(domain)?;
+        let known = foreign::domain_of(domain)?;
         let handles = locked.group().handles();
         handles.reserve(pasid)?;
         set_all(&locked, domain, pasid, ptr::null_mut()).inspect_err(|_| handles.remove(pasid))?;
@@ -203,8 +204,7 @@ unsafe fn attach(
     }
 }
 
-/// Attaches a device's group to another domain than the one that it is attached to, for
-/// transactions with a PASID.
+/// Replaces the domain that a device's group is attached to, for transactions with a PASID.
 #[export]
 pub unsafe extern "C" fn iommu_replace_device_pasid(
     domain: *mut bindings::iommu_domain,
@@ -231,18 +231,18 @@ unsafe fn replace(
         if group.is_null() {
             return Err(ENODEV);
         }
-        let locked = Group::from_c(group).lock();
+        let locked = IommuGroup::from_c(group).lock();
         check(&locked, domain, pasid)?;
         if handle.is_null() {
             return Err(EINVAL);
         }
         let handles = locked.group().handles();
         let (old, old_handle) = handles.find(pasid).ok_or(EINVAL)?;
-        // Somebody may still look at the old one, without a lock.
+        // The page fault handler may still read the old handle, without a lock.
         if kernel::warn_on!(old_handle == handle) {
             return Err(EINVAL);
         }
-        let known = domains::get_or_make(domain)?;
+        let known = foreign::domain_of(domain)?;
         if old != domain {
             set_all(&locked, domain, pasid, old)?;
         }
@@ -261,9 +261,9 @@ pub unsafe extern "C" fn iommu_detach_device_pasid(
 ) {
     // SAFETY: The caller's promise: it has attached the domain.
     unsafe {
-        let locked = Group::from_c((*dev).iommu_group).lock();
+        let locked = IommuGroup::from_c((*dev).iommu_group).lock();
         for member in &locked.members {
-            // One that is reset is blocked already.
+            // A device that is being reset is blocked already.
             let dev = member.as_raw();
             if member.resets.load(Relaxed) == 0 && limit_of(dev) > 0 {
                 clear(dev, pasid, domain);
@@ -275,7 +275,7 @@ pub unsafe extern "C" fn iommu_detach_device_pasid(
     }
 }
 
-/// Blocks all PASIDs of a device, which is reset. What is attached stays in the table.
+/// Blocks all PASIDs of a device that is going to be reset. The table keeps their domains.
 pub(super) fn block_all(locked: &Locked<'_>, dev: *mut bindings::device) {
     locked.group().handles().for_each(|pasid, domain| {
         // SAFETY: The device is a member; what is attached is valid.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices come and go.
+//! Devices get a unit and a group, and are released.
 //!
 //! ```text
 //! a bus gets a device, or firmware's node is linked late -> probe
@@ -8,9 +8,9 @@
 //! a bus loses a device, or a unit is unregistered        -> release
 //! ```
 //!
-//! A device that is probed gets a record, a unit, a group, and is attached to the group's domain.
-//! When a whole bus is probed default domains are chosen last, so that all members of a group have
-//! a say.
+//! A device that is probed gets a record, a unit and a group, and is attached to the group's
+//! domain. When a whole bus is probed default domains are chosen last, since the choice depends on
+//! all members of a group.
 
 use core::ptr;
 
@@ -24,17 +24,17 @@ use kernel::{
 
 use super::{
     backing::Backed,
-    default, domains, foreign,
-    group::{iommu_group_put, Changing, Group, Member, Shape},
+    default_domain, foreign,
+    group::{iommu_group_put, Changing, GroupDevice, IommuGroup, Shape},
     record::{self, dev_iommu_free},
     units,
 };
 use crate::{ffi::device::Device, log::log_err};
 
-/// Groups that got their first member while a bus is probed; each is counted by its members.
+/// Groups that have got their first member while a bus is probed. Their members count them.
 type NewGroups = KVec<*mut bindings::iommu_group>;
 
-/// Takes the mutex of probing.
+/// Locks the mutex that all probing is done with.
 pub(super) fn lock() -> Guard<'static, (), MutexBackend> {
     // SAFETY: C has initialised it before any code ran.
     let mutex: &'static Lock<(), MutexBackend> =
@@ -42,7 +42,7 @@ pub(super) fn lock() -> Guard<'static, (), MutexBackend> {
     mutex.lock()
 }
 
-/// Makes a device known, if there is a unit for it.
+/// Probes a device.
 #[export]
 pub unsafe extern "C" fn iommu_probe_device(dev: *mut bindings::device) -> c_int {
     // SAFETY: The caller's promise.
@@ -72,7 +72,8 @@ unsafe fn finalize(dev: *mut bindings::device) {
     }
 }
 
-/// Probes a device. With `later` the default domain of a new group is the caller's to choose.
+/// Probes a device. If there is a `later`, a new group goes there, and the caller chooses its
+/// default domain.
 ///
 /// # Safety
 ///
@@ -89,7 +90,7 @@ unsafe fn probe(
         }
         find_unit(guard, dev)?;
         if !(*dev).driver.is_null() {
-            // Its driver has used DMA addresses that mean something else now.
+            // The DMA addresses that its driver uses become invalid.
             kernel::warn_on!(true);
             log_err!(
                 "{}: gets to its unit only when its driver is there already",
@@ -97,7 +98,7 @@ unsafe fn probe(
             );
         }
         let group = (*dev).iommu_group;
-        let result = join(Group::from_c(group), dev, later);
+        let result = join(IommuGroup::from_c(group), dev, later);
         if result.is_err() {
             iommu_group_put(group);
         }
@@ -105,7 +106,7 @@ unsafe fn probe(
     }
 }
 
-/// Gives the device a record with a unit, and a group. None of them is left when it fails.
+/// Gives the device a record with a unit, and a group. If it fails the device has none of them.
 ///
 /// # Safety
 ///
@@ -119,7 +120,7 @@ unsafe fn find_unit(
         let record = record::get_or_make(dev)?;
         if (*record).fwspec.is_null() && (*dev).driver.is_null() {
             if let Some(configure) = (*(*dev).bus).dma_configure {
-                // What firmware says of the device is read there, with the mutex in between.
+                // It reads what firmware says of the device, and takes the mutex meanwhile.
                 relock(guard, || {
                     configure(dev);
                 });
@@ -138,7 +139,7 @@ unsafe fn find_unit(
     }
 }
 
-/// Lets go of the mutex of probing for a while.
+/// Calls `f` with the mutex of probing unlocked.
 fn relock(_guard: &mut Guard<'static, (), MutexBackend>, f: impl FnOnce()) {
     // SAFETY: The guard holds the mutex, and it is held again when this returns. Nothing of what it
     // protects is borrowed by the guard.
@@ -215,7 +216,11 @@ unsafe fn ask_driver(dev: *mut bindings::device, ops: &'static bindings::iommu_o
 /// # Safety
 ///
 /// `dev` is valid, and has a unit and this group. The mutex of probing is held.
-unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut NewGroups>) -> Result {
+unsafe fn join(
+    group: &IommuGroup,
+    dev: *mut bindings::device,
+    later: Option<&mut NewGroups>,
+) -> Result {
     let member = group.link(dev);
     let mut shape = group.shape();
     let result = member.and_then(|member| {
@@ -232,7 +237,7 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
     })
 }
 
-/// The device may be a member when this fails.
+/// The second part of [`join`]. If it fails the device may be a member or not.
 ///
 /// # Safety
 ///
@@ -240,7 +245,7 @@ unsafe fn join(group: &Group, dev: *mut bindings::device, later: Option<&mut New
 unsafe fn add(
     shape: &mut Shape<'_>,
     dev: *mut bindings::device,
-    member: Member,
+    member: GroupDevice,
     later: Option<&mut NewGroups>,
 ) -> Result {
     let group = shape.group();
@@ -256,7 +261,7 @@ unsafe fn add(
     if !default.is_null() {
         // SAFETY: By the requirements. A failure costs the device the region and is no reason to
         // let it do nothing at all.
-        let _ = unsafe { default::map_direct_regions(default, dev) };
+        let _ = unsafe { default_domain::map_direct_regions(default, dev) };
     }
     back(&mut changing)?;
     // SAFETY: By the requirements.
@@ -269,7 +274,7 @@ unsafe fn add(
             unsafe { bindings::iommu_core_set_up_dma(dev, default) };
             Ok(())
         }
-        None => default::set_up(changing, 0),
+        None => default_domain::set_up(changing, 0),
         Some(groups) => note(groups, dev),
     }
 }
@@ -284,7 +289,7 @@ fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
     Ok(())
 }
 
-/// Makes the core's group for the first device. A driver in Rust has brought one along.
+/// Makes the core's group for the first device. For vendor drivers there is one already.
 fn back(changing: &mut Changing<'_, '_>) -> Result {
     if changing.core().is_ok() {
         return Ok(());
@@ -294,8 +299,8 @@ fn back(changing: &mut Changing<'_, '_>) -> Result {
     Ok(())
 }
 
-/// Removes the member that the device is.
-fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<Member> {
+/// Removes a device from the members.
+fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<GroupDevice> {
     let members = &mut changing.state().members;
     let index = members
         .iter()
@@ -303,7 +308,7 @@ fn take(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> Option<M
     members.remove(index).ok()
 }
 
-/// Takes the device out of the core's group and out of sysfs's. Whether it was a member.
+/// Takes the device out of the core's group and out of sysfs. Returns whether it was a member.
 ///
 /// # Safety
 ///
@@ -320,8 +325,8 @@ unsafe fn part(changing: &mut Changing<'_, '_>, dev: *mut bindings::device) -> b
     true
 }
 
-/// Undoes [`find_unit`] for a device that is no member any more. The caller drops its group's
-/// count.
+/// Undoes [`find_unit`] for a device that is no longer a member. The caller drops the count of its
+/// group.
 ///
 /// # Safety
 ///
@@ -338,7 +343,7 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
         let park = parking_of(ops, (*record).require_direct() != 0);
         if let Some(park) = park.filter(|_| (*record).attach_deferred() == 0) {
             if let Some(attach) = (*(*park).ops).attach_dev {
-                // What it was attached to is not gone yet.
+                // The group's domain is still there.
                 attach(park, dev, group.current());
             }
         }
@@ -354,9 +359,9 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
             group.set_current(ptr::null_mut());
         }
         drop(changing);
-        // The driver may go with its last device, and its domains have to go before.
+        // The driver's module may go with its last device, so its domains are freed before.
         for domain in unused.into_iter().filter(|domain| !domain.is_null()) {
-            domains::iommu_domain_free(domain);
+            foreign::iommu_domain_free(domain);
         }
         (*dev).iommu_group = ptr::null_mut();
         bindings::iommu_core_put_module(ops.owner);
@@ -365,8 +370,8 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
     }
 }
 
-/// The domain that a driver wants its devices attached to when they leave. One that firmware needs
-/// at all times cannot be blocked.
+/// The domain that a driver wants its devices attached to when they leave. A device that firmware
+/// needs at all times must not be blocked.
 fn parking_of(ops: &bindings::iommu_ops, is_pinned: bool) -> Option<*mut bindings::iommu_domain> {
     let park = match is_pinned
         && !ops.identity_domain.is_null()
@@ -387,7 +392,7 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
     // SAFETY: By the requirements; the device's count of the group is given back last.
     unsafe {
         let raw = (*dev).iommu_group;
-        let group = Group::from_c(raw);
+        let group = IommuGroup::from_c(raw);
         {
             let mut shape = group.shape();
             let mut changing = shape.lock();
@@ -402,7 +407,7 @@ pub(super) unsafe fn leave(dev: *mut bindings::device) {
     }
 }
 
-/// A device goes, or its unit does.
+/// Releases a device: it was removed, or its unit was unregistered.
 ///
 /// # Safety
 ///
@@ -414,7 +419,7 @@ pub(super) unsafe fn release(dev: *mut bindings::device) {
             leave(dev);
         }
         if !(*dev).iommu.is_null() {
-            // No unit was ever found for it.
+            // The device has a record, and no unit was found.
             dev_iommu_free(dev);
         }
     }
@@ -431,7 +436,7 @@ pub unsafe extern "C" fn iommu_group_remove_device(dev: *mut bindings::device) {
     }
 }
 
-/// A bus gets or loses a device.
+/// A bus has got or lost a device.
 #[export]
 pub unsafe extern "C" fn iommu_core_bus_event(
     _block: *mut bindings::notifier_block,
@@ -461,7 +466,7 @@ pub unsafe extern "C" fn iommu_core_bus_event(
 ///
 /// # Errors
 ///
-/// What a driver fails with that has a unit for a device. Some devices may be known then.
+/// The error of a driver that has a unit for a device. Some devices may have been probed then.
 ///
 /// # Safety
 ///
@@ -486,10 +491,10 @@ pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
     })?;
     for &group in groups.iter() {
         // SAFETY: The group is counted by its members, which do not go while a unit is registered.
-        let group = unsafe { Group::from_c(group) };
-        default::set_up(group.shape().lock(), 0)?;
-        // Drivers may call back from there, and take the mutex then. No device comes or goes that
-        // is not probed or released under the mutex of the bus.
+        let group = unsafe { IommuGroup::from_c(group) };
+        default_domain::set_up(group.shape().lock(), 0)?;
+        // A driver may call back, and then takes the group's mutex; so the mutex is free here. Each
+        // device that comes or goes is probed or released with the mutex of its bus held.
         for dev in group.devices()? {
             // SAFETY: As above.
             unsafe { finalize(dev) };

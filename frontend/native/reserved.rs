@@ -1,172 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Address ranges with a meaning of their own, as C lists them.
-
-use core::{mem, ptr};
+//! Address ranges with a meaning of their own, of all of a group's devices.
 
 use kernel::{bindings, ffi::c_int, prelude::*};
 
 use super::{
-    group::Group,
+    group::IommuGroup,
     merge::{merge, Region},
     record,
+    region_list::{iommu_alloc_resv_region, RegionList},
 };
 use crate::frontend::answer;
-
-/// A list of C's, during a call.
-///
-/// # Invariants
-///
-/// The head is initialised, all other entries are part of regions, and nobody else changes the
-/// list.
-pub(super) struct List(*mut bindings::list_head);
-
-impl List {
-    /// Calls `f` with the list of a device's regions.
-    ///
-    /// # Safety
-    ///
-    /// `dev` is valid, and has a unit.
-    pub(super) unsafe fn with_regions_of<T>(
-        dev: *mut bindings::device,
-        f: impl FnOnce(&Self) -> T,
-    ) -> T {
-        let mut head = bindings::list_head::default();
-        // INVARIANT: The head is initialised right away.
-        let list = List(&raw mut head);
-        // SAFETY: By the requirements; the list is initialised, and not used after it was given
-        // back.
-        unsafe {
-            (*list.0).next = list.0;
-            (*list.0).prev = list.0;
-            iommu_get_resv_regions(dev, list.0);
-            let value = f(&list);
-            iommu_put_resv_regions(dev, list.0);
-            value
-        }
-    }
-
-    /// Calls `f` with each region; `f` may free it.
-    pub(super) fn for_each(&self, mut f: impl FnMut(*mut bindings::iommu_resv_region)) {
-        // SAFETY: By the invariant.
-        unsafe {
-            let mut at = (*self.0).next;
-            while at != self.0 {
-                let next = (*at).next;
-                f(
-                    at.byte_sub(mem::offset_of!(bindings::iommu_resv_region, list))
-                        .cast(),
-                );
-                at = next;
-            }
-        }
-    }
-
-    /// Adds the regions to a vector.
-    pub(super) fn append_to(&self, regions: &mut KVec<Region>) -> Result {
-        let mut result = Ok(());
-        self.for_each(|region| {
-            // SAFETY: By the invariant.
-            let region = unsafe {
-                Region {
-                    first: (*region).start,
-                    last: (*region)
-                        .start
-                        .wrapping_add((*region).length as u64)
-                        .wrapping_sub(1),
-                    prot: (*region).prot,
-                    kind: (*region).type_,
-                }
-            };
-            if result.is_ok() {
-                result = regions.push(region, GFP_KERNEL);
-            }
-        });
-        Ok(result?)
-    }
-
-    /// Makes a region the last one.
-    ///
-    /// # Safety
-    ///
-    /// `region` is valid, initialised and on no list.
-    unsafe fn push(&self, region: *mut bindings::iommu_resv_region) {
-        // SAFETY: By the invariant, and by the requirements.
-        unsafe {
-            let new = &raw mut (*region).list;
-            let last = (*self.0).prev;
-            (*new).next = self.0;
-            (*new).prev = last;
-            (*last).next = new;
-            (*self.0).prev = new;
-        }
-    }
-}
-
-/// Allocates a region that is on no list. `kfree()` frees it.
-#[export]
-pub unsafe extern "C" fn iommu_alloc_resv_region(
-    start: bindings::phys_addr_t,
-    length: usize,
-    prot: c_int,
-    type_: bindings::iommu_resv_type,
-    gfp: bindings::gfp_t,
-) -> *mut bindings::iommu_resv_region {
-    // SAFETY: A new allocation; zeroes are a valid region but for its links, which are set here.
-    unsafe {
-        let region: *mut bindings::iommu_resv_region = bindings::krealloc_node_align_noprof(
-            ptr::null(),
-            mem::size_of::<bindings::iommu_resv_region>(),
-            mem::align_of::<bindings::iommu_resv_region>(),
-            gfp | bindings::__GFP_ZERO,
-            bindings::NUMA_NO_NODE,
-        )
-        .cast();
-        if !region.is_null() {
-            let links = &raw mut (*region).list;
-            (*links).next = links;
-            (*links).prev = links;
-            (*region).start = start;
-            (*region).length = length;
-            (*region).prot = prot;
-            (*region).type_ = type_;
-        }
-        region
-    }
-}
-
-/// Adds the device's regions to a list.
-#[export]
-pub unsafe extern "C" fn iommu_get_resv_regions(
-    dev: *mut bindings::device,
-    list: *mut bindings::list_head,
-) {
-    // SAFETY: The caller's promise.
-    unsafe {
-        if let Some(get) = record::ops(dev).and_then(|ops| ops.get_resv_regions) {
-            get(dev, list);
-        }
-    }
-}
-
-/// Frees the regions of a list that [`iommu_get_resv_regions`] has filled. The list is not usable
-/// afterwards.
-#[export]
-pub unsafe extern "C" fn iommu_put_resv_regions(
-    dev: *mut bindings::device,
-    list: *mut bindings::list_head,
-) {
-    // INVARIANT: The caller's promise.
-    List(list).for_each(|region| {
-        // SAFETY: The caller's promise: nobody looks at the regions any more.
-        unsafe {
-            match (*region).free {
-                Some(free) => free(dev, region),
-                None => bindings::kfree(region.cast()),
-            }
-        }
-    });
-}
 
 /// Adds the regions of all of the group's devices to a list, in order and each address once for a
 /// kind. The caller frees them with `kfree()`.
@@ -176,12 +20,12 @@ pub unsafe extern "C" fn iommu_get_group_resv_regions(
     head: *mut bindings::list_head,
 ) -> c_int {
     // SAFETY: The caller's promise.
-    let group = unsafe { Group::from_c(group) };
-    // INVARIANT: The caller's promise.
-    answer(list_regions(group, &List(head)))
+    let group = unsafe { IommuGroup::from_c(group) };
+    // SAFETY: The caller's promise.
+    answer(list_regions(group, &unsafe { RegionList::of(head) }))
 }
 
-fn list_regions(group: &Group, list: &List) -> Result {
+fn list_regions(group: &IommuGroup, list: &RegionList) -> Result {
     let mut regions = regions_of(group)?;
     let count = merge(&mut regions);
     for region in &regions[..count] {
@@ -204,7 +48,7 @@ fn list_regions(group: &Group, list: &List) -> Result {
 }
 
 /// The regions of the group's devices, in no order.
-pub(super) fn regions_of(group: &Group) -> Result<KVec<Region>> {
+pub(super) fn regions_of(group: &IommuGroup) -> Result<KVec<Region>> {
     let mut regions = KVec::new();
     let locked = group.lock();
     for member in locked.members.iter() {
@@ -215,7 +59,7 @@ pub(super) fn regions_of(group: &Group) -> Result<KVec<Region>> {
             break;
         }
         // SAFETY: As above.
-        unsafe { List::with_regions_of(dev, |list| list.append_to(&mut regions)) }?;
+        unsafe { RegionList::with_regions_of(dev, |list| list.append_to(&mut regions)) }?;
     }
     Ok(regions)
 }

@@ -8,7 +8,7 @@
 use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
-    group::{Group, Locked},
+    group::{IommuGroup, Locked},
     owner, pasid, record,
 };
 use crate::frontend::answer;
@@ -20,14 +20,14 @@ use crate::frontend::answer;
 /// `function` is valid, and is not removed meanwhile.
 unsafe fn concerned<'a>(
     function: *mut bindings::pci_dev,
-) -> Option<(*mut bindings::device, &'a Group)> {
+) -> Option<(*mut bindings::device, &'a IommuGroup)> {
     // SAFETY: By the requirements.
     unsafe {
         let dev = &raw mut (*function).dev;
         if !bindings::iommu_core_supports_ats(function) || record::ops(dev).is_none() {
             return None;
         }
-        Some((dev, Group::from_c((*dev).iommu_group)))
+        Some((dev, IommuGroup::from_c((*dev).iommu_group)))
     }
 }
 

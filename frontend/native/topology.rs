@@ -14,7 +14,10 @@ use kernel::{
     prelude::*,
 };
 
-use super::group::{iommu_group_get, iommu_group_ref_get, Group};
+use super::{
+    group::{iommu_group_get, iommu_group_ref_get},
+    group_files::make_group,
+};
 
 type RawGroup = *mut bindings::iommu_group;
 
@@ -23,7 +26,7 @@ const ANY_ID: u32 = u32::MAX;
 /// A group for each device.
 #[export]
 pub unsafe extern "C" fn generic_device_group(_dev: *mut bindings::device) -> RawGroup {
-    Group::make().unwrap_or_else(Error::to_ptr)
+    make_group().unwrap_or_else(Error::to_ptr)
 }
 
 /// One group for all devices behind the device's unit, which keeps a count of it.
@@ -33,7 +36,7 @@ pub unsafe extern "C" fn generic_single_device_group(dev: *mut bindings::device)
     unsafe {
         let unit = (*(*dev).iommu).iommu_dev;
         if (*unit).singleton_group.is_null() {
-            match Group::make() {
+            match make_group() {
                 Ok(group) => (*unit).singleton_group = group,
                 Err(error) => return error.to_ptr(),
             }
@@ -47,7 +50,7 @@ pub unsafe extern "C" fn generic_single_device_group(dev: *mut bindings::device)
 pub unsafe extern "C" fn fsl_mc_device_group(dev: *mut bindings::device) -> RawGroup {
     // SAFETY: The caller's promise: the device is on that bus.
     match unsafe { bindings::iommu_core_fsl_mc_container_group(dev) } {
-        group if group.is_null() => Group::make().unwrap_or_else(Error::to_ptr),
+        group if group.is_null() => make_group().unwrap_or_else(Error::to_ptr),
         group => group,
     }
 }
@@ -66,7 +69,7 @@ pub unsafe extern "C" fn pci_device_group(dev: *mut bindings::device) -> RawGrou
     // SAFETY: The function and the bridges above it are kept by the caller.
     match unsafe { find(function) } {
         Some(group) => group,
-        None => Group::make().unwrap_or_else(Error::to_ptr),
+        None => make_group().unwrap_or_else(Error::to_ptr),
     }
 }
 

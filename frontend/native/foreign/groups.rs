@@ -12,7 +12,11 @@ use kernel::{
     },
 };
 
-use super::{Foreign, ForeignEndpoint};
+use super::{
+    domain_table,
+    driver::{Foreign, ForeignEndpoint},
+    unit_table::unit_of,
+};
 use crate::{
     addr::{Iova, Prot},
     domain::Domain,
@@ -21,11 +25,9 @@ use crate::{
     ffi::{device::Device, pci::Pci},
     frontend::{
         native::{
-            backing::{Native, Seat},
-            domains,
+            backing::{BackedDevice, Native},
             merge::Region,
-            reserved::List,
-            units,
+            region_list::RegionList,
         },
         reason::{self, Peer},
     },
@@ -36,12 +38,12 @@ use crate::{
 };
 
 /// The core's group for the group of C's with that number.
-pub(in crate::frontend::native) fn new_group(id: c_int) -> Result<Arc<Group<Foreign>>> {
-    let blocked = Domain::blocked(domains::registry()?)?;
+pub fn new_group(id: c_int) -> Result<Arc<Group<Foreign>>> {
+    let blocked = Domain::blocked(domain_table::registry()?)?;
     Group::new(
         Label::new(format_args!("group {id}")),
         &blocked,
-        domains::ids()?,
+        domain_table::ids()?,
     )
 }
 
@@ -51,7 +53,7 @@ impl Native for Foreign {
 
     unsafe fn domain(domain: *mut bindings::iommu_domain) -> Result<(Arc<Domain<Self>>, ())> {
         // SAFETY: By the requirements.
-        Ok((unsafe { domains::get_or_make(domain) }?, ()))
+        Ok((unsafe { domain_table::domain_of(domain) }?, ()))
     }
 
     unsafe fn endpoint(dev: *mut bindings::device) -> Result<Arc<Endpoint<Self>>> {
@@ -63,7 +65,7 @@ impl Native for Foreign {
         group: &Arc<Group<Self>>,
         dev: *mut bindings::device,
         endpoint: &Arc<Endpoint<Self>>,
-        others: &[Seat<Self>],
+        others: &[BackedDevice<Self>],
     ) -> Result {
         // SAFETY: By the requirements, and members are valid.
         let (peer, others) = unsafe {
@@ -156,10 +158,10 @@ unsafe fn describe(dev: *mut bindings::device) -> Result<Arc<Endpoint<Foreign>>>
     let mut regions: KVec<Region> = KVec::new();
     // SAFETY: By the requirements.
     let (device, unit, data) = unsafe {
-        List::with_regions_of(dev, |list| list.append_to(&mut regions))?;
+        RegionList::with_regions_of(dev, |list| list.append_to(&mut regions))?;
         (
             Device::from_raw(dev).ok_or(EINVAL)?,
-            units::known((*(*dev).iommu).iommu_dev)?,
+            unit_of((*(*dev).iommu).iommu_dev)?,
             ForeignEndpoint::new(dev)?,
         )
     };

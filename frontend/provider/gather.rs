@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! C's gather: what has to be invalidated between an unmap and the end of it, kept by C.
+//! C's gather (`struct iommu_iotlb_gather`): what an unmap leaves to be invalidated. C keeps it
+//! from the unmap to `iotlb_sync`.
 
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
@@ -15,17 +16,17 @@ use crate::{
     },
 };
 
-/// Of the levels where tables were removed: some level or other. The bits are for the driver that
-/// fills the gather and the same driver's `iotlb_sync`.
+/// Says in C's bitmap of levels that tables were removed. Which level is not told: only this file
+/// writes and reads the bitmap.
 const ABOVE_LEAVES: u8 = 1 << 1;
 
-/// Adds what was unmapped to C's gather, and its tables, as far as they are to be freed.
+/// Adds the unmapped range to C's gather, and the tables to be freed.
 ///
 /// # Safety
 ///
-/// `c` is a gather that is the caller's, initialised.
+/// `c` is an initialised gather, and nobody else uses it.
 #[inline]
-pub(super) unsafe fn add(
+pub unsafe fn add(
     c: *mut bindings::iommu_iotlb_gather,
     gather: &Gather<KernelMemory>,
     mut tables: KernelTableList,
@@ -45,18 +46,18 @@ pub(super) unsafe fn add(
     unsafe { tables.splice_onto(&raw mut (*c).freelist) };
 }
 
-/// Takes out what C's gather holds. C initialises it anew before it uses it again.
+/// Takes everything out of C's gather. C initialises the gather again before its next use.
 ///
 /// # Safety
 ///
-/// `c` is a gather that is the caller's, initialised, with nothing in it but what [`add`] and C
-/// have put there: C adds no tables.
-pub(super) unsafe fn take(c: *mut bindings::iommu_iotlb_gather) -> Gather<KernelMemory> {
+/// `c` is an initialised gather, and nobody else uses it. Its tables are from [`add`]; C adds
+/// ranges only.
+pub unsafe fn take(c: *mut bindings::iommu_iotlb_gather) -> Gather<KernelMemory> {
     // SAFETY: By the requirements.
     unsafe {
         let (first, last) = ((*c).start as u64, (*c).end as u64);
         Gather::of(
-            // In one that is empty the first address is the last there is.
+            // An empty gather begins after its end.
             (first <= last).then_some((Iova::new(first), Iova::new(last))),
             (*c).__bindgen_anon_1.pt.table_levels_bitmap != 0,
             KernelTableList::take_from(&raw mut (*c).freelist),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The buses that units translate for: PCI, and the platform bus, where devices are that only
-//! firmware's tables give ids to.
+//! The buses that units translate for: PCI, and the platform bus.
+//!
+//! A PCI function has ids of its own. A platform device has only those that firmware's tables give
+//! it.
 
 use kernel::{bindings, error::from_err_ptr, prelude::*};
 
@@ -16,12 +18,12 @@ use crate::{
 #[cfg(CONFIG_ACPI)]
 use crate::{device::Place, ffi::acpi::Companion};
 
-/// The device as a vendor driver wants it described.
+/// Describes the device to a vendor driver.
 ///
 /// # Errors
 ///
-/// `ENODEV` if no unit can know of it; `ENOMEM`.
-pub(super) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
+/// `ENODEV` if no unit can know the device; `ENOMEM`.
+pub fn describe(device: Device<'_>) -> Result<DeviceInfo> {
     match device.pci() {
         Some(function) => firmware::describe(function),
         None if !device.is_platform() => Err(ENODEV),
@@ -32,16 +34,16 @@ pub(super) fn describe(device: Device<'_>) -> Result<DeviceInfo> {
     }
 }
 
-/// As [`describe`], in a callback of C's IOMMU layer for the device: for one that C has read
-/// firmware for already.
-pub(super) fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
+/// As [`describe`], for a device whose firmware description the kernel has read already. Only a
+/// callback of the kernel's IOMMU layer for the device may call this.
+pub fn describe_known(device: Device<'_>) -> Result<DeviceInfo> {
     match firmware::describe_known(device)? {
         Some(described) => Ok(described),
         None => describe(device),
     }
 }
 
-/// Several devices may have one object in the ACPI namespace, and then have its ids as well.
+/// Several devices may share one object of the ACPI namespace. They share its ids then.
 #[cfg(CONFIG_ACPI)]
 fn describe_named(device: Device<'_>) -> Result<DeviceInfo> {
     Ok(DeviceInfo {
@@ -57,38 +59,38 @@ fn describe_named(_device: Device<'_>) -> Result<DeviceInfo> {
     Err(ENODEV)
 }
 
-/// Turns on what isolates the device from others, if it has a switch for it.
-pub(super) fn isolate(device: Device<'_>) {
+/// Turns on the device's isolation from others (ACS), if it has it.
+pub fn isolate(device: Device<'_>) {
     if let Some(function) = device.pci() {
         function.isolate();
     }
 }
 
-/// What hardware on the way to the unit keeps the device from being isolated from others. Off the
-/// PCI bus there is none: only a common id does.
-pub(super) fn isolation(device: Device<'_>) -> Option<Isolation<'_>> {
+/// The hardware between the device and its unit that prevents isolating it from others. `None` off
+/// the PCI bus: there only a common id prevents it.
+pub fn isolation(device: Device<'_>) -> Option<Isolation<'_>> {
     device.pci().map(Pci::isolation)
 }
 
-/// Whether the device passes requests of others on.
-pub(super) fn is_bridge(device: Device<'_>) -> bool {
+/// Whether the device forwards requests of others.
+pub fn is_bridge(device: Device<'_>) -> bool {
     device.pci().is_some_and(Pci::is_bridge)
 }
 
-/// Keeps the device from making requests of its own. What is not on the PCI bus has no switch for
-/// it, and is quiet without a driver. Nothing happens to a bridge.
-pub(super) fn silence(device: Device<'_>) {
+/// Stops the device's own requests (clears Bus Master Enable). Leaves bridges alone, and devices
+/// off the PCI bus: these have no such bit, and do no DMA without a driver.
+pub fn silence(device: Device<'_>) {
     if let Some(function) = device.pci().filter(|function| !function.is_bridge()) {
         function.clear_master();
     }
 }
 
-/// C's group for a device that is alone or among devices that C knows, with a count.
+/// Asks C for the group of a device. The caller owns the count that comes with the group.
 ///
 /// # Errors
 ///
 /// Those of C.
-pub(super) fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_group> {
+pub fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_group> {
     // SAFETY: The device is valid, and each function is called for a device on its bus.
     from_err_ptr(unsafe {
         match device.pci() {
@@ -98,14 +100,14 @@ pub(super) fn find_group(device: Device<'_>) -> Result<*mut bindings::iommu_grou
     })
 }
 
-/// Calls `f` for every device of the system that a unit may translate for.
-pub(super) fn for_each_device(mut f: impl FnMut(Device<'_>) -> Result) -> Result {
+/// Calls `f` for every device that a unit may translate for.
+pub fn for_each_device(mut f: impl FnMut(Device<'_>) -> Result) -> Result {
     pci::for_each_function(|function| f(function.device()))?;
     device::for_each_on_platform(f)
 }
 
-/// All devices that `f` wants, counted.
-pub(super) fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<Counted>> {
+/// All devices for which `f` is true, with a count each.
+pub fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<Counted>> {
     let mut found = KVec::new();
     for_each_device(|device| {
         if f(device) {

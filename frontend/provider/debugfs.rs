@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What people can look at in `/sys/kernel/debug/iommu_core`.
+//! The files in `/sys/kernel/debug/iommu_core`.
 
 use core::fmt;
 
@@ -10,16 +10,16 @@ use kernel::{
     sync::Arc,
 };
 
-use super::Vendor;
+use super::vendor::{Vendor, VendorList};
 
 /// One file.
-pub(super) struct Listing {
+pub struct Listing {
     vendors: Vendors,
     show: fn(&dyn Vendor, &mut dyn fmt::Write) -> fmt::Result,
 }
 
 /// All vendor drivers.
-type Vendors = Arc<super::VendorList>;
+type Vendors = Arc<VendorList>;
 
 impl Writer for Listing {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,14 +31,14 @@ impl Writer for Listing {
 }
 
 /// The folder with its files. Dropping it removes them.
-pub(super) struct Folder {
+pub struct Folder {
     _files: [Pin<KBox<File<Listing>>>; 4],
     _dir: Dir,
 }
 
 impl Folder {
     /// Makes the folder.
-    pub(super) fn new(vendors: &Vendors) -> Result<Self> {
+    pub fn new(vendors: &Vendors) -> Result<Self> {
         let dir = Dir::new(c"iommu_core");
         let file = |name, show| {
             KBox::pin_init(

@@ -75,7 +75,7 @@ fn unmapped(
     Ok(gather)
 }
 
-#[kunit_tests(iommu_core_hosted_gather)]
+#[kunit_tests(iommu_core_provider_gather)]
 mod suite {
     use super::*;
 

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Drivers come and go; held devices go.
-//!
-//! C counts drivers that use the DMA API on its own and tells nobody. So does this, by what the
-//! driver core says: a driver is *bound* when C has let it have the group, and *unbound* when
-//! nothing is left of it. The native frontend is asked by drivers, and counts them.
+//! Listens to the driver core: drivers are bound and unbound, devices are removed.
 
 use kernel::{
     bindings,
@@ -15,39 +11,35 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{
-    held::Held,
-    instance::{Hosted, Instance},
-    IS_NATIVE,
-};
-use crate::{ffi::device::Device, log::log_warn};
+use super::{instance::Instance, layer::Layer};
+use crate::ffi::device::Device;
 
 /// A notifier on a bus.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
-struct Block<D: Hosted> {
+struct Block<D: Layer> {
     c: Opaque<bindings::notifier_block>,
     instance: Arc<Instance<D>>,
     bus: *const bindings::bus_type,
 }
 
 /// A registered notifier. Dropping it unregisters it.
-struct Registered<D: Hosted>(Pin<KBox<Block<D>>>);
+struct Registered<D: Layer>(Pin<KBox<Block<D>>>);
 
 // SAFETY: C's part is for C to look after; the instance is shared between tasks; buses stay.
-unsafe impl<D: Hosted> Send for Registered<D> {}
+unsafe impl<D: Layer> Send for Registered<D> {}
 // SAFETY: As above.
-unsafe impl<D: Hosted> Sync for Registered<D> {}
+unsafe impl<D: Layer> Sync for Registered<D> {}
 
-impl<D: Hosted> Registered<D> {
+impl<D: Layer> Registered<D> {
     /// Starts to listen on a bus.
     fn new(instance: &Arc<Instance<D>>, bus: *const bindings::bus_type) -> Result<Self> {
         let block = KBox::pin(
             Block {
                 c: Opaque::new(bindings::notifier_block {
                     notifier_call: Some(notify::<D>),
-                    // Before the IOMMU layer, which lets go of a device that was removed.
+                    // Called before C's IOMMU layer, which releases a device that was removed.
                     priority: 1,
                     ..pin_init::zeroed()
                 }),
@@ -63,22 +55,22 @@ impl<D: Hosted> Registered<D> {
     }
 }
 
-impl<D: Hosted> Drop for Registered<D> {
+impl<D: Layer> Drop for Registered<D> {
     fn drop(&mut self) {
-        // SAFETY: The block is registered. When the call returns nobody is in `notify`.
+        // SAFETY: The block is registered. When the call returns `notify` does not run any more.
         unsafe { bindings::bus_unregister_notifier(self.0.bus, self.0.c.get()) };
     }
 }
 
 /// Listens on all buses that units translate for, until it is dropped.
-pub(super) struct Notifier<D: Hosted> {
+pub struct Notifier<D: Layer> {
     _pci: Registered<D>,
     _platform: Registered<D>,
 }
 
-impl<D: Hosted> Notifier<D> {
+impl<D: Layer> Notifier<D> {
     /// Starts to listen.
-    pub(super) fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
+    pub fn new(instance: &Arc<Instance<D>>) -> Result<Self> {
         Ok(Self {
             _pci: Registered::new(instance, &raw const bindings::pci_bus_type)?,
             _platform: Registered::new(instance, &raw const bindings::platform_bus_type)?,
@@ -86,7 +78,7 @@ impl<D: Hosted> Notifier<D> {
     }
 }
 
-extern "C" fn notify<D: Hosted>(
+extern "C" fn notify<D: Layer>(
     block: *mut bindings::notifier_block,
     event: c_ulong,
     data: *mut c_void,
@@ -105,45 +97,24 @@ extern "C" fn notify<D: Hosted>(
     bindings::NOTIFY_DONE as c_int
 }
 
-fn handle<D: Hosted>(
+fn handle<D: Layer>(
     instance: &Arc<Instance<D>>,
     event: bindings::bus_notifier_event,
     device: Device<'_>,
 ) {
     match event {
-        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => Held::removed(instance, device),
-        // It is asked itself.
-        _ if IS_NATIVE => {}
-        bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => driver_comes(instance, device),
+        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => instance.held.removed(device),
+        bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => {
+            if let (Some(known), Some(driver)) = (instance.device(device), device.driver()) {
+                D::driver_comes(instance, &known, driver);
+            }
+        }
         bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
         | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
             if let Some(known) = instance.device(device) {
-                if let Ok(group) = known.group() {
-                    group.end_dma_api(&known);
-                }
+                D::driver_is_gone(instance, &known);
             }
         }
         _ => {}
-    }
-}
-
-/// A driver is about to be bound, and C has let it have the group if it wanted to.
-fn driver_comes<D: Hosted>(instance: &Instance<D>, device: Device<'_>) {
-    let (Some(known), Some(driver)) = (instance.device(device), device.driver()) else {
-        return;
-    };
-    if driver.manages_dma() {
-        return;
-    }
-    let result = known
-        .group()
-        .and_then(|group| group.start_dma_api(&known, driver.name()));
-    if let Err(error) = result {
-        log_warn!(
-            "{}: driver {} is not counted as a user of its group: error {}",
-            device.name(),
-            driver.name(),
-            error.to_errno()
-        );
     }
 }

@@ -3,8 +3,8 @@
 //! A platform device for each unit, and the driver for it: `unbind` in
 //! `/sys/bus/platform/drivers/iommu_core` gives a unit back and `bind` takes it again.
 //!
-//! Where a device tree or ACPI's IORT table tells of units the kernel has made their devices, and
-//! the driver takes these. Otherwise the devices are made here.
+//! If a device tree or ACPI's IORT table describes the units, the kernel has made their devices.
+//! Otherwise this file makes them.
 
 use core::{ffi::c_void, ptr};
 
@@ -16,52 +16,33 @@ use kernel::{
     types::Opaque,
 };
 
-use super::Vendor;
+use super::vendor::{Unbindable, Vendor};
 use crate::{
     ffi::device::{Counted, Device},
+    frontend::table::Table,
     label::Label,
     log::{log_err, log_warn},
 };
 
 const NAME: &CStr = c"iommu_core";
 
-/// A unit that can be taken and given back.
-pub(super) trait Unbindable: Send + Sync {
-    /// What messages call the unit.
-    fn name(&self) -> Label;
-    /// The name of the platform device that the kernel has made for the unit, if it has.
-    fn platform_device(&self) -> Option<Label>;
-    /// Takes the unit; `device` stands for it.
-    fn bind(&self, device: Device<'_>) -> Result;
-    /// Gives the unit back.
-    fn unbind(&self);
-    /// Whether the unit is in use.
-    fn is_bound(&self) -> bool;
-    /// The machine wakes up, and devices can be reached again.
-    fn buses_are_back(&self);
-    /// What the last [`bind`](Self::bind) failed with.
-    fn error(&self) -> Option<Error>;
-    /// Notes that the unit was not taken because of `error`.
-    fn refuse(&self, error: Error);
-}
-
-/// The driver, as C knows it, and the units that it is for.
+/// The platform driver: C's structure, and the units that it drives.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
 #[repr(C)]
 struct Driver {
     c: Opaque<bindings::platform_driver>,
-    /// The units and the names of their devices. Those outlive the driver.
+    /// The names of the units' devices, and the units, which outlive the driver.
     units: KVec<(Label, *const dyn Unbindable)>,
-    /// The names by which the driver finds its devices, and C's end marks.
+    /// What C matches devices by. The last entry of each table is empty, as C wants it.
     names: KVec<bindings::platform_device_id>,
     nodes: KVec<bindings::of_device_id>,
 }
 
 /// The platform devices and their driver. Dropping it gives all units back.
-pub(super) struct Platform {
+pub struct Platform {
     driver: Pin<KBox<Driver>>,
-    /// Those that were made here.
+    /// Those that this file has made.
     _devices: KVec<PlatformDevice>,
     is_registered: bool,
 }
@@ -71,7 +52,7 @@ unsafe impl Send for Platform {}
 // SAFETY: As above.
 unsafe impl Sync for Platform {}
 
-/// A platform device of ours.
+/// A platform device that this file has made.
 struct PlatformDevice(*mut bindings::platform_device);
 
 impl PlatformDevice {
@@ -95,19 +76,16 @@ impl Drop for PlatformDevice {
 }
 
 impl Platform {
-    /// Makes the devices that are not there and registers the driver, which takes the units.
+    /// Makes the missing devices and registers the driver, which takes the units.
     ///
     /// # Errors
     ///
-    /// Those of the driver core. That a unit was not taken is no error.
+    /// Those of the driver core. A unit that cannot be taken is no error.
     ///
     /// # Safety
     ///
-    /// `vendors` stay as they are for as long as this lives.
-    pub(super) unsafe fn new(
-        module: &'static ThisModule,
-        vendors: &[KBox<dyn Vendor>],
-    ) -> Result<Self> {
+    /// Nobody changes or drops `vendors` while the returned value lives.
+    pub unsafe fn new(module: &'static ThisModule, vendors: &[KBox<dyn Vendor>]) -> Result<Self> {
         let mut devices = KVec::new();
         let mut units = KVec::new();
         let all = vendors
@@ -136,8 +114,8 @@ impl Platform {
                     driver: bindings::device_driver {
                         name: NAME.as_char_ptr(),
                         of_match_table: nodes.as_ptr(),
-                        pm: &raw const WAKING.0,
-                        // Those who load the module want to know whether it works.
+                        pm: WAKING.get(),
+                        // Loading the module fails if no unit can be taken.
                         probe_type: bindings::probe_type_PROBE_FORCE_SYNCHRONOUS,
                         ..pin_init::zeroed()
                     },
@@ -178,8 +156,8 @@ impl Drop for Platform {
     }
 }
 
-/// The names by which the driver finds its devices: ours, and those of devices that the kernel
-/// makes for units.
+/// The tables that C matches devices by: those made here, and those that the kernel makes for
+/// units.
 #[allow(clippy::type_complexity)]
 fn tables(
     vendors: &[KBox<dyn Vendor>],
@@ -218,7 +196,7 @@ fn copy(text: &CStr, field: &mut [c_char]) -> Result {
     Ok(())
 }
 
-/// Says that a unit cannot be had, if another driver has its device.
+/// Refuses a unit whose device has another driver, and says so.
 fn check_free(vendor: &dyn Vendor, unit: &dyn Unbindable, name: Label) {
     let holder = find(name).and_then(|device| Some(device.get().driver()?.name()));
     if let Some(holder) = holder {
@@ -285,7 +263,7 @@ extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     let found = unsafe { unit(device) };
     from_result(|| match found {
         Some((unit, device)) => unit.bind(device).map(|()| 0),
-        // It came after the units were looked for.
+        // The device appeared after the vendor drivers had looked for units.
         None => {
             log_warn!("a unit that came late is not used: load the module again");
             Err(ENODEV)
@@ -293,19 +271,16 @@ extern "C" fn probe(device: *mut bindings::platform_device) -> c_int {
     })
 }
 
-/// A table that C reads.
-struct Table<T>(T);
-
-// SAFETY: Nobody writes to the table.
-unsafe impl<T> Sync for Table<T> {}
-
-/// Bridges have their registers back before this phase, and devices are woken after it.
-static WAKING: Table<bindings::dev_pm_ops> = Table(bindings::dev_pm_ops {
-    resume_early: Some(resume_early),
-    thaw_early: Some(resume_early),
-    restore_early: Some(resume_early),
-    ..pin_init::zeroed()
-});
+/// By this phase bridges have their registers back. Other devices are resumed after it.
+// SAFETY: The driver core reads it, and calls the functions for any device of the driver's.
+static WAKING: Table<bindings::dev_pm_ops> = unsafe {
+    Table::new(bindings::dev_pm_ops {
+        resume_early: Some(resume_early),
+        thaw_early: Some(resume_early),
+        restore_early: Some(resume_early),
+        ..pin_init::zeroed()
+    })
+};
 
 extern "C" fn resume_early(device: *mut bindings::device) -> c_int {
     // SAFETY: The device is on the platform bus, so it is a part of a platform device, and was

@@ -12,12 +12,12 @@ use kernel::{
 };
 
 use super::{
-    boot, domain,
-    domains::iommu_domain_free,
-    group::{Changing, Group, Locked, Shape},
+    command_line, domain,
+    foreign::iommu_domain_free,
+    group::{Changing, IommuGroup, Locked, Shape},
     map::{iommu_iova_to_phys, iommu_map},
     record,
-    reserved::List,
+    region_list::RegionList,
 };
 use crate::{
     ffi::device::Device,
@@ -175,7 +175,7 @@ fn alloc(locked: &Locked<'_>, kind: u32) -> Result<*mut bindings::iommu_domain> 
     if kind != 0 {
         return alloc_type(locked, kind);
     }
-    let default = boot::default_type();
+    let default = command_line::default_type();
     alloc_type(locked, default).or_else(|error| {
         if default == bindings::IOMMU_DOMAIN_DMA {
             return Err(error);
@@ -212,7 +212,7 @@ pub(super) unsafe fn map_direct_regions(
     }
     // SAFETY: By the requirements.
     unsafe {
-        List::with_regions_of(dev, |list| {
+        RegionList::with_regions_of(dev, |list| {
             let mut result = Ok(());
             list.for_each(|region| {
                 let kind = (*region).type_;
@@ -379,7 +379,7 @@ unsafe fn map_for_all(locked: &Locked<'_>, domain: *mut bindings::iommu_domain) 
 }
 
 /// Somebody changes the type of a group's default domain in sysfs.
-pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
+pub(super) fn store_type(group: &IommuGroup, wanted: &str) -> Result {
     // SAFETY: Always safe.
     let may = unsafe {
         bindings::capable(bindings::CAP_SYS_ADMIN as c_int)
@@ -422,7 +422,7 @@ pub(super) fn store_type(group: &Group, wanted: &str) -> Result {
 }
 
 /// What sysfs calls the type of the group's default domain.
-pub(super) fn type_of(group: &Group) -> &'static str {
+pub(super) fn type_of(group: &IommuGroup) -> &'static str {
     let _locked = group.lock();
     let domain = group.default_domain();
     if domain.is_null() {

@@ -19,12 +19,8 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{
-    device::HostedDevice,
-    instance::{Hosted, Instance},
-    IS_NATIVE,
-};
-use crate::{ffi::device::Device, ownership::Ownership};
+use super::{device::ProviderDevice, instance::Instance, slot::Callable};
+use crate::{ffi::device::Device, frontend::table::Table, ownership::Ownership};
 
 const VENDOR: u32 = 0x1234;
 const DEVICE: u32 = 0x11e8;
@@ -121,11 +117,11 @@ impl Edu {
         found.ok_or(ENODEV)
     }
 
-    fn ownership_by<D: Hosted>(&self) -> Result<Ownership> {
+    fn ownership_by<D: Callable>(&self) -> Result<Ownership> {
         let instance: Arc<Instance<D>> = D::slot().get().ok_or(ENODEV)?;
         // SAFETY: The device is counted.
         let device = unsafe { Device::from_raw(self.device()) }.ok_or(ENODEV)?;
-        let known: Arc<HostedDevice<D>> = instance.device(device).ok_or(ENODEV)?;
+        let known: Arc<ProviderDevice<D>> = instance.device(device).ok_or(ENODEV)?;
         Ok(known.group()?.core().ownership())
     }
 
@@ -204,7 +200,7 @@ impl Driver {
         let driver = KBox::pin(
             Opaque::new(bindings::pci_driver {
                 name: Self::NAME.as_char_ptr(),
-                id_table: IDS.0.as_ptr(),
+                id_table: IDS.get().as_ptr(),
                 probe: Some(probe),
                 ..pin_init::zeroed()
             }),
@@ -226,21 +222,19 @@ impl Drop for Driver {
 }
 
 /// What the driver is for; ends with an empty entry.
-struct Ids([bindings::pci_device_id; 2]);
-
-// SAFETY: Nobody writes to it.
-unsafe impl Sync for Ids {}
-
-static IDS: Ids = Ids([
-    bindings::pci_device_id {
-        vendor: VENDOR,
-        device: DEVICE,
-        subvendor: u32::MAX,
-        subdevice: u32::MAX,
-        ..pin_init::zeroed()
-    },
-    pin_init::zeroed(),
-]);
+// SAFETY: The driver core reads it.
+static IDS: Table<[bindings::pci_device_id; 2]> = unsafe {
+    Table::new([
+        bindings::pci_device_id {
+            vendor: VENDOR,
+            device: DEVICE,
+            subvendor: u32::MAX,
+            subdevice: u32::MAX,
+            ..pin_init::zeroed()
+        },
+        pin_init::zeroed(),
+    ])
+};
 
 /// Whoever claims: C tells owners apart by an address.
 struct Owner(u8);
@@ -344,7 +338,7 @@ fn skip() {
     }
 }
 
-#[kunit_tests(iommu_core_hosted_dma)]
+#[kunit_tests(iommu_core_provider_dma)]
 mod cases {
     use super::*;
 
@@ -421,7 +415,11 @@ mod cases {
         domain.map(TARGET, &target)?;
         edu.attach(&domain)?;
         // The kernel's own layer refuses without asking us.
-        let answer = if IS_NATIVE { Ok(()) } else { Err(EBUSY) };
+        let answer = if cfg!(CONFIG_IOMMU_CORE_NATIVE) {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        };
         assert_eq!(edu.attach(&domain), answer);
         round_trip(&edu)?;
         assert!(target.holds(0x4b));

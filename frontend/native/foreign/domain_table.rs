@@ -17,7 +17,7 @@ use kernel::{
     sync::{global_lock, Arc, SetOnce},
 };
 
-use super::foreign::{Foreign, ForeignDomain};
+use super::driver::{Foreign, ForeignDomain};
 use crate::{
     domain::{Domain, Kind},
     id_map::IdMap,
@@ -41,7 +41,7 @@ static IDS: SetOnce<Arc<IdMap<Foreign>>> = SetOnce::new();
 /// # Safety
 ///
 /// Called once, before anybody has a domain.
-pub(super) unsafe fn init() -> Result {
+pub unsafe fn init() -> Result {
     // SAFETY: By the requirements.
     unsafe { TABLE.init() };
     *TABLE.lock() = Some(RBTree::new());
@@ -51,7 +51,7 @@ pub(super) unsafe fn init() -> Result {
 }
 
 /// The list of all domains, for people.
-pub(super) fn registry() -> Result<&'static Arc<Registry>> {
+pub fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
 }
 
@@ -69,7 +69,7 @@ pub(super) fn ids() -> Result<Arc<IdMap<Foreign>>> {
 /// # Safety
 ///
 /// `raw` is valid until it is freed.
-pub(super) unsafe fn get_or_make(raw: *mut bindings::iommu_domain) -> Result<Arc<Domain<Foreign>>> {
+pub unsafe fn domain_of(raw: *mut bindings::iommu_domain) -> Result<Arc<Domain<Foreign>>> {
     let mut table = TABLE.lock();
     let table = table.as_mut().ok_or(ENODEV)?;
     if let Some(known) = table.get(&(raw as usize)) {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Vendor drivers, whose units, devices and domains C knows by way of a [`provider`]: their groups
+//! are attached and lent by the core, which asks for no attach of a single device.
+//!
+//! [`provider`]: crate::frontend::provider
+
+use kernel::{bindings, prelude::*, sync::Arc};
+
+use super::{
+    backing::{BackedDevice, Native},
+    group::IommuGroup,
+};
+use crate::{
+    domain::Domain,
+    driver::VendorDriver,
+    endpoint::Endpoint,
+    frontend::provider::{
+        device::ProviderDevice,
+        domain::ProviderDomain,
+        group::ProviderGroup,
+        layer::{Attach, Layer},
+        served::Served,
+        slot::Callable,
+    },
+    group::Group,
+    pgtable::kernel_memory::KernelMemory,
+};
+
+impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
+    type GroupData = ();
+    type LayerData = ();
+
+    fn group_data() -> impl PinInit<()> {}
+
+    fn layer_data() -> Result {
+        Ok(())
+    }
+}
+
+impl<D: Callable> Layer for D {
+    const ATTACH: Option<Attach<Self>> = None;
+
+    fn group_found(group: &ProviderGroup<D>) -> Result {
+        // The core's group is known already: it may have devices in it that C does not know.
+        //
+        // SAFETY: C's group has a count for the device that it is looked for.
+        unsafe { IommuGroup::from_c(group.as_c()) }.back_with(group.core())
+    }
+}
+
+impl<D: Layer> Native for D {
+    /// C's domain is a part of it.
+    type Kept = Arc<ProviderDomain<D>>;
+
+    unsafe fn domain(
+        domain: *mut bindings::iommu_domain,
+    ) -> Result<(Arc<Domain<Self>>, Self::Kept)> {
+        // SAFETY: By the requirements; each domain of ours comes from an `Arc`.
+        let kept = unsafe { ProviderDomain::<D>::counted(domain) };
+        Ok((kept.core().clone(), kept))
+    }
+
+    unsafe fn endpoint(dev: *mut bindings::device) -> Result<Arc<Endpoint<Self>>> {
+        // SAFETY: By the requirements.
+        Ok(unsafe { ProviderDevice::<D>::of(dev) }?.endpoint().clone())
+    }
+
+    unsafe fn waits(dev: *mut bindings::device) -> bool {
+        // SAFETY: By the requirements.
+        unsafe { ProviderDevice::<D>::of(dev) }.is_ok_and(ProviderDevice::is_parked)
+    }
+
+    unsafe fn join(
+        _group: &Arc<Group<Self>>,
+        dev: *mut bindings::device,
+        _endpoint: &Arc<Endpoint<Self>>,
+        _others: &[BackedDevice<Self>],
+    ) -> Result {
+        // SAFETY: By the requirements.
+        let known = unsafe { ProviderDevice::<D>::of(dev) }?;
+        let instance = D::slot().get().ok_or(ENODEV)?;
+        known.group()?.join(&instance, known)
+    }
+
+    unsafe fn leave(
+        _group: &Arc<Group<Self>>,
+        _dev: *mut bindings::device,
+        _endpoint: &Arc<Endpoint<Self>>,
+    ) {
+        // The release of the device, which follows, knows whether it stays attached.
+    }
+}

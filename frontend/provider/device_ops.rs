@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions that C calls for a device: `struct iommu_ops`.
+
+use core::ptr;
+
+use kernel::{bindings, ffi::c_int, prelude::*, sync::Arc};
+
+use super::{
+    bus,
+    device::ProviderDevice,
+    domain::{FixedDomains, ProviderDomain},
+    domain_ops::DomainOps,
+    group::ProviderGroup,
+    held::FormerlyHeld,
+    hold,
+    instance::Instance,
+    layer::Layer,
+    served::Served,
+};
+use crate::{
+    domain::Domain,
+    driver::Capability,
+    endpoint::Endpoint,
+    ffi::{device::Device, firmware},
+    frontend::answer,
+    log::log_err,
+    reserved::Kind,
+};
+
+/// The table of functions of a vendor driver. `module` is this module.
+pub fn table<D: Layer>(
+    module: &'static ThisModule,
+    domains: &FixedDomains<D>,
+) -> bindings::iommu_ops {
+    bindings::iommu_ops {
+        capable: Some(capable::<D>),
+        domain_alloc_paging: Some(alloc_paging::<D>),
+        probe_device: Some(probe::<D>),
+        release_device: Some(release::<D>),
+        device_group: Some(group::<D>),
+        get_resv_regions: Some(reserved_regions::<D>),
+        of_xlate: Some(tree_id),
+        def_domain_type: Some(default_type::<D>),
+        owner: module.as_ptr(),
+        identity_domain: domains.identity.as_c(),
+        blocked_domain: domains.blocked.as_c(),
+        release_domain: match D::ATTACH {
+            Some(_) => domains.release.as_c(),
+            None => ptr::null_mut(),
+        },
+        ..pin_init::zeroed()
+    }
+}
+
+/// C probes a device: it is new, or a unit was registered.
+extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iommu_device {
+    // SAFETY: C keeps the device.
+    let device = unsafe { Device::from_raw(dev) };
+    let (Some(instance), Some(device)) = (D::slot().get(), device) else {
+        return ENODEV.to_ptr();
+    };
+    match try_probe(&instance, device) {
+        Ok(known) => {
+            let unit = known.unit().as_c();
+            // SAFETY: C's probe mutex is held and the device has a record. The count is C's until
+            // `release`.
+            unsafe {
+                bindings::dev_iommu_priv_set(dev, Arc::into_raw(known).cast_mut().cast());
+            }
+            unit
+        }
+        Err(error) => {
+            if error != ENODEV {
+                log_err!(
+                    "{}: stays blocked, its DMA fails: error {}",
+                    device.name(),
+                    error.to_errno()
+                );
+            }
+            // With any other error C would unregister the unit.
+            ENODEV.to_ptr()
+        }
+    }
+}
+
+fn try_probe<D: Served>(
+    instance: &Arc<Instance<D>>,
+    device: Device<'_>,
+) -> Result<Arc<ProviderDevice<D>>> {
+    if device.driver().is_some() {
+        // C takes no device that has a driver. This one is on identity since its unit was taken
+        // over, or has got its driver after that.
+        hold::keep_late(instance, device)?;
+        return Err(ENODEV);
+    }
+    bus::isolate(device);
+    let (endpoint, parking) = match instance.held.take(device) {
+        Some(FormerlyHeld { endpoint, group }) => (endpoint, Some(group)),
+        None => (
+            Endpoint::new(&instance.cores, bus::describe_known(device)?)?,
+            None,
+        ),
+    };
+    let unit = instance.unit(endpoint.unit()).ok_or(ENODEV)?;
+    if !unit.is_active() {
+        return Err(ENODEV);
+    }
+    if unit.shadows() {
+        // An emulated unit shadows the page tables, which makes each flush expensive. With this
+        // flag C collects more ranges before it flushes.
+        //
+        // SAFETY: C has given the device its record before it calls.
+        unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
+    }
+    let known = ProviderDevice::new(device, endpoint, unit.clone(), parking)?;
+    instance.devices.lock().push(known.clone(), GFP_KERNEL)?;
+    Ok(known)
+}
+
+/// C releases a device: it was removed, its unit was unregistered, or something failed after
+/// `probe`.
+extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
+    // SAFETY: C keeps the device.
+    let (Some(instance), Some(device)) = (D::slot().get(), unsafe { Device::from_raw(dev) }) else {
+        return;
+    };
+    let private: *const ProviderDevice<D> = device.iommu_private().cast();
+    if private.is_null() {
+        return;
+    }
+    // SAFETY: `probe` made the pointer of a count for C, which ends here.
+    let known = unsafe { Arc::from_raw(private) };
+    let forgotten = {
+        let mut devices = instance.devices.lock();
+        let index = devices.iter().position(|other| Arc::ptr_eq(other, &known));
+        index.and_then(|index| devices.remove(index).ok())
+    };
+    drop(forgotten);
+    if let Ok(group) = known.group() {
+        group.forget(&instance, &known);
+    } else if let Some(parking) = known.take_parking() {
+        // C has never asked for its group.
+        parking.leave(known.endpoint());
+    }
+}
+
+/// C wants the group of a device.
+extern "C" fn group<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iommu_group {
+    // SAFETY: C keeps the device, which was probed.
+    let found = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
+        let instance = D::slot().get().ok_or(ENODEV)?;
+        let group = ProviderGroup::find_or_make(&instance, known)?;
+        D::group_found(&group)?;
+        let c = group.as_c();
+        known.set_group(group);
+        Ok(c)
+    });
+    found.unwrap_or_else(Error::to_ptr)
+}
+
+/// Whether a device has a capability.
+extern "C" fn capable<D: Layer>(
+    dev: *mut bindings::device,
+    capability: bindings::iommu_cap,
+) -> bool {
+    // SAFETY: C keeps the device, which was probed.
+    let Ok(known) = (unsafe { ProviderDevice::<D>::of(dev) }) else {
+        return false;
+    };
+    let capability = match capability {
+        bindings::iommu_cap_IOMMU_CAP_CACHE_COHERENCY => Capability::CoherentDma,
+        bindings::iommu_cap_IOMMU_CAP_NOEXEC => Capability::NoExec,
+        bindings::iommu_cap_IOMMU_CAP_PRE_BOOT_PROTECTION => Capability::PreBootProtection,
+        bindings::iommu_cap_IOMMU_CAP_ENFORCE_CACHE_COHERENCY => Capability::EnforcedCoherency,
+        bindings::iommu_cap_IOMMU_CAP_DEFERRED_FLUSH => Capability::DeferredFlush,
+        _ => return false,
+    };
+    let endpoint = known.endpoint();
+    D::capable(endpoint.unit().data(), endpoint.data(), capability)
+}
+
+/// The type of default domain that a device needs; 0 for the one of the command line.
+extern "C" fn default_type<D: Layer>(dev: *mut bindings::device) -> c_int {
+    // SAFETY: C keeps the device, which was probed.
+    let known = unsafe { ProviderDevice::<D>::of(dev) };
+    match known.map(ProviderDevice::group) {
+        // The driver of a kept device, which C does not see, relies on identity.
+        Ok(Ok(group)) if group.has_kept_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
+        _ => 0,
+    }
+}
+
+/// Adds a device's reserved regions to a list.
+extern "C" fn reserved_regions<D: Layer>(
+    dev: *mut bindings::device,
+    list: *mut bindings::list_head,
+) {
+    // SAFETY: C keeps the device, which was probed.
+    let Ok(known) = (unsafe { ProviderDevice::<D>::of(dev) }) else {
+        return;
+    };
+    for region in known.endpoint().reserved() {
+        let kind = match region.kind {
+            Kind::Direct => bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
+            Kind::DirectRelaxable => bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
+            Kind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
+            Kind::SoftwareMsi => bindings::iommu_resv_type_IOMMU_RESV_SW_MSI,
+            Kind::Reserved => bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
+        };
+        // SAFETY: Any region can be described; C frees it.
+        let entry = unsafe {
+            bindings::iommu_alloc_resv_region(
+                region.first.raw(),
+                (region.last.raw() - region.first.raw() + 1) as usize,
+                region.prot.raw() as c_int,
+                kind,
+                bindings::GFP_KERNEL,
+            )
+        };
+        if entry.is_null() {
+            return;
+        }
+        // SAFETY: The list is C's and initialised, the entry new.
+        unsafe { bindings::list_add_tail(&raw mut (*entry).list, list) };
+    }
+    // SAFETY: C calls for the device's regions.
+    unsafe { firmware::add_reserved_regions(known.device(), list) };
+}
+
+/// A device tree names an id of a device.
+extern "C" fn tree_id(dev: *mut bindings::device, args: *const bindings::of_phandle_args) -> c_int {
+    // SAFETY: C keeps the device.
+    let Some(device) = (unsafe { Device::from_raw(dev) }) else {
+        return ENODEV.to_errno();
+    };
+    // SAFETY: C calls with an id of the device.
+    let result = unsafe { firmware::add_tree_id(device, args) };
+    answer(result)
+}
+
+/// C allocates a domain.
+extern "C" fn alloc_paging<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iommu_domain {
+    // SAFETY: C calls with a device that was probed, and keeps it meanwhile.
+    let domain = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
+        let instance = D::slot().get().ok_or(ENODEV)?;
+        let core = Domain::paging(&instance.registry, known.endpoint())?;
+        ProviderDomain::paging(core, DomainOps::<D>::PAGING, instance.module())
+    });
+    domain.unwrap_or_else(Error::to_ptr)
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions that C calls for a domain: `struct iommu_domain_ops`.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings,
+    ffi::{c_int, c_ulong},
+    prelude::*,
+};
+
+use super::{device::ProviderDevice, domain::ProviderDomain, gather, layer::Layer, served::Served};
+use crate::{
+    addr::{Iova, PhysAddr, Prot},
+    driver::Scope,
+    frontend::answer,
+    log::log_err,
+    pgtable::{kernel_memory::Gfp, Gather},
+};
+
+/// No function at all.
+const NO_OPS: bindings::iommu_domain_ops = pin_init::zeroed();
+
+type AttachFn = unsafe extern "C" fn(
+    *mut bindings::iommu_domain,
+    *mut bindings::device,
+    *mut bindings::iommu_domain,
+) -> c_int;
+
+/// The tables of functions for a vendor driver's domains.
+pub struct DomainOps<D>(PhantomData<D>);
+
+impl<D: Layer> DomainOps<D> {
+    /// For domains that translate.
+    pub const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
+        attach_dev: Self::ATTACH,
+        map_pages: Some(map_pages::<D>),
+        unmap_pages: Some(unmap_pages::<D>),
+        flush_iotlb_all: Some(flush_iotlb_all::<D>),
+        iotlb_sync_map: Some(iotlb_sync_map::<D>),
+        iotlb_sync: Some(iotlb_sync::<D>),
+        iova_to_phys: Some(iova_to_phys::<D>),
+        enforce_cache_coherency: Some(enforce_cache_coherency::<D>),
+        free: Some(free::<D>),
+        ..NO_OPS
+    };
+
+    /// For domains that are there as long as the driver is served.
+    pub const FIXED: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
+        attach_dev: Self::ATTACH,
+        ..NO_OPS
+    };
+
+    const ATTACH: Option<AttachFn> = match D::ATTACH {
+        Some(_) => Some(attach_dev::<D>),
+        None => None,
+    };
+}
+
+extern "C" fn free<D: Served>(domain: *mut bindings::iommu_domain) {
+    // SAFETY: C has the pointer from `ProviderDomain::paging`, with a count that it gives back.
+    let domain = unsafe { ProviderDomain::<D>::free(domain) };
+    let groups = domain.core().record().groups();
+    // C frees a default domain with its group. A device that firmware does DMA with may stay
+    // attached to it.
+    if groups > 0 && !domain.is_for_dma_api() {
+        log_err!(
+            "{} is freed while {} groups are attached to it; it lasts until they have left",
+            &**domain.core(),
+            groups,
+        );
+    }
+}
+
+extern "C" fn attach_dev<D: Layer>(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+    _old: *mut bindings::iommu_domain,
+) -> c_int {
+    // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
+    let (domain, device) = unsafe {
+        (
+            ProviderDomain::<D>::of(domain),
+            ProviderDevice::<D>::of(dev),
+        )
+    };
+    let (Some(attach), Some(instance)) = (D::ATTACH, D::slot().get()) else {
+        return ENODEV.to_errno();
+    };
+    answer(device.and_then(|device| attach(&instance, device, domain)))
+}
+
+extern "C" fn map_pages<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    paddr: bindings::phys_addr_t,
+    pgsize: usize,
+    pgcount: usize,
+    prot: c_int,
+    gfp: bindings::gfp_t,
+    mapped: *mut usize,
+) -> c_int {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    let (Some(len), Some(prot)) = (
+        pgsize.checked_mul(pgcount),
+        Prot::from_iommu_bits(prot as u32),
+    ) else {
+        return EINVAL.to_errno();
+    };
+    let (done, result) = domain.core().map(
+        Iova::new(iova as u64),
+        PhysAddr::new(paddr),
+        len as u64,
+        prot,
+        Gfp::from_raw(gfp),
+    );
+    // SAFETY: C passes a place for the answer.
+    unsafe { *mapped = done as usize };
+    answer(result)
+}
+
+extern "C" fn unmap_pages<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    pgsize: usize,
+    pgcount: usize,
+    c_gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    let Some(len) = pgsize.checked_mul(pgcount) else {
+        return 0;
+    };
+    let mut gather = Gather::new();
+    let done = domain
+        .core()
+        .unmap(Iova::new(iova as u64), len as u64, &mut gather);
+    let tables = domain.core().take_tables(&mut gather);
+    // SAFETY: C passes a gather that is its own and initialised.
+    unsafe { gather::add(c_gather, &gather, tables) };
+    done as usize
+}
+
+extern "C" fn iotlb_sync<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    gather: *mut bindings::iommu_iotlb_gather,
+) {
+    // SAFETY: The domain's table has led here; the gather is C's and filled by `unmap_pages`, or
+    // it is a range of C's that nothing was unmapped in.
+    let (domain, mut gather) = unsafe { (ProviderDomain::<D>::of(domain), gather::take(gather)) };
+    domain.core().sync(&mut gather);
+}
+
+extern "C" fn flush_iotlb_all<D: Served>(domain: *mut bindings::iommu_domain) {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    // C cannot be told of an error; the log has a message that the unit has failed. C frees the
+    // tables that wait for this flush in any case. It gets none that is unlinked after the failure.
+    let _ = domain.core().invalidate(Scope::All);
+}
+
+extern "C" fn iotlb_sync_map<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    size: usize,
+) -> c_int {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    let first = Iova::new(iova as u64);
+    let Some(last) = first.last(size as u64) else {
+        return 0;
+    };
+    answer(domain.core().sync_map(first, last))
+}
+
+extern "C" fn iova_to_phys<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    iova: bindings::dma_addr_t,
+) -> bindings::phys_addr_t {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    domain
+        .core()
+        .iova_to_phys(Iova::new(iova))
+        .map_or(0, PhysAddr::raw)
+}
+
+extern "C" fn enforce_cache_coherency<D: Served>(domain: *mut bindings::iommu_domain) -> bool {
+    // SAFETY: The domain's table has led here.
+    unsafe { ProviderDomain::<D>::of(domain) }
+        .core()
+        .enforce_coherency()
+}

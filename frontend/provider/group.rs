@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Groups: C's `struct iommu_group` with the core's group beside it.
+
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+
+use super::served::Served;
+use crate::group::Group;
+
+/// A group that C knows.
+#[pin_data]
+pub struct ProviderGroup<D: Served> {
+    /// C's group. C keeps it while it has devices, and this structure has the same life.
+    c: usize,
+    core: Arc<Group<D>>,
+    kept_driver: bool,
+    /// How many devices C knows in the group. Changes under the lock of the table of groups.
+    devices: Atomic<usize>,
+    #[pin]
+    data: D::GroupData,
+}
+
+impl<D: Served> ProviderGroup<D> {
+    /// The group for its first device. `kept_driver` is whether a driver that C does not know of
+    /// relies on the group being on identity.
+    pub fn new(
+        c: *mut bindings::iommu_group,
+        core: Arc<Group<D>>,
+        kept_driver: bool,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                c: c as usize,
+                core,
+                kept_driver,
+                devices: Atomic::new(1),
+                data <- D::group_data(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The pointer that C knows the group by.
+    pub fn as_c(&self) -> *mut bindings::iommu_group {
+        self.c as *mut _
+    }
+
+    /// The core's group.
+    pub fn core(&self) -> &Arc<Group<D>> {
+        &self.core
+    }
+
+    /// How many devices C knows in the group.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn device_count(&self) -> usize {
+        self.devices.load(Relaxed)
+    }
+
+    /// Whether a driver that C does not know of relies on the group being on identity.
+    pub fn has_kept_driver(&self) -> bool {
+        self.kept_driver
+    }
+
+    /// Counts one more device. The lock of the table of groups is held.
+    pub fn add_device(&self) {
+        self.devices.add(1, Relaxed);
+    }
+
+    /// Counts one less, and says whether it was the last. The lock of the table of groups is held.
+    pub fn remove_device(&self) -> bool {
+        let left = self.devices.load(Relaxed).saturating_sub(1);
+        self.devices.store(left, Relaxed);
+        left == 0
+    }
+
+    /// What the kernel's IOMMU layer keeps with the group.
+    // The native frontend keeps nothing.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn data(&self) -> &D::GroupData {
+        &self.data
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What belongs to one vendor driver: its units, devices, groups and fixed domains.
+
+use core::ptr;
+
+use kernel::{
+    bindings, new_mutex,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    device::ProviderDevice, domain::FixedDomains, group::ProviderGroup, held::HeldDevices,
+    served::Served, unit::ProviderUnit,
+};
+use crate::{domain::Domain, ffi::device::Device, id_map::IdMap, registry::Registry, unit::Unit};
+
+/// All that belongs to one vendor driver.
+#[pin_data]
+pub struct Instance<D: Served> {
+    module: &'static ThisModule,
+    ops: KBox<bindings::iommu_ops>,
+    domains: FixedDomains<D>,
+    pub registry: Arc<Registry>,
+    /// The ids of all members of groups.
+    pub ids: Arc<IdMap<D>>,
+    /// What the kernel's IOMMU layer keeps with the driver.
+    // The native frontend keeps nothing.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub layer: D::LayerData,
+    /// All units that firmware tells of.
+    pub cores: KVec<Arc<Unit<D>>>,
+    pub units: KVec<Arc<ProviderUnit<D>>>,
+    #[pin]
+    pub devices: Mutex<KVec<Arc<ProviderDevice<D>>>>,
+    #[pin]
+    pub groups: Mutex<KVec<Arc<ProviderGroup<D>>>>,
+    #[pin]
+    pub held: HeldDevices<D>,
+}
+
+// SAFETY: The table of functions and the domains that it points to do not change once they are
+// there; everything else is `Send` and `Sync` by itself.
+unsafe impl<D: Served> Send for Instance<D> {}
+// SAFETY: As above.
+unsafe impl<D: Served> Sync for Instance<D> {}
+
+impl<D: Served> Instance<D> {
+    /// Puts together what belongs to a driver that has found units.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(
+        module: &'static ThisModule,
+        units: KVec<Arc<ProviderUnit<D>>>,
+        ids: Arc<IdMap<D>>,
+        registry: Arc<Registry>,
+        domains: FixedDomains<D>,
+        ops: KBox<bindings::iommu_ops>,
+    ) -> Result<Arc<Self>> {
+        let layer = D::layer_data()?;
+        let mut cores = KVec::with_capacity(units.len(), GFP_KERNEL)?;
+        for unit in &units {
+            cores.push(unit.core().clone(), GFP_KERNEL)?;
+        }
+        Arc::pin_init(
+            pin_init!(Self {
+                module,
+                ops,
+                domains,
+                registry,
+                ids,
+                layer,
+                cores,
+                units,
+                devices <- new_mutex!(KVec::new()),
+                groups <- new_mutex!(KVec::new()),
+                held <- HeldDevices::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// This module.
+    pub fn module(&self) -> &'static ThisModule {
+        self.module
+    }
+
+    /// The functions that C calls.
+    pub fn ops(&self) -> *const bindings::iommu_ops {
+        &*self.ops
+    }
+
+    /// The blocked domain.
+    pub fn blocked(&self) -> &Arc<Domain<D>> {
+        self.domains.blocked.core()
+    }
+
+    /// The identity domain.
+    pub fn identity(&self) -> &Arc<Domain<D>> {
+        self.domains.identity.core()
+    }
+
+    /// The frontend's part of a unit.
+    pub fn unit(&self, core: &Arc<Unit<D>>) -> Option<&Arc<ProviderUnit<D>>> {
+        self.units
+            .iter()
+            .find(|unit| Arc::ptr_eq(unit.core(), core))
+    }
+
+    /// The provider's record of a device, if C knows the device by this vendor driver.
+    pub fn device(&self, device: Device<'_>) -> Option<Arc<ProviderDevice<D>>> {
+        self.devices
+            .lock()
+            .iter()
+            .find(|known| known.is(device))
+            .cloned()
+    }
+
+    /// All devices, as of now.
+    pub fn snapshot_devices(&self) -> Result<KVec<Arc<ProviderDevice<D>>>> {
+        snapshot(&self.devices)
+    }
+
+    /// The devices behind a unit that C knows.
+    pub fn devices_behind(&self, unit: &ProviderUnit<D>) -> Result<KVec<Arc<ProviderDevice<D>>>> {
+        let mut devices = self.snapshot_devices()?;
+        devices.retain(|device| ptr::eq(&**device.unit(), unit));
+        Ok(devices)
+    }
+
+    /// All groups, as of now.
+    pub fn snapshot_groups(&self) -> Result<KVec<Arc<ProviderGroup<D>>>> {
+        snapshot(&self.groups)
+    }
+}
+
+/// A copy of a table, to walk through without its lock.
+fn snapshot<T: ?Sized>(table: &Mutex<KVec<Arc<T>>>) -> Result<KVec<Arc<T>>> {
+    let table = table.lock();
+    let mut copy = KVec::with_capacity(table.len(), GFP_KERNEL)?;
+    for entry in table.iter() {
+        copy.push(entry.clone(), GFP_KERNEL)?;
+    }
+    Ok(copy)
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Addresses, page sizes and permissions, each a type of its own so that they cannot be mixed up.
+//! Addresses, page sizes and permissions. Each is a separate type, so that the compiler catches
+//! mix-ups.
 
 #![forbid(unsafe_code)]
 
@@ -45,7 +46,7 @@ macro_rules! address {
                 }
             }
 
-            /// Says whether the address is a multiple of `size`, a power of two.
+            /// Returns whether the address is a multiple of `size`, a power of two.
             #[inline]
             pub const fn is_aligned(self, size: u64) -> bool {
                 self.0 & (size - 1) == 0
@@ -119,7 +120,7 @@ address! {
 pub struct PageSizes(u64);
 
 impl PageSizes {
-    /// No size at all.
+    /// The empty set.
     pub const NONE: Self = Self(0);
     /// 4 KiB.
     pub const SZ_4K: Self = Self(1 << 12);
@@ -140,31 +141,31 @@ impl PageSizes {
         self.0
     }
 
-    /// Returns the set of the sizes in either set; usable in constants.
+    /// Returns the union of both sets; usable in constants.
     #[inline]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Returns the set of the sizes in both sets.
+    /// Returns the sizes that are in both sets.
     #[inline]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Says whether the set has no size.
+    /// Returns whether the set is empty.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Says whether pages of `size` bytes, a power of two, are in the set.
+    /// Returns whether pages of `size` bytes, a power of two, are in the set.
     #[inline]
     pub const fn contains(self, size: u64) -> bool {
         self.0 & size != 0
     }
 
-    /// Returns the smallest size in bytes, 0 for the empty set.
+    /// Returns the smallest size in bytes; 0 for the empty set.
     #[inline]
     pub const fn smallest(self) -> u64 {
         self.0 & self.0.wrapping_neg()
@@ -201,16 +202,16 @@ impl Prot {
     pub const MMIO: Self = Self(1 << 4);
     /// The permissions hold for privileged accesses only.
     pub const PRIV: Self = Self(1 << 5);
-    /// Accesses snoop the caches even if the device asks that they do not. No bit of
-    /// `<linux/iommu.h>`: a driver adds it to the mappings of a domain that enforces coherency.
+    /// DMA snoops CPU caches even if the device requests no snooping. `<linux/iommu.h>` has no such
+    /// bit: the core adds it to the mappings of a domain that enforces coherency.
     pub const FORCE_SNOOP: Self = Self(1 << 31);
-    /// Hardware records writes to the memory in the page table. No bit of `<linux/iommu.h>` either:
-    /// a driver adds it to the mappings of a domain whose dirty pages are asked for.
+    /// Hardware records writes to the memory in the page table. `<linux/iommu.h>` has no such bit:
+    /// a driver adds it to the mappings of a domain with dirty tracking.
     pub const TRACK_DIRTY: Self = Self(1 << 30);
 
     const FROM_C: u32 = (1 << 6) - 1;
 
-    /// Takes the `prot` argument of `iommu_map()`; `None` when a bit without a meaning is set.
+    /// Converts the `prot` argument of `iommu_map()`; `None` if a bit without a meaning is set.
     #[inline]
     pub const fn from_iommu_bits(bits: u32) -> Option<Self> {
         match bits & !Self::FROM_C {
@@ -219,14 +220,14 @@ impl Prot {
         }
     }
 
-    /// Returns the bits, those of `<linux/iommu.h>`, [`Prot::FORCE_SNOOP`] and
+    /// Returns the bits: those of `<linux/iommu.h>`, [`Prot::FORCE_SNOOP`] and
     /// [`Prot::TRACK_DIRTY`].
     #[inline]
     pub const fn raw(self) -> u32 {
         self.0
     }
 
-    /// Says whether all of `bits` are set.
+    /// Returns whether all of `bits` are set.
     #[inline]
     pub const fn has(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0
@@ -238,7 +239,7 @@ impl Prot {
         Self(self.0 | other.0)
     }
 
-    /// Returns the bits but for those that are set in `other`.
+    /// Returns the bits that are not set in `other`.
     #[inline]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A counter that many CPUs change at once.
+//! A counter that many CPUs change at the same time.
 
 #![forbid(unsafe_code)]
 
@@ -11,11 +11,12 @@ use kernel::{
 
 const CELLS: usize = 16;
 
-/// One cell to a cache line, so that CPUs do not take it from each other.
+/// One cell per cache line, so that CPUs do not contend for a line.
 #[repr(align(64))]
 struct Cell(Atomic<i64>);
 
-/// A sum spread over cells; a CPU adds to the one that is its own, or nearly so.
+/// A sum that is spread over cells. A CPU adds to the cell of its number modulo the number of
+/// cells.
 pub struct Counter {
     cells: [Cell; CELLS],
 }
@@ -28,7 +29,7 @@ impl Counter {
         }
     }
 
-    /// Adds `amount`. A full memory barrier, and callers rely on it.
+    /// Adds `amount`. This is a full memory barrier, and callers rely on that.
     ///
     /// Context: any.
     #[inline]
@@ -37,7 +38,7 @@ impl Counter {
         self.cells[cell].0.fetch_add(amount, Full);
     }
 
-    /// The sum; exact when nobody adds meanwhile.
+    /// The sum; exact if no CPU adds at the same time.
     pub fn sum(&self) -> i64 {
         self.cells.iter().map(|cell| cell.0.load(Relaxed)).sum()
     }

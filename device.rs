@@ -8,19 +8,18 @@ use kernel::prelude::*;
 
 use crate::{label::Label, requester::RequesterId};
 
-/// A node of the device tree or of an ACPI table, as the kernel tells nodes apart. It can be
-/// compared and nothing else.
+/// Identifies a node of the device tree or of an ACPI table. It supports comparison only.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct FirmwareNode(usize);
 
 impl FirmwareNode {
-    /// The node that the kernel keeps at `address`.
+    /// The node whose kernel structure is at `address`.
     pub const fn at(address: usize) -> Self {
         Self(address)
     }
 }
 
-/// Where a device sits, for a vendor driver to find its unit.
+/// Where a device is, for a vendor driver that looks for its unit.
 pub enum Place {
     /// A PCI function.
     Pci {
@@ -28,72 +27,76 @@ pub enum Place {
         segment: u16,
         /// The function's own bus, device and function number.
         id: RequesterId,
-        /// The bridges above it, the nearest first.
+        /// The bridges above the function, the nearest first.
         upstream: KVec<RequesterId>,
-        /// Its class code: base class in bits 23:16, sub-class in bits 15:8, interface below.
+        /// The class code: base class in bits 23:16, sub-class in bits 15:8, programming interface
+        /// in bits 7:0.
         class: u32,
-        /// For a virtual function: the physical function that it belongs to.
+        /// For a virtual function: its physical function.
         physical: Option<RequesterId>,
     },
-    /// A device that is on no bus with ids, but in the ACPI namespace.
+    /// A device on a bus without ids, described by its ACPI name.
     Acpi(AcpiName),
-    /// A device, on whatever bus, for which firmware names the unit; the ids are those that it has
-    /// there.
+    /// A device on any bus, whose unit firmware names. Its ids are those that it has at that unit.
     Behind {
         /// The unit.
         unit: FirmwareNode,
     },
 }
 
-/// What the ACPI namespace says of a device. Firmware's tables of units name it by one of these.
+/// The names of a device in the ACPI namespace. Firmware's tables of units refer to the device by
+/// one of them.
 pub struct AcpiName {
     /// Its path from the root, for example `\_SB.PCI0.I2C0`.
     pub path: KVec<u8>,
-    /// Its hardware id (`_HID`), for example `AMDI0040`; empty if it has none.
+    /// The hardware id (`_HID`), for example `AMDI0040`; empty if the device has none.
     pub hid: KVec<u8>,
-    /// What tells it from others with that id (`_UID`), in decimal if it is a number; empty if
-    /// nothing does.
+    /// The unique id (`_UID`), which distinguishes devices with the same hardware id; in decimal if
+    /// it is a number, empty if the device has none.
     pub uid: KVec<u8>,
 }
 
 /// A device as a frontend describes it to a vendor driver.
 pub struct DeviceInfo {
-    /// What messages call it, for example `0000:00:1f.2`.
+    /// The device's name in messages, for example `0000:00:1f.2`.
     pub name: Label,
     /// Where it is.
     pub place: Place,
-    /// The ids under which its transactions may appear, its own first, aliases included, none
-    /// twice. Empty if only firmware's tables can tell.
+    /// The ids under which the device's transactions may appear, aliases included. The device's own
+    /// id comes first; no id appears twice. Empty if only firmware's tables contain the ids.
     pub ids: KVec<RequesterId>,
-    /// The switch of its TLB, if it has one and nothing that the frontend knows forbids to use it.
+    /// The control of the device's ATS capability. `None` if the device has no ATS capability, or
+    /// if the frontend knows a reason not to use it.
     pub device_tlb: Option<KBox<dyn DeviceTlb>>,
 }
 
-/// Turns a device's own cache of translations on and off (PCIe 10.5.1, the ATS capability). It is
-/// off at first. Once the device is gone nothing happens any more.
+/// Enables and disables a device's own cache of translations (ATS, PCIe 10.5.1). The cache is
+/// disabled at first. Once the device is gone, calls have no effect.
 pub trait DeviceTlb: Send + Sync {
-    /// Says that translations will be of 2^`lg2` bytes at least, 12 or more: neither the device
-    /// nor virtual functions that it makes ask for smaller ones. The TLB is off.
+    /// Sets the smallest translation size (STU) to 2^`lg2` bytes, at least 4 KiB (`lg2` is 12 or
+    /// more). It holds for the device and for the virtual functions that it creates. The cache must
+    /// be disabled.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if that is not possible: the TLB cannot be used then. `EBUSY` if it is on.
+    /// `EINVAL` if the device cannot do this; the cache cannot be used then. `EBUSY` if the cache
+    /// is enabled.
     fn prepare(&self, lg2: u32) -> Result;
 
-    /// Turns the TLB on, after [`prepare`](Self::prepare) with the same `lg2`.
+    /// Enables the cache, after [`prepare`](Self::prepare) with the same `lg2`.
     ///
     /// Context: any; does not sleep.
     ///
     /// # Errors
     ///
-    /// As those of `prepare`. Nothing has changed then.
+    /// Those of `prepare`. Nothing has changed then.
     fn enable(&self, lg2: u32) -> Result;
 
-    /// Turns the TLB off: when this returns the device has been told.
+    /// Disables the cache. When this returns, the device's ATS enable bit is clear.
     ///
     /// Context: any; does not sleep.
     fn disable(&self);
 
-    /// Whether the device is still there to answer.
+    /// Whether the device is still present and responds.
     fn is_present(&self) -> bool;
 }

@@ -2,28 +2,29 @@
 
 //! Domains: what groups are attached to.
 //!
-//! A domain is counted (law 2): its allocator's handle and every group that is attached to it hold
-//! an [`Arc`]. It keeps no way back to the device that it was allocated with (law 1): that device
-//! named a unit, and the domain is `'static`.
+//! A domain is reference-counted (law 2): its allocator's handle and every group that is attached
+//! to it hold an [`Arc`]. It holds no reference to the device that it was allocated with (law 1):
+//! the allocation took only the unit from that device, and the domain is `'static`.
 //!
 //! # Residences
 //!
-//! A unit's caches know a domain by a tag. A domain has one tag on each unit where somebody is
-//! attached to it, however many endpoints that are: its [`Residence`]s. An unmap visits just
-//! these, so its cost does not grow with the endpoints.
+//! A unit's caches identify a domain by a tag. A domain has exactly one tag on each unit on which
+//! some endpoint is attached to it, for any number of endpoints: these are its residences
+//! ([`Residence`] is one endpoint's use of one). An unmap visits the residences only, so its cost
+//! does not grow with the number of endpoints.
 //!
-//! Locking: `residences` is taken with interrupts off, for as long as it takes to look; nothing
-//! nests inside. Who invalidates copies the list and lets go of the lock before it asks the units,
-//! so that processors that unmap at the same time do not wait for each other's answers. That is
-//! enough:
+//! Locking: `residences` is taken with interrupts off, for one look-up or change; no other lock
+//! nests inside. Code that invalidates copies the list and drops the lock before it calls the
+//! units, so processors that unmap at the same time do not wait for each other's invalidations.
+//! This is sufficient:
 //!
-//! - Adding a residence happens before the entry is written. An unmap that does not see it has
-//!   nothing to invalidate there: it changed the page table before it looked.
-//!   The same with a table that has grown: its top was there before it looked, and whoever attaches
-//!   reads it afterwards.
-//! - Removing one happens after the entry is gone and nothing under its tag is cached. An unmap
-//!   that still sees it invalidates what somebody else has under the tag by now, which costs them a
-//!   walk.
+//! - The core adds a residence before the driver writes the entry. If an unmap does not see the
+//!   residence, there is nothing to invalidate on that unit: the unmap changed the page table
+//!   before it read the list. The same holds for a page table that has grown: its new top was in
+//!   place before the list was read, and a later attach reads the new top.
+//! - The core removes a residence after the entry is gone and nothing is cached under the tag. If
+//!   an unmap still sees the residence, it invalidates what another domain has under the tag by
+//!   now, which costs that domain a page-table walk.
 
 #![forbid(unsafe_code)]
 
@@ -54,29 +55,30 @@ use crate::{
 
 /// What a domain does with DMA.
 pub enum Kind<D: Attach> {
-    /// Translates it by a page table of its own.
+    /// Translates it with the domain's own page table.
     Paging(Tables<D>),
     /// Lets it pass untranslated.
     Identity,
-    /// Lets nothing pass.
+    /// Blocks all of it.
     Blocked,
 }
 
 /// The vendor driver's part of a paging domain.
 ///
-/// It is freed with the domain, unless a unit has failed that may have cached a way to it: such a
-/// unit cannot be told to forget, so its page tables are never used for anything else (law 8).
+/// It is freed with the domain, except after a unit has failed that may have cached pointers into
+/// the page table. Such a unit cannot be invalidated, so the page-table pages must never be reused
+/// (law 8).
 pub struct Tables<D: Attach> {
-    /// `None` only while this is dropped.
+    /// `None` only during `drop`.
     paging: Option<D::Paging>,
-    kept_for_ever: Atomic<bool>,
+    never_freed: Atomic<bool>,
 }
 
 impl<D: Attach> Tables<D> {
     fn new(paging: D::Paging) -> Self {
         Self {
             paging: Some(paging),
-            kept_for_ever: Atomic::new(false),
+            never_freed: Atomic::new(false),
         }
     }
 
@@ -89,13 +91,13 @@ impl<D: Attach> Tables<D> {
 
 impl<D: Attach> Drop for Tables<D> {
     fn drop(&mut self) {
-        if self.kept_for_ever.load(Relaxed) {
+        if self.never_freed.load(Relaxed) {
             core::mem::forget(self.paging.take());
         }
     }
 }
 
-/// Tables of a vendor driver's that wait to be freed.
+/// The list type for page-table pages that wait to be freed.
 pub type TablesOf<D> = <<D as Translate>::Memory as TableMemory>::List;
 
 /// A domain.
@@ -120,7 +122,8 @@ impl<D: Attach> Domain<D> {
         )
     }
 
-    /// Makes a domain of what somebody else has allocated; `name` is what people call its kind.
+    /// Makes a domain from a page table that other code has allocated; `name` is the name of its
+    /// kind in messages.
     pub fn of(
         registry: &Arc<Registry>,
         paging: D::Paging,
@@ -144,7 +147,7 @@ impl<D: Attach> Domain<D> {
         &self.kind
     }
 
-    /// Whether nothing passes.
+    /// Whether the domain blocks all DMA.
     pub fn is_blocked(&self) -> bool {
         matches!(self.kind, Kind::Blocked)
     }
@@ -161,25 +164,26 @@ impl<D: Attach> Domain<D> {
         }
     }
 
-    /// Whether tables that were unlinked may be freed after an invalidation. Not once a unit has
-    /// failed, which may use them at any time.
+    /// Whether unlinked page-table pages may be freed after an invalidation. False once a unit has
+    /// failed that may still read them.
     fn may_free_tables(&self) -> bool {
         match &self.kind {
-            Kind::Paging(tables) => !tables.kept_for_ever.load(Relaxed),
+            Kind::Paging(tables) => !tables.never_freed.load(Relaxed),
             Kind::Identity | Kind::Blocked => true,
         }
     }
 
-    /// A failed unit may use the page tables at any time from now on.
+    /// Records that a failed unit may read the page tables at any time from now on.
     #[cold]
-    fn keep_for_ever(&self) {
+    fn never_free_tables(&self) {
         if let Kind::Paging(tables) = &self.kind {
-            tables.kept_for_ever.store(true, Relaxed);
+            tables.never_freed.store(true, Relaxed);
         }
     }
 
-    /// Makes all DMA through the domain snoop CPU caches from now on, whatever a device asks for.
-    /// Says whether it does: every unit has to be able to, and nothing may be mapped yet.
+    /// Makes all DMA through the domain snoop CPU caches from now on, even if a device requests no
+    /// snooping. Returns whether it does: every unit must support this, and nothing may be mapped
+    /// yet.
     ///
     /// Context: any.
     pub fn enforce_coherency(&self) -> bool {
@@ -187,12 +191,12 @@ impl<D: Attach> Domain<D> {
             .enforce_snooping(|| self.page_table().is_ok() && self.listing.record().mapped() == 0)
     }
 
-    /// Moves in on the unit of `endpoint`: takes a tag there, or shares the one that the domain
-    /// has.
+    /// Adds a residence on the unit of `endpoint`: allocates a tag there, or shares the domain's
+    /// existing tag.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the unit has no tag left, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if
+    /// `ENOSPC` if the unit has no free tag, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if
     /// the domain enforces snooping and the unit cannot.
     pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
         let unit = endpoint.unit();
@@ -208,7 +212,8 @@ impl<D: Attach> Domain<D> {
         })
     }
 
-    /// What endpoints on the unit of `residence` are to be attached to.
+    /// What the driver attaches an endpoint to on a unit where the domain has `tag`; `None` if it
+    /// blocks the endpoint.
     fn target(&self, tag: D::Tag) -> Option<Target<'_, D>> {
         match &self.kind {
             Kind::Paging(tables) => Some(Target::Paging {
@@ -222,7 +227,7 @@ impl<D: Attach> Domain<D> {
 }
 
 impl<D: Translate> Domain<D> {
-    /// Allocates an empty paging domain for devices like `endpoint`'s.
+    /// Allocates an empty paging domain for devices like that of `endpoint`.
     pub fn paging(registry: &Arc<Registry>, endpoint: &Endpoint<D>) -> Result<Arc<Self>> {
         endpoint.unit().check()?;
         let paging = D::alloc_paging(&endpoint.view())?;
@@ -233,12 +238,12 @@ impl<D: Translate> Domain<D> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it maps nothing.
+    /// `EINVAL` if it is not a paging domain.
     pub fn geometry(&self) -> Result<Geometry> {
         Ok(D::geometry(self.page_table()?))
     }
 
-    /// Maps `len` bytes. Says how many bytes are mapped now, also when it fails after some.
+    /// Maps `len` bytes. Returns the number of bytes mapped, also when it fails after some.
     ///
     /// Devices may use the mapping after [`sync_map`](Self::sync_map).
     ///
@@ -246,8 +251,8 @@ impl<D: Translate> Domain<D> {
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE` if something is mapped there (it stays), `EINVAL` or `ERANGE` for bad
-    /// arguments, `ENOMEM`.
+    /// `EADDRINUSE` if something is already mapped in the range (it stays mapped), `EINVAL` or
+    /// `ERANGE` for bad arguments, `ENOMEM`.
     #[inline]
     pub fn map(
         &self,
@@ -269,7 +274,7 @@ impl<D: Translate> Domain<D> {
         let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
         self.listing.record().count_mapped(mapped);
         if !gather.is_empty() {
-            // A large page took the place of empty tables, which the units may have cached.
+            // A large page has replaced empty page-table pages that the units may have cached.
             self.sync(&mut gather);
         }
         match D::new_top(paging) {
@@ -278,14 +283,15 @@ impl<D: Translate> Domain<D> {
         }
     }
 
-    /// Has every unit walk from `top` or a later one; returns when they do.
+    /// Makes every unit walk from `top` or a later top; returns when they do.
     ///
-    /// A unit where somebody is just being attached may be missed here. Its commit looks at the top
-    /// again then, after it has written its entries (see [`Translate::tell_top`]).
+    /// This can miss a unit on which an endpoint is being attached at this moment. The commit of
+    /// that attach reads the top again after it has written its entries (see
+    /// [`Translate::tell_top`]).
     ///
     /// # Errors
     ///
-    /// `EIO` if a unit has failed where somebody is attached. The others were told.
+    /// `EIO` if a unit of a residence has failed. All other units use the new top then.
     #[cold]
     fn tell_top(&self, paging: &D::Paging, top: Top) -> Result {
         let mut result = Ok(());
@@ -301,11 +307,11 @@ impl<D: Translate> Domain<D> {
     /// Context: any; does not sleep.
     #[inline]
     pub fn sync_map(&self, first: Iova, last: Iova) -> Result {
-        // The common unit reads its page tables when it needs them and wants nothing.
+        // Most units read page-table entries on demand and need no call.
         if !self.residences.sync_maps() {
             return Ok(());
         }
-        // A unit that fails does not keep the news from the others.
+        // If one unit fails, the others must still see the new mappings.
         let mut result = Ok(());
         self.residences.for_each(|unit, tag| {
             if D::needs_map_sync(unit.data()) {
@@ -315,9 +321,10 @@ impl<D: Translate> Domain<D> {
         result
     }
 
-    /// Unmaps up to `len` bytes and stops at the first hole. Returns how many.
+    /// Unmaps up to `len` bytes and stops at the first address that is not mapped. Returns the
+    /// number of bytes unmapped.
     ///
-    /// The memory behind them may be used again after [`sync`](Self::sync) (law 8).
+    /// The caller may reuse the memory behind them after [`sync`](Self::sync) (law 8).
     ///
     /// Context: any; does not sleep.
     #[inline]
@@ -330,8 +337,8 @@ impl<D: Translate> Domain<D> {
         unmapped
     }
 
-    /// Invalidates what `gather` holds, on every unit that may have cached it, then frees the
-    /// tables in it (law 8). If a unit has failed the tables are never freed.
+    /// Invalidates what `gather` holds on every unit that may have cached it, then frees the
+    /// page-table pages in it (law 8). If a unit has failed, the pages are never freed.
     ///
     /// Context: any; does not sleep.
     pub fn sync(&self, gather: &mut Gather<D::Memory>) {
@@ -349,33 +356,34 @@ impl<D: Translate> Domain<D> {
         }
     }
 
-    /// Invalidates `scope` on every unit that may have cached it; returns when done.
+    /// Invalidates `scope` on every unit that may have cached it. Returns when the invalidations
+    /// have completed.
     ///
     /// Context: any; does not sleep.
     ///
     /// # Errors
     ///
-    /// `EIO` if a unit has failed where somebody is attached, or ever was: it may go on using what
-    /// it has cached. The other units were invalidated.
+    /// `EIO` if a unit on which the domain has or ever had a residence has failed: the unit may
+    /// still use what it has cached. The other units were invalidated.
     pub fn invalidate(&self, scope: Scope) -> Result {
         let mut result = Ok(());
         self.residences.for_each(|unit, tag| {
             result = result.and(D::invalidate(unit.data(), tag, scope));
         });
         match result {
-            // A failed unit is no longer asked when nobody is attached there.
+            // The list no longer contains a failed unit on which no endpoint is attached any more.
             Ok(()) if self.may_free_tables() => Ok(()),
             Ok(()) => Err(EIO),
             Err(_) => {
-                self.keep_for_ever();
+                self.never_free_tables();
                 result
             }
         }
     }
 
-    /// Takes the tables out of `gather` for somebody who frees them when he has invalidated
-    /// [`Scope::All`], whatever comes of that. Those that a failed unit may use are not among them,
-    /// and are never freed.
+    /// Takes the page-table pages out of `gather`. The caller frees them after it has invalidated
+    /// [`Scope::All`], whether or not that succeeded. Pages that a failed unit may still read are
+    /// not returned, and are never freed.
     #[inline]
     pub fn take_tables(&self, gather: &mut Gather<D::Memory>) -> TablesOf<D> {
         let tables = gather.take_tables();
@@ -386,7 +394,8 @@ impl<D: Translate> Domain<D> {
         TablesOf::<D>::default()
     }
 
-    /// Where `iova` leads, if anywhere. The caller keeps the range mapped meanwhile.
+    /// Returns the physical address that `iova` translates to, if there is one. The caller keeps
+    /// the range mapped during the call.
     ///
     /// Context: any.
     pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
@@ -398,18 +407,19 @@ impl<D: Translate> Domain<D> {
     }
 }
 
-/// `paging domain 12`, as messages call it.
+/// The domain's name in messages: `paging domain 12`.
 impl<D: Attach> fmt::Display for Domain<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.record(), f)
     }
 }
 
-/// A group's place on a domain; counted for people to read.
+/// A group's attachment to a domain. It keeps the domain alive and counts in the group count that
+/// debugfs shows.
 pub(crate) struct Attachment<D: Attach>(Arc<Domain<D>>);
 
 impl<D: Attach> Attachment<D> {
-    /// One more group is on `domain`.
+    /// Attaches one more group to `domain`.
     pub(crate) fn new(domain: &Arc<Domain<D>>) -> Self {
         domain.record().group_attached();
         Self(domain.clone())
@@ -420,7 +430,7 @@ impl<D: Attach> Attachment<D> {
         &self.0
     }
 
-    /// Whether this is a place on `domain`.
+    /// Whether this is an attachment to `domain`.
     pub(crate) fn is_on(&self, domain: &Arc<Domain<D>>) -> bool {
         Arc::ptr_eq(&self.0, domain)
     }
@@ -432,11 +442,11 @@ impl<D: Attach> Drop for Attachment<D> {
     }
 }
 
-/// The use of a domain on one unit by one endpoint: keeps both and the tag.
+/// One endpoint's use of a domain on one unit: keeps the domain, the unit and the tag.
 ///
 /// # Invariants
 ///
-/// `domain` has a slot for `unit` with `tag`, and this is one of its `users`.
+/// `domain` has a slot for `unit` with `tag`, and this is one of the slot's `users`.
 pub(crate) struct Residence<D: Attach> {
     domain: Arc<Domain<D>>,
     unit: Arc<Unit<D>>,
@@ -444,12 +454,12 @@ pub(crate) struct Residence<D: Attach> {
 }
 
 impl<D: Attach> Residence<D> {
-    /// What the endpoint is to be attached to. `None`: nothing, it is to be blocked.
+    /// What the driver attaches the endpoint to; `None` if it blocks the endpoint.
     pub(crate) fn target(&self) -> Option<Target<'_, D>> {
         self.domain.target(self.tag)
     }
 
-    /// The domain's name on the unit, for people.
+    /// The domain's tag on the unit, for messages.
     pub(crate) fn label(&self) -> Label {
         Label::new(format_args!("{}", self.tag))
     }
@@ -458,10 +468,10 @@ impl<D: Attach> Residence<D> {
 impl<D: Attach> Drop for Residence<D> {
     fn drop(&mut self) {
         if self.unit.has_failed() && !self.unit.is_released() {
-            // The commit that removed the entry could not invalidate it.
-            self.domain.keep_for_ever();
+            // The commit that removed the entry could not invalidate the unit's caches.
+            self.domain.never_free_tables();
         }
-        // By the invariant there is a user to take away.
+        // The invariant guarantees that the slot has a user to remove.
         if self.domain.residences.leave(&self.unit) {
             D::release_tag(self.unit.data(), self.tag);
         }

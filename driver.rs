@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a vendor driver implements: three traits, of which each needs the one before.
+//! What a vendor driver implements: three traits, each of which requires the one before it.
 //!
-//! | trait | what is asked of it | who asks |
+//! | trait | what the driver implements in it | which core code calls it |
 //! |---|---|---|
-//! | [`Attach`] | endpoints come to a domain, and leave it | groups, residences |
-//! | [`Translate`] | a domain maps, unmaps, invalidates | paging domains |
-//! | [`VendorDriver`] | units and the devices behind them are found, taken, given back | frontends |
+//! | [`Attach`] | attaching endpoints to domains, and blocking them | groups, residences |
+//! | [`Translate`] | map, unmap and invalidate in a paging domain | paging domains |
+//! | [`VendorDriver`] | discovery, takeover and release of units; probing of devices | frontends |
 //!
-//! The core is generic over them: domains, groups and endpoints of one driver cannot be mixed with
-//! those of another, and all calls below the frontend's one indirect call are static.
+//! The core is generic over these traits. Domains, groups and endpoints of one driver therefore
+//! cannot be mixed with those of another driver, and every call below the frontend's one indirect
+//! call is static.
 //!
 //! # A unit's life
 //!
@@ -21,9 +22,12 @@
 //!
 //! # An attach
 //!
-//! [`prepare`](Attach::prepare) once per endpoint: allocates and checks, hardware sees nothing.
-//! Then [`commit`](Attach::commit) once per unit: writes the entries of all endpoints, invalidates
-//! in one batch and waits once. A plan that is dropped is an attach that never was.
+//! 1. The core calls [`prepare`](Attach::prepare) once per endpoint. The driver allocates and
+//!    checks; hardware sees nothing.
+//! 2. The core calls [`commit`](Attach::commit) once per unit. The driver writes the entries of all
+//!    endpoints, invalidates in one batch and waits once.
+//!
+//! If the core drops a plan instead of committing it, hardware never sees that attach.
 
 #![forbid(unsafe_code)]
 
@@ -45,32 +49,33 @@ use crate::{
     reserved::Reserved,
 };
 
-/// What an unmap leaves to be invalidated, and the tables to free after that; for drivers whose
-/// tables are in the kernel's memory.
+/// What an unmap leaves to invalidate, and the page-table pages to free afterwards, for drivers
+/// whose page tables are in the kernel's memory.
 pub type KernelGather = Gather<KernelMemory>;
 
-/// What endpoints are to be attached to.
+/// What the core attaches an endpoint to.
 pub enum Target<'a, D: Attach> {
-    /// A paging domain, under the tag that it has on the endpoint's unit.
+    /// A paging domain, with its tag on the endpoint's unit.
     Paging {
         /// The driver's part of the domain.
         paging: &'a D::Paging,
         /// The domain's tag on the unit.
         tag: D::Tag,
     },
-    /// Addresses pass untranslated.
+    /// DMA passes untranslated.
     Identity {
         /// The identity domain's tag on the unit.
         tag: D::Tag,
     },
 }
 
-/// When an attach that is prepared is going to be made.
+/// When the core will commit a prepared attach.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum When {
-    /// Now or never: the plan is committed or dropped before anything else happens to the endpoint.
+    /// Now or never: the core commits or drops the plan before it does anything else to the
+    /// endpoint.
     Now,
-    /// Some time: other plans of the endpoint may be committed before.
+    /// Later: the core may commit other plans of the endpoint before this one.
     Later,
 }
 
@@ -81,68 +86,71 @@ pub struct Geometry {
     pub first: Iova,
     /// Last address that can be mapped.
     pub last: Iova,
-    /// Sizes of pages, in bytes.
+    /// Page sizes, in bytes.
     pub page_sizes: PageSizes,
 }
 
 /// What an invalidation covers.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// Translations of `first..=last`; page-table pages as well if `tables`.
+    /// Translations of `first..=last`; cached page-table entries above them as well if `tables`.
     Range {
         /// First byte.
         first: Iova,
         /// Last byte.
         last: Iova,
-        /// Whether tables were unlinked, so that cached walks have to go too.
+        /// Whether page-table pages were unlinked, so that the unit's cached walks must be
+        /// invalidated too.
         tables: bool,
     },
     /// Everything under the tag.
     All,
 }
 
-/// Something that a unit or a driver can or cannot do.
+/// A capability of a unit or a driver.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Capability {
     /// DMA snoops CPU caches when the mapping asks for it.
     CoherentDma,
-    /// A domain can force snooping whatever the device asks for.
+    /// A domain can force DMA to snoop CPU caches, even if the device requests no snooping.
     EnforcedCoherency,
-    /// Freed address ranges may be invalidated later, all at once.
+    /// Unmapped address ranges may be invalidated later, all at once.
     DeferredFlush,
-    /// The firmware asks that DMA is blocked from boot on.
+    /// The firmware asks the kernel to block DMA from boot on.
     PreBootProtection,
     /// Mappings can refuse execution.
     NoExec,
 }
 
-/// What the kernel calls the platform devices that it makes for units of one kind.
+/// The platform devices that the kernel creates for units of one kind.
 #[derive(Copy, Clone)]
 pub struct PlatformIds {
-    /// In a device tree: what the node is compatible with.
+    /// The `compatible` string of a unit's node in a device tree.
     pub compatible: &'static CStr,
-    /// Made from an ACPI table: the name, without the number after it.
+    /// The name of a platform device that the kernel creates from an ACPI table, without the number
+    /// after it.
     pub name: &'static CStr,
-    /// What keeps the kernel's own driver away from them.
+    /// How the user keeps the kernel's own driver from binding to them; for messages.
     pub how_to_free: &'static str,
 }
 
 /// What a vendor driver found out about a device.
 pub struct Probed<D: Attach> {
-    /// The ids under which the device's transactions appear, its own first, none twice: those that
-    /// the bus tells of, and those that firmware's tables do.
+    /// The ids under which the device's transactions appear, from the bus and from firmware's
+    /// tables. The device's own id comes first; no id appears twice.
     pub ids: KVec<RequesterId>,
     /// The driver's state for the device.
     pub data: D::Endpoint,
-    /// Address ranges with a meaning of their own.
+    /// The device's reserved regions.
     pub reserved: KVec<Reserved>,
 }
 
 /// A device during an allocation, borrowed (law 1).
 ///
-/// It answers one question, which unit the device is behind, and cannot be kept: it is neither
-/// `Clone` nor `Copy`, its lifetime is invariant and ends with the call, and everything that an
-/// allocation returns is `'static`. It leads to nothing that is counted.
+/// The view tells the driver which unit the device is behind, and nothing else. The driver cannot
+/// keep it: it is neither `Clone` nor `Copy`, its lifetime is invariant and ends with the call, and
+/// everything that an allocation returns is `'static`. It gives no access to anything
+/// reference-counted.
 pub struct DeviceView<'a, D: Attach> {
     unit: &'a D::Unit,
     _invariant: PhantomData<fn(&'a ()) -> &'a ()>,
@@ -167,29 +175,29 @@ impl<'a, D: Attach> DeviceView<'a, D> {
 pub struct Step<'a, D: Attach> {
     /// The driver's state for the endpoint.
     pub endpoint: &'a D::Endpoint,
-    /// The ids whose entries the step writes. Ids that the endpoint shares with another member of
-    /// its group are in the step of one of them only.
+    /// The ids whose entries the step writes. If several members of a group share an id, the id is
+    /// in the step of exactly one of them.
     pub ids: &'a [RequesterId],
-    /// The plan that [`Attach::prepare`] or [`Attach::plan_blocked`] has returned.
+    /// The plan that [`Attach::prepare`] or [`Attach::plan_blocked`] returned.
     pub plan: &'a mut D::Plan,
-    /// What the plan was prepared for; `None` if that is to be blocked.
+    /// What the plan was prepared for; `None` if it blocks the endpoint.
     pub target: Option<Target<'a, D>>,
 }
 
 /// The steps of one commit on one unit.
 pub trait Steps<D: Attach> {
-    /// Calls `f` for each step. Each call of `for_each` visits all of them, in the same order, so
-    /// that a driver can make several passes.
+    /// Calls `f` for each step. Every call of `for_each` visits all steps in the same order, so a
+    /// driver can make several passes.
     fn for_each(&mut self, f: impl FnMut(Step<'_, D>));
 }
 
-/// What groups ask of a driver: to attach endpoints to domains. It can do so with domains that it
-/// knows nothing else of.
+/// What groups need from a driver: attaching endpoints to domains. A driver may implement only this
+/// trait, for domains whose mappings other code manages.
 ///
-/// Context: unless said otherwise a function may sleep and is called with the group's lock held or
-/// before the object it works on is visible to anybody else.
+/// Context: unless a function says otherwise it may sleep, and the caller either holds the group's
+/// lock or calls before any other thread can see the object.
 pub trait Attach: Sized + Send + Sync + 'static {
-    /// The name in messages and sysfs.
+    /// The driver's name in messages and sysfs.
     const NAME: &'static str;
 
     /// Whether the driver can prepare an attach without hardware seeing it.
@@ -202,45 +210,45 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
 
-    /// State for one endpoint. Together with the unit, and the ids of a [`Step`], this is all that
-    /// `prepare` and `commit` get (law 6).
+    /// The driver's state for one endpoint. `prepare` and `commit` get this, the unit and the ids
+    /// of a [`Step`], and nothing else of the endpoint (law 6).
     type Endpoint: Send + Sync + 'static;
 
-    /// The driver's part of a domain that translates: the page table and what it needs.
+    /// The driver's part of a paging domain: the page table and what belongs to it.
     type Paging: Send + Sync + 'static;
 
-    /// The name of a domain in one unit's caches (VT-d and AMD domain id, ASID, VMID).
+    /// How one unit's caches identify a domain (VT-d and AMD domain id, ASID, VMID).
     type Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static;
 
     /// A prepared attach of one endpoint.
     type Plan: Send + 'static;
 
-    /// The unit's name, and whether it has failed.
+    /// The unit's name and whether the unit has failed.
     fn health(unit: &Self::Unit) -> &Health;
 
-    /// Takes a tag on `unit` for a domain that translates with `paging`, or `None` for one that
-    /// does not translate.
+    /// Allocates a tag on `unit`: for a paging domain with `paging`, or for an identity domain if
+    /// `paging` is `None`.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the unit has none left.
+    /// `ENOSPC` if the unit has no free tag.
     fn acquire_tag(unit: &Self::Unit, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
 
-    /// Gives a tag back. No entry refers to it any more, and the commit that removed the last one
-    /// has invalidated what the unit cached under it.
+    /// Frees a tag. No entry refers to the tag any more, and the commit that removed the last such
+    /// entry has invalidated what the unit cached under it.
     fn release_tag(unit: &Self::Unit, tag: Self::Tag);
 
     /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
     ///
-    /// Several plans of one endpoint can exist at a time (the next step, the way back to the
-    /// default domain); committing or dropping one leaves the others good. A plan is good for all
-    /// ids of the endpoint: which of them it is committed for depends on with whom it shares them
-    /// by then.
+    /// An endpoint can have several plans at a time: one for the next attach, and one that returns
+    /// it to the default domain. Committing or dropping one plan leaves the others valid. A plan is
+    /// valid for every id of the endpoint: which ids it is committed for depends on the members
+    /// that share them at that time.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the domain does not fit the endpoint (without a message: callers try domains),
-    /// `ENOMEM`, `EIO` if the unit has failed.
+    /// `EINVAL` if the domain does not fit the endpoint (without a message, because callers try
+    /// several domains), `ENOMEM`, `EIO` if the unit has failed.
     fn prepare(
         unit: &Self::Unit,
         endpoint: &Self::Endpoint,
@@ -248,51 +256,55 @@ pub trait Attach: Sized + Send + Sync + 'static {
         when: When,
     ) -> Result<Self::Plan>;
 
-    /// Prepares to block. Cannot fail and does not allocate: blocking must always be possible.
+    /// Prepares to block the endpoint. Cannot fail and does not allocate, because blocking must
+    /// always be possible.
     fn plan_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Self::Plan;
 
-    /// As [`plan_blocked`](Self::plan_blocked), for callers that can be told that it cannot be
-    /// done. Where attaches cannot be prepared ([`PREPARES`](Self::PREPARES)) it is done at once.
+    /// Like [`plan_blocked`](Self::plan_blocked), for callers that can handle an error. A driver
+    /// that cannot prepare an attach ([`PREPARES`](Self::PREPARES) is false) blocks the endpoint in
+    /// this call.
     ///
     /// # Errors
     ///
-    /// What such a driver fails with; others have none.
+    /// Only a driver with `PREPARES` false returns one; which one is up to that driver.
     fn prepare_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Result<Self::Plan> {
         Ok(Self::plan_blocked(unit, endpoint))
     }
 
-    /// Makes the plans of all `steps` true. Cannot fail.
+    /// Commits the plans of all `steps`. Cannot fail.
     ///
-    /// When it returns every entry is written, and nothing that the unit or a device cached of
-    /// the old entries and the old domains is left. On the way an endpoint may see its old domain,
-    /// nothing, or its new one, never anything else (law 7). One batch, one wait, however many
-    /// endpoints; a failed unit is blocked as far as it still listens.
+    /// When it returns, every entry is written, and neither the unit nor a device caches anything
+    /// of the old entries or the old domains. Until then an endpoint may see its old domain,
+    /// nothing, or its new domain, and never anything else (law 7). The driver submits one batch
+    /// and waits once, for any number of endpoints. On a failed unit it blocks the endpoints as far
+    /// as the unit still responds.
     fn commit(unit: &Self::Unit, steps: &mut impl Steps<Self>);
 
-    /// Whether the unit has to be told of new mappings ([`Translate::mapped`]) before a device may
-    /// use them. A domain remembers it from when it came to live on the unit.
+    /// Whether the core must call [`Translate::mapped`] on this unit before a device may use new
+    /// mappings. A domain reads this when it gets its tag on the unit.
     fn needs_map_sync(unit: &Self::Unit) -> bool;
 
-    /// Whether the device's unit has a capability.
+    /// Whether the unit of `endpoint` has `capability`.
     fn capable(unit: &Self::Unit, endpoint: &Self::Endpoint, capability: Capability) -> bool;
 }
 
-/// What paging domains ask of a driver: page tables, and that units forget what changed in them.
+/// What paging domains need from a driver: page tables, and invalidation of what changed in them.
 ///
-/// Context: that of each function. The domain is kept for the time of the call; no lock is held.
+/// Context: stated for each function. The caller keeps the domain alive during the call and holds
+/// no lock.
 pub trait Translate: Attach {
-    /// Where page tables live.
+    /// The allocator of page-table pages.
     type Memory: TableMemory<Flags = Gfp>;
 
-    /// Makes an empty paging domain for devices like `device`.
+    /// Allocates an empty paging domain for devices like `device`.
     ///
-    /// The device resolves the unit and nothing else (law 1): the view cannot be kept.
+    /// The driver can learn only the unit from `device` (law 1), and cannot keep the view.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; whatever says that the unit has no page table for it.
+    /// `ENOMEM`; the driver's own errors if it has no page table format for the unit.
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Self::Paging>;
 
     /// What a paging domain can map.
@@ -300,15 +312,16 @@ pub trait Translate: Attach {
     /// Context: any.
     fn geometry(paging: &Self::Paging) -> Geometry;
 
-    /// Maps. Returns the bytes mapped also when it fails after some. Tables that a large page
-    /// takes the place of go to `gather`; a new top is [`new_top`](Self::new_top)'s.
+    /// Maps. Returns the number of bytes mapped, also when it fails after some. Adds to `gather`
+    /// the page-table pages that a large page has replaced. If the page table got a new top,
+    /// [`new_top`](Self::new_top) returns it.
     ///
-    /// Context: any; sleeps only if `flags` allow it. No lock.
+    /// Context: any; sleeps only if `flags` allow it. Takes no lock.
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE` if something is mapped there, `EINVAL` or `ERANGE` for bad arguments,
-    /// `ENOMEM`.
+    /// `EADDRINUSE` if something is already mapped in the range, `EINVAL` or `ERANGE` for bad
+    /// arguments, `ENOMEM`.
     fn map(
         paging: &Self::Paging,
         iova: Iova,
@@ -319,23 +332,23 @@ pub trait Translate: Attach {
         gather: &mut Gather<Self::Memory>,
     ) -> (u64, Result);
 
-    /// The top of the page table, if it has grown and not all units may know: they have to before
-    /// what was mapped last can be used. Only for formats that
-    /// [grow](crate::pgtable::Format::GROWS); for the others it is nothing at all, and costs as
-    /// much.
+    /// Returns the top of the page table if the table has grown and some units may still use an
+    /// older top. All units must use the new top before a device may use the last mapping. Only
+    /// formats that [grow](crate::pgtable::Format::GROWS) implement this; for all others the
+    /// default compiles to nothing.
     ///
-    /// Context: any. It is asked after each [`map`](Self::map).
+    /// Context: any. The core calls it after each [`map`](Self::map).
     #[inline(always)]
     fn new_top(_paging: &Self::Paging) -> Option<Top> {
         None
     }
 
-    /// Has all that the unit translates with `paging` under `tag` go through the page table from
-    /// its top, as it is now or later; returns when the unit does so.
+    /// Makes the unit walk the page table of `paging` from its current top, or from a later one, in
+    /// every entry that has `tag`. Returns when the unit does so.
     ///
-    /// Context: any; does not sleep. Several may call at a time, and beside a
-    /// [`commit`](Attach::commit), which sees to it itself that the entries that it writes have a
-    /// top that is not older than its return.
+    /// Context: any; does not sleep. May run concurrently with itself and with
+    /// [`commit`](Attach::commit). `commit` guarantees that its entries use a top at least as new
+    /// as the one current when it returns.
     ///
     /// # Errors
     ///
@@ -344,25 +357,25 @@ pub trait Translate: Attach {
         Ok(())
     }
 
-    /// Says that all units know of `top`, which [`new_top`](Self::new_top) has returned.
+    /// Records that all units use `top`, which [`new_top`](Self::new_top) returned.
     ///
     /// Context: any.
     fn top_is_told(_paging: &Self::Paging, _top: Top) {}
 
-    /// Unmaps and tells `gather` what to invalidate. Returns the bytes unmapped; stops at the
-    /// first address that is not mapped.
+    /// Unmaps, and adds to `gather` what must be invalidated. Returns the number of bytes unmapped;
+    /// stops at the first address that is not mapped.
     ///
-    /// Context: any; does not sleep. No lock.
+    /// Context: any; does not sleep. Takes no lock.
     fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut Gather<Self::Memory>)
         -> u64;
 
-    /// Where `iova` leads, if it is mapped.
+    /// Returns the physical address that `iova` translates to, or `None` if it is not mapped.
     ///
-    /// Context: any. The caller keeps the range mapped meanwhile.
+    /// Context: any. The caller keeps the range mapped during the call.
     fn iova_to_phys(paging: &Self::Paging, iova: Iova) -> Option<PhysAddr>;
 
-    /// Makes new mappings visible to a unit that caches absent entries or has to flush its write
-    /// buffer.
+    /// Makes new mappings visible to a unit that caches non-present entries or that needs a
+    /// write-buffer flush.
     ///
     /// Context: any; does not sleep.
     ///
@@ -371,45 +384,47 @@ pub trait Translate: Attach {
     /// `EIO` if the unit has failed.
     fn mapped(unit: &Self::Unit, tag: Self::Tag, first: Iova, last: Iova) -> Result;
 
-    /// Removes what the unit and the devices behind it cached under `tag`; returns when done.
+    /// Invalidates what the unit and the devices behind it have cached under `tag`. Returns when
+    /// the invalidation has completed.
     ///
     /// Context: any; does not sleep.
     ///
     /// # Errors
     ///
-    /// `EIO` if the unit has failed: nothing is known of what it has cached.
+    /// `EIO` if the unit has failed: what it still caches is unknown.
     fn invalidate(unit: &Self::Unit, tag: Self::Tag, scope: Scope) -> Result;
 }
 
-/// Code for one kind of unit: finds units, owns them for as long as the module is there, and knows
-/// which devices are behind them.
+/// A driver for one kind of unit. It discovers the units, owns them while the module is loaded, and
+/// knows which devices are behind them.
 ///
-/// Context: unless said otherwise a function may sleep and no lock is held. `take_over`, `enable`
-/// and `release` of a unit are called by one thread at a time.
+/// Context: unless a function says otherwise it may sleep, and the caller holds no lock. Only one
+/// thread at a time calls `take_over`, `enable` and `release` of a unit.
 pub trait VendorDriver: Translate {
-    /// The platform devices that are units, where the kernel makes some.
+    /// The platform devices that stand for units, if the kernel creates them.
     const PLATFORM: Option<PlatformIds> = None;
 
     /// Reads the firmware's tables. Touches no unit.
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the machine has none, which is not worth a message: it may have units of another
-    /// kind. `EINVAL` if the tables are broken (logged).
+    /// `ENODEV` if the machine has no such table (without a message, because the machine may have
+    /// units of another kind). `EINVAL` if the tables are broken (logged).
     fn discover() -> Result<KVec<Self::Unit>>;
 
-    /// The name of the platform device that the kernel has made for the unit, if it has.
+    /// The name of the platform device that the kernel has created for the unit, if there is one.
     fn platform_device(_unit: &Self::Unit) -> Option<Label> {
         None
     }
 
-    /// Makes the unit ready: every requester id blocked, caches empty, queue running, faults
-    /// reported to `faults` until [`release`](Self::release). Nothing is translated yet.
+    /// Takes the unit over: blocks every requester id, empties the caches, starts the queue, and
+    /// reports faults to `faults` until [`release`](Self::release). The unit does not translate
+    /// yet.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has the unit; it is then left as it was. The message says how to
-    /// free it.
+    /// `EBUSY` if another driver uses the unit; the unit is then unchanged. The message says how to
+    /// free the unit.
     fn take_over(unit: &Self::Unit, faults: Arc<dyn FaultSink>) -> Result;
 
     /// Starts translation.
@@ -419,58 +434,60 @@ pub trait VendorDriver: Translate {
     /// `ETIMEDOUT` if the unit does not answer.
     fn enable(unit: &Self::Unit) -> Result;
 
-    /// Gives the unit back: translation off, then the queue off, the interrupt gone. Entries stay
-    /// as they are until translation is off: endpoints that may go on afterwards (identity, direct
-    /// regions) are still attached, all others have left. Also undoes
-    /// [`take_over`](Self::take_over) without [`enable`](Self::enable), and another `take_over` may
-    /// follow. Cannot fail: a unit that does not answer is left as it is.
+    /// Gives the unit back: disables translation, then the queue, then the interrupt. Entries stay
+    /// unchanged until translation is off: endpoints whose DMA may continue afterwards (identity
+    /// domains, direct regions) are still attached, all other endpoints have left their groups.
+    /// Also undoes [`take_over`](Self::take_over) without [`enable`](Self::enable). `take_over` may
+    /// be called again afterwards. Cannot fail: a unit that does not respond is left as it is.
     ///
-    /// Tags and endpoints of the unit may be dropped later.
+    /// The core may drop tags and endpoints of the unit later.
     fn release(unit: &Self::Unit);
 
-    /// Switches an enabled unit off, while no device does DMA: translation, queue and interrupt.
-    /// Tables, tags and all that commits and invalidations work with stay, and these go on to work:
-    /// what they would tell the unit is told by [`resume`](Self::resume), since nothing is cached
-    /// until then. The registers may be lost meanwhile; or the machine ends, and another kernel
-    /// finds a unit that nobody uses.
+    /// Disables an enabled unit while no device does DMA: translation, queue and interrupt. Tables
+    /// and tags stay. Commits and invalidations still work while the unit is off, and change only
+    /// the tables: nothing is cached until [`resume`](Self::resume), which invalidates everything.
+    /// Afterwards either the registers may be lost during sleep, or the machine ends and another
+    /// kernel finds an unused unit.
     ///
-    /// Context: any; does not sleep. When the machine goes to sleep interrupts are off and there is
-    /// one processor; when it ends others may still call in. No lock is held.
+    /// Context: any; does not sleep. On the way to sleep, interrupts are off and only one processor
+    /// runs; on reboot or kexec other processors may still call the driver. The caller holds no
+    /// lock.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if the unit does not answer. It is declared failed then.
+    /// `ETIMEDOUT` if the unit does not respond. The caller then declares the unit failed.
     fn suspend(unit: &Self::Unit) -> Result;
 
-    /// Switches the unit on again after [`suspend`](Self::suspend), with all registers set and all
-    /// caches invalidated, whoever used it meanwhile. A unit that has failed blocks everything.
+    /// Enables the unit again after [`suspend`](Self::suspend): sets all registers and invalidates
+    /// all caches, whatever used the unit in between. A unit that has failed blocks all DMA.
     ///
-    /// Context: as that of `suspend`.
+    /// Context: as for `suspend`.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` or `EIO` if the unit does not answer. It is declared failed then; as far as it
-    /// listens everything is blocked.
+    /// `ETIMEDOUT` or `EIO` if the unit does not respond. The caller then declares it failed; the
+    /// driver blocks all DMA as far as the unit still responds.
     fn resume(unit: &Self::Unit) -> Result;
 
-    /// Says that the buses work again after [`resume`](Self::resume), and that devices may do DMA
-    /// from now on. Most units have no use for that.
+    /// Tells the driver, after [`resume`](Self::resume), that the buses work again and that devices
+    /// may do DMA from now on. Most drivers do nothing here.
     ///
-    /// Context: may sleep. No lock is held.
+    /// Context: may sleep. The caller holds no lock.
     fn buses_are_back(_unit: &Self::Unit) {}
 
-    /// Finds the unit of a device among `units` and makes the state for it.
+    /// Finds the unit of `device` among `units` and allocates the driver's state for the device.
     ///
-    /// Allocates whatever [`plan_blocked`](Attach::plan_blocked) must not.
+    /// Allocates everything that [`plan_blocked`](Attach::plan_blocked) may need, since
+    /// `plan_blocked` must not allocate.
     ///
     /// # Errors
     ///
-    /// `ENODEV` if no unit is responsible for it.
+    /// `ENODEV` if the device is behind none of `units`.
     fn probe<'a>(
         units: impl Iterator<Item = &'a Self::Unit> + Clone,
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
-    /// Writes registers, queue and counters for people to read; several lines.
+    /// Writes the unit's registers, queue state and counters for debugfs; several lines.
     fn show_unit(unit: &Self::Unit, f: &mut dyn core::fmt::Write) -> core::fmt::Result;
 }

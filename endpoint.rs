@@ -19,9 +19,9 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// 1. `ids` is not empty and has no id twice.
-/// 2. Nothing in here leads to the device itself, which an endpoint may outlive; but for the switch
-///    of its TLB, which a driver may keep in `data`.
+/// 1. `ids` is not empty and contains no id twice.
+/// 2. An endpoint holds no reference to the device itself, because it may outlive the device. The
+///    only exception is the device's ATS control, which a driver may keep in `data`.
 pub struct Endpoint<D: Attach> {
     name: Label,
     unit: Arc<Unit<D>>,
@@ -45,7 +45,8 @@ impl<D: Attach> Endpoint<D> {
         if ids.is_empty() {
             return Err(EINVAL);
         }
-        // INVARIANT: `ids` was just checked; `Probed` promises that none is there twice.
+        // INVARIANT: the check above covers the empty list; `Probed` guarantees that no id appears
+        // twice.
         Ok(Arc::new(
             Self {
                 name,
@@ -68,29 +69,30 @@ impl<D: Attach> Endpoint<D> {
         &self.unit
     }
 
-    /// The ids under which the device's transactions appear, its own first.
+    /// The ids under which the device's transactions appear; the device's own id comes first.
     pub fn ids(&self) -> &[RequesterId] {
         &self.ids
     }
 
-    /// An id that `other` has as well, if there is one: for the unit they are one device.
+    /// Returns an id that both endpoints have, if there is one. The unit cannot distinguish two
+    /// devices with the same id.
     pub fn shared_id(&self, other: &Self) -> Option<RequesterId> {
         let shared = || self.ids.iter().find(|id| other.ids.contains(id)).copied();
         Arc::ptr_eq(&self.unit, &other.unit).then(shared).flatten()
     }
 
-    /// Address ranges with a meaning of their own.
+    /// The device's reserved regions.
     pub fn reserved(&self) -> &[Reserved] {
         &self.reserved
     }
 
-    /// Whether firmware does DMA with the device and must not be cut off.
+    /// Whether firmware does DMA with the device, so that its direct regions must stay mapped.
     pub fn has_direct_regions(&self) -> bool {
         self.reserved.iter().any(Reserved::is_direct)
     }
 
-    /// Whether firmware does DMA with the device at all times, whoever has it: it can never be
-    /// blocked.
+    /// Whether firmware does DMA with the device at all times, even while an owner holds it: the
+    /// device can never be blocked.
     pub fn is_pinned(&self) -> bool {
         let mut kinds = self.reserved.iter().map(|region| region.kind);
         kinds.any(|kind| kind == Kind::Direct)
@@ -101,7 +103,7 @@ impl<D: Attach> Endpoint<D> {
         &self.data
     }
 
-    /// The device as an allocation may see it.
+    /// The view of the device that an allocation may use.
     pub fn view(&self) -> DeviceView<'_, D> {
         DeviceView::new(self.unit.data())
     }
@@ -120,7 +122,7 @@ impl<D: VendorDriver> Endpoint<D> {
     }
 }
 
-/// Finds the unit that `device` is behind, one of `units`, and what its driver makes of the device.
+/// Finds which of `units` `device` is behind, and lets that unit's driver probe the device.
 ///
 /// # Errors
 ///

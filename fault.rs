@@ -8,7 +8,7 @@ use core::fmt;
 
 use crate::{addr::Iova, requester::RequesterId};
 
-/// What the device tried.
+/// The kind of access that the unit refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Memory read, or an atomic operation's read.
@@ -24,11 +24,11 @@ pub enum Access {
 /// One fault, decoded by the vendor driver.
 #[derive(Copy, Clone, Debug)]
 pub struct Fault {
-    /// Who.
+    /// The id of the device.
     pub requester: RequesterId,
-    /// Where; hardware reports the page, not the byte.
+    /// The address. Hardware reports the page, not the byte.
     pub address: Option<Iova>,
-    /// What; `None` if the unit does not say.
+    /// The kind of access; `None` if the unit does not report it.
     pub access: Option<Access>,
     /// The unit's reason code.
     pub code: u32,
@@ -47,15 +47,15 @@ impl fmt::Display for Access {
     }
 }
 
-/// Where a vendor driver reports the faults of one unit.
+/// Receives the faults of one unit from the vendor driver.
 pub trait FaultSink: Send + Sync {
-    /// Reports a fault: finds out which device caused it, logs it rate limited and counts it.
+    /// Reports a fault: finds the device that caused it, logs the fault rate-limited and counts it.
     ///
-    /// Context: may sleep; the thread of the unit's fault interrupt.
+    /// Context: may sleep; called from the thread of the unit's fault interrupt.
     fn report(&self, fault: &Fault);
 }
 
-/// What is known: `write at 0x1000: the page is not mapped (reason 0x10)`.
+/// Everything that is known, for example `write at 0x1000: the page is not mapped (reason 0x10)`.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.access, self.address) {
@@ -68,9 +68,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Lets so many messages through in a window of time and counts the rest.
+/// A rate limit: lets at most [`BURST`](Self::BURST) messages through per window of time and counts
+/// the others.
 ///
-/// Pure: the caller brings the time. Ten in five seconds is the kernel's own default.
+/// Pure: the caller passes the time. Ten messages in five seconds is the kernel's own default.
 #[derive(Default)]
 pub struct RateLimit {
     window_start_ms: u64,
@@ -81,12 +82,12 @@ pub struct RateLimit {
 /// What to do with one message.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Print it, and say first that so many were not.
+    /// Print the message, and before it the number of suppressed messages.
     Print {
-        /// Messages suppressed since the last one that was printed.
+        /// Messages suppressed since the last printed one.
         suppressed: u64,
     },
-    /// Count it only.
+    /// Only count the message.
     Suppress,
 }
 
@@ -94,7 +95,7 @@ impl RateLimit {
     const WINDOW_MS: u64 = 5000;
     const BURST: u32 = 10;
 
-    /// Decides about a message at `now_ms` on a monotonic clock.
+    /// Decides whether to print a message at `now_ms` on a monotonic clock.
     pub fn check(&mut self, now_ms: u64) -> Verdict {
         if now_ms.saturating_sub(self.window_start_ms) >= Self::WINDOW_MS {
             self.window_start_ms = now_ms;

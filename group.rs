@@ -2,30 +2,29 @@
 
 //! Groups: the smallest sets of endpoints that hardware can isolate from the rest.
 //!
-//! Everything that changes what endpoints can reach happens here, for the whole group at once
-//! (law 3):
+//! Every change of what endpoints can reach happens here, for the whole group at once (law 3):
 //!
 //! ```text
 //! same domain?  -> done                                       (law 4)
-//! prepare every member; a failure drops what was prepared     (law 3)
+//! prepare every member; a failure drops all plans             (law 3)
 //! commit: one batch of entries and invalidations per unit
-//! the members' old residences end, the old domain is uncounted (law 2)
+//! the members' old residences end; the old domain's count of groups drops (law 2)
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `state` | the group: members, domains, and the moves from one domain to another |
-//! | `membership` | endpoints join, leave, and change their group |
+//! | `state` | the group: members, domains, and changes of the group's domain |
+//! | `membership` | endpoints join, leave, and move to another group |
 //! | `dma_api` | drivers that use the DMA API |
-//! | `claim`, `loan` | the proofs that a domain of one's own may be attached |
+//! | `claim`, `loan` | the proofs that a caller may attach its own domain |
 //! | `reset` | one member is blocked while its device is reset |
 //! | `member` | one endpoint in a group, and the two halves of its attach |
 //! | `reason` | why an endpoint is in its group |
-//! | `faults` | the faults of a group, counted and rate limited |
-//! | `show` | what people can read of a group |
+//! | `faults` | the faults of a group, counted and rate-limited |
+//! | `show` | a group's state in debugfs and sysfs |
 //!
-//! Locking: `state` is a mutex and held during an attach. Inside it nest the id map, a domain's
-//! `residences` and the vendor driver's locks. It is never taken on a map or unmap.
+//! Locking: `state` is a mutex and is held during an attach. The id map, a domain's `residences`
+//! and the vendor driver's locks nest inside it. A map or unmap never takes it.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The health of a unit: whether it still answers.
+//! The health of a unit: whether it still responds.
 //!
-//! A vendor driver keeps one for each unit and declares the failure; the core asks for it before it
-//! relies on the unit.
+//! A vendor driver keeps one for each unit and declares failures in it. The core checks it before
+//! it relies on the unit.
 
 #![forbid(unsafe_code)]
 
@@ -16,14 +16,14 @@ use kernel::{
 
 use crate::{label::Label, log::log_err};
 
-/// What messages call a unit, and whether it has failed.
+/// A unit's name, and whether the unit has failed.
 pub struct Health {
     name: Label,
     failed: Atomic<bool>,
 }
 
 impl Health {
-    /// A unit called `name`, which has not failed.
+    /// The health of a unit called `name` that has not failed.
     pub fn new(name: Label) -> Self {
         Self {
             name,
@@ -31,13 +31,13 @@ impl Health {
         }
     }
 
-    /// What messages and sysfs call the unit.
+    /// The unit's name in messages and sysfs.
     pub fn name(&self) -> Label {
         self.name
     }
 
-    /// Declares the unit failed, for `reason`, and logs that once. From now on every request that
-    /// needs the unit gets `EIO`. Only a release and a new takeover end this.
+    /// Declares the unit failed for `reason`, and logs this once. From now on every request that
+    /// needs the unit fails with `EIO`. Only a release and a new takeover end this state.
     ///
     /// Context: any.
     pub fn fail(&self, reason: fmt::Arguments<'_>) {
@@ -64,8 +64,8 @@ impl Health {
         Ok(())
     }
 
-    /// Forgets a failure, because the unit is about to be taken over again.
-    pub fn renew(&self) {
+    /// Clears a failure, because the core is about to take the unit over again.
+    pub fn clear_failure(&self) {
         self.failed.store(false, Relaxed);
     }
 }

@@ -2,10 +2,10 @@
 
 //! The id map: which endpoint and which group each id of a unit belongs to.
 //!
-//! It keeps two groups from having one id, and names the endpoint and the group of a fault. Groups
-//! enter their members' ids.
+//! It prevents two groups from having the same id, and it finds the endpoint and the group of a
+//! fault. Groups add the ids of their members.
 //!
-//! Locking: the mutex nests inside a group's `state`, and is held for a look-up or a change only.
+//! Locking: the mutex nests inside a group's `state`, and is held for one look-up or change.
 
 #![forbid(unsafe_code)]
 
@@ -32,7 +32,8 @@ use crate::{
 /// An id of a unit.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct UnitId {
-    /// The unit's address, which tells it from others; each endpoint in the map keeps its unit.
+    /// The unit's address identifies it. It stays valid because each endpoint in the map keeps its
+    /// unit alive.
     unit: usize,
     id: RequesterId,
 }
@@ -46,13 +47,13 @@ impl UnitId {
     }
 }
 
-/// The endpoint that an id is named after, and its group.
+/// The endpoint that faults of an id are attributed to, and its group.
 struct IdOwner<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     group: Arc<Group<D>>,
 }
 
-/// The ids of all members of groups, behind all units of one vendor driver.
+/// The ids of all group members behind all units of one vendor driver.
 #[pin_data]
 pub struct IdMap<D: Attach> {
     #[pin]
@@ -60,7 +61,7 @@ pub struct IdMap<D: Attach> {
 }
 
 impl<D: Attach> IdMap<D> {
-    /// An empty map.
+    /// Creates an empty map.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -116,37 +117,38 @@ impl<D: Attach> IdOwners<D> for IdMap<D> {
 
     fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>) {
         let owner = self.owners.lock().remove(&UnitId::new(unit, id));
-        // Dropped without the lock: it may be the last reference to a group.
+        // Dropped without the lock, because it may be the last reference to a group.
         drop(owner);
     }
 }
 
-/// Reports the faults of one unit to the groups that they concern.
+/// Reports the faults of one unit to the affected groups.
 pub struct UnitFaults<D: Attach> {
     map: Arc<IdMap<D>>,
     unit: Arc<Unit<D>>,
-    stray: Atomic<u64>,
+    unknown_ids: Atomic<u64>,
 }
 
 impl<D: Attach> UnitFaults<D> {
-    /// The faults of `unit`, whose ids are in `map`.
+    /// Creates the fault sink of `unit`, whose ids are in `map`.
     pub fn new(map: &Arc<IdMap<D>>, unit: &Arc<Unit<D>>) -> Result<Arc<Self>> {
         let faults = Self {
             map: map.clone(),
             unit: unit.clone(),
-            stray: Atomic::new(0),
+            unknown_ids: Atomic::new(0),
         };
         Ok(Arc::new(faults, GFP_KERNEL)?)
     }
 
-    /// Faults of ids that no group has.
+    /// The number of faults of unknown ids: ids that no group has.
     pub fn stray(&self) -> u64 {
-        self.stray.load(Relaxed)
+        self.unknown_ids.load(Relaxed)
     }
 
-    /// Counts a fault of a device that is in no group, and logs it rarely.
-    fn report_stray(&self, unit: Label, fault: &Fault) {
-        let count = self.stray.fetch_add(1, Relaxed);
+    /// Counts a fault of an unknown id. Logs it only if the number of earlier ones is zero or a
+    /// power of two.
+    fn report_unknown_id(&self, unit: Label, fault: &Fault) {
+        let count = self.unknown_ids.fetch_add(1, Relaxed);
         if count.is_power_of_two() || count == 0 {
             log_warn!(
                 "{}: fault: unknown device {}: {} ({} so far)",
@@ -164,7 +166,7 @@ impl<D: Attach> FaultSink for UnitFaults<D> {
         let unit = self.unit.name();
         match self.map.get(UnitId::new(&self.unit, fault.requester)) {
             Some((endpoint, group)) => group.report_fault(unit, &endpoint.name(), fault),
-            None => self.report_stray(unit, fault),
+            None => self.report_unknown_id(unit, fault),
         }
     }
 }

@@ -17,11 +17,11 @@
 //!
 //! Arrows point down only. See Documentation/design.md.
 
-// A module exports nothing to other crates. `pub` says here what is a file's interface, and
-// `pub(super)` or nothing what is not; the compiler still finds what nobody uses.
+// A module exports nothing to other crates. Here `pub` marks a file's interface, and `pub(super)`
+// or no modifier marks the rest; the compiler still reports unused items.
 #![allow(unreachable_pub)]
-// What no build uses shows in the custom x86-64 kernel, which has all there is. Without the
-// frontend, a driver for hardware or the suites, parts of the core have no user.
+// The custom x86-64 kernel builds everything, so unused code shows there. Without the frontend, a
+// driver for hardware or the suites, parts of the core have no user.
 #![cfg_attr(
     not(all(
         CONFIG_IOMMU_CORE_PROVIDER,
@@ -67,7 +67,7 @@ module! {
     license: "GPL",
 }
 
-/// The module, while it is loaded. The native frontend starts the drivers before modules start.
+/// The loaded module. The native frontend starts the drivers before modules start.
 struct IommuCore {
     #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
     _frontend: frontend::hosted::Frontend,

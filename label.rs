@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Short names, kept by value.
+//! Short names, stored by value.
 //!
-//! Messages and debugfs name devices, drivers and owners that may be gone by the time they are
-//! read. A [`Label`] is a copy that needs no allocation, so that a refusal or a fault can always
-//! be explained.
+//! Messages and debugfs name devices, drivers and owners that may no longer exist when the text is
+//! read. A [`Label`] is a copy that needs no allocation, so a refusal or a fault can always be
+//! explained.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use core::fmt;
 
 const CAPACITY: usize = 55;
 
-/// A name of at most 55 bytes; longer ones are cut at a character boundary.
+/// A name of at most 55 bytes; a longer name is cut at a character boundary.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub struct Label {
     len: u8,
@@ -29,7 +29,7 @@ impl Label {
     /// Formats `args` into a label.
     pub fn new(args: fmt::Arguments<'_>) -> Self {
         let mut label = Self::EMPTY;
-        // A label that is full takes no more: what fits is what is wanted.
+        // A full label returns an error. The text that fits is kept, so the error is ignored.
         let _ = fmt::write(&mut label, args);
         label
     }

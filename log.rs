@@ -2,22 +2,23 @@
 
 //! Messages in the kernel log.
 //!
-//! The kernel crate's `pr_*!` format with a `Display` trait of their own. What is printed here is
-//! mostly pure types, which know only `core`'s; so these take `core`'s formatting, one line a call.
+//! The kernel crate's `pr_*!` macros format with the kernel crate's own `Display` trait. Most
+//! values that the core prints are pure types, which implement only `core`'s `Display`. These
+//! macros therefore use `core`'s formatting. Each call prints one line.
 
 #![forbid(unsafe_code)]
 
-/// Something failed and stays so.
+/// An operation failed and will not recover.
 macro_rules! log_err {
     ($($args:tt)*) => { ::kernel::prelude::pr_err!("{}\n", ::core::format_args!($($args)*)) };
 }
 
-/// Something was refused, or goes on with less.
+/// A request was refused, or an operation continues with less.
 macro_rules! log_warn {
     ($($args:tt)*) => { ::kernel::prelude::pr_warn!("{}\n", ::core::format_args!($($args)*)) };
 }
 
-/// Something worth knowing happened.
+/// An event worth knowing.
 macro_rules! log_info {
     ($($args:tt)*) => { ::kernel::prelude::pr_info!("{}\n", ::core::format_args!($($args)*)) };
 }

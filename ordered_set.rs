@@ -2,8 +2,9 @@
 
 //! A small set, ordered by key, that never allocates while a spinlock is held.
 //!
-//! The caller allocates room outside of its lock, looks again with the lock held, and hands the
-//! room over with the item.
+//! 1. The caller allocates room without its lock.
+//! 2. It takes the lock and checks again whether the room is sufficient.
+//! 3. It passes the room to [`OrderedSet::insert`] with the item.
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +15,10 @@ use kernel::{alloc::kvec::InsertError, prelude::*};
 
 /// An item of an [`OrderedSet`].
 pub trait Keyed {
-    /// What orders items and tells them apart.
+    /// Orders and identifies items.
     type Key: Copy + Ord;
 
-    /// The item's key. Does not change while the item is in a set.
+    /// The item's key. It does not change while the item is in a set.
     fn key(&self) -> Self::Key;
 }
 
@@ -40,17 +41,17 @@ impl<T: Keyed> OrderedSet<T> {
         self.items.binary_search_by_key(&key, Keyed::key)
     }
 
-    /// How many items there are.
+    /// The number of items.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// All items, in order.
+    /// All items in the order of their keys.
     pub fn iter(&self) -> core::slice::Iter<'_, T> {
         self.items.iter()
     }
 
-    /// The items whose keys are above `key`, in order; all items for `None`.
+    /// The items whose keys are greater than `key`, in order; all items for `None`.
     pub fn after(&self, key: Option<T::Key>) -> core::slice::Iter<'_, T> {
         let first = match key.map(|key| self.search(key)) {
             None => 0,
@@ -66,14 +67,14 @@ impl<T: Keyed> OrderedSet<T> {
         self.items.get_mut(index)
     }
 
-    /// Puts `item` in its place. Items move to `room` if the set's own memory is full; `room` is
-    /// then what they were in before.
+    /// Inserts `item` in order. If the set's own memory is full, the items move to the memory of
+    /// `room`, and `room` gets the set's old memory.
     ///
     /// Does not allocate.
     ///
     /// # Errors
     ///
-    /// The item comes back if there is no room for it, or another one with its key.
+    /// Returns the item if there is no room for it, or if the set has an item with its key.
     pub fn insert(&mut self, item: T, room: &mut KVec<T>) -> Result<(), T> {
         let Err(index) = self.search(item.key()) else {
             return Err(item);
@@ -84,12 +85,12 @@ impl<T: Keyed> OrderedSet<T> {
             }
             room.clear();
             for old in self.items.drain_all() {
-                // There is room for all of them.
+                // `room` has capacity for all of them.
                 let _ = room.push_within_capacity(old);
             }
             core::mem::swap(&mut self.items, room);
         }
-        // INVARIANT: `search` has found the place.
+        // INVARIANT: `search` returned the index that keeps the keys in order.
         match self.items.insert_within_capacity(index, item) {
             Ok(()) => Ok(()),
             Err(InsertError::OutOfCapacity(item) | InsertError::IndexOutOfBounds(item)) => {
@@ -98,7 +99,7 @@ impl<T: Keyed> OrderedSet<T> {
         }
     }
 
-    /// Takes the item with `key` out.
+    /// Removes and returns the item with `key`.
     pub fn remove(&mut self, key: T::Key) -> Option<T> {
         let index = self.search(key).ok()?;
         self.items.remove(index).ok()

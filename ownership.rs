@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMA ownership of one group: who may do DMA with it (law 5).
+//! DMA ownership of one group: which drivers or owner may do DMA with it (law 5).
 //!
-//! A pure state machine. It knows nothing of domains or hardware; [`Group`](crate::group::Group)
-//! keeps one under its lock and does what the transitions ask for.
+//! A pure state machine without domains or hardware. [`Group`](crate::group::Group) keeps one under
+//! its lock and performs the attaches that a transition requires.
 //!
 //! ```text
-//!                 use                      claim(owner)
+//!               start_use                  claim(owner)
 //!   Kernel{n+1} <-----> Kernel{n} ... Free <----------> Claimed{owner, claims, attached}
-//!                unuse                      release
+//!               end_use                     release
 //!
 //!                 lend(to)
 //!   Kernel{users} <------> Lent{users, to}        and likewise Free, if there are no users
@@ -16,11 +16,13 @@
 //! ```
 //!
 //! * Drivers that use the DMA API share the group: `Kernel{n}` counts them.
-//! * A claim excludes all of them and every other owner. The same owner may claim again (an owner
-//!   of several devices of one group does); the group is free when each claim was released.
-//! * While a domain of the owner's is attached the last claim cannot end.
-//! * A kernel driver may have a domain of its own attached without a claim: the group is then lent
-//!   to it, and it excludes the same as an owner. Those that use the DMA API are counted meanwhile.
+//! * A claim excludes all of these drivers and every other owner. The same owner may claim again,
+//!   for example an owner of several devices of one group. The group is free when the owner has
+//!   released every claim.
+//! * While a domain of the owner is attached, the last claim cannot end.
+//! * A kernel driver may attach its own domain without a claim: the group is then lent to the
+//!   driver, which excludes the same users as a claim does. Drivers that use the DMA API stay
+//!   counted during a loan.
 
 #![forbid(unsafe_code)]
 
@@ -33,13 +35,13 @@ use crate::label::Label;
 
 /// Who makes a claim.
 ///
-/// `token` tells owners apart (for C users it is the address that they pass); `name` is what
-/// people read.
+/// `token` identifies the owner (for C users it is the address that they pass); `name` appears in
+/// messages.
 #[derive(Copy, Clone, Debug)]
 pub struct Owner {
-    /// Identity of the owner.
+    /// Identifies the owner.
     pub token: usize,
-    /// What messages call the owner.
+    /// The owner's name in messages.
     pub name: Label,
 }
 
@@ -49,7 +51,7 @@ impl PartialEq for Owner {
     }
 }
 
-/// Why a request was refused; says who holds the group.
+/// Why a request was refused, and who holds the group.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub enum Refusal {
     /// Kernel drivers do DMA with the group through the DMA API.
@@ -57,17 +59,17 @@ pub enum Refusal {
         /// How many drivers.
         users: usize,
     },
-    /// The group is claimed.
+    /// An owner has claimed the group.
     Claimed {
         /// By whom.
         by: Owner,
     },
-    /// The claim cannot end: a domain of its owner's is still attached.
+    /// The claim cannot end: a domain of its owner is still attached.
     StillAttached {
         /// Whose domain.
         owner: Owner,
     },
-    /// A driver has a domain of its own attached.
+    /// A driver has attached its own domain.
     Lent {
         /// Which driver.
         to: Label,
@@ -91,7 +93,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// State of one group.
+/// The ownership state of one group.
 ///
 /// # Invariants
 ///
@@ -99,16 +101,16 @@ impl fmt::Display for Refusal {
 /// 2. `Claimed { claims, .. }` has `claims > 0`.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub enum Ownership {
-    /// Nobody does DMA with the group; it is on its default domain.
+    /// No driver or owner does DMA with the group; it is attached to its default domain.
     Free,
     /// Kernel drivers share the default domain.
     Kernel {
         /// How many drivers.
         users: usize,
     },
-    /// A driver has a domain of its own attached.
+    /// A driver has attached its own domain.
     Lent {
-        /// How many drivers use the DMA API when they can.
+        /// How many drivers use the DMA API again once the loan has ended.
         users: usize,
         /// Which driver.
         to: Label,
@@ -117,9 +119,9 @@ pub enum Ownership {
     Claimed {
         /// Who.
         owner: Owner,
-        /// How often.
+        /// How many claims the owner has.
         claims: usize,
-        /// Whether a domain of the owner's is attached.
+        /// Whether a domain of the owner is attached.
         attached: bool,
     },
 }
@@ -127,11 +129,11 @@ pub enum Ownership {
 /// What a claim or a release changed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// One more or one less of the same: the group stays as it is.
+    /// The number of claims changed; the group stays as it is.
     None,
-    /// The group was free and is claimed now: it has to leave the default domain.
+    /// The group was free and is claimed now: it must leave the default domain.
     Taken,
-    /// The last claim ended: the group has to go back to its default domain.
+    /// The last claim ended: the group must return to its default domain.
     Freed,
 }
 
@@ -147,7 +149,7 @@ impl Ownership {
         Ok(())
     }
 
-    /// A driver stops to use the DMA API.
+    /// A driver stops using the DMA API.
     pub fn end_use(&mut self) -> Result<(), Refusal> {
         match self {
             Self::Kernel { users: 1 } => *self = Self::Free,
@@ -158,7 +160,7 @@ impl Ownership {
         Ok(())
     }
 
-    /// The driver `to` attaches a domain of its own.
+    /// The driver `to` attaches its own domain.
     pub fn lend(&mut self, to: Label) -> Result<(), Refusal> {
         match *self {
             Self::Free | Self::Kernel { .. } => {
@@ -173,7 +175,7 @@ impl Ownership {
         Ok(())
     }
 
-    /// The driver's own domain goes.
+    /// The driver's own domain is detached.
     pub fn end_loan(&mut self) -> Result<(), Refusal> {
         match *self {
             Self::Lent { users: 0, .. } => *self = Self::Free,
@@ -249,7 +251,7 @@ impl Ownership {
         }
     }
 
-    /// How many drivers use the DMA API, or do when a loan has ended.
+    /// How many drivers use the DMA API now or once a loan has ended.
     pub fn users(&self) -> usize {
         match self {
             Self::Kernel { users } | Self::Lent { users, .. } => *users,
@@ -257,7 +259,8 @@ impl Ownership {
         }
     }
 
-    /// Whether one owner or driver has the group to itself: it is not on its default domain.
+    /// Whether one owner or driver has exclusive use of the group, so that the group is not on its
+    /// default domain.
     pub fn is_exclusive(&self) -> bool {
         matches!(self, Self::Lent { .. } | Self::Claimed { .. })
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The list of all domains, for people to read.
+//! The list of all domains, for debugfs and messages.
 //!
-//! It holds records, not domains: being seen keeps nothing alive.
+//! It holds records, not domains, so a listed domain is not kept alive.
 
 #![forbid(unsafe_code)]
 
@@ -19,18 +19,18 @@ use kernel::{
 
 use crate::counter::Counter;
 
-/// What is said of one domain.
+/// What debugfs and messages show of one domain.
 pub struct DomainRecord {
     id: u64,
     kind: &'static str,
     driver: &'static str,
-    /// Groups that are attached.
+    /// Groups attached to the domain.
     groups: Atomic<i64>,
     mapped: Counter,
 }
 
 impl DomainRecord {
-    /// The domain's number; never used twice while the module is loaded.
+    /// The domain's number; never reused while the module is loaded.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -45,7 +45,7 @@ impl DomainRecord {
         self.driver
     }
 
-    /// Groups that are attached to the domain.
+    /// Groups attached to the domain.
     pub fn groups(&self) -> i64 {
         self.groups.load(Relaxed)
     }
@@ -63,7 +63,8 @@ impl DomainRecord {
         self.groups.add(-1, Relaxed);
     }
 
-    /// Also the barrier between a page table entry and the question who has to be told of it.
+    /// The full barrier in this counter also orders two steps of a map: the page-table entry is
+    /// written before the map reads the list of units that need a call.
     #[inline]
     pub(crate) fn count_mapped(&self, bytes: u64) {
         self.mapped.add(bytes as i64);
@@ -81,7 +82,7 @@ impl fmt::Display for DomainRecord {
     }
 }
 
-/// All domains. `allocated` only grows, under the lock of `domains`: it is the last id.
+/// All domains. `allocated` is the last id given out. It only grows, under the lock of `domains`.
 #[pin_data]
 pub struct Registry {
     #[pin]
@@ -91,7 +92,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty list.
+    /// Creates an empty list.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -103,7 +104,7 @@ impl Registry {
         )
     }
 
-    /// Lists a new domain for as long as the [`Listing`] lives.
+    /// Adds a new domain to the list for as long as the [`Listing`] lives.
     pub(crate) fn list(
         registry: &Arc<Self>,
         kind: &'static str,
@@ -134,7 +135,7 @@ impl Registry {
         (self.allocated.load(Relaxed), self.freed.load(Relaxed))
     }
 
-    /// Calls `f` for each domain, in the order of allocation, until it fails.
+    /// Calls `f` for each domain in the order of allocation, until `f` fails.
     pub fn for_each_domain<E>(
         &self,
         mut f: impl FnMut(&DomainRecord) -> Result<(), E>,
@@ -146,7 +147,7 @@ impl Registry {
     }
 }
 
-/// A domain's entry in the list; leaves it when dropped.
+/// A domain's entry in the list. Dropping it removes the entry.
 pub(crate) struct Listing {
     record: Arc<DomainRecord>,
     registry: Arc<Registry>,

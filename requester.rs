@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requester ids: the names under which devices appear at a unit.
+//! Requester ids: how a unit identifies devices.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,8 @@ use core::fmt;
 
 /// The id that a unit sees in a transaction.
 ///
-/// For PCI it is the 16-bit bus/device/function number of the transaction (PCIe 2.2.6.2); for an
-/// SMMU it is the stream id. Segments do not appear: a unit serves one segment.
+/// For PCI it is the 16-bit bus, device and function number of the transaction (PCIe 2.2.6.2). For
+/// an SMMU it is the stream id. It contains no PCI segment: a unit serves one segment.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RequesterId(u32);
 
@@ -40,7 +40,7 @@ impl RequesterId {
     }
 }
 
-/// PCI ids in the way of lspci (`00:1f.2`), wider stream ids in hexadecimal.
+/// PCI ids in lspci's format (`00:1f.2`), wider stream ids in hexadecimal.
 impl fmt::Display for RequesterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 <= 0xffff {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reserved regions: address ranges with a meaning of their own.
+//! Reserved regions: address ranges of a device with a special use.
 
 #![forbid(unsafe_code)]
 
@@ -13,14 +13,14 @@ use crate::addr::{Iova, Prot};
 pub enum Kind {
     /// Firmware does DMA here: always mapped one to one.
     Direct,
-    /// As [`Direct`](Self::Direct), but given up once a driver or an owner has the device.
+    /// Like [`Direct`](Self::Direct), but not kept mapped once a driver or an owner uses the
+    /// device.
     DirectRelaxable,
     /// Interrupt messages go here, untranslated.
     Msi,
-    /// Free for whoever owns the device to map the places where interrupt messages go, which are
-    /// translated.
+    /// The owner of the device may map MSI doorbells here. Interrupt messages are translated.
     SoftwareMsi,
-    /// Never mapped.
+    /// Must never be mapped.
     Reserved,
 }
 
@@ -31,14 +31,14 @@ pub struct Reserved {
     pub first: Iova,
     /// Last byte.
     pub last: Iova,
-    /// What the device does there.
+    /// The accesses that the device makes there.
     pub prot: Prot,
     /// What the region is for.
     pub kind: Kind,
 }
 
 impl Reserved {
-    /// Whether firmware relies on the region being mapped one to one.
+    /// Whether firmware relies on a one-to-one mapping of the region.
     pub fn is_direct(&self) -> bool {
         matches!(self.kind, Kind::Direct | Kind::DirectRelaxable)
     }

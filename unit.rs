@@ -23,14 +23,14 @@ use crate::{
     label::Label,
 };
 
-/// One unit, as the core knows it.
+/// The core's record of one unit.
 pub struct Unit<D: Attach> {
     released: Atomic<bool>,
     data: D::Unit,
 }
 
 impl<D: Attach> Unit<D> {
-    /// A unit that nobody has taken over yet.
+    /// Creates the record of a unit that the driver has not taken over yet.
     pub fn new(data: D::Unit) -> Result<Arc<Self>> {
         let unit = Self {
             released: Atomic::new(false),
@@ -49,7 +49,7 @@ impl<D: Attach> Unit<D> {
         &self.data
     }
 
-    /// Whether the unit was given back: there is no hardware to write entries or invalidate for.
+    /// Whether the unit was released: the core must not write entries or invalidate any more.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }
@@ -73,7 +73,7 @@ impl<D: Attach> Unit<D> {
 }
 
 impl<D: VendorDriver> Unit<D> {
-    /// All units of this kind that the machine has.
+    /// Discovers all units of this kind.
     ///
     /// # Errors
     ///
@@ -87,14 +87,14 @@ impl<D: VendorDriver> Unit<D> {
         Ok(units)
     }
 
-    /// Takes the unit: every requester id is blocked, and nothing translated yet. The unit's faults
-    /// go to `faults` until it is released.
+    /// Takes the unit over: it blocks every requester id and translates nothing yet. The driver
+    /// reports the unit's faults to `faults` until the unit is released.
     ///
     /// # Errors
     ///
-    /// Those of [`VendorDriver::take_over`]; the unit is then as it was.
+    /// Those of [`VendorDriver::take_over`]; the unit is then unchanged.
     pub fn take_over(&self, faults: Arc<dyn FaultSink>) -> Result {
-        D::health(&self.data).renew();
+        D::health(&self.data).clear_failure();
         D::take_over(&self.data, faults)?;
         self.released.store(false, Relaxed);
         Ok(())
@@ -109,8 +109,8 @@ impl<D: VendorDriver> Unit<D> {
         D::enable(&self.data)
     }
 
-    /// Switches the unit off while the machine sleeps, or for the kernel that comes next. Domains
-    /// and groups stay as they are, and can be worked with.
+    /// Disables the unit while the machine sleeps, or before another kernel starts. Domains and
+    /// groups stay as they are and can still be changed.
     ///
     /// Context: any; does not sleep.
     pub fn suspend(&self) {
@@ -119,8 +119,8 @@ impl<D: VendorDriver> Unit<D> {
         }
     }
 
-    /// Undoes [`suspend`](Self::suspend), also if the unit has lost all its registers meanwhile. A
-    /// unit that does not come back has failed.
+    /// Undoes [`suspend`](Self::suspend), even if the unit has lost all registers in between. A
+    /// unit that does not respond is declared failed.
     ///
     /// Context: any; does not sleep.
     pub fn resume(&self) {
@@ -131,13 +131,14 @@ impl<D: VendorDriver> Unit<D> {
         }
     }
 
-    /// Tells the unit that devices can be reached again, after [`resume`](Self::resume).
+    /// Tells the driver, after [`resume`](Self::resume), that devices can be reached again.
     pub fn buses_are_back(&self) {
         D::buses_are_back(&self.data);
     }
 
-    /// Gives the unit back. Endpoints that are still attached see their domain until translation
-    /// ends; they leave their groups afterwards, and hardware is no longer told.
+    /// Releases the unit. Endpoints that are still attached reach their domain until translation
+    /// ends. When they leave their groups afterwards, the core no longer writes entries or
+    /// invalidates.
     pub fn release(&self) {
         D::release(&self.data);
         self.released.store(true, Relaxed);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The units where a domain has a tag, and the tags.
+//! The units on which a domain has a tag, and the tags.
 //!
-//! Locking: the spinlock is held, with interrupts off, for a look-up or a change; nothing nests
-//! inside. A processor that invalidates copies the list and drops the lock before it asks the
-//! units, so that processors that unmap at the same time do not wait for each other's answers. See
-//! [`domain`](super) for why that is enough.
+//! Locking: the spinlock is held, with interrupts off, for one look-up or change; no other lock
+//! nests inside. A processor that invalidates copies the list and drops the lock before it calls
+//! the units, so processors that unmap at the same time do not wait for each other's invalidations.
+//! [`domain`](super) says why this is sufficient.
 
 #![forbid(unsafe_code)]
 
@@ -23,18 +23,19 @@ use crate::{
     unit::Unit,
 };
 
-/// How many units are copied at a time. Most machines have fewer, and most domains one.
+/// How many units are copied per turn of the lock. Most machines have fewer units, and most domains
+/// have a tag on one.
 const AT_ONCE: usize = 4;
 
 /// A unit, and the domain's tag there.
 type Tagged<D> = (Arc<Unit<D>>, <D as Attach>::Tag);
 
-/// A unit where endpoints are attached to the domain.
+/// A unit on which endpoints are attached to the domain.
 struct Slot<D: Attach> {
     unit: Arc<Unit<D>>,
     tag: D::Tag,
     users: usize,
-    /// Whether DMA through the unit can be made to snoop CPU caches.
+    /// Whether the unit can force DMA to snoop CPU caches.
     can_snoop: bool,
 }
 
@@ -46,19 +47,20 @@ impl<D: Attach> Keyed for Slot<D> {
     }
 }
 
-/// All units where a domain has a tag.
+/// All units on which the domain has a tag.
 #[pin_data]
 pub(super) struct Residences<D: Attach> {
-    /// Whether some unit needs to be told of new mappings; spares the others the lock.
+    /// Whether some unit needs a call after each map. While it is false, a map does not take the
+    /// lock.
     sync_maps: Atomic<bool>,
-    /// Whether DMA is made to snoop CPU caches. Changes once, under the lock of `slots`.
+    /// Whether DMA is forced to snoop CPU caches. Changes once, under the lock of `slots`.
     snoops: Atomic<bool>,
     #[pin]
     slots: SpinLockIrq<OrderedSet<Slot<D>>>,
 }
 
 impl<D: Attach> Residences<D> {
-    /// None yet.
+    /// Creates the empty list.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             sync_maps: Atomic::new(false),
@@ -67,20 +69,20 @@ impl<D: Attach> Residences<D> {
         })
     }
 
-    /// Whether some unit needs to be told of new mappings.
+    /// Whether some unit needs a call after each map.
     #[inline]
     pub(super) fn sync_maps(&self) -> bool {
         self.sync_maps.load(Relaxed)
     }
 
-    /// Whether DMA is made to snoop CPU caches, whatever a device asks for.
+    /// Whether DMA is forced to snoop CPU caches, even if a device requests no snooping.
     #[inline]
     pub(super) fn snoops(&self) -> bool {
         self.snoops.load(Relaxed)
     }
 
-    /// Makes all DMA snoop from now on if every unit is able to and `may` says so; returns whether
-    /// it does.
+    /// Forces all DMA to snoop from now on if every unit can and `may` returns true. Returns
+    /// whether DMA is forced to snoop.
     pub(super) fn enforce_snooping(&self, may: impl FnOnce() -> bool) -> bool {
         let slots = self.slots.lock();
         if self.snoops() {
@@ -91,13 +93,13 @@ impl<D: Attach> Residences<D> {
         can
     }
 
-    /// Calls `f` for each unit that was not given back, without a lock. A unit that is added or
-    /// removed meanwhile may be among them or not.
+    /// Calls `f`, without a lock, for each unit that is not released. If a unit is added or removed
+    /// at the same time, `f` may or may not be called for it.
     pub(super) fn for_each(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
         let mut after = None;
         loop {
-            // The last count of a unit is not dropped here: the frontend that has discovered the
-            // unit keeps one as long as the domain can be used.
+            // Dropping these references never frees a unit: the frontend that discovered the unit
+            // keeps a reference as long as the domain can be used.
             let mut some: [Option<Tagged<D>>; AT_ONCE] = [const { None }; AT_ONCE];
             {
                 let slots = self.slots.lock();
@@ -117,19 +119,20 @@ impl<D: Attach> Residences<D> {
         }
     }
 
-    /// The domain's tag on `unit`, with one more user. If there is none yet, `acquire` gets one.
+    /// Returns the domain's tag on `unit` and adds a user to it. If the domain has no tag there,
+    /// `acquire` allocates one.
     ///
     /// # Errors
     ///
-    /// Those of `acquire`; `ENOMEM`; `EINVAL` if DMA is made to snoop and `can_snoop` is false.
+    /// Those of `acquire`; `ENOMEM`; `EINVAL` if DMA is forced to snoop and `can_snoop` is false.
     pub(super) fn share_or_add(
         &self,
         unit: &Arc<Unit<D>>,
         can_snoop: bool,
         acquire: impl Fn() -> Result<D::Tag>,
     ) -> Result<D::Tag> {
-        // Memory and a tag are got without the lock. If another processor adds the unit meanwhile,
-        // its tag is shared, and what was got here goes back.
+        // Memory and a tag are allocated without the lock. If another processor adds the unit in
+        // the meantime, this call shares that tag and frees its own.
         let mut fresh = None;
         let tag = self.try_share_or_add(unit, can_snoop, acquire, &mut fresh);
         if let Some(unused) = fresh {
@@ -138,7 +141,8 @@ impl<D: Attach> Residences<D> {
         tag
     }
 
-    /// As [`share_or_add`](Self::share_or_add). A tag that was not used is in `fresh` afterwards.
+    /// Like [`share_or_add`](Self::share_or_add). Leaves a newly allocated tag that was not used in
+    /// `fresh`.
     fn try_share_or_add(
         &self,
         unit: &Arc<Unit<D>>,
@@ -179,7 +183,7 @@ impl<D: Attach> Residences<D> {
         }
     }
 
-    /// Adds `slot`, unless somebody was faster.
+    /// Adds `slot`, unless another processor has added the unit in the meantime.
     fn add(&self, slot: Slot<D>, room: &mut KVec<Slot<D>>) -> Result<(), Slot<D>> {
         let mut slots = self.slots.lock();
         if self.snoops() && !slot.can_snoop {
@@ -191,7 +195,8 @@ impl<D: Attach> Residences<D> {
         slots.insert(slot, room)
     }
 
-    /// One user on `unit` less. Returns whether it was the last one; the tag is free then.
+    /// Removes one user on `unit`. Returns whether it was the last one; the caller then frees the
+    /// tag.
     pub(super) fn leave(&self, unit: &Arc<Unit<D>>) -> bool {
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get_mut(Arc::as_ptr(unit)) else {
@@ -203,7 +208,7 @@ impl<D: Attach> Residences<D> {
         }
         let gone = slots.remove(Arc::as_ptr(unit));
         drop(slots);
-        // The unit's count is dropped outside of the lock, with interrupts on.
+        // The reference to the unit is dropped outside of the lock, with interrupts on.
         drop(gone);
         true
     }

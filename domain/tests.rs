@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suites of domains, on the mock driver: laws 1, 2 and 8, and what callers get for bad arguments.
+//! KUnit suites of domains, on the mock driver: laws 1, 2 and 8, and the errors for bad arguments.
 
 #![forbid(unsafe_code)]
 
@@ -35,17 +35,18 @@ mod suite {
     use super::*;
 
     #[test]
-    fn law_1_a_domain_keeps_no_way_back_to_the_device() -> Result {
+    fn law_1_a_domain_keeps_no_reference_to_the_device() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let endpoint = machine.endpoint(0, &[1])?;
-        // The view answers which unit.
+        // The view returns the unit.
         assert!(core::ptr::eq(
             endpoint.view().unit(),
             machine.units[0].data()
         ));
         let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
         assert!(is_static(&*domain));
-        // Nobody but us has a count on the endpoint: it goes, and the domain does not notice.
+        // Only the test holds a reference to the endpoint: the endpoint is freed, and the domain
+        // stays usable.
         assert!(Arc::into_unique_or_drop(endpoint).is_some());
         assert_eq!(
             domain.iova_to_phys(Iova::new(0x1234)),
@@ -96,10 +97,11 @@ mod suite {
         machine.finish()
     }
 
-    /// Whoever is attached reaches what was mapped last when the map returns, also if the table has
-    /// got a new top for it: every unit is told, once, and nobody else's entries change.
+    /// Every attached endpoint reaches the last mapping when `map` returns, also if the page table
+    /// got a new top for it. Each unit is updated exactly once, and entries of other domains do not
+    /// change.
     #[test]
-    fn a_table_that_grows_is_told_to_every_residence() -> Result {
+    fn every_residence_uses_a_new_top() -> Result {
         let grows = Options {
             levels: 4,
             grows: true,
@@ -132,7 +134,7 @@ mod suite {
         assert_eq!(machine.dma(0, 3, 0x1000), Some(0xb000));
         assert_eq!(machine.dma(0, 3, 1 << 30), None);
 
-        // Nobody is there: nobody is told, and who comes later finds the top.
+        // No endpoint is attached, so no unit is updated; a later attach uses the new top.
         stranger.set_default(&domain)?;
         assert_eq!(machine.dma(0, 3, 1 << 39), Some(0xc000));
         let before = machine.hardware(0).counts();
@@ -148,9 +150,10 @@ mod suite {
         machine.finish()
     }
 
-    /// A unit that does not hear of the new top has failed, and who has mapped gets to know.
+    /// A unit that cannot be updated to the new top has failed, and the caller of `map` gets an
+    /// error.
     #[test]
-    fn a_unit_that_does_not_hear_of_a_new_top_has_failed() -> Result {
+    fn a_unit_that_cannot_be_updated_to_a_new_top_has_failed() -> Result {
         let machine = Machine::new(&[Options {
             levels: 4,
             grows: true,
@@ -168,7 +171,7 @@ mod suite {
     }
 
     #[test]
-    fn law_8_what_was_unmapped_is_unreachable_after_the_sync() -> Result {
+    fn law_8_unmapped_memory_is_unreachable_after_the_sync() -> Result {
         let machine = Machine::new(&[Options::default(), Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let elsewhere = machine.endpoint(1, &[2])?;
@@ -180,7 +183,8 @@ mod suite {
 
         let mut gather = Gather::new();
         assert_eq!(domain.unmap(Iova::new(0x1000), PAGE, &mut gather), PAGE);
-        // The units' caches are real: until then the device still gets through.
+        // The mock unit's caches are real: until the invalidation the device still reaches the
+        // page.
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         let counts = [machine.hardware(0).counts(), machine.hardware(1).counts()];
         domain.sync(&mut gather);
@@ -213,14 +217,14 @@ mod suite {
         }
         let full = live_tables();
         assert!(full > empty);
-        // The unit caches translations and the tables on the way.
+        // The unit caches translations and the page-table entries above them.
         assert_eq!(machine.dma(0, 1, 0), Some(0x10_0000));
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0x20_0000));
         let mut gather = Gather::new();
         assert_eq!(domain.unmap(Iova::new(0), LARGE, &mut gather), LARGE);
         assert!(gather.tables_changed());
         assert_eq!(live_tables(), full);
-        // The device still walks through the cached table, and it is there.
+        // The device still walks through the cached page-table page, which must not be freed yet.
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0x20_0000));
         domain.sync(&mut gather);
         assert_eq!(live_tables(), full - 1);
@@ -233,14 +237,14 @@ mod suite {
     }
 
     #[test]
-    fn law_8_a_large_page_in_the_place_of_tables() -> Result {
+    fn law_8_a_large_page_replaces_tables() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let domain = Domain::paging(&machine.registry, &endpoint)?;
         group.set_default(&domain)?;
         map(&domain, 0, 0x10_0000, 4 * PAGE)?;
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0x10_1000));
-        // Not all of the table, so it stays, empty.
+        // This is not all that the page-table page translates, so the page stays, empty.
         assert_eq!(unmap(&domain, 0, 4 * PAGE), 4 * PAGE);
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         map(&domain, 0, 0x4000_0000, LARGE)?;
@@ -262,11 +266,11 @@ mod suite {
         group.set_default(&old)?;
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         group.set_default(&machine.blocked)?;
-        // Nothing is attached, so the unmap need not ask the unit.
+        // No endpoint is attached, so the unmap does not call the unit.
         let counts = machine.hardware(0).counts();
         assert_eq!(unmap(&old, 0x1000, PAGE), PAGE);
         assert_eq!(machine.hardware(0).counts(), counts);
-        // The next domain gets the same tag, and none of the old translations.
+        // The next domain gets the same tag, and must not see the old translations.
         let new = machine.paging(&endpoint, &[])?;
         group.set_default(&new)?;
         assert!(machine.hardware(0).has_tag(0));
@@ -304,7 +308,7 @@ mod suite {
     }
 
     #[test]
-    fn a_unit_that_caches_absence_is_told_of_new_mappings() -> Result {
+    fn a_unit_that_caches_non_present_entries_is_invalidated_after_a_map() -> Result {
         let caching = Options {
             caches_absent: true,
             ..Options::default()
@@ -336,11 +340,11 @@ mod suite {
     }
 
     #[test]
-    fn law_8_what_a_failed_unit_may_still_use_is_never_freed() -> Result {
+    fn law_8_tables_that_a_failed_unit_may_use_are_never_freed() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let domain = machine.paging(&endpoint, &[])?;
-        // Not aligned to each other, so that a table of small pages is needed.
+        // The two addresses are not equally aligned, so the mapping needs a table of small pages.
         map(&domain, LARGE, PAGE, LARGE)?;
         group.set_default(&domain)?;
         let tables = live_tables();
@@ -356,7 +360,7 @@ mod suite {
     }
 
     #[test]
-    fn one_failed_unit_does_not_keep_new_mappings_from_the_others() -> Result {
+    fn after_a_failed_unit_the_others_still_see_new_mappings() -> Result {
         for failing in 0..2 {
             let caching = Options {
                 caches_absent: true,
@@ -422,10 +426,11 @@ mod suite {
     }
 
     #[test]
-    fn no_memory_in_the_middle_of_a_map() -> Result {
+    fn a_map_that_runs_out_of_memory_returns_the_bytes_mapped() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
-        // Below the root it takes a table, and one more for each of two regions.
+        // Below the root the mapping needs one page-table page, and one more for each of two
+        // regions.
         for (n, expected) in [(1, 0), (2, 0), (3, LARGE - PAGE)] {
             let domain = machine.paging(&endpoint, &[])?;
             group.set_default(&domain)?;
@@ -471,7 +476,7 @@ mod suite {
     }
 
     #[test]
-    fn a_domain_says_what_it_can_map() -> Result {
+    fn a_domain_reports_its_geometry() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let endpoint = machine.endpoint(0, &[1])?;
         let domain = machine.paging(&endpoint, &[])?;
@@ -507,7 +512,8 @@ mod suite {
         assert_eq!(other.set_default(&snooping), Err(EINVAL));
         assert!(machine.snapshot()? == before);
 
-        // Somebody is attached who cannot; and an attach that failed is not held against a domain.
+        // An attached endpoint's unit cannot enforce snooping. A failed attach does not count
+        // against the domain.
         let plain = machine.paging(&endpoint, &[])?;
         elsewhere.data().fail_prepare.arm(1);
         assert_eq!(other.set_default(&plain), Err(ENOMEM));
@@ -526,7 +532,7 @@ mod suite {
     }
 
     #[test]
-    fn law_8_a_failed_unit_that_nobody_is_attached_to_any_more() -> Result {
+    fn law_8_tables_are_kept_after_the_last_endpoint_left_a_failed_unit() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let domain = machine.paging(&endpoint, &[])?;
@@ -538,7 +544,7 @@ mod suite {
         machine.hardware(0).stop_answering();
         group.set_default(&machine.blocked)?;
         assert!(machine.units[0].has_failed());
-        // The unit has forgotten nothing: the device may be anywhere in the old tables.
+        // The failed unit was not invalidated: it may still read any old page-table page.
         assert_eq!(unmap(&domain, 0, LARGE), LARGE);
         assert_eq!(live_tables(), tables);
         machine.dma(0, 1, 0x2000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a range of addresses becomes few commands, where a unit's commands name 2^n pages that are
-//! aligned to their size.
+//! Splits a range of addresses into a few invalidation commands, for units whose commands name 2^n
+//! pages that are aligned to their size.
 
 #![forbid(unsafe_code)]
 
@@ -14,8 +14,8 @@ pub struct Block {
     pub order: u8,
 }
 
-/// Page-selective commands for one range at most; one command for the whole domain costs less than
-/// more of them.
+/// The maximum number of page-selective commands for one range. One command for the whole domain
+/// costs less than a larger number of them.
 pub const MAX_BLOCKS: usize = 4;
 
 /// What to invalidate for a range.
@@ -25,7 +25,7 @@ pub enum Cover {
     Blocks {
         /// The blocks.
         blocks: [Block; MAX_BLOCKS],
-        /// How many of them count; 1 to [`MAX_BLOCKS`].
+        /// How many entries of `blocks` are valid; 1 to [`MAX_BLOCKS`].
         count: usize,
     },
     /// The whole domain.
@@ -33,16 +33,18 @@ pub enum Cover {
 }
 
 impl Cover {
-    /// What covers the pages that `first..=last` touches, on a unit that can name 2^`max_order`
-    /// pages in one command, or cannot name pages at all (`None`).
+    /// Covers the pages that `first..=last` touches. The unit can name 2^`max_order` pages in one
+    /// command; with `None` it cannot name pages at all.
     ///
-    /// Exact blocks if few are enough; else one block around the range if that is not more than
-    /// twice as large; else the whole domain.
+    /// 1. Exact blocks, if few enough are needed.
+    /// 2. Otherwise one block around the range, if the block is at most twice as large as the
+    ///    range.
+    /// 3. Otherwise the whole domain.
     pub fn new(first: u64, last: u64, max_order: Option<u8>) -> Self {
         let Some(max_order) = max_order else {
             return Self::Domain;
         };
-        // More than 52 bits of page number there are not.
+        // A page number has at most 52 bits.
         let max_order = max_order.min(51);
         let (first, last) = (first >> 12, last.max(first) >> 12);
 
@@ -61,8 +63,8 @@ impl Cover {
 
         loop {
             let slot = blocks.get_mut(count)?;
-            // As large as the alignment of the page and what is left allow. Page numbers have 52
-            // bits, so neither sum overflows.
+            // The largest block that the alignment of the page and the rest of the range allow.
+            // Page numbers have 52 bits, so neither sum overflows.
             let aligned = page.trailing_zeros().min(u32::from(max_order));
             let left = (last - page + 1).ilog2();
             let order = aligned.min(left) as u8;
@@ -79,7 +81,7 @@ impl Cover {
     }
 
     fn around(first: u64, last: u64, max_order: u8) -> Option<Self> {
-        // The highest bit in which the ends differ, and all below it.
+        // The block covers the highest bit in which the two ends differ, and all bits below it.
         let order = (u64::BITS - (first ^ last).leading_zeros()) as u8;
         if order > max_order || (1 << order) > 2 * (last - first + 1) {
             return None;
@@ -94,7 +96,7 @@ impl Cover {
         })
     }
 
-    /// The blocks; none if the whole domain is meant.
+    /// The blocks; empty for the whole domain.
     pub fn blocks(&self) -> &[Block] {
         match self {
             Self::Blocks { blocks, count } => blocks.get(..*count).unwrap_or_default(),

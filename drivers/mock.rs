@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A vendor driver without hardware, for the suites.
+//! A vendor driver without hardware, for the KUnit suites.
 //!
 //! | file | what |
 //! |---|---|
 //! | `hardware` | a unit in software |
-//! | `memory` | page tables whose every page is counted |
+//! | `memory` | page-table pages, each of which is counted |
 //! | `driver` | the driver of that unit |
-//! | `at_once` | a driver that cannot prepare |
-//! | `checks` | violations, and failures that a suite asks for |
-//! | `machine` | several units, and what a frontend makes for them |
+//! | `at_once` | a driver that cannot prepare an attach |
+//! | `checks` | violations, and failures that a suite requests |
+//! | `machine` | several units, and the objects that a frontend would create for them |
 //!
-//! The driver does what a driver should, so that what goes wrong is the core's. What no driver may
-//! ever see (a walk through a freed table, a tag given back while it is in use, ...) is a
-//! violation: it is logged and counted, and [`Machine::finish`](machine::Machine::finish) wants none.
+//! The driver itself behaves correctly, so a violation is an error of the core. A violation is an
+//! event that no driver may ever see, such as a walk through a freed page-table page, or the
+//! release of a tag that is in use. Violations are logged and counted, and
+//! [`Machine::finish`](machine::Machine::finish) requires that there are none.
 
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,7 @@
 
 //! Tags: the scarce names of domains in one unit's caches (VT-d and AMD domain ids, ASIDs, VMIDs).
 //!
-//! Pure: the storage comes from outside, so the same code runs in the kernel and in host tests.
+//! Pure: the caller passes the storage, so the same code runs in the kernel and in host tests.
 
 #![forbid(unsafe_code)]
 
@@ -20,20 +20,20 @@ pub struct Tags<S> {
     limit: u32,
     reserved: u32,
     used: u32,
-    /// Where the next search starts: a freed id stays unused as long as possible, so that a
-    /// mistake in an invalidation shows as a fault rather than as another domain's memory.
+    /// Where the next search starts. A freed id stays unused as long as possible, so that a missing
+    /// invalidation causes a fault rather than access to another domain's memory.
     next: usize,
 }
 
 impl<S: DerefMut<Target = [u64]>> Tags<S> {
-    /// Words of storage for `limit` ids.
+    /// The number of storage words for `limit` ids.
     pub const fn words_for(limit: u32) -> usize {
         (limit as usize).div_ceil(BITS)
     }
 
-    /// Ids `0..limit` (65536 at most), of which the first `reserved` are never given out.
+    /// Ids `0..limit` (65536 at most), of which the first `reserved` are never allocated.
     ///
-    /// `None` if `words` is not of the right length, or there would be no id.
+    /// `None` if `words` does not have the right length, or if no id would be left.
     pub fn new(mut words: S, limit: u32, reserved: u32) -> Option<Self> {
         if limit > 1 << 16 || reserved >= limit || words.len() != Self::words_for(limit) {
             return None;
@@ -50,7 +50,7 @@ impl<S: DerefMut<Target = [u64]>> Tags<S> {
         for id in (0..reserved as usize).chain(limit as usize..end) {
             this.set(id, true);
         }
-        // INVARIANT: exactly the reserved bits and those beyond the limit are set.
+        // INVARIANT: exactly the bits of the reserved ids and those beyond the last id are set.
         Some(this)
     }
 
@@ -64,7 +64,7 @@ impl<S: DerefMut<Target = [u64]>> Tags<S> {
         }
     }
 
-    /// Whether `id` is in use, reserved, or none at all.
+    /// Whether `id` is in use, reserved, or beyond the last id.
     pub fn is_taken(&self, id: u16) -> bool {
         let id = usize::from(id);
         self.words
@@ -72,10 +72,11 @@ impl<S: DerefMut<Target = [u64]>> Tags<S> {
             .is_none_or(|word| word >> (id % BITS) & 1 != 0)
     }
 
-    /// Takes an id; `None` if all are in use.
+    /// Allocates an id; `None` if all are in use.
     pub fn take(&mut self) -> Option<u16> {
         let count = self.words.len();
-        // The word where the search starts comes up twice: first above `next`, last as a whole.
+        // The loop visits the word where the search starts twice: first the bits from `next` on, at
+        // the end the whole word.
         for step in 0..=count {
             let at = (self.next / BITS + step) % count;
             let mut free = !*self.words.get(at)?;
@@ -93,7 +94,7 @@ impl<S: DerefMut<Target = [u64]>> Tags<S> {
         None
     }
 
-    /// Gives `id` back. Returns whether it was in use; if not, nothing changes.
+    /// Frees `id`. Returns whether it was in use; if not, nothing changes.
     #[must_use]
     pub fn give_back(&mut self, id: u16) -> bool {
         if u32::from(id) < self.reserved || u32::from(id) >= self.limit || !self.is_taken(id) {
@@ -104,12 +105,12 @@ impl<S: DerefMut<Target = [u64]>> Tags<S> {
         true
     }
 
-    /// Ids in use, the reserved ones not counted.
+    /// The number of ids in use, without the reserved ones.
     pub fn used(&self) -> u32 {
         self.used
     }
 
-    /// Ids that can be in use at once.
+    /// The number of ids that can be in use at once.
     pub fn capacity(&self) -> u32 {
         self.limit - self.reserved
     }

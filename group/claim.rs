@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Claims: the proof that one may attach domains of one's own to a group.
+//! Claims: the proof that the holder may attach its own domains to a group.
 
 #![forbid(unsafe_code)]
 
@@ -19,9 +19,9 @@ use crate::{
 
 /// A claim on a group.
 ///
-/// Only [`Group::claim`] makes one, and only a claim can attach (law 5): code that has none does
-/// not compile. Dropping it detaches what is still attached, blocks the group, and lets it go back
-/// to its default domain.
+/// Only [`Group::claim`] creates one, and only a claim can attach an owner's domain (law 5): code
+/// without a claim does not compile. Dropping it detaches what is still attached, blocks the group,
+/// and returns the group to its default domain.
 pub struct Claim<D: Attach> {
     group: Arc<Group<D>>,
     owner: Owner,
@@ -29,21 +29,21 @@ pub struct Claim<D: Attach> {
 }
 
 impl<D: Attach> Claim<D> {
-    /// Who holds it.
+    /// The owner who holds the claim.
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Attaches the group to `domain`: all of it or, when that fails, nothing.
+    /// Attaches the group to `domain`: all members or, on failure, none.
     ///
     /// # Errors
     ///
-    /// Those of [`Attach::prepare`]; the group stays where it was.
+    /// Those of [`Attach::prepare`]; the group then stays attached to its present domain.
     pub fn attach(&self, domain: &Arc<Domain<D>>) -> Result {
         self.group.attach_claimed(self.owner, domain)
     }
 
-    /// Takes the owner's domain away: the group is blocked, and stays claimed.
+    /// Detaches the owner's domain: the group is blocked and stays claimed.
     pub fn detach(&self) {
         self.group.detach_claimed(self.owner);
     }
@@ -52,7 +52,7 @@ impl<D: Attach> Claim<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` while a domain of the owner's is attached: the claim goes on.
+    /// `EBUSY` while a domain of the owner is attached: the claim continues.
     pub fn release(mut self) -> Result<(), (Self, Error)> {
         match self.group.end_claim(self.owner) {
             Ok(()) => {
@@ -73,19 +73,19 @@ impl<D: Attach> Drop for Claim<D> {
 }
 
 impl<D: Attach> Group<D> {
-    /// Claims the group for `owner`: it leaves the default domain and is blocked until the owner
-    /// attaches a domain.
+    /// Claims the group for `owner`: the group leaves its default domain and is blocked until the
+    /// owner attaches a domain.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else holds the group; the log says who. `EINVAL` if a member
-    /// [is pinned](Endpoint::is_pinned); the log says which. Otherwise `ENOMEM` and the like from
-    /// preparing the way back. The group is as it was.
+    /// `EBUSY` if another owner or a driver holds the group; the log names the holder. `EINVAL` if
+    /// a member [is pinned](Endpoint::is_pinned); the log names it. Otherwise the errors of
+    /// preparing the return to the default domain, such as `ENOMEM`. The group is then unchanged.
     pub fn claim(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
         self.take(owner, true)
     }
 
-    /// As [`claim`](Self::claim) for an owner that wants no second claim: that is refused as well.
+    /// Like [`claim`](Self::claim), but also refuses if `owner` itself has a claim already.
     pub fn claim_alone(self: &Arc<Self>, owner: Owner) -> Result<Claim<D>> {
         self.take(owner, false)
     }
@@ -113,16 +113,16 @@ impl<D: Attach> Group<D> {
                     return Err(EINVAL);
                 }
                 if let Some(default) = state.default.clone() {
-                    self.prepare_way_back(state, &default)?;
+                    self.prepare_return(state, &default)?;
                 }
                 if let Err(error) = self.switch(state, &self.blocked) {
-                    state.members.iter_mut().for_each(Member::abandon_home);
+                    state.members.iter_mut().for_each(Member::drop_return);
                     return Err(error);
                 }
             }
             Ok(_) => {}
         }
-        // `may_claim` said that it succeeds.
+        // `may_claim` returned success above, so this succeeds.
         let _ = state.ownership.claim(owner);
         Ok(Claim {
             group: self.clone(),
@@ -135,7 +135,7 @@ impl<D: Attach> Group<D> {
         let mut state = self.state.lock();
         let state = &mut *state;
         self.switch(state, domain)?;
-        // A claim exists, so the group is its owner's.
+        // The caller holds a claim, so `owner` owns the group and this succeeds.
         let _ = state.ownership.set_attached(owner, !domain.is_blocked());
         Ok(())
     }
@@ -152,34 +152,35 @@ impl<D: Attach> Group<D> {
         let state = &mut *state;
         match state.ownership.release(owner) {
             Ok(change) => {
-                self.follow(state, change);
+                self.after_release(state, change);
                 Ok(())
             }
             Err(refusal) => Err(self.refuse(state, owner.name, refusal)),
         }
     }
 
-    /// As [`end_claim`](Self::end_claim), but what is still attached is detached.
+    /// Like [`end_claim`](Self::end_claim), but also detaches the owner's domain.
     fn drop_claim(&self, owner: Owner) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let mut released = state.ownership.release(owner);
         if released.is_err() {
-            // The domain of its owner's goes with the last claim.
+            // The owner's domain is detached when the last claim ends.
             let _ = state.ownership.set_attached(owner, false);
             released = state.ownership.release(owner);
         }
-        // A claim existed and nothing keeps it any more, so it has ended.
+        // The caller held a claim, and no attached domain keeps it any more, so `release` has
+        // succeeded.
         if let Ok(change) = released {
-            self.follow(state, change);
+            self.after_release(state, change);
         }
     }
 
-    /// After a claim has ended: if it was the last one the group goes back to its default domain.
-    fn follow(&self, state: &mut GroupState<D>, change: Change) {
+    /// After a claim has ended: if it was the last claim, returns the group to its default domain.
+    fn after_release(&self, state: &mut GroupState<D>, change: Change) {
         if change == Change::Freed {
             self.block(state);
-            self.go_home(state);
+            self.return_to_default(state);
         }
     }
 }

@@ -45,18 +45,19 @@ impl<D: Attach> Group<D> {
         };
         if member.driver().is_some() {
             member.set_driver(None);
-            // By the check above there is a use to end.
+            // The check above guarantees that there is a use to end.
             let _ = state.ownership.end_use();
         }
     }
 
-    /// Who uses the DMA API with the group, for people. `None` if nobody does.
+    /// Which drivers use the DMA API with the group, for messages. `None` if no driver does.
     pub fn used_by(&self) -> Option<Label> {
         let state = self.state.lock();
         matches!(state.ownership, Ownership::Kernel { .. }).then(|| self.holder(&state))
     }
 
-    /// The driver of `endpoint`'s device, if it and nobody else uses the DMA API with the group.
+    /// The driver of `endpoint`'s device, if it is the only driver that uses the DMA API with the
+    /// group.
     pub fn only_user(&self, endpoint: &Endpoint<D>) -> Option<Label> {
         let state = self.state.lock();
         let member = state.members.iter().find(|m| m.is(endpoint))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The faults of a group, counted and rate limited.
+//! The faults of a group, counted and rate-limited.
 
 #![forbid(unsafe_code)]
 
@@ -8,17 +8,17 @@ use kernel::time::{Instant, Monotonic};
 
 use crate::fault::{Fault, RateLimit, Verdict};
 
-/// What is kept of a group's faults.
+/// The fault count, the last fault and the rate limit of a group.
 pub(super) struct GroupFaults {
     pub(super) count: u64,
     pub(super) last: Option<Fault>,
     pub(super) limit: RateLimit,
-    /// Where the time of `limit` begins.
+    /// Start of the clock for `limit`.
     since: Instant<Monotonic>,
 }
 
 impl GroupFaults {
-    /// None yet.
+    /// No faults yet.
     pub(super) fn new() -> Self {
         Self {
             count: 0,
@@ -28,7 +28,7 @@ impl GroupFaults {
         }
     }
 
-    /// Counts `fault`, and says whether to print it.
+    /// Counts `fault`, and returns whether to print it.
     pub(super) fn enter(&mut self, fault: &Fault) -> Verdict {
         self.count += 1;
         self.last = Some(*fault);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loans: a driver attaches a domain of its own to a group that it has not claimed.
+//! Loans: a driver attaches its own domain to a group that it has not claimed.
 //!
-//! Drivers that know their devices well do that: they map what the device may reach and nothing
-//! else. They belong to the kernel as those do that use the DMA API, and most of them use it at
-//! other times, so nobody makes them claim the group first. From then on it is as with a claim:
-//! nobody else can start to use the group, borrow or claim it, and only who has the [`Loan`]
-//! attaches.
+//! Drivers do this to map only what their device may reach. Most of them use the DMA API at other
+//! times, so the kernel does not require them to claim the group first. During a loan the same
+//! rules hold as during a claim: no other driver or owner can use, borrow or claim the group, and
+//! only the holder of the [`Loan`] attaches domains.
 //!
-//! A loan goes from the default domain to the driver's and back in one step each, without a time in
-//! between when the group is blocked: the device may be at work.
+//! At the beginning of a loan the group goes from the default domain to the driver's domain in one
+//! step, and back in one step at the end. It is not blocked in between, because the device may be
+//! doing DMA.
 
 #![forbid(unsafe_code)]
 
@@ -27,17 +27,16 @@ pub struct Loan<D: Attach> {
 }
 
 impl<D: Attach> Loan<D> {
-    /// Who has it.
+    /// The driver that holds the loan.
     pub fn driver(&self) -> Label {
         self.driver
     }
 
-    /// Attaches the group to another domain of the driver's: all of it or, when that fails,
-    /// nothing.
+    /// Attaches the group to another domain of the driver: all members or, on failure, none.
     ///
     /// # Errors
     ///
-    /// Those of [`Attach::prepare`]; the group stays where it was.
+    /// Those of [`Attach::prepare`]; the group then stays attached to its present domain.
     pub fn attach(&self, domain: &Arc<Domain<D>>) -> Result {
         self.group.switch(&mut self.group.state.lock(), domain)
     }
@@ -46,22 +45,22 @@ impl<D: Attach> Loan<D> {
 impl<D: Attach> Drop for Loan<D> {
     fn drop(&mut self) {
         let mut state = self.group.state.lock();
-        // A loan exists, so there is one to end.
+        // The loan exists, so this succeeds.
         let _ = state.ownership.end_loan();
-        self.group.go_home(&mut state);
+        self.group.return_to_default(&mut state);
     }
 }
 
 impl<D: Attach> Group<D> {
     /// Lends the group to `driver`, and attaches it to `domain`, which is the driver's own.
     ///
-    /// Drivers that use the DMA API with the group, this one among them, are without it until the
-    /// loan ends.
+    /// Drivers that use the DMA API with the group, including `driver` itself, cannot use it until
+    /// the loan ends.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the group is claimed or lent; the log says to whom. Otherwise those of
-    /// [`Attach::prepare`]. The group is then as it was.
+    /// `EBUSY` if the group is claimed or lent; the log names the holder. Otherwise those of
+    /// [`Attach::prepare`]. The group is then unchanged.
     pub fn lend(self: &Arc<Self>, driver: Label, domain: &Arc<Domain<D>>) -> Result<Loan<D>> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -70,10 +69,10 @@ impl<D: Attach> Group<D> {
             return Err(self.refuse(state, driver, refusal));
         }
         if let Some(default) = state.default.clone() {
-            self.prepare_way_back(state, &default)?;
+            self.prepare_return(state, &default)?;
         }
         if let Err(error) = self.switch(state, domain) {
-            state.members.iter_mut().for_each(Member::abandon_home);
+            state.members.iter_mut().for_each(Member::drop_return);
             return Err(error);
         }
         state.ownership = lent;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Members of a group, and the two halves of an attach as seen by one member.
+//! Members of a group, and the two halves of an attach for one member.
 
 #![forbid(unsafe_code)]
 
@@ -22,15 +22,17 @@ pub(super) struct Prepared<D: Attach> {
     residence: Option<Residence<D>>,
 }
 
-/// One endpoint in a group.
+/// One endpoint in a group. A member *drives* an id if the driver writes the id's entry in the
+/// member's step.
 ///
 /// # Invariants
 ///
-/// 1. `drives` are ids of the endpoint, and no other member of the group drives any of them:
-///    endpoints that share an alias are one for an attach, the first of them does it.
+/// 1. `drives` contains ids of the endpoint, and no other member of the group drives any of them:
+///    an id that several members share is written once, by the first of them.
 /// 2. `drives` has room for all ids of the endpoint.
-/// 3. Hardware has the entries of `drives` as `attached` says; `None` is blocked.
-/// 4. `suspended` is `Some` while the member is blocked on its own: what to come back to.
+/// 3. Hardware's entries of `drives` match `attached`; `None` means blocked.
+/// 4. `suspended` is `Some` while the member alone is blocked. It is the prepared return to the
+///    group's domain.
 pub(super) struct Member<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     drives: KVec<RequesterId>,
@@ -39,13 +41,13 @@ pub(super) struct Member<D: Attach> {
     driver: Option<Label>,
     next: Option<Prepared<D>>,
     attached: Option<Residence<D>>,
-    /// The way back to the default domain, prepared when the group was claimed or lent.
-    home: Option<Prepared<D>>,
+    /// The prepared return to the default domain; set when the group is claimed or lent.
+    prepared_return: Option<Prepared<D>>,
     suspended: Option<Prepared<D>>,
 }
 
 impl<D: Attach> Member<D> {
-    /// A member that is blocked and drives nothing yet.
+    /// Creates a member that is blocked and drives no id yet.
     pub(super) fn new(endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result<Self> {
         Ok(Self {
             endpoint: endpoint.clone(),
@@ -54,7 +56,7 @@ impl<D: Attach> Member<D> {
             driver: None,
             next: None,
             attached: None,
-            home: None,
+            prepared_return: None,
             suspended: None,
         })
     }
@@ -67,12 +69,12 @@ impl<D: Attach> Member<D> {
         &self.reason
     }
 
-    /// Sets why the endpoint is in its group, and returns what it was.
+    /// Sets the reason why the endpoint is in its group, and returns the previous reason.
     pub(super) fn set_reason(&mut self, reason: Reason) -> Reason {
         core::mem::replace(&mut self.reason, reason)
     }
 
-    /// Whether hardware lets the endpoint reach anything.
+    /// Whether the endpoint is attached, that is, not blocked.
     pub(super) fn is_attached(&self) -> bool {
         self.attached.is_some()
     }
@@ -93,12 +95,12 @@ impl<D: Attach> Member<D> {
         &self.drives
     }
 
-    /// Whether it is this member that writes the entry of `id` on `unit`.
+    /// Whether this member drives `id` on `unit`.
     pub(super) fn drives_at(&self, unit: &Arc<Unit<D>>, id: RequesterId) -> bool {
         Arc::ptr_eq(self.endpoint.unit(), unit) && self.drives.contains(&id)
     }
 
-    /// Whether some id is both this endpoint's and that of `other`.
+    /// Whether the two endpoints share an id.
     pub(super) fn shares_with(&self, other: &Self) -> bool {
         self.endpoint.shared_id(&other.endpoint).is_some()
     }
@@ -107,22 +109,22 @@ impl<D: Attach> Member<D> {
         self.suspended.is_some()
     }
 
-    /// The domain's tag on the member's unit, for people.
+    /// The domain's tag on the member's unit, for messages.
     pub(super) fn tag(&self) -> Option<Label> {
         self.attached.as_ref().map(Residence::label)
     }
 
-    /// Starts to drive `id`, which must be the endpoint's. The hardware entry comes with the next
-    /// commit.
+    /// Makes the member drive `id`, which must be an id of its endpoint. The next commit writes the
+    /// entry.
     pub(super) fn drive(&mut self, id: RequesterId) {
-        // By the second invariant there is room.
+        // The second invariant guarantees the capacity.
         let _ = self.drives.push_within_capacity(id);
     }
 
-    /// Stops to drive the ids that `other` has as well, and lets `other` drive them; `rename` is
-    /// told of each. Writes nothing. The shared entries must already match `other`'s state, or
+    /// Makes `other` drive the ids that both members share, instead of this member. Calls `rename`
+    /// for each of them. Writes nothing: the shared entries must already match `other`'s state, or
     /// `other` must be about to write them.
-    pub(super) fn hand_over_shared(
+    pub(super) fn transfer_shared_ids(
         &mut self,
         other: &mut Self,
         mut rename: impl FnMut(RequesterId, &Arc<Endpoint<D>>),
@@ -167,13 +169,13 @@ impl<D: Attach> Member<D> {
         })
     }
 
-    /// First half of an attach: may fail, and hardware sees nothing of it.
+    /// First half of an attach: may fail; hardware sees nothing.
     pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>, when: When) -> Result {
         self.next = Some(self.prepared(domain, when)?);
         Ok(())
     }
 
-    /// Prepares to be blocked. Cannot fail.
+    /// Prepares to block the member. Cannot fail.
     pub(super) fn prepare_blocked(&mut self) {
         let (unit, endpoint) = self.data();
         self.next = Some(Prepared {
@@ -182,40 +184,41 @@ impl<D: Attach> Member<D> {
         });
     }
 
-    /// Prepares the way back to the default domain.
-    pub(super) fn prepare_home(&mut self, domain: &Arc<Domain<D>>) -> Result {
-        self.home = Some(self.prepared(domain, When::Later)?);
+    /// Prepares the return to the default domain.
+    pub(super) fn prepare_return(&mut self, domain: &Arc<Domain<D>>) -> Result {
+        self.prepared_return = Some(self.prepared(domain, When::Later)?);
         Ok(())
     }
 
-    /// Makes the step that was prepared the way back.
-    pub(super) fn keep_for_later(&mut self) {
-        self.home = self.next.take();
+    /// Keeps the prepared step as the return to the default domain.
+    pub(super) fn keep_as_return(&mut self) {
+        self.prepared_return = self.next.take();
     }
 
-    /// Takes the prepared way back as the next step. Cannot fail.
-    pub(super) fn go_home(&mut self) {
-        self.next = self.home.take();
+    /// Makes the prepared return the next step. Cannot fail.
+    pub(super) fn take_return(&mut self) {
+        self.next = self.prepared_return.take();
     }
 
-    /// Drops a preparation.
-    pub(super) fn abandon(&mut self) {
+    /// Drops the prepared step.
+    pub(super) fn drop_next(&mut self) {
         self.next = None;
     }
 
-    /// Drops the way back to the default domain.
-    pub(super) fn abandon_home(&mut self) {
-        self.home = None;
+    /// Drops the prepared return to the default domain.
+    pub(super) fn drop_return(&mut self) {
+        self.prepared_return = None;
     }
 
-    /// While the member is suspended: keeps the step for later instead of committing it.
+    /// If the member is suspended: keeps the step for [`resume`](Self::resume) instead of
+    /// committing it now.
     pub(super) fn defer_if_suspended(&mut self) {
         if self.suspended.is_some() {
             self.suspended = self.next.take();
         }
     }
 
-    /// Prepares to block the member alone; `back` is what [`resume`](Self::resume) restores.
+    /// Prepares to block this member alone; [`resume`](Self::resume) attaches it to `back` again.
     pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
         let back = self.prepared(back, When::Later)?;
         let (unit, endpoint) = self.data();
@@ -227,20 +230,20 @@ impl<D: Attach> Member<D> {
         Ok(())
     }
 
-    /// Takes what the member was to be attached to as the next step. Cannot fail.
+    /// Makes the attach that the suspension deferred the next step. Cannot fail.
     pub(super) fn resume(&mut self) {
         self.next = self.suspended.take();
     }
 
-    /// After the commit: the old residence ends, now that nothing of it is cached any more.
-    fn settle(&mut self) {
+    /// After the commit: ends the old residence, since nothing is cached under its tag any more.
+    fn finish_step(&mut self) {
         if let Some(Prepared { residence, .. }) = self.next.take() {
             self.attached = residence;
         }
     }
 }
 
-/// The steps of one commit on one unit: what the members behind it have prepared.
+/// The steps of one commit on one unit: what the members behind the unit have prepared.
 struct MemberSteps<'a, D: Attach> {
     members: &'a mut [Member<D>],
     unit: &'a Unit<D>,
@@ -264,8 +267,8 @@ impl<D: Attach> Steps<D> for MemberSteps<'_, D> {
     }
 }
 
-/// The member that `endpoint` is, and all others.
-pub(super) fn pick<'a, D: Attach>(
+/// Returns the member of `endpoint`, and all other members.
+pub(super) fn find_with_others<'a, D: Attach>(
     members: &'a mut [Member<D>],
     endpoint: &Endpoint<D>,
 ) -> Option<(&'a mut Member<D>, impl Iterator<Item = &'a mut Member<D>>)> {
@@ -275,8 +278,8 @@ pub(super) fn pick<'a, D: Attach>(
     Some((member, Iterator::chain(before.iter_mut(), after)))
 }
 
-/// Second half of an attach: makes what every member has prepared true, with one commit for each
-/// unit. Members without a preparation stay as they are. Cannot fail, does not allocate.
+/// Second half of an attach: commits what every member has prepared, with one commit per unit.
+/// Members without a prepared step stay as they are. Cannot fail; does not allocate.
 pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
     for index in 0..members.len() {
         let (before, rest) = members.split_at(index);
@@ -285,7 +288,8 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
             m.next.is_some() && !m.drives.is_empty() && Arc::ptr_eq(m.endpoint.unit(), &unit)
         };
         if before.iter().any(is_stepping) || !rest.iter().any(is_stepping) {
-            // Done with the first member on that unit, or nothing to do on it.
+            // An earlier member on this unit has committed the unit's steps, or no member on it has
+            // a step.
             continue;
         }
         if unit.is_released() {
@@ -300,6 +304,6 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
         );
     }
     for member in members {
-        member.settle();
+        member.finish_step();
     }
 }

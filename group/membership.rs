@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Endpoints join, leave, and change their group.
+//! Endpoints join a group, leave it, and move to another group.
 
 #![forbid(unsafe_code)]
 
@@ -19,26 +19,26 @@ use crate::{
 };
 
 impl<D: Attach> Group<D> {
-    /// Adds an endpoint. It is attached to what the group is attached to.
+    /// Adds an endpoint and attaches it to the group's current domain.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if another group uses one of its ids, `EEXIST` if it is a member already, `EINVAL`
-    /// if the group is claimed and firmware needs the device, otherwise those of
-    /// [`Attach::prepare`]. The endpoint is then as it was: blocked.
+    /// `EBUSY` if another group has one of its ids, `EEXIST` if it is a member already, `EINVAL` if
+    /// the group is claimed and firmware does DMA with the device at all times, otherwise those of
+    /// [`Attach::prepare`]. The endpoint is then unchanged: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
         self.admit(&mut Some(Member::new(endpoint, reason)?))
     }
 
-    /// Adds an endpoint that is a member of `from`. It goes from that group's domain to this
-    /// group's in one step, so that what both map is never out of its reach.
+    /// Moves a member of `from` to this group. The endpoint goes from that group's domain to this
+    /// group's domain in one step, so memory that both domains map stays reachable throughout.
     ///
     /// # Errors
     ///
-    /// `ENODEV` if it is not a member of `from`; `EBUSY` if `from` is claimed or lent, if a driver
-    /// uses the endpoint, if it is suspended, or if it shares an id with another member, which
-    /// would then be in two groups; otherwise those of [`join`](Self::join). The endpoint is then
-    /// where it was.
+    /// `ENODEV` if the endpoint is not a member of `from`; `EBUSY` if `from` is claimed or lent, if
+    /// a driver uses the endpoint, if the endpoint is suspended, or if it shares an id with another
+    /// member, because the id would then be in two groups; otherwise those of [`join`](Self::join).
+    /// The endpoint then stays in `from`, unchanged.
     pub fn adopt(
         self: &Arc<Self>,
         endpoint: &Endpoint<D>,
@@ -61,7 +61,7 @@ impl<D: Attach> Group<D> {
                 return Err(EBUSY);
             }
             let member = state.members.remove(index)?;
-            from.vacate(&member);
+            from.remove_ids(&member);
             Some(member)
         };
         let mut before = reason;
@@ -71,14 +71,14 @@ impl<D: Attach> Group<D> {
         let result = self.admit(&mut moving);
         if let Some(mut member) = moving {
             member.set_reason(before);
-            member.abandon();
-            member.abandon_home();
-            from.take_back(member);
+            member.drop_next();
+            member.drop_return();
+            from.readmit(member);
         }
         result
     }
 
-    /// Makes `newcomer` a member; it is still there if that fails.
+    /// Makes `newcomer` a member. On failure `newcomer` still holds it.
     fn admit(self: &Arc<Self>, newcomer: &mut Option<Member<D>>) -> Result {
         let mut state = self.state.lock();
         let Some(member) = newcomer else {
@@ -107,8 +107,9 @@ impl<D: Attach> Group<D> {
             }
         }
         state.members.reserve(1, GFP_KERNEL)?;
-        // An endpoint outside of a group is blocked, so there is nothing to write. Where that is
-        // not so a group has no business with it before it has a default domain.
+        // An endpoint outside of a group is blocked, so there is nothing to write. A driver that
+        // cannot prepare an attach does not block endpoints before their first attach; its group
+        // does not touch the endpoint until it has a default domain.
         let stays = state.current.domain().is_blocked()
             && !member.is_attached()
             && (D::PREPARES || state.default.is_none());
@@ -117,7 +118,7 @@ impl<D: Attach> Group<D> {
         }
         if state.ownership.is_exclusive() {
             if let Some(default) = &state.default {
-                member.prepare_home(default)?;
+                member.prepare_return(default)?;
             }
         }
         for (done, &id) in member.drives().iter().enumerate() {
@@ -129,19 +130,20 @@ impl<D: Attach> Group<D> {
             }
         }
         for other in state.members.iter_mut().filter(|m| m.is_suspended()) {
-            // What they share is blocked with it, and now there is somebody who uses it.
-            other.hand_over_shared(member, |id, to| self.ids.rename(id, to));
+            // The ids that both share are blocked with the suspended member. The new member uses
+            // them from now on.
+            other.transfer_shared_ids(member, |id, to| self.ids.rename(id, to));
         }
         if let Some(member) = newcomer.take() {
-            // Room was reserved.
+            // `reserve` above made room.
             let _ = state.members.push_within_capacity(member);
         }
         commit(&mut state.members);
         Ok(())
     }
 
-    /// Takes an endpoint out of the group and blocks it. The others stay as they are, also where
-    /// they share an id with it. Cannot fail; does nothing if it is not a member.
+    /// Removes an endpoint from the group and blocks it. The other members stay unchanged, even if
+    /// they share an id with it. Cannot fail; does nothing if the endpoint is not a member.
     pub fn leave(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
         let index = state.members.iter().position(|m| m.is(endpoint));
@@ -149,41 +151,42 @@ impl<D: Attach> Group<D> {
             return;
         };
         if member.driver().is_some() {
-            // Its driver is gone with it.
+            // The endpoint's driver no longer uses the DMA API either.
             let _ = state.ownership.end_use();
         }
         for other in state.members.iter_mut().filter(|m| !m.is_suspended()) {
-            member.hand_over_shared(other, |id, to| self.ids.rename(id, to));
+            member.transfer_shared_ids(other, |id, to| self.ids.rename(id, to));
         }
         member.prepare_blocked();
         commit(core::slice::from_mut(&mut member));
         for other in state.members.iter_mut() {
-            // They are suspended, and what they get is blocked now.
-            member.hand_over_shared(other, |id, to| self.ids.rename(id, to));
+            // These members are suspended, and the ids that they now drive are blocked.
+            member.transfer_shared_ids(other, |id, to| self.ids.rename(id, to));
         }
-        self.vacate(&member);
+        self.remove_ids(&member);
     }
 
-    /// Gives up the ids of a member that was taken out.
-    fn vacate(&self, member: &Member<D>) {
+    /// Removes the ids of a former member from the id map.
+    fn remove_ids(&self, member: &Member<D>) {
         for &id in member.drives() {
             self.ids.remove(id, member.endpoint().unit());
         }
     }
 
-    /// Makes a member that was taken out one again.
-    fn take_back(self: &Arc<Self>, member: Member<D>) {
+    /// Makes a former member a member again.
+    fn readmit(self: &Arc<Self>, member: Member<D>) {
         let mut state = self.state.lock();
         let endpoint = member.endpoint().clone();
         for &id in member.drives() {
-            // Without an entry its faults have no name; nothing else depends on it.
+            // If this fails, faults of the id are reported as faults of an unknown id. It has no
+            // other effect.
             let _ = self.ids.enter(id, &endpoint, self);
         }
-        // Removing it left its room.
+        // The removal of the member left capacity for it.
         let _ = state.members.push_within_capacity(member);
     }
 
-    /// Changes the reason that an endpoint is in the group for, as people read it.
+    /// Changes the reason that sysfs and debugfs show for an endpoint's membership.
     pub fn explain(&self, endpoint: &Endpoint<D>, reason: Reason) {
         let mut state = self.state.lock();
         if let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) {

@@ -8,35 +8,37 @@ use core::fmt;
 
 use crate::{label::Label, requester::RequesterId};
 
-/// Why an endpoint is in its group: what keeps hardware from isolating it from the others.
+/// Why an endpoint is in its group: what prevents hardware from isolating it from the other
+/// members.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub enum Reason {
-    /// Nothing: it is isolated and alone.
+    /// No such reason: the endpoint is isolated and alone in its group.
     Isolated,
-    /// Its transactions appear under an id that `with` uses as well.
+    /// Its transactions appear under an id that the device `with` also has.
     SharedId {
         /// The id.
         id: RequesterId,
         /// The other device.
         with: Label,
     },
-    /// The bridge above it can pass transactions between devices without asking the unit (no ACS
+    /// The bridge above it can route transactions between devices past the unit (no ACS
     /// redirection, PCIe 6.12).
     BridgeWithoutAcs {
         /// The bridge.
         bridge: Label,
     },
-    /// It is a bridge that can pass transactions of `below` without asking the unit.
+    /// It is a bridge that can route transactions of `below` past the unit.
     Bridge {
         /// A device behind it.
         below: Label,
     },
-    /// Functions of one device that may reach each other inside of it (no ACS).
+    /// It is a function of a multi-function device whose functions may reach each other inside the
+    /// device (no ACS).
     FunctionsWithoutAcs {
         /// Another function of the device.
         with: Label,
     },
-    /// The bus or the platform says so.
+    /// The bus or the platform puts them in one group.
     Platform,
 }
 

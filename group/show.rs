@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a group says of itself to people.
+//! A group's state as debugfs and sysfs show it.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,8 @@ use super::state::Group;
 use crate::{driver::Attach, ownership::Ownership};
 
 impl<D: Attach> Group<D> {
-    /// Writes the group's domain, owner, faults and members with the reason that each is in it.
+    /// Writes the group's domain, owner, faults and members, with the reason why each member is in
+    /// the group.
     pub fn show(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         writeln!(f, "{}", self.name)?;
@@ -56,7 +57,7 @@ impl<D: Attach> Group<D> {
         Ok(())
     }
 
-    /// Writes a line that says who may do DMA with the group; of kernel drivers, which they are.
+    /// Writes one line with the holder of the group; if kernel drivers use it, the line names them.
     pub fn show_owner(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         write!(f, "{}", state.ownership)?;
@@ -70,19 +71,19 @@ impl<D: Attach> Group<D> {
         writeln!(f)
     }
 
-    /// Writes a line that names the domain that the group is attached to.
+    /// Writes one line with the domain that the group is attached to.
     pub fn show_domain(&self, f: &mut dyn Write) -> Result {
         writeln!(f, "{}", &**self.state.lock().current.domain())
     }
 
-    /// Writes a line for each member: why it is in the group.
+    /// Writes one line for each member with the reason why it is in the group.
     pub fn show_reasons(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         let mut members = state.members.iter();
         members.try_for_each(|m| writeln!(f, "{}: {}", m.endpoint().name(), m.reason()))
     }
 
-    /// Writes a line about the group's faults, if there were any.
+    /// Writes one line about the group's faults, if there were any.
     pub fn show_faults(&self, f: &mut dyn Write) -> Result {
         let faults = self.faults.lock();
         match &faults.last {

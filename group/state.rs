@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The group: members, domains, and the moves from one domain to another.
+//! The group: members, domains, and changes of the group's domain.
 
 #![forbid(unsafe_code)]
 
@@ -29,11 +29,11 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// 1. Members that are not suspended are attached to `current`, all of them.
-/// 2. While the group is claimed or lent, each member has a way back to `default` prepared, if
-///    there is one, so that the end of the claim or loan cannot fail.
-/// 3. Outside of a change no member has a step prepared.
-/// 4. An id that several members share is driven by one that is not suspended, if there is one.
+/// 1. All members that are not suspended are attached to `current`.
+/// 2. While the group is claimed or lent and has a `default`, each member has a prepared return to
+///    it, so that the end of the claim or loan cannot fail.
+/// 3. Outside of a change no member has a prepared step.
+/// 4. If several members share an id, a member that is not suspended drives it, if there is one.
 pub(super) struct GroupState<D: Attach> {
     pub(super) members: KVec<Member<D>>,
     pub(super) current: Attachment<D>,
@@ -41,22 +41,23 @@ pub(super) struct GroupState<D: Attach> {
     pub(super) ownership: Ownership,
 }
 
-/// Knows which group each id of a unit belongs to. Groups tell it; it is implemented above them.
+/// Records which group each id of a unit belongs to. Groups call it; a module above the groups
+/// implements it.
 ///
 /// Context: may sleep; called with the lock of the group's state held.
 pub trait IdOwners<D: Attach>: Send + Sync {
-    /// Gives `id` to `endpoint`, a member of `group`.
+    /// Records that `id` belongs to `endpoint`, a member of `group`.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if another group has the id: hardware cannot tell its endpoints apart from this one,
-    /// so they would have to be in one group. `ENOMEM`.
+    /// `EBUSY` if another group has the id: hardware cannot distinguish that group's endpoint from
+    /// this one, so both would have to be in one group. `ENOMEM`.
     fn enter(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>) -> Result;
 
-    /// Names `id`, which a group has, after `endpoint`, another member of that group.
+    /// Attributes `id`, which a group already has, to `endpoint`, another member of that group.
     fn rename(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>);
 
-    /// Takes `id` of `unit` from the group that has it.
+    /// Removes `id` of `unit` from the group that has it.
     fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>);
 }
 
@@ -73,7 +74,8 @@ pub struct Group<D: Attach> {
 }
 
 impl<D: Attach> Group<D> {
-    /// An empty group called `name`, on `blocked`. The ids of its members are entered in `ids`.
+    /// Creates an empty group called `name`, attached to `blocked`. The group records its members'
+    /// ids in `ids`.
     pub fn new(
         name: Label,
         blocked: &Arc<Domain<D>>,
@@ -96,12 +98,12 @@ impl<D: Attach> Group<D> {
         )
     }
 
-    /// What messages call the group.
+    /// The group's name in messages.
     pub fn name(&self) -> Label {
         self.name
     }
 
-    /// Whether `domain` is what the group is attached to.
+    /// Whether the group is attached to `domain`.
     pub fn is_on(&self, domain: &Arc<Domain<D>>) -> bool {
         self.state.lock().current.is_on(domain)
     }
@@ -118,18 +120,18 @@ impl<D: Attach> Group<D> {
 
     /// Whether an endpoint is a member.
     ///
-    /// Does not allocate: to attach a member to what the group is attached to never fails.
+    /// Does not allocate: attaching a member to the group's current domain must never fail.
     pub fn has(&self, endpoint: &Endpoint<D>) -> bool {
         self.state.lock().members.iter().any(|m| m.is(endpoint))
     }
 
-    /// Makes `domain` the group's default domain, and attaches it unless the group is claimed or
-    /// lent; then it is where the end of that leads.
+    /// Makes `domain` the group's default domain. Attaches the group to it, unless the group is
+    /// claimed or lent; in that case the group returns to it when the claim or loan ends.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if kernel drivers do DMA on the present one, or will when a loan ends; otherwise
-    /// those of [`Attach::prepare`]. Nothing has changed then.
+    /// `EBUSY` if kernel drivers do DMA through the present default domain, or will when a loan
+    /// ends; otherwise those of [`Attach::prepare`]. Nothing has changed then.
     pub fn set_default(&self, domain: &Arc<Domain<D>>) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -148,7 +150,7 @@ impl<D: Attach> Group<D> {
                 return Err(EBUSY);
             }
             match is_held {
-                true => self.prepare_way_back(state, domain)?,
+                true => self.prepare_return(state, domain)?,
                 false => self.switch(state, domain)?,
             }
         }
@@ -156,12 +158,13 @@ impl<D: Attach> Group<D> {
         Ok(())
     }
 
-    /// Takes the prepared way back to the default domain; blocks if there is none. Cannot fail.
-    pub(super) fn go_home(&self, state: &mut GroupState<D>) {
+    /// Commits the prepared return to the default domain; blocks the group if it has no default
+    /// domain. Cannot fail.
+    pub(super) fn return_to_default(&self, state: &mut GroupState<D>) {
         match state.default.clone() {
             Some(default) => {
-                state.members.iter_mut().for_each(Member::go_home);
-                self.finish(state, &default);
+                state.members.iter_mut().for_each(Member::take_return);
+                self.commit_to(state, &default);
             }
             None => self.block(state),
         }
@@ -173,34 +176,35 @@ impl<D: Attach> Group<D> {
             return Ok(());
         }
         if !D::PREPARES && state.members.iter().any(Member::is_suspended) {
-            // What cannot be prepared cannot be promised for the time after the reset.
+            // A driver that cannot prepare an attach cannot guarantee one for the time after the
+            // reset.
             return Err(EBUSY);
         }
         self.prepare(state, domain, When::Now)?;
-        self.finish(state, domain);
+        self.commit_to(state, domain);
         Ok(())
     }
 
-    /// Prepares every member's way back to `domain`, or none's.
-    pub(super) fn prepare_way_back(
+    /// Prepares the return to `domain` for every member, or for none.
+    pub(super) fn prepare_return(
         &self,
         state: &mut GroupState<D>,
         domain: &Arc<Domain<D>>,
     ) -> Result {
-        // The old way back, if there is one, has to last until the new one is complete.
+        // The old prepared return must stay valid until the new one is complete.
         self.prepare(state, domain, When::Later)?;
-        state.members.iter_mut().for_each(Member::keep_for_later);
+        state.members.iter_mut().for_each(Member::keep_as_return);
         Ok(())
     }
 
-    /// Prepares a step to `domain` for every member, or for none.
+    /// Prepares an attach to `domain` for every member, or for none.
     fn prepare(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>, when: When) -> Result {
         let prepared = state
             .members
             .iter_mut()
             .try_for_each(|m| m.prepare(domain, when));
         if prepared.is_err() {
-            state.members.iter_mut().for_each(Member::abandon);
+            state.members.iter_mut().for_each(Member::drop_next);
         }
         prepared
     }
@@ -209,15 +213,16 @@ impl<D: Attach> Group<D> {
     pub(super) fn block(&self, state: &mut GroupState<D>) {
         if !state.current.domain().is_blocked() {
             state.members.iter_mut().for_each(Member::prepare_blocked);
-            self.finish(state, &self.blocked);
+            self.commit_to(state, &self.blocked);
         } else if !state.current.is_on(&self.blocked) {
-            // An owner's own; to hardware they are all the same.
+            // `current` is a blocked domain that an owner attached. For hardware all blocked
+            // domains are the same.
             state.current = Attachment::new(&self.blocked);
         }
     }
 
     /// Commits what the members have prepared: from now on they are attached to `domain`.
-    fn finish(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>) {
+    fn commit_to(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>) {
         state
             .members
             .iter_mut()
@@ -226,8 +231,8 @@ impl<D: Attach> Group<D> {
         state.current = Attachment::new(domain);
     }
 
-    /// Who holds the group, for a message: the owner, who it is lent to, or the first of the kernel
-    /// drivers.
+    /// The holder of the group, for a message: the owner, the driver that the group is lent to, or
+    /// the first kernel driver.
     pub(super) fn holder(&self, state: &GroupState<D>) -> Label {
         let mut drivers = state.members.iter().filter_map(|m| Some((m.driver()?, m)));
         match (state.ownership, drivers.next()) {
@@ -243,7 +248,7 @@ impl<D: Attach> Group<D> {
         }
     }
 
-    /// Says that `who` was refused and who holds the group.
+    /// Logs that `who` was refused and who holds the group.
     pub(super) fn refuse(&self, state: &GroupState<D>, who: Label, refusal: Refusal) -> Error {
         let holder = match refusal {
             Refusal::InUseByKernel { .. } => self.holder(state),
@@ -253,7 +258,7 @@ impl<D: Attach> Group<D> {
         EBUSY
     }
 
-    /// Counts a fault of `endpoint` and logs it, unless the group has logged many just now.
+    /// Counts a fault of `endpoint`, and logs it unless the group has exceeded its rate limit.
     pub(crate) fn report_fault(&self, unit: Label, endpoint: &Label, fault: &Fault) {
         let verdict = self.faults.lock().enter(fault);
         let Verdict::Print { suppressed } = verdict else {

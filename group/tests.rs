@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suites of groups, on the mock driver.
+//! KUnit suites of groups, on the mock driver.
 
 #![forbid(unsafe_code)]
 
@@ -26,14 +26,14 @@ use crate::{
 };
 
 /// A group and its members.
-type Party = (Arc<Group<Mock>>, KVec<Arc<Endpoint<Mock>>>);
+type TestGroup = (Arc<Group<Mock>>, KVec<Arc<Endpoint<Mock>>>);
 
 /// A group, its member, and its default domain.
-type Settled = (Arc<Group<Mock>>, Arc<Endpoint<Mock>>, Arc<Domain<Mock>>);
+type GroupOnDefault = (Arc<Group<Mock>>, Arc<Endpoint<Mock>>, Arc<Domain<Mock>>);
 
-/// A group of `count` endpoints behind unit 0, with ids from `first` on.
-fn party(machine: &Machine, first: u32, count: u32) -> Result<Party> {
-    let group = machine.group("party")?;
+/// A group of `count` endpoints behind unit 0, with the ids `first`, `first` + 1 and so on.
+fn group_of(machine: &Machine, first: u32, count: u32) -> Result<TestGroup> {
+    let group = machine.group("group")?;
     let mut endpoints = KVec::new();
     for id in first..first + count {
         let endpoint = machine.endpoint(0, &[id])?;
@@ -43,12 +43,12 @@ fn party(machine: &Machine, first: u32, count: u32) -> Result<Party> {
     Ok((group, endpoints))
 }
 
-/// The id that all members of a [`sharing`] group have, as that of a bridge.
+/// The id that all members of a [`group_sharing_id`] group have in common, like the id of a bridge
+/// above them.
 const SHARED: u32 = 9;
 
-/// A group of `count` endpoints behind unit 0 that have an id of their own each, from 1 on, and
-/// [`SHARED`].
-fn sharing(machine: &Machine, count: u32) -> Result<Party> {
+/// A group of `count` endpoints behind unit 0. Each has its own id, counted from 1, and [`SHARED`].
+fn group_sharing_id(machine: &Machine, count: u32) -> Result<TestGroup> {
     let group = machine.group("sharing")?;
     let mut endpoints = KVec::new();
     for id in 1..=count {
@@ -59,17 +59,17 @@ fn sharing(machine: &Machine, count: u32) -> Result<Party> {
     Ok((group, endpoints))
 }
 
-/// A group of one endpoint on its default domain, in which 0x1000 leads to 0xa000.
-fn settled(machine: &Machine, id: u32) -> Result<Settled> {
+/// A group of one endpoint, attached to a default domain that maps 0x1000 to 0xa000.
+fn group_on_default(machine: &Machine, id: u32) -> Result<GroupOnDefault> {
     let (group, endpoint) = machine.alone(id)?;
     let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
     group.set_default(&default)?;
     Ok((group, endpoint, default))
 }
 
-/// All members leave.
-fn disband(party: &Party) {
-    for endpoint in party.1.iter() {
-        party.0.leave(endpoint);
+/// Removes all members from the group.
+fn leave_all(test_group: &TestGroup) {
+    for endpoint in test_group.1.iter() {
+        test_group.0.leave(endpoint);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The set against a list that is sorted anew each time.
+//! Compares the set with a list that is sorted again after each change.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use super::{Keyed, OrderedSet};
 
-/// An item whose value tells it from another one with its key.
+/// An item whose value distinguishes it from another item with the same key.
 #[derive(Copy, Clone, PartialEq, Debug)]
 struct Item {
     key: u32,
@@ -30,7 +30,7 @@ fn item(key: u32) -> Item {
     }
 }
 
-/// A set with items of these keys, entered in this order.
+/// A set of items with these keys, inserted in this order.
 fn set_of(keys: &[u32]) -> Result<OrderedSet<Item>> {
     let mut set = OrderedSet::new();
     for &key in keys {
@@ -51,7 +51,7 @@ mod suite {
     use super::*;
 
     #[test]
-    fn items_are_in_the_order_of_their_keys_in_whatever_order_they_come() -> Result {
+    fn items_are_ordered_by_key_for_any_order_of_insertion() -> Result {
         for keys in [
             [1, 2, 3, 4],
             [4, 3, 2, 1],
@@ -65,10 +65,10 @@ mod suite {
     }
 
     #[test]
-    fn an_item_without_room_comes_back_and_changes_nothing() -> Result {
+    fn inserting_without_room_returns_the_item_and_changes_nothing() -> Result {
         let mut set = set_of(&[5, 7])?;
         let mut room = KVec::new();
-        // The set's own memory may have room for more than was asked for.
+        // The set's own memory may have room for more items than were requested.
         let mut keys = KVec::new();
         keys.extend_from_slice(&[5, 7], GFP_KERNEL)?;
         let refused = loop {
@@ -84,13 +84,13 @@ mod suite {
         assert!(set.insert(refused, &mut room).is_ok());
         keys.push(refused.key, GFP_KERNEL)?;
         assert!(holds(&set, &keys));
-        // What the items were in before holds none of them any more.
+        // The set's old memory holds no item any more.
         assert!(room.is_empty());
         Ok(())
     }
 
     #[test]
-    fn a_second_item_with_a_key_comes_back() -> Result {
+    fn inserting_a_key_twice_returns_the_second_item() -> Result {
         let mut set = set_of(&[1, 2])?;
         let mut room = KVec::with_capacity(3, GFP_KERNEL)?;
         let second = Item { key: 2, value: 99 };
@@ -100,7 +100,7 @@ mod suite {
     }
 
     #[test]
-    fn what_comes_after_a_key_need_not_be_next_to_it() -> Result {
+    fn after_works_for_a_key_that_is_not_in_the_set() -> Result {
         let set = set_of(&[2, 4, 6])?;
         for (after, keys) in [
             (None, &[2, 4, 6][..]),

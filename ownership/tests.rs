@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every transition of the state machine, each refusal included. What groups make of them is in
-//! the suite of claims.
+//! Every transition of the state machine, including each refusal. The claims suite tests what
+//! groups do on these transitions.
 
 #![forbid(unsafe_code)]
 
@@ -37,7 +37,7 @@ fn claimed(owner: Owner, claims: usize, attached: bool) -> Ownership {
     }
 }
 
-/// The state that a transition leads to, and what it returns.
+/// The state that a transition leads to, and the transition's return value.
 fn after<T>(
     mut state: Ownership,
     transition: impl FnOnce(&mut Ownership) -> Result<T, Refusal>,
@@ -131,11 +131,11 @@ mod suite {
             (held, Err(Refusal::Claimed { by: one }))
         );
         assert_eq!(claim(lent(0)), (lent(0), Err(is_lent())));
-        // Asking changes nothing, and gets the same answer.
+        // `may_claim` changes nothing and returns what `claim` returns.
         for state in [FREE, held, kernel(3), lent(1)] {
             assert_eq!(state.may_claim(one), claim(state).1);
         }
-        // An owner is its token, whatever it is called.
+        // The token alone identifies an owner; the name does not matter.
         assert_eq!(held.may_claim(owner(1, "other")), Ok(Change::None));
         assert_eq!(held.owner(), Some(one));
         assert_eq!(kernel(1).owner(), None);

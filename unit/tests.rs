@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that sleep and wake up, on the mock driver.
+//! Units that are suspended and resumed, on the mock driver.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ mod suite {
     use super::*;
 
     #[test]
-    fn what_was_attached_is_attached_when_the_unit_wakes_up() -> Result {
+    fn attached_domains_stay_attached_over_a_suspend() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
@@ -36,7 +36,7 @@ mod suite {
     }
 
     #[test]
-    fn a_domain_attached_in_sleep_is_what_the_device_sees_afterwards() -> Result {
+    fn a_domain_attached_during_suspend_takes_effect_at_resume() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(3)?;
         let before = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
@@ -54,7 +54,7 @@ mod suite {
     }
 
     #[test]
-    fn law_7_a_unit_that_does_not_wake_up_blocks() -> Result {
+    fn law_7_a_unit_that_does_not_resume_blocks() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
@@ -69,9 +69,9 @@ mod suite {
         assert!(unit.has_failed());
         assert!(machine.hardware(0).entry(endpoint.ids()[0]) == Entry::Blocked);
         assert_eq!(machine.dma(0, 3, 0x1000), None);
-        // Nobody waits for it, and everybody is told.
+        // The attach does not wait for the failed unit, and its caller gets an error.
         assert_eq!(group.set_default(&other), Err(EIO));
-        // It is off and on once more, and still blocks.
+        // The unit is suspended and resumed once more, and still blocks.
         unit.suspend();
         unit.resume();
         assert_eq!(machine.dma(0, 3, 0x1000), None);

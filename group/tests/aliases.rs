@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Endpoints that share requester ids: one for an attach (law 3), and nobody loses the shared id or
-//! keeps it open when the other goes (law 7).
+//! Endpoints that share requester ids: an attach treats the shared id once (law 3). When one of the
+//! endpoints leaves, the others keep the shared id, and it does not stay open for the one that left
+//! (law 7).
 
 #![forbid(unsafe_code)]
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, sharing, SHARED};
+use super::{group_sharing_id, leave_all, SHARED};
 use crate::{
     drivers::mock::{
         machine::{owner, Machine},
@@ -32,7 +33,7 @@ mod suite {
         for endpoint in [&a, &b, &c] {
             group.join(endpoint, Reason::Platform)?;
         }
-        // All of them were blocked, and are.
+        // All members were blocked before, so nothing is written.
         assert_eq!(machine.hardware(0).counts().entries, 0);
         let domain = machine.paging(&a, &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
@@ -52,7 +53,7 @@ mod suite {
     }
 
     #[test]
-    fn a_member_that_drives_nothing_asks_nothing_of_the_unit() -> Result {
+    fn a_member_that_drives_no_id_makes_no_call_to_the_unit() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let group = machine.group("group")?;
         let a = machine.endpoint(0, &[1, SHARED])?;
@@ -71,22 +72,23 @@ mod suite {
     }
 
     #[test]
-    fn law_7_a_shared_id_is_handed_over() -> Result {
+    fn law_7_a_shared_id_is_transferred_to_another_member() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let mut party = sharing(&machine, 3)?;
-        let group = &party.0;
-        let a = party.1.remove(0)?;
-        let (b, c) = (&party.1[0], &party.1[1]);
+        let mut test_group = group_sharing_id(&machine, 3)?;
+        let group = &test_group.0;
+        let a = test_group.1.remove(0)?;
+        let (b, c) = (&test_group.1[0], &test_group.1[1]);
         let first = machine.paging(&a, &[(0x1000, 0xa000)])?;
         let second = machine.paging(&a, &[(0x1000, 0xb000)])?;
         group.set_default(&first)?;
         let entries = machine.hardware(0).counts().entries;
         group.leave(&a);
-        // Its own id only.
+        // Only the entry of the leaving member's own id is written.
         assert_eq!(machine.hardware(0).counts().entries, entries + 1);
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
-        // Who has it now takes it along, and the driver is told of it.
+        // The remaining member drives the shared id now: its next attach includes the id, and the
+        // driver gets the id in the member's step.
         group.set_default(&second)?;
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
         drop((first, a));
@@ -96,16 +98,16 @@ mod suite {
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
         let shared = RequesterId::new(SHARED);
         assert_eq!(machine.hardware(0).entry(shared), Entry::Blocked);
-        drop((second, party));
+        drop((second, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_fault_is_named_after_who_is_left() -> Result {
+    fn a_fault_of_a_shared_id_is_attributed_to_the_remaining_member() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let mut party = sharing(&machine, 2)?;
-        let group = &party.0;
-        let a = party.1.remove(0)?;
+        let mut test_group = group_sharing_id(&machine, 2)?;
+        let group = &test_group.0;
+        let a = test_group.1.remove(0)?;
         group.leave(&a);
         drop(a);
         let fault = Fault {
@@ -117,16 +119,16 @@ mod suite {
         };
         machine.report_fault(0, &fault);
         assert_eq!(group.faults.lock().count, 1);
-        disband(&party);
-        drop(party);
+        leave_all(&test_group);
+        drop(test_group);
         machine.finish()
     }
 
     #[test]
-    fn the_way_home_includes_ids_that_were_handed_over() -> Result {
+    fn a_return_to_the_default_domain_includes_transferred_ids() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = sharing(&machine, 2)?;
-        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let test_group = group_sharing_id(&machine, 2)?;
+        let (group, a, b) = (&test_group.0, &test_group.1[0], &test_group.1[1]);
         let default = machine.paging(a, &[(0x1000, 0xa000)])?;
         let domain = machine.paging(a, &[(0x1000, 0xb000)])?;
         group.set_default(&default)?;
@@ -137,7 +139,7 @@ mod suite {
         drop(claim);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
         group.leave(b);
-        drop((default, domain, party));
+        drop((default, domain, test_group));
         machine.finish()
     }
 }

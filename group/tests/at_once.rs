@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Groups of endpoints whose driver attaches at once: what hardware sees, and in which order.
+//! Groups whose driver cannot prepare an attach and therefore attaches at once: what hardware sees,
+//! and in which order.
 
 #![forbid(unsafe_code)]
 
@@ -29,12 +30,12 @@ use crate::{
     unit::Unit,
 };
 
-/// The default domain of a [`Stage`]'s group, when it has one.
+/// The default domain of a [`Stage`]'s group, if it has one.
 const DEFAULT: u32 = 2;
 /// Another domain.
 const OTHER: u32 = 3;
 
-/// A group of devices, numbered from 0.
+/// A group of devices; their ids count from 0.
 struct Stage {
     registry: Arc<Registry>,
     ids: Arc<IdMap<AtOnce>>,
@@ -68,7 +69,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// A group of `size` members on [`DEFAULT`].
+    /// A group of `size` members with the default domain [`DEFAULT`].
     fn new(size: u32) -> Result<Self> {
         let stage = Self::empty(size)?;
         stage
@@ -87,7 +88,7 @@ impl Stage {
         self.unit.data().wires.fail_attach.arm(i64::from(n));
     }
 
-    /// Since the last time hardware saw `wanted`, in this order, and nothing else.
+    /// Checks that since the last call hardware saw exactly `wanted`, in this order.
     fn saw(&self, wanted: &[Seen]) -> Result {
         let seen = self.unit.data().wires.seen();
         if seen[..] != *wanted {
@@ -97,7 +98,8 @@ impl Stage {
         Ok(())
     }
 
-    /// As [`saw`](Self::saw): these devices one after the other were attached to `to`.
+    /// Like [`saw`](Self::saw): checks that the devices `ids` were attached to `to`, one after the
+    /// other.
     fn saw_all(&self, ids: core::ops::Range<u32>, to: u32) -> Result {
         let mut wanted = KVec::new();
         for id in ids {
@@ -106,7 +108,8 @@ impl Stage {
         self.saw(&wanted)
     }
 
-    /// The first `count` were attached to `to`, and then back to `from`; where all are.
+    /// Checks that the first `count` devices were attached to `to` and then back to `from`, and
+    /// that all devices are attached to `from` now.
     fn saw_undone(&self, count: u32, to: u32, from: u32) -> Result {
         let mut wanted = KVec::new();
         for domain in [to, from] {
@@ -136,13 +139,13 @@ mod suite {
     use super::*;
 
     #[test]
-    fn a_group_without_a_default_domain_leaves_its_members_alone() -> Result {
+    fn members_of_a_group_without_a_default_domain_are_not_touched() -> Result {
         let stage = Stage::empty(2)?;
         stage.saw(&[])?;
         let default = domain(&stage.registry, DEFAULT)?;
         stage.group.set_default(&default)?;
         stage.saw(&[(0, DEFAULT), (1, DEFAULT)])?;
-        // Law 4.
+        // Law 4: attaching the current domain again does nothing.
         stage.group.set_default(&default)?;
         stage.saw(&[])?;
 
@@ -152,7 +155,8 @@ mod suite {
         stage.group.leave(&late);
         stage.saw(&[(7, BLOCKS)])?;
 
-        // What joins an owner's group is blocked like the others, and goes home with them.
+        // An endpoint that joins a claimed group is blocked like the other members, and goes to the
+        // default domain with them when the claim ends.
         let claim = stage.group.claim(owner(1, "tester"))?;
         stage.saw(&[(0, BLOCKS), (1, BLOCKS)])?;
         let late = stage.endpoint(8)?;
@@ -166,7 +170,7 @@ mod suite {
     }
 
     #[test]
-    fn law_3_what_was_attached_is_attached_back_when_one_fails() -> Result {
+    fn law_3_a_failed_attach_at_once_is_undone() -> Result {
         for size in [1, 2, 8] {
             let stage = Stage::new(size)?;
             for n in 1..=size {
@@ -200,19 +204,19 @@ mod suite {
     }
 
     #[test]
-    fn plans_for_later_are_seen_when_their_time_comes() -> Result {
+    fn hardware_sees_a_plan_for_later_only_at_its_commit() -> Result {
         let stage = Stage::new(2)?;
         let claim = stage.group.claim(owner(1, "tester"))?;
-        // The way back is prepared by now.
+        // The claim has prepared the return to the default domain; hardware does not see that.
         stage.saw_all(0..2, BLOCKS)?;
         claim.attach(&stage.other)?;
         stage.saw_all(0..2, OTHER)?;
-        // It is the default domain of then.
+        // The group returns to the domain that is its default when the claim ends.
         let next = domain(&stage.registry, 4)?;
         stage.group.set_default(&next)?;
         stage.saw(&[])?;
 
-        // Nothing of this may fail.
+        // None of the following attaches may fail.
         stage.fail_attach(1);
         claim.detach();
         stage.saw_all(0..2, BLOCKS)?;
@@ -231,7 +235,7 @@ mod suite {
     }
 
     #[test]
-    fn nothing_is_promised_to_a_device_that_is_reset() -> Result {
+    fn attaches_that_cannot_be_prepared_are_refused_during_a_reset() -> Result {
         let stage = Stage::new(2)?;
         let (group, device) = (&stage.group, &stage.endpoints[0]);
         stage.fail_attach(1);
@@ -240,7 +244,7 @@ mod suite {
         group.suspend(device)?;
         stage.saw(&[(0, BLOCKS)])?;
 
-        // What would have to be attached later might fail then.
+        // The core would have to attach the suspended member later, which could fail then.
         assert_eq!(group.set_default(&stage.other), Err(EBUSY));
         let loan = group.lend("driver".into(), &stage.other);
         assert_eq!(loan.err(), Some(EBUSY));
@@ -250,7 +254,8 @@ mod suite {
         group.resume(device);
         stage.saw(&[(0, DEFAULT)])?;
 
-        // The end of a claim cannot wait, and leads to where everybody was before.
+        // The end of a claim cannot be refused. All members return to the domain that was prepared
+        // when the claim began.
         let claim = group.claim(owner(1, "tester"))?;
         claim.attach(&stage.other)?;
         group.suspend(device)?;
@@ -270,7 +275,7 @@ mod suite {
     }
 
     #[test]
-    fn a_device_goes_from_one_group_to_another_in_one_step() -> Result {
+    fn a_device_moves_to_another_group_in_one_step() -> Result {
         let stage = Stage::new(1)?;
         let to = Group::new("to".into(), &stage.blocked, stage.ids.clone())?;
         to.set_default(&stage.other)?;
@@ -290,7 +295,7 @@ mod suite {
     }
 
     #[test]
-    fn law_2_a_domain_that_somebody_else_made_stays_as_long_as_a_group_is_on_it() -> Result {
+    fn law_2_a_foreign_domain_lives_while_a_group_is_attached() -> Result {
         let stage = Stage::new(1)?;
         let lives = Arc::new(Atomic::new(false), GFP_KERNEL)?;
         let own = Domain::of(&stage.registry, Number::new(5, &lives), "nested")?;

@@ -6,7 +6,7 @@
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party};
+use super::{group_of, leave_all};
 use crate::{
     addr::{Iova, PhysAddr},
     drivers::mock::{
@@ -17,20 +17,20 @@ use crate::{
     requester::RequesterId,
 };
 
-/// A way to let one step of preparing an attach fail.
+/// Makes one step of the preparation of an attach fail.
 type Spoil<'a> = &'a dyn Fn(&Machine);
 
-/// Lets each step fail, in turn, of everything that prepares an attach of a group of `count`
-/// endpoints. After each failure all must be as it was.
+/// Makes each step of the preparation of an attach of `count` endpoints fail in turn. After each
+/// failure everything must be unchanged.
 fn failures_change_nothing(count: u32) -> Result {
     let machine = Machine::new(&[Options::default()])?;
-    let party = party(&machine, 0, count)?;
-    let (group, endpoints) = (&party.0, &party.1);
+    let test_group = group_of(&machine, 0, count)?;
+    let (group, endpoints) = (&test_group.0, &test_group.1);
     let home = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
     let other = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
     let hardware = machine.hardware(0);
 
-    // The change of the default domain.
+    // Change of the default domain.
     for n in 1..=i64::from(count) {
         refuses(&machine, &|m| m.hardware(0).fail_prepare.arm(n), || {
             group.set_default(&home)
@@ -45,7 +45,7 @@ fn failures_change_nothing(count: u32) -> Result {
     })?;
     group.set_default(&home)?;
 
-    // The claim, which prepares the way back.
+    // A claim, which prepares the return to the default domain.
     let who = owner(1, "tester");
     for n in 1..=i64::from(count) {
         let claim = || group.claim(who).map(|_| ());
@@ -53,7 +53,7 @@ fn failures_change_nothing(count: u32) -> Result {
     }
     let claim = group.claim(who)?;
 
-    // The owner's attach, from blocked and from a domain of its own.
+    // The owner's attach, from the blocked domain and from a domain of its own.
     let another = machine.paging(&endpoints[0], &[(0x1000, 0xc000)])?;
     for domain in [&other, &another] {
         for n in 1..=i64::from(count) {
@@ -67,7 +67,7 @@ fn failures_change_nothing(count: u32) -> Result {
         claim.attach(domain)?;
     }
 
-    // The change of the default domain while the group is claimed.
+    // Change of the default domain while the group is claimed.
     for n in 1..=i64::from(count) {
         refuses(&machine, &|m| m.hardware(0).fail_prepare.arm(n), || {
             group.set_default(&other)
@@ -85,14 +85,15 @@ fn failures_change_nothing(count: u32) -> Result {
     let reset = || group.suspend(&endpoints[0]);
     refuses(&machine, &|m| m.hardware(0).fail_prepare.arm(1), reset)?;
 
-    // What was prepared before still works: the end of the claim leads home.
+    // What was prepared before the failures is still valid: the end of the claim returns the group
+    // to its default domain.
     drop(claim);
     for id in 0..count {
         ensure!(machine.dma(0, id, 0x1000) == Some(0xa000));
     }
     ensure!(hardware.tags_in_use() == 1);
-    disband(&party);
-    drop((home, other, another, late, party));
+    leave_all(&test_group);
+    drop((home, other, another, late, test_group));
     machine.finish()
 }
 
@@ -138,15 +139,15 @@ mod suite {
     #[test]
     fn law_3_one_commit_for_each_unit() -> Result {
         let machine = Machine::new(&[Options::default(), Options::default()])?;
-        let party = party(&machine, 0, 3)?;
+        let test_group = group_of(&machine, 0, 3)?;
         let mut behind_other = KVec::new();
         for id in 10..13 {
             let endpoint = machine.endpoint(1, &[id])?;
-            party.0.join(&endpoint, Reason::Platform)?;
+            test_group.0.join(&endpoint, Reason::Platform)?;
             behind_other.push(endpoint, GFP_KERNEL)?;
         }
-        let domain = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        party.0.set_default(&domain)?;
+        let domain = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        test_group.0.set_default(&domain)?;
         for unit in 0..2 {
             let counts = machine.hardware(unit).counts();
             assert_eq!(counts.commits, 1);
@@ -157,25 +158,25 @@ mod suite {
         assert_eq!(machine.dma(0, 2, 0x1000), Some(0xa000));
         assert_eq!(machine.dma(1, 12, 0x1000), Some(0xa000));
 
-        // A failure on the second unit leaves the first alone, too.
-        let other = machine.paging(&party.1[0], &[])?;
+        // A failure on the second unit leaves the first unit unchanged, too.
+        let other = machine.paging(&test_group.1[0], &[])?;
         for n in 1..=3 {
             let before = machine.snapshot()?;
             machine.hardware(1).fail_prepare.arm(n);
-            assert!(party.0.set_default(&other).is_err());
+            assert!(test_group.0.set_default(&other).is_err());
             assert!(machine.snapshot()? == before);
         }
         let before = machine.snapshot()?;
         machine.hardware(1).fail_tag.arm(1);
-        assert_eq!(party.0.set_default(&other), Err(ENOSPC));
+        assert_eq!(test_group.0.set_default(&other), Err(ENOSPC));
         assert!(machine.snapshot()? == before);
 
         for endpoint in behind_other.iter() {
-            party.0.leave(endpoint);
+            test_group.0.leave(endpoint);
         }
         assert_eq!(machine.hardware(1).tags_in_use(), 0);
-        disband(&party);
-        drop((domain, other, party, behind_other));
+        leave_all(&test_group);
+        drop((domain, other, test_group, behind_other));
         machine.finish()
     }
 
@@ -186,14 +187,14 @@ mod suite {
             ..Options::default()
         };
         let machine = Machine::new(&[Options::default(), wide])?;
-        let party = party(&machine, 0, 2)?;
+        let test_group = group_of(&machine, 0, 2)?;
         let stranger = machine.endpoint(1, &[0])?;
         let domain = machine.paging(&stranger, &[])?;
         let before = machine.snapshot()?;
-        assert_eq!(party.0.set_default(&domain), Err(EINVAL));
+        assert_eq!(test_group.0.set_default(&domain), Err(EINVAL));
         assert!(machine.snapshot()? == before);
-        disband(&party);
-        drop((domain, stranger, party));
+        leave_all(&test_group);
+        drop((domain, stranger, test_group));
         machine.finish()
     }
 
@@ -215,7 +216,8 @@ mod suite {
         let before = machine.snapshot()?;
         assert_eq!(third.set_default(&three), Err(ENOSPC));
         assert!(machine.snapshot()? == before);
-        // A domain that is on the unit already needs no tag, and one that leaves gives its own.
+        // A domain with a tag on the unit needs no other tag, and a domain whose last group leaves
+        // frees its tag.
         third.set_default(&one)?;
         second.set_default(&one)?;
         third.set_default(&three)?;
@@ -230,9 +232,9 @@ mod suite {
     #[test]
     fn law_4_attaching_the_current_domain_again_does_nothing() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let paging = machine.paging(&party.1[0], &[])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let paging = machine.paging(&test_group.1[0], &[])?;
         let identity = machine.identity()?;
         for domain in [&paging, &identity, &machine.blocked] {
             group.set_default(domain)?;
@@ -252,8 +254,8 @@ mod suite {
         claim.detach();
         assert!(machine.snapshot()? == before);
         drop(claim);
-        disband(&party);
-        drop((paging, identity, party));
+        leave_all(&test_group);
+        drop((paging, identity, test_group));
         machine.finish()
     }
 
@@ -279,27 +281,27 @@ mod suite {
     #[test]
     fn law_6_each_endpoint_is_prepared_by_its_own_data() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 3)?;
-        let domain = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        for endpoint in party.1.iter() {
+        let test_group = group_of(&machine, 0, 3)?;
+        let domain = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        for endpoint in test_group.1.iter() {
             endpoint.data().fail_prepare.arm(1);
-            assert_eq!(party.0.set_default(&domain), Err(ENOMEM));
+            assert_eq!(test_group.0.set_default(&domain), Err(ENOMEM));
             assert!(endpoint.data().fail_prepare.is_done());
         }
-        party.0.set_default(&domain)?;
-        disband(&party);
-        drop((domain, party));
+        test_group.0.set_default(&domain)?;
+        leave_all(&test_group);
+        drop((domain, test_group));
         machine.finish()
     }
 
     #[test]
     fn law_7_a_device_sees_its_old_domain_or_its_new_one_or_nothing() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
         let hardware = machine.hardware(0);
-        let old = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let new = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
+        let old = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let new = machine.paging(&test_group.1[0], &[(0x1000, 0xb000)])?;
         let identity = machine.identity()?;
         for id in 0..2 {
             group.set_default(&old)?;
@@ -320,8 +322,8 @@ mod suite {
             assert!(only(&seen, &[Dma::Refused, at(0x1000)]));
             assert!(seen.contains(&Some(Dma::Refused)));
         }
-        disband(&party);
-        drop((old, new, identity, party));
+        leave_all(&test_group);
+        drop((old, new, identity, test_group));
         machine.finish()
     }
 
@@ -356,48 +358,48 @@ mod suite {
     #[test]
     fn law_7_a_failed_attach_opens_nothing() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 4)?;
+        let test_group = group_of(&machine, 0, 4)?;
         let hardware = machine.hardware(0);
-        let old = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let new = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
-        party.0.set_default(&old)?;
+        let old = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let new = machine.paging(&test_group.1[0], &[(0x1000, 0xb000)])?;
+        test_group.0.set_default(&old)?;
         for n in 1..=4 {
             hardware.start_witness(RequesterId::new(0), Iova::new(0x1000));
             hardware.fail_prepare.arm(n);
-            assert!(party.0.set_default(&new).is_err());
+            assert!(test_group.0.set_default(&new).is_err());
             let seen = hardware.stop_witness();
             assert!(only(&seen, &[at(0xa000)]));
         }
-        disband(&party);
-        drop((old, new, party));
+        leave_all(&test_group);
+        drop((old, new, test_group));
         machine.finish()
     }
 
     #[test]
     fn law_7_a_unit_that_stops_answering_is_blocked() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let domain = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let other = machine.paging(&party.1[0], &[])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let domain = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&test_group.1[0], &[])?;
         machine.hardware(0).stop_answering();
-        // A commit cannot fail, the unit can.
+        // A commit cannot fail, but the unit can.
         group.set_default(&domain)?;
         assert!(machine.units[0].has_failed());
         assert!(machine.hardware(0).is_blocked());
         assert_eq!(machine.dma(0, 1, 0x1000), None);
 
-        // From now on there are clear errors, and the ways out stay open.
+        // From now on attaches fail with a clear error, while detaching and leaving still work.
         assert_eq!(group.set_default(&other), Err(EIO));
-        assert_eq!(machine.paging(&party.1[0], &[]).err(), Some(EIO));
+        assert_eq!(machine.paging(&test_group.1[0], &[]).err(), Some(EIO));
         let late = machine.endpoint(0, &[9])?;
         assert_eq!(group.join(&late, Reason::Platform), Err(EIO));
         group.set_default(&machine.blocked)?;
         let claim = group.claim(owner(1, "tester"))?;
         assert_eq!(claim.attach(&other), Err(EIO));
         drop(claim);
-        disband(&party);
-        drop((domain, other, late, party));
+        leave_all(&test_group);
+        drop((domain, other, late, test_group));
         machine.finish()
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ownership of groups: law 5, and what claims do to law 7.
+//! Ownership of groups: law 5, and law 7 during claims.
 
 #![forbid(unsafe_code)]
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party, settled};
+use super::{group_of, group_on_default, leave_all};
 use crate::{
     addr::{Iova, PhysAddr},
     drivers::mock::{
@@ -32,8 +32,8 @@ mod suite {
     #[test]
     fn law_5_kernel_drivers_share_a_group() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         assert_eq!(group.ownership(), Ownership::Free);
         group.start_dma_api(&endpoints[0], "first".into())?;
         assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
@@ -47,20 +47,20 @@ mod suite {
         assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
         group.end_dma_api(&endpoints[1]);
         assert_eq!(group.ownership(), Ownership::Free);
-        disband(&party);
+        leave_all(&test_group);
         assert_eq!(
             group.start_dma_api(&endpoints[0], "late".into()),
             Err(ENODEV)
         );
-        drop(party);
+        drop(test_group);
         machine.finish()
     }
 
     #[test]
-    fn who_uses_a_group_is_known_by_name() -> Result {
+    fn drivers_that_use_a_group_are_named() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         let says = |what| group.used_by().is_some_and(|text| text.as_str() == what);
         assert!(group.used_by().is_none());
         assert!(group.only_user(&endpoints[0]).is_none());
@@ -83,21 +83,21 @@ mod suite {
         assert!(group.used_by().is_none());
         assert!(group.only_user(&endpoints[1]).is_none());
         drop(claim);
-        disband(&party);
-        drop(party);
+        leave_all(&test_group);
+        drop(test_group);
         machine.finish()
     }
 
     #[test]
-    fn law_5_an_owner_can_ask_for_the_only_claim() -> Result {
+    fn law_5_claim_alone_refuses_a_second_claim() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 0)?;
+        let (group, endpoint, default) = group_on_default(&machine, 0)?;
         let first = group.claim_alone(owner(1, "tester"))?;
         let before = machine.snapshot()?;
         assert_eq!(group.claim_alone(owner(1, "tester")).err(), Some(EBUSY));
         assert_eq!(group.claim_alone(owner(2, "other")).err(), Some(EBUSY));
         assert!(machine.snapshot()? == before);
-        // Who asks for no more than any claim gets it.
+        // A plain `claim`, which accepts further claims of the owner, succeeds.
         drop(group.claim(owner(1, "tester"))?);
         drop(first);
         assert_eq!(group.ownership(), Ownership::Free);
@@ -107,31 +107,33 @@ mod suite {
     }
 
     #[test]
-    fn law_7_a_device_that_firmware_needs_keeps_its_group_from_being_claimed() -> Result {
+    fn law_7_a_group_with_a_pinned_device_cannot_be_claimed() -> Result {
         for (kind, answer) in [(Kind::Direct, Some(EINVAL)), (Kind::DirectRelaxable, None)] {
             let machine = Machine::new(&[Options {
                 firmware: Some((1, kind)),
                 ..Options::default()
             }])?;
-            let party = party(&machine, 0, 2)?;
-            let group = &party.0;
-            assert_eq!(party.1[1].is_pinned(), answer.is_some());
-            assert!(!party.1[0].is_pinned());
-            let default = machine.paging(&party.1[0], &[(0x9000, 0x9000)])?;
+            let test_group = group_of(&machine, 0, 2)?;
+            let group = &test_group.0;
+            assert_eq!(test_group.1[1].is_pinned(), answer.is_some());
+            assert!(!test_group.1[0].is_pinned());
+            let default = machine.paging(&test_group.1[0], &[(0x9000, 0x9000)])?;
             group.set_default(&default)?;
             let before = machine.snapshot()?;
             let claim = group.claim(owner(1, "tester"));
             assert_eq!(claim.as_ref().err(), answer.as_ref());
-            // What firmware reaches it reaches all the time.
+            // A refused claim changes nothing: the memory that firmware uses stays mapped
+            // throughout.
             let untouched = machine.snapshot()? == before;
             assert_eq!(untouched, answer.is_some());
             drop(claim);
-            // A driver's own domain takes the place of the default one without a time in between.
-            let own = machine.paging(&party.1[0], &[(0x9000, 0x9000)])?;
+            // A loan replaces the default domain by the driver's domain in one step, so the device
+            // is never blocked.
+            let own = machine.paging(&test_group.1[0], &[(0x9000, 0x9000)])?;
             drop(group.lend("driver".into(), &own)?);
             assert_eq!(machine.dma(0, 1, 0x9000), Some(0x9000));
-            disband(&party);
-            drop((own, default, party));
+            leave_all(&test_group);
+            drop((own, default, test_group));
             machine.finish()?;
         }
         Ok(())
@@ -140,41 +142,41 @@ mod suite {
     #[test]
     fn law_5_kernel_drivers_exclude_owners() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
         group.set_default(&default)?;
-        group.start_dma_api(&party.1[0], "driver".into())?;
+        group.start_dma_api(&test_group.1[0], "driver".into())?;
         let before = machine.snapshot()?;
         assert_eq!(group.claim(owner(1, "tester")).err(), Some(EBUSY));
-        // Its device is not pulled from under a driver by a new default domain either.
+        // A change of the default domain must not take the device from its driver either.
         assert_eq!(group.set_default(&machine.blocked), Err(EBUSY));
         group.set_default(&default)?;
         assert!(machine.snapshot()? == before);
         assert_eq!(group.ownership(), Ownership::Kernel { users: 1 });
-        group.end_dma_api(&party.1[0]);
+        group.end_dma_api(&test_group.1[0]);
         drop(group.claim(owner(1, "tester"))?);
         assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
-        disband(&party);
-        drop((default, party));
+        leave_all(&test_group);
+        drop((default, test_group));
         machine.finish()
     }
 
     #[test]
     fn law_5_an_owner_excludes_everybody_else() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
         let (one, two) = (owner(1, "one"), owner(2, "two"));
         let claim = group.claim(one)?;
         let before = machine.snapshot()?;
         assert_eq!(group.claim(two).err(), Some(EBUSY));
         assert_eq!(
-            group.start_dma_api(&party.1[0], "driver".into()),
+            group.start_dma_api(&test_group.1[0], "driver".into()),
             Err(EBUSY)
         );
         assert!(machine.snapshot()? == before);
-        // The refusal is explained by whom the state names.
+        // The refusal names the owner that the ownership state contains.
         let Ownership::Claimed { owner: holder, .. } = group.ownership() else {
             return Err(EINVAL);
         };
@@ -190,17 +192,17 @@ mod suite {
         assert!(claim.release().is_ok());
         assert_eq!(group.ownership(), Ownership::Free);
         drop(group.claim(two)?);
-        group.start_dma_api(&party.1[0], "driver".into())?;
-        disband(&party);
+        group.start_dma_api(&test_group.1[0], "driver".into())?;
+        leave_all(&test_group);
         assert_eq!(group.ownership(), Ownership::Free);
-        drop(party);
+        drop(test_group);
         machine.finish()
     }
 
     #[test]
     fn law_5_a_claim_takes_the_group_off_its_default_domain() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 3)?;
+        let (group, endpoint, default) = group_on_default(&machine, 3)?;
         assert_eq!(machine.dma(0, 3, 0x1000), Some(0xa000));
         let claim = group.claim(owner(1, "tester"))?;
         assert_eq!(machine.dma(0, 3, 0x1000), None);
@@ -249,7 +251,7 @@ mod suite {
     #[test]
     fn law_5_a_dropped_claim_passes_through_blocked() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 3)?;
+        let (group, endpoint, default) = group_on_default(&machine, 3)?;
         let hardware = machine.hardware(0);
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
 
@@ -272,7 +274,7 @@ mod suite {
     #[test]
     fn law_5_an_owner_may_claim_twice() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 3)?;
+        let (group, endpoint, default) = group_on_default(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         let who = owner(1, "tester");
         let first = group.claim(who)?;
@@ -280,7 +282,8 @@ mod suite {
         let before = machine.snapshot()?;
         let second = group.claim(who)?;
         assert!(machine.snapshot()? == before);
-        // The first claim ends, also although a domain is attached: the second goes on.
+        // The first claim can end although a domain is attached, because the second claim
+        // continues.
         assert!(first.release().is_ok());
         assert!(machine.snapshot()? == before);
         assert_eq!(
@@ -304,16 +307,16 @@ mod suite {
     }
 
     #[test]
-    fn law_5_the_end_of_a_claim_needs_nothing() -> Result {
+    fn law_5_the_end_of_a_claim_prepares_nothing() -> Result {
         let tight = Options {
             tags: 2,
             ..Options::default()
         };
         let machine = Machine::new(&[tight])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let domain = machine.paging(&party.1[0], &[])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&test_group.1[0], &[])?;
         group.set_default(&default)?;
         let claim = group.claim(owner(1, "tester"))?;
         claim.attach(&domain)?;
@@ -326,25 +329,25 @@ mod suite {
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         hardware.fail_prepare.arm(0);
         hardware.fail_tag.arm(0);
-        disband(&party);
-        drop((default, domain, party));
+        leave_all(&test_group);
+        drop((default, domain, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_new_default_domain_is_where_a_claim_leads_back_to() -> Result {
+    fn a_claimed_group_returns_to_a_new_default_domain() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let domain = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
-        let other = machine.paging(&party.1[0], &[(0x1000, 0xc000)])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&test_group.1[0], &[(0x1000, 0xb000)])?;
+        let other = machine.paging(&test_group.1[0], &[(0x1000, 0xc000)])?;
         group.set_default(&default)?;
         let claim = group.claim(owner(1, "tester"))?;
         claim.attach(&domain)?;
         let counts = machine.hardware(0).counts();
         group.set_default(&other)?;
-        // Nothing of that is seen by hardware, and the old default domain is not kept.
+        // Hardware sees none of this, and the group keeps no reference to the old default domain.
         assert_eq!(machine.hardware(0).counts(), counts);
         assert_eq!(machine.hardware(0).tags_in_use(), 2);
         let domains = machine.domains();
@@ -354,26 +357,27 @@ mod suite {
         drop(claim);
         assert_eq!(machine.dma(0, 0, 0x1000), Some(0xc000));
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xc000));
-        disband(&party);
-        drop((domain, other, party));
+        leave_all(&test_group);
+        drop((domain, other, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_default_domain_that_fails_leaves_the_old_way_back() -> Result {
+    fn a_failed_default_domain_leaves_the_old_prepared_return() -> Result {
         let tight = Options {
             tags: 3,
             ..Options::default()
         };
         let machine = Machine::new(&[tight])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let other = machine.paging(&party.1[0], &[])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&test_group.1[0], &[])?;
         group.set_default(&default)?;
         let claim = group.claim(owner(1, "tester"))?;
-        // The second member fails, and so would every way to prepare the old default again.
-        party.1[1].data().fail_prepare.arm(1);
+        // The second member's preparation fails. A second attempt to prepare the return to the old
+        // default domain would fail as well.
+        test_group.1[1].data().fail_prepare.arm(1);
         machine.hardware(0).fail_prepare.arm(2);
         assert_eq!(group.set_default(&other), Err(ENOMEM));
         machine.hardware(0).fail_prepare.arm(0);
@@ -381,13 +385,13 @@ mod suite {
         drop(claim);
         assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
-        disband(&party);
-        drop((default, other, party));
+        leave_all(&test_group);
+        drop((default, other, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_default_domain_can_come_after_the_claim() -> Result {
+    fn a_default_domain_can_be_set_after_the_claim() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(3)?;
         let default = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
@@ -409,7 +413,8 @@ mod suite {
         let claim = group.claim(owner(1, "tester"))?;
         claim.attach(&own)?;
         assert!(claim.release().is_ok());
-        // Without a default domain the group stays blocked, but not by the owner's domain.
+        // Without a default domain the group stays blocked, but no longer by the owner's own
+        // blocked domain.
         let domains = machine.domains();
         drop(own);
         assert_eq!(machine.domains(), domains - 1);
@@ -420,9 +425,9 @@ mod suite {
     }
 
     #[test]
-    fn a_device_that_joins_a_claimed_group_is_its_owners() -> Result {
+    fn a_device_that_joins_a_claimed_group_belongs_to_the_owner() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 3)?;
+        let (group, endpoint, default) = group_on_default(&machine, 3)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         let claim = group.claim(owner(1, "tester"))?;
         let early = machine.endpoint(0, &[4])?;
@@ -435,7 +440,7 @@ mod suite {
             assert_eq!(machine.dma(0, id, 0x1000), Some(0xb000));
         }
         assert_eq!(group.start_dma_api(&late, "driver".into()), Err(EBUSY));
-        // The owner's device goes, its claim stays.
+        // The owner's device is removed; the claim continues.
         group.leave(&endpoint);
         assert_eq!(machine.dma(0, 3, 0x1000), None);
         drop(claim);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Maps and unmaps on several CPUs while groups come and go: law 8 when everything races.
+//! Maps and unmaps on several CPUs while groups attach and detach: law 8 under concurrency.
 
 #![forbid(unsafe_code)]
 
@@ -31,10 +31,10 @@ use crate::{
 
 const WORKERS: u64 = 3;
 const ROUNDS: u64 = 1500;
-/// The devices that do DMA meanwhile.
+/// The ids of the devices that do DMA at the same time.
 const IDS: [u32; 2] = [1, 2];
 
-/// Maps, uses and unmaps memory in a part of a domain that is its own.
+/// A worker that maps, uses and unmaps memory in its own part of a domain.
 #[pin_data]
 struct Worker {
     domain: Arc<Domain<Mock>>,
@@ -57,7 +57,7 @@ impl Worker {
             pin_init!(Self {
                 domain: domain.clone(),
                 unit: machine.units[0].clone(),
-                // Neighbours share tables.
+                // Neighbouring workers share page-table pages.
                 first: number * 8 * PAGE,
                 wrong: Atomic::new(0),
                 done <- Completion::new(),
@@ -74,9 +74,9 @@ impl Worker {
         hardware.dma(RequesterId::new(id), Iova::new(iova), false)
     }
 
-    /// Whether one round was as it should be.
+    /// Runs one round; returns whether everything was as expected.
     fn round(&self, round: u64) -> bool {
-        // Every other time so much that a table ends up empty and is freed.
+        // Every fourth round maps so much that the unmap empties a page-table page and frees it.
         let (iova, len) = match round % 4 {
             0 => ((self.first / PAGE + 1) << 30, 512 * PAGE),
             other => (self.first + other * PAGE, PAGE),
@@ -87,10 +87,10 @@ impl Worker {
         }
         let good = IDS.iter().all(|&id| match self.reaches(id, iova) {
             Dma::At(at) => at.raw() == phys,
-            // Nobody is attached just now.
+            // No group is attached at this moment.
             Dma::Refused => true,
         });
-        // From here on the memory may be somebody else's.
+        // From here on the memory may belong to another user.
         let gone = unmap(&self.domain, iova, len) == len;
         good && gone && IDS.iter().all(|&id| self.reaches(id, iova) == Dma::Refused)
     }
@@ -119,7 +119,7 @@ mod suite {
             caches_absent: true,
             ..Options::default()
         };
-        // The first of the workers' large mappings takes another level.
+        // The first large mapping of any worker makes the page table grow by a level.
         let growing = Options {
             grows: true,
             ..Options::default()
@@ -136,7 +136,7 @@ mod suite {
                 workers.push(Worker::start(&machine, &domain, number)?, GFP_KERNEL)?;
             }
             for _ in 0..ROUNDS / 3 {
-                // Both come and go, so that now and then nobody is there.
+                // Both groups attach and detach, so that at times no group is attached.
                 second.set_default(&domain)?;
                 first.set_default(&other)?;
                 second.set_default(&machine.blocked)?;
@@ -154,7 +154,8 @@ mod suite {
             }
             assert_eq!(wrong, 0);
             assert_eq!(domain.record().mapped(), 0);
-            // A worker lets go of the domain when its work item has ended, which is soon.
+            // A worker drops its reference to the domain when its work item has ended, which
+            // happens soon.
             drop(workers);
             first.leave(&a);
             second.leave(&b);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Drivers that attach a domain of their own without a claim: law 5, and what loans do to the
-//! others.
+//! Drivers that attach their own domain without a claim: law 5, and the effect of loans on other
+//! users.
 
 #![forbid(unsafe_code)]
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party, settled};
+use super::{group_of, group_on_default, leave_all};
 use crate::{
     drivers::mock::{
         machine::{owner, Machine},
@@ -31,8 +31,8 @@ mod suite {
     #[test]
     fn law_5_a_loan_excludes_owners_and_other_drivers() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         let default = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
         let own = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
         group.set_default(&default)?;
@@ -63,15 +63,15 @@ mod suite {
         assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         group.end_dma_api(&endpoints[0]);
-        disband(&party);
-        drop((own, default, other, party));
+        leave_all(&test_group);
+        drop((own, default, other, test_group));
         machine.finish()
     }
 
     #[test]
     fn law_5_an_owner_excludes_loans() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 0)?;
+        let (group, endpoint, default) = group_on_default(&machine, 0)?;
         let own = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         let claim = group.claim(owner(1, "tester"))?;
         let before = machine.snapshot()?;
@@ -91,18 +91,18 @@ mod suite {
     #[test]
     fn law_7_a_loan_begins_and_ends_in_one_step() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let group = &party.0;
-        let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-        let own = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
-        let next = machine.paging(&party.1[0], &[(0x1000, 0xc000)])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let group = &test_group.0;
+        let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+        let own = machine.paging(&test_group.1[0], &[(0x1000, 0xb000)])?;
+        let next = machine.paging(&test_group.1[0], &[(0x1000, 0xc000)])?;
         group.set_default(&default)?;
 
         let commits = || machine.hardware(0).counts().commits;
         let before = commits();
         let loan = group.lend("driver".into(), &own)?;
         assert_eq!(commits(), before + 1);
-        // Law 4 holds here as well.
+        // Law 4 holds for loans as well.
         loan.attach(&own)?;
         assert_eq!(commits(), before + 1);
         loan.attach(&next)?;
@@ -111,8 +111,8 @@ mod suite {
         drop(loan);
         assert_eq!(commits(), before + 3);
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
-        disband(&party);
-        drop((own, next, default, party));
+        leave_all(&test_group);
+        drop((own, next, default, test_group));
         machine.finish()
     }
 
@@ -120,13 +120,14 @@ mod suite {
     fn law_3_a_loan_that_fails_changes_nothing() -> Result {
         for size in [1, 2, 8] {
             let machine = Machine::new(&[Options::default()])?;
-            let party = party(&machine, 0, size)?;
-            let group = &party.0;
-            let default = machine.paging(&party.1[0], &[(0x1000, 0xa000)])?;
-            let own = machine.paging(&party.1[0], &[(0x1000, 0xb000)])?;
+            let test_group = group_of(&machine, 0, size)?;
+            let group = &test_group.0;
+            let default = machine.paging(&test_group.1[0], &[(0x1000, 0xa000)])?;
+            let own = machine.paging(&test_group.1[0], &[(0x1000, 0xb000)])?;
             group.set_default(&default)?;
             let before = machine.snapshot()?;
-            // The way back of every member is prepared first, then the way there.
+            // The loan first prepares every member's return to the default domain, then every
+            // member's attach.
             for n in 1..=2 * i64::from(size) {
                 machine.hardware(0).fail_prepare.arm(n);
                 assert_eq!(group.lend("driver".into(), &own).err(), Some(ENOMEM));
@@ -136,29 +137,29 @@ mod suite {
             }
             let loan = group.lend("driver".into(), &own)?;
             let before = machine.snapshot()?;
-            let next = machine.paging(&party.1[0], &[])?;
+            let next = machine.paging(&test_group.1[0], &[])?;
             for n in 1..=i64::from(size) {
                 machine.hardware(0).fail_prepare.arm(n);
                 assert_eq!(loan.attach(&next), Err(ENOMEM));
             }
             drop(next);
             assert!(machine.snapshot()? == before);
-            // The end needs nothing.
+            // The end of a loan prepares nothing, so this failure does not occur.
             machine.hardware(0).fail_prepare.arm(1);
             drop(loan);
             machine.hardware(0).fail_prepare.arm(0);
             assert_eq!(machine.dma(0, size - 1, 0x1000), Some(0xa000));
-            disband(&party);
-            drop((own, default, party));
+            leave_all(&test_group);
+            drop((own, default, test_group));
             machine.finish()?;
         }
         Ok(())
     }
 
     #[test]
-    fn a_default_domain_stays_while_drivers_come_back_to_it() -> Result {
+    fn a_default_domain_cannot_change_while_drivers_will_return_to_it() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 0)?;
+        let (group, endpoint, default) = group_on_default(&machine, 0)?;
         let own = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         let other = machine.paging(&endpoint, &[(0x1000, 0xc000)])?;
         group.start_dma_api(&endpoint, "driver".into())?;
@@ -168,7 +169,7 @@ mod suite {
         group.set_default(&default)?;
         assert!(machine.snapshot()? == before);
 
-        // The driver goes and forgets its domain.
+        // The driver is unbound without ending its loan.
         group.end_dma_api(&endpoint);
         assert_eq!(group.ownership(), lent(0, "driver"));
         group.set_default(&other)?;
@@ -182,9 +183,9 @@ mod suite {
     }
 
     #[test]
-    fn members_come_go_and_are_reset_while_a_group_is_lent() -> Result {
+    fn members_join_leave_and_are_reset_while_a_group_is_lent() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 0)?;
+        let (group, endpoint, default) = group_on_default(&machine, 0)?;
         let own = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         let late = machine.endpoint(0, &[1])?;
         group.start_dma_api(&endpoint, "driver".into())?;
@@ -193,7 +194,7 @@ mod suite {
         group.join(&late, Reason::Platform)?;
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
         group.suspend(&late)?;
-        // It takes its driver with it.
+        // The endpoint's driver no longer counts once the endpoint has left.
         group.leave(&endpoint);
         assert_eq!(group.ownership(), lent(0, "driver"));
         drop(loan);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Members that come and go: law 2 as seen from groups, faults, and what a group says of itself.
+//! Members that join and leave: law 2 for groups, faults, and what debugfs shows of a group.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use crate::{
     requester::RequesterId,
 };
 
-/// Text that is looked at when it is complete.
+/// Text that a test examines when it is complete.
 struct Text {
     bytes: KVec<u8>,
 }
@@ -106,21 +106,21 @@ mod suite {
         assert_eq!(group.join(&endpoint, Reason::Isolated), Err(EEXIST));
         let other = machine.group("other")?;
         let before = machine.snapshot()?;
-        // The last of its ids is the one that is taken: the others are free again.
+        // The last of its ids is taken: the join fails, and the other two ids are free again.
         let sharer = machine.endpoint(0, &[2, 3, 1])?;
         assert_eq!(other.join(&sharer, Reason::Isolated), Err(EBUSY));
         assert!(machine.snapshot()? == before);
         assert!(other.is_empty());
         let free = machine.endpoint(0, &[3])?;
         other.join(&free, Reason::Isolated)?;
-        // The same id behind another unit is somebody else.
+        // The same id behind another unit belongs to another device.
         let elsewhere = machine.endpoint(1, &[1])?;
         other.join(&elsewhere, Reason::Platform)?;
         other.leave(&free);
         other.leave(&elsewhere);
         other.leave(&elsewhere);
         group.leave(&endpoint);
-        // Now that the id is free the group can have it.
+        // The id is free now, so the other group can have it.
         other.join(&sharer, Reason::Isolated)?;
         other.leave(&sharer);
         drop((endpoint, sharer, free, elsewhere, group, other));
@@ -128,7 +128,7 @@ mod suite {
     }
 
     #[test]
-    fn a_driver_goes_with_its_device() -> Result {
+    fn a_driver_stops_counting_when_its_device_leaves() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let other = machine.endpoint(0, &[2])?;
@@ -153,7 +153,7 @@ mod suite {
         device.ids.clear();
         let endpoint = crate::endpoint::Endpoint::new(&machine.units, device);
         assert_eq!(endpoint.err(), Some(EINVAL));
-        // And one behind no unit is not ours.
+        // A device behind no unit has no endpoint.
         assert_eq!(machine.endpoint(3, &[1]).err(), Some(ENODEV));
         machine.finish()
     }
@@ -171,7 +171,8 @@ mod suite {
         assert_eq!(first.faults.lock().count, 100);
         assert_eq!(second.faults.lock().count, 1);
         assert_eq!(machine.stray_faults(0), 1);
-        // Ten are printed in the first five seconds. The next group's are not among the suppressed.
+        // Ten faults are printed in the first five seconds. Faults of another group are not
+        // suppressed.
         assert_eq!(
             first.faults.lock().limit.check(0),
             crate::fault::Verdict::Suppress
@@ -190,7 +191,7 @@ mod suite {
     }
 
     #[test]
-    fn a_group_says_what_it_is() -> Result {
+    fn debugfs_shows_a_group() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let sharer = machine.endpoint(0, &[2, 1])?;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Long random sequences of everything that groups and domains can do, against a reference.
+//! Long random sequences of all operations of groups and domains, compared with a reference model.
 //!
-//! The reference knows sets and maps, nothing of plans, tags, tables, residences or the order of
-//! things. After each step all that can be seen is compared: what DMA of every requester id
-//! reaches, who owns what, which domains exist and how many groups are on each, tags in use.
+//! The reference consists of sets and maps. It has no plans, tags, page tables, residences or order
+//! of operations. After each step the test compares everything that is visible: what DMA of every
+//! requester id reaches, the ownership of each group, which domains exist, how many groups are
+//! attached to each, and the tags in use.
 //!
-//! The seed is printed. To run one again put it in `SEEDS`.
+//! The test prints its seed. To repeat a run, add the seed to `SEEDS`.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +25,7 @@ use crate::{
     ownership::Ownership,
 };
 
-/// First states of the generator.
+/// Initial states of the random generator.
 const SEEDS: [u64; 4] = [
     0x9e37_79b9_7f4a_7c15,
     0xd1b5_4a32_d192_ed03,
@@ -37,11 +38,11 @@ const GROUPS: usize = 3;
 const SLOTS: usize = 5;
 const OWNERS: usize = 2;
 const CLAIMS: usize = 4;
-/// Pages that are mapped and tried.
+/// The number of pages that the test maps and accesses.
 const PAGES: usize = 6;
 
-/// Group, unit and ids of each endpoint. Each group is special: one shares ids, one spans units,
-/// and one is a crowd behind a unit that caches absence.
+/// Group, unit and ids of each endpoint. The members of the first group share ids, the second spans
+/// units, and the third has many members behind a unit that caches non-present entries.
 const ENDPOINTS: [(usize, usize, &[u32]); 8] = [
     (0, 0, &[1, 9]),
     (0, 0, &[2, 9]),
@@ -53,7 +54,8 @@ const ENDPOINTS: [(usize, usize, &[u32]); 8] = [
     (2, 1, &[3]),
 ];
 
-/// Where page `page` is for devices: next to the ends of tables, and far from each other.
+/// The address of page `page`: some pages are at the ends of page-table pages, and some far from
+/// each other.
 fn iova(page: usize) -> u64 {
     const AT: [u64; PAGES] = [
         0,
@@ -86,7 +88,7 @@ impl Random {
     }
 }
 
-/// What a domain does, for the reference.
+/// What a domain does, in the reference.
 #[derive(Copy, Clone)]
 enum Does {
     Blocks,
@@ -104,7 +106,8 @@ impl Does {
     }
 }
 
-/// A domain of the reference, by its number in the registry. It is gone when nobody refers to it.
+/// A domain of the reference, identified by its number in the registry. It is freed when nothing
+/// refers to it.
 struct RefDomain {
     id: u64,
     does: Does,
@@ -119,7 +122,7 @@ enum Holder {
 }
 
 impl Holder {
-    /// Whether the group is kept from its default domain.
+    /// Whether a claim or a loan keeps the group from its default domain.
     fn is_exclusive(self) -> bool {
         matches!(self, Self::Lent | Self::Owner { .. })
     }
@@ -138,19 +141,20 @@ struct RefEndpoint {
     driver: bool,
 }
 
-/// The real thing and the reference, side by side.
+/// The core's objects and the reference, side by side.
 struct Test {
     machine: Machine,
     groups: KVec<Arc<Group<Mock>>>,
     endpoints: KVec<Arc<Endpoint<Mock>>>,
-    /// Handles, as an allocator has them.
+    /// Domain handles that an allocator would hold.
     slots: [Option<Arc<Domain<Mock>>>; SLOTS],
     claims: [Option<Claim<Mock>>; CLAIMS],
-    /// One for each group.
+    /// The loan of each group, if it is lent.
     loans: [Option<Loan<Mock>>; GROUPS],
     random: Random,
 
-    /// How often DMA reached mapped memory behind each unit, to see that it is worth something.
+    /// How often DMA reached mapped memory behind each unit; shows that the test exercises
+    /// translations.
     reached: [u64; 2],
 
     ref_domains: KVec<RefDomain>,
@@ -218,9 +222,9 @@ impl Test {
         matches!(self.does(id), Does::Blocks)
     }
 
-    /// One random step. Says what it was.
+    /// Makes one random step. Returns its name.
     fn step(&mut self) -> Result<&'static str> {
-        // Now and then something fails on the way. It is found out afterwards whether it did.
+        // At times a failure is injected. Afterwards the test checks whether it occurred.
         let spoiled = self.random.one_in(6);
         if spoiled {
             let n = self.random.below(4) as i64 + 1;
@@ -275,8 +279,8 @@ impl Test {
         failed
     }
 
-    /// Whether the real thing did what the reference wants. A failure that was ordered is fine as
-    /// well: returns `false` then, and nothing must have changed.
+    /// Whether the core's result is the one that the reference expects. An injected failure is
+    /// accepted as well: then this returns `false`, and nothing may have changed.
     fn agree(&self, result: Result, wanted: Result) -> Result<bool> {
         let ordered = self.disarm();
         if result == wanted {
@@ -320,7 +324,7 @@ impl Test {
         "free"
     }
 
-    /// Some domain that there is a handle to, or blocked.
+    /// A random domain that the test has a handle to, or the blocked domain.
     fn some_domain(&mut self) -> Arc<Domain<Mock>> {
         let slot = self.random.below(SLOTS + 1);
         let domain = self.slots.get(slot).and_then(Option::as_ref);
@@ -349,12 +353,12 @@ impl Test {
         let (index, group) = self.some_endpoint();
         self.groups[group].leave(&self.endpoints[index]);
         self.ref_endpoints[index] = RefEndpoint::default();
-        self.settle_drivers(group);
+        self.update_holder(group);
         "leave"
     }
 
-    /// The kernel holds a group as long as there is a driver.
-    fn settle_drivers(&mut self, group: usize) {
+    /// Kernel drivers hold the group as long as there is one.
+    fn update_holder(&mut self, group: usize) {
         let used = self.drivers(group) > 0;
         let holder = &mut self.ref_groups[group].holder;
         match (*holder, used) {
@@ -416,7 +420,7 @@ impl Test {
             if state.holder == Holder::Nobody {
                 let attached = false;
                 state.holder = Holder::Owner { which, attached };
-                // A default domain that blocks is as good.
+                // If the default domain blocks, the group may be attached to it instead.
                 if !was_blocked || state.current != blocked {
                     state.current = blocked;
                 }
@@ -425,7 +429,7 @@ impl Test {
         Ok("claim")
     }
 
-    /// Some claim that is held.
+    /// A random claim that exists.
     fn some_claim(&mut self) -> Option<(usize, usize)> {
         let claim = self.random.below(CLAIMS);
         Some((claim, self.ref_claims[claim]?.0))
@@ -471,7 +475,7 @@ impl Test {
         }
     }
 
-    /// How many claims there are on a group.
+    /// The number of claims on a group.
     fn claims_on(&self, group: usize) -> usize {
         let claims = self.ref_claims.iter().flatten();
         claims.filter(|(on, _)| *on == group).count()
@@ -524,7 +528,7 @@ impl Test {
         }
     }
 
-    /// Lends a group, or attaches one that is lent to another domain.
+    /// Lends a group, or attaches a lent group to another domain of the driver.
     fn lend(&mut self) -> Result<&'static str> {
         let domain = self.some_domain();
         let group = self.random.below(GROUPS);
@@ -555,11 +559,11 @@ impl Test {
         let state = &mut self.ref_groups[group];
         state.holder = Holder::Nobody;
         state.current = state.default.unwrap_or(blocked);
-        self.settle_drivers(group);
+        self.update_holder(group);
         "end a loan"
     }
 
-    /// Some domain that maps, with its pages.
+    /// A random paging domain, with its pages.
     fn some_pages(&mut self) -> Option<(Arc<Domain<Mock>>, usize)> {
         let domain = self.slots[self.random.below(SLOTS)].as_ref()?;
         let id = domain.record().id();
@@ -634,7 +638,7 @@ impl Test {
         };
         if self.agree(result, wanted)? {
             self.ref_endpoints[index].driver = true;
-            self.settle_drivers(group);
+            self.update_holder(group);
         }
         Ok("start a driver")
     }
@@ -643,11 +647,11 @@ impl Test {
         let (index, group) = self.some_endpoint();
         self.groups[group].end_dma_api(&self.endpoints[index]);
         self.ref_endpoints[index].driver = false;
-        self.settle_drivers(group);
+        self.update_holder(group);
         "end a driver"
     }
 
-    /// Whether somebody refers to a domain.
+    /// Whether anything refers to a domain.
     fn is_used(&self, id: u64) -> bool {
         id == self.blocked()
             || self.slots.iter().flatten().any(|d| d.record().id() == id)
@@ -657,8 +661,8 @@ impl Test {
                 .any(|group| group.current == id || group.default == Some(id))
     }
 
-    /// Units where a tag of a domain is in use: where a member is attached to it, or has its way
-    /// back to it.
+    /// Whether a domain has a tag on `unit`: a member there is attached to it, or has a prepared
+    /// return to it.
     fn resides(&self, id: u64, unit: usize) -> bool {
         !self.is_blocked(id)
             && (0..GROUPS).any(|group| {
@@ -671,9 +675,9 @@ impl Test {
             })
     }
 
-    /// Compares all there is to see.
+    /// Compares everything that is visible.
     fn check(&mut self) -> Result {
-        // Domains: those that somebody refers to, and no others.
+        // Domains: exactly those that something refers to exist.
         let mut index = 0;
         while index < self.ref_domains.len() {
             match self.is_used(self.ref_domains[index].id) {
@@ -720,7 +724,7 @@ impl Test {
             ensure!(self.groups[group].ownership() == wanted);
         }
 
-        // DMA under every id: it is open if somebody uses it who is not suspended.
+        // DMA under an id: it passes if a member that has the id is not suspended.
         for (_, unit, ids) in ENDPOINTS {
             for &id in ids {
                 let open = (0..GROUPS).find(|&group| {
@@ -745,7 +749,7 @@ impl Test {
         Ok(())
     }
 
-    /// Everybody goes home; nothing is left.
+    /// Ends all claims and loans, removes all members, and checks that nothing is left.
     fn finish(mut self) -> Result {
         self.claims = [const { None }; CLAIMS];
         self.loans = [const { None }; GROUPS];
@@ -766,7 +770,7 @@ impl Test {
 
 fn run(seed: u64) -> Result {
     log_info!("model: seed {seed:#x}, {STEPS} steps");
-    // Not on the stack: there is little of it.
+    // Not on the stack, because a kernel stack is small.
     let mut test = KBox::new(Test::new(seed)?, GFP_KERNEL)?;
     for step in 0..STEPS {
         let did = match test.step() {
@@ -791,7 +795,7 @@ mod suite {
     use super::*;
 
     #[test]
-    fn random_sequences_behave_as_the_reference() -> Result {
+    fn random_sequences_match_the_reference_model() -> Result {
         SEEDS.iter().try_for_each(|&seed| run(seed))
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Endpoints that move from one group to another, and units that are given back.
+//! Endpoints that move from one group to another, and units that are released.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ mod suite {
     use super::*;
 
     #[test]
-    fn law_7_what_both_groups_map_is_never_out_of_reach() -> Result {
+    fn law_7_memory_that_both_groups_map_stays_reachable_during_a_move() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (from, endpoint) = machine.alone(1)?;
         let direct = machine.paging(&endpoint, &[(0x1000, 0x1000)])?;
@@ -38,7 +38,7 @@ mod suite {
         assert_eq!(machine.dma(0, 1, 0x2000), Some(0x2000));
         assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENODEV));
 
-        // A group that is blocked blocks whom it takes.
+        // A blocked group blocks a member that moves there.
         let blocked = machine.group("blocked")?;
         blocked.adopt(&endpoint, &to, Reason::Isolated)?;
         assert_eq!(machine.dma(0, 1, 0x2000), None);
@@ -72,7 +72,8 @@ mod suite {
             assert!(to.is_empty());
             assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         }
-        // It is a member as before: it has its seat, and follows its group.
+        // The endpoint is a member of its old group again: it has its ids in the id map, and
+        // follows the group's attaches.
         let rival = machine.group("rival")?;
         let double = machine.endpoint(0, &[1])?;
         assert_eq!(rival.join(&double, Reason::Isolated), Err(EBUSY));
@@ -86,7 +87,7 @@ mod suite {
     }
 
     #[test]
-    fn who_is_in_use_does_not_move() -> Result {
+    fn a_member_in_use_or_in_reset_does_not_move() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (from, a) = machine.alone(1)?;
         let b = machine.endpoint(0, &[2, 1])?;
@@ -95,7 +96,7 @@ mod suite {
         from.join(&c, Reason::Platform)?;
         let to = machine.group("to")?;
         let before = machine.snapshot()?;
-        // It shares an id with somebody who stays.
+        // It shares an id with a member that stays.
         assert_eq!(to.adopt(&a, &from, Reason::Isolated), Err(EBUSY));
         assert_eq!(to.adopt(&b, &from, Reason::Isolated), Err(EBUSY));
         from.start_dma_api(&c, "driver".into())?;
@@ -117,7 +118,7 @@ mod suite {
     }
 
     #[test]
-    fn law_7_a_unit_is_given_back_with_its_endpoints_attached() -> Result {
+    fn law_7_a_unit_is_released_with_endpoints_attached() -> Result {
         let machine = Machine::new(&[Options::default(), Options::default()])?;
         let (group, endpoint) = machine.alone(1)?;
         let elsewhere = machine.endpoint(1, &[2])?;
@@ -127,12 +128,12 @@ mod suite {
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
         machine.units[0].release();
         let counts = machine.hardware(0).counts();
-        // Who leaves afterwards, or unmaps, does not touch it any more.
+        // An endpoint that leaves, or an unmap, no longer touches the released unit.
         crate::drivers::mock::machine::unmap(&domain, 0x1000, 0x1000);
         group.leave(&endpoint);
         assert_eq!(machine.hardware(0).counts(), counts);
         assert_eq!(machine.hardware(0).tags_in_use(), 0);
-        // The other unit goes on, and the first can come back.
+        // The other unit still works, and the first unit can be taken over again.
         assert_eq!(machine.dma(1, 2, 0x1000), None);
         machine.take_over(0)?;
         machine.units[0].enable()?;
@@ -147,7 +148,7 @@ mod suite {
     }
 
     #[test]
-    fn a_unit_that_somebody_else_has_is_ebusy() -> Result {
+    fn taking_over_a_unit_in_use_is_ebusy() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         assert_eq!(machine.take_over(0), Err(EBUSY));
         machine.finish()

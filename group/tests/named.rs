@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices that are on no bus with ids: the vendor driver finds their ids in firmware's tables.
+//! Devices on buses without ids: the vendor driver takes their ids from firmware's tables.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ mod suite {
     use super::*;
 
     #[test]
-    fn a_device_that_has_only_a_path_has_the_ids_that_firmware_says() -> Result {
+    fn a_device_is_found_by_its_acpi_path() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let device = machine.named("\\_SB_.I2C0", "ACME0001", "")?;
         let endpoint = Endpoint::new(&machine.units, device)?;
@@ -66,14 +66,15 @@ mod suite {
     }
 
     #[test]
-    fn a_device_without_an_id_cannot_be_told_from_others() -> Result {
+    fn a_device_without_an_id_is_einval() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let device = machine.named("\\_SB_.NOID", "ACME0001", "")?;
         assert_eq!(Endpoint::new(&machine.units, device).err(), Some(EINVAL));
         machine.finish()
     }
 
-    /// What a bus and firmware both give an id to is one device for the unit.
+    /// If a PCI function and a device that firmware names have the same id, the unit cannot
+    /// distinguish them: they are one.
     #[test]
     fn law_3_a_named_device_and_a_function_with_its_id_are_one() -> Result {
         let machine = Machine::new(&[Options::default()])?;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Members that are blocked on their own while their devices are reset.
+//! Members that are blocked individually while their devices are reset.
 
 #![forbid(unsafe_code)]
 
 use kernel::{macros::kunit_tests, prelude::*};
 
-use super::{disband, party, settled, sharing, SHARED};
+use super::{group_of, group_on_default, group_sharing_id, leave_all, SHARED};
 use crate::{
     drivers::mock::{
         machine::{owner, Machine},
@@ -21,16 +21,16 @@ mod suite {
     use super::*;
 
     #[test]
-    fn a_member_is_blocked_and_comes_back() -> Result {
+    fn a_member_is_blocked_and_attached_again() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
         group.suspend(&endpoints[0])?;
         assert_eq!(machine.dma(0, 0, 0x1000), None);
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
-        // Once is enough.
+        // A second suspend changes nothing.
         let before = machine.snapshot()?;
         group.suspend(&endpoints[0])?;
         assert!(machine.snapshot()? == before);
@@ -49,16 +49,16 @@ mod suite {
         let stranger = machine.endpoint(0, &[7])?;
         assert_eq!(group.suspend(&stranger), Err(ENODEV));
         group.resume(&stranger);
-        disband(&party);
-        drop((domain, stranger, party));
+        leave_all(&test_group);
+        drop((domain, stranger, test_group));
         machine.finish()
     }
 
     #[test]
     fn law_7_a_member_in_reset_stays_blocked_whatever_the_group_does() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         let default = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
         let other = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
         let domain = machine.paging(&endpoints[0], &[(0x1000, 0xc000)])?;
@@ -81,15 +81,15 @@ mod suite {
         group.resume(&endpoints[0]);
         assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
         assert_eq!(machine.hardware(0).tags_in_use(), 1);
-        disband(&party);
-        drop((default, other, domain, party));
+        leave_all(&test_group);
+        drop((default, other, domain, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_claim_that_began_and_one_that_ended_during_a_reset() -> Result {
+    fn a_claim_can_begin_or_end_during_a_reset() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let (group, endpoint, default) = settled(&machine, 1)?;
+        let (group, endpoint, default) = group_on_default(&machine, 1)?;
         let domain = machine.paging(&endpoint, &[(0x1000, 0xb000)])?;
         group.suspend(&endpoint)?;
         let claim = group.claim(owner(1, "tester"))?;
@@ -108,32 +108,33 @@ mod suite {
     }
 
     #[test]
-    fn a_member_that_leaves_during_its_reset() -> Result {
+    fn a_member_can_leave_during_its_reset() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = party(&machine, 0, 2)?;
-        let (group, endpoints) = (&party.0, &party.1);
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
         let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
         group.suspend(&endpoints[0])?;
         group.leave(&endpoints[0]);
         assert_eq!(machine.dma(0, 0, 0x1000), None);
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
-        disband(&party);
-        drop((domain, party));
+        leave_all(&test_group);
+        drop((domain, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_reset_does_not_cut_off_who_shares_an_id() -> Result {
+    fn a_reset_does_not_block_an_id_shared_with_another_member() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = sharing(&machine, 2)?;
-        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let test_group = group_sharing_id(&machine, 2)?;
+        let (group, a, b) = (&test_group.0, &test_group.1[0], &test_group.1[1]);
         let domain = machine.paging(a, &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
         group.suspend(a)?;
         assert_eq!(machine.dma(0, 1, 0x1000), None);
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
-        // The last of them that stops stops it, and the first that comes back brings it back.
+        // The shared id is blocked when the last of its members is suspended, and attached again
+        // when the first of them resumes.
         group.suspend(b)?;
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
         group.resume(a);
@@ -142,22 +143,22 @@ mod suite {
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xa000));
         group.resume(b);
         assert_eq!(machine.dma(0, 2, 0x1000), Some(0xa000));
-        disband(&party);
-        drop((domain, party));
+        leave_all(&test_group);
+        drop((domain, test_group));
         machine.finish()
     }
 
     #[test]
-    fn law_7_a_shared_id_is_not_left_open_for_a_member_in_reset() -> Result {
+    fn law_7_an_id_is_blocked_when_all_its_members_are_in_reset() -> Result {
         let machine = Machine::new(&[Options::default()])?;
-        let party = sharing(&machine, 2)?;
-        let (group, a, b) = (&party.0, &party.1[0], &party.1[1]);
+        let test_group = group_sharing_id(&machine, 2)?;
+        let (group, a, b) = (&test_group.0, &test_group.1[0], &test_group.1[1]);
         let first = machine.paging(a, &[(0x1000, 0xa000)])?;
         let second = machine.paging(a, &[(0x1000, 0xb000)])?;
         group.set_default(&first)?;
         group.suspend(b)?;
         group.leave(a);
-        // Only b is left, and b is blocked, under all of its ids.
+        // Only `b` is left. It is suspended, so all of its ids are blocked.
         assert_eq!(machine.dma(0, SHARED, 0x1000), None);
         group.set_default(&second)?;
         drop(first);
@@ -167,12 +168,12 @@ mod suite {
         assert_eq!(machine.dma(0, SHARED, 0x1000), Some(0xb000));
         group.leave(b);
         assert!(machine.hardware(0).is_blocked());
-        drop((second, party));
+        drop((second, test_group));
         machine.finish()
     }
 
     #[test]
-    fn a_member_that_joins_brings_a_shared_id_back() -> Result {
+    fn a_joining_member_attaches_a_shared_id_that_a_reset_blocked() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let group = machine.group("group")?;
         let a = machine.endpoint(0, &[1, SHARED])?;

@@ -2,62 +2,67 @@
 
 //! IO page tables: one walker, many formats.
 //!
-//! - [`PageTable`] is one address space's tables. It is generic over the [`Format`] (what an entry
-//!   looks like, pure) and the [`TableMemory`] (where tables live), and everything below one call
-//!   of it is monomorphised.
-//! - [`Gather`] collects what has to be invalidated, and holds on to the tables that were taken out
-//!   until that is done.
+//! - [`PageTable`] is the page table of one address space. It is generic over the [`Format`] (the
+//!   layout of an entry, pure) and the [`TableMemory`] (the allocator of its tables). Everything
+//!   below a call of it is monomorphised.
+//! - [`Gather`] collects what must be invalidated, and keeps the tables that were unlinked until
+//!   that invalidation has completed.
 //!
-//! # Who may do what at the same time
+//! # Concurrency
 //!
-//! Every call works on a range of IOVA, and the caller owns that range for the time of the call:
-//! ranges of calls that run at the same time do not overlap. Nothing else is asked for, there is no
-//! lock. Two things make that work:
+//! Every call works on a range of IOVA, and the caller owns that range during the call: ranges of
+//! concurrent calls do not overlap. There is no lock. Two rules make this safe:
 //!
-//! - Tables that lie above several ranges are installed by compare-and-exchange; who loses frees
-//!   its own and goes on with the winner's.
-//! - A table is taken out only by a call whose range covers everything that the table translates.
-//!   Nobody else can be walking in it, since nobody else owns any of that range.
+//! - A table that several ranges share is installed by compare-and-exchange. The call that loses
+//!   the race frees its own table and uses the winner's.
+//! - A table is unlinked only by a call whose range covers everything that the table translates. No
+//!   other call can be walking in that table, because no other caller owns a part of that range.
 //!
-//! # Pages of which a part is unmapped
+//! # Unmapping a part of a page
 //!
-//! A page is one leaf, or a run of leaves that hardware may take as one (the contiguous sizes of
-//! AMD, the contiguous hint of Arm). It can belong to several owners: each of a part of it. So who
-//! unmaps a part may not touch what the rest translates to, not even for a moment: the page is
-//! first split into smaller ones that say the same, and then the part is unmapped.
+//! A page is one leaf, or a run of leaves that hardware may cache as one (AMD's page sizes between
+//! the levels, Arm's contiguous hint). Different callers may own different parts of one page. A
+//! call that unmaps a part must not change the translation of the rest, not even temporarily. It
+//! first splits the page into smaller pages with the same translation, and then unmaps its part.
 //!
-//! - A large leaf becomes a table of leaves in one exchange.
-//! - A run becomes single leaves entry by entry, each in one exchange that fails if the entry is
-//!   not of the run any more. In between some entries are of the run and some are not; each is
-//!   right for the addresses that it is found by, and a copy of the run in a cache is right for
-//!   all. Only when no entry is of the run any more is a part of it unmapped, and the whole run is
-//!   invalidated: so no copy of it can be made after that. Two calls may be at it at once. An entry
-//!   that is of the run no more says so until none is, and who wants to unmap it before that goes
-//!   through the run, too.
-//! - What hardware recorded in one entry of a run holds for all of it, and is carried over to all.
+//! - A large leaf is replaced by a table of leaves, in one exchange.
+//! - A run is split into single leaves entry by entry, each in one exchange that fails if the entry
+//!   no longer belongs to the run. Meanwhile some entries belong to the run and some do not. Each
+//!   entry is correct for the addresses that lead to it, and a cached copy of the run is correct
+//!   for all of them. A part is unmapped only when no entry belongs to the run any more, and then
+//!   the whole run is invalidated: no copy of the run can be cached after that. Two calls may split
+//!   one run concurrently. An entry already split off stays marked until the whole run is done; a
+//!   call that wants to unmap a marked entry first finishes the run.
+//! - What hardware recorded in one entry of a run (dirty) holds for the whole run, and is copied to
+//!   all entries.
 //!
-//! Whoever walks meanwhile finds the same translation in two sizes. Hardware of x86 allows that. On
-//! Arm the architecture wants the old entry gone from the caches before the new one is written
-//! (break-before-make), unless the unit can do without. That would take the rest of the page away
-//! from its owner for a while, so with [`Config::split`] unset a page is not split at all:
-//! unmapping stops before it, and nothing changes.
+//! A walk during a split may find the same translation in two page sizes. x86 hardware allows this.
+//! The Arm architecture requires that the old entry is invalidated before the new one is written
+//! (break-before-make), unless the unit supports changing the block size (BBML 2).
+//! Break-before-make would make the rest of the page inaccessible for a time. So if
+//! [`Config::split`] is false, a page is never split: an unmap stops before it, and nothing
+//! changes.
 //!
-//! An invalidation that does not cover a large page may leave a cached copy of it (VT-d, the
-//! address mask of IVA_REG; of AMD-Vi no better is known). So once a page of some size has been
-//! split, every later call has what it changed invalidated in blocks of that size: it cannot know
-//! whether who has split the page has come to that. On Arm a part is enough
-//! ([`Format::PARTS_ARE_INVALIDATED`]).
+//! An invalidation that covers only a part of a large page may leave a cached copy of the page
+//! (VT-d: the address mask of IVA_REG; for AMD-Vi nothing better is known). Once a page of some
+//! size has been split, every later call therefore invalidates its changes in blocks of that size:
+//! it cannot know whether the call that split the page has invalidated it yet. On Arm, invalidating
+//! a part is sufficient ([`Format::PARTS_ARE_INVALIDATED`]).
 //!
-//! # Tables that grow
+//! # Page tables that grow
 //!
-//! A table of a format that [grows](Format::GROWS) starts with few levels. A call that maps beyond
-//! them makes new upper tables, the old root in the first entry of the lowest of them, and
-//! exchanges root and number of levels, which are one value, by compare-and-exchange. Who has read
-//! the old value goes on walking from the old root, and is right: it reaches what it always did.
+//! The page table of a format that [grows](Format::GROWS) starts with few levels. A call that maps
+//! an address beyond them:
 //!
-//! Units walk from the old root, too, until the driver tells them of the new one: see
-//! [`PageTable::top_is_news`]. So a root, once it was one, stays for the table's life, even if
-//! everything that it translates is unmapped.
+//! 1. allocates new upper tables, with the old root in entry 0 of the lowest of them;
+//! 2. replaces the root and the number of levels, which are one value, by compare-and-exchange.
+//!
+//! A concurrent call that has read the old value continues to walk from the old root. That is
+//! correct: the old root still translates what it always did.
+//!
+//! Units also walk from the old root until the driver makes them use the new one: see
+//! [`PageTable::top_is_news`]. A table that was ever a root therefore stays until the page table is
+//! freed, even if everything that it translates is unmapped.
 
 pub mod amd_v1;
 pub mod armv8;

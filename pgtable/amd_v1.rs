@@ -11,18 +11,18 @@
 //! | 4:1 | ignored | ignored |
 //! | 5 | A, accessed, if the device table entry enables it | A |
 //! | 6 | ignored | D, dirty, if the device table entry enables it |
-//! | 11:9 | next level: the level of the table, from 1 up | 0 for the size of one entry, 7 for the size that the address codes |
+//! | 11:9 | next level: the level of the table, from 1 up | 0 for the size of one entry, 7 for a size that the address encodes |
 //! | 51:12 | address of the table | address of the page, or with it its size |
 //! | 60 | reserved | FC, force coherent: accesses snoop the caches |
 //! | 61 | IR, read | IR |
 //! | 62 | IW, write | IW |
 //!
-//! Permissions are those that all entries of a walk grant. With next level 7 a page has the size of
-//! 2, 4, ... entries of its level, all of which are the same: the address bits below the size,
-//! from bit 12 up, are ones but for the highest of them.
+//! An access needs the permission in all entries of its walk. With next level 7 a page has the size
+//! of 2, 4, ... entries of its level, all of which are equal. The address bits from bit 12 up to the
+//! page size are ones, except the highest of them, which is zero.
 //!
-//! Pages of 256 GiB and less are made. Units get 512 GiB wrong, so larger ones could not be split
-//! into the next smaller size.
+//! The largest page is 256 GiB. Units do not handle 512 GiB correctly, so a larger page could not be
+//! split into the next smaller size.
 
 #![forbid(unsafe_code)]
 
@@ -30,11 +30,11 @@ use super::{Decoded, DirtyFormat, Error, Format};
 use crate::addr::{PageSizes, PhysAddr, Prot};
 
 const PR: u64 = 1 << 0;
-/// In an entry that points to a table, one of the ignored bits 4:1.
+/// One of the bits 4:1, which hardware ignores in an entry that points to a table.
 const FLUSHED: u64 = 1 << 1;
 const SPLIT_SHIFT: u32 = 1;
-/// In a leaf, the ignored bits 4:1: how many there were of the run that is being split, as a power
-/// of 2.
+/// The bits 4:1, which hardware ignores in a leaf: the split mark, which holds the number of
+/// entries of the run that is being split, as a power of 2.
 const SPLIT: u64 = 0xf << SPLIT_SHIFT;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
@@ -49,7 +49,7 @@ const IW: u64 = 1 << 62;
 pub struct AmdV1;
 
 impl AmdV1 {
-    /// Returns the size of the page that `leaf` is of, as a power of 2.
+    /// Returns the size of the page that `leaf` belongs to, as a power of 2.
     #[inline]
     fn size_lg2(level: u8, leaf: u64) -> u32 {
         match leaf & SIZE_IN_ADDR {
@@ -81,7 +81,7 @@ impl Format for AmdV1 {
         if prot.has(Prot::WRITE) {
             bits |= IW;
         }
-        // The format could say that a page is there and nobody may use it. No caller means that.
+        // The format could express a present page without permissions. No caller wants one.
         if bits == 0 {
             return Err(Error::Invalid);
         }
@@ -137,7 +137,7 @@ impl Format for AmdV1 {
         if entry == 0 {
             Decoded::Empty
         } else if level == 0 || matches!(entry & SIZE_IN_ADDR, 0 | SIZE_IN_ADDR) {
-            // Only the bits that code the size are not 0 below it.
+            // Below the size, only the bits that encode the size can be set.
             Decoded::Leaf(PhysAddr::new(addr).align_down(1 << Self::size_lg2(level, entry)))
         } else {
             Decoded::Link(PhysAddr::new(addr))

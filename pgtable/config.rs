@@ -9,16 +9,18 @@ use crate::addr::PageSizes;
 /// The shape of one page table.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Width of the addresses that are translated, in bits: the aperture is `0..1 << iova_bits`.
+    /// Width of the input addresses in bits: the aperture is `0..1 << iova_bits`.
     pub iova_bits: u8,
-    /// Number of table levels, the root's included. With a format that grows: to begin with.
+    /// Number of levels, including the root's. For a format that grows: the initial number.
     pub levels: u8,
-    /// Page sizes that the unit has, those of runs included; what the format lacks is ignored.
+    /// Page sizes that the unit supports, including run sizes. Sizes that the format lacks are
+    /// ignored.
     pub page_sizes: PageSizes,
-    /// Width of the addresses that can be translated to, in bits.
+    /// Width of the output addresses in bits.
     pub oa_bits: u8,
-    /// Whether the unit's walker snoops the CPU's caches. If not, changed entries are flushed.
+    /// Whether the unit's walker snoops CPU caches. If not, changed entries are flushed.
     pub coherent: bool,
-    /// Whether the unit bears it that a page in use is split into smaller ones that say the same.
+    /// Whether a page in use may be split into smaller pages with the same translation: whether the
+    /// unit tolerates two page sizes for one address.
     pub split: bool,
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables of a machine whose memory is encrypted (AMD Secure Memory Encryption).
+//! Page tables on a machine with encrypted memory (AMD Secure Memory Encryption).
 //!
 //! AMD64 Architecture Programmer's Manual, volume 2, section 7.10. One bit of a physical address,
-//! the C-bit, says whether memory is decrypted on the way. The kernel's memory is encrypted, so
-//! whoever reads page tables there has to find the bit in every address: in that of each table, and
-//! in that of each page of memory. Device memory is not encrypted.
+//! the C-bit, selects whether an access is decrypted. The kernel's memory is encrypted, and page
+//! tables are in that memory. So every address that a unit reads there must have the C-bit set: the
+//! address of each table and of each page of memory. Device memory is not encrypted.
 //!
-//! Which bit it is depends on the processor (47 or 51, CPUID 8000_001Fh), and is the same for all
-//! tables.
+//! The position of the C-bit depends on the processor (47 or 51, CPUID 8000_001Fh), and is the same
+//! for all page tables.
 
 #![forbid(unsafe_code)]
 
@@ -28,12 +28,12 @@ pub fn mask() -> u64 {
     MASK.load(Relaxed)
 }
 
-/// Sets the C-bit, before the first table is made.
+/// Sets the C-bit. Must be called before the first page table is created.
 pub fn set_mask(mask: u64) {
     MASK.store(mask, Relaxed);
 }
 
-/// Returns how units have to be told of a place in the kernel's memory.
+/// Returns the address with the C-bit: how a unit must address the kernel's memory.
 #[inline]
 pub fn seen(address: PhysAddr) -> PhysAddr {
     PhysAddr::new(address.raw() | mask())
@@ -45,7 +45,8 @@ pub fn plain(address: PhysAddr) -> PhysAddr {
     PhysAddr::new(address.raw() & !mask())
 }
 
-/// A format with the C-bit in its addresses. Those that it is given, and gives, are without.
+/// A format with the C-bit in its entries. The addresses that its functions take and return do not
+/// have the bit.
 pub struct Encrypted<F: Format>(PhantomData<fn() -> F>);
 
 impl<F: Format> Format for Encrypted<F> {

@@ -7,12 +7,11 @@
 /// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// An argument is misaligned or empty, or asks for what cannot be said in the format
-    /// (`EINVAL`).
+    /// An argument is misaligned or empty, or the format cannot express it (`EINVAL`).
     Invalid,
-    /// An address is outside what the table translates or can translate to (`ERANGE`).
+    /// An address is outside of what the page table translates or can translate to (`ERANGE`).
     OutOfRange,
-    /// Something is mapped there already (`EADDRINUSE`).
+    /// A part of the range is already mapped (`EADDRINUSE`).
     InUse,
     /// No memory for a table (`ENOMEM`).
     NoMemory,

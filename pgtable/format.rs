@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the walker needs to know about a page table's layout.
+//! What the walker needs to know about the layout of a page table.
 
 #![forbid(unsafe_code)]
 
@@ -9,156 +9,162 @@ use crate::addr::{PageSizes, PhysAddr, Prot};
 
 /// One layout of page tables.
 ///
-/// An implementation is values in, values out: it sees single entries, never memory. Levels are
-/// counted from the bottom: level 0 is the table whose entries are all leaves.
+/// An implementation is a set of pure functions on single entries; it never accesses memory. Levels
+/// are counted from the bottom: level 0 is the table whose entries are all leaves.
 ///
-/// An entry is 64 bits wide and is empty exactly when it is 0.
+/// An entry is 64 bits wide and is empty exactly if it is 0.
 pub trait Format: 'static {
-    /// Size of the memory that one entry of level 0 translates, and of one table, as a power of 2.
+    /// The size of the memory that one entry of level 0 translates, and of one table, as a power of
+    /// 2.
     const GRANULE_LG2: u32;
 
-    /// Number of entries of one table, as a power of 2.
+    /// The number of entries of one table, as a power of 2.
     const INDEX_LG2: u32;
 
-    /// Fewest levels that a table may have.
+    /// The minimum number of levels.
     const MIN_LEVELS: u8;
 
-    /// Most levels that a table may have.
+    /// The maximum number of levels.
     const MAX_LEVELS: u8;
 
     /// The highest level that can hold leaves.
     const MAX_LEAF_LEVEL: u8;
 
-    /// How many of the highest bits that all levels translate are not the device's to use, such as
-    /// that which tells the halves of the address space apart.
+    /// How many of the highest address bits that all levels translate a device cannot use, such as
+    /// the bit that selects a half of the address space.
     const UNUSED_IOVA_BITS: u32 = 0;
 
-    /// Whether a table starts with few levels and gets more when an address beyond them is mapped.
-    /// See `PageTable`.
+    /// Whether a page table starts with few levels and gets more when an address beyond them is
+    /// mapped. See `PageTable`.
     const GROWS: bool = false;
 
-    /// Whether hardware reads a full table as the root, even if fewer entries translate the whole
-    /// aperture. If not, the root is as small as that allows, but for [`MIN_ROOT_LG2`].
+    /// Whether hardware requires a full table as the root, even if fewer entries translate the
+    /// whole aperture. If not, the root is as small as the aperture allows, but at least
+    /// [`MIN_ROOT_LG2`].
     const FULL_ROOT: bool = true;
 
-    /// How many tables next to each other the root can be, as a power of 2. More than one take the
-    /// place of the level above them.
+    /// The maximum number of concatenated tables that form the root, as a power of 2. More than one
+    /// table replace the level above them.
     const MAX_ROOT_TABLES_LG2: u32 = 0;
 
-    /// Most bits that an output address can have.
+    /// The maximum number of bits of an output address.
     const MAX_OA_BITS: u8;
 
-    /// A bit of an entry that points to a table, ignored by hardware: it is set once the entry has
-    /// been flushed from the CPU's caches. See `PageTable`.
+    /// A bit of an entry that points to a table; hardware ignores it. The walker sets it once the
+    /// entry has been written back from the CPU's caches. See `PageTable`.
     const FLUSHED: u64;
 
-    /// All sizes that a page can have: those of single leaves, and between these the sizes of runs.
+    /// All page sizes: those of single leaves, and between them those of runs.
     const PAGE_SIZES: PageSizes;
 
-    /// A number of entries next to each other, a power of 2 and aligned to it, can be one page: a
-    /// run. Of these bits of a leaf none is set if it is a page by itself: not of a run, and not
-    /// [of one that is being split](Format::split_run_leaf). 0 in a format without runs.
+    /// The bits of a leaf that mark it as a part of a run. A run is a group of adjacent entries
+    /// that form one page; their number is a power of 2, and the group is aligned to it. All bits
+    /// are clear in a leaf that is a page by itself, that is, one that belongs neither to a run nor
+    /// to [a run that is being split](Format::split_run_leaf). 0 in a format without runs.
     const RUN_BITS: u64 = 0;
 
-    /// Whether invalidating a part of a page takes every cached copy of the page away. If not, an
-    /// invalidation has to cover the page as a whole.
+    /// Whether invalidating a part of a page removes every cached copy of the page. If not, an
+    /// invalidation must cover the page as a whole.
     const PARTS_ARE_INVALIDATED: bool = false;
 
-    /// Returns the bits, address aside, of a leaf that permits `prot`; [`Error::Invalid`] when the
-    /// format cannot say so.
+    /// Returns the bits, without the address, of a leaf that permits `prot`; [`Error::Invalid`] if
+    /// the format cannot express `prot`.
     fn attrs(prot: Prot) -> Result<u64, Error>;
 
     /// Returns a leaf of `level` for the memory at `paddr`.
     fn leaf(level: u8, paddr: u64, attrs: u64) -> u64;
 
     /// Returns the first entry of a run of `1 << run_lg2` leaves of `level`, more than one, for the
-    /// memory at `paddr`. Each other one is the one before it plus [`run_step`](Format::run_step).
+    /// memory at `paddr`. Each further entry is the previous one plus
+    /// [`run_step`](Format::run_step).
     fn run_leaf(level: u8, _run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
         Self::leaf(level, paddr, attrs)
     }
 
-    /// Returns what is added to an entry of a run of leaves of `level` to get the next one.
+    /// Returns the difference between two adjacent entries of a run of leaves of `level`.
     fn run_step(_level: u8) -> u64 {
         0
     }
 
-    /// Returns how many leaves of `level` the page has that this one is of, as a power of 2.
+    /// Returns how many leaves of `level` the page of `leaf` consists of, as a power of 2.
     fn run_lg2(_level: u8, _leaf: u64) -> u32 {
         0
     }
 
-    /// Returns a leaf of `level` by itself for the memory at `paddr`, in the place of one of a run
-    /// of `1 << run_lg2`, more than one. It says so, in those of the [`RUN_BITS`](Self::RUN_BITS)
-    /// that hardware ignores: whoever finds it cannot know that nothing is left of the run.
+    /// Returns a single leaf of `level` for the memory at `paddr` that replaces an entry of a run
+    /// of `1 << run_lg2` leaves, more than one. The leaf carries a split mark in those of the
+    /// [`RUN_BITS`](Self::RUN_BITS) that hardware ignores, because a call that finds this leaf
+    /// cannot know whether other entries still belong to the run.
     fn split_run_leaf(level: u8, _run_lg2: u32, paddr: u64, attrs: u64) -> u64 {
         Self::leaf(level, paddr, attrs)
     }
 
-    /// Returns how many leaves of `level` the run has, as a power of 2, that this one was of and
-    /// that is being split; 0 if there is none.
+    /// Returns how many leaves of `level` the run had that is being split and that `leaf` was a
+    /// part of, as a power of 2; 0 if `leaf` has no split mark.
     fn split_run_lg2(_level: u8, _leaf: u64) -> u32 {
         0
     }
 
-    /// Returns a leaf with what hardware recorded in another one of the same run, which holds for
-    /// all of it.
+    /// Returns `leaf` with what hardware recorded in `other`, another leaf of the same run. Such a
+    /// record holds for the whole run.
     fn with_records_of(leaf: u64, _other: u64) -> u64 {
         leaf
     }
 
     /// Returns an entry of `level` that points to the table at `table`. It restricts no access:
-    /// permissions are the leaves'.
+    /// only leaves hold permissions.
     fn link(level: u8, table: PhysAddr) -> u64;
 
-    /// Says what the entry of `level` is.
+    /// Decodes an entry of `level`.
     fn decode(level: u8, entry: u64) -> Decoded;
 
-    /// Returns the bits of a leaf of `level` that [`leaf`](Format::leaf) takes as `attrs`, and with
-    /// them whatever hardware recorded in it (accessed, dirty).
+    /// Returns the bits of a leaf of `level` that [`leaf`](Format::leaf) takes as `attrs`,
+    /// including what hardware recorded in it (accessed, dirty).
     fn leaf_attrs(level: u8, entry: u64) -> u64;
 }
 
-/// Size in bytes that a root which is no full table has at least, as a power of 2: it is aligned to
-/// its size, and hardware wants that much.
+/// The minimum size in bytes of a root that is smaller than a table, as a power of 2: the root is
+/// aligned to its size, and hardware requires that alignment.
 pub const MIN_ROOT_LG2: u32 = 6;
 
-/// A format in whose leaves hardware records that memory was written.
+/// A format in whose leaves hardware records writes to the memory.
 pub trait DirtyFormat: Format {
-    /// Says whether the memory of this leaf was written.
+    /// Returns whether the memory of this leaf was written.
     fn is_dirty(leaf: u64) -> bool;
 
-    /// Returns the leaf without that record.
+    /// Returns the leaf with the record of a write cleared.
     fn clean(leaf: u64) -> u64;
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decoded {
-    /// Nothing: access faults.
+    /// Not present: an access faults.
     Empty,
-    /// It points to the table of the next lower level at this address.
+    /// Points to the table of the next lower level at this address.
     Link(PhysAddr),
-    /// It translates to the memory at this address, where the page starts. If the entry is of a
-    /// run, that is the memory of the run's first entry.
+    /// Translates to memory at this address, where the page starts. If the entry belongs to a run,
+    /// this is the address of the run's first entry.
     Leaf(PhysAddr),
 }
 
-/// A level of a table as a type, so that each level of a walk is code of its own.
+/// A level of a page table as a type, so that the compiler generates separate code for each level
+/// of a walk.
 pub(super) trait Level {
     /// Distance from the bottom.
     const N: u8;
 
-    /// Whether the table is a root with a number of entries of its own.
+    /// Whether the table is a root with its own number of entries.
     const ROOT: bool;
 
-    /// The next lower level. The lowest level names itself; no walk goes there.
+    /// The next lower level. Level 0 names itself; no walk goes there.
     type Lower: Level;
 }
 
 /// Level `N`, in a full table.
 pub(super) struct At<const N: u8>;
 
-/// Level `N`, in a root with a number of entries of its own.
+/// Level `N`, in a root with its own number of entries.
 pub(super) struct Root<const N: u8>;
 
 macro_rules! levels {

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What to invalidate before memory may be used again.
+//! What must be invalidated before memory may be used again.
 
 #![forbid(unsafe_code)]
 
 use super::memory::{Table, TableList, TableMemory};
 use crate::addr::Iova;
 
-/// The range to invalidate, and the tables to free after that.
+/// The range to invalidate, and the tables to free afterwards.
 ///
-/// A gather may take in any number of calls on one page table. Then, in this order:
+/// A gather may collect any number of calls on one page table. Then the caller:
 ///
-/// 1. invalidate [`range`](Gather::range) on every unit and device TLB that may hold it; with the
-///    cached intermediate entries if [`tables_changed`](Gather::tables_changed);
-/// 2. when that is complete, call [`done`](Gather::done), which frees the tables. Or hand the
-///    tables with [`take_tables`](Gather::take_tables) to whoever sees the invalidation complete.
+/// 1. invalidates [`range`](Gather::range) on every unit and device TLB that may have cached it,
+///    including cached intermediate entries if [`tables_changed`](Gather::tables_changed);
+/// 2. when that has completed, calls [`done`](Gather::done), which frees the tables. Alternatively
+///    it takes the tables with [`take_tables`](Gather::take_tables), and frees them when it knows
+///    that the invalidation has completed.
 ///
-/// A gather that is dropped with tables in it leaks them: memory that hardware may still read is
-/// never reused.
+/// Dropping a gather with tables in it leaks them: memory that hardware may still read is never
+/// reused.
 pub struct Gather<M: TableMemory> {
     /// First and last byte.
     range: Option<(u64, u64)>,
@@ -26,7 +27,7 @@ pub struct Gather<M: TableMemory> {
 }
 
 impl<M: TableMemory> Gather<M> {
-    /// Returns a gather with nothing in it.
+    /// Creates an empty gather.
     #[inline]
     pub fn new() -> Self {
         Self {
@@ -36,8 +37,8 @@ impl<M: TableMemory> Gather<M> {
         }
     }
 
-    /// Returns a gather with what is left of others, for whoever kept it in another form: the first
-    /// and the last address, whether entries that point to tables were changed, and the tables.
+    /// Creates a gather from parts that a caller stored in another form: the first and the last
+    /// address, whether entries that point to tables were changed, and the tables.
     #[inline]
     pub fn of(range: Option<(Iova, Iova)>, tables_changed: bool, tables: M::List) -> Self {
         Self {
@@ -47,13 +48,13 @@ impl<M: TableMemory> Gather<M> {
         }
     }
 
-    /// Says whether there is nothing to do.
+    /// Returns whether there is nothing to invalidate or free.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.range.is_none() && self.tables.is_empty()
     }
 
-    /// Returns the first and the last address to invalidate: one range that covers all that was
+    /// Returns the first and the last address to invalidate: one range that covers everything
     /// gathered.
     #[inline]
     pub fn range(&self) -> Option<(Iova, Iova)> {
@@ -61,21 +62,23 @@ impl<M: TableMemory> Gather<M> {
             .map(|(first, last)| (Iova::new(first), Iova::new(last)))
     }
 
-    /// Says whether entries that point to tables were changed, so that cached intermediate entries
-    /// have to be invalidated with the leaves (VT-d: the invalidation hint must be 0).
+    /// Returns whether entries that point to tables were changed, so that cached intermediate
+    /// entries must be invalidated together with the leaves (VT-d: the invalidation hint must be
+    /// 0).
     #[inline]
     pub fn tables_changed(&self) -> bool {
         self.tables_changed
     }
 
-    /// Adds `len` bytes at `iova`, not past the end of the 64-bit space. Nothing for a `len` of 0.
+    /// Adds `len` bytes at `iova`, which must not extend past the end of the 64-bit space. Adds
+    /// nothing if `len` is 0.
     #[inline]
     pub fn add_range(&mut self, iova: Iova, len: u64) {
         let Some(last) = iova.last(len) else { return };
         self.add_through(iova.raw(), last.raw());
     }
 
-    /// Adds what is from the first to the last address.
+    /// Adds `first..=last`.
     #[inline]
     pub(super) fn add_through(&mut self, first: u64, last: u64) {
         self.range = Some(match self.range {
@@ -84,22 +87,22 @@ impl<M: TableMemory> Gather<M> {
         });
     }
 
-    /// Notes that what `len` bytes at `iova` are translated by has changed above the leaves.
+    /// Records that entries above the leaves of `len` bytes at `iova` have changed.
     #[inline]
     pub(super) fn add_table_change(&mut self, iova: Iova, len: u64) {
         self.tables_changed = true;
         self.add_range(iova, len);
     }
 
-    /// Adds a table that nothing points to any more.
+    /// Adds a table that no entry points to any more.
     #[inline]
     pub(super) fn add_table(&mut self, table: Table) {
         self.tables_changed = true;
         self.tables.push(table);
     }
 
-    /// Says that the invalidation of the range is complete on every unit and device TLB, and frees
-    /// the tables. The gather is empty afterwards.
+    /// The caller states that the invalidation of the range has completed on every unit and device
+    /// TLB. Frees the tables and empties the gather.
     #[inline]
     pub fn done(&mut self) {
         if !self.tables.is_empty() {
@@ -110,7 +113,7 @@ impl<M: TableMemory> Gather<M> {
     }
 
     /// Takes the tables out; the range stays. The caller must not free them before an invalidation
-    /// of the range, cached intermediate entries included, is complete.
+    /// of the range, including cached intermediate entries, has completed.
     #[inline]
     pub fn take_tables(&mut self) -> M::List {
         core::mem::take(&mut self.tables)

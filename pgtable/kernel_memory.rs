@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables in the kernel's memory.
+//! Page tables in the kernel's memory.
 //!
-//! Tables come from `iommu_alloc_pages_node_sz()`, so that they are accounted for as IOMMU page
-//! tables, and so that those which wait to be freed can be handed to the kernel's IOMMU code on its
-//! own kind of list.
+//! Tables are allocated with `iommu_alloc_pages_node_sz()`. The kernel then accounts for them as
+//! IOMMU page tables, and its IOMMU code can take over tables that wait to be freed, on its own
+//! kind of list.
 
 use core::{cell::UnsafeCell, ffi::c_void, mem::offset_of, ptr, slice};
 
@@ -21,27 +21,28 @@ use crate::{
     ffi::{cache, linear_map},
 };
 
-// Exported by the kernel; the header is private to its IOMMU code.
+// The kernel exports these; their header is private to its IOMMU code.
 extern "C" {
     fn iommu_alloc_pages_node_sz(nid: c_int, gfp: bindings::gfp_t, size: usize) -> *mut c_void;
     fn iommu_free_pages(virt: *mut c_void);
     fn iommu_put_pages_list(list: *mut bindings::iommu_pages_list);
 }
 
-/// The start of `struct ioptdesc`, which the kernel lays over the `struct page` of a table.
+/// The start of `struct ioptdesc`, which the kernel overlays on the `struct page` of a table.
 #[repr(C)]
 struct TableDesc {
     flags: usize,
     freelist: bindings::list_head,
 }
 
-// The kernel checks that the list element is where `struct page` has `lru`, in its first union.
+// The kernel checks that the list element is at the offset of `lru` in `struct page`, which is in
+// its first union.
 const _: () = assert!(
     offset_of!(TableDesc, freelist) == offset_of!(bindings::page, __bindgen_anon_1)
         && size_of::<TableDesc>() <= size_of::<bindings::page>()
 );
 
-/// The kernel's allocation flags, as C passes them. (`kernel::alloc::Flags` cannot be made of
+/// The kernel's allocation flags, as C passes them. (`kernel::alloc::Flags` cannot be created from
 /// them.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gfp(bindings::gfp_t);
@@ -49,7 +50,7 @@ pub struct Gfp(bindings::gfp_t);
 impl Gfp {
     /// The caller can sleep.
     pub const KERNEL: Self = Self(bindings::GFP_KERNEL);
-    /// The caller cannot sleep, and can do without the memory.
+    /// The caller cannot sleep, and can handle a failure.
     pub const ATOMIC: Self = Self(bindings::GFP_ATOMIC | bindings::__GFP_NOWARN);
 
     /// Takes the `gfp` argument of `iommu_map()`.
@@ -59,26 +60,26 @@ impl Gfp {
     }
 }
 
-/// Memory of the kernel for tables, preferably on one NUMA node.
+/// Memory of the kernel, preferably on one NUMA node.
 #[derive(Clone, Copy)]
 pub struct KernelMemory {
     node: c_int,
 }
 
 impl KernelMemory {
-    /// Takes the number of the node, as `dev_to_node()` returns it: negative for no preference.
+    /// Takes the node number as `dev_to_node()` returns it: negative for no preference.
     #[inline]
     pub const fn new(node: i32) -> Self {
         Self { node }
     }
 }
 
-/// An entry in memory that units and other CPUs access too.
+/// An entry in memory that units and other CPUs also access.
 #[repr(transparent)]
 pub struct KernelEntry(UnsafeCell<u64>);
 
-// SAFETY: All accesses are single ones of the whole entry, as `READ_ONCE()`, `WRITE_ONCE()` and
-// `cmpxchg()` make them, which may race with each other.
+// SAFETY: All accesses are single accesses to the whole entry, like those of `READ_ONCE()`,
+// `WRITE_ONCE()` and `cmpxchg()`, which may race with each other.
 unsafe impl Sync for KernelEntry {}
 
 impl Entry for KernelEntry {
@@ -89,8 +90,7 @@ impl Entry for KernelEntry {
 
     #[inline(always)]
     fn load(&self) -> u64 {
-        // `READ_ONCE()`. What is then found through a table's address is ordered by the address
-        // dependency.
+        // `READ_ONCE()`. The address dependency orders later reads through a table's address.
 
         // SAFETY: `self` is valid and aligned.
         unsafe { ptr::read_volatile(self.0.get()) }
@@ -98,8 +98,8 @@ impl Entry for KernelEntry {
 
     #[inline(always)]
     fn store(&self, value: u64) {
-        // `WRITE_ONCE()`. Leaves need no order: nobody may rely on one before the call that wrote
-        // it has returned.
+        // `WRITE_ONCE()`. Leaves need no order: nothing may rely on a leaf before the call that
+        // wrote it has returned.
 
         // SAFETY: `self` is valid and aligned.
         unsafe { ptr::write_volatile(self.0.get(), value) }
@@ -160,14 +160,14 @@ impl TableMemory for KernelMemory {
 ///
 /// # Invariants
 ///
-/// Either both pointers are null, or they are the ends of a chain of the list elements of tables
+/// Either both pointers are null, or they are the two ends of a chain of list elements of tables
 /// that this list owns.
 pub struct KernelTableList {
     first: *mut bindings::list_head,
     last: *mut bindings::list_head,
 }
 
-// SAFETY: The list owns its tables, which do not belong to any task.
+// SAFETY: The list owns its tables, and they do not belong to a task.
 unsafe impl Send for KernelTableList {}
 
 impl Default for KernelTableList {
@@ -181,12 +181,12 @@ impl Default for KernelTableList {
 }
 
 impl KernelTableList {
-    /// Takes all tables off a list of the kernel's.
+    /// Takes all tables off a C list.
     ///
     /// # Safety
     ///
-    /// `list` is a valid, initialised list to which nobody else has access, of tables that
-    /// [`splice_onto`](Self::splice_onto) put there.
+    /// `list` is a valid, initialised list to which no other code has access. Its tables were put
+    /// there by [`splice_onto`](Self::splice_onto).
     #[inline]
     pub unsafe fn take_from(list: *mut bindings::iommu_pages_list) -> Self {
         // SAFETY: By the requirements.
@@ -198,17 +198,18 @@ impl KernelTableList {
             }
             (*head).next = head;
             (*head).prev = head;
-            // INVARIANT: The chain is ours now. What its ends point to beyond it nobody reads.
+            // INVARIANT: This list owns the chain now. No code reads the pointers beyond its two
+            // ends.
             Self { first, last }
         }
     }
 
-    /// Moves all tables to the end of a list of the kernel's, which owns them then.
+    /// Moves all tables to the end of a C list, which owns them from then on.
     ///
     /// # Safety
     ///
-    /// `list` is a valid, initialised list to which nobody else has access. Its tables are freed
-    /// only after the invalidation that these wait for.
+    /// `list` is a valid, initialised list to which no other code has access. Its tables are freed
+    /// only after the invalidation that these tables wait for.
     #[inline]
     pub unsafe fn splice_onto(&mut self, list: *mut bindings::iommu_pages_list) {
         if self.is_empty() {
@@ -227,7 +228,7 @@ impl KernelTableList {
             (*head).prev = self.last;
         }
 
-        // INVARIANT: The tables are the other list's now.
+        // INVARIANT: The C list owns the tables now.
         self.first = ptr::null_mut();
         self.last = ptr::null_mut();
     }
@@ -238,9 +239,9 @@ impl TableList for KernelTableList {
     fn push(&mut self, table: Table) {
         let desc: *mut TableDesc = linear_map::phys_to_page(table.addr().raw()).cast();
 
-        // SAFETY: By its invariants the table is an allocation of the kernel's, so its `struct
-        // page` is there, and until it is freed its list element belongs to who takes it out; that
-        // is this list now. `last` is valid by the invariants.
+        // SAFETY: By its invariants the table is an allocation of the kernel, so its `struct page`
+        // exists. Until the table is freed, its list element belongs to the code that unlinked the
+        // table, which is this list now. `last` is valid by the invariants.
         unsafe {
             let element = &raw mut (*desc).freelist;
 
@@ -269,8 +270,8 @@ impl TableList for KernelTableList {
 
         list.pages.next = &raw mut list.pages;
         list.pages.prev = &raw mut list.pages;
-        // SAFETY: The list has just been initialised, and does not move from here to the end. Who
-        // calls `free` says that the tables can be freed.
+        // SAFETY: The list has just been initialised, and does not move until the end of the
+        // function. The caller of `free` states that the tables can be freed.
         unsafe {
             self.splice_onto(&raw mut list);
             iommu_put_pages_list(&raw mut list);

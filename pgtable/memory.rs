@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where tables live, as the walker sees it.
+//! The memory of tables, as the walker uses it.
 
 #![forbid(unsafe_code)]
 
 use crate::addr::PhysAddr;
 
-/// A table, by the physical address that entries point to it with.
+/// A table, identified by the physical address that entries use for it.
 ///
 /// # Invariants
 ///
 /// The address was returned by [`TableMemory::alloc`], and the table has not been freed.
 ///
-/// The type cannot hold the second half on its own. The walker does: it makes a `Table` of an
-/// address only when it finds that in an entry of a table that it may walk, and it frees a table
-/// only when nobody can come by it any more. That is why only this crate can make one, and nothing
-/// but table memories and the walker does.
+/// The type itself cannot guarantee that the table has not been freed; the walker does. It creates
+/// a `Table` from an address only if it finds the address in an entry of a table that it may walk,
+/// and it frees a table only when no other call can reach it any more. For this reason only this
+/// crate can create a `Table`, and only table memories and the walker do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Table(PhysAddr);
 
 impl Table {
-    /// Names the table at `addr`, see the invariants.
+    /// The table at `addr`; see the invariants.
     #[inline]
     pub(crate) const fn at(addr: PhysAddr) -> Self {
         Self(addr)
@@ -35,23 +35,23 @@ impl Table {
 
 /// One entry of a table. Hardware and other CPUs may access it at any time.
 pub trait Entry {
-    /// Makes one that is not in a table, for what has to be read and exchanged like an entry.
+    /// Creates a value outside of a table that is read and exchanged like an entry.
     fn new(value: u64) -> Self;
 
-    /// Reads the entry once. Whoever finds a table's address in it also finds the table's contents
-    /// as they were when the address was written.
+    /// Reads the entry once. If the value contains a table's address, the reader also sees the
+    /// table's contents as of the write of that address.
     fn load(&self) -> u64;
 
-    /// Writes the entry, in one piece.
+    /// Writes the entry in a single store.
     fn store(&self, value: u64);
 
-    /// Writes `new` if the entry is `old`, fully ordered; else returns what it is instead.
+    /// Writes `new` if the entry is `old`, with full ordering; otherwise returns the current value.
     fn compare_exchange(&self, old: u64, new: u64) -> Result<(), u64>;
 }
 
-/// The memory that tables are made of.
+/// An allocator of tables.
 pub trait TableMemory {
-    /// Says how an allocation may go about it.
+    /// Allocation flags.
     type Flags: Copy;
 
     /// One entry.
@@ -60,33 +60,33 @@ pub trait TableMemory {
     /// Tables that wait to be freed.
     type List: TableList;
 
-    /// Flags of an allocation that cannot wait, for tables that are needed where no caller passes
-    /// flags: to split a large page when a part of it is unmapped.
+    /// The flags of an allocation that must not sleep, for tables that are needed where the caller
+    /// passes no flags: a large page is split because a part of it is unmapped.
     const ATOMIC: Self::Flags;
 
     /// Allocates a table of `size` bytes (a power of two), aligned to its size, all entries zero.
     fn alloc(&self, size: usize, flags: Self::Flags) -> Option<Table>;
 
-    /// Frees a table that hardware has never seen, or no longer can see.
+    /// Frees a table that hardware has never been able to read, or can no longer read.
     fn free(&self, table: Table);
 
     /// Returns the `count` entries of a table; `count` is never more than the table has.
     fn entries(&self, table: Table, count: usize) -> &[Self::Entry];
 
-    /// Writes changed entries back from the CPU's caches, and returns when a walker that does not
-    /// snoop them reads the new values.
+    /// Writes changed entries back from the CPU's caches. When it returns, a walker that does not
+    /// snoop these caches reads the new values.
     fn flush(&self, entries: &[Self::Entry]);
 }
 
-/// Tables that were taken out and must not be freed before an invalidation is complete.
+/// Unlinked tables that must not be freed before an invalidation has completed.
 ///
-/// Dropping a list that is not empty must not free its tables: that would hand memory to others
-/// that hardware may still read. It leaks them, and says so.
+/// Dropping a list that is not empty must not free its tables, because hardware may still read that
+/// memory. It leaks the tables and logs that.
 pub trait TableList: Default {
-    /// Adds a table, which nothing points to any more.
+    /// Adds a table that no entry points to any more.
     fn push(&mut self, table: Table);
 
-    /// Says whether there is none.
+    /// Returns whether the list is empty.
     fn is_empty(&self) -> bool;
 
     /// Frees all tables and leaves the list empty.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suites on the kernel's memory. What does not depend on that is tested more thoroughly on the
-//! build machine, in tests/host.
+//! KUnit suites on the kernel's memory. The host tests in tests/host test more thoroughly what does
+//! not depend on that memory.
 
 #![forbid(unsafe_code)]
 
@@ -39,14 +39,14 @@ const CFG: Config = Config {
     split: true,
 };
 
-/// What happens to the tables of one test.
+/// The allocations of one test.
 struct Counts {
     live: AtomicI64,
-    /// Counted down with each allocation; the one that makes it 0 fails.
+    /// Decremented by each allocation; the allocation that makes it 0 fails.
     fail: AtomicI64,
 }
 
-/// The kernel's memory, counted.
+/// The kernel's memory, with allocations counted.
 struct Counted {
     memory: KernelMemory,
     counts: Arc<Counts>,
@@ -67,7 +67,7 @@ impl Counted {
     }
 }
 
-/// A list that takes part in the count when `Bench::done` frees it.
+/// A list whose tables are subtracted from the count when `Bench::done` frees it.
 #[derive(Default)]
 struct CountedList {
     list: KernelTableList,
@@ -121,17 +121,17 @@ impl TableMemory for Counted {
     }
 }
 
-/// What an entry says, by the bits of the specification.
+/// The meaning of an entry, decoded from the bits in the specification.
 enum Seen {
     Nothing,
     Table(u64),
-    /// A page, or a part of one, of so many bytes as a power of 2.
+    /// A page, or a part of a run, with its size in bytes as a power of 2.
     Page(u64, u32),
 }
 
-/// A format, and what hardware makes of its entries.
+/// A format, and a decoder of its entries as hardware reads them.
 trait Seeing: Format {
-    /// Reads an entry of `level`, of which 0 is the lowest.
+    /// Decodes an entry of `level`; level 0 is the lowest.
     fn see(level: u32, entry: u64) -> Seen;
 }
 
@@ -193,7 +193,7 @@ impl<F: Seeing> Bench<F> {
         unmapped
     }
 
-    /// Nothing walks these tables, so there is nothing to invalidate.
+    /// No unit walks these tables, so there is nothing to invalidate.
     fn done(&self, mut gather: Gather<Counted>) {
         let mut tables = gather.take_tables();
 
@@ -202,21 +202,21 @@ impl<F: Seeing> Bench<F> {
         gather.done();
     }
 
-    /// What hardware makes of an address.
+    /// The translation of an address, as hardware would do it.
     fn walk(&self, iova: u64) -> Option<u64> {
         let memory = KernelMemory::new(-1);
         let top = self.table.top();
         let mut table = top.root;
         let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(top.levels);
 
-        // It has not grown so far.
+        // The page table has not grown this far.
         if F::GROWS && iova.checked_shr(bits).unwrap_or(0) != 0 {
             return None;
         }
         for level in (0..u32::from(top.levels)).rev() {
             let shift = F::GRANULE_LG2 + F::INDEX_LG2 * level;
             let index = match level + 1 == u32::from(top.levels) {
-                // The root may have more entries than a table, or fewer.
+                // The root may have more or fewer entries than a table.
                 true => iova >> shift,
                 false => iova >> shift & ((1 << F::INDEX_LG2) - 1),
             } as usize;
@@ -231,7 +231,7 @@ impl<F: Seeing> Bench<F> {
         None
     }
 
-    /// Drops the table, and says whether all memory came back.
+    /// Drops the page table; returns whether all memory was freed.
     fn nothing_left(self) -> bool {
         let Self { table, counts } = self;
 
@@ -240,7 +240,7 @@ impl<F: Seeing> Bench<F> {
     }
 }
 
-/// Random numbers, the same each time for the same seed.
+/// A random generator with a fixed sequence for each seed.
 struct Random(u64);
 
 impl Random {
@@ -252,7 +252,8 @@ impl Random {
     }
 }
 
-/// Random work on a window of pages; counts the places where table and reference disagree.
+/// Random operations on a window of pages; returns the number of differences between page table and
+/// reference.
 fn random_work<F: Seeing>(cfg: &Config, window: u64, seed: u64) -> Result<u64> {
     const PAGES: usize = 1600;
 
@@ -278,7 +279,7 @@ fn random_work<F: Seeing>(cfg: &Config, window: u64, seed: u64) -> Result<u64> {
         let len = count as u64 * size;
 
         if random.below(2) == 0 {
-            // Aligned to the address now and then, so that large pages fit.
+            // Mutually aligned at times, so that large pages fit.
             let phys = G1 + first as u64 * size + random.below(2) * size;
             let free = pages.iter().position(|page| *page != 0);
             let (mapped, result) = bench.map(iova, phys, len);
@@ -332,7 +333,7 @@ mod suite {
                 };
                 let seed = 0x1234_5678 + u64::from(levels) * 2 + u64::from(coherent);
 
-                // Across the boundary of a table of level 2, and up to the top.
+                // Across the boundary between two tables of level 2, and up to the last address.
                 for window in [G1 - M2, (1 << iova_bits) - 1600 * K4] {
                     let wrong = random_work::<VtdSs>(&cfg, window, seed)?;
                     if wrong != 0 {
@@ -351,7 +352,7 @@ mod suite {
             let bench = Bench::<VtdSs>::new(&Config { coherent, ..CFG })?;
 
             assert_eq!(bench.map(0, G1, 2 * G1), (2 * G1, Ok(())));
-            // The root and one more: pages of 1 GiB.
+            // The root and one table: pages of 1 GiB.
             assert_eq!(bench.live(), 2);
             assert_eq!(bench.unmap(G1 - K4, 2 * K4), 2 * K4);
             assert_eq!(bench.live(), 2 + 4);
@@ -468,7 +469,7 @@ mod suite {
         let memory = KernelMemory::new(-1);
 
         assert_eq!(bench.map(0, 0, M2), (M2, Ok(())));
-        // As hardware would: bit 9 of the leaf, which is in the third table.
+        // Sets the bit that hardware would set: bit 9 of the leaf, which is in the third table.
         let mut table = bench.table.root();
         for _ in 0..2 {
             let link = memory.entries(Table::at(table), 512)[0].load();
@@ -526,7 +527,7 @@ mod suite {
 
                             wrong.fetch_add(i64::from(!right), SeqCst);
                         }
-                        // And each has tables of its own, which come and go.
+                        // Each worker also uses its own tables, which are created and freed.
                         let iova = 2 * G1 + worker * 4 * M2;
                         let right = bench.map(iova, K4, 4 * M2) == (4 * M2, Ok(()))
                             && bench.unmap(iova, 4 * M2) == 4 * M2;
@@ -538,7 +539,7 @@ mod suite {
                             wrong.fetch_add(i64::from(bench.unmap(iova, K4) != K4), SeqCst);
                         }
                     }
-                    // The last reference goes before the end is told.
+                    // The last reference is dropped before the completion is signalled.
                     drop(bench);
                     if running.fetch_sub(1, SeqCst) == 1 {
                         finished.complete_all();

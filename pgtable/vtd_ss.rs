@@ -16,8 +16,8 @@
 //! | 51:12 | address of the table, below the host address width | address of the page |
 //! | 62:52 | ignored | ignored |
 //!
-//! There is no present bit: an entry whose R and W are both 0 is not present. Permissions are those
-//! that all entries of a walk grant.
+//! There is no present bit: an entry whose R and W are both 0 is not present. An access needs the
+//! permission in all entries of its walk.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ const A: u64 = 1 << 8;
 const D: u64 = 1 << 9;
 const SNP: u64 = 1 << 11;
 const ADDR: u64 = ((1 << 52) - 1) & !((1 << 12) - 1);
-/// One of the ignored bits 62:52.
+/// One of the ignored bits 62:52; the walker uses it as its flushed mark.
 const SOFTWARE: u64 = 1 << 52;
 
 /// The format of VT-d second-stage tables, of 3, 4 or 5 levels.
@@ -59,7 +59,7 @@ impl Format for VtdSs {
         if prot.has(Prot::WRITE) {
             bits |= W;
         }
-        // An entry that permits nothing is not present, so such a mapping cannot be said.
+        // An entry without permissions is not present, so the format cannot express such a mapping.
         if bits == 0 {
             return Err(Error::Invalid);
         }

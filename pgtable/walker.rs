@@ -2,10 +2,10 @@
 
 //! The walker: one algorithm for all formats.
 //!
-//! Each operation is a function over one table that calls itself for the tables below, with the
-//! level as a type parameter. So each level is code of its own, in which shifts, masks and what an
-//! entry of that level can be are constants; and a call goes through a table once, from the first
-//! entry that it needs to the last, without walking from the root again.
+//! Each operation is a recursive function over one table, with the level as a type parameter. The
+//! compiler generates separate code for each level, in which shifts, masks and the possible kinds
+//! of entries are constants. A call processes a table in one pass, from the first entry that it
+//! needs to the last, and does not walk from the root again.
 
 #![forbid(unsafe_code)]
 
@@ -27,68 +27,69 @@ use super::{
 };
 use crate::addr::{Iova, PageSizes, PhysAddr};
 
-/// The tables of one address space.
+/// The page table of one address space.
 ///
-/// All methods but `new` may be called from any context and by several CPUs at the same time, on
+/// All methods except `new` may be called from any context and by several CPUs at the same time, on
 /// ranges that do not overlap: see the module `pgtable`.
 ///
 /// # Order
 ///
-/// A new table is complete before an entry points to it. Other entries are written without any
-/// order among them; whoever then tells a device or a unit about it (a doorbell, an invalidation
-/// command) orders these writes before that, as every write to a register or queue has to.
+/// A new table is complete before an entry points to it. Other entries are written in no particular
+/// order. The code that notifies a device or a unit afterwards (by a doorbell or an invalidation
+/// command) must order these writes before that notification, as for every write to a register or
+/// queue.
 ///
-/// # Walkers that are not coherent
+/// # Non-coherent walkers
 ///
-/// Every entry that a call changes is written back from the CPU's caches before the call returns,
-/// once for each run of entries; a new table is, as a whole, before something points to it. A call
-/// that finds a table which another one has just installed cannot know whether that has flushed the
-/// entry already, and yet its own mapping must be seen when it returns. So the installer sets
-/// [`Format::FLUSHED`] in the entry after the flush, and who does not find it set flushes too. So
-/// does a call that unmaps: the table may have come in the place of a large page, which the walker
-/// could still read.
+/// If the unit's walker does not snoop CPU caches, every entry that a call changes is written back
+/// before the call returns, once for each run of entries. A new table is written back as a whole
+/// before an entry points to it. A call that finds a table that another call has just installed
+/// cannot know whether the other call has flushed the entry already, but its own mapping must be
+/// visible when it returns. So the installing call sets [`Format::FLUSHED`] in the entry after the
+/// flush, and a call that finds the bit clear flushes the entry too. An unmap does the same: the
+/// table may have replaced a large page, which the walker could still read.
 ///
 /// # Invariants
 ///
 /// - The root in `top` and every table that an entry points to were allocated from `mem` and are
-///   not freed. That is also so for every root that was in `top` before.
-/// - The levels in `top` are in `F::MIN_LEVELS..=F::MAX_LEVELS`, and never fewer than
+///   not freed. The same holds for every earlier root in `top`.
+/// - The number of levels in `top` is in `F::MIN_LEVELS..=F::MAX_LEVELS`, and at least
 ///   `first_levels`; no leaf is above `F::MAX_LEAF_LEVEL`.
-/// - `page_sizes` is not empty. If it has sizes of one level's leaves and of a lower one's, it has
-///   the sizes of single leaves of both and of those between; it has sizes of a level's runs only
-///   with that of its single leaves.
+/// - `page_sizes` is not empty. If it has leaf sizes of two levels, it also has the single-leaf
+///   sizes of both levels and of all levels between. It has run sizes of a level only together with
+///   the single-leaf size of that level.
 pub struct PageTable<F: Format, M: TableMemory> {
     mem: M,
-    /// A [`Top`].
+    /// The current [`Top`].
     top: M::Entry,
-    /// The top that units were told to walk from.
+    /// The top that all units are known to use.
     told: M::Entry,
-    /// The size less 1 of the largest page that was split, 0 for none. It never gets smaller: who
-    /// splits a page does not know when that has been invalidated everywhere.
+    /// The size of the largest page that was ever split, minus 1; 0 for none. It never decreases:
+    /// the call that splits a page does not know when the page has been invalidated everywhere.
     split_mask: M::Entry,
     first_levels: u8,
-    /// Number of entries of a root that is no full table.
+    /// Number of entries of a root that is smaller or larger than one table.
     root_entries: usize,
     coherent: bool,
     split: bool,
     page_sizes: PageSizes,
-    /// The bits that are 0 in multiples of the smallest page size.
+    /// The address bits that are 0 in multiples of the smallest page size.
     align_mask: u64,
-    /// The last address that is translated.
+    /// The last IOVA that the page table translates.
     iova_last: u64,
-    /// The last address that can be translated to.
+    /// The last output address that the page table can hold.
     oa_last: u64,
     format: PhantomData<fn() -> F>,
 }
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Makes an empty table in `mem`; `flags` are for the allocation of its root.
+    /// Creates an empty page table in `mem`; `flags` are for the allocation of its root.
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`]: the format has no such number of levels, or these (with a format that
-    ///   grows: all that it has) do not translate `iova_bits`; `oa_bits` is more than the format
-    ///   has; no page size is left.
+    /// - [`Error::Invalid`]: the format does not have that number of levels; or that number of
+    ///   levels (for a format that grows: its maximum) does not translate `iova_bits`; or `oa_bits`
+    ///   is more than the format has; or no page size is left.
     /// - [`Error::NoMemory`].
     pub fn new(cfg: &Config, mem: M, flags: M::Flags) -> Result<Self, Error> {
         let iova_bits = u32::from(cfg.iova_bits);
@@ -135,21 +136,21 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         })
     }
 
-    /// Returns the page sizes that mappings are made of.
+    /// Returns the page sizes that mappings use.
     #[inline]
     pub fn page_sizes(&self) -> PageSizes {
         self.page_sizes
     }
 
-    /// Returns the last address that is translated; the first is 0.
+    /// Returns the last IOVA that the page table translates; the first is 0.
     #[inline]
     pub fn last_iova(&self) -> Iova {
         Iova::new(self.iova_last)
     }
 
-    /// Returns what `iova`, of any alignment, is translated to.
+    /// Returns the output address of `iova`, which may have any alignment.
     ///
-    /// The caller keeps the page at `iova` from being unmapped meanwhile.
+    /// The caller must prevent a concurrent unmap of the page at `iova`.
     pub fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
         let top = self.top();
 
@@ -166,13 +167,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         match F::decode(L::N, entry) {
             Decoded::Empty => None,
             Decoded::Leaf(page) => page.checked_add(iova & (Self::span::<L>(entry) - 1)),
-            // Level 0 has leaves only.
+            // Level 0 has only leaves.
             Decoded::Link(_) if L::N == 0 => None,
             Decoded::Link(lower) => self.lookup::<L::Lower>(Table::at(lower), iova),
         }
     }
 
-    /// Returns the entry of level 0 for `iova` if all tables on the way exist.
+    /// Returns the entry of level 0 for `iova` if all tables above it exist.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
         let entry = &self.entries::<L>(table)[Self::index::<L>(iova)];
@@ -203,7 +204,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         1 << Self::size_lg2::<L>()
     }
 
-    /// Returns how many leaves of level `L` the page has that `leaf` is of, as a power of 2.
+    /// Returns how many leaves of level `L` the page of `leaf` consists of, as a power of 2.
     #[inline(always)]
     fn run_lg2<L: Level>(leaf: u64) -> u32 {
         if Self::RUNS {
@@ -213,7 +214,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the size of the page that `leaf` is of, in bytes.
+    /// Returns the size in bytes of the page that `leaf` belongs to.
     #[inline(always)]
     fn span<L: Level>(leaf: u64) -> u64 {
         Self::size::<L>() << Self::run_lg2::<L>(leaf)
@@ -249,22 +250,23 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Adds leaves that were changed, of `len` bytes, to `gather`, and so much around them that a
-    /// page which was split is covered as a whole. Another call may have split it, and not have
-    /// come to invalidating it.
+    /// Adds `len` bytes of changed leaves to `gather`, rounded to blocks that fully cover any page
+    /// that was ever split. Another call may have split a page and not yet invalidated it.
     #[inline(always)]
     fn add_changed(&self, iova: u64, len: u64, gather: &mut Gather<M>) {
         let mask = match F::PARTS_ARE_INVALIDATED {
             true => 0,
-            // Read after the entries, and written before them. The formats are of x86, where loads
-            // keep their order.
+            // A split writes `split_mask` before it changes entries; here it is read after the
+            // entries. All formats that need this are for x86, where loads are not reordered with
+            // each other.
             false => self.split_mask.load(),
         };
 
         gather.add_through(iova & !mask, iova + (len - 1) | mask);
     }
 
-    /// Notes that a page of `size` bytes is about to be split, before anybody can find it so.
+    /// Records that a page of `size` bytes is about to be split, before another call can find it
+    /// split.
     fn note_split(&self, size: u64) {
         let mut mask = self.split_mask.load();
 
@@ -276,8 +278,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the most bits of IOVA that a table which has, or starts with, so many levels can
-    /// translate.
+    /// Returns the maximum number of IOVA bits that a page table with `levels` levels, or with
+    /// `levels` initial levels, can translate.
     fn max_iova_bits(levels: u8) -> u32 {
         let levels = if F::GROWS { F::MAX_LEVELS } else { levels };
         let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(levels) + F::MAX_ROOT_TABLES_LG2
@@ -286,7 +288,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         bits.min(u64::BITS)
     }
 
-    /// Returns the size of the root in bytes, and the number of its entries.
+    /// Returns the size of the root in bytes and the number of its entries.
     fn root_size(cfg: &Config) -> (usize, usize) {
         if F::FULL_ROOT {
             return (Self::TABLE_SIZE, Self::ENTRIES);
@@ -298,9 +300,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         ((entries * size_of::<u64>()).max(1 << MIN_ROOT_LG2), entries)
     }
 
-    /// Returns the sizes that a table of this shape can have pages of. Those of single leaves go
-    /// from the smallest one up without a gap, since a large page is split into pages of the next
-    /// lower level; and a run is split into single leaves.
+    /// Returns the page sizes that a page table of this shape can use. The single-leaf sizes start
+    /// at the smallest and have no gap, because a large page is split into pages of the next lower
+    /// level. A run is split into single leaves, so a run size requires the single-leaf size.
     fn usable_sizes(cfg: &Config) -> PageSizes {
         let sizes = cfg.page_sizes.intersection(F::PAGE_SIZES);
         let bits = u32::from(cfg.iova_bits.min(cfg.oa_bits));
@@ -325,7 +327,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         usable
     }
 
-    /// Checks a range of IOVA that is mapped or unmapped.
+    /// Checks the range of a map or an unmap.
     #[inline(always)]
     fn check_range(&self, iova: Iova, len: u64) -> Result<(), Error> {
         if len == 0 || (iova.raw() | len) & self.align_mask != 0 {
@@ -350,8 +352,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 }
 
-/// Frees every table. No unit may be able to walk them any more: the domain is detached everywhere,
-/// and the invalidations for that are complete.
+/// Frees every table. No unit may be able to walk them any more: the domain is detached from every
+/// unit, and the invalidations of these detaches have completed.
 impl<F: Format, M: TableMemory> Drop for PageTable<F, M> {
     fn drop(&mut self) {
         from_top!(self, self.top(), free_subtree)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-64 tables, as CPUs, VT-d first-stage translation and AMD-Vi version 2 tables have them.
+//! x86-64 page tables: the format of CPUs, VT-d first-stage translation and AMD-Vi version 2 tables.
 //!
 //! Intel 64 Software Developer's Manual, volume 3, section 4.5 (4-level and 5-level paging); Intel
 //! VT-d specification, section 9.7 (first-stage paging entries); AMD IOMMU specification, section
@@ -20,9 +20,9 @@
 //! | 62:52 | ignored | ignored |
 //! | 63 | XD or NX, no instruction fetches | XD |
 //!
-//! Bit 63 is reserved where the unit does not know it: a driver takes `NOEXEC` out of what it is
-//! asked for then. Addresses of devices are those of the lower half, whose highest bit is 0: the
-//! upper half begins where bits above the levels' are ones, too, if the unit wants canonical
+//! Bit 63 is reserved if the unit does not support it: a driver then removes `NOEXEC` from the
+//! requested permissions. Devices use addresses of the lower half only, whose highest translated
+//! bit is 0. In the upper half all bits above it must be ones if the unit requires canonical
 //! addresses.
 
 #![forbid(unsafe_code)]
@@ -37,7 +37,7 @@ const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
 const ADDR: u64 = ((1 << 52) - 1) & !((1 << 12) - 1);
-/// One of the ignored bits 62:52.
+/// One of the ignored bits 62:52; the walker uses it as its flushed mark.
 const SOFTWARE: u64 = 1 << 52;
 const XD: u64 = 1 << 63;
 
@@ -57,8 +57,8 @@ impl Format for X86_64 {
         .union(PageSizes::SZ_2M)
         .union(PageSizes::SZ_1G);
 
-    /// What can be written can be read. Accessed and dirty are set beforehand, which spares the
-    /// unit an update of the entry; dirty not if it is to be recorded.
+    /// Write permission implies read permission. The accessed bit, and the dirty bit unless writes
+    /// are tracked, are set in advance, so that the unit need not update the entry.
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
         let mut bits = US | A;

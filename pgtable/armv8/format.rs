@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What entries of Armv8-A tables look like.
+//! The layout of entries of Armv8-A page tables.
 
 #![forbid(unsafe_code)]
 
@@ -11,13 +11,13 @@ use crate::{
     pgtable::{Decoded, DirtyFormat, Error, Format},
 };
 
-/// Index in MAIR: normal memory, write-back, allocating on reads and writes.
+/// Index in MAIR: normal memory, write-back, read- and write-allocate.
 pub(super) const MAIR_WRITE_BACK: u64 = 1;
 /// Index in MAIR: Device-nGnRE.
 pub(super) const MAIR_DEVICE: u64 = 2;
 
 const VALID: u64 = 1 << 0;
-/// Tells tables and pages from blocks.
+/// Distinguishes tables and pages from blocks.
 const TABLE_OR_PAGE: u64 = 1 << 1;
 const ATTR_SHIFT: u32 = 2;
 /// Stage 1.
@@ -36,34 +36,34 @@ const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 const XN: u64 = 1 << 54;
-/// In an entry that points to a table, one of the ignored bits.
+/// One of the bits that hardware ignores in an entry that points to a table.
 const FLUSHED: u64 = 1 << 55;
-/// In a leaf, one of the bits for software: the run that it was of is being split.
+/// The split mark, in one of a leaf's bits for software: the leaf's run is being split.
 const SPLIT: u64 = 1 << 55;
 
-/// Where the attributes of leaves are, but for the contiguous bit.
+/// The attributes of a leaf, without the contiguous bit.
 const ATTRS: u64 = (XN << 1) - PXN | DBM | (NG << 1) - (1 << ATTR_SHIFT);
-/// Where addresses are.
+/// The address field.
 const ADDR: u64 = ((1 << 48) - 1) & !((1 << 12) - 1);
 
 /// MemAttr: normal memory, outer and inner write-back.
 const MEMATTR_WRITE_BACK: u64 = 0xf << ATTR_SHIFT;
-/// MemAttr: normal memory, not cached.
+/// MemAttr: normal memory, non-cacheable.
 const MEMATTR_NON_CACHEABLE: u64 = 0x5 << ATTR_SHIFT;
 /// MemAttr: Device-nGnRE.
 const MEMATTR_DEVICE: u64 = 0x1 << ATTR_SHIFT;
 
-/// The size of the smallest pages and of tables, as a type.
+/// The size of the smallest page and of a table, as a type.
 pub trait Granule: 'static {
-    /// It, as a power of 2.
+    /// The size in bytes, as a power of 2.
     const LG2: u32;
-    /// Most levels of tables.
+    /// The maximum number of levels.
     const MAX_LEVELS: u8;
     /// The highest level that has blocks.
     const MAX_BLOCK_LEVEL: u8;
-    /// Most bits of an output address.
+    /// The maximum number of bits of an output address.
     const MAX_OA_BITS: u8;
-    /// How many pages (level 0) and blocks of a level are a contiguous run, as a power of 2.
+    /// How many pages (level 0) or blocks of a level form a contiguous run, as a power of 2.
     const RUNS_LG2: [u32; 3];
 }
 
@@ -102,17 +102,17 @@ impl Granule for Granule64K {
 
 /// What differs between the stages.
 pub trait Kind: 'static {
-    /// How many tables next to each other the root can be, as a power of 2.
+    /// The maximum number of concatenated tables that form the root, as a power of 2.
     const MAX_ROOT_TABLES_LG2: u32;
 
     /// Returns the bits of a leaf that permits `prot`.
     fn attrs(prot: Prot) -> Result<u64, Error>;
 
-    /// Returns a leaf with what hardware recorded in another one of the same run.
+    /// Returns `leaf` with what hardware recorded in `other`, another leaf of the same run.
     fn with_records_of(leaf: u64, other: u64) -> u64;
 }
 
-/// Stage 1, of one ASID.
+/// Stage 1, for one ASID.
 pub struct One;
 
 /// Stage 2.
@@ -121,7 +121,7 @@ pub struct Two;
 impl Kind for One {
     const MAX_ROOT_TABLES_LG2: u32 = 0;
 
-    /// What can be written can be read.
+    /// Write permission implies read permission.
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {
         let mut bits = AF | NG;
@@ -171,7 +171,7 @@ impl Kind for Two {
         if prot.has(Prot::WRITE) {
             bits |= S2AP_WRITE;
         }
-        // The format could say that a page is there and nobody may use it. No caller means that.
+        // The format could express a present page without permissions. No caller wants one.
         if bits == 0 {
             return Err(Error::Invalid);
         }
@@ -231,7 +231,7 @@ impl<K: Kind, G: Granule> Armv8<K, G> {
         PageSizes::new(sizes)
     }
 
-    /// Moves bits 51:48 of an address to where entries have them.
+    /// Moves bits 51:48 of an address to their position in an entry.
     #[inline]
     fn fold(addr: u64) -> u64 {
         match G::MAX_OA_BITS {
@@ -264,8 +264,8 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     const FLUSHED: u64 = FLUSHED;
     const PAGE_SIZES: PageSizes = Self::sizes();
     const RUN_BITS: u64 = CONTIGUOUS | SPLIT;
-    /// What is invalidated by address is whatever translates that, at any level: the manual's
-    /// chapter on TLB maintenance.
+    /// An invalidation by address removes whatever translates that address, at any level: see the
+    /// manual's chapter on TLB maintenance.
     const PARTS_ARE_INVALIDATED: bool = true;
 
     #[inline]
@@ -285,7 +285,7 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
         Self::leaf(level, paddr, attrs) | CONTIGUOUS
     }
 
-    /// Addresses of a run differ in bits below 48 only.
+    /// The addresses of a run differ only in bits below 48.
     #[inline]
     fn run_step(level: u8) -> u64 {
         1 << (Self::GRANULE_LG2 + Self::INDEX_LG2 * u32::from(level))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which levels an Armv8-A table has, and what a unit is told of them.
+//! The levels of an Armv8-A page table, and the fields that describe it to a unit.
 //!
 //! Arm Architecture Reference Manual (DDI 0487), sections D8.2 (translation process, initial lookup
 //! level, concatenated tables) and D24.2 (TCR, VTCR, MAIR). SMMUv3 has the same fields with the
@@ -16,12 +16,12 @@ use crate::{
     pgtable::{Config, Error, Format},
 };
 
-/// Memory attributes, one byte for each value of AttrIndx that leaves of stage 1 have: 0 for normal
-/// memory that is not cached, [`MAIR_WRITE_BACK`] and [`MAIR_DEVICE`]; and one that no leaf has,
-/// normal memory that only outer caches hold.
+/// Memory attributes, one byte for each value of AttrIndx: 0 for normal non-cacheable memory,
+/// [`MAIR_WRITE_BACK`], [`MAIR_DEVICE`], and 3, which no leaf uses, for normal memory that only
+/// outer caches hold.
 pub const MAIR: u64 = 0x44 | 0xff << (8 * MAIR_WRITE_BACK) | 0x04 << (8 * MAIR_DEVICE) | 0xf4 << 24;
 
-/// The stage that a table is of.
+/// The translation stage of a page table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// Stage 1.
@@ -30,7 +30,7 @@ pub enum Stage {
     Two,
 }
 
-/// The granule of a table, as a value: the size of the smallest page, and of a table.
+/// The granule of a page table, as a value: the size of the smallest page and of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GranuleSize {
     /// 4 KiB.
@@ -62,52 +62,53 @@ impl GranuleSize {
     }
 }
 
-/// The shape of one table.
+/// The shape of one page table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
     /// The stage.
     pub stage: Stage,
     /// The granule.
     pub granule: GranuleSize,
-    /// Width of the addresses that are translated, in bits.
+    /// Width of the input addresses, in bits.
     pub ia_bits: u8,
-    /// Width of the addresses that can be translated to, in bits.
+    /// Width of the output addresses, in bits.
     pub oa_bits: u8,
     /// Number of levels.
     pub levels: u8,
 }
 
-/// What a unit is told of a table, each field as it is in TCR (a context descriptor) for stage 1
-/// and in VTCR (a stream table entry) for stage 2.
+/// The fields that describe a page table to a unit, encoded as in TCR (a context descriptor) for
+/// stage 1 and as in VTCR (a stream table entry) for stage 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Control {
-    /// T0SZ or S2T0SZ: 64 less the width of input addresses.
+    /// T0SZ or S2T0SZ: 64 minus the width of input addresses.
     pub t0sz: u8,
-    /// S2SL0: the level where a walk starts, coded. 0 for stage 1, which has no such field.
+    /// S2SL0: the encoded level where a walk starts. 0 for stage 1, which has no such field.
     pub sl0: u8,
     /// TG0 or S2TG: the granule.
     pub tg: u8,
-    /// SH0 or S2SH0: shareability of the accesses to tables.
+    /// SH0 or S2SH0: shareability of the accesses to page tables.
     pub sh: u8,
-    /// IR0 or S2IR0: inner cacheability of the accesses to tables.
+    /// IR0 or S2IR0: inner cacheability of the accesses to page tables.
     pub irgn: u8,
-    /// OR0 or S2OR0: outer cacheability of the accesses to tables.
+    /// OR0 or S2OR0: outer cacheability of the accesses to page tables.
     pub orgn: u8,
-    /// IPS or S2PS: the width of output addresses, coded.
+    /// IPS or S2PS: the encoded width of output addresses.
     pub ps: u8,
 }
 
 impl Shape {
-    /// Fewest bits of input address. A table of any granule has two levels or more with them.
+    /// The minimum number of input address bits. With it, a page table of any granule has at least
+    /// two levels.
     const MIN_IA_BITS: u8 = 32;
 
-    /// Returns the shape of tables that translate `ia_bits` to `oa_bits`, or to what the granule
-    /// has of each: 48 bits, with 64 KiB 52.
+    /// Returns the shape of page tables that translate `ia_bits` to `oa_bits`. Both are limited to
+    /// the granule's maximum: 48 bits, or 52 with 64 KiB.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`]: `oa_bits` has no code, there are fewer than 32 `ia_bits`, or no shape of
-    /// stage 2 is valid for these.
+    /// [`Error::Invalid`]: `oa_bits` has no encoding, `ia_bits` is less than 32, or stage 2 has no
+    /// valid shape for these widths.
     pub fn new(
         stage: Stage,
         granule: GranuleSize,
@@ -139,13 +140,13 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Returns the level where a walk starts, as Arm counts: 3 is the lowest.
+    /// Returns the level where a walk starts, as Arm counts levels: 3 is the lowest.
     pub fn start_level(&self) -> u8 {
         4 - self.levels
     }
 
-    /// Returns the lowest number of a level at which a walk of stage 2 may start. Above it there
-    /// would be few entries, and their tables are put next to each other as the root instead.
+    /// Returns the lowest level number at which a walk of stage 2 may start. A level above it would
+    /// have few entries; concatenated tables replace it as the root.
     fn min_start_level(&self) -> u8 {
         match (self.granule, self.oa_bits) {
             (GranuleSize::K4, 44..) => 0,
@@ -157,15 +158,14 @@ impl Shape {
         }
     }
 
-    /// Returns how many tables next to each other the root is, as a power of 2.
+    /// Returns how many concatenated tables form the root, as a power of 2.
     fn root_tables_lg2(&self) -> u32 {
         let lg2 = self.granule.lg2();
 
         u32::from(self.ia_bits).saturating_sub(lg2 + (lg2 - 3) * u32::from(self.levels))
     }
 
-    /// Returns the sizes of pages, blocks and contiguous runs of them that tables of this shape
-    /// have.
+    /// Returns the sizes of pages, blocks and contiguous runs of this shape.
     pub fn page_sizes(&self) -> PageSizes {
         let sizes = match self.granule {
             GranuleSize::K4 => Armv8::<One, Granule4K>::PAGE_SIZES,
@@ -173,14 +173,14 @@ impl Shape {
             GranuleSize::K64 => Armv8::<One, Granule64K>::PAGE_SIZES,
         };
 
-        // The block of 4 TiB came with output addresses of 52 bits.
+        // Only output addresses of 52 bits allow blocks of 4 TiB.
         match self.oa_bits {
             ..=48 => sizes.intersection(PageSizes::new((1 << 42) - 1)),
             _ => sizes,
         }
     }
 
-    /// Returns the configuration for a page table of this shape, of the format for its stage and
+    /// Returns the configuration of a page table of this shape, for the format of its stage and
     /// granule.
     pub fn config(&self, coherent: bool, split: bool) -> Config {
         Config {
@@ -193,16 +193,15 @@ impl Shape {
         }
     }
 
-    /// Returns what a unit is told. `coherent` is whether it snoops the CPU's caches when it reads
-    /// tables.
+    /// Returns the fields for a unit. `coherent` is whether its walker snoops CPU caches.
     pub fn control(&self, coherent: bool) -> Control {
         let sl0 = match (self.stage, self.granule) {
             (Stage::One, _) => 0,
             (Stage::Two, GranuleSize::K4) => 2 - self.start_level(),
             (Stage::Two, _) => 3 - self.start_level(),
         };
-        // Write-back, allocating on reads and writes, and inner shareable; or not cached, and outer
-        // shareable.
+        // Coherent: write-back, read- and write-allocate, inner shareable. Otherwise:
+        // non-cacheable, outer shareable.
         let (sh, rgn) = if coherent { (3, 1) } else { (2, 0) };
 
         Control {
@@ -220,7 +219,7 @@ impl Shape {
         }
     }
 
-    /// Returns the code of the width of output addresses.
+    /// Returns the encoded width of output addresses.
     fn ps(&self) -> Option<u8> {
         Some(match self.oa_bits {
             32 => 0,

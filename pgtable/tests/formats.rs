@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suites of the formats other than VT-d's second stage, on the kernel's memory.
+//! KUnit suites of all formats except VT-d's second stage, on the kernel's memory.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +36,7 @@ impl Seeing for AmdV1 {
             (0, _) => Seen::Nothing,
             (_, 0) => Seen::Page(address, 12 + 9 * level),
             (_, 7) => {
-                // The lowest 0 from bit 12 up is the highest bit below the size.
+                // The lowest clear bit from bit 12 upwards is the highest bit below the size.
                 let lg2 = 13 + (address >> 12).trailing_ones();
 
                 Seen::Page(address >> lg2 << lg2, lg2)
@@ -61,7 +61,7 @@ impl Seeing for X86_64 {
     }
 }
 
-/// Descriptors of both stages, where addresses have 48 bits.
+/// Decodes descriptors of both stages with 48-bit addresses.
 fn see_descriptor(granule_lg2: u32, level: u32, entry: u64) -> Seen {
     let address = entry & 0x0000_ffff_ffff_f000;
 
@@ -90,7 +90,7 @@ impl Seeing for Stage1<Granule64K> {
     }
 }
 
-/// Random work in several windows, with all page sizes and with the smallest one alone.
+/// Random operations in several windows, with all page sizes and with the smallest size alone.
 fn agrees_with_a_reference<F: Seeing>(cfg: &Config, windows: &[u64]) -> Result {
     for coherent in [true, false] {
         for page_sizes in [u64::MAX, 1 << F::GRANULE_LG2] {
@@ -114,7 +114,7 @@ fn agrees_with_a_reference<F: Seeing>(cfg: &Config, windows: &[u64]) -> Result {
     Ok(())
 }
 
-/// A part of a page of `size` is unmapped, and the rest stays where it was.
+/// Unmaps a part of a page of `size` bytes; the rest must stay mapped to the same memory.
 fn is_split<F: Seeing>(cfg: &Config, size: u64) -> Result {
     let page = 1 << F::GRANULE_LG2;
 
@@ -133,7 +133,7 @@ fn is_split<F: Seeing>(cfg: &Config, size: u64) -> Result {
         assert!(bench.nothing_left());
     }
 
-    // Nor is it, if it must not.
+    // A page table that must not split pages leaves the page as it is.
     let bench = Bench::<F>::new(&Config {
         split: false,
         ..*cfg
@@ -146,7 +146,7 @@ fn is_split<F: Seeing>(cfg: &Config, size: u64) -> Result {
     Ok(())
 }
 
-/// Reading dirty pages finds `expected` bytes of them, and then none.
+/// Reading dirty pages must find `expected` bytes of them, and none the second time.
 fn finds_dirty<F: DirtyFormat>(table: &PageTable<F, Counted>, last: u64, expected: u64) -> Result {
     for expected in [expected, 0] {
         let mut found = 0;
@@ -178,7 +178,7 @@ mod amd_v1 {
 
     #[test]
     fn random_work_agrees_with_a_reference() -> Result {
-        // Within the first root, across its end, and at the top.
+        // Within the range of the first root, across its end, and at the last address.
         let windows = [G1 - M2, (1 << 39) - 2 * M2, 0u64.wrapping_sub(1600 * K4)];
 
         agrees_with_a_reference::<AmdV1>(&AMD, &windows)
@@ -203,7 +203,7 @@ mod amd_v1 {
         assert_eq!(bench.unmap(1 << 40, K4), 0);
         assert_eq!(bench.table.top(), first);
 
-        // If there is no memory it stays as it is.
+        // Without memory the page table stays as it is.
         let live = bench.live();
         for n in 1..=2 {
             bench.counts.fail.store(n, SeqCst);
@@ -228,7 +228,7 @@ mod amd_v1 {
         assert_eq!(bench.walk(0), Some(G1));
         assert_eq!(bench.walk(1 << 40), Some(M2));
 
-        // The first root is below the others, however much is unmapped.
+        // The first root stays below the newer ones, even if everything is unmapped.
         assert_eq!(bench.unmap(0, 1 << 39), K4);
         assert_eq!(bench.map(0, 0, 4 * G1), (4 * G1, Ok(())));
         assert_eq!(bench.unmap(0, 1 << 39), 4 * G1);
@@ -260,7 +260,8 @@ mod amd_v1 {
 
                     workqueue::any_cpu().try_spawn(GFP_KERNEL, move || {
                         for n in 0..WORKERS {
-                            // Each goes to heights in an order of its own.
+                            // Each worker grows the page table to different heights in its own
+                            // order.
                             let height = 30 + 9 * ((n + worker + round) % WORKERS);
                             let iova = (1 << height) + worker * 16 * M2;
                             let mapped = bench.map(iova, iova % G1, 4 * M2);
@@ -272,7 +273,7 @@ mod amd_v1 {
 
                             wrong.fetch_add(i64::from(!right), SeqCst);
                         }
-                        // The last reference goes before the end is told.
+                        // The last reference is dropped before the completion is signalled.
                         drop(bench);
                         if running.fetch_sub(1, SeqCst) == 1 {
                             finished.complete_all();
@@ -376,7 +377,7 @@ mod armv8 {
         let windows = [G1 - M2, (1 << 48) - 1600 * K4];
         agrees_with_a_reference::<Stage1<Granule4K>>(&cfg, &windows)?;
 
-        // The root is two tables next to each other.
+        // The root is two concatenated tables.
         let cfg = config(Stage::Two, GranuleSize::K16, 48)?;
         let windows = [(1 << 47) - (1 << 20), (1 << 48) - (1600 << 14)];
         agrees_with_a_reference::<Stage2<Granule16K>>(&cfg, &windows)?;
@@ -451,7 +452,7 @@ mod armv8 {
         };
         assert_eq!((shape.start_level(), shape.control(false)), (1, told));
         assert_eq!(MAIR, 0xf404_ff44);
-        // The formats have what the shape promises.
+        // The formats have the page sizes that the shape states.
         let sizes = shape.page_sizes();
         let has = Stage1::<Granule64K>::PAGE_SIZES;
         assert_eq!(sizes.intersection(has), sizes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which memory devices have written to.
+//! Dirty tracking: which pages devices have written.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What to do with dirty bits that were read.
+/// What to do with dirty bits after reading them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DirtyMode {
     /// Clear them, so that the next write sets them again.
@@ -25,13 +25,13 @@ pub enum DirtyMode {
 }
 
 impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
-    /// Calls `dirty` with address and length of each page in the range that was written to; with
-    /// [`DirtyMode::Clear`] also clears its dirty bit and adds the page to `gather`. Writes are
-    /// recorded again only after that is invalidated.
+    /// Calls `dirty` with the address and length of each page in the range that was written. With
+    /// [`DirtyMode::Clear`] it also clears the page's dirty bit and adds the page to `gather`.
+    /// Hardware records new writes only after the caller has invalidated it.
     ///
-    /// Holes are passed over. A page that is only partly in the range counts, and is reported, as a
-    /// whole: there is one bit for it, or, if it is a run, a bit in each entry of which any counts
-    /// for the run.
+    /// Addresses that are not mapped are skipped. A page that is only partly in the range is
+    /// reported as a whole: it has one dirty bit, or, if it is a run, a bit in each entry, each of
+    /// which stands for the whole run.
     ///
     /// # Errors
     ///
@@ -64,8 +64,7 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Looks at what one table translates of the range from the first to the last address, both of
-    /// which it does translate.
+    /// Reads the dirty bits of `first..=last`, all of which this table translates.
     fn dirty_table<L: Level>(
         &self,
         table: Table,
@@ -77,7 +76,7 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
         let entries = self.entries::<L>(table);
         let end = Self::index::<L>(last);
         let mut index = Self::index::<L>(first);
-        // What the first entry of the table translates.
+        // The first address that the table translates.
         let base =
             first.wrapping_sub((index as u64) << Self::size_lg2::<L>()) & !(Self::size::<L>() - 1);
 
@@ -118,10 +117,11 @@ impl<F: DirtyFormat, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns an entry as it was found, and whether that is a dirty leaf; clears that if asked to.
+    /// Returns the entry as it was read, and whether it is a dirty leaf. Clears the dirty bit if
+    /// `mode` says so.
     ///
-    /// By compare-and-exchange: hardware sets bits meanwhile, and another call may be splitting the
-    /// page of which a part is in its range.
+    /// Uses compare-and-exchange, because hardware sets bits at the same time, and another call may
+    /// be splitting a page that is only partly in its range.
     #[inline(always)]
     fn read_dirty<L: Level>(entry: &M::Entry, mode: DirtyMode) -> (u64, bool) {
         let mut value = entry.load();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables that grow: a new root above the old one.
+//! Page tables that grow: a new root above the old one.
 
 #![forbid(unsafe_code)]
 
@@ -15,9 +15,8 @@ use crate::{
 };
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Returns the root and the number of levels, for the unit. Both are as they are at one moment:
-    /// they change when a table of a format that grows does so, see
-    /// [`top_is_news`](Self::top_is_news).
+    /// Returns the root and the number of levels, for the unit. The two are consistent: they change
+    /// together when the page table grows, see [`top_is_news`](Self::top_is_news).
     #[inline(always)]
     pub fn top(&self) -> Top {
         Top::unpack(self.top.load())
@@ -35,36 +34,36 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         self.top().levels
     }
 
-    /// Says whether units have to be told of a new top before what a call of
-    /// [`map`](Self::map), which has just returned, has mapped can be used. Only tables of formats
-    /// that grow ever have news.
+    /// Returns whether all units must start to use a new top before a device may use the mapping of
+    /// a [`map`](Self::map) call that has just returned. Always false for formats that do not grow.
     ///
-    /// It is for every caller that maps to ask, also for one that finds the table grown already by
-    /// another one: who grew it may not have told the units yet. To tell them:
+    /// Every caller that maps must check this, including a caller that finds the page table already
+    /// grown by another call: that call may not have updated the units yet. To update them:
     ///
     /// 1. read the [`top`](Self::top);
-    /// 2. have every unit walk from there, or from a later top, and forget what it cached of the
-    ///    entry that names the root;
-    /// 3. call [`top_is_told`](Self::top_is_told) with what was read.
+    /// 2. make every unit walk from that top, or from a later one, and invalidate what it cached of
+    ///    the entry that contains the root;
+    /// 3. call [`top_is_told`](Self::top_is_told) with the top from step 1.
     ///
-    /// Several callers may do so at a time, without a lock. An entry is read first, then the top by
-    /// [`top_over`](Self::top_over), and then the entry is exchanged: since the top only rises,
-    /// what is put in is no lower than what was there, and if somebody else was faster the exchange
-    /// fails. An entry that is right already has to be forgotten all the same, because whoever
-    /// wrote it may not have come to that yet.
+    /// Several callers may do this concurrently without a lock. Each reads an entry first, then the
+    /// top with [`top_over`](Self::top_over), and then exchanges the entry. The number of levels of
+    /// the top only increases, so the new value of the entry is never lower than the old one. If
+    /// another caller was faster, the exchange fails. An entry that already contains the right top
+    /// must be invalidated all the same, because the caller that wrote it may not have done that
+    /// yet.
     ///
-    /// Whoever attaches something reads the top before it writes the entry, and again after that.
-    /// If it has risen in between, those who told the units of it may have missed the entry.
+    /// An attach reads the top before it writes the entry, and again afterwards. If the top has
+    /// changed in between, the callers that updated the units may have missed the entry.
     #[inline(always)]
     pub fn top_is_news(&self) -> bool {
         F::GROWS && self.top.load() != self.told.load()
     }
 
-    /// Says that every unit walks from `top`, or from a later one.
+    /// Records that every unit walks from `top`, or from a later one.
     pub fn top_is_told(&self, top: Top) {
         let mut told = self.told.load();
 
-        // Ordered after what told the units.
+        // The exchange orders this after the updates of the units.
         while Top::unpack(told).levels < top.levels {
             match self.told.compare_exchange(told, top.pack()) {
                 Ok(()) => return,
@@ -73,10 +72,10 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the top, if `root` is the root or was it before the table has grown.
+    /// Returns the current top if `root` is the root or was a root before the page table grew.
     ///
-    /// As long as the table lives no other one can have that root: so an entry that names it is of
-    /// this table, whatever else it says.
+    /// While this page table exists, no other page table can have that root. So an entry that
+    /// contains `root` belongs to this page table, whatever else the entry contains.
     pub fn top_over(&self, root: PhysAddr) -> Option<Top> {
         let top = self.top();
         let mut at = top;
@@ -95,7 +94,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Some(top)
     }
 
-    /// Returns the last address that is translated from a top.
+    /// Returns the last address that `top` translates.
     #[inline(always)]
     pub(super) fn last_of(&self, top: Top) -> u64 {
         match F::GROWS {
@@ -104,7 +103,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the last address that so many levels of full tables translate.
+    /// Returns the last address that `levels` levels of full tables translate.
     #[inline(always)]
     fn last_of_levels(levels: u8) -> u64 {
         let bits = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(levels);
@@ -112,14 +111,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         u64::MAX >> u64::BITS.saturating_sub(bits)
     }
 
-    /// Says whether the entry of level `L` for `iova` points to a table that is, or was, the root.
+    /// Returns whether the entry of level `L` for `iova` points to a table that was once the root.
     #[inline(always)]
     pub(super) fn leads_to_old_root<L: Level>(&self, iova: u64) -> bool {
         F::GROWS && L::N >= self.first_levels && iova < Self::size::<L>()
     }
 
-    /// Returns a top from which `last` is translated, of the levels that are there or, if these are
-    /// too few, of more.
+    /// Returns a top that translates `last`: the current one, or a new one with more levels.
     #[inline(always)]
     pub(super) fn top_for(&self, last: u64, flags: M::Flags) -> Result<Top, Error> {
         let top = self.top();
@@ -145,7 +143,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     }
                 }
             }
-            // If somebody else was faster that may have been far enough, or not.
+            // Another call may have grown the page table in the meantime, but not necessarily far
+            // enough.
             if new == old || self.top.compare_exchange(old.pack(), new.pack()).is_ok() {
                 return Ok(new);
             }
@@ -153,7 +152,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Makes a root that is one level higher than `top`, for the same translations.
+    /// Creates a root one level above `top`, with the same translations.
     fn put_above(&self, top: Top, flags: M::Flags) -> Result<Top, Error> {
         let table = self
             .mem
@@ -165,7 +164,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         if self.coherent {
             entries[0].store(link);
         } else {
-            // Nobody finds the entry before it is flushed.
+            // No other call or unit finds the entry before it is flushed.
             entries[0].store(link | F::FLUSHED);
             self.mem.flush(entries);
         }
@@ -175,7 +174,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         })
     }
 
-    /// Frees the roots above `old` up to `new`, which nobody has seen.
+    /// Frees the roots above `old` up to `new`, which were never published.
     fn free_above(&self, old: Top, mut new: Top) {
         while new != old {
             let table = Table::at(new.root);

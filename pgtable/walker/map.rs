@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What is left to map.
+/// The rest of the range to map.
 struct Work {
     iova: u64,
     paddr: u64,
@@ -33,24 +33,24 @@ impl Work {
 }
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. With a
-    /// format that grows, ask [`top_is_news`](Self::top_is_news) afterwards.
+    /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. If the
+    /// format grows, the caller checks [`top_is_news`](Self::top_is_news) afterwards.
     ///
     /// Returns how many bytes, from `iova` on, are mapped when the call returns. On an error the
-    /// caller unmaps these if it wants all or nothing; what was mapped there before is untouched.
+    /// caller may unmap them. What was mapped in the range before is unchanged.
     ///
-    /// `flags` are for the allocation of tables; the call sleeps only if these allow it.
+    /// `flags` are for the allocation of tables; the call sleeps only if they allow it.
     ///
-    /// A large page may take the place of tables that have become empty. These go to `gather`, so
-    /// if that is not empty after the call it has to be seen to, whatever the result is.
+    /// A large page may replace tables that have become empty. They are added to `gather`: if it is
+    /// not empty after the call, the caller must invalidate it, whatever the result is.
     ///
     /// # Errors
     ///
     /// - [`Error::Invalid`]: `len` is 0, or `iova`, `paddr` or `len` is not a multiple of the
     ///   smallest page size, or `prot` permits nothing.
-    /// - [`Error::OutOfRange`]: the range overflows or leaves the aperture, or the memory is beyond
-    ///   what the table can translate to.
-    /// - [`Error::InUse`]: something is mapped in the range already.
+    /// - [`Error::OutOfRange`]: the range overflows or leaves the aperture, or the output addresses
+    ///   are beyond what the page table can hold.
+    /// - [`Error::InUse`]: a part of the range is already mapped.
     /// - [`Error::NoMemory`].
     pub fn map(
         &self,
@@ -70,7 +70,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             Err(e) => return (0, Err(e)),
         };
 
-        // One page where the tables exist already is what the DMA API asks for most.
+        // Fast path for the DMA API's most frequent request: one page whose tables already exist.
         if len == Self::GRANULE && self.coherent {
             if let Some(entry) = from_top!(self, top, lowest_entry, iova.raw()) {
                 if entry.load() != 0 {
@@ -104,7 +104,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Maps in one table until the work or the table ends.
+    /// Maps in one table until the range or the table ends.
     fn map_table<L: Level>(
         &self,
         table: Table,
@@ -126,7 +126,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
                 index += count;
             } else if L::N == 0 {
-                // Arguments are multiples of the smallest page size, so some level has fitted.
+                // The arguments are multiples of the smallest page size, so a page size of some
+                // level fits.
                 return Err(Error::Invalid);
             } else {
                 let lower = self.lower_table::<L>(&entries[index..=index], flags)?;
@@ -140,9 +141,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Says which leaves of level `L` are to be mapped next: how many of them are a run, as a power
-    /// of 2, and how many there are, which is one run or any number of single leaves, but not more
-    /// than there is `room` for. `None` if it has to be smaller pages.
+    /// Returns which leaves of level `L` to write next: the length of a run as a power of 2, and
+    /// the number of entries. That number is one run or any number of single leaves, but at most
+    /// `room`. `None` if only smaller pages fit.
     #[inline(always)]
     fn fits<L: Level>(&self, work: &Work, room: usize) -> Option<(u32, usize)> {
         let size = Self::size::<L>();
@@ -160,7 +161,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return fits.then_some((0, room as usize));
         }
 
-        // All in numbers of entries. There is no size of a run without that of a single leaf.
+        // All in units of entries. A level without the single-leaf size has no run sizes.
         let sizes = self.page_sizes.raw() >> Self::size_lg2::<L>() & ((1 << F::INDEX_LG2) - 1);
         if sizes & 1 == 0 || room == 0 || (work.iova | work.paddr) & (size - 1) != 0 {
             return None;
@@ -170,7 +171,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             work.iova >> Self::size_lg2::<L>(),
             work.paddr >> Self::size_lg2::<L>(),
         );
-        // The sizes that fit: `lowest & (size - 1)` is 0, and there is room.
+        // The run sizes that fit: both addresses are aligned to the size, and there is room.
         let aligned = (iova | paddr) ^ (iova | paddr).wrapping_sub(1);
         let fitting = sizes & aligned & (u64::MAX >> room.leading_zeros());
         let run_lg2 = fitting.ilog2();
@@ -178,8 +179,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return Some((run_lg2, 1 << run_lg2));
         }
 
-        // Single leaves as far as no run can start: if the addresses are not aligned to each
-        // other, that is up to the end.
+        // Single leaves up to the first entry where a run can start. If the two addresses are not
+        // mutually aligned for a run, that is up to the end.
         let mutual = (iova ^ paddr) ^ (iova ^ paddr).wrapping_sub(1);
         let runs = sizes & mutual & !1;
         let count = match runs & runs.wrapping_neg() {
@@ -189,7 +190,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Some((0, count as usize))
     }
 
-    /// Fills entries with single leaves.
+    /// Writes single leaves.
     #[inline(always)]
     fn map_leaves<L: Level>(
         &self,
@@ -198,7 +199,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         gather: &mut Gather<M>,
     ) -> Result<(), Error> {
         let mut result = Ok(());
-        // Mapping spends its time in this loop, so it counts one thing only, in a register.
+        // Mapping spends most of its time in this loop, so it advances only `paddr`, in a register.
         let (mut paddr, attrs) = (work.paddr, work.attrs);
 
         for entry in run {
@@ -224,7 +225,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
-    /// Fills as many entries as are one page: all or none.
+    /// Writes a run of entries that form one page: all or none.
     #[inline(always)]
     fn map_run<L: Level>(
         &self,
@@ -247,8 +248,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(())
     }
 
-    /// Takes the tables out that entries, which are to become a run, point to: possible if none of
-    /// them maps anything.
+    /// Unlinks the tables below entries that will become a run. Fails if one of the entries, or a
+    /// table below, maps anything.
     #[cold]
     fn clear_run<L: Level>(
         &self,
@@ -275,11 +276,11 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(())
     }
 
-    /// Writes a leaf over an entry that is not empty: possible if it points to a table, and nothing
-    /// is mapped by that.
+    /// Writes a leaf over an entry that is not empty. Fails unless the entry points to a table that
+    /// maps nothing.
     ///
-    /// The leaf translates all that the table does, so the caller owns all of that range and nobody
-    /// else walks in the table.
+    /// The leaf translates everything that the table does. So the caller owns that whole range, and
+    /// no other call walks in the table.
     #[cold]
     fn replace_empty<L: Level>(
         &self,
@@ -303,7 +304,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(())
     }
 
-    /// Says whether a table, or one below it, maps anything.
+    /// Returns whether a table, or a table below it, maps anything.
     fn is_used<L: Level>(&self, table: Table) -> bool {
         self.entries::<L>(table)
             .iter()
@@ -314,7 +315,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             })
     }
 
-    /// Gathers a table and all below it.
+    /// Adds a table and all tables below it to `gather`.
     fn gather_subtree<L: Level>(&self, table: Table, gather: &mut Gather<M>) {
         if L::N > 0 {
             for entry in self.entries::<L>(table) {
@@ -326,8 +327,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         gather.add_table(table);
     }
 
-    /// Returns the table that an entry points to; installs one if there is none. `entry` is a slice
-    /// of one, as flushing wants it.
+    /// Returns the table that an entry points to; installs a table if the entry is empty. `entry`
+    /// is a slice of one entry, as `flush` requires.
     #[inline]
     fn lower_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
         let old = entry[0].load();
@@ -338,7 +339,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the table that an entry was found to point to.
+    /// Returns the table that an entry, read as `value`, points to.
     #[inline(always)]
     fn found_table(&self, entry: &[M::Entry], value: u64, found: Decoded) -> Result<Table, Error> {
         let Decoded::Link(lower) = found else {
@@ -349,8 +350,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(Table::at(lower))
     }
 
-    /// Flushes an entry, a slice of one, that was found to point to a table, if who has installed
-    /// that may not have come to flushing it yet.
+    /// Flushes an entry, a slice of one, that points to a table, if the call that installed the
+    /// table may not have flushed the entry yet.
     #[inline(always)]
     pub(super) fn see_link_flushed(&self, entry: &[M::Entry], value: u64) {
         if !self.coherent && value & F::FLUSHED == 0 {
@@ -358,7 +359,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Installs a new table in an entry that was found empty.
+    /// Installs a new table in an entry that was read as empty.
     #[inline(never)]
     fn install_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
         let new = self
@@ -375,7 +376,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Makes `entry` point to `table`, if it is `old`; else returns what it is instead.
+    /// Makes `entry` point to `table` if its value is `old`; otherwise returns the current value.
     pub(super) fn link_table<L: Level>(
         &self,
         entry: &[M::Entry],
@@ -391,8 +392,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         self.mem.flush(self.entries::<L::Lower>(table));
         entry[0].compare_exchange(old, link)?;
         self.mem.flush(entry);
-        // Nobody else changes the entry but to set this bit, or to take the table out; and the
-        // latter must not be undone.
+        // Other calls change the entry only to set this bit or to unlink the table. If the table
+        // was unlinked, the exchange fails, and must not be repeated.
         let _ = entry[0].compare_exchange(link, link | F::FLUSHED);
         Ok(())
     }

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a walk starts: the root, and the number of levels from there down.
+//! The top of a page table, where a walk starts: the root, and the number of levels.
 
 #![forbid(unsafe_code)]
 
 use crate::{addr::PhysAddr, pgtable::format::MIN_ROOT_LG2};
 
-/// The root of a page table and the number of its levels, as units are told of them.
+/// The root of a page table and the number of its levels, as a unit's entries contain them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Top {
     /// Address of the root.
     pub root: PhysAddr,
-    /// Number of levels, the root's included.
+    /// Number of levels, including the root's.
     pub levels: u8,
 }
 
 impl Top {
-    /// The bits of an address that are 0 in that of every root.
+    /// The address bits that are 0 in the address of every root.
     const LEVELS: u64 = (1 << MIN_ROOT_LG2) - 1;
 
-    /// Returns both in one value, which can be exchanged.
+    /// Packs both into one value, which can be exchanged atomically.
     #[inline(always)]
     pub(super) fn pack(self) -> u64 {
         self.root.raw() | u64::from(self.levels)
@@ -40,8 +40,8 @@ macro_rules! from_top {
         let top = $top;
         let root = Table::at(top.root);
 
-        // INVARIANT: The number of levels is within what the format has, so arms outside of it are
-        // never taken, and the compiler drops them.
+        // INVARIANT: The number of levels is within the format's limits, so arms outside of them
+        // are never taken, and the compiler drops them.
         if F::FULL_ROOT {
             from_top!(@ At, $self, top.levels, $method, root $(, $arg)*)
         } else {

@@ -14,14 +14,15 @@ use crate::{
     },
 };
 
-/// What is left to unmap.
+/// The rest of the range to unmap.
 struct Work {
     iova: u64,
     len: u64,
 }
 
 impl Work {
-    /// Says whether the entry or page at the next address, of `size` bytes, is covered as a whole.
+    /// Returns whether the range covers the entry or page of `size` bytes at the next address as a
+    /// whole.
     #[inline(always)]
     fn covers(&self, size: u64) -> bool {
         self.iova & (size - 1) == 0 && self.len >= size
@@ -34,32 +35,36 @@ impl Work {
     }
 }
 
-/// Unmapping came to something that is not mapped, or that cannot be split for lack of memory.
+/// The unmap reached an address that is not mapped, or a page that cannot be split for lack of
+/// memory.
 struct Stop;
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
-    /// Unmaps `len` bytes at `iova`, or as many as are mapped without a hole from there on, and
-    /// returns how many. What to invalidate, and the tables that are not needed any more, go to
-    /// `gather`. Until that is seen to, devices may still reach the memory.
+    /// Unmaps `len` bytes at `iova`, or as many as are mapped from there on without a hole, and
+    /// returns how many. Adds the range to invalidate and the unlinked tables to `gather`. Until
+    /// the caller has invalidated it, devices may still reach the memory.
     ///
-    /// 0 is also the answer to a range that is empty, not in multiples of the smallest page size,
-    /// or not in the aperture.
+    /// Also returns 0 for a range that is empty, not in multiples of the smallest page size, or not
+    /// in the aperture.
     ///
     /// # Large pages and runs
     ///
-    /// If the range covers a part of a page, that is split first. In the place of a large leaf
-    /// comes a table of the next smaller leaves that translate to the same memory with the same
-    /// permissions, in one exchange. Hardware that has cached the large page, or that walks at this
-    /// moment, uses the one or the other, and both say the same. The entries of a run become single
-    /// leaves, one after the other, each in one exchange. After that the part is unmapped, and the
-    /// whole page is added to the range to invalidate, so that no cached copy of it survives. Two
-    /// calls that unmap different parts of one page at the same time may both split it: for each
-    /// entry one exchange succeeds, the other call goes on with that result. Dirty bits that
-    /// hardware sets before the exchange are carried over to every small page.
+    /// If the range covers only a part of a page, the page is first split:
     ///
-    /// The tables for that are allocated with [`TableMemory::ATOMIC`]. If there is no memory, or
-    /// the table is not to split pages ([`Config::split`](super::super::Config::split)), the call
-    /// stops before the page.
+    /// 1. A large leaf is replaced, in one exchange, by a table of the next smaller leaves with the
+    ///    same translation and permissions. Hardware that has cached the large page, or that walks
+    ///    at this moment, uses the old or the new entries; both translate equally.
+    /// 2. The entries of a run become single leaves one after the other, each in one exchange.
+    ///
+    /// Then the part is unmapped, and the whole page is added to the range to invalidate, so that
+    /// no cached copy of the page remains. Two concurrent calls that unmap different parts of one
+    /// page may both split it: for each entry one exchange succeeds, and the other call continues
+    /// with its result. Dirty bits that hardware sets before the exchange are copied to every small
+    /// page.
+    ///
+    /// The tables for a split are allocated with [`TableMemory::ATOMIC`]. If there is no memory, or
+    /// the page table must not split pages ([`Config::split`](super::super::Config::split)), the
+    /// call stops before the page.
     pub fn unmap(&self, iova: Iova, len: u64, gather: &mut Gather<M>) -> u64 {
         if self.check_range(iova, len).is_err() {
             return 0;
@@ -89,7 +94,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             iova: iova.raw(),
             len,
         };
-        // Why it stopped makes no difference to the caller.
+        // The caller only needs the number of bytes, not the reason for the stop.
         let _ = from_top!(self, top, unmap_table, &mut work, false, gather);
         let unmapped = len - work.len;
 
@@ -99,11 +104,11 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         unmapped
     }
 
-    /// Unmaps in one table until the work or the table ends.
+    /// Unmaps in one table until the range or the table ends.
     ///
-    /// `whole` says that the range covers all that the table translates, so that the caller takes
-    /// the table out if all of it was mapped. Its entries need not be cleared then: what was cached
-    /// through them is invalidated before the table is freed.
+    /// `whole` means that the range covers everything that the table translates, so the caller
+    /// unlinks the table if all of it was mapped. Its entries need not be cleared in that case:
+    /// what was cached through them is invalidated before the table is freed.
     fn unmap_table<L: Level>(
         &self,
         table: Table,
@@ -113,8 +118,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     ) -> Result<(), Stop> {
         let entries = self.entries::<L>(table);
         let mut index = Self::index::<L>(work.iova);
-        // The entries that are unmapped. All changed ones are next to each other: one that is not
-        // covered as a whole, and stays, can only be the first or the last.
+        // The entries that are unmapped. They are adjacent: only the first or the last entry can be
+        // one that the range does not cover as a whole and that therefore stays.
         let mut cleared = index..index;
         let mut result = Ok(());
 
@@ -144,7 +149,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                         break;
                     }
                 }
-                // Level 0 has leaves only.
+                // Level 0 has only leaves.
                 Decoded::Link(_) if L::N == 0 => {
                     result = Err(Stop);
                     break;
@@ -178,7 +183,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             if result.is_ok() {
                 return Ok(());
             }
-            // There is a hole, so the table stays.
+            // There is a hole, so the table stays and its entries must be cleared.
             for entry in &entries[cleared.clone()] {
                 entry.store(0);
             }
@@ -187,15 +192,15 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         result
     }
 
-    /// Says whether a leaf was of a run of which others may still be.
+    /// Returns whether a leaf has a split mark: other entries may still belong to its run.
     #[inline(always)]
     fn is_being_split<L: Level>(leaf: u64) -> bool {
         Self::RUNS && F::split_run_lg2(L::N, leaf) != 0
     }
 
-    /// Clears leaves up to the first entry that is none, or that is of a run which goes on after
-    /// the last entry or is being split, and returns how many. The first entry is not in the middle
-    /// of a run. Does not write if the whole table is to go.
+    /// Clears leaves and returns how many. It stops at the first entry that is not a leaf, that has
+    /// a split mark, or whose run extends beyond the last entry. The first entry is not in the
+    /// middle of a run. It writes nothing if the caller is about to unlink the whole table.
     #[inline(always)]
     fn unmap_leaves<L: Level>(part: &[M::Entry], whole: bool) -> usize {
         let is_leaf = |value| matches!(F::decode(L::N, value), Decoded::Leaf(_));
@@ -246,7 +251,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         part.len()
     }
 
-    /// Clears the entries of a run, of which there may be many: eight in each round.
+    /// Clears the entries of a run, of which there may be many: eight per iteration.
     #[inline(always)]
     fn clear_leaves(run: &[M::Entry]) {
         let mut eights = run.chunks_exact(8);
@@ -257,12 +262,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         eights.remainder().iter().for_each(|entry| entry.store(0));
     }
 
-    /// Puts smaller pages in the place of the one that the entry at `index` was of when it had
-    /// `value`, a leaf, or finishes that if another call is about it. If the entry has changed
-    /// meanwhile, nothing is done and the caller looks again.
+    /// Splits the page that the leaf `value`, read from the entry at `index`, belongs to, or
+    /// finishes a split that another call has begun. If the entry has changed since it was read,
+    /// nothing is done, and the caller reads it again.
     ///
-    /// The entry is not looked at for what to do: a run that somebody else has split by now would
-    /// be taken for single leaves that are too large.
+    /// The decision is made from `value` and not from a new read of the entry: if another call has
+    /// split the run in the meantime, a new read would mistake it for single leaves that are too
+    /// large.
     #[cold]
     fn split<L: Level>(
         &self,
@@ -283,7 +289,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return self.split_leaf::<L>(&entries[index..=index], iova, gather);
         }
 
-        // One of them is 0. The run's memory is aligned to its size.
+        // One of the two is 0. The run's memory is aligned to its size.
         let run_lg2 = Self::run_lg2::<L>(value).max(F::split_run_lg2(L::N, value));
         let size = Self::size::<L>() << run_lg2;
         let start = index >> run_lg2 << run_lg2;
@@ -295,11 +301,12 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         Ok(())
     }
 
-    /// Makes single leaves of a run, for the memory from `page` on. When it returns, a walker finds
-    /// nothing of the run any more, whoever else splits it at the same time.
+    /// Splits a run into single leaves for the memory from `page` on. When it returns, a walker
+    /// finds no entry of the run any more, even if other calls split it at the same time.
     ///
-    /// A leaf that has come in the place of one of the run says so until all have and are flushed.
-    /// Whoever comes across it before that may not unmap it: he goes through the run here first.
+    /// A leaf that has replaced an entry of the run carries the split mark until all entries are
+    /// replaced and flushed. A call that finds the mark must not unmap the leaf before it has
+    /// finished the split here.
     fn split_run<L: Level>(&self, run: &[M::Entry], run_lg2: u32, page: u64) {
         let is_of_run = |value| {
             matches!(F::decode(L::N, value), Decoded::Leaf(_))
@@ -311,8 +318,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             let paddr = page + ((n as u64) << Self::size_lg2::<L>());
             let mut old = entry.load();
 
-            // Who unmaps another part of the run may have come here first. What he may have mapped
-            // there since is no run of this size: he would have to own all of it.
+            // A call that unmaps another part of the run may have finished here earlier. What it
+            // may have mapped there since is not a run of this size: it would have to own the whole
+            // run.
             while is_of_run(old) {
                 let single = F::split_run_leaf(L::N, run_lg2, paddr, F::leaf_attrs(L::N, old));
 
@@ -324,15 +332,15 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                         };
                         break;
                     }
-                    // Hardware has set a bit, or see above.
+                    // Hardware has set a bit, or another call has changed the entry as above.
                     Err(now) => old = now,
                 }
             }
         }
         self.flush(run, 0..run.len());
 
-        // Hardware that has cached the run from one entry recorded there what it did anywhere in
-        // the run.
+        // Hardware that cached the run from one entry recorded its accesses to the whole run in
+        // that entry.
         for entry in run {
             let mut old = entry.load();
 
@@ -353,15 +361,16 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Puts a table of the next smaller pages in the place of the large page that `entry`, a slice
-    /// of one, holds. When that has changed meanwhile, nothing is done and the caller looks again.
+    /// Replaces the large page in `entry`, a slice of one entry, by a table of the next smaller
+    /// pages. If the entry has changed since it was read, nothing is done, and the caller reads it
+    /// again.
     fn split_leaf<L: Level>(
         &self,
         entry: &[M::Entry],
         iova: u64,
         gather: &mut Gather<M>,
     ) -> Result<(), Stop> {
-        // Pages smaller than the smallest are never asked for.
+        // No caller asks for less than the smallest page.
         if L::N == 0 {
             return Err(Stop);
         }
@@ -383,7 +392,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 paddr = paddr.wrapping_add(Self::size::<L::Lower>());
             }
 
-            // Fails if hardware has set a bit in the entry, or somebody else has split the page.
+            // Fails if hardware has set a bit in the entry, or if another call has split the page.
             if self.link_table::<L>(entry, old, table).is_ok() {
                 break;
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver that cannot prepare: it attaches at once, device by device, and may fail.
+//! A driver that cannot prepare an attach: it attaches at once, device by device, and may fail.
 //!
-//! It plays those that have one function for an attach. A plan for now is an attach that was made,
-//! and is undone when it is dropped; a plan for later is one that commit makes. All that hardware
-//! sees of it is written down, in order.
+//! It represents C drivers with a single attach function. A plan for [`When::Now`] is an attach
+//! that was already made, and dropping the plan undoes it. A plan for [`When::Later`] is an attach
+//! that commit makes. The mock records, in order, everything that hardware sees.
 
 #![forbid(unsafe_code)]
 
@@ -23,20 +23,20 @@ use crate::{
     requester::RequesterId,
 };
 
-/// What a device is attached to before anybody has attached it.
+/// What a device is attached to before the first attach.
 pub const NOTHING: u32 = 0;
-/// What blocks.
+/// The number of the blocked domain.
 pub const BLOCKS: u32 = 1;
 
-/// An attach that hardware saw: the device, and the number of the domain.
+/// An attach that hardware saw: the device and the number of the domain.
 pub type Seen = (u32, u32);
 
-/// What hardware sees, of all devices. Its lock is the innermost.
+/// Records what hardware sees of all devices. Its lock is the innermost.
 #[pin_data]
 pub struct Wires {
     #[pin]
     seen: Mutex<KVec<Seen>>,
-    /// Lets the n-th attach fail that may.
+    /// Makes the n-th attach fail that is allowed to fail.
     pub fail_attach: Countdown,
 }
 
@@ -45,11 +45,11 @@ impl Wires {
         let mut seen = self.seen.lock();
         device.now.store(to, Relaxed);
         if seen.push((device.id, to), GFP_KERNEL).is_err() {
-            violation(format_args!("no memory to write an attach down"));
+            violation(format_args!("no memory to record an attach"));
         }
     }
 
-    /// What hardware saw since the last time.
+    /// Returns what hardware saw since the last call.
     pub fn seen(&self) -> KVec<Seen> {
         core::mem::take(&mut *self.seen.lock())
     }
@@ -87,7 +87,7 @@ enum Step {
     Done,
 }
 
-/// An attach: made, or to be made.
+/// An attach that was made, or that commit will make.
 pub struct Plan {
     device: Arc<Device>,
     step: Step,
@@ -101,14 +101,14 @@ impl Drop for Plan {
     }
 }
 
-/// A domain that somebody else has made: a number, and whether it is still there.
+/// A domain that other code has created: its number, and whether it still exists.
 pub struct Number {
     number: u32,
     lives: Arc<Atomic<bool>>,
 }
 
 impl Number {
-    /// Domain `number`. `lives` tells whether it is there.
+    /// Domain `number`. `lives` is true while it exists.
     pub fn new(number: u32, lives: &Arc<Atomic<bool>>) -> Self {
         lives.store(true, Relaxed);
         Self {
@@ -127,7 +127,7 @@ impl Drop for Number {
 /// The driver.
 pub struct AtOnce;
 
-/// Its only unit's hardware.
+/// The hardware of its only unit.
 pub struct Hardware {
     health: Health,
     /// What hardware sees.
@@ -135,7 +135,7 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// A unit that no device is behind yet.
+    /// A unit without devices.
     pub fn new() -> Result<Self> {
         let wires = pin_init!(Wires {
             seen <- new_mutex!(KVec::new()),
@@ -148,7 +148,7 @@ impl Hardware {
     }
 }
 
-/// What probing a device with `id` would give.
+/// The result of probing a device with `id`.
 pub fn probed(unit: &Hardware, id: u32) -> Result<Probed<AtOnce>> {
     let mut ids = KVec::new();
     ids.push(RequesterId::new(id), GFP_KERNEL)?;

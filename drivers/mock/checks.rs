@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What no driver may let happen, and failures that a suite asks for.
+//! Violations: events that no driver may cause; and failures that a suite injects.
 
 #![forbid(unsafe_code)]
 
@@ -12,18 +12,18 @@ use crate::log::log_err;
 
 static VIOLATIONS: Atomic<u64> = Atomic::new(0);
 
-/// Something happened that no driver may let happen.
+/// Reports an event that no driver may cause.
 pub(super) fn violation(what: fmt::Arguments<'_>) {
     VIOLATIONS.fetch_add(1, Relaxed);
     log_err!("mock: {what}");
 }
 
-/// How often that was.
+/// The number of violations so far.
 pub fn violations() -> u64 {
     VIOLATIONS.load(Relaxed)
 }
 
-/// Lets one call fail.
+/// Makes one call fail.
 pub struct Countdown(Atomic<i64>);
 
 impl Countdown {
@@ -31,12 +31,12 @@ impl Countdown {
         Self(Atomic::new(0))
     }
 
-    /// The `n`-th call from now on fails, 1 is the next. 0: none.
+    /// Makes the `n`-th call from now on fail; 1 is the next call, 0 means none.
     pub fn arm(&self, n: i64) {
         self.0.store(n, Relaxed);
     }
 
-    /// Whether no failure is still to come.
+    /// Whether no failure is pending.
     pub fn is_done(&self) -> bool {
         self.0.load(Relaxed) == 0
     }
@@ -50,7 +50,7 @@ impl Countdown {
     }
 }
 
-/// Plans that exist.
+/// Counts existing plans.
 pub struct Plans(pub(super) Atomic<i64>);
 
 impl Plans {
@@ -58,7 +58,7 @@ impl Plans {
         Self(Atomic::new(0))
     }
 
-    /// How many.
+    /// The number of plans.
     pub fn count(&self) -> i64 {
         self.0.load(Relaxed)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver of a unit in software.
+//! The driver of the unit in software.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +58,7 @@ enum Tables {
     Growing(PageTable<AmdV1, MockMemory>),
 }
 
-/// Does something with either kind of table.
+/// Evaluates an expression with a page table of either format.
 macro_rules! with_table {
     ($paging:expr, $table:ident => $do:expr) => {
         match &$paging.tables {
@@ -71,14 +71,14 @@ macro_rules! with_table {
 /// The driver's part of a paging domain.
 pub struct Paging {
     tables: Tables,
-    /// Levels that the table has at most.
+    /// The maximum number of levels of the page table.
     levels: u8,
-    /// Lets the n-th map fail.
+    /// Makes the n-th map fail.
     pub fail_map: Countdown,
 }
 
 impl Paging {
-    /// What an entry says that leads here.
+    /// The entry for this page table.
     fn entry(&self, tag: u16) -> Entry {
         let Top { root, levels } = with_table!(self, table => table.top());
         Entry::Paging { root, levels, tag }
@@ -88,16 +88,16 @@ impl Paging {
 /// The driver's state for an endpoint.
 pub struct EndpointData {
     levels: u8,
-    /// Lets the n-th prepare of this endpoint fail.
+    /// Makes the n-th `prepare` of this endpoint fail.
     pub fail_prepare: Countdown,
 }
 
-/// A device that the mock's firmware names by its path or by its ids in the ACPI namespace.
+/// A device that the mock's firmware names by its path or its ids in the ACPI namespace.
 struct Named {
     path: &'static [u8],
     hid: &'static [u8],
     uid: &'static [u8],
-    /// The ids that its requests have, behind unit 0.
+    /// The ids of its requests behind unit 0.
     ids: &'static [u32],
 }
 
@@ -108,7 +108,7 @@ impl Named {
     }
 }
 
-/// All of them.
+/// All devices that the mock's firmware names.
 const NAMED: &[Named] = &[
     Named {
         path: b"\\_SB_.I2C0",
@@ -130,7 +130,7 @@ const NAMED: &[Named] = &[
     },
 ];
 
-/// Where firmware does DMA, with the device that a unit's options name.
+/// The region where firmware does DMA with the device that a unit's options name.
 const FIRMWARE: (Iova, Iova) = (Iova::new(0x9000), Iova::new(0x9fff));
 
 /// The mock driver.
@@ -191,8 +191,9 @@ impl Attach for Mock {
             steps.for_each(|step| {
                 let entry = match step.target {
                     _ if failed => Entry::Blocked,
-                    // The table may have grown since. If it does so from here on, who tells the
-                    // unit finds the entry.
+                    // Use the current top: the page table may have grown since `prepare`. If it
+                    // grows after this read, the caller that updates the unit's top finds this
+                    // entry.
                     Some(Target::Paging { paging, tag }) => paging.entry(tag),
                     _ => step.plan.entry,
                 };
@@ -201,7 +202,7 @@ impl Attach for Mock {
         });
         if !answered && !failed {
             unit.health.fail(format_args!("its queue does not answer"));
-            // It still reads its entries.
+            // The failed unit still reads its entries.
             unit.commit(|entries| {
                 steps.for_each(|Step { ids, .. }| {
                     ids.iter().for_each(|&id| entries.write(id, Entry::Blocked));

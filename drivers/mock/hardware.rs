@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Software that plays a unit: entries by requester id, caches that forget nothing by themselves,
-//! DMA that goes through both, and counters on everything that real hardware would notice.
+//! A unit in software. It has entries by requester id, caches that keep their contents until they
+//! are invalidated, DMA that goes through both, and counters of everything that real hardware would
+//! see.
 
 #![forbid(unsafe_code)]
 
@@ -24,29 +25,30 @@ use crate::{
     reserved::Kind,
 };
 
-/// Requester ids of a unit are below this.
+/// The number of requester ids of a unit.
 pub const IDS: usize = 64;
 
-/// Cached translations; when there are more, the oldest goes.
+/// The number of cached translations; a new one replaces the oldest.
 const CACHED: usize = 512;
 
 const PAGE: u64 = 1 << 12;
 const INDEX_BITS: u32 = 9;
 
-/// How a unit is built.
+/// The properties of a unit.
 #[derive(Copy, Clone)]
 pub struct Options {
-    /// Domains that it can tell apart.
+    /// The number of domains that the unit can distinguish.
     pub tags: u16,
-    /// Whether it caches that nothing is mapped, too.
+    /// Whether the unit also caches non-present entries.
     pub caches_absent: bool,
-    /// Levels of its page tables; at most, if these grow.
+    /// Levels of its page tables; the maximum if they grow.
     pub levels: u8,
-    /// Whether its page tables grow. They are AMD-Vi's of version 1 then, else VT-d's.
+    /// Whether its page tables grow. Growing tables have the AMD-Vi version 1 format, others
+    /// VT-d's.
     pub grows: bool,
-    /// Whether it can make DMA snoop.
+    /// Whether the unit can force DMA to snoop.
     pub can_snoop: bool,
-    /// The id of a device that firmware does DMA with, and the kind of region where.
+    /// The id of a device that firmware does DMA with, and the kind of its reserved region.
     pub firmware: Option<(u32, Kind)>,
 }
 
@@ -77,7 +79,7 @@ pub enum Entry {
     Paging {
         /// The root table.
         root: PhysAddr,
-        /// How many levels it has.
+        /// The number of levels.
         levels: u8,
         /// The domain's tag.
         tag: u16,
@@ -93,7 +95,7 @@ impl Entry {
     }
 }
 
-/// What came of a DMA.
+/// The result of a DMA.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Dma {
     /// The unit refused it.
@@ -109,7 +111,7 @@ enum What {
         phys: u64,
         write: bool,
     },
-    /// The table of the lowest level.
+    /// The table of level 0.
     Table {
         at: PhysAddr,
     },
@@ -132,7 +134,7 @@ impl Cached {
     }
 }
 
-/// What hardware would notice.
+/// What hardware would see.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Entries written.
@@ -141,28 +143,28 @@ pub struct Counts {
     pub commits: u64,
     /// Invalidations, batched or not.
     pub invalidations: u64,
-    /// Waits for the unit.
+    /// Waits for the unit's completion.
     pub waits: u64,
-    /// How often it was suspended.
+    /// Suspends.
     pub suspends: u64,
-    /// How often it was resumed.
+    /// Resumes.
     pub resumes: u64,
 }
 
-/// Whether a unit lets DMA pass.
+/// Whether a unit passes DMA.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Power {
-    /// As firmware leaves it: everything passes.
+    /// As firmware leaves it: all DMA passes.
     Off,
-    /// Taken over: everything is refused.
+    /// Taken over: all DMA is refused.
     Blocking,
     /// Entries decide.
     On,
-    /// As `Off`, until it is resumed. No device may do DMA.
+    /// Suspended: like `Off` until it is resumed. No device may do DMA.
     Asleep,
 }
 
-/// A device that does DMA all the time, and what came of it.
+/// A device that does DMA after every step, and the results.
 struct Witness {
     id: RequesterId,
     iova: Iova,
@@ -173,12 +175,12 @@ struct State {
     power: Power,
     answers: bool,
     entries: KVec<Entry>,
-    /// The unit's copies of entries.
+    /// The unit's cached copies of entries.
     cached_entries: KVec<Option<Entry>>,
     cached: KVec<Cached>,
     oldest: usize,
     tags: KVec<bool>,
-    /// Tags whose caches the running commit has to clear.
+    /// Tags whose cached translations the running commit must invalidate.
     stale: KVec<bool>,
     counts: Counts,
     witness: Option<Witness>,
@@ -187,23 +189,23 @@ struct State {
 /// A unit.
 #[pin_data]
 pub struct Hardware {
-    /// The unit's name, and whether it has failed.
+    /// The unit's name and whether the unit has failed.
     pub health: Health,
     options: Options,
-    /// Plans that are prepared.
+    /// Counts the plans that exist.
     pub plans: Arc<Plans>,
-    /// Lets the n-th [`prepare`](crate::driver::Attach::prepare) fail.
+    /// Makes the n-th [`prepare`](crate::driver::Attach::prepare) fail.
     pub fail_prepare: Countdown,
-    /// Lets the n-th [`acquire_tag`](crate::driver::Attach::acquire_tag) fail.
+    /// Makes the n-th [`acquire_tag`](crate::driver::Attach::acquire_tag) fail.
     pub fail_tag: Countdown,
-    /// Lets the n-th [`alloc_paging`](crate::driver::Translate::alloc_paging) fail.
+    /// Makes the n-th [`alloc_paging`](crate::driver::Translate::alloc_paging) fail.
     pub fail_alloc: Countdown,
     #[pin]
     state: SpinLockIrq<State>,
 }
 
 impl Hardware {
-    /// A witness remembers so many different outcomes.
+    /// How many different results a witness remembers.
     pub const SEEN: usize = 8;
 
     /// A unit as firmware leaves it.
@@ -235,12 +237,12 @@ impl Hardware {
         )
     }
 
-    /// How it is built.
+    /// The unit's properties.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// What it noticed so far.
+    /// What hardware has seen so far.
     pub fn counts(&self) -> Counts {
         self.state.lock().counts
     }
@@ -266,7 +268,7 @@ impl Hardware {
         state.entries.iter().all(|entry| *entry == Entry::Blocked)
     }
 
-    /// From now on the unit does not answer any more.
+    /// From now on the unit does not respond.
     pub fn stop_answering(&self) {
         self.state.lock().answers = false;
     }
@@ -276,7 +278,7 @@ impl Hardware {
         self.state.lock().dma(&self.options, id, iova, write)
     }
 
-    /// From now on a device does DMA before and after everything that the unit notices.
+    /// From now on a device does DMA before and after every step that the unit sees.
     pub fn start_witness(&self, id: RequesterId, iova: Iova) {
         let mut state = self.state.lock();
         state.witness = Some(Witness {
@@ -287,7 +289,8 @@ impl Hardware {
         state.observe(&self.options);
     }
 
-    /// What came of the DMA since [`start_witness`](Self::start_witness), in order of appearance.
+    /// The different results of the DMA since [`start_witness`](Self::start_witness), in order of
+    /// appearance.
     pub fn stop_witness(&self) -> [Option<Dma>; Self::SEEN] {
         let mut state = self.state.lock();
         state.observe(&self.options);
@@ -324,7 +327,7 @@ impl Hardware {
     pub(super) fn suspend(&self) -> Result {
         let mut state = self.state.lock();
         if state.power != Power::On {
-            violation(format_args!("a unit is suspended, but does not translate"));
+            violation(format_args!("a unit that does not translate is suspended"));
         }
         state.counts.suspends += 1;
         if !state.answers {
@@ -334,7 +337,7 @@ impl Hardware {
         Ok(())
     }
 
-    /// A unit that does not answer, or that has `failed`, blocks everything.
+    /// A unit that does not respond, or that has `failed`, blocks everything.
     pub(super) fn resume(&self, failed: bool) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -353,7 +356,8 @@ impl Hardware {
 
     pub(super) fn acquire_tag(&self) -> Result<u16> {
         let mut state = self.state.lock();
-        // The lowest one, so that a tag which was given back too early is soon somebody else's.
+        // The lowest free tag, so that a tag that was released too early is soon reused by another
+        // domain.
         let free = state.tags.iter().position(|used| !used).ok_or(ENOSPC)?;
         state.tags[free] = true;
         Ok(free as u16)
@@ -362,26 +366,26 @@ impl Hardware {
     pub(super) fn release_tag(&self, tag: u16) {
         let mut state = self.state.lock();
         if state.tags.get(usize::from(tag)) != Some(&true) {
-            violation(format_args!("tag {tag} is given back, but was not taken"));
+            violation(format_args!("tag {tag} is released, but was not allocated"));
             return;
         }
         let has_tag = |entry: &Entry| entry.tag() == Some(tag);
         let in_use =
             state.entries.iter().any(has_tag) || state.cached_entries.iter().flatten().any(has_tag);
         if in_use && state.answers {
-            violation(format_args!("tag {tag} is given back, but an entry has it"));
+            violation(format_args!("tag {tag} is released, but an entry has it"));
         }
-        // A unit that does not answer cannot forget; it gets no new domains either.
+        // A unit that does not respond cannot invalidate its caches; it gets no new domains either.
         if state.cached.iter().any(|cached| cached.tag == tag) && state.answers {
             violation(format_args!(
-                "tag {tag} is given back, but something is cached under it"
+                "tag {tag} is released, but a translation is cached under it"
             ));
         }
         state.tags[usize::from(tag)] = false;
     }
 
-    /// Runs `write`, which may write entries, clears the caches of what was there, and waits.
-    /// Says whether the unit answered.
+    /// Runs `write`, which may write entries, then invalidates what was cached of the old entries,
+    /// and waits. Returns whether the unit responded.
     pub(super) fn commit(&self, write: impl FnOnce(&mut Writer<'_>)) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -394,7 +398,7 @@ impl Hardware {
             return false;
         }
         state.counts.invalidations += 1;
-        // Copies of entries first: with them, old translations could come back.
+        // Cached entries first: through a cached entry the unit could cache old translations again.
         state.cached_entries.iter_mut().for_each(|e| *e = None);
         state.observe(&self.options);
         for tag in 0..state.stale.len() {
@@ -408,8 +412,8 @@ impl Hardware {
         true
     }
 
-    /// Has the entries of `tag` lead to what `top` says, clears the copies of entries, and waits.
-    /// Says whether the unit answered.
+    /// Makes the entries of `tag` use `top`, invalidates the cached copies of entries, and waits.
+    /// Returns whether the unit responded.
     pub(super) fn tell_top(&self, tag: u16, top: impl Fn() -> Top) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -422,7 +426,7 @@ impl Hardware {
                     tag: found,
                 } if *found == tag => {
                     if *levels > top.levels {
-                        violation(format_args!("an entry goes back to a lower top"));
+                        violation(format_args!("an entry changes to a lower top"));
                     }
                     (*root, *levels) = (top.root, top.levels);
                     state.counts.entries += 1;
@@ -491,7 +495,7 @@ impl Writer<'_> {
         let state = &mut *self.state;
         if let Some(tag) = entry.tag() {
             if state.tags.get(usize::from(tag)) != Some(&true) {
-                violation(format_args!("{id} gets tag {tag}, which was not taken"));
+                violation(format_args!("{id} gets tag {tag}, which was not allocated"));
             }
         }
         let slot = &mut state.entries[id.raw() as usize];
@@ -576,9 +580,9 @@ impl State {
         if iova >> shift(levels) != 0 {
             return What::Absent;
         }
-        // The unit decodes entries by itself. VT-d: bits 0 and 1 permit, bit 7 ends the walk early.
-        // AMD-Vi: bit 0 is for present, bit 62 permits writes, and the level in bits 11:9 is 0
-        // where the walk ends. Reads are permitted by all that the tests make.
+        // Decodes entries independently of the driver. VT-d: bits 0 and 1 are the permissions, bit
+        // 7 ends the walk early. AMD-Vi: bit 0 is the present bit, bit 62 permits writes, and the
+        // level in bits 11:9 is 0 where the walk ends. All mappings of the tests permit reads.
         let present = |entry: u64| entry & if options.grows { 1 } else { 3 } != 0;
         let is_page = |entry: u64| match options.grows {
             true => entry >> 9 & 7 == 0,

@@ -29,13 +29,13 @@ use crate::{
     unit::Unit,
 };
 
-/// Ends a function that returns a `Result` unless something is so. For code that tests share;
-/// in a test itself `assert!` is KUnit's.
+/// Returns an error from the function unless the condition holds. For code that tests share; in a
+/// test itself, KUnit's `assert!` is used.
 macro_rules! ensure {
     ($condition:expr) => {
         if !$condition {
             $crate::log::log_err!(
-                "{}:{}: it is not so that {}",
+                "{}:{}: condition does not hold: {}",
                 ::core::file!(),
                 ::core::line!(),
                 ::core::stringify!($condition),
@@ -46,17 +46,17 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// Units that were taken over, and what a frontend would have made for them.
+/// Units that were taken over, and the objects that a frontend would create for them.
 pub struct Machine {
     /// The list of domains.
     pub registry: Arc<Registry>,
-    /// What groups are blocked with.
+    /// The domain that blocks groups.
     pub blocked: Arc<Domain<Mock>>,
     /// The ids of all members of groups.
     pub ids: Arc<IdMap<Mock>>,
     /// The units.
     pub units: KVec<Arc<Unit<Mock>>>,
-    /// Where each unit's faults go.
+    /// The fault sink of each unit.
     faults: KVec<Arc<UnitFaults<Mock>>>,
     tables: i64,
     violations: u64,
@@ -65,7 +65,7 @@ pub struct Machine {
 /// A group and its only member.
 pub type Alone = (Arc<Group<Mock>>, Arc<Endpoint<Mock>>);
 
-/// All that an attach could change, of all units.
+/// Everything that an attach could change, of all units.
 #[derive(PartialEq, Debug)]
 pub struct Snapshot {
     entries: KVec<Entry>,
@@ -107,7 +107,7 @@ impl Machine {
         })
     }
 
-    /// What a frontend would say of a device behind unit number `unit` that appears under `ids`.
+    /// A frontend's description of a device behind unit number `unit` with `ids`.
     pub fn device(&self, unit: usize, ids: &[u32]) -> Result<DeviceInfo> {
         let mut device = DeviceInfo {
             name: Label::new(format_args!("device {unit}:{}", ids[0])),
@@ -127,7 +127,7 @@ impl Machine {
         Ok(device)
     }
 
-    /// What a frontend would say of a device that is in the ACPI namespace and on no bus with ids.
+    /// A frontend's description of a device in the ACPI namespace, on a bus without ids.
     pub fn named(&self, path: &str, hid: &str, uid: &str) -> Result<DeviceInfo> {
         let copy = |text: &str| -> Result<KVec<u8>> {
             let mut bytes = KVec::new();
@@ -146,7 +146,7 @@ impl Machine {
         })
     }
 
-    /// An endpoint behind unit number `unit` that appears under `ids`.
+    /// An endpoint behind unit number `unit` with `ids`.
     pub fn endpoint(&self, unit: usize, ids: &[u32]) -> Result<Arc<Endpoint<Mock>>> {
         Endpoint::new(&self.units, self.device(unit, ids)?)
     }
@@ -164,8 +164,7 @@ impl Machine {
         Ok((group, endpoint))
     }
 
-    /// A paging domain for devices like `endpoint`, in which `pages` (an address and where it
-    /// leads) are mapped.
+    /// A paging domain for devices like `endpoint` that maps `pages` (IOVA and physical address).
     pub fn paging(
         &self,
         endpoint: &Endpoint<Mock>,
@@ -193,18 +192,18 @@ impl Machine {
         self.units[unit].take_over(self.faults[unit].clone())
     }
 
-    /// Unit number `unit` reports a fault.
+    /// Reports a fault of unit number `unit`.
     pub fn report_fault(&self, unit: usize, fault: &Fault) {
         self.faults[unit].report(fault);
     }
 
-    /// Faults of unit number `unit` that no group has got.
-    pub fn stray_faults(&self, unit: usize) -> u64 {
+    /// The number of faults of unit number `unit` with unknown ids.
+    pub fn faults_of_unknown_ids(&self, unit: usize) -> u64 {
         self.faults[unit].stray()
     }
 
-    /// Where a read of the device with `id` behind unit number `unit` comes out; `None` if it is
-    /// refused.
+    /// The address that a read by the device with `id` behind unit number `unit` reaches; `None` if
+    /// the unit refuses it.
     pub fn dma(&self, unit: usize, id: u32, iova: u64) -> Option<u64> {
         let dma = self
             .hardware(unit)
@@ -215,7 +214,7 @@ impl Machine {
         }
     }
 
-    /// All that an attach could change.
+    /// Everything that an attach could change.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot {
             entries: KVec::new(),
@@ -242,13 +241,13 @@ impl Machine {
         Ok(snapshot)
     }
 
-    /// Domains that exist.
+    /// The number of domains that exist.
     pub fn domains(&self) -> u64 {
         let (allocated, freed) = self.registry.counts();
         allocated - freed
     }
 
-    /// Gives the units back. Everybody has gone home by now: whatever is left is an error.
+    /// Releases the units. All members must have left their groups: whatever is left is an error.
     pub fn finish(self) -> Result {
         let Self {
             registry,
@@ -265,7 +264,7 @@ impl Machine {
                 clean = false;
             }
         };
-        // What a failed unit may still use is never freed.
+        // Page tables that a failed unit may still read are never freed.
         let failed = units.iter().any(|unit| unit.has_failed());
         for unit in units.iter() {
             let hardware = unit.data();
@@ -291,7 +290,7 @@ impl Machine {
 /// Size of a page.
 pub const PAGE: u64 = 1 << 12;
 
-/// An owner called `name`, told from others by `token`.
+/// An owner called `name`, identified by `token`.
 pub fn owner(token: usize, name: &str) -> Owner {
     Owner {
         token,
@@ -299,7 +298,7 @@ pub fn owner(token: usize, name: &str) -> Owner {
     }
 }
 
-/// Maps `len` bytes and lets devices use them.
+/// Maps `len` bytes and makes them usable by devices.
 pub fn map(domain: &Domain<Mock>, iova: u64, phys: u64, len: u64) -> Result {
     let iova = Iova::new(iova);
     let prot = Prot::READ | Prot::WRITE;
@@ -311,7 +310,7 @@ pub fn map(domain: &Domain<Mock>, iova: u64, phys: u64, len: u64) -> Result {
     domain.sync_map(iova, iova.last(len).ok_or(EINVAL)?)
 }
 
-/// Unmaps up to `len` bytes, with the invalidation. Returns how many.
+/// Unmaps up to `len` bytes and invalidates them. Returns the number of bytes unmapped.
 pub fn unmap(domain: &Domain<Mock>, iova: u64, len: u64) -> u64 {
     let mut gather = Gather::new();
     let unmapped = domain.unmap(Iova::new(iova), len, &mut gather);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The mock's memory for page tables: a fixed number of frames, each of which knows whether it is
-//! in use.
+//! The mock's memory for page tables: a fixed number of frames, each with a flag that says whether
+//! it is in use.
 //!
-//! The frames have addresses of their own, far from any memory, and the software that plays the
-//! unit reads tables by these addresses. So a walk through a table that was freed is seen, and so
-//! is a table that nobody frees.
+//! The frames have addresses outside of real memory, and the unit in software reads tables by these
+//! addresses. This detects a walk through a freed table, and a table that is never freed.
 
 #![forbid(unsafe_code)]
 
@@ -21,13 +20,13 @@ const FRAMES: usize = 1024;
 const ENTRIES: usize = 512;
 const FRAME_SIZE: usize = ENTRIES * size_of::<u64>();
 
-/// Where frame 0 is.
+/// The address of frame 0.
 const BASE: u64 = 0x30_0000_0000;
 
-/// What an entry of a free frame says: present, and somewhere that no test maps.
+/// The contents of a free frame: a present entry with an address that no test maps.
 const POISON: u64 = 0x000f_dead_dead_d003;
 
-/// The list link of the last table.
+/// The `next` of the last table on a list.
 const END: u32 = 0;
 
 /// An entry in a frame.
@@ -57,7 +56,7 @@ impl Entry for MockEntry {
 struct Frame {
     entries: [MockEntry; ENTRIES],
     used: Atomic<u32>,
-    /// One more than the number of the next frame on a list.
+    /// The number of the next frame on a list, plus 1.
     next: Atomic<u32>,
 }
 
@@ -69,13 +68,13 @@ static MEMORY: [Frame; FRAMES] = [const {
     }
 }; FRAMES];
 
-/// Where to look for the next free frame: what was freed is not used again at once.
+/// Where the search for the next free frame starts. A freed frame is not reused at once.
 static NEXT: Atomic<u32> = Atomic::new(0);
 
-/// Frames in use. Suites run one after the other, so that a test sees its own only.
+/// Frames in use. Suites run one after the other, so a test sees only its own frames.
 static LIVE: Atomic<i64> = Atomic::new(0);
 
-/// Lets the n-th allocation from now on fail.
+/// Makes the n-th allocation from now on fail.
 pub static FAIL_TABLE: Countdown = Countdown::new();
 
 /// Tables in use.
@@ -89,11 +88,13 @@ fn index(table: PhysAddr) -> Option<usize> {
     (table.is_aligned(FRAME_SIZE as u64) && index < FRAMES).then_some(index)
 }
 
-/// What a unit reads at `entry` of the table at `table`. A unit that reads a table which was freed
-/// is what no driver may let happen (law 8).
+/// What a unit reads at `entry` of the table at `table`. If the table was freed, this is a
+/// violation (law 8).
 pub fn read(table: PhysAddr, entry: usize) -> u64 {
     let Some(index) = index(table) else {
-        violation(format_args!("a unit walks {table:#x}, where no table is"));
+        violation(format_args!(
+            "a unit walks {table:#x}, which is not a table"
+        ));
         return 0;
     };
     if MEMORY[index].used.load(Relaxed) == 0 {
@@ -107,7 +108,7 @@ pub fn read(table: PhysAddr, entry: usize) -> u64 {
 
 fn free(table: Table) {
     let Some(index) = index(table.addr()) else {
-        violation(format_args!("{:#x} is no table", table.addr()));
+        violation(format_args!("{:#x} is not a table", table.addr()));
         return;
     };
     let frame = &MEMORY[index];
@@ -148,7 +149,7 @@ impl TableMemory for MockMemory {
         }
         LIVE.fetch_add(1, Relaxed);
         let addr = BASE + (index * FRAME_SIZE) as u64;
-        // INVARIANT: The frame was just taken.
+        // INVARIANT: The frame has just been allocated.
         Some(Table::at(PhysAddr::new(addr)))
     }
 
@@ -197,9 +198,7 @@ impl TableList for MockTableList {
 impl Drop for MockTableList {
     fn drop(&mut self) {
         if !self.is_empty() {
-            violation(format_args!(
-                "tables are dropped before they were invalidated"
-            ));
+            violation(format_args!("tables are dropped before their invalidation"));
         }
     }
 }

@@ -170,7 +170,7 @@ mod suite {
         machine.report_fault(0, &fault_of(3));
         assert_eq!(first.faults.lock().count, 100);
         assert_eq!(second.faults.lock().count, 1);
-        assert_eq!(machine.stray_faults(0), 1);
+        assert_eq!(machine.faults_of_unknown_ids(0), 1);
         // Ten faults are printed in the first five seconds. Faults of another group are not
         // suppressed.
         assert_eq!(
@@ -184,7 +184,7 @@ mod suite {
         first.leave(&a);
         machine.report_fault(0, &fault_of(1));
         assert_eq!(first.faults.lock().count, 100);
-        assert_eq!(machine.stray_faults(0), 2);
+        assert_eq!(machine.faults_of_unknown_ids(0), 2);
         second.leave(&b);
         drop((first, a, second, b));
         machine.finish()

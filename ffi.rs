@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Thin wrappers over C that more than one layer needs. With the frontends, the driver files that
-//! touch registers and table memory and the page tables' memory, the only rooms for `unsafe`.
+//! Thin wrappers over C that more than one layer needs. `unsafe` is allowed here, in the frontends,
+//! and in the few files of drivers and page tables that access registers and table memory.
 
 pub(crate) mod cache;
 pub(crate) mod linear_map;

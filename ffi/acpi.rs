@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the ACPI namespace says of a device.
+//! The names of a device in the ACPI namespace.
 
 use core::{marker::PhantomData, mem::offset_of, ptr::NonNull};
 
@@ -9,10 +9,10 @@ use kernel::{bindings, ffi::c_char, prelude::*, str::CStrExt};
 use super::device::Device;
 use crate::device::AcpiName;
 
-/// Lets ACPICA allocate the answer (`ACPI_ALLOCATE_BUFFER`).
+/// Makes ACPICA allocate the buffer for its answer (`ACPI_ALLOCATE_BUFFER`).
 const ALLOCATE: bindings::acpi_size = bindings::acpi_size::MAX;
 
-/// An object in the ACPI namespace that describes a device.
+/// The ACPI companion of a device: the object in the ACPI namespace that describes it.
 ///
 /// # Invariants
 ///
@@ -23,32 +23,34 @@ pub(crate) struct Companion<'a> {
 }
 
 impl<'a> Companion<'a> {
-    /// The object that describes `device`, if there is one.
+    /// The companion of `device`, if there is one.
     pub(crate) fn of(device: Device<'a>) -> Option<Self> {
-        // SAFETY: The device is valid. Its node is set before it is on a bus and stays, and the
-        // function tells from any node, null included, whether it is a part of an ACPI device.
+        // SAFETY: The device is valid. Its firmware node is set before the device is on a bus, and
+        // does not change. The function accepts any node, null included, and returns whether it is
+        // part of an ACPI device.
         let node = unsafe {
             let node = (*device.as_raw()).fwnode;
             bindings::is_acpi_device_node(node).then_some(node)?
         };
-        // SAFETY: The node is embedded in an ACPI device, which a device that it describes keeps.
+        // SAFETY: The node is embedded in an ACPI device, which stays valid while the device that
+        // it describes exists.
         let raw = unsafe { node.byte_sub(offset_of!(bindings::acpi_device, fwnode)) };
-        // INVARIANT: See above.
+        // INVARIANT: See the previous comment.
         Some(Self {
             raw: NonNull::new(raw.cast())?,
             _life: PhantomData,
         })
     }
 
-    /// Its names.
+    /// The companion's names.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `ENODEV` if the object is about to go.
+    /// `ENOMEM`; `ENODEV` if the object is being removed.
     pub(crate) fn name(&self) -> Result<AcpiName> {
-        // SAFETY: By the invariant; ids and strings live as long as the object.
+        // SAFETY: By the invariant; ids and strings are valid as long as the object.
         let (hid, uid) = unsafe {
             (
                 bytes(bindings::acpi_device_hid(self.raw.as_ptr()))?,
@@ -66,34 +68,36 @@ impl<'a> Companion<'a> {
         // SAFETY: By the invariant.
         let handle = unsafe { (*self.raw.as_ptr()).handle };
         if handle.is_null() {
-            // Made by the kernel, as for a button of the chipset's; ACPICA takes null for the root.
+            // The kernel created this object itself, for example for a fixed power button. ACPICA
+            // would treat null as the root.
             return Err(ENODEV);
         }
         let mut answer = bindings::acpi_buffer {
             length: ALLOCATE,
             pointer: core::ptr::null_mut(),
         };
-        // SAFETY: ACPICA looks whether the handle is one. A buffer that asks for an allocation is
-        // filled on success.
+        // SAFETY: ACPICA checks that the handle is valid. It fills a buffer that requests an
+        // allocation if it succeeds.
         let status = unsafe {
             bindings::acpi_get_name(handle, bindings::ACPI_FULL_PATHNAME, &raw mut answer)
         };
         if status != 0 {
             return Err(ENODEV);
         }
-        // SAFETY: On success the buffer has a C string.
+        // SAFETY: After success the buffer contains a C string.
         let path = unsafe { bytes(answer.pointer.cast()) };
-        // SAFETY: ACPICA allocates with kmalloc(), and what it allocated for an answer is ours.
+        // SAFETY: ACPICA allocates with kmalloc(), and the caller owns what it allocated for an
+        // answer.
         unsafe { bindings::kfree(answer.pointer) };
         path
     }
 }
 
-/// A copy of a C string, without its end.
+/// Copies a C string without its terminating zero.
 ///
 /// # Safety
 ///
-/// `text` is null, which is taken as empty, or a valid C string.
+/// `text` is null, which yields an empty copy, or a valid C string.
 unsafe fn bytes(text: *const c_char) -> Result<KVec<u8>> {
     let mut copy = KVec::new();
     if !text.is_null() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The TLBs of PCI functions (PCIe 10.5.1: address translation services).
+//! Address translation services of PCI functions: the device's own cache of translations (PCIe
+//! 10.5.1).
 
 use kernel::prelude::*;
 #[cfg(CONFIG_PCI_ATS)]
@@ -15,7 +16,7 @@ use super::device::Counted;
 use super::pci::Pci;
 use crate::device::DeviceTlb;
 
-// Exported by the kernel; the kernel crate's bindings leave the header out.
+// The kernel exports these; the kernel crate's bindings do not include the header.
 #[cfg(CONFIG_PCI_ATS)]
 extern "C" {
     fn pci_prepare_ats(dev: *mut c_void, shift: c_int) -> c_int;
@@ -23,13 +24,14 @@ extern "C" {
     fn pci_disable_ats(dev: *mut c_void);
 }
 
-/// The switch of a function's TLB; `None` if it has none, or is not trusted with it.
+/// The control of a function's ATS capability; `None` if the function has none, or if the kernel
+/// does not trust it with ATS.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
 #[cfg(CONFIG_PCI_ATS)]
-pub(super) fn switch(function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
+pub(super) fn control(function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
     if !function.supports_ats() {
         return Ok(None);
     }
@@ -39,13 +41,13 @@ pub(super) fn switch(function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
     )?))
 }
 
-/// The kernel cannot turn it on.
+/// Without CONFIG_PCI_ATS the kernel cannot enable ATS.
 #[cfg(not(CONFIG_PCI_ATS))]
-pub(super) fn switch(_function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
+pub(super) fn control(_function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>> {
     Ok(None)
 }
 
-/// A PCI function with a TLB.
+/// A PCI function with the ATS capability.
 #[cfg(CONFIG_PCI_ATS)]
 struct Ats(Counted);
 
@@ -56,11 +58,11 @@ impl Ats {
     }
 }
 
-/// Whether C has turned the function's TLB on.
+/// Whether the kernel has enabled the function's ATS.
 #[cfg(CONFIG_PCI_ATS)]
 fn is_on(function: Pci<'_>) -> bool {
-    // SAFETY: The function is valid. Who turns its TLB on and off is its unit's driver, with the
-    // lock of the function's group.
+    // SAFETY: The function is valid. Only the driver of its unit enables and disables ATS, and it
+    // holds the lock of the function's group.
     unsafe { (*function.as_raw()).ats_enabled() != 0 }
 }
 
@@ -86,15 +88,15 @@ impl DeviceTlb for Ats {
 
     fn disable(&self) {
         if let Some(function) = self.function().ok().filter(|function| is_on(*function)) {
-            // SAFETY: The function is valid, and its TLB is on.
+            // SAFETY: The function is valid, and its ATS is enabled.
             unsafe { pci_disable_ats(function.as_raw().cast()) }
         }
     }
 
     fn is_present(&self) -> bool {
         self.function().is_ok_and(|function| {
-            // SAFETY: The function is valid. C changes the field when it finds a function gone and
-            // reads it so everywhere, for which it is one volatile access.
+            // SAFETY: The function is valid. C changes the field when it finds that a function is
+            // gone. All readers read it without a lock, so this is one volatile access.
             let state = unsafe { (&raw const (*function.as_raw()).error_state).read_volatile() };
             state != bindings::pci_channel_io_perm_failure
         })

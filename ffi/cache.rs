@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writing back the processors' caches, for units that read memory past them.
+//! Writes back the processors' caches, for units that do not snoop them.
 //!
-//! The kernel's own functions for that are exported on some architectures only.
+//! The kernel exports its own functions for this only on some architectures.
 
 use core::ffi::c_void;
 
@@ -13,7 +13,7 @@ mod arch {
     use kernel::bindings;
 
     pub(super) fn write_back(start: *const c_void, length: usize) {
-        // SAFETY: This only writes back cache lines, of memory that is there.
+        // SAFETY: This only writes back cache lines, of memory that exists.
         unsafe { bindings::clflush_cache_range(start.cast_mut(), length as u32) }
     }
 }
@@ -25,7 +25,7 @@ mod arch {
     /// The smallest line of any data cache, in bytes (Arm ARM, D24.2.33).
     fn line() -> usize {
         let ctr: usize;
-        // SAFETY: Reads the register that describes the caches.
+        // SAFETY: This reads the register that describes the caches.
         unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
         4 << (ctr >> 16 & 0xf)
     }
@@ -33,12 +33,12 @@ mod arch {
     pub(super) fn write_back(start: *const c_void, length: usize) {
         let (first, line) = (start as usize, line());
         for address in (first & !(line - 1)..first + length).step_by(line) {
-            // Some processors do not clean correctly unless they invalidate as well.
-            // SAFETY: This only writes back cache lines, of memory that is there.
+            // Some processors do not clean a line correctly unless they also invalidate it.
+            // SAFETY: This only writes back cache lines, of memory that exists.
             unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) };
         }
-        // Done for all observers before anything that follows.
-        // SAFETY: A barrier.
+        // The write-back is complete for all observers before anything that follows.
+        // SAFETY: This is a barrier.
         unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
     }
 }
@@ -47,12 +47,12 @@ mod arch {
 mod arch {
     use core::ffi::c_void;
 
-    /// Does nothing: there is no unit that could read the memory.
+    /// Does nothing: User-mode Linux has no unit that could read the memory.
     pub(super) fn write_back(_start: *const c_void, _length: usize) {}
 }
 
-/// Writes the lines of the caches that hold `length` bytes at `start` back to memory. `start`
-/// points to memory of the kernel's.
+/// Writes the cache lines of `length` bytes at `start` back to memory. `start` must point to kernel
+/// memory.
 #[inline]
 pub(crate) fn write_back(start: *const c_void, length: usize) {
     arch::write_back(start, length)

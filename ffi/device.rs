@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices and tasks as C hands them to callbacks.
+//! Devices and tasks as C passes them to callbacks.
 
 use core::{
     marker::PhantomData,
@@ -17,7 +17,7 @@ use kernel::{
 
 use crate::label::Label;
 
-/// A `struct device`, for as long as somebody else keeps it.
+/// A `struct device` that other code keeps alive.
 ///
 /// # Invariants
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Device<'a> {
 }
 
 impl<'a> Device<'a> {
-    /// Takes what C passed to a callback. `None` for a null pointer.
+    /// Wraps a pointer that C passed to a callback. `None` for a null pointer.
     ///
     /// # Safety
     ///
@@ -39,7 +39,7 @@ impl<'a> Device<'a> {
         NonNull::new(raw).map(|raw| unsafe { Self::new(raw) })
     }
 
-    /// As [`from_raw`](Self::from_raw), for a pointer that is not null.
+    /// Like [`from_raw`](Self::from_raw), for a pointer that is not null.
     ///
     /// # Safety
     ///
@@ -52,22 +52,22 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// The pointer that C knows the device by.
+    /// The C pointer to the device.
     pub(crate) fn as_raw(self) -> *mut bindings::device {
         self.raw.as_ptr()
     }
 
     /// The device's name, for example `0000:00:1f.2`.
     pub(crate) fn name(self) -> Label {
-        // SAFETY: By the invariant; the name is a C string that lives as long as the device, which
-        // is not renamed while it is on a bus.
+        // SAFETY: By the invariant; the name is a C string that is valid as long as the device. A
+        // device on a bus is not renamed.
         unsafe { label(bindings::dev_name(self.as_raw())) }
     }
 
-    /// The driver that is bound to the device or being bound.
+    /// The driver that is bound, or is being bound, to the device.
     pub(crate) fn driver(self) -> Option<Driver<'a>> {
-        // SAFETY: By the invariant. C changes the field without a lock that could be taken here and
-        // reads it so everywhere, for which it is one volatile access.
+        // SAFETY: By the invariant. C changes the field without a lock that could be taken here.
+        // All readers read it without a lock, so this is one volatile access.
         let raw = unsafe { ptr::read_volatile(&raw const (*self.as_raw()).driver) };
         NonNull::new(raw).map(|raw| Driver {
             raw,
@@ -86,18 +86,18 @@ impl<'a> Device<'a> {
         ptr::eq(self.bus(), &raw const bindings::platform_bus_type)
     }
 
-    /// The kernel's IOMMU group that the device is in.
+    /// The kernel's IOMMU group of the device.
     pub(crate) fn iommu_group(self) -> *mut bindings::iommu_group {
         // SAFETY: By the invariant.
         unsafe { ptr::read_volatile(&raw const (*self.as_raw()).iommu_group) }
     }
 
-    /// What `dev_iommu_priv_set()` has set; null if nobody has.
+    /// The pointer that `dev_iommu_priv_set()` has stored; null if none.
     ///
-    /// The caller is in a callback of the IOMMU layer for the device, so that its record is there
-    /// to stay.
+    /// The caller is in a callback of the IOMMU layer for the device, so the device's `dev_iommu`
+    /// stays valid.
     pub(crate) fn iommu_private(self) -> *mut c_void {
-        // SAFETY: By the invariant, and by what the caller promises for the record.
+        // SAFETY: By the invariant, and because of the callback that the caller is in.
         unsafe {
             match (*self.as_raw()).iommu {
                 record if record.is_null() => ptr::null_mut(),
@@ -106,23 +106,23 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Takes a count on the device.
+    /// Takes a reference to the device.
     pub(crate) fn counted(self) -> Counted {
         // SAFETY: By the invariant the device is valid.
         unsafe { bindings::get_device(self.as_raw()) };
-        // INVARIANT: The count has just been taken.
+        // INVARIANT: The reference has just been taken.
         Counted(self.raw)
     }
 }
 
-/// A device with a count on it.
+/// A reference to a device.
 ///
 /// # Invariants
 ///
-/// The pointer is valid, and one of the device's counts is ours.
+/// The pointer is valid, and this object owns one reference to the device.
 pub(crate) struct Counted(NonNull<bindings::device>);
 
-// SAFETY: A device may be used and its count dropped from any task.
+// SAFETY: Any task may use a device and drop a reference to it.
 unsafe impl Send for Counted {}
 // SAFETY: As above.
 unsafe impl Sync for Counted {}
@@ -130,28 +130,28 @@ unsafe impl Sync for Counted {}
 impl Counted {
     /// The device.
     pub(crate) fn get(&self) -> Device<'_> {
-        // INVARIANT: Valid as long as the count is.
+        // INVARIANT: The device is valid as long as the reference.
         Device {
             raw: self.0,
             _life: PhantomData,
         }
     }
 
-    /// Takes over a count that somebody has taken for us.
+    /// Takes over a reference that other code has taken.
     ///
     /// # Safety
     ///
-    /// One of the device's counts is the caller's.
+    /// The caller owns one reference to the device.
     pub(crate) unsafe fn adopt(device: Device<'_>) -> Self {
         // INVARIANT: By the requirements.
         Self(device.raw)
     }
 
-    /// Unbinds the device's driver and waits until it is gone.
+    /// Unbinds the device's driver and returns when that has completed.
     ///
-    /// Context: the device's lock is not held.
+    /// Context: the caller does not hold the device's lock.
     pub(crate) fn release_driver(&self) {
-        // SAFETY: By the invariant; a device without a driver is no error.
+        // SAFETY: By the invariant; the function accepts a device without a driver.
         unsafe { bindings::device_release_driver(self.0.as_ptr()) }
     }
 }
@@ -167,7 +167,7 @@ impl Drop for Counted {
 ///
 /// # Invariants
 ///
-/// `raw` is valid for `'a`: a driver outlives its bond with a device.
+/// `raw` is valid for `'a`: a driver exists as long as it is bound to a device.
 #[derive(Copy, Clone)]
 pub(crate) struct Driver<'a> {
     raw: NonNull<bindings::device_driver>,
@@ -178,15 +178,15 @@ pub(crate) struct Driver<'a> {
 impl Driver<'_> {
     /// The driver's name.
     pub(crate) fn name(self) -> Label {
-        // SAFETY: By the invariant; the name is a C string that lives as long.
+        // SAFETY: By the invariant; the name is a C string that is valid as long as the driver.
         unsafe { label((*self.raw.as_ptr()).name) }
     }
 
-    /// Whether the driver looks after DMA itself (VFIO, bridges) instead of using the DMA API.
+    /// Whether the driver manages DMA itself (VFIO, bridges) instead of using the DMA API.
     pub(crate) fn manages_dma(self) -> bool {
         let raw = self.raw.as_ptr();
         if ptr::eq(self.bus, &raw const bindings::pci_bus_type) {
-            // SAFETY: All drivers on the PCI bus are embedded in a `struct pci_driver`.
+            // SAFETY: Every driver on the PCI bus is embedded in a `struct pci_driver`.
             unsafe {
                 let pci: *const bindings::pci_driver = raw
                     .byte_sub(offset_of!(bindings::pci_driver, driver))
@@ -194,7 +194,7 @@ impl Driver<'_> {
                 (*pci).driver_managed_dma
             }
         } else if ptr::eq(self.bus, &raw const bindings::platform_bus_type) {
-            // SAFETY: All drivers on the platform bus are embedded in a `struct platform_driver`.
+            // SAFETY: Every driver on the platform bus is embedded in a `struct platform_driver`.
             unsafe {
                 let platform: *const bindings::platform_driver = raw
                     .byte_sub(offset_of!(bindings::platform_driver, driver))
@@ -213,14 +213,16 @@ pub(crate) fn for_each_on_platform<F: FnMut(Device<'_>) -> Result>(mut f: F) -> 
         raw: *mut bindings::device,
         data: *mut c_void,
     ) -> c_int {
-        // SAFETY: The bus keeps the device during the call, and `data` is what is passed below.
+        // SAFETY: The bus keeps the device alive during the call, and `data` is the pointer that is
+        // passed below.
         let (device, f) = unsafe { (Device::from_raw(raw), &mut *data.cast::<F>()) };
         match device.map(f) {
             Some(Err(error)) => error.to_errno(),
             _ => 0,
         }
     }
-    // SAFETY: The function takes what it is passed as its data, which nobody else uses meanwhile.
+    // SAFETY: `call` interprets its data as the pointer that is passed here, and no other code uses
+    // `f` during the call.
     to_result(unsafe {
         bindings::bus_for_each_dev(
             &raw const bindings::platform_bus_type,
@@ -231,20 +233,20 @@ pub(crate) fn for_each_on_platform<F: FnMut(Device<'_>) -> Result>(mut f: F) -> 
     })
 }
 
-/// The process that is running, as messages name it.
+/// The running process, as messages name it.
 pub(crate) struct Process {
-    /// Its id, the same for all of its threads.
+    /// Its process id, which all of its threads share.
     pub(crate) id: i32,
     /// `name (pid 12)`.
     pub(crate) label: Label,
 }
 
 impl Process {
-    /// The process that makes the call.
+    /// The process of the calling task.
     pub(crate) fn current() -> Self {
-        // SAFETY: The running task and the leader of its threads are valid while it runs. The name
-        // may change while it is copied; it ends with a zero at all times, at the latest in its
-        // last byte.
+        // SAFETY: The running task and its thread group leader are valid while it runs. The name
+        // may change while it is copied, but it always contains a zero, at the latest in its last
+        // byte.
         let (id, name) = unsafe {
             let task = bindings::get_current();
             let leader = (*task).group_leader;
@@ -261,7 +263,7 @@ impl Process {
     }
 }
 
-/// Copies a C string; what is not UTF-8 is a question mark.
+/// Copies a C string; a string that is not valid UTF-8 becomes a question mark.
 ///
 /// # Safety
 ///

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What firmware says of the unit that a device is behind.
+//! Finds the unit that a device is behind in what firmware describes.
 //!
-//! Where a device tree or ACPI's IORT table tells of units the kernel reads it for each device,
-//! just before it asks us about the device, and keeps unit and ids in the device's record. Devices
-//! that have no such record are looked up in the device tree here; for all others a vendor driver
-//! has to do with what the bus knows.
+//! If a device tree or ACPI's IORT table describes units, the kernel reads it for each device just
+//! before it probes the device with the IOMMU layer, and stores unit and ids in the device's
+//! `iommu_fwspec`. For a device without one, this file reads the device tree itself. For all other
+//! devices a vendor driver gets only what the bus knows.
 
 use core::slice;
 
@@ -22,7 +22,7 @@ use crate::{
     requester::RequesterId,
 };
 
-// Exported by the kernel; the kernel crate's bindings leave the headers out.
+// The kernel exports these; the kernel crate's bindings do not include the headers.
 extern "C" {
     fn iommu_dma_get_resv_regions(dev: *mut c_void, list: *mut bindings::list_head);
     #[cfg(CONFIG_OF)]
@@ -38,16 +38,16 @@ extern "C" {
     ) -> c_int;
 }
 
-/// A unit, and the ids that a device has there.
+/// A unit, and the ids of a device at that unit.
 struct Link {
     unit: FirmwareNode,
     ids: KVec<RequesterId>,
-    /// Whether what is between device and unit passes translation requests on.
+    /// Whether the path between device and unit passes ATS translation requests.
     translates: bool,
 }
 
 impl Link {
-    /// Adds an id unless it is there.
+    /// Adds an id unless the list contains it.
     fn add(&mut self, id: u32) -> Result {
         let id = RequesterId::new(id);
         if !self.ids.contains(&id) {
@@ -63,19 +63,20 @@ impl Link {
             place: Place::Behind { unit: self.unit },
             ids: self.ids,
             device_tlb: match function {
-                Some(function) => ats::switch(function)?,
+                Some(function) => ats::control(function)?,
                 None => None,
             },
         })
     }
 }
 
-/// What the kernel has read for the device; null if nothing.
+/// The device's `iommu_fwspec`; null if there is none.
 ///
-/// The caller is in a callback of the IOMMU layer for the device, so that its record is there to
-/// stay.
+/// The caller is in a callback of the IOMMU layer for the device, so the device's `dev_iommu` stays
+/// valid.
 fn spec(device: Device<'_>) -> *mut bindings::iommu_fwspec {
-    // SAFETY: The device is valid, and the caller promises for the record.
+    // SAFETY: The device is valid, and so is its `dev_iommu` because of the callback that the
+    // caller is in.
     unsafe {
         match (*device.as_raw()).iommu {
             record if record.is_null() => core::ptr::null_mut(),
@@ -84,8 +85,8 @@ fn spec(device: Device<'_>) -> *mut bindings::iommu_fwspec {
     }
 }
 
-/// The device as a vendor driver wants it described, in a callback of the IOMMU layer for it.
-/// `None` if the kernel has read nothing for it.
+/// Describes the device to a vendor driver. The caller is in a callback of the IOMMU layer for the
+/// device. `None` if the device has no `iommu_fwspec`.
 ///
 /// # Errors
 ///
@@ -95,7 +96,7 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
     if spec.is_null() {
         return Ok(None);
     }
-    // SAFETY: The record has `num_ids` ids, and they do not change during the call.
+    // SAFETY: The `iommu_fwspec` has `num_ids` ids, which do not change during the call.
     let (node, flags, ids) = unsafe {
         (
             (*spec).iommu_fwnode,
@@ -114,11 +115,11 @@ pub(crate) fn describe_known(device: Device<'_>) -> Result<Option<DeviceInfo>> {
     link.describe(device).map(Some)
 }
 
-/// The function as a vendor driver wants it described.
+/// Describes a PCI function to a vendor driver.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EINVAL` if the device tree has it behind several units.
+/// `ENOMEM`; `EINVAL` if the device tree names several units for it.
 pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
     let info = describe_pci(function)?;
     match tree_link(function.host_node(), &info.ids)? {
@@ -127,7 +128,7 @@ pub(crate) fn describe(function: Pci<'_>) -> Result<DeviceInfo> {
     }
 }
 
-/// The function as the bus knows it.
+/// Describes a PCI function by what the bus knows.
 fn describe_pci(function: Pci<'_>) -> Result<DeviceInfo> {
     let requester = function.dma_function();
     let mut upstream = KVec::new();
@@ -144,11 +145,11 @@ fn describe_pci(function: Pci<'_>) -> Result<DeviceInfo> {
             physical: requester.physical().map(Pci::id),
         },
         ids: function.ids()?,
-        device_tlb: ats::switch(function)?,
+        device_tlb: ats::control(function)?,
     })
 }
 
-/// What the device tree says of PCI functions with these ids below the host bridge at `node`.
+/// Reads the unit of PCI functions with `ids` below the host bridge at `node` from the device tree.
 #[cfg(CONFIG_OF)]
 fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<Option<Link>> {
     let mut found: Option<Link> = None;
@@ -158,42 +159,42 @@ fn tree_link(node: *const bindings::device_node, ids: &[RequesterId]) -> Result<
     }
     for id in ids {
         let mut answer = bindings::of_phandle_args::default();
-        // SAFETY: The node is there as long as the bridge is. There is room for the answer.
+        // SAFETY: The node is valid as long as the bridge. `answer` has room for the answer.
         let result = unsafe { of_map_iommu_id(node.cast(), id.raw(), (&raw mut answer).cast()) };
         if result != 0 || answer.np.is_null() {
             // No unit translates this id.
             continue;
         }
-        // SAFETY: The node is there, and the name a C string.
+        // SAFETY: The node is valid, and the name is a C string.
         let translates = || unsafe {
             bindings::fwnode_property_present(
                 &raw const (*node).fwnode,
                 c"ats-supported".as_char_ptr(),
             )
         };
-        // SAFETY: The answer is one that names a unit, and it is used once.
+        // SAFETY: The answer names a unit, and it is used once.
         unsafe { add_answer(&mut found, &answer, translates) }?;
     }
     Ok(found)
 }
 
-/// Adds what the device tree has answered: a unit and an id there. `translates` says whether
-/// translation requests get there.
+/// Adds an answer of the device tree: a unit and an id at that unit. `translates` returns whether
+/// the path to the unit passes translation requests.
 ///
 /// # Errors
 ///
-/// `EINVAL` if another answer has named another unit.
+/// `EINVAL` if an earlier answer named another unit.
 ///
 /// # Safety
 ///
-/// The answer names a unit's node and comes with a count of it, which ends here.
+/// The answer names a unit's node and holds a reference to it, which this function drops.
 #[cfg(CONFIG_OF)]
 unsafe fn add_answer(
     found: &mut Option<Link>,
     answer: &bindings::of_phandle_args,
     translates: impl FnOnce() -> bool,
 ) -> Result {
-    // SAFETY: By the requirements. The node is only compared from here on.
+    // SAFETY: By the requirements. From here on the node's address is only compared.
     let unit = unsafe {
         let node = &raw mut (*answer.np).fwnode;
         bindings::fwnode_handle_put(node);
@@ -205,31 +206,30 @@ unsafe fn add_answer(
         translates: translates(),
     });
     if link.unit != unit {
-        // No device is behind two units.
+        // A device can be behind only one unit.
         return Err(EINVAL);
     }
     link.add(answer.args[0])
 }
 
-/// A device off the PCI bus as a vendor driver wants it described, if the device tree says in its
-/// node (`iommus`) which unit it is behind.
+/// Describes a device that is not on the PCI bus, if its device-tree node (`iommus`) names the unit
+/// that it is behind.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EINVAL` if the device tree has it behind several units, or under ids that are no
-/// single number.
+/// `ENOMEM`; `EINVAL` if the device tree names several units, or an id that is not a single number.
 #[cfg(CONFIG_OF)]
 pub(crate) fn describe_node(device: Device<'_>) -> Result<Option<DeviceInfo>> {
     let mut found: Option<Link> = None;
 
-    // SAFETY: The device is valid, and its node is there as long as it is.
+    // SAFETY: The device is valid, and its node is valid as long as the device.
     let node = unsafe { (*device.as_raw()).of_node };
     if node.is_null() {
         return Ok(None);
     }
     for index in 0.. {
         let mut answer = bindings::of_phandle_args::default();
-        // SAFETY: As above; the names are C strings, and there is room for the answer.
+        // SAFETY: As above; the names are C strings, and `answer` has room for the answer.
         let result = unsafe {
             __of_parse_phandle_with_args(
                 node.cast(),
@@ -244,7 +244,7 @@ pub(crate) fn describe_node(device: Device<'_>) -> Result<Option<DeviceInfo>> {
             break;
         }
         let is_number = answer.args_count == 1;
-        // SAFETY: The answer is one that names a unit, and it is used once.
+        // SAFETY: The answer names a unit, and it is used once.
         unsafe { add_answer(&mut found, &answer, || false) }?;
         if !is_number {
             return Err(EINVAL);
@@ -265,7 +265,7 @@ fn tree_link(_node: *const bindings::device_node, _ids: &[RequesterId]) -> Resul
     Ok(None)
 }
 
-/// Adds an id that the device tree gives for the device to its record.
+/// Adds an id of the device, from the device tree, to its `iommu_fwspec`.
 ///
 /// # Safety
 ///
@@ -274,12 +274,13 @@ pub(crate) unsafe fn add_tree_id(
     device: Device<'_>,
     args: *const bindings::of_phandle_args,
 ) -> Result {
-    // SAFETY: By the requirements; the first argument is there, and more than one mean nothing.
+    // SAFETY: By the requirements; the first argument exists. More than one argument has no defined
+    // meaning.
     let (count, id) = unsafe { ((*args).args_count, (*args).args[0]) };
     if count != 1 {
         return Err(EINVAL);
     }
-    // SAFETY: The device has a record, since C calls. The id is copied.
+    // SAFETY: The device has a `dev_iommu`, because C calls `of_xlate`. The function copies the id.
     kernel::error::to_result(unsafe {
         bindings::iommu_fwspec_add_ids(device.as_raw(), &raw const id, 1)
     })
@@ -289,15 +290,15 @@ pub(crate) unsafe fn add_tree_id(
 ///
 /// # Safety
 ///
-/// C wants the device's reserved regions in `list`.
+/// C requests the device's reserved regions in `list`.
 pub(crate) unsafe fn add_reserved_regions(device: Device<'_>, list: *mut bindings::list_head) {
     if !spec(device).is_null() {
-        // SAFETY: The device has what the function looks at; the list is C's.
+        // SAFETY: The device has the `iommu_fwspec` that the function reads; C owns the list.
         unsafe { iommu_dma_get_resv_regions(device.as_raw().cast(), list) };
     }
 }
 
-/// The node that firmware has for a device; it may be null.
+/// The device's firmware node; it may be null.
 pub(crate) fn node_of(device: Device<'_>) -> FirmwareNode {
     // SAFETY: The device is valid.
     let node: *mut c_void = unsafe { bindings::__dev_fwnode(device.as_raw()) }.cast();

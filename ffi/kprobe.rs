@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told when a function of the kernel is called (Documentation/trace/kprobes.rst).
+//! Calls a handler whenever a kernel function is called (Documentation/trace/kprobes.rst).
 
 use core::{mem::offset_of, ptr};
 
@@ -13,8 +13,9 @@ use kernel::{
     types::Opaque,
 };
 
-/// `struct kprobe`, whose header the kernel crate's bindings leave out. What follows `pre_handler`
-/// depends on the architecture and is the kernel's; there is more room for it than any needs.
+/// `struct kprobe`, whose header the kernel crate's bindings do not include. The part after
+/// `pre_handler` depends on the architecture and belongs to the kernel; `rest` is larger than any
+/// architecture needs.
 #[repr(C)]
 struct Raw {
     hash: [*mut c_void; 2],
@@ -27,7 +28,7 @@ struct Raw {
     rest: [usize; 32],
 }
 
-// As ffi/layout.c finds it in the kernel's headers.
+// As ffi/layout.c checks against the kernel's headers.
 const _: () = {
     const WORD: usize = size_of::<usize>();
     assert!(offset_of!(Raw, symbol_name) == 6 * WORD);
@@ -42,11 +43,12 @@ extern "C" {
     fn unregister_kprobe(probe: *mut c_void);
 }
 
-/// Stands for the kernel's where that has none, or where arguments are not looked for.
+/// Replaces the kernel's function if the kernel has no kprobes, or if `first_argument` does not
+/// support the architecture.
 ///
 /// # Safety
 ///
-/// None; the kernel's wants a probe that stays.
+/// None; the kernel's function requires a probe that does not move.
 #[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
     EOPNOTSUPP.to_errno()
@@ -56,24 +58,24 @@ unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
 ///
 /// # Safety
 ///
-/// None; the kernel's wants a probe that was registered.
+/// None; the kernel's function requires a registered probe.
 #[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 unsafe fn unregister_kprobe(_probe: *mut c_void) {}
 
-/// What is called when a function is.
+/// A handler for calls of one kernel function.
 pub(crate) trait Handler: Sync + Send + 'static {
-    /// The function.
+    /// The name of the function.
     const FUNCTION: &'static CStr;
 
-    /// It was called with `first` as its first argument.
+    /// The function was called with `first` as its first argument.
     ///
-    /// Context: that of the caller, with preemption disabled.
+    /// Context: that of the function's caller, with preemption disabled.
     fn called(&self, first: *mut c_void);
 }
 
-/// A probe of a function. Dropping it removes it.
+/// A probe of a function. Dropping it removes the probe.
 ///
-/// C's part is first, so that a pointer to one is a pointer to the other.
+/// `raw` is first, so that a pointer to `raw` is also a pointer to the whole structure.
 #[repr(C)]
 pub(crate) struct Probe<H: Handler> {
     raw: Opaque<Raw>,
@@ -81,7 +83,7 @@ pub(crate) struct Probe<H: Handler> {
     is_registered: Atomic<bool>,
 }
 
-// SAFETY: C's part is for C to look after; the handler can be shared.
+// SAFETY: C manages `raw`; the handler can be shared.
 unsafe impl<H: Handler> Send for Probe<H> {}
 // SAFETY: As above.
 unsafe impl<H: Handler> Sync for Probe<H> {}
@@ -91,8 +93,8 @@ impl<H: Handler> Probe<H> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the kernel has no such function, `EOPNOTSUPP` if it was built without kprobes
-    /// for this architecture, and those of the kernel.
+    /// `ENOENT` if the kernel has no such function, `EOPNOTSUPP` if the kernel was built without
+    /// kprobes or the architecture is not supported, and those of the kernel.
     pub(crate) fn new(handler: H) -> Result<Pin<KBox<Self>>> {
         let probe = KBox::pin(
             Self {
@@ -111,25 +113,25 @@ impl<H: Handler> Probe<H> {
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: The probe stays where it is until it is unregistered.
+        // SAFETY: The probe does not move until it is unregistered.
         to_result(unsafe { register_kprobe(probe.raw.get().cast()) })?;
         probe.is_registered.store(true, Relaxed);
         Ok(probe)
     }
 
     extern "C" fn called(raw: *mut Raw, registers: *mut bindings::pt_regs) -> c_int {
-        // SAFETY: The kernel calls with what was registered, and with the registers of the call.
+        // SAFETY: The kernel passes the probe that was registered, and the registers of the call.
         let (probe, first) = unsafe { (&*raw.cast::<Self>(), first_argument(registers)) };
         probe.handler.called(first);
         0
     }
 }
 
-/// The first argument of a function that was just called.
+/// The first argument of a function that has just been called.
 ///
 /// # Safety
 ///
-/// `registers` are those at its entry.
+/// `registers` are those at the function's entry.
 unsafe fn first_argument(registers: *mut bindings::pt_regs) -> *mut c_void {
     #[cfg(CONFIG_X86_64)]
     // SAFETY: By the requirements.
@@ -147,7 +149,8 @@ unsafe fn first_argument(registers: *mut bindings::pt_regs) -> *mut c_void {
 impl<H: Handler> Drop for Probe<H> {
     fn drop(&mut self) {
         if self.is_registered.load(Relaxed) {
-            // SAFETY: The probe is registered. When the call returns nobody is in its handler.
+            // SAFETY: The probe is registered. When the call returns, no processor runs its
+            // handler.
             unsafe { unregister_kprobe(self.raw.get().cast()) }
         }
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Structures of the kernel's that Rust lays out by hand, since the kernel
- * crate has no bindings for their headers. Nothing of this is linked: it does
- * not compile with a kernel that lays them out in another way. Each line has
- * its twin in the Rust file.
+ * Checks the layout of C structures that Rust declares by hand, because the
+ * kernel crate has no bindings for their headers. Nothing in this file is
+ * linked: compilation fails if the kernel's layout differs. Each line has a
+ * counterpart in the Rust file.
  */
 
 #include <linux/build_bug.h>

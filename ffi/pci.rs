@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI functions: where they are, under which ids their transactions appear, and whether they are
-//! isolated from each other.
+//! PCI functions: their position, the ids under which their transactions appear, and whether they
+//! are isolated from each other.
 
 use core::{
     marker::PhantomData,
@@ -18,16 +18,16 @@ use kernel::{
 use super::device::Device;
 use crate::requester::RequesterId;
 
-// Exported by the kernel; the kernel crate's bindings leave the header out.
+// The kernel exports it; the kernel crate's bindings do not include the header.
 extern "C" {
     fn pci_ats_supported(dev: *mut c_void) -> bool;
 }
 
 const ANY_ID: u32 = u32::MAX;
 
-/// What keeps functions behind one bridge, or of one device, from reaching each other without the
-/// unit: source validation, and redirection of requests, of completions and upstream forwarding
-/// (PCIe 6.12.1).
+/// The ACS controls that prevent functions behind one bridge, or of one device, from reaching each
+/// other without the unit: source validation, request redirect, completion redirect and upstream
+/// forwarding (PCIe 6.12.1).
 const ISOLATION: u16 =
     (bindings::PCI_ACS_SV | bindings::PCI_ACS_RR | bindings::PCI_ACS_CR | bindings::PCI_ACS_UF)
         as u16;
@@ -35,24 +35,24 @@ const ISOLATION: u16 =
 /// Device/port type of the PCI Express capability (PCIe 7.5.3.2).
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum PortType {
-    /// An endpoint, a legacy endpoint, or one that is integrated in the root complex.
+    /// An endpoint, a legacy endpoint, or a root complex integrated endpoint.
     Endpoint,
     RootPort,
     Upstream,
     Downstream,
-    /// PCI Express above, PCI below.
+    /// A bridge from PCI Express above to PCI below.
     ToPci,
-    /// PCI above, PCI Express below.
+    /// A bridge from PCI above to PCI Express below.
     FromPci,
     EventCollector,
     Unknown,
 }
 
-/// A PCI function, for as long as somebody else keeps it.
+/// A PCI function that other code keeps alive.
 ///
 /// # Invariants
 ///
-/// `raw` is valid for `'a`, and with it the bridges above it, which it keeps.
+/// `raw` is valid for `'a`. So are the bridges above it, because the function keeps them alive.
 #[derive(Copy, Clone)]
 pub(crate) struct Pci<'a> {
     raw: NonNull<bindings::pci_dev>,
@@ -68,20 +68,20 @@ impl PartialEq for Pci<'_> {
 /// Reads a field of a C structure that the invariant of the type keeps valid.
 macro_rules! field {
     ($self:expr, $($path:tt)+) => {{
-        // SAFETY: By the type's invariant; the field is set when the device is found and does not
-        // change afterwards, or is one that may be read at any time.
+        // SAFETY: By the type's invariant; either the field is set when the device is found and
+        // does not change afterwards, or it may be read at any time.
         unsafe { (*$self.raw.as_ptr()).$($path)+ }
     }};
 }
 
 impl<'a> Device<'a> {
-    /// The PCI function that the device is, if it is one.
+    /// The device as a PCI function, if it is one.
     pub(crate) fn pci(self) -> Option<Pci<'a>> {
         if !ptr::eq(self.bus(), &raw const bindings::pci_bus_type) {
             return None;
         }
-        // SAFETY: All devices on the PCI bus are embedded in a `struct pci_dev`, which is valid as
-        // long as they are.
+        // SAFETY: Every device on the PCI bus is embedded in a `struct pci_dev`, which is valid as
+        // long as the device.
         unsafe {
             Pci::from_raw(
                 self.as_raw()
@@ -93,7 +93,7 @@ impl<'a> Device<'a> {
 }
 
 impl<'a> Pci<'a> {
-    /// Takes a C pointer. `None` if it is null.
+    /// Wraps a C pointer. `None` if it is null.
     ///
     /// # Safety
     ///
@@ -106,18 +106,20 @@ impl<'a> Pci<'a> {
         })
     }
 
-    /// The device that the function is.
+    /// The function's `struct device`.
     pub(crate) fn device(self) -> Device<'a> {
-        // SAFETY: The device is a part of the function, so it is as valid and not at null.
+        // SAFETY: The device is embedded in the function, so it is valid as long as the function,
+        // and its address is not null.
         unsafe { Device::new(NonNull::new_unchecked(&raw mut (*self.raw.as_ptr()).dev)) }
     }
 
-    /// The pointer that C knows the function by.
+    /// The C pointer to the function.
     pub(super) fn as_raw(self) -> *mut bindings::pci_dev {
         self.raw.as_ptr()
     }
 
-    /// The class code: base class in bits 23:16, sub-class in bits 15:8, interface below.
+    /// The class code: base class in bits 23:16, sub-class in bits 15:8, programming interface in
+    /// bits 7:0.
     pub(super) fn class(self) -> u32 {
         field!(self, class)
     }
@@ -131,7 +133,7 @@ impl<'a> Pci<'a> {
     }
 
     fn bus_number(self) -> u8 {
-        // SAFETY: A function keeps its bus.
+        // SAFETY: A function keeps its bus alive.
         unsafe { (*self.bus()).number }
     }
 
@@ -140,12 +142,13 @@ impl<'a> Pci<'a> {
         RequesterId::pci(self.bus_number(), self.devfn())
     }
 
-    /// The function's segment: the first part of its name on every architecture, while where the
-    /// kernel keeps the number differs.
+    /// The function's segment. It is the first part of the function's name on every architecture,
+    /// while the place where the kernel stores the number differs.
     pub(crate) fn segment(self) -> u16 {
         let name = self.device().name();
         let digits = name.as_str().split(':').next().unwrap_or_default();
-        // Wider ones are made up for bridges that no firmware knows; no unit has them.
+        // The kernel invents wider numbers for host bridges that firmware does not describe; no
+        // unit serves them.
         u16::from_str_radix(digits, 16).unwrap_or(u16::MAX)
     }
 
@@ -168,7 +171,7 @@ impl<'a> Pci<'a> {
         })
     }
 
-    /// Whether functions may be behind this one.
+    /// Whether the function is a bridge.
     pub(crate) fn is_bridge(self) -> bool {
         u32::from(field!(self, hdr_type) & 0x7f) == bindings::PCI_HEADER_TYPE_BRIDGE
     }
@@ -181,8 +184,8 @@ impl<'a> Pci<'a> {
     pub(crate) fn bridges(self) -> impl Iterator<Item = Pci<'a>> {
         let mut bus = self.bus();
         core::iter::from_fn(move || loop {
-            // SAFETY: A function keeps its bus, which keeps the ones above it. The root bus has no
-            // parent; a bus that is there only for virtual functions has no bridge.
+            // SAFETY: A function keeps its bus alive, and a bus keeps the buses above it alive. The
+            // root bus has no parent; a bus that exists only for virtual functions has no bridge.
             let (bridge, parent) = unsafe { ((*bus).self_, (*bus).parent) };
             if parent.is_null() {
                 return None;
@@ -195,13 +198,13 @@ impl<'a> Pci<'a> {
         })
     }
 
-    /// The function in whose name transactions are made: itself, but for one that another
-    /// function only shows to the system.
+    /// The function whose id the transactions carry: this function, or the function that exposes
+    /// this one to the system (Intel VMD).
     pub(super) fn dma_function(self) -> Self {
         #[cfg(all(CONFIG_X86_64, CONFIG_VMD))]
         {
             // SAFETY: On x86 `sysdata` of every bus is a `struct pci_sysdata`. The function that it
-            // names (Intel VMD) keeps the bus.
+            // names (Intel VMD) keeps the bus alive.
             let owner = unsafe {
                 let sysdata: *const bindings::pci_sysdata = (*self.bus()).sysdata.cast();
                 Pci::from_raw((*sysdata).vmd_dev)
@@ -212,17 +215,18 @@ impl<'a> Pci<'a> {
         self
     }
 
-    /// Calls `f` with each id under which the function's transactions may appear, its own first,
-    /// and with the function or bridge that makes it so. Ids may come more than once.
+    /// Calls `f` with each id under which the function's transactions may appear, the function's
+    /// own id first, and with the function or bridge that causes this id. An id may be passed more
+    /// than once.
     fn for_each_id(self, mut f: impl FnMut(RequesterId, Pci<'a>)) {
         let function = self.dma_function();
         f(function.id(), function);
         let mask = field!(function, dma_alias_mask);
         if !mask.is_null() {
-            // Quirks: functions that use the number of another one of their bus.
+            // Quirks: functions that use the devfn of another function on their bus.
             for devfn in 0..=u8::MAX {
                 let bits = core::ffi::c_ulong::BITS as usize;
-                // SAFETY: The mask has a bit for each number of a bus.
+                // SAFETY: The mask has a bit for each devfn of a bus.
                 let word = unsafe { *mask.add(usize::from(devfn) / bits) };
                 if word >> (usize::from(devfn) % bits) & 1 != 0 {
                     f(RequesterId::pci(function.bus_number(), devfn), function);
@@ -231,12 +235,12 @@ impl<'a> Pci<'a> {
         }
         for bridge in function.bridges() {
             if bridge.has_flag(bindings::pci_dev_flags_PCI_DEV_FLAGS_BRIDGE_XLATE_ROOT) {
-                // The unit sits at this bridge.
+                // The unit is at this bridge.
                 return;
             }
-            // A bridge from PCI Express to PCI makes requests under its secondary bus number with
-            // device and function 0, whoever asked (PCI Express to PCI/PCI-X Bridge 2.3). One that
-            // has PCI above takes requests over in its own name.
+            // A bridge from PCI Express to PCI issues requests with its secondary bus number and
+            // devfn 0, whichever device made them (PCI Express to PCI/PCI-X Bridge 2.3). A bridge
+            // with PCI above issues requests under its own id.
             let secondary = RequesterId::pci(bridge.secondary_bus(), 0);
             match bridge.port_type() {
                 Some(PortType::ToPci)
@@ -260,11 +264,12 @@ impl<'a> Pci<'a> {
         if bus.is_null() {
             return 0;
         }
-        // SAFETY: A bridge keeps the bus below it.
+        // SAFETY: A bridge keeps the bus below it alive.
         unsafe { (*bus).number }
     }
 
-    /// The ids under which the function's transactions may appear, its own first, none twice.
+    /// The ids under which the function's transactions may appear. The function's own id comes
+    /// first; no id appears twice.
     pub(crate) fn ids(self) -> Result<KVec<RequesterId>> {
         let mut ids: KVec<RequesterId> = KVec::new();
         let mut result = Ok(());
@@ -277,12 +282,12 @@ impl<'a> Pci<'a> {
         Ok(ids)
     }
 
-    /// The physical function that a virtual one belongs to.
+    /// The physical function of a virtual function.
     pub(super) fn physical(self) -> Option<Self> {
-        // Without ATS the kernel does not keep it.
+        // Without CONFIG_PCI_ATS the kernel does not store it.
         #[cfg(CONFIG_PCI_ATS)]
-        // SAFETY: By the invariant. Of the union, `physfn` is the valid part in a virtual function,
-        // and a virtual function keeps its physical one.
+        // SAFETY: By the invariant. In a virtual function `physfn` is the valid member of the
+        // union, and a virtual function keeps its physical function alive.
         unsafe {
             let raw = self.raw.as_ptr();
             if (*raw).is_virtfn() != 0 {
@@ -292,20 +297,21 @@ impl<'a> Pci<'a> {
         None
     }
 
-    /// Whether the function supports address translation services, and is trusted with them.
+    /// Whether the function supports ATS and the kernel trusts it with ATS.
     pub(crate) fn supports_ats(self) -> bool {
         // SAFETY: By the invariant.
         unsafe { pci_ats_supported(self.raw.as_ptr().cast()) }
     }
 
-    /// Whether it is one of several functions of a device.
+    /// Whether the device has several functions.
     fn is_multifunction(self) -> bool {
         // SAFETY: By the invariant.
         unsafe { (*self.raw.as_ptr()).multifunction() != 0 }
     }
 
-    /// Turns on what isolates the functions behind or beside this one, as far as it can. The kernel
-    /// does so at boot only if one of its own IOMMU drivers is going to run.
+    /// Enables the ACS controls that isolate the functions behind or beside this one, as far as the
+    /// function has them. At boot the kernel does this only if one of its own IOMMU drivers is
+    /// going to run.
     pub(crate) fn isolate(self) {
         let at = c_int::from(field!(self, acs_cap));
         if at == 0 {
@@ -324,8 +330,8 @@ impl<'a> Pci<'a> {
         }
     }
 
-    /// Whether the access control services of the function are all on that it has (PCIe 6.12).
-    /// What it lacks it does not need, if it has the capability at all.
+    /// Whether all ACS controls that the function has are enabled (PCIe 6.12). A function that has
+    /// the capability does not need the controls that it lacks.
     fn has_isolation_on(self) -> bool {
         let at = c_int::from(field!(self, acs_cap));
         if at == 0 {
@@ -344,14 +350,14 @@ impl<'a> Pci<'a> {
         result == 0 && now & wanted == wanted
     }
 
-    /// Whether transactions from behind the function, or from the function to others of its device,
-    /// always go by way of the unit.
+    /// Whether transactions from behind the function, or from the function to other functions of
+    /// its device, always go through the unit.
     fn isolates(self) -> bool {
         if self.has_flag(bindings::pci_dev_flags_PCI_DEV_FLAGS_ACS_ENABLED_QUIRK) {
             return true;
         }
         match self.port_type() {
-            // Conventional PCI: the bus is shared.
+            // Conventional PCI: the devices share the bus.
             None => false,
             Some(PortType::ToPci | PortType::FromPci | PortType::EventCollector) => false,
             Some(PortType::RootPort | PortType::Downstream) => self.has_isolation_on(),
@@ -362,12 +368,12 @@ impl<'a> Pci<'a> {
         }
     }
 
-    /// Whether every bridge from this one up isolates what is behind it.
+    /// Whether this bridge and every bridge above it isolate what is behind them.
     fn path_isolates(self) -> bool {
         self.isolates() && self.bridges().all(Pci::isolates)
     }
 
-    /// Where the unit begins to tell the function from others.
+    /// How far the unit can distinguish the function from others.
     pub(crate) fn isolation(self) -> Isolation<'a> {
         let mut top = self;
         self.for_each_id(|_, maker| top = maker);
@@ -392,10 +398,10 @@ impl<'a> Pci<'a> {
         }
     }
 
-    /// What the device tree has for the host bridge that the function is below; null if nothing.
+    /// The device-tree node of the host bridge above the function; null if there is none.
     pub(crate) fn host_node(self) -> *const bindings::device_node {
-        // SAFETY: A function keeps its bus, which keeps the host bridge and that its parent, if it
-        // has one.
+        // SAFETY: A function keeps its bus alive. The bus keeps the host bridge alive, and the host
+        // bridge keeps its parent alive, if it has one.
         unsafe {
             let host = bindings::pci_find_host_bridge(self.bus());
             match (*host).dev.parent {
@@ -405,7 +411,7 @@ impl<'a> Pci<'a> {
         }
     }
 
-    /// Stops the function from making requests of its own.
+    /// Clears the function's bus master enable bit, which stops its DMA.
     pub(crate) fn clear_master(self) {
         // SAFETY: By the invariant.
         unsafe { bindings::pci_clear_master(self.raw.as_ptr()) }
@@ -414,7 +420,7 @@ impl<'a> Pci<'a> {
 
 /// How far a function is isolated from others.
 pub(crate) struct Isolation<'a> {
-    /// The same for functions that cannot be isolated from each other.
+    /// Equal for functions that cannot be isolated from each other.
     pub(crate) key: u64,
     /// The topmost bridge that lets the functions behind it reach each other.
     pub(crate) shared_by: Option<Pci<'a>>,
@@ -424,14 +430,14 @@ pub(crate) struct Isolation<'a> {
 pub(crate) fn for_each_function(mut f: impl FnMut(Pci<'_>) -> Result) -> Result {
     let mut raw = core::ptr::null_mut();
     loop {
-        // SAFETY: `raw` is null or a function with a count, which the call drops.
+        // SAFETY: `raw` is null or a function with a reference, which the call drops.
         raw = unsafe { bindings::pci_get_device(ANY_ID, ANY_ID, raw) };
-        // SAFETY: The function has a count until the next call.
+        // SAFETY: The reference to the function is held until the next call.
         let Some(function) = (unsafe { Pci::from_raw(raw) }) else {
             return Ok(());
         };
         if let Err(error) = f(function) {
-            // SAFETY: The count is ours.
+            // SAFETY: This function owns the reference.
             unsafe { bindings::pci_dev_put(raw) };
             return Err(error);
         }

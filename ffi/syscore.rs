@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told when the machine sleeps, wakes and ends: after all devices, or before them.
+//! Calls a handler when the machine suspends, resumes or shuts down: after all devices on suspend
+//! and shutdown, before them on resume.
 
 use core::{mem::offset_of, ptr};
 
@@ -11,7 +12,7 @@ use kernel::{
     types::Opaque,
 };
 
-/// `struct syscore_ops`, whose header the kernel crate's bindings leave out.
+/// `struct syscore_ops`, whose header the kernel crate's bindings do not include.
 #[repr(C)]
 struct Ops {
     suspend: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
@@ -19,7 +20,7 @@ struct Ops {
     shutdown: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
-/// `struct syscore`, of the same header.
+/// `struct syscore`, from the same header.
 #[repr(C)]
 struct Raw {
     node: bindings::list_head,
@@ -27,7 +28,7 @@ struct Raw {
     data: *mut c_void,
 }
 
-// As ffi/layout.c finds it in the kernel's headers.
+// As ffi/layout.c checks against the kernel's headers.
 const _: () = {
     const WORD: usize = size_of::<usize>();
     assert!(offset_of!(Ops, suspend) == 0);
@@ -45,34 +46,33 @@ extern "C" {
     fn unregister_syscore(syscore: *mut c_void);
 }
 
-/// What sleeps with the machine.
+/// A handler for suspend, resume and shutdown.
 pub(crate) trait Sleeper: Send + Sync + 'static {
-    /// The machine goes to sleep; all devices do so already.
+    /// The machine suspends; all devices are suspended already.
     ///
     /// Context: interrupts off, one processor.
     fn suspend(&self);
 
-    /// The machine wakes up; no device does yet. Also after a [`suspend`](Self::suspend) that
-    /// was followed by no sleep.
+    /// The machine resumes; no device is resumed yet. The kernel also calls this after a
+    /// [`suspend`](Self::suspend) if the machine then did not sleep.
     ///
     /// Context: interrupts off, one processor.
     fn resume(&self);
 
-    /// The machine is restarted, halted, or handed over to another kernel. Drivers have stopped
-    /// their devices.
+    /// The machine restarts, halts, or starts another kernel. Drivers have stopped their devices.
     ///
-    /// Context: may sleep, but the lock of the list of sleepers is held. Other processors and tasks
-    /// still run.
+    /// Context: may sleep, but the kernel holds the lock of its list of syscore operations. Other
+    /// processors and tasks still run.
     fn shutdown(&self);
 }
 
-/// A registered sleeper. Dropping it removes it.
+/// A registered handler. Dropping it removes the registration.
 pub(crate) struct Syscore<S: Sleeper> {
     raw: Opaque<Raw>,
     sleeper: S,
 }
 
-// SAFETY: C's part is for C to look after; the sleeper can be shared.
+// SAFETY: C manages `raw`; the handler can be shared.
 unsafe impl<S: Sleeper> Send for Syscore<S> {}
 // SAFETY: As above.
 unsafe impl<S: Sleeper> Sync for Syscore<S> {}
@@ -84,8 +84,8 @@ impl<S: Sleeper> Syscore<S> {
         shutdown: Some(Self::shutdown),
     };
 
-    /// Registers `sleeper`: it is suspended before, and resumed after, all that came earlier, the
-    /// kernel's clock among it.
+    /// Registers `sleeper`. The kernel suspends it before, and resumes it after, all handlers that
+    /// were registered earlier, including the kernel's clock.
     pub(crate) fn new(sleeper: S) -> Result<Pin<KBox<Self>>> {
         let syscore = KBox::pin(
             Self {
@@ -99,8 +99,8 @@ impl<S: Sleeper> Syscore<S> {
             GFP_KERNEL,
         )?;
         let data = ptr::from_ref(&*syscore).cast::<c_void>().cast_mut();
-        // SAFETY: Nobody else knows of the object yet. It stays where it is until it is
-        // unregistered, and its data is the object itself.
+        // SAFETY: No other code knows the object yet. It does not move until it is unregistered,
+        // and its data pointer is the object itself.
         unsafe {
             (*syscore.raw.get()).data = data;
             register_syscore(syscore.raw.get().cast());
@@ -109,7 +109,7 @@ impl<S: Sleeper> Syscore<S> {
     }
 
     extern "C" fn suspend(data: *mut c_void) -> c_int {
-        // SAFETY: The kernel calls with the data that was registered.
+        // SAFETY: The kernel passes the data that was registered.
         unsafe { &*data.cast::<Self>() }.sleeper.suspend();
         0
     }
@@ -127,7 +127,7 @@ impl<S: Sleeper> Syscore<S> {
 
 impl<S: Sleeper> Drop for Syscore<S> {
     fn drop(&mut self) {
-        // SAFETY: It is registered: only `new` makes one.
+        // SAFETY: It is registered: only `new` creates one.
         unsafe { unregister_syscore(self.raw.get().cast()) }
     }
 }

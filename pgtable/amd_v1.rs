@@ -18,11 +18,11 @@
 //! | 62 | IW, write | IW |
 //!
 //! An access needs the permission in all entries of its walk. With next level 7 a page has the size
-//! of 2, 4, ... entries of its level, all of which are equal. The address bits from bit 12 up to the
-//! page size are ones, except the highest of them, which is zero.
+//! of 2, 4, ... entries of its level, all of which are equal. The address bits from bit 12 up to
+//! the page size are ones, except the highest of them, which is zero.
 //!
-//! The largest page is 256 GiB. Units do not handle 512 GiB correctly, so a larger page could not be
-//! split into the next smaller size.
+//! The largest page is 256 GiB. Units do not handle 512 GiB correctly, so a larger page could not
+//! be split into the next smaller size.
 
 #![forbid(unsafe_code)]
 

@@ -367,7 +367,7 @@ mod suite {
     }
 
     #[test]
-    fn a_large_page_takes_the_place_of_empty_tables() -> Result {
+    fn a_large_page_replaces_empty_tables() -> Result {
         let bench = Bench::<VtdSs>::new(&CFG)?;
 
         assert_eq!(bench.map(5 * K4, 0, K4), (K4, Ok(())));
@@ -381,7 +381,7 @@ mod suite {
     }
 
     #[test]
-    fn what_is_mapped_stays_when_something_is_mapped_over_it() -> Result {
+    fn mapping_over_a_mapping_is_refused_and_changes_nothing() -> Result {
         let bench = Bench::<VtdSs>::new(&CFG)?;
 
         assert_eq!(bench.map(M2 + 3 * K4, G1, K4), (K4, Ok(())));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! x86-64 page tables: the format of CPUs, VT-d first-stage translation and AMD-Vi version 2 tables.
+//! x86-64 page tables: the format of CPUs, VT-d first-stage translation and AMD-Vi version 2
+//! tables.
 //!
 //! Intel 64 Software Developer's Manual, volume 3, section 4.5 (4-level and 5-level paging); Intel
 //! VT-d specification, section 9.7 (first-stage paging entries); AMD IOMMU specification, section

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Devices and their units: how they find each other, and what the unit says of a device.
+ * Devices and their units: probing, and what the unit reports of a device.
  */
 
 #include <kunit/device.h>
@@ -20,7 +20,7 @@ static void a_device_is_probed_when_it_is_added(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, device->was_attached, NULL);
 }
 
-static void the_unit_says_what_a_device_can(struct kunit *test)
+static void the_unit_reports_the_capabilities_of_a_device(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct device *other = kunit_device_register(test, "elsewhere");
@@ -31,7 +31,7 @@ static void the_unit_says_what_a_device_can(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, device_iommu_capable(other, IOMMU_CAP_CACHE_COHERENCY));
 }
 
-static void ids_of_a_device_are_kept_for_its_unit(struct kunit *test)
+static void a_device_stores_the_ids_at_its_unit(struct kunit *test)
 {
 	static const u32 first[] = { 7 }, more[] = { 8, 9 };
 	struct device *dev = kunit_device_register(test, "elsewhere");
@@ -43,7 +43,7 @@ static void ids_of_a_device_are_kept_for_its_unit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_fwspec_add_ids(dev, first, 1), -EINVAL);
 
 	mutex_lock(&iommu_probe_device_lock);
-	/* There is no such unit, or none yet. */
+	/* No unit with this node is registered. */
 	KUNIT_EXPECT_LT(test, iommu_fwspec_init(dev, unknown), 0);
 	KUNIT_EXPECT_PTR_EQ(test, dev_iommu_fwspec_get(dev), NULL);
 	KUNIT_EXPECT_EQ(test, iommu_fwspec_init(dev, iommu_api_unit.fwnode), 0);
@@ -132,7 +132,7 @@ static void reserved_regions_of_a_group_are_in_order_and_joined(struct kunit *te
 	iommu_put_resv_regions(device->dev, &list);
 }
 
-static void global_PASIDs_are_within_what_a_device_can(struct kunit *test)
+static void global_PASIDs_are_within_the_limit_of_the_device(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_new_device_with_pasids(test);
 	ioasid_t pasids[1 << PASID_BITS];
@@ -146,7 +146,7 @@ static void global_PASIDs_are_within_what_a_device_can(struct kunit *test)
 			break;
 		KUNIT_EXPECT_EQ(test, pasids[count], IOMMU_FIRST_GLOBAL_PASID + count);
 	}
-	/* 0 is the device's own. */
+	/* PASID 0 is reserved for DMA without a PASID. */
 	KUNIT_EXPECT_EQ(test, count, ARRAY_SIZE(pasids) - 1);
 	while (count--)
 		iommu_free_global_pasid(pasids[count]);
@@ -157,12 +157,12 @@ static void global_PASIDs_are_within_what_a_device_can(struct kunit *test)
 
 static struct kunit_case cases[] = {
 	KUNIT_CASE(a_device_is_probed_when_it_is_added),
-	KUNIT_CASE(the_unit_says_what_a_device_can),
-	KUNIT_CASE(ids_of_a_device_are_kept_for_its_unit),
+	KUNIT_CASE(the_unit_reports_the_capabilities_of_a_device),
+	KUNIT_CASE(a_device_stores_the_ids_at_its_unit),
 	KUNIT_CASE(a_unit_is_found_by_its_node_while_it_is_registered),
 	KUNIT_CASE(deferred_devices_are_attached_when_they_are_used),
 	KUNIT_CASE(reserved_regions_of_a_group_are_in_order_and_joined),
-	KUNIT_CASE(global_PASIDs_are_within_what_a_device_can),
+	KUNIT_CASE(global_PASIDs_are_within_the_limit_of_the_device),
 	{}
 };
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Domains: what a group is attached to, by default too, and where a device is while it is reset.
+ * Domains: attach and detach, default domains, and blocking a device while it is reset.
  */
 
 #include <linux/pci-ats.h>
 
 #include "unit.h"
 
-static void a_device_of_its_own_is_attached_and_goes_back_to_its_default(struct kunit *test)
+static void a_single_device_is_attached_and_returns_to_its_default(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_domain *domain = iommu_api_new_domain(test, device);
@@ -17,10 +17,10 @@ static void a_device_of_its_own_is_attached_and_goes_back_to_its_default(struct 
 	KUNIT_ASSERT_EQ(test, iommu_attach_device(domain, device->dev), 0);
 	KUNIT_EXPECT_PTR_EQ(test, device->attached, domain);
 	KUNIT_EXPECT_PTR_EQ(test, iommu_get_domain_for_dev(device->dev), domain);
-	/* Whichever way a driver asks what the device leaves. */
+	/* The two ways to get the domain that the device leaves. */
 	KUNIT_EXPECT_PTR_EQ(test, device->was_attached, &iommu_api_identity);
 	KUNIT_EXPECT_PTR_EQ(test, device->said_attached, &iommu_api_identity);
-	/* What the DMA API has stays. */
+	/* The DMA API's domain does not change. */
 	KUNIT_EXPECT_PTR_EQ(test, iommu_get_dma_domain(device->dev), &iommu_api_identity);
 	KUNIT_EXPECT_PTR_EQ(test, iommu_group_default_domain(device->dev->iommu_group),
 			    &iommu_api_identity);
@@ -76,7 +76,7 @@ static void attaching_the_current_domain_does_nothing(struct kunit *test)
 	iommu_detach_group(domain, group);
 }
 
-static void an_attach_that_fails_leaves_no_device_behind(struct kunit *test)
+static void a_failed_attach_leaves_every_device_attached_as_before(struct kunit *test)
 {
 	struct device_under_test *devices[2];
 	struct iommu_domain *domain;
@@ -95,7 +95,7 @@ static void an_attach_that_fails_leaves_no_device_behind(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, iommu_get_domain_for_dev(devices[0]->dev), &iommu_api_identity);
 }
 
-static void a_domain_that_is_freed_while_attached_lasts_until_it_is_not(struct kunit *test)
+static void a_domain_freed_while_attached_lives_until_the_detach(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_domain *domain;
@@ -124,7 +124,7 @@ static void a_device_is_blocked_while_it_is_reset(struct kunit *test)
 	struct iommu_group *group;
 	ioasid_t pasid = 1;
 
-	/* Wherever it is: only devices that cache translations are kept from invalidations. */
+	/* At any offset: only devices with ATS are blocked, to protect them from invalidations. */
 	function->ats_cap = 1;
 	iommu_api_add_device(test, device);
 	domain = iommu_api_new_domain(test, device);
@@ -137,12 +137,12 @@ static void a_device_is_blocked_while_it_is_reset(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pci_dev_reset_iommu_prepare(function), 0);
 	KUNIT_EXPECT_PTR_EQ(test, device->attached, &iommu_api_blocked);
 	KUNIT_EXPECT_PTR_EQ(test, device->attached_to_pasid, &iommu_api_blocked);
-	/* The group is where it was, and stays there. */
+	/* The group stays attached to its domain. */
 	KUNIT_EXPECT_PTR_EQ(test, iommu_get_domain_for_dev(device->dev), domain);
 	KUNIT_EXPECT_EQ(test, iommu_attach_device_pasid(other, device->dev, pasid + 1, NULL),
 			-EBUSY);
 
-	/* A reset within the reset does not end it. */
+	/* The end of a nested reset does not end the outer one. */
 	KUNIT_EXPECT_EQ(test, pci_dev_reset_iommu_prepare(function), 0);
 	pci_dev_reset_iommu_done(function);
 	KUNIT_EXPECT_PTR_EQ(test, device->attached, &iommu_api_blocked);
@@ -173,7 +173,7 @@ static int keep_fault(struct iommu_domain *domain, struct device *dev, unsigned 
 	return 7;
 }
 
-static void who_has_a_domain_is_told_of_its_faults(struct kunit *test)
+static void a_fault_handler_of_a_domain_is_called(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_domain *domain = iommu_api_new_domain(test, device);
@@ -189,7 +189,7 @@ static void who_has_a_domain_is_told_of_its_faults(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, seen.flags, flags);
 }
 
-static void oddities_of_page_tables_are_set_by_the_driver(struct kunit *test)
+static void the_driver_sets_page_table_quirks(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_domain *domain = iommu_api_new_domain(test, device);
@@ -212,17 +212,17 @@ static void passthrough_can_be_made_the_default(struct kunit *test)
 }
 
 static struct kunit_case cases[] = {
-	KUNIT_CASE(a_device_of_its_own_is_attached_and_goes_back_to_its_default),
+	KUNIT_CASE(a_single_device_is_attached_and_returns_to_its_default),
 	KUNIT_CASE(a_device_cannot_be_attached_without_the_rest_of_its_group),
 	KUNIT_CASE(a_group_is_attached_to_one_domain_at_a_time),
 	KUNIT_CASE(attaching_the_current_domain_does_nothing),
-	KUNIT_CASE(an_attach_that_fails_leaves_no_device_behind),
-	KUNIT_CASE(a_domain_that_is_freed_while_attached_lasts_until_it_is_not),
+	KUNIT_CASE(a_failed_attach_leaves_every_device_attached_as_before),
+	KUNIT_CASE(a_domain_freed_while_attached_lives_until_the_detach),
 #ifdef CONFIG_PCI_ATS
 	KUNIT_CASE(a_device_is_blocked_while_it_is_reset),
 #endif
-	KUNIT_CASE(who_has_a_domain_is_told_of_its_faults),
-	KUNIT_CASE(oddities_of_page_tables_are_set_by_the_driver),
+	KUNIT_CASE(a_fault_handler_of_a_domain_is_called),
+	KUNIT_CASE(the_driver_sets_page_table_quirks),
 	KUNIT_CASE(passthrough_can_be_made_the_default),
 	{}
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Groups: who is in one, and what is kept with it.
+ * Groups: their members and their driver data.
  */
 
 #include <kunit/device.h>
@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-static void the_driver_says_who_is_in_a_group(struct kunit *test)
+static void the_driver_decides_which_devices_are_in_a_group(struct kunit *test)
 {
 	struct device_under_test *alone = iommu_api_device_of_its_own(test), *devices[2];
 	struct iommu_group *group, *other;
@@ -47,7 +47,7 @@ static void devices_without_a_unit_can_be_in_a_group(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, iommu_api_group_of(test, first), group);
 	KUNIT_EXPECT_EQ(test, iommu_group_for_each_dev(group, &count, count_device), 0);
 	KUNIT_EXPECT_EQ(test, count, 2);
-	/* The first answer that is not 0 is the answer. */
+	/* The iteration stops at the first nonzero result and returns it. */
 	KUNIT_EXPECT_EQ(test, iommu_group_for_each_dev(group, second, stop_at), 5);
 
 	iommu_group_remove_device(first);
@@ -61,7 +61,7 @@ static void set_flag(void *flag)
 	*(bool *)flag = true;
 }
 
-static void what_a_driver_keeps_with_a_group_goes_with_the_group(struct kunit *test)
+static void driver_data_of_a_group_is_released_with_the_group(struct kunit *test)
 {
 	struct iommu_group *group = iommu_group_alloc();
 	bool is_released = false;
@@ -77,7 +77,7 @@ static void what_a_driver_keeps_with_a_group_goes_with_the_group(struct kunit *t
 	KUNIT_EXPECT_TRUE(test, is_released);
 }
 
-static void devices_of_a_management_complex_are_with_their_container(struct kunit *test)
+static void devices_of_a_management_complex_join_the_group_of_their_container(struct kunit *test)
 {
 	struct fsl_mc_device *device = kunit_kzalloc(test, sizeof(*device), GFP_KERNEL);
 	struct device *container = kunit_device_register(test, "container");
@@ -99,10 +99,10 @@ static void devices_of_a_management_complex_are_with_their_container(struct kuni
 }
 
 static struct kunit_case cases[] = {
-	KUNIT_CASE(the_driver_says_who_is_in_a_group),
+	KUNIT_CASE(the_driver_decides_which_devices_are_in_a_group),
 	KUNIT_CASE(devices_without_a_unit_can_be_in_a_group),
-	KUNIT_CASE(what_a_driver_keeps_with_a_group_goes_with_the_group),
-	KUNIT_CASE(devices_of_a_management_complex_are_with_their_container),
+	KUNIT_CASE(driver_data_of_a_group_is_released_with_the_group),
+	KUNIT_CASE(devices_of_a_management_complex_join_the_group_of_their_container),
 	{}
 };
 

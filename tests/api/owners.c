@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may do DMA with a group.
+ * DMA ownership: which owner or drivers may do DMA with a group.
  */
 
 #include "unit.h"
 
-static void a_claim_keeps_everybody_else_away(struct kunit *test)
+static void a_claim_excludes_other_owners_and_drivers(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_group *group = iommu_api_group_of(test, device->dev);
@@ -41,7 +41,7 @@ static void one_owner_may_claim_each_device_of_a_group(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, devices[0]->attached, &iommu_api_identity);
 }
 
-static void drivers_that_use_the_DMA_API_keep_owners_away(struct kunit *test)
+static void drivers_that_use_the_DMA_API_exclude_owners(struct kunit *test)
 {
 	struct device_under_test *devices[2];
 	struct iommu_group *group;
@@ -60,9 +60,9 @@ static void drivers_that_use_the_DMA_API_keep_owners_away(struct kunit *test)
 }
 
 static struct kunit_case cases[] = {
-	KUNIT_CASE(a_claim_keeps_everybody_else_away),
+	KUNIT_CASE(a_claim_excludes_other_owners_and_drivers),
 	KUNIT_CASE(one_owner_may_claim_each_device_of_a_group),
-	KUNIT_CASE(drivers_that_use_the_DMA_API_keep_owners_away),
+	KUNIT_CASE(drivers_that_use_the_DMA_API_exclude_owners),
 	{}
 };
 

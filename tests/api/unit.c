@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The unit of the suites, and the devices, groups and domains that cases make.
+ * The unit of the suites, and functions that create devices, groups and domains for the cases.
  */
 
 #include <linux/dma-mapping.h>
@@ -137,7 +137,7 @@ static bool is_attach_deferred(struct device *dev)
 	return under_test(dev)->is_deferred;
 }
 
-/* Not in order, and the last one starts within the first. */
+/* The regions are not in order, and the last one starts within the first. */
 static void get_resv_regions(struct device *dev, struct list_head *list)
 {
 	static const struct {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What drivers may expect of the kernel's IOMMU layer, C's or the core: suites for both, written
- * against the declarations of the functions alone. They are about those that the kernel's own
- * suites do not get to. Where the layers differ on purpose a case says so: see
- * Documentation/native.md.
+ * KUnit suites of the functions of the kernel's IOMMU layer. They use only the declarations of
+ * these functions, so they run on the C layer and on the core, and test what drivers may expect of
+ * either. They cover functions that the kernel's own suites do not test. If the layers differ on
+ * purpose, a case says so: see Documentation/native.md.
  *
- * All suites have the same unit, which is made of memory and has a bus of its own. It keeps what it
- * was last told of each device. What a case makes behind it goes with the case.
+ * All suites share one unit in software, on its own bus. The unit stores the last request for each
+ * device. Devices and domains that a case creates are removed when the case ends.
  */
 #ifndef IOMMU_API_TEST_UNIT_H
 #define IOMMU_API_TEST_UNIT_H
@@ -20,22 +20,22 @@
 
 #define IS_CORE IS_ENABLED(CONFIG_IOMMU_CORE_NATIVE)
 
-/* Where the unit's reserved regions are. */
+/* The addresses of the unit's reserved regions. */
 #define REGION 0x10000
 #define MESSAGES 0xfee00000
 
-/* Bits of the PASIDs of a device that has some. It tells as devices of firmware do. */
+/* PASID bits of a device that supports PASIDs; the device reports them as a firmware property. */
 #define PASID_BITS 2
 
 struct device_under_test {
-	/* On a bus of its own it is none of PCI's, and yet what is done with those can be done. */
+	/* Not on the PCI bus, but functions that take a PCI device can be called with it. */
 	struct pci_dev function;
 	struct device *dev;
-	/* How the unit is to behave. */
+	/* How the unit handles the device. */
 	bool is_in_the_common_group;
 	bool is_deferred;
 	int attach_error;
-	/* What the unit was told. */
+	/* What the layer requested from the unit. */
 	struct iommu_domain *attached;
 	struct iommu_domain *was_attached;
 	struct iommu_domain *said_attached;
@@ -45,7 +45,7 @@ struct device_under_test {
 
 struct domain_under_test {
 	struct iommu_domain domain;
-	/* The number of the page that each page of addresses leads to. */
+	/* The output page number of each mapped page, by input page number. */
 	struct xarray table;
 	unsigned long quirks;
 	bool *is_freed;
@@ -68,11 +68,11 @@ extern struct iommu_device iommu_api_unit;
 int iommu_api_start_unit(struct kunit_suite *suite);
 void iommu_api_stop_unit(struct kunit_suite *suite);
 
-/* A device that is not there yet, for a case to say what it is like. */
+/* A device that is not added yet, so that the case can set its properties. */
 struct device_under_test *iommu_api_new_device(struct kunit *test, const char *name);
 struct device_under_test *iommu_api_new_device_with_pasids(struct kunit *test);
 void iommu_api_add_device(struct kunit *test, struct device_under_test *device);
-/* Before the case is over. */
+/* Removes the device before the case ends. */
 void iommu_api_remove_device(struct kunit *test, struct device_under_test *device);
 struct device_under_test *iommu_api_device_of_its_own(struct kunit *test);
 void iommu_api_devices_of_one_group(struct kunit *test, struct device_under_test *devices[2]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What watches the layer: the debugging of page allocations, and trace points.
+ * Debugging aids of the layer: CONFIG_IOMMU_DEBUG_PAGEALLOC and trace points.
  */
 
 #include <linux/gfp.h>
@@ -22,7 +22,7 @@ static struct page *new_pages(struct kunit *test, unsigned int order)
 }
 
 #ifdef CONFIG_IOMMU_DEBUG_PAGEALLOC
-/* How often the kernel believes that a page is mapped. */
+/* The kernel's count of the mappings of a page. */
 static int mappings_of(struct page *page)
 {
 	struct page_ext *more = page_ext_get(page);
@@ -32,7 +32,7 @@ static int mappings_of(struct page *page)
 	return count;
 }
 
-static void the_debugging_of_page_allocations_knows_what_is_mapped(struct kunit *test)
+static void debug_pagealloc_counts_mappings(struct kunit *test)
 {
 	struct device_under_test *device = iommu_api_device_of_its_own(test);
 	struct iommu_domain *domain = iommu_api_new_domain(test, device);
@@ -41,7 +41,7 @@ static void the_debugging_of_page_allocations_knows_what_is_mapped(struct kunit 
 	size_t size;
 
 	if (!static_branch_unlikely(&iommu_debug_initialized))
-		kunit_skip(test, "it takes iommu.debug_pagealloc=1");
+		kunit_skip(test, "needs iommu.debug_pagealloc=1");
 	page = new_pages(test, 2);
 	phys = page_to_phys(page);
 	size = 4 * PAGE_SIZE;
@@ -51,7 +51,7 @@ static void the_debugging_of_page_allocations_knows_what_is_mapped(struct kunit 
 	for (int i = 1; i < 4; i++)
 		KUNIT_EXPECT_EQ(test, mappings_of(page + i), 1);
 
-	/* With the second page unmapped a longer range ends there: the others are as they were. */
+	/* Unmapping a longer range stops at the second page, which is not mapped. */
 	KUNIT_EXPECT_EQ(test, iommu_unmap(domain, IOVA + PAGE_SIZE, PAGE_SIZE), PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, mappings_of(page + 1), 0);
 	KUNIT_EXPECT_EQ(test, iommu_unmap(domain, IOVA, size), PAGE_SIZE);
@@ -130,7 +130,7 @@ static void trace_faulted(void *data, struct device *dev, unsigned long iova, in
 	seen->flags = flags;
 }
 
-/* Also when a case is aborted: nobody may be told of what the next one does. */
+/* Also runs if a case is aborted, so that the trace functions do not see the next case. */
 static void stop_tracing(void *seen)
 {
 	unregister_trace_add_device_to_group(trace_added, seen);
@@ -139,13 +139,13 @@ static void stop_tracing(void *seen)
 	unregister_trace_map(trace_mapped, seen);
 	unregister_trace_unmap(trace_unmapped, seen);
 	unregister_trace_io_page_fault(trace_faulted, seen);
-	/* Whoever is in a trace point now is in it no more. */
+	/* Wait until no CPU is in a trace function. */
 	tracepoint_synchronize_unregister();
 }
 
-static void the_trace_points_tell_what_happens(struct kunit *test)
+static void trace_points_report_what_happens(struct kunit *test)
 {
-	/* The case may be over, and its stack gone, when tracing is stopped. */
+	/* Static, because tracing stops after the function has returned. */
 	static struct traced seen;
 	struct device_under_test *device;
 	struct iommu_domain *domain;
@@ -198,10 +198,10 @@ static void the_trace_points_tell_what_happens(struct kunit *test)
 
 static struct kunit_case cases[] = {
 #ifdef CONFIG_IOMMU_DEBUG_PAGEALLOC
-	KUNIT_CASE(the_debugging_of_page_allocations_knows_what_is_mapped),
+	KUNIT_CASE(debug_pagealloc_counts_mappings),
 #endif
 #ifdef CONFIG_TRACEPOINTS
-	KUNIT_CASE(the_trace_points_tell_what_happens),
+	KUNIT_CASE(trace_points_report_what_happens),
 #endif
 	{}
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 5: code without a claim calls what a claim calls.
+//! Law 5: code without a claim calls the function that `Claim::attach` calls.
 
 #![allow(dead_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 5: code makes a claim of its own.
+//! Law 5: code constructs a claim without `Group::claim`.
 
 #![allow(dead_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The control: what a driver and an owner are meant to do, compiles.
+//! The control: code that uses the interfaces as intended compiles.
 
 #![allow(dead_code)]
 
@@ -16,7 +16,7 @@ use crate::{
     registry::Registry,
 };
 
-/// As `Translate::alloc_paging`: the view names the unit.
+/// Like `Translate::alloc_paging`: the driver gets the unit from the view.
 fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) -> Result {
     D::health(device.unit()).check()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 5: a driver makes a loan of its own.
+//! Law 5: a driver constructs a loan without `Group::lend`.
 
 #![allow(dead_code)]
 

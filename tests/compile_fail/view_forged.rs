@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 1: a driver that makes a view of its own that lives longer.
+//! Law 1: a driver that constructs a view with a longer lifetime.
 
 #![allow(dead_code)]
 

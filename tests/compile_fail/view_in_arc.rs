@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 1: a driver that makes the view a counted reference.
+//! Law 1: a driver that turns the view into a counted reference.
 
 #![allow(dead_code)]
 

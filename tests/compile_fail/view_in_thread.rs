@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 1: a driver that takes the view along to another thread.
+//! Law 1: a driver that moves the view to another thread.
 
 #![allow(dead_code)]
 
 use crate::driver::{DeviceView, VendorDriver};
 
-/// What it takes to run something later, or elsewhere.
+/// The bounds of a function that runs its argument later or on another thread.
 fn spawn(_work: impl FnOnce() + Send + 'static) {}
 
 fn alloc_paging<D: VendorDriver>(device: &DeviceView<'_, D>) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Law 1: a driver that asks the view for the endpoint behind it.
+//! Law 1: a driver that gets the endpoint from the view.
 
 #![allow(dead_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The formats, each with the hardware that reads it, for tests that are about all of them.
+//! The formats, each with the hardware that reads it, for tests of all formats.
 
 use crate::{
     addr::{PageSizes, Prot},
@@ -17,29 +17,29 @@ use crate::{
 
 /// One format.
 pub trait Case: 'static {
-    /// It.
+    /// The format.
     type Format: Format;
-    /// The hardware for it.
+    /// The hardware that walks it.
     type Walker: Walker;
 
-    /// Bits that hardware does not look at: memory need not have what the CPU has.
+    /// Bits that hardware ignores: they may differ between memory and the CPU's caches.
     const IGNORED: u64;
 
-    /// The shapes that tables are tested in, with all page sizes, coherent and split.
+    /// The shapes of page tables to test, with all page sizes, coherent and with splitting allowed.
     fn shapes() -> Vec<Config>;
 
-    /// Returns what a unit is told.
+    /// Returns a walker that is configured as a unit would be.
     fn walker(cfg: &Config, top: Top) -> Self::Walker;
 
-    /// Permissions to ask for.
+    /// Permissions to request.
     fn prots() -> Vec<Prot>;
 
-    /// Returns what hardware makes of a leaf that was asked to permit `prot`.
+    /// Returns the permissions that hardware grants for a leaf requested with `prot`.
     fn granted(prot: Prot) -> Prot {
         prot
     }
 
-    /// Makes a unit that walks the table as it is.
+    /// Creates a unit that walks the page table from its current top.
     fn hardware(
         memory: &HostMemory,
         cfg: &Config,
@@ -160,7 +160,7 @@ fn writable_is_readable(prot: Prot) -> Prot {
 /// The widths of input and output addresses of Arm tables.
 fn arm_shapes(stage: Stage, granule: GranuleSize) -> Vec<(u8, u8)> {
     match (stage, granule) {
-        // The output has room for the addresses of the tests' tables, which have 46 bits.
+        // The output addresses must cover the test's tables, whose addresses have 46 bits.
         (Stage::One, GranuleSize::K4) => vec![(48, 48), (39, 48), (36, 48), (32, 48)],
         (Stage::One, GranuleSize::K16) => vec![(48, 48), (47, 48), (36, 48)],
         (Stage::One, GranuleSize::K64) => vec![(48, 48), (52, 52), (42, 48)],

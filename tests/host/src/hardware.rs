@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that walk page tables, written from the specifications alone and sharing no code with the
+//! Units that walk page tables, written from the specifications alone. They share no code with the
 //! formats under test.
 //!
-//! A unit caches all it can, leaves and intermediate entries, for ever: only an invalidation takes
-//! something out. And it notices when it is sent into memory that was freed.
+//! A unit caches everything that it may, leaves and intermediate entries, without limit: only an
+//! invalidation removes something. It detects a walk into freed memory.
 
 pub mod amd;
 pub mod arm;
@@ -18,26 +18,26 @@ pub use vtd::Vtd;
 /// Why an access was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// No entry, or not the permission.
+    /// No entry, or no permission.
     Refused,
-    /// A bit is set that has to be 0.
+    /// A reserved bit is set.
     Reserved,
-    /// An entry, or a cached one, led to a table that was freed.
+    /// An entry, or a cached one, points to a freed table.
     FreedTable,
 }
 
-/// A translation, as found in a table or cached.
+/// A translation, read from a table or cached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// First address that it translates.
     pub iova: u64,
     /// Number of bytes that it translates.
     pub size: u64,
-    /// What `iova` is translated to.
+    /// The output address of `iova`.
     pub phys: u64,
-    /// What is permitted, and how the memory is accessed.
+    /// Permissions and memory attributes.
     pub prot: Prot,
-    /// Whether it says that the memory was written.
+    /// Whether the dirty bit is set.
     pub dirty: bool,
 }
 
@@ -47,22 +47,22 @@ impl Leaf {
     }
 }
 
-/// What an entry says.
+/// The meaning of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// Nothing.
+    /// Not present.
     Absent,
-    /// There is a table of the next lower level, with what it permits.
+    /// Points to the table of the next lower level; with the permissions that it grants.
     Table(u64, Prot),
-    /// It is (a part of) a page.
+    /// A page, or a part of a run.
     Page {
         /// Size of the whole page.
         size: u64,
-        /// Where the whole page is.
+        /// Address of the whole page.
         phys: u64,
-        /// What is permitted, and how the memory is accessed.
+        /// Permissions and memory attributes.
         prot: Prot,
-        /// Whether it says that the memory was written.
+        /// Whether the dirty bit is set.
         dirty: bool,
     },
 }
@@ -78,16 +78,16 @@ pub trait Walker: Clone + Send {
     /// Number of levels.
     fn levels(&self) -> u32;
 
-    /// Number of bits of the addresses that it takes.
+    /// Number of bits of its input addresses.
     fn iova_bits(&self) -> u32;
 
-    /// Says what an entry of `level`, of which 1 is the lowest, for `iova` is.
+    /// Decodes an entry of `level` for `iova`; level 1 is the lowest.
     fn decode(&self, level: u32, iova: u64, entry: u64) -> Result<Found, Fault>;
 
-    /// Whether an invalidation of a part of a page takes the page out of the cache.
+    /// Whether an invalidation of a part of a page removes the page from the cache.
     fn forgets_page_of_part(&self) -> bool;
 
-    /// Returns the entry of a page as the unit leaves it when it records an access.
+    /// Returns the entry of a page after the unit has recorded an access in it.
     fn record(&self, entry: u64, write: bool) -> u64;
 }
 
@@ -106,7 +106,7 @@ pub struct Hardware<W: Walker = Vtd> {
     memory: HostMemory,
     walker: W,
     root: u64,
-    /// Whether it snoops the CPU's caches.
+    /// Whether it snoops CPU caches.
     coherent: bool,
     /// Whether it sets accessed and dirty bits.
     record: bool,
@@ -114,7 +114,7 @@ pub struct Hardware<W: Walker = Vtd> {
     tables: Vec<CachedTable>,
 }
 
-/// Permissions, of which an access needs those of all entries.
+/// The permissions that an access needs in all entries of its walk.
 const PERMISSIONS: Prot = Prot::READ.union(Prot::WRITE);
 
 fn restrict(prot: Prot, by: Prot) -> Prot {
@@ -144,20 +144,20 @@ pub fn bit(value: u64, n: u32) -> bool {
     value >> n & 1 == 1
 }
 
-/// Bits `high` down to `low`, as the specifications write it.
+/// Bits `high` down to `low`, in the notation of the specifications.
 pub fn bits(value: u64, high: u32, low: u32) -> u64 {
     value >> low & (u64::MAX >> (63 - (high - low)))
 }
 
 impl Hardware {
-    /// Makes a VT-d unit that walks from `root`.
+    /// Creates a VT-d unit that walks from `root`.
     pub fn new(memory: &HostMemory, root: u64, levels: u8, coherent: bool) -> Self {
         Self::with(memory, Vtd::new(levels), root, coherent)
     }
 }
 
 impl<W: Walker> Hardware<W> {
-    /// Makes a unit that walks from `root`.
+    /// Creates a unit that walks from `root`.
     pub fn with(memory: &HostMemory, walker: W, root: u64, coherent: bool) -> Self {
         Self {
             memory: memory.clone(),
@@ -170,19 +170,19 @@ impl<W: Walker> Hardware<W> {
         }
     }
 
-    /// Lets it set accessed and dirty bits.
+    /// Makes it set accessed and dirty bits.
     pub fn record(mut self) -> Self {
         self.record = true;
         self
     }
 
-    /// Has it walk from another root, as another kind of walker. What it has cached stays.
+    /// Makes it walk from another root, with another walker. What it has cached stays.
     pub fn set_top(&mut self, walker: W, root: u64) {
         self.walker = walker;
         self.root = root;
     }
 
-    /// Makes an access, and returns the memory that it goes to.
+    /// Makes an access; returns the memory address that it reaches.
     pub fn access(&mut self, iova: u64, write: bool) -> Result<u64, Fault> {
         if u64::MAX >> (64 - self.walker.iova_bits()) < iova {
             return Err(Fault::Refused);
@@ -204,12 +204,13 @@ impl<W: Walker> Hardware<W> {
         }
     }
 
-    /// Size of what an entry of `level` translates, as a power of 2.
+    /// Number of bytes that an entry of `level` translates, as a power of 2.
     fn size_lg2(&self, level: u32) -> u32 {
         self.walker.granule_lg2() + self.walker.index_lg2() * (level - 1)
     }
 
-    /// Index of the entry for `iova`. The root has as many as the width of addresses asks for.
+    /// Index of the entry for `iova`. The width of the addresses determines the number of entries
+    /// of the root.
     fn index(&self, level: u32, iova: u64) -> usize {
         let index = (iova >> self.size_lg2(level)) as usize;
 
@@ -220,7 +221,7 @@ impl<W: Walker> Hardware<W> {
     }
 
     fn walk(&mut self, iova: u64, write: bool) -> Result<Leaf, Fault> {
-        // It starts as low as its cached intermediate entries allow.
+        // The walk starts at the lowest cached intermediate entry.
         let (mut level, mut table, mut permitted) = self
             .tables
             .iter()
@@ -286,7 +287,7 @@ impl<W: Walker> Hardware<W> {
         }
     }
 
-    /// Takes out what is cached for `first..=last`, but no more than it has to; with `tables` also
+    /// Removes what is cached for `first..=last`, but no more than it must; with `tables` also
     /// intermediate entries.
     pub fn invalidate(&mut self, first: u64, last: u64, tables: bool) {
         let parts = self.walker.forgets_page_of_part();
@@ -305,13 +306,13 @@ impl<W: Walker> Hardware<W> {
         }
     }
 
-    /// Takes out everything.
+    /// Removes everything from the caches.
     pub fn invalidate_all(&mut self) {
         self.leaves.clear();
         self.tables.clear();
     }
 
-    /// Reads all tables, past the caches, and returns every page in order.
+    /// Reads all tables without using the caches, and returns every page in order.
     pub fn leaves(&self) -> Vec<Leaf> {
         let mut found = Vec::new();
 
@@ -358,7 +359,7 @@ impl<W: Walker> Hardware<W> {
                     mut dirty,
                 } => {
                     assert_eq!(iova % size, 0, "a run does not start where it has to");
-                    // The other entries of the run.
+                    // Skips the other entries of the run.
                     for _ in 1..size >> size_lg2 {
                         let (_, other) = read(index);
                         let Found::Page {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure modules of the tree, and what their tests have in common.
+//! The pure modules of the tree, and code that their tests share.
 
-/// The tree itself, from its top.
+/// The tree itself, from its top folder.
 #[path = "../../.."]
 mod tree {
     pub mod addr;

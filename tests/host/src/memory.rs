@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Table memory for tests: it counts, fails on demand, notices what must not happen, and shows
-//! hardware what a walker that does not snoop would see.
+//! Table memory for tests. It counts allocations, fails on demand, detects misuse, and keeps what a
+//! walker that does not snoop would read.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,15 +17,15 @@ use crate::{
     pgtable::{Entry, Table, TableList, TableMemory},
 };
 
-/// What memory is handed out in: tables have a number of frames that is a power of 2, at least one.
+/// Unit of allocation. A table has a number of frames that is a power of 2, at least one.
 const FRAME_SIZE: u64 = 4096;
-/// Most frames that one memory ever hands out. Addresses are not used twice, so that whoever still
-/// has one of a freed table is found out.
+/// The maximum number of frames that one memory ever allocates. Addresses are never reused, so that
+/// an access to a freed table is detected.
 const FRAMES: usize = 1 << 15;
 
-/// What memory holds before a new table is flushed: an entry that permits everything.
+/// The contents of memory before a new table is flushed: an entry that permits everything.
 const GARBAGE: u64 = 0x000d_ead0_dead_0003;
-/// What a freed table is filled with: likewise.
+/// The contents of a freed table: also an entry that permits everything.
 const POISON: u64 = 0x000b_ad00_0bad_0003;
 
 const NEVER: u8 = 0;
@@ -40,12 +40,12 @@ thread_local! {
     static AFTER_STEPS: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
-/// Returns how often this thread has written an entry so far.
+/// Returns how many entries this thread has written so far.
 pub fn writes() -> u64 {
     WRITES.get()
 }
 
-/// Makes this thread give way to others at random places of its walks. `seed` is not 0.
+/// Makes this thread yield to others at random places of its walks. `seed` is not 0.
 pub fn chaos(seed: u64) {
     CHAOS.set(seed);
 }
@@ -55,9 +55,9 @@ pub fn before_exchange(action: impl FnOnce() + 'static) {
     BEFORE_EXCHANGE.set(Some(Box::new(action)));
 }
 
-/// Runs `action` just after this thread's `n`-th step from now on: after a load, with what was
-/// loaded in hand, after an exchange, or before something is flushed. `None` forgets the one
-/// before; returns whether there was one that has not run.
+/// Runs `action` just after this thread's `n`-th step from now on. A step is after a load (the
+/// caller already has the value), after an exchange, or before a flush. `None` cancels the previous
+/// action; returns whether an action was pending.
 pub fn after_nth_step(n: u64, action: Option<Box<dyn FnOnce()>>) -> bool {
     STEPS_LEFT.set(n);
     AFTER_STEPS.replace(action).is_some()
@@ -98,17 +98,17 @@ fn maybe_yield() {
     }
 }
 
-/// An entry, as the CPU has it and as memory has it.
+/// An entry: its value in the CPU's caches and its value in memory.
 #[derive(Default)]
 pub struct HostEntry {
     cached: AtomicU64,
-    /// The lock makes a write-back one step, as it is for CPUs whose caches agree: what one of them
-    /// has read out of its cache never gets over what another has written back since.
+    /// The lock makes a write-back atomic, as on CPUs with coherent caches: a write-back of an
+    /// older value never overwrites a newer one that another CPU has written back.
     memory: Mutex<u64>,
 }
 
 impl HostEntry {
-    /// Writes it back, and says whether that made a difference to memory.
+    /// Writes the entry back; returns whether that changed memory.
     fn flush(&self) -> bool {
         let mut memory = self.memory.lock().unwrap();
         let new = self.cached.load(SeqCst);
@@ -159,7 +159,7 @@ impl Entry for HostEntry {
     }
 }
 
-/// What starts at a frame.
+/// A table that starts at a frame.
 struct Slot {
     state: AtomicU8,
     entries: OnceLock<Box<[HostEntry]>>,
@@ -168,12 +168,12 @@ struct Slot {
 struct Arena {
     base: u64,
     slots: Vec<Slot>,
-    /// Frames that were handed out, and those that were left out to align tables.
+    /// Frames that were allocated, and those that were skipped to align tables.
     used: AtomicUsize,
     allocated: AtomicU64,
     freed: AtomicU64,
     leaked: AtomicU64,
-    /// The allocation that fails, counted down from when it was set.
+    /// Counts down to the allocation that fails.
     fail: AtomicI64,
     flushed: AtomicU64,
     needless: AtomicU64,
@@ -240,14 +240,14 @@ impl Drop for Arena {
     }
 }
 
-/// A memory of its own for the tables of a test. Clones are the same memory.
+/// The memory of one test's tables. Clones are the same memory.
 #[derive(Clone)]
 pub struct HostMemory(Arc<Arena>);
 
 impl Default for HostMemory {
     fn default() -> Self {
-        // The tables of each memory are at addresses of their own, in the upper half of what 46
-        // bits can say.
+        // Each memory has its own addresses for tables, in the upper half of a 46-bit address
+        // space.
         let base = (1 << 45) + NEXT.fetch_add(1, SeqCst) * FRAMES as u64 * FRAME_SIZE;
         let arena = Arc::new(Arena {
             base,
@@ -272,33 +272,33 @@ impl Default for HostMemory {
 }
 
 impl HostMemory {
-    /// Returns a memory with no tables in it.
+    /// Returns a memory without tables.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Number of tables that are allocated.
+    /// The number of allocated tables.
     pub fn live(&self) -> u64 {
         self.allocated() - self.0.freed.load(SeqCst)
     }
 
-    /// Number of tables that were in lists which were dropped.
+    /// The number of tables in lists that were dropped.
     pub fn leaked(&self) -> u64 {
         self.0.leaked.load(SeqCst)
     }
 
-    /// Number of tables that were allocated in all.
+    /// The total number of allocations.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(SeqCst)
     }
 
-    /// Makes the `n`-th allocation from here on fail, counted from 1; 0 for none.
+    /// Makes the `n`-th allocation from now on fail, counted from 1; 0 for none.
     pub fn fail_nth(&self, n: u64) {
         self.0.fail.store(n as i64, SeqCst);
     }
 
-    /// Number of entries that were flushed, and of those how many had not changed. The bits in
-    /// `ignored` do not count as a change.
+    /// The number of entries that were flushed, and how many of them had not changed. A change of
+    /// the bits in `ignored` does not count.
     pub fn flushes(&self) -> (u64, u64) {
         (self.0.flushed.load(SeqCst), self.0.needless.load(SeqCst))
     }
@@ -318,7 +318,7 @@ impl HostMemory {
         })
     }
 
-    /// Changes an entry, if it is `old`, as hardware does.
+    /// Changes an entry, as hardware does, if its value is `old`.
     pub fn hardware_exchange(&self, table: u64, index: usize, old: u64, new: u64) -> bool {
         let slot = self.0.live_slot(Table::at(PhysAddr::new(table)));
 
@@ -328,12 +328,12 @@ impl HostMemory {
             .is_ok()
     }
 
-    /// Sets bits of an entry, if it is `old`, as hardware does.
+    /// Sets bits of an entry, as hardware does, if its value is `old`.
     pub fn hardware_set(&self, table: u64, index: usize, old: u64, bits: u64) -> bool {
         self.hardware_exchange(table, index, old, old | bits)
     }
 
-    /// Says whether, but for `ignored` bits, memory has what the CPU has, in all tables.
+    /// Returns whether in all tables memory and CPU caches agree, except for `ignored` bits.
     pub fn is_flushed(&self, ignored: u64) -> bool {
         self.0.slots[..self.0.used.load(SeqCst)]
             .iter()
@@ -356,7 +356,7 @@ impl TableMemory for HostMemory {
             return None;
         }
 
-        // Aligned to its size, as the memory itself is to any.
+        // Aligned to its size; the memory itself is aligned to any size.
         let frames = size.div_ceil(FRAME_SIZE as usize);
         let align = |used: usize| used.next_multiple_of(frames);
         let used = self
@@ -421,7 +421,7 @@ impl TableList for HostList {
 }
 
 impl HostList {
-    /// Number of tables.
+    /// The number of tables.
     pub fn count(&self) -> usize {
         self.0.len()
     }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an address space is, without page tables: each page that is mapped, and to what.
+//! A reference model of an address space without page tables: a map from each mapped page to its
+//! memory.
 
 use std::collections::BTreeMap;
 
 use crate::{addr::Prot, hardware::Leaf};
 
-/// A stretch of addresses that is mapped to memory in one piece with one permission.
+/// A range of addresses that is mapped to contiguous memory with one permission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
     /// First address.
     pub iova: u64,
     /// Number of bytes.
     pub len: u64,
-    /// What `iova` is mapped to.
+    /// The output address of `iova`.
     pub phys: u64,
-    /// What is permitted.
+    /// The permissions.
     pub prot: Prot,
 }
 
@@ -33,7 +34,7 @@ impl Default for Model {
 }
 
 impl Model {
-    /// Makes one with nothing mapped, of pages of this size.
+    /// Creates an empty reference with pages of this size.
     pub fn new(page: u64) -> Self {
         Self {
             page,
@@ -41,14 +42,14 @@ impl Model {
         }
     }
 
-    /// Returns how many bytes are mapped without a hole from `iova` on, but not more than `len`.
+    /// Returns how many bytes are mapped without a hole from `iova` on, at most `len`.
     pub fn mapped(&self, iova: u64, len: u64) -> u64 {
         (0..len / self.page)
             .find(|page| !self.pages.contains_key(&(iova + page * self.page)))
             .map_or(len, |page| page * self.page)
     }
 
-    /// Returns how many bytes are free from `iova` on, but not more than `len`.
+    /// Returns how many bytes are not mapped from `iova` on, at most `len`.
     pub fn free(&self, iova: u64, len: u64) -> u64 {
         self.pages
             .range(iova..=iova + (len - 1))
@@ -73,14 +74,14 @@ impl Model {
         }
     }
 
-    /// Returns what an address is mapped to.
+    /// Returns the output address and permissions of an address.
     pub fn lookup(&self, iova: u64) -> Option<(u64, Prot)> {
         let (phys, prot) = self.pages.get(&(iova & !(self.page - 1)))?;
 
         Some((phys + iova % self.page, *prot))
     }
 
-    /// Returns all that is mapped, in as few stretches as possible.
+    /// Returns all mappings as the smallest number of stretches.
     pub fn stretches(&self) -> Vec<Stretch> {
         join(self.pages.iter().map(|(iova, (phys, prot))| Stretch {
             iova: *iova,
@@ -91,7 +92,7 @@ impl Model {
     }
 }
 
-/// Returns what leaves map, in as few stretches as possible.
+/// Returns the mappings of leaves as the smallest number of stretches.
 pub fn stretches(leaves: &[Leaf]) -> Vec<Stretch> {
     join(leaves.iter().map(|leaf| Stretch {
         iova: leaf.iova,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hardware records against bit patterns that are written out from the specification and from what
-//! the C driver writes, and feature registers as real machines and QEMU report them.
+//! Hardware records, compared with bit patterns from the specification and from what the C driver
+//! writes; and feature registers of real machines and of QEMU.
 
 mod amd;
 #[allow(dead_code)]
@@ -26,7 +26,7 @@ use proptest::prelude::*;
 
 /// QEMU 11.1: PreF, PPR, GT, IA, GA, HE, HATS 2, GATS 2.
 const QEMU: u64 = 0x29d3;
-/// A laptop's: as its IVRS has it.
+/// A laptop's registers, from its IVRS.
 const LAPTOP: [u64; 2] = [0x2465_77ef_a225_4afa, 0x10];
 
 #[test]
@@ -48,7 +48,7 @@ fn features_of_qemu() {
     );
 }
 
-/// 0x246577efa2254afa, by hand: bits 1, 3 to 7, 9, 11, 14; 16, 18, 21; 25, 29, 31; 32 to 35, 37 to
+/// The bits of 0x246577efa2254afa: 1, 3 to 7, 9, 11, 14; 16, 18, 21; 25, 29, 31; 32 to 35, 37 to
 /// 42, 44 to 46; 48, 50, 53, 54, 58, 61.
 #[test]
 fn features_of_a_laptop() {
@@ -74,7 +74,7 @@ fn features_of_a_laptop() {
     assert!(Features::decode([1 << 63, 0]).nested_paging_security);
 }
 
-/// What HATS and firmware's VAsize lead to.
+/// The paging modes that follow from HATS and from firmware's VAsize.
 #[test]
 fn address_spaces() {
     let space = |hats: u64, virtual_bits| {
@@ -108,7 +108,7 @@ fn units_that_cannot_be_driven() {
     );
     // An MSI capability.
     assert!(Capability::decode(0x0080_0005, 0).is_err());
-    // Another type of the same id.
+    // A capability with the same id and another type.
     assert!(Capability::decode(0x1c02_000f, 0).is_err());
     assert!(Refusal::NoCapability { header: 5 }
         .to_string()
@@ -116,8 +116,8 @@ fn units_that_cannot_be_driven() {
     assert!(Refusal::NoHostTables.to_string().contains("HATDis"));
 }
 
-/// QEMU's block: id 0fh, type 3; IotlbSup, HtTunnel, NpCache, EFRSup and CapExt; PAsize 46 (its 40
-/// with a width of another field in it), VAsize 48.
+/// QEMU's block: id 0fh, type 3; IotlbSup, HtTunnel, NpCache, EFRSup and CapExt; PAsize 46 (QEMU's
+/// 40 overlaps with another field), VAsize 48.
 #[test]
 fn capability_blocks() {
     let qemu = Capability::decode(0x1f03_000f, 0x0018_2e00).unwrap();
@@ -136,8 +136,8 @@ fn capability_blocks() {
     );
 }
 
-/// The C-bit of a processor of family 17h is 47, of 19h 51. Which microcode family 17h needs is in
-/// the C driver.
+/// The C-bit is bit 47 on processors of family 17h, and bit 51 on family 19h. The C driver lists
+/// the microcode that family 17h needs.
 #[test]
 fn encryption() {
     let judge = Encryption::judge;
@@ -158,7 +158,7 @@ fn encryption() {
         };
         assert_eq!(judge(1 << 47, true, 0x17, microcode), expected);
     }
-    // A guest: the host's unit cannot read its memory.
+    // In a guest the host's unit cannot read the guest's memory.
     assert_eq!(judge(1 << 51, false, 0x19, 0), Encryption::Guest);
     let text = Refusal::Encryption { microcode: 0x801 }.to_string();
     assert!(text.contains("0x00000801") && text.contains("mem_encrypt=off"));
@@ -186,7 +186,7 @@ fn entry(translation: Translation) -> DeviceEntry {
 /// bit 62, domain id bits 79:64.
 #[test]
 fn device_entries() {
-    // What the C driver's clear entry has: V, and nothing else.
+    // The C driver's cleared entry: V and no other bit.
     let blocked = DeviceEntry::BLOCKED;
     assert_eq!(blocked.encode(), [1, 0, 0, 0]);
     assert_eq!(DeviceEntry::decode([1, 0, 0, 0]), Some(blocked));
@@ -223,8 +223,7 @@ fn device_entries() {
     );
     assert_eq!(DeviceEntry::decode(with_tlb.encode()), Some(with_tlb));
 
-    // Without page requests (PPR, bit 52) and translation services (I, bit 96), whatever it leads
-    // to.
+    // Page requests (PPR, bit 52) and ATS (I, bit 96) are off in every entry.
     for entry in [blocked, identity, host(4, false), host(6, true)] {
         let [first, second, ..] = DeviceEntry {
             settings: Settings(0xff),
@@ -234,14 +233,14 @@ fn device_entries() {
         assert_eq!(first >> 52 & 1, 0);
         assert_eq!(second >> 32 & 1, 0);
     }
-    // Root and levels are in the first word, and nothing else of it changes with them.
+    // Root and levels are in the first word; its other bits do not change with them.
     let first = 0x600f_dead_beef_e783;
     assert_eq!(DeviceEntry::host_root(first), Some(0xf_dead_beef_e000));
     assert_eq!(
         DeviceEntry::with_host_root(first, 0x1234_5000, 4),
         0x6000_0000_1234_5983
     );
-    // Blocked; untranslated; a guest's tables; not valid; Mode 7.
+    // Blocked; untranslated; a guest table; not valid; Mode 7.
     for first in [
         0x1,
         0x6000_0000_0000_0003,
@@ -298,8 +297,8 @@ fn guest_entries() {
     assert_eq!(Gcr3Entry::decode(0x1_2345_6000).table, None);
 }
 
-/// The bit numbers that the C driver sets for each setting of the IVRS table: b8h INIT, b9h EInt,
-/// bah NMI, 68h and 69h SysMgt, beh Lint0, bfh Lint1.
+/// The bits that the C driver sets for each setting in the IVRS table: b8h INIT, b9h EInt, bah NMI,
+/// 68h and 69h SysMgt, beh Lint0, bfh Lint1.
 #[test]
 fn settings() {
     for (setting, bit) in [
@@ -320,7 +319,7 @@ fn settings() {
         assert_eq!(entry.encode(), words, "{setting:#x}");
         assert_eq!(DeviceEntry::decode(words), Some(entry));
     }
-    // The reserved bit stays where it is.
+    // The reserved bit is preserved.
     let entry = DeviceEntry {
         settings: Settings(0x08),
         ..DeviceEntry::BLOCKED
@@ -328,22 +327,22 @@ fn settings() {
     assert_eq!(entry.encode(), [1, 0, 0, 0]);
 }
 
-/// AMD-Vi 2.4, and what the C driver puts together.
+/// AMD-Vi 2.4, and the commands that the C driver composes.
 #[test]
 fn commands() {
     assert_eq!(
         Command::wait(0xf_1234_5678_9ab8, 0xdead_beef_0123_4567).0,
         [0x100f_1234_5678_9ab9, 0xdead_beef_0123_4567]
     );
-    // What does not belong to the address is not written.
+    // Bits outside of the address field are not written.
     assert_eq!(Command::wait(u64::MAX, 1).0, [0x100f_ffff_ffff_fff9, 1]);
     assert_eq!(Command::device_entry(0xfe08).0, [0x2000_0000_0000_fe08, 0]);
     assert_eq!(Command::interrupt_table(0xa0).0, [0x5000_0000_0000_00a0, 0]);
-    // F, and nothing is stored.
+    // F is set, and no store is requested.
     assert_eq!(Command::fence().0, [0x1000_0000_0000_0004, 0]);
     assert_eq!(Command::all().0, [0x8000_0000_0000_0000, 0]);
 
-    // The whole domain, page tables included.
+    // The whole domain, including page tables.
     assert_eq!(
         Command::pages(0xabcd, Space::Host, Pages::All, false).0,
         [0x3000_abcd_0000_0000, 0x7fff_ffff_ffff_f003]
@@ -367,8 +366,8 @@ fn commands() {
     );
 }
 
-/// How sizes are written into addresses: "Example Page Size Encodings". Without S, 4 KiB; with S
-/// the lowest 0 from bit 12 on tells: at bit 12 8 KiB, at bit 13 16 KiB, and so on.
+/// Sizes encoded in addresses: "Example Page Size Encodings". Without S, 4 KiB. With S, the lowest
+/// 0 from bit 12 upwards determines the size: bit 12 for 8 KiB, bit 13 for 16 KiB, and so on.
 #[test]
 fn sizes() {
     let pages = |address, order| {
@@ -386,12 +385,12 @@ fn sizes() {
     // 2^52: bits 50:12 are 1.
     assert_eq!(pages(0, 40), 0x0007_ffff_ffff_f001);
     assert_eq!(pages(0xfff0_0000_0000_0000, 40), 0xfff7_ffff_ffff_f001);
-    // More than that is everything.
+    // A larger size means the whole address space.
     assert_eq!(pages(0, 41), 0x7fff_ffff_ffff_f001);
     assert_eq!(pages(0, 255), 0x7fff_ffff_ffff_f001);
 }
 
-/// The bytes that a unit takes an invalidation's address for.
+/// The range that a unit invalidates for an address.
 fn covered(word: u64) -> (u64, u64) {
     if word & 1 == 0 {
         return (word & !0xfff, word | 0xfff);
@@ -405,20 +404,20 @@ fn covered(word: u64) -> (u64, u64) {
 }
 
 proptest! {
-    /// Whatever block is named, the unit takes it for that block, or for more if it is huge.
+    /// For any block, the unit invalidates exactly that block, or more if the block is huge.
     #[test]
-    fn blocks_are_what_they_say(page in any::<u64>(), order in 0u8..=MAX_ORDER) {
+    fn a_unit_invalidates_the_named_block(page in any::<u64>(), order in 0u8..=MAX_ORDER) {
         let size = 4096u64 << order;
         let address = page & !(size - 1);
         let pages = Pages::Block(Block { address, order });
         let word = Command::pages(3, Space::Host, pages, true).0[1];
         let expected = if order == MAX_ORDER { (0, u64::MAX) } else { (address, address + (size - 1)) };
         prop_assert_eq!(covered(word), expected);
-        // Nothing is written into the reserved bits.
+        // No reserved bit is written.
         prop_assert_eq!(word & 0xffe, 0);
     }
 
-    /// Whatever entry this driver writes, it reads back; and it never sets a reserved bit.
+    /// The driver decodes every entry that it writes, and never sets a reserved bit.
     #[test]
     fn device_entry_bits(
         domain in any::<u16>(),
@@ -452,7 +451,7 @@ proptest! {
         prop_assert_eq!(DeviceEntry::decode(words), Some(entry));
     }
 
-    /// Any entry of the log is decoded, and has words.
+    /// Every log entry is decoded and has a text.
     #[test]
     fn any_event(low in any::<u64>(), high in any::<u64>()) {
         match Event::decode([low, high]) {
@@ -465,11 +464,11 @@ proptest! {
     }
 }
 
-/// The entries that a unit leaves: code in bits 63:60, flags from bit 48 on, device id in bits
+/// The entries that a unit writes: code in bits 63:60, flags from bit 48 on, device id in bits
 /// 15:0, domain id in bits 47:32.
 #[test]
 fn page_faults() {
-    // As logs of the C driver have them: flags 0x0020, 0x0000, 0x0070, 0x0050.
+    // Flags as in logs of the C driver: 0x0020, 0x0000, 0x0070, 0x0050.
     let fault = |flags: u64| Event::decode([0x2000_0005_0000_0300 | flags << 48, 0xdead_b000]);
     let write = fault(0x020).unwrap();
     let request = write.request().unwrap();
@@ -504,12 +503,12 @@ fn page_faults() {
     );
     assert_eq!(access(0x100), Access::Translation);
 
-    // A guest's: process id 0xabcde.
+    // A guest's event with process id 0xabcde.
     let guest = Event::decode([0x2021_bcde_000a_0300, 0x1000]).unwrap();
     assert_eq!(guest.request().unwrap().domain, None);
     assert_eq!(guest.request().unwrap().pasid, Some(0xa_bcde));
 
-    // Not written yet.
+    // The unit has not written the entry yet.
     assert_eq!(Event::decode([0x0020_0005_0000_0300, 0xdead_b000]), None);
 }
 
@@ -541,7 +540,7 @@ fn interrupts() {
     );
 }
 
-/// QEMU marks all requests as interrupts, with what was tried in bits 49:48.
+/// QEMU marks all requests as interrupts, with the kind of access in bits 49:48.
 #[test]
 fn faults_of_qemu() {
     let fault = |info: u64| Event::decode([info << 48 | 0x18, 0x8000_0000]).unwrap();
@@ -631,8 +630,8 @@ fn other_events() {
     );
 }
 
-/// Bits 59:57 of an INVALID_DEVICE_REQUEST: a machine that is known for it logs flags 0x0a00, a
-/// write to the interrupt range of a device whose IntCtl is 0.
+/// Bits 59:57 of an INVALID_DEVICE_REQUEST. A known machine logs flags 0x0a00: a write to the
+/// interrupt range by a device whose IntCtl is 0.
 #[test]
 fn invalid_requests() {
     let reason = |flags: u64| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which unit a device is behind, and what the IVRS table says about it.
+//! Which unit a device is behind, and its settings in the IVRS table.
 
 mod amd;
 #[allow(dead_code)]
@@ -39,7 +39,8 @@ fn qemu() {
     for device in [0x00, 0x08, 0xf8, 0xfa, 0xfb, 0xa0] {
         assert_eq!(unit(&QEMU, 0, device), UNIT, "{device:#x}");
     }
-    // The unit itself, although it is listed; what is not listed; another segment.
+    // No unit translates: the unit itself, although it is listed; a device that is not listed;
+    // another segment.
     assert_eq!(unit(&QEMU, 0, 0x10), None);
     assert_eq!(unit(&QEMU, 0, 0x18), None);
     assert_eq!(unit(&QEMU, 0, 0x100), None);
@@ -54,7 +55,7 @@ fn laptop() {
     assert_eq!(unit(&LAPTOP, 0, 3), UNIT);
     assert_eq!(unit(&LAPTOP, 0, 0xfffe), UNIT);
     assert_eq!(unit(&LAPTOP, 0, 0xffff), UNIT);
-    // Below the range, and only there as a special device's id.
+    // An id below the range, listed only for a special device.
     assert_eq!(unit(&LAPTOP, 0, 1), UNIT);
     assert_eq!(unit(&LAPTOP, 0, 0), None);
     assert_eq!(unit(&LAPTOP, 0, 2), None);
@@ -65,7 +66,7 @@ fn laptop() {
     for device in [0xff00, 0xff80, 0xffff] {
         assert_eq!(alias_of(the_unit, device), Some(0xa5));
     }
-    // The range for everything says nothing, two special devices and a named one say something.
+    // The range for all devices has no settings; two special devices and a named device have some.
     assert_eq!(settings_of(the_unit, 0x100), Settings::NONE);
     assert_eq!(settings_of(the_unit, 0xa0), Settings(0xd7));
     assert_eq!(settings_of(the_unit, 0xa5), Settings(0x40));
@@ -103,10 +104,10 @@ fn laptop() {
     assert_eq!(find("AMDI0020", "ID00"), Some((0xfd20_0000, 0xa5)));
     assert_eq!(find("AMDI0020", "ID04"), Some((0xfd20_0000, 0xa5)));
     assert_eq!(find("MSFT0201", "1"), Some((0xfd20_0000, 0x60)));
-    // The only one there is, whatever it calls itself.
+    // The only device with that hardware id, whatever its unique id is.
     assert_eq!(find("MSFT0201", "2"), Some((0xfd20_0000, 0x60)));
     assert_eq!(find("MSFT0201", ""), Some((0xfd20_0000, 0x60)));
-    // One of several is told from the others.
+    // If there are several such devices, the unique id must match.
     assert_eq!(find("AMDI0020", "ID05"), None);
     assert_eq!(find("AMDI0020", ""), None);
     assert_eq!(find("AMDI0021", "ID00"), None);
@@ -122,8 +123,8 @@ fn server() {
     const LISTED: Option<u64> = Some(0xf020_0000);
     const OTHER: Option<u64> = Some(0x10_f030_0000);
 
-    // Who is listed is behind the unit that lists it, whatever the order; the rest is behind the
-    // one for all.
+    // A listed device is behind the unit that lists it, in any order of the units. All other
+    // devices are behind the unit for all devices.
     assert_eq!(s(0, 0x4008), LISTED);
     assert_eq!(s(0, 0x4010), LISTED);
     assert_eq!(s(0, 0x41ff), LISTED);
@@ -133,7 +134,7 @@ fn server() {
     assert_eq!(s(0, 0x4202), ALL);
     assert_eq!(s(0, 0), ALL);
     assert_eq!(s(0, 0xffff), ALL);
-    // Aliases that nothing else lists, and special devices.
+    // Aliases that no other entry lists, and special devices.
     assert_eq!(s(0, 0x4201), LISTED);
     assert_eq!(s(0, 0x4210), LISTED);
     assert_eq!(s(0, 0x40a1), LISTED);
@@ -141,7 +142,7 @@ fn server() {
     assert_eq!(s(0, 2), None);
     assert_eq!(s(0, 0x4002), None);
     assert_eq!(s(1, 2), None);
-    // The other segment has units of its own, and a third one has none.
+    // The second segment has its own units, the third has none.
     assert_eq!(s(1, 0x4008), OTHER);
     assert_eq!(s(1, 0x4002), OTHER);
     assert_eq!(s(2, 0x4008), None);
@@ -157,7 +158,7 @@ fn server() {
     assert!(!ats_disabled(units[0], 0x4400));
     assert_eq!(settings_of(units[1], 0x4008), Settings(0x45));
     assert_eq!(settings_of(units[1], 0x4100), Settings(0x10));
-    // An alias gets what the device that uses it gets.
+    // An alias gets the settings of the device that uses it.
     assert_eq!(settings_of(units[1], 0x4200), Settings(0x02));
     assert_eq!(settings_of(units[1], 0x4201), Settings(0x02));
 
@@ -180,13 +181,14 @@ fn server() {
     assert_eq!(last_device(table, 0), Some(0xffff));
 }
 
-/// Of several entries for one device, as the C driver does it: the last alias, and the settings of
-/// the smallest range, the first of those that are equal.
+/// Several entries for one device, as in the C driver: the last alias, and the settings of the
+/// smallest range, the first of equal ones.
 #[test]
 fn entries_that_overlap() {
     let bytes = table(&unit_with(&[
-        // 00:01.0 to 00:1f.7 with alias 00:14.0 and INIT; 00:02.0 with alias 00:15.0 and nothing;
-        // 00:03.0 with EInt, then with NMI; 00:04.0 with itself as alias; everything with Lint1.
+        // 00:01.0 to 00:1f.7 with alias 00:14.0 and INIT; 00:02.0 with alias 00:15.0 and no
+        // setting; 00:03.0 with EInt, then with NMI; 00:04.0 with itself as alias; all devices with
+        // Lint1.
         0x43, 0x08, 0x00, 0x01, 0x00, 0xa0, 0x00, 0x00, 0x04, 0xff, 0x00, 0x00, //
         0x42, 0x10, 0x00, 0x00, 0x00, 0xa8, 0x00, 0x00, //
         0x02, 0x18, 0x00, 0x02, 0x02, 0x18, 0x00, 0x04, //

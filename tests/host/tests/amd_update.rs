@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device table entries that change while a unit reads them: law 7 at each moment.
+//! Changes of a device table entry while a unit reads it: law 7 at every moment.
 //!
-//! The unit here is a model of its own. It knows an entry by the bits that the specification gives
-//! (AMD-Vi 2.2.2), and nothing of the driver's encoder or planner. It may read the entry between
+//! The unit is a separate model. It decodes an entry by the bits in the specification (AMD-Vi
+//! 2.2.2), and shares no code with the driver's encoder or planner. It may read the entry between
 //! any two stores, all 256 bits at once, and may use what it read until the invalidation at the
 //! end.
 
@@ -22,30 +22,30 @@ use amd::{
 };
 use proptest::prelude::*;
 
-/// What a unit does with the requests of a device whose entry this is.
+/// What a unit does with the requests of a device with this entry.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Effect {
-    /// Addresses pass, no permission is checked.
+    /// Addresses pass untranslated, without a permission check.
     Everything,
-    /// Nothing passes.
+    /// All requests are blocked.
     Blocked,
-    /// Addresses pass under a domain id.
+    /// Addresses pass untranslated, with a domain id.
     Untranslated { domain: u64 },
-    /// A host table: its address, levels and accessed and dirty bits, under a domain id.
+    /// A host table: its address, levels, and accessed and dirty control, with a domain id.
     Host {
         root: u64,
         levels: u64,
         dirty: u64,
         domain: u64,
     },
-    /// A guest table: its roots, under a domain id.
+    /// A guest table: its roots, with a domain id.
     Guest {
         gcr3: u64,
         glx: u64,
         levels: u64,
         domain: u64,
     },
-    /// What no entry may ever look like.
+    /// An entry that must never exist.
     Nonsense,
 }
 
@@ -72,7 +72,7 @@ fn effect(words: &Words) -> Effect {
     }
     let mode = bits(words, 11, 9);
     if bit(55) {
-        // GIoV: without it, requests without a process id are untranslated.
+        // GIoV: without it, requests without a process id pass untranslated.
         if !bit(54) || mode != 0 {
             return Effect::Nonsense;
         }
@@ -97,7 +97,7 @@ fn effect(words: &Words) -> Effect {
     }
 }
 
-/// What interrupts may do: IV, IntCtl and the bits that let some pass.
+/// The handling of interrupts: IV, IntCtl and the bits that pass some interrupts.
 fn interrupts(words: &Words) -> (u64, u64, u64, u64) {
     (
         bits(words, 128, 128),
@@ -107,7 +107,7 @@ fn interrupts(words: &Words) -> (u64, u64, u64, u64) {
     )
 }
 
-/// Every entry that is in memory at some moment, the old one first and the new one last.
+/// Every value of the entry in memory, from the old one to the new one.
 fn moments(old: Words, update: &Update) -> Vec<Words> {
     let mut memory = old;
     let mut all = vec![old];
@@ -140,7 +140,7 @@ fn check(old: Words, new: Words, pairs: bool) -> Result<(), TestCaseError> {
         );
         if update.is_hitless() {
             prop_assert!(now == before || now == after);
-            // There is no way back.
+            // Once the unit has seen the new entry, it never sees an older one.
             prop_assert!(!arrived || now == after);
             arrived |= now == after && after != before;
         }
@@ -211,9 +211,9 @@ fn entries() -> impl Strategy<Value = Words> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-    /// Any entry of this driver after any other.
+    /// Any entry of this driver replaces any other.
     #[test]
-    fn no_moment_is_worse_than_before_or_after(
+    fn every_moment_shows_the_old_entry_the_new_one_or_blocked(
         old in entries(),
         new in entries(),
         pairs in any::<bool>(),
@@ -221,9 +221,9 @@ proptest! {
         check(old, new, pairs)?;
     }
 
-    /// What firmware or another system left, and was not valid, becomes an entry of this driver.
+    /// An entry of this driver replaces an invalid entry of firmware or another system.
     #[test]
-    fn from_whatever_was_not_valid(
+    fn from_any_invalid_entry(
         old in any::<[u64; 4]>(),
         new in entries(),
         pairs in any::<bool>(),
@@ -251,7 +251,7 @@ fn host(domain: u16, root: u64, levels: u8) -> Words {
     .encode()
 }
 
-/// Attaching what is attached writes nothing.
+/// Attaching the current domain writes nothing.
 #[test]
 fn law_4_nothing_to_write() {
     let entry = host(1, 0x1000, 3);
@@ -260,7 +260,7 @@ fn law_4_nothing_to_write() {
     }
 }
 
-/// A table that got a level more, and one that moved: one store.
+/// A page table with one more level, or with a new root: one store.
 #[test]
 fn a_table_that_grows() {
     for pairs in [false, true] {
@@ -276,7 +276,8 @@ fn a_table_that_grows() {
     }
 }
 
-/// From one domain to another: at once if the CPU can, else by way of blocking.
+/// From one domain to another: directly if the CPU can store 128 bits at once, otherwise through a
+/// blocked entry.
 #[test]
 fn from_domain_to_domain() {
     let (old, new) = (host(1, 0x1000, 3), host(2, 0x2000, 3));
@@ -304,7 +305,7 @@ fn from_domain_to_domain() {
     );
 }
 
-/// To blocked, the first word goes first; from blocked, it goes last.
+/// To blocked, the first word is written first; from blocked, it is written last.
 #[test]
 fn to_and_from_blocked() {
     let blocked = DeviceEntry::BLOCKED.encode();
@@ -334,7 +335,8 @@ fn to_and_from_blocked() {
     );
 }
 
-/// The levels of guest tables are in another word than the rest: they change while blocked only.
+/// The levels of guest tables are in another word than the rest, so they change only while the
+/// entry is blocked.
 #[test]
 fn guest_tables_of_other_levels() {
     let guest = |five_levels| {
@@ -354,7 +356,7 @@ fn guest_tables_of_other_levels() {
     assert!(!update.is_hitless());
     assert_eq!(update.stores()[0], Store::Word { index: 0, value: 1 });
 
-    // From a host table it is hitless: the host's walk does not look at them.
+    // From a host table the change is hitless: the host walk ignores the levels of guest tables.
     let update = Update::new(host(1, 0x1000, 3), guest(true), true);
     assert!(update.is_hitless());
     assert!(matches!(
@@ -372,9 +374,9 @@ fn guest_tables_of_other_levels() {
     ));
 }
 
-/// The model is not blind: it finds what a careless order does.
+/// Shows that the model detects a wrong order of stores.
 #[test]
-fn the_model_sees_careless_orders() {
+fn the_model_detects_wrong_orders() {
     let (old, new) = (host(1, 0x1000, 3), host(2, 0x2000, 3));
     let torn = [new[0], old[1], 0, 0];
     assert!(effect(&torn) != effect(&old) && effect(&torn) != effect(&new));

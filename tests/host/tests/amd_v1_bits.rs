@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bits of AMD-Vi host table entries, against a table made by hand from section 2.2.3 of the
-//! specification.
+//! The bits of AMD-Vi host table entries, compared with values derived by hand from section 2.2.3
+//! of the specification.
 
 use iommu_core_host::{
     addr::{PhysAddr, Prot},
@@ -44,7 +44,7 @@ fn leaves_of_the_default_sizes_have_the_bits_of_the_specification() {
 }
 
 #[test]
-fn runs_code_their_size_in_the_address() {
+fn runs_encode_their_size_in_the_address() {
     let table = [
         // level, entries as a power of 2, address, entry
         // 8 KiB: bit 12 is 0. 16 KiB: 01. 32 KiB: 011. And so on.
@@ -74,13 +74,13 @@ fn runs_code_their_size_in_the_address() {
             Decoded::Leaf(PhysAddr::new(addr))
         );
         assert_eq!(AmdV1::leaf_attrs(level, entry), attrs);
-        // All entries of a run are the same.
+        // All entries of a run are equal.
         assert_eq!(AmdV1::run_step(level), 0);
     }
 }
 
 #[test]
-fn a_leaf_of_a_run_that_is_split_says_so_in_ignored_bits() {
+fn a_split_leaf_of_a_run_is_marked_in_ignored_bits() {
     let attrs = AmdV1::attrs(RW).unwrap();
 
     for (level, addr) in [(0, 0x1234_5000), (1, 0x1220_0000), (2, 0x40_0000_0000)] {
@@ -127,7 +127,7 @@ fn a_mapping_that_permits_nothing_is_refused() {
 }
 
 #[test]
-fn links_name_the_level_that_they_lead_to_and_permit_everything() {
+fn links_contain_the_level_of_their_table_and_permit_everything() {
     let table = PhysAddr::new(0x0000_0012_3456_7000);
 
     for (level, link) in [
@@ -139,14 +139,14 @@ fn links_name_the_level_that_they_lead_to_and_permit_everything() {
     ] {
         assert_eq!(AmdV1::link(level, table), link);
         assert_eq!(AmdV1::decode(level, link), Decoded::Link(table));
-        // Accessed, and the bit of our own, do not matter.
+        // The accessed bit and the walker's own bit do not matter.
         assert_eq!(
             AmdV1::decode(level, link | 1 << 5 | AmdV1::FLUSHED),
             Decoded::Link(table)
         );
         assert_eq!(AmdV1::decode(level, 0), Decoded::Empty);
     }
-    // Ours is one of the ignored bits 4:1.
+    // The walker's own bit is one of the ignored bits 4:1.
     assert_eq!(AmdV1::FLUSHED & !0x1e, 0);
     assert_eq!(AmdV1::FLUSHED.count_ones(), 1);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bits of Armv8-A descriptors and of what units are told of their tables, against tables made
-//! by hand from the Arm ARM's sections D8.2 and D8.3, and what the kernel's C code writes there.
+//! The bits of Armv8-A descriptors and of the fields that configure units for them, compared with
+//! values derived by hand from the Arm ARM's sections D8.2 and D8.3, and with what the kernel's C
+//! code writes.
 
 use iommu_core_host::{
     addr::{PhysAddr, Prot},
@@ -39,7 +40,7 @@ fn leaves_of_stage_1_have_the_bits_of_the_specification() {
         // Outer shareable, MAIR index 0; read only.
         (0, 0x1000, R, 0x0000_0000_0000_1ec3),
         (0, 0x1000, RW, 0x0000_0000_0000_1e43),
-        // What can be written can be read.
+        // Write permission implies read permission.
         (0, 0x1000, W, 0x0000_0000_0000_1e43),
         // MAIR index 2.
         (0, 0x1000, RW | Prot::MMIO, 0x0000_0000_0000_1e4b),
@@ -70,7 +71,7 @@ fn leaves_of_stage_1_have_the_bits_of_the_specification() {
             RW | Prot::CACHE | Prot::TRACK_DIRTY,
             0x0008_0000_0000_1f47,
         ),
-        // What cannot be written is not recorded.
+        // Writes to a read-only page are not recorded.
         (
             0,
             0x1000,
@@ -113,7 +114,7 @@ fn leaves_of_stage_2_have_the_bits_of_the_specification() {
             RW | Prot::CACHE | Prot::NOEXEC,
             0x0040_0000_0000_17ff,
         ),
-        // No such bits.
+        // Stage 2 has no such bits.
         (
             0,
             0x1000,
@@ -182,7 +183,7 @@ fn runs_have_the_contiguous_bit_in_each_entry() {
 }
 
 #[test]
-fn a_leaf_of_a_run_that_is_split_says_so_in_a_bit_for_software() {
+fn a_split_leaf_of_a_run_is_marked_in_a_bit_for_software() {
     fn check<F: Format>(level: u8, run_lg2: u32, addr: u64) {
         let attrs = F::attrs(RW | Prot::CACHE).unwrap();
         let single = F::leaf(level, addr, attrs);
@@ -215,7 +216,7 @@ fn a_mapping_that_permits_nothing_is_refused() {
 }
 
 #[test]
-fn links_restrict_nothing_and_are_told_from_leaves() {
+fn links_restrict_nothing_and_differ_from_leaves() {
     type F = Stage1<Granule4K>;
 
     let table = PhysAddr::new(0x0000_0012_3456_7000);
@@ -227,7 +228,7 @@ fn links_restrict_nothing_and_are_told_from_leaves() {
         assert_eq!(F::decode(level, link | F::FLUSHED), Decoded::Link(table));
         assert_eq!(F::decode(level, 0), Decoded::Empty);
     }
-    // Ours is one of the bits 58:55 that are for software.
+    // The walker's own bit is one of the bits 58:55, which are for software.
     assert_eq!(F::FLUSHED & !0x0780_0000_0000_0000, 0);
     assert_eq!(F::FLUSHED.count_ones(), 1);
 }
@@ -248,7 +249,7 @@ fn dirty_is_dbm_without_read_only() {
 
     assert_eq!(F::with_records_of(clean, written), written);
     assert_eq!(F::with_records_of(clean, clean), clean);
-    // What nobody may write to stays so.
+    // A read-only page stays read-only.
     let read_only = 0x0000_0000_0000_1fc7;
     assert_eq!(F::with_records_of(read_only, written), read_only);
 }
@@ -266,7 +267,7 @@ fn page_sizes_are_blocks_and_contiguous_runs() {
     assert_eq!(sizes(K4, 48), 4 * k | 64 * k | 2 * m | 32 * m | g | 16 * g);
     assert_eq!(sizes(K16, 48), 16 * k | 2 * m | 32 * m | g);
     assert_eq!(sizes(K64, 48), 64 * k | 2 * m | 512 * m | 16 * g);
-    // And blocks of 4 TiB.
+    // Also blocks of 4 TiB.
     assert_eq!(sizes(K64, 52), 64 * k | 2 * m | 512 * m | 16 * g | 4096 * g);
 }
 
@@ -307,7 +308,7 @@ fn shapes_of_stage_1() {
         (K64, 52, 52, (1, 12, 0, 1, 6)),
         (K64, 48, 48, (1, 16, 0, 1, 5)),
         (K64, 42, 40, (2, 22, 0, 1, 2)),
-        // What the granule does not have.
+        // More address bits than the granule supports.
         (K4, 52, 52, (0, 16, 0, 0, 5)),
         (K16, 52, 52, (0, 16, 0, 2, 5)),
     ] {
@@ -321,16 +322,16 @@ fn shapes_of_stage_2() {
     for (granule, size, expected) in [
         (K4, 48, (0, 16, 2, 0, 5)),
         (K4, 44, (0, 20, 2, 0, 4)),
-        // With 8 and 2 tables next to each other instead of a level of 8 and 2 entries.
+        // 8 and 2 concatenated tables replace a level with 8 and 2 entries.
         (K4, 42, (1, 22, 1, 0, 3)),
         (K4, 40, (1, 24, 1, 0, 2)),
         (K4, 36, (1, 28, 1, 0, 1)),
         (K4, 32, (1, 32, 1, 0, 0)),
-        // 2 tables.
+        // 2 concatenated tables.
         (K16, 48, (1, 16, 2, 2, 5)),
         (K16, 44, (1, 20, 2, 2, 4)),
         (K16, 42, (1, 22, 2, 2, 3)),
-        // 16 tables.
+        // 16 concatenated tables.
         (K16, 40, (2, 24, 1, 2, 2)),
         (K16, 36, (2, 28, 1, 2, 1)),
         (K16, 32, (2, 32, 1, 2, 0)),
@@ -347,16 +348,16 @@ fn shapes_of_stage_2() {
 }
 
 #[test]
-fn shapes_that_cannot_be_are_refused() {
+fn invalid_shapes_are_refused() {
     for (stage, granule, ia, oa) in [
-        // No code for the width.
+        // The width has no encoding.
         (Stage::One, K4, 48, 39),
         (Stage::One, K4, 48, 0),
         (Stage::Two, K64, 48, 50),
         // Too small.
         (Stage::One, K4, 31, 48),
         (Stage::Two, K4, 0, 48),
-        // More tables next to each other than can be.
+        // More concatenated tables than allowed.
         (Stage::Two, K4, 48, 40),
         (Stage::Two, K64, 48, 40),
         (Stage::Two, K16, 48, 40),
@@ -399,6 +400,7 @@ fn every_shape_makes_a_table() {
 
 #[test]
 fn mair_is_what_the_indices_mean() {
-    // Normal not cached, normal write-back, Device-nGnRE, normal that only outer caches hold.
+    // Normal non-cacheable, normal write-back, Device-nGnRE, normal memory that only outer caches
+    // hold.
     assert_eq!(MAIR, 0x0000_0000_f404_ff44);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges as blocks: all of what was asked for, and not much more.
+//! Ranges as blocks: the blocks cover the whole range, and not much more.
 
 use iommu_core_host::blocks::{Cover, MAX_BLOCKS};
 use proptest::prelude::*;
@@ -18,19 +18,19 @@ fn ranges() {
     assert_eq!(cover(0x1000, 0x1fff, 18), [(0x1000, 0)]);
     assert_eq!(cover(0x1800, 0x1801, 18), [(0x1000, 0)]);
     assert_eq!(cover(0x20_0000, 0x3f_ffff, 18), [(0x20_0000, 9)]);
-    // Three pages from an odd one: an odd page and a pair.
+    // Three pages, the first with an odd number: one page and a pair.
     assert_eq!(cover(0x1000, 0x3fff, 18), [(0x1000, 0), (0x2000, 1)]);
-    // As many blocks as are allowed.
+    // The maximum number of blocks.
     assert_eq!(
         cover(0x1000, 0x8fff, 18),
         [(0x1000, 0), (0x2000, 1), (0x4000, 2), (0x8000, 0)]
     );
-    // One more would be needed: a block around, of 16 pages instead of 9.
+    // Exact blocks would be too many: one block of 16 pages around the range of 9.
     assert_eq!(cover(0x3000, 0xbfff, 18).len(), 3);
     assert_eq!(cover(0x1000, 0xefff, 18), [(0, 4)]);
-    // The block around would be far too large: the whole domain.
+    // The block around the range would be far too large: the whole domain.
     assert_eq!(cover(0xffff_f000 - 0xe000, 0x1_0000_0000 + 0xefff, 18), []);
-    // The unit's largest block bounds it.
+    // The unit's largest block limits the size.
     assert_eq!(
         cover(0, 0x3fff, 0),
         [(0, 0), (0x1000, 0), (0x2000, 0), (0x3000, 0)]
@@ -38,16 +38,16 @@ fn ranges() {
     assert_eq!(cover(0, 0x4fff, 0), []);
     assert_eq!(cover(0, (1 << 30) - 1, 18), [(0, 18)]);
     assert_eq!(cover(0, (1 << 39) - 1, 18), []);
-    // The ends of the address space.
+    // Both ends of the address space.
     assert_eq!(cover(0, u64::MAX, 63), [(0, 51), (1 << 63, 51)]);
     assert_eq!(cover(u64::MAX, u64::MAX, 18), [(u64::MAX - 0xfff, 0)]);
-    // No command for pages.
+    // The unit has no command for pages.
     assert_eq!(Cover::new(0, 0xfff, None), Cover::Domain);
 }
 
 proptest! {
-    /// A cover has every page of the range, with aligned blocks that the unit can name, not too
-    /// many of them, and not much more than what was asked for.
+    /// The blocks cover every page of the range. They are aligned, the unit can name them, there
+    /// are not too many, and they do not cover much more than the range.
     #[test]
     fn covers_cover(
         first in prop_oneof![0u64..1 << 24, any::<u64>()],

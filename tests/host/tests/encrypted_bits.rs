@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables of a machine whose memory is encrypted: the bits that the C driver writes there, which is
-//! those of a plain table with the C-bit in the address of every table and of every page that is no
-//! device memory.
+//! Page tables on a machine with encrypted memory. The expected bits are those that the C driver
+//! writes: the entries of a plain page table with the C-bit in the address of every table and of
+//! every page except device memory.
 //!
-//! One bit for the whole process, as in a kernel: so this is one test.
+//! The C-bit is set once per process, as in a kernel, so this is one test.
 
 use iommu_core_host::{
     addr::{Iova, PhysAddr, Prot},
@@ -21,7 +21,7 @@ use iommu_core_host::{
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 const DEVICE: Prot = RW.union(Prot::MMIO);
 
-/// An entry for each of: a link at level 1, a leaf, a leaf for device memory, a leaf of 2 MiB.
+/// One entry of each kind: a link at level 1, a leaf, a leaf for device memory, a leaf of 2 MiB.
 fn entries<F: Format>() -> [u64; 4] {
     let leaf = |level, paddr, prot| F::leaf(level, paddr, F::attrs(prot).unwrap());
     [
@@ -43,14 +43,14 @@ fn addresses<F: Format>(entries: [u64; 4]) {
     assert_eq!(F::decode(0, device), page(0x1234_5000));
     assert_eq!(F::decode(1, large), page(0x1220_0000));
     assert_eq!(F::decode(0, 0), Decoded::Empty);
-    // What a leaf is made of again when its page is split.
+    // The attributes from which a split creates leaves again.
     for (level, leaf, paddr) in [(0, leaf, 0x1234_5000), (0, device, 0x1234_5000)] {
         assert_eq!(F::leaf(level, paddr, F::leaf_attrs(level, leaf)), leaf);
     }
 }
 
 #[test]
-fn the_bit_is_in_every_address_but_those_of_devices() {
+fn every_address_except_device_memory_has_the_c_bit() {
     let amd = |c: u64| {
         [
             0x6000_0000_1234_5201 | c,
@@ -79,7 +79,7 @@ fn the_bit_is_in_every_address_but_those_of_devices() {
         assert_eq!(entries::<Encrypted<X86_64>>(), x86(c));
         addresses::<Encrypted<X86_64>>(x86(c));
 
-        // A run of 16 pages: its size is coded in the bits below it.
+        // A run of 16 pages: the address bits below the size encode the size.
         type Runs = Encrypted<AmdV1>;
         let run = Runs::run_leaf(0, 4, 0x1234_0000, Runs::attrs(RW).unwrap());
         assert_eq!(run, 0x6000_0000_1234_7e01 | c);
@@ -100,7 +100,8 @@ fn the_bit_is_in_every_address_but_those_of_devices() {
     assert_eq!(entries::<Encrypted<AmdV1>>()[..2], entries::<AmdV1>()[..2]);
 }
 
-/// A walk from the root finds the bit in everything, and the table's own functions see none of it.
+/// A walk from the root finds the C-bit in every address, while the functions of the page table
+/// return addresses without it.
 fn whole_table(c: u64) {
     let memory = HostMemory::new();
     let cfg = Config {
@@ -118,7 +119,7 @@ fn whole_table(c: u64) {
     assert_eq!(map(1 << 39, 0x6000, 0x1000, &mut gather), (0x1000, Ok(())));
     assert_eq!(table.levels(), 4);
     assert!(gather.is_empty());
-    // An address with the bit in it is beyond what can be mapped.
+    // An output address that contains the C-bit is out of range.
     assert!(map(0x2000, 0x7000 | c, 0x1000, &mut gather).1.is_err());
 
     let mut at = table.root();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hardware records against bit patterns that are written out from the specification, and
-//! capability registers as real machines and QEMU report them.
+//! Hardware records, compared with bit patterns from the specification; and capability registers of
+//! real machines and of QEMU.
 
 mod intel;
 #[allow(dead_code)]
@@ -22,7 +22,7 @@ use proptest::prelude::*;
 
 /// QEMU: 48 bits, caching mode, not coherent.
 const QEMU: (u64, u64) = (0x00d2_008c_222f_0686, 0x00f0_0f5e);
-/// A client processor's unit for everything but graphics.
+/// A client processor's unit for all devices except graphics.
 const CLIENT: (u64, u64) = (0x00d2_008c_4066_0462, 0x00f0_50da);
 /// The same processor's unit for graphics: no page-selective invalidation.
 const GRAPHICS: (u64, u64) = (0x01c0_000c_4066_0462, 0x019e_2ff0_505e);
@@ -62,7 +62,7 @@ fn capability_of_real_units() {
     assert_eq!(cap.fault_offset, 0x400);
     assert_eq!(cap.iotlb_offset, 0x500);
     assert!(cap.snoop_control && cap.pass_through && !cap.device_tlb);
-    // It walks 48-bit tables only, but its devices have 39 bits.
+    // The unit supports only 48-bit page tables, but its devices have 39 address bits.
     assert_eq!(
         space,
         AddressSpace {
@@ -77,7 +77,7 @@ fn capability_of_real_units() {
     assert!(cap.device_tlb && !cap.snoop_control);
 }
 
-/// The widths that SAGAW and MGAW lead to.
+/// The address widths that follow from SAGAW and MGAW.
 #[test]
 fn address_spaces() {
     let space = |sagaw: u64, mgaw: u64| {
@@ -128,7 +128,7 @@ fn register_window_covers_what_is_used() {
     let cap = Capability::decode(0, 0x100 << 8);
     assert_eq!(cap.register_bytes(), 0x2000);
     assert_eq!(Capability::decode(0, 0).register_bytes(), 0x1000);
-    // Never more than the largest window that a DMAR table can describe.
+    // At most the largest register window that a DMAR table can describe.
     assert!(Capability::decode(u64::MAX, u64::MAX).register_bytes() < 0x10000);
 }
 
@@ -242,10 +242,10 @@ fn descriptors() {
     );
 }
 
-/// The records that a unit leaves, laid out by VT-d 11.4.14.
+/// The records that a unit writes, with the layout of VT-d 11.4.14.
 #[test]
 fn fault_records() {
-    // 01:00.0 reads 0xdeadb000, which is not mapped for reading.
+    // 01:00.0 reads 0xdeadb000, which is not mapped readable.
     let read = FaultRecord::decode([0xdead_b000, 0xc000_0006_0000_0100]).unwrap();
     assert_eq!(read.source, 0x100);
     assert_eq!(read.page(), Some(0xdead_b000));
@@ -269,7 +269,7 @@ fn fault_records() {
             .execute
     );
 
-    // An interrupt with index 0x17 and no entry: the address field is an index.
+    // An interrupt with index 0x17 and no entry: the address field contains an index.
     let interrupt = FaultRecord::decode([0x17 << 48, 0x8000_0022_0000_00fa]).unwrap();
     assert!(interrupt.is_interrupt());
     assert_eq!(interrupt.page(), None);
@@ -303,7 +303,7 @@ fn fault_status() {
 }
 
 proptest! {
-    /// Whatever entry this driver writes, it reads back; and it never sets a reserved bit.
+    /// The driver decodes every entry that it writes, and never sets a reserved bit.
     #[test]
     fn context_entry_bits(root in any::<u64>(), domain in any::<u16>(), levels in 3u8..=5) {
         let width = Width::from_levels(levels).unwrap();

@@ -42,30 +42,31 @@ fn listed_devices_and_sub_hierarchies() {
     let q = |function, upstream: &[_]| unit(&QEMU, 0, function, upstream);
 
     assert_eq!(q(id(0, 2, 0), &[]), Some(0xfed9_0000));
-    // A bridge that is listed as a sub-hierarchy, what is behind it, and two levels down.
+    // A bridge that is listed as a sub-hierarchy, a device behind it, and a device two levels
+    // below.
     assert_eq!(q(id(0, 3, 0), &[]), Some(0xfed9_0000));
     assert_eq!(q(id(1, 0, 0), &[id(0, 3, 0)]), Some(0xfed9_0000));
     assert_eq!(
         q(id(9, 4, 1), &[id(1, 0, 0), id(0, 3, 0)]),
         Some(0xfed9_0000)
     );
-    // Not listed, and no unit takes the rest.
+    // A device that is not listed; no unit is for all devices.
     assert_eq!(q(id(0, 6, 0), &[]), None);
     assert_eq!(q(id(0, 2, 1), &[]), None);
     assert_eq!(q(id(1, 0, 0), &[id(0, 6, 0)]), None);
-    // A device with the same device and function number as one listed, on another bus.
+    // A device with the device and function number of a listed device, on another bus.
     assert_eq!(q(id(1, 2, 0), &[id(0, 6, 0)]), None);
-    // An I/O APIC's path is not a function's.
+    // The path of an I/O APIC does not list a PCI function.
     assert_eq!(q(id(0xff, 0, 0), &[]), None);
 }
 
 #[test]
-fn another_segment_is_another_world() {
+fn segments_have_separate_units() {
     assert_eq!(unit(&QEMU, 1, id(0, 2, 0), &[]), None);
 }
 
 #[test]
-fn the_rest_goes_to_include_all() {
+fn unlisted_devices_belong_to_include_all() {
     let bytes = table(LAPTOP);
     let l = |function, upstream: &[_]| unit(&bytes, 0, function, upstream);
 
@@ -79,14 +80,15 @@ fn paths_through_bridges() {
     let bytes = table(SERVER);
     let s = |segment, function, upstream: &[_]| unit(&bytes, segment, function, upstream);
 
-    // 17:02.0 / 00.1, whatever number its bus got.
+    // 17:02.0 / 00.1, with any number of the secondary bus.
     for bus in [0x18, 0x40, 0xfe] {
         assert_eq!(s(0, id(bus, 0, 1), &[id(0x17, 2, 0)]), Some(0xc7ff_c000));
         assert_eq!(s(0, id(bus, 0, 0), &[id(0x17, 2, 0)]), Some(0xda7f_c000));
         assert_eq!(s(0, id(bus, 0, 1), &[id(0x17, 2, 1)]), Some(0xda7f_c000));
         assert_eq!(s(0, id(bus, 0, 1), &[id(0x16, 2, 0)]), Some(0xda7f_c000));
     }
-    // An endpoint scope names that function, not what is behind it, nor the bridge on its way.
+    // An endpoint scope lists that function only: not a device behind it, and not a bridge above
+    // it.
     assert_eq!(
         s(0, id(0x19, 0, 0), &[id(0x18, 0, 1), id(0x17, 2, 0)]),
         Some(0xda7f_c000)
@@ -97,12 +99,12 @@ fn paths_through_bridges() {
         s(0, id(0x19, 3, 3), &[id(0x18, 9, 0), id(0x17, 0, 0)]),
         Some(0xc7ff_c000)
     );
-    // The other segment has its own unit for everything.
+    // The other segment has its own unit for all devices.
     assert_eq!(s(1, id(0x17, 0, 0), &[]), Some(0xd17f_c000));
     assert_eq!(s(2, id(0x17, 0, 0), &[]), None);
 }
 
-/// A path may start on a bus that is not a root bus, if firmware assigned the number.
+/// A path may start on a bus that is not a root bus, if firmware has assigned the bus number.
 #[test]
 fn a_path_that_starts_below_a_bridge() {
     let bytes = table(SERVER);
@@ -133,7 +135,7 @@ fn regions() {
 }
 
 #[test]
-fn who_may_cache_translations() {
+fn devices_that_may_cache_translations() {
     let bytes = table(SERVER);
     let cache = |bytes: &[u8], function, upstream: &[_]| {
         let device = Device::Function(Location {
@@ -174,7 +176,7 @@ fn who_may_cache_translations() {
     );
 }
 
-/// An ANDD structure: `number` is `path`.
+/// An ANDD structure: device `number` has the path `path`.
 fn andd(number: u8, path: &str) -> Vec<u8> {
     let mut bytes = vec![4, 0];
     bytes.extend_from_slice(&(8 + path.len() as u16 + 1).to_le_bytes());
@@ -184,7 +186,7 @@ fn andd(number: u8, path: &str) -> Vec<u8> {
     bytes
 }
 
-/// The unit of the device at `path` and the ids that it has there.
+/// The unit of the device at `path`, and its ids at that unit.
 fn named(bytes: &[u8], path: &str) -> Option<(u64, Vec<u32>)> {
     let table = Table::parse(bytes).unwrap();
     let device = Device::Named(path.as_bytes());
@@ -196,13 +198,13 @@ fn named(bytes: &[u8], path: &str) -> Option<(u64, Vec<u32>)> {
 #[test]
 fn named_devices() {
     let server = table(SERVER);
-    // 00:1e.0, whatever segment the unit's PCI devices are in.
+    // 00:1e.0, independent of the segment of the unit's PCI devices.
     let found = Some((0xd17f_c000, vec![0x00f0]));
     assert_eq!(named(&server, "\\_SB.I2C0"), found);
-    // As ACPICA writes it, and as ASL may be written.
+    // In ACPICA's notation, and in ASL notation.
     assert_eq!(named(&server, "\\_SB_.I2C0"), found);
     assert_eq!(named(&server, "\\_sb.i2c0"), found);
-    // Another device. A unit for all other devices of a segment is one for PCI devices (8.4).
+    // Another device. A unit for all devices of a segment is for PCI devices only (8.4).
     for other in [
         "\\_SB.I2C1",
         "\\_SB.I2C",
@@ -216,7 +218,7 @@ fn named_devices() {
         assert_eq!(named(&server, other), None, "{other}");
     }
     assert_eq!(named(&table(LAPTOP), "\\_SB.I2C0"), None);
-    // A function with the named device's id is not the named device.
+    // A PCI function with the named device's id is a different device.
     assert_eq!(unit(&server, 0, id(0, 0x1e, 0), &[]), Some(0xda7f_c000));
     let function = Device::Function(Location {
         segment: 1,
@@ -252,7 +254,7 @@ fn named_devices_with_several_ids_and_with_regions() {
     for (number, path) in [(1, "\\_SB.ONE"), (2, "\\_SB.TWO"), (3, "\\_SB.TRI")] {
         structures.extend(andd(number, path));
     }
-    // A number that is given twice means both.
+    // A device number that is assigned twice names both devices.
     structures.extend(andd(3, "\\_SB.PCI0.DREI"));
     let bytes = table(&structures);
 
@@ -260,7 +262,7 @@ fn named_devices_with_several_ids_and_with_regions() {
         named(&bytes, "\\_SB_.ONE_"),
         Some((0xfed9_0000, vec![0xa8, 0xa9]))
     );
-    // Its bus is not known.
+    // The bus number of the device is not known.
     assert_eq!(named(&bytes, "\\_SB_.TWO_"), Some((0xfed9_0000, vec![])));
     for path in ["\\_SB.TRI", "\\_SB_.PCI0.DREI"] {
         assert_eq!(named(&bytes, path), Some((0xfed9_0000, vec![0xfeff])));

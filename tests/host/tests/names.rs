@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What messages are made of: labels, requester ids, faults, reserved regions, and how many
-//! messages there are.
+//! The parts of messages: labels, requester ids, faults, reserved regions; and the rate limit of
+//! messages.
 
 use std::fmt::Write;
 
@@ -44,7 +44,7 @@ proptest! {
         let label = Label::from(&*text);
         prop_assert!(text.starts_with(label.as_str()));
         prop_assert!(label.as_str().len() <= 55);
-        // No more is cut than has to be.
+        // The label is cut only as far as necessary.
         let next = text[label.as_str().len()..].chars().next();
         prop_assert!(next.is_none_or(|c| label.as_str().len() + c.len_utf8() > 55));
     }
@@ -87,7 +87,7 @@ fn faults() {
             format!("{text}: the page is not writable (reason 0x05)")
         );
     }
-    // A unit that does not say what it was.
+    // The unit does not report the kind of access.
     fault.access = None;
     assert_eq!(fault.to_string(), "the page is not writable (reason 0x05)");
     fault.address = Some(Iova::new(0x1000));
@@ -126,7 +126,7 @@ fn ten_messages_in_five_seconds() {
     for _ in 0..7 {
         assert_eq!(limit.check(4999), Verdict::Suppress);
     }
-    // The next window says what was left out, once.
+    // The first message of the next window reports the number of suppressed messages, once.
     assert_eq!(limit.check(5000), Verdict::Print { suppressed: 7 });
     assert_eq!(limit.check(5001), PRINT);
     assert_eq!(limit.check(50_000), PRINT);
@@ -144,8 +144,8 @@ fn a_clock_that_goes_back_prints_no_more() {
 }
 
 proptest! {
-    /// However messages come: at most ten are printed in any window, and in the end each one was
-    /// either printed or is counted as left out.
+    /// For any sequence of messages: at most ten are printed in any window, and each message was
+    /// either printed or is counted as suppressed.
     #[test]
     fn nothing_is_lost(gaps in proptest::collection::vec(0_u64..2000, 1..400)) {
         let mut limit = RateLimit::default();
@@ -157,7 +157,7 @@ proptest! {
                 left_out += suppressed;
             }
         }
-        // One more, when it is sure to be printed.
+        // One more message, at a time when it is certainly printed.
         match limit.check(now + 5000) {
             Verdict::Print { suppressed } => left_out += suppressed,
             Verdict::Suppress => prop_assert!(false),

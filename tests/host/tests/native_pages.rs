@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which pages a driver is asked for that maps one size at a time.
+//! How a range is split into calls of a driver that maps one page size per call.
 
 use iommu_core_host::{
     addr::PageSizes,
@@ -26,15 +26,15 @@ fn the_largest_page_that_fits() {
     assert_eq!(next_run(x86(), 0, 0, M2), run(M2, 1));
     assert_eq!(next_run(x86(), 0, 0, G1), run(G1, 1));
     assert_eq!(next_run(x86(), 0, 0, M2 - K4), run(K4, 511));
-    // Aligned, and shorter than the next size: all of it.
+    // Aligned and shorter than the next size: the whole range.
     assert_eq!(next_run(x86(), G1, 2 * G1, 3 * M2), run(M2, 3));
 }
 
 #[test]
-fn up_to_where_a_larger_one_fits() {
+fn small_pages_up_to_where_a_larger_one_fits() {
     // 4 KiB short of 2 MiB, and 2 MiB after it.
     assert_eq!(next_run(x86(), M2 - K4, M2 - K4, K4 + M2), run(K4, 1));
-    // No room for the 2 MiB page after it.
+    // There is no room for a 2 MiB page after it.
     assert_eq!(next_run(x86(), M2 - K4, M2 - K4, M2), run(K4, 512));
     // 2 MiB pages up to 1 GiB.
     assert_eq!(
@@ -44,7 +44,7 @@ fn up_to_where_a_larger_one_fits() {
 }
 
 #[test]
-fn never_where_the_addresses_differ() {
+fn no_larger_page_if_the_addresses_are_not_mutually_aligned() {
     assert_eq!(next_run(x86(), 0, K4, 4 * M2), run(K4, 1024 * 2));
     assert_eq!(next_run(x86(), M2, G1 + M2 + K4, G1), run(K4, G1 / K4));
 }
@@ -66,7 +66,7 @@ fn the_ends_of_the_address_space() {
     assert_eq!(next_run(all, last, last, K4), run(K4, 1));
 }
 
-/// The pages of a range, one after the other, as whoever knows no runs would choose them.
+/// The pages of a range one by one: a simple reference that knows no runs.
 fn slowly(sizes: PageSizes, mut iova: u64, mut phys: u64, mut len: u64) -> Vec<u64> {
     let mut pages = Vec::new();
     while len > 0 {
@@ -93,7 +93,7 @@ proptest! {
         phys in 0u64..512,
         len in 1u64..700,
     ) {
-        // Sizes of 1 to 32 units of 4 KiB, the smallest always.
+        // Sizes of 1 to 32 units of 4 KiB, always including the smallest.
         let sizes = PageSizes::new((sizes | 1) << 12);
         let (iova, phys, len) = (iova * K4, phys * K4, len * K4);
         let mut pages = Vec::new();

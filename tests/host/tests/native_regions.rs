@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One list of the reserved regions of several devices.
+//! Merging the reserved regions of several devices into one list.
 
 use iommu_core_host::merge::{merge, Region};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn in_order() {
 }
 
 #[test]
-fn of_one_kind_those_that_overlap_or_touch_are_one() {
+fn regions_of_one_kind_that_overlap_or_touch_are_merged() {
     assert_eq!(merged(&[(1, 4, 0), (3, 6, 0)]), [(1, 6, 0)]);
     assert_eq!(merged(&[(1, 4, 0), (5, 6, 0)]), [(1, 6, 0)]);
     assert_eq!(merged(&[(1, 4, 0), (6, 6, 0)]), [(1, 4, 0), (6, 6, 0)]);

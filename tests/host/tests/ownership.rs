@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMA ownership: all that can happen, in every order, against a reference that keeps lists.
+//! DMA ownership: all transitions in every order, compared with a reference that keeps lists.
 
 use iommu_core_host::{
     label::Label,
     ownership::{Change, Owner, Ownership, Refusal},
 };
 
-/// The reference: who uses the group and who has claimed it, one entry each time.
+/// The reference: the users of the group and its claims, one list entry each.
 #[derive(Clone, Default, Debug)]
 struct Reference {
     users: usize,
@@ -59,7 +59,7 @@ impl Reference {
         self.claims.first().copied()
     }
 
-    /// Why nobody else can have the group, if it is lent.
+    /// The refusal of other users if the group is lent.
     fn lent(&self) -> Result<(), Refusal> {
         match self.lent_to {
             Some(driver) => Err(Refusal::Lent { to: name(driver) }),
@@ -67,7 +67,7 @@ impl Reference {
         }
     }
 
-    /// Why `token` is not the holder.
+    /// The refusal if `token` does not hold the group.
     fn refusal(&self, token: usize) -> Option<Refusal> {
         match self.holder() {
             Some(holder) if holder == token => None,
@@ -242,7 +242,7 @@ fn law_5_a_refusal_says_who_holds_the_group() {
 }
 
 #[test]
-fn an_owner_is_told_by_its_token() {
+fn a_token_identifies_an_owner() {
     let renamed = Owner {
         token: 1,
         name: "renamed".into(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the page table promises, one thing at a time.
+//! The guarantees of the page table, one at a time.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -66,7 +66,7 @@ fn sync(hardware: &mut Hardware, gather: &mut Gather<HostMemory>) {
 }
 
 #[test]
-fn shapes_that_cannot_be_are_refused() {
+fn invalid_shapes_are_refused() {
     let refused = [
         Config { levels: 2, ..CFG },
         Config { levels: 6, ..CFG },
@@ -119,11 +119,11 @@ fn shapes_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn page_sizes_are_those_that_both_sides_have_without_a_gap() {
+fn page_sizes_are_the_common_ones_without_a_gap() {
     for (given, used) in [
         (u64::MAX, K4 | M2 | G1),
         (K4 | M2, K4 | M2),
-        // A page of 1 GiB could not be split.
+        // A page of 1 GiB could not be split without pages of 2 MiB.
         (K4 | G1, K4),
         (M2 | G1, M2 | G1),
         (G1, G1),
@@ -273,11 +273,11 @@ fn the_largest_pages_that_fit_are_used() {
         (K4 | M2 | G1, 0, G1, 3 * G1, 3, 1),
         (K4 | M2, 0, 0, G1, 512, 2),
         (K4, 0, 0, M2, 512, 3),
-        // Addresses that are not aligned to each other.
+        // The two addresses are not mutually aligned.
         (K4 | M2 | G1, 0, K4, M2, 512, 3),
         (K4 | M2 | G1, 0, M2, G1, 512, 2),
         (K4 | M2 | G1, M2, 3 * M2, M2, 1, 2),
-        // Small pages up to the boundary, large ones, small ones.
+        // Small pages up to the boundary, then large pages, then small pages.
         (K4 | M2 | G1, M2 - K4, M2 - K4, M2 + 2 * K4, 3, 4),
         (
             K4 | M2 | G1,
@@ -307,7 +307,7 @@ fn the_largest_pages_that_fit_are_used() {
 }
 
 #[test]
-fn a_table_that_goes_is_not_cleared_first() {
+fn an_unlinked_table_is_not_cleared() {
     let (_memory, table, mut hardware) = new(&CFG);
 
     map(&table, 0, K4, M2).1.unwrap();
@@ -319,7 +319,7 @@ fn a_table_that_goes_is_not_cleared_first() {
     sync(&mut hardware, &mut gather);
     assert_eq!(hardware.access(0, true), Err(Fault::Refused));
 
-    // With a hole it stays, and is cleared up to there.
+    // With a hole the table stays, and is cleared up to the hole.
     map(&table, 0, K4, M2 - K4).1.unwrap();
     let (unmapped, _gather) = unmap(&table, 0, M2);
     assert_eq!(unmapped, M2 - K4);
@@ -327,7 +327,7 @@ fn a_table_that_goes_is_not_cleared_first() {
 }
 
 #[test]
-fn what_is_mapped_stays_when_something_is_mapped_over_it() {
+fn mapping_over_a_mapping_is_refused_and_changes_nothing() {
     for (old, new_map, mapped) in [
         ((0, K4), (0, K4), 0),
         ((3 * K4, K4), (0, 5 * K4), 3 * K4),
@@ -375,11 +375,11 @@ fn unmapping_stops_at_the_first_hole() {
 }
 
 #[test]
-fn a_large_page_takes_the_place_of_empty_tables() {
+fn a_large_page_replaces_empty_tables() {
     for coherent in [true, false] {
         let (memory, table, mut hardware) = new(&Config { coherent, ..CFG });
 
-        // Each unmap covers only a part of the tables, so these stay.
+        // Each unmap covers only a part of the tables, so the tables stay.
         for iova in [0, M2, 7 * M2 + K4] {
             map(&table, iova, 0, K4).1.unwrap();
             assert_eq!(hardware.access(iova, true), Ok(0));
@@ -395,7 +395,7 @@ fn a_large_page_takes_the_place_of_empty_tables() {
         assert_eq!(result, (G1, Ok(())));
         assert_eq!(gather.range(), Some((Iova::new(0), Iova::new(G1 - 1))));
         assert!(gather.tables_changed());
-        // Until the gather is done the old tables are there, for a walk that knows them.
+        // The old tables exist until the gather is done, for a walk that has already reached them.
         assert_eq!(memory.live(), 6);
         assert_eq!(hardware.access(K4, true), Err(Fault::Refused));
         sync(&mut hardware, &mut gather);
@@ -427,19 +427,20 @@ fn a_part_of_a_large_page_is_split_off() {
             let base = 3 * G1;
 
             map(&table, base, large, large).1.unwrap();
-            // Cached as a large page.
+            // The unit has cached the large page.
             assert_eq!(hardware.access(base + first, true), Ok(large + first));
 
             let (unmapped, mut gather) = unmap(&table, base + first, len);
             assert_eq!(unmapped, len);
-            // Until it is invalidated nothing has changed for who has it cached; and who has not
-            // finds the rest where it was.
+            // Until the invalidation nothing has changed for a unit that has cached the page. A
+            // unit that has not cached it finds the rest of the page unchanged.
             for iova in [0, first.wrapping_sub(1), first + len, large - 1] {
                 if iova < large {
                     assert_eq!(hardware.access(base + iova, true), Ok(large + iova));
                 }
             }
-            // The whole large page is invalidated, whatever the unit makes of a part of it.
+            // The whole large page is invalidated, whether or not the unit can invalidate a part of
+            // it.
             assert_eq!(
                 gather.range(),
                 Some((Iova::new(base), Iova::new(base + large - 1)))
@@ -484,7 +485,7 @@ fn splitting_keeps_permissions_and_dirty_bits() {
         result.unwrap();
         match late {
             false => assert_eq!(hardware.access(5, true), Ok(M2 + 5)),
-            // At the worst moment: when the table that takes its place has been filled.
+            // At the worst moment: when the table that replaces the page has been filled.
             true => {
                 let (memory, root) = (memory.clone(), table.root().raw());
                 before_exchange(move || {
@@ -504,7 +505,7 @@ fn splitting_keeps_permissions_and_dirty_bits() {
 }
 
 #[test]
-fn two_may_split_the_same_page_at_once() {
+fn two_calls_may_split_the_same_page_at_once() {
     for coherent in [true, false] {
         let (memory, table, mut hardware) = new(&Config { coherent, ..CFG });
 
@@ -519,7 +520,7 @@ fn two_may_split_the_same_page_at_once() {
         assert_eq!(hardware.access(M2 - K4, true), Err(Fault::Refused));
         assert_eq!(hardware.access(K4, true), Ok(K4));
         assert_eq!(hardware.leaves().len(), 510);
-        // Who lost has freed its own table.
+        // The call that lost the race has freed its own table.
         assert_eq!((memory.allocated(), memory.live()), (5, 4));
     }
 }
@@ -537,7 +538,7 @@ fn without_memory_a_page_is_not_split_and_not_lost() {
         assert_eq!(hardware.access(K4, true), Ok(K4));
         assert_eq!(hardware.access(G1 - 1, true), Ok(G1 - 1));
     }
-    // It stops there; what came before is unmapped.
+    // The unmap stops there; what comes before is unmapped.
     memory.fail_nth(1);
     let (unmapped, mut gather) = unmap(&table, M2, G1 - M2 + K4);
     assert_eq!(unmapped, G1 - M2);
@@ -563,7 +564,7 @@ fn tables_are_freed_only_when_the_gather_is_done() {
     let (unmapped, mut gather) = unmap(&table, 0, G1);
     assert_eq!(unmapped, G1);
     assert_eq!(memory.live(), live);
-    // A stale walk goes into tables that are still there, and so sees what was there.
+    // A walk with stale cached entries reaches tables that still exist, and sees the old mappings.
     assert_eq!(hardware.access(K4, true), Ok(2 * K4));
 
     sync(&mut hardware, &mut gather);
@@ -574,7 +575,7 @@ fn tables_are_freed_only_when_the_gather_is_done() {
 
 #[test]
 fn hardware_that_is_not_invalidated_is_caught() {
-    // So that the other tests can be believed.
+    // Shows that the test hardware detects a missing invalidation.
     let (_memory, table, mut hardware) = new(&CFG);
 
     map(&table, 0, K4, M2).1.unwrap();
@@ -587,7 +588,7 @@ fn hardware_that_is_not_invalidated_is_caught() {
 }
 
 #[test]
-fn tables_can_be_handed_on_to_be_freed_later() {
+fn tables_can_be_taken_out_and_freed_later() {
     let (memory, table, _hardware) = new(&CFG);
 
     map(&table, 0, K4, 4 * M2).1.unwrap();
@@ -613,13 +614,13 @@ fn a_gather_that_is_dropped_leaks_rather_than_frees() {
 }
 
 #[test]
-fn a_table_that_others_use_too_stays() {
+fn a_table_with_other_mappings_stays() {
     let (memory, table, mut hardware) = new(&CFG);
 
     map(&table, 0, 0, K4).1.unwrap();
     map(&table, K4, K4, K4).1.unwrap();
     map(&table, M2, M2, M2).1.unwrap();
-    // Covers the table of level 1's first entry in part, its second in full.
+    // Covers a part of the table of level 1's first entry, and all of the second.
     let (unmapped, mut gather) = unmap(&table, K4, K4);
     assert_eq!(unmapped, K4);
     assert!(!gather.tables_changed());
@@ -636,7 +637,7 @@ fn failing_at_any_allocation_leaves_a_consistent_table() {
         let (memory, table, mut hardware) = new(&Config { coherent, ..CFG });
         let (iova, phys, len) = ((1 << 39) - M2 - 3 * K4, 5 * K4, 3 * M2);
 
-        // Something that must survive.
+        // A mapping that must survive.
         map(&table, iova - K4, 0, K4).1.unwrap();
         let mut failures = 0;
         for n in 1.. {
@@ -674,12 +675,12 @@ fn failing_at_any_allocation_leaves_a_consistent_table() {
 }
 
 #[test]
-fn who_loses_the_race_to_install_a_table_uses_the_winners() {
+fn the_loser_of_a_race_to_install_a_table_uses_the_winners_table() {
     for coherent in [true, false] {
         for missing in 1..=2 {
             let (memory, table, mut hardware) = new(&Config { coherent, ..CFG });
 
-            // So many tables are missing on the way to the first pages.
+            // The number of tables that are missing above the first pages.
             map(&table, if missing == 1 { M2 } else { G1 }, 0, K4)
                 .1
                 .unwrap();
@@ -698,15 +699,15 @@ fn who_loses_the_race_to_install_a_table_uses_the_winners() {
 }
 
 #[test]
-fn a_table_whose_installer_has_not_flushed_yet_is_flushed_by_who_finds_it() {
+fn an_entry_whose_installer_has_not_flushed_it_is_flushed_by_the_finder() {
     let (memory, table, mut hardware) = new(&Config {
         coherent: false,
         ..CFG
     });
 
     map(&table, M2, 0, K4).1.unwrap();
-    // The installer is held up between its exchange and the end of its flush: seen from another
-    // call, in the middle of the exchange that marks the entry as flushed.
+    // The installing call is interrupted between its exchange and the end of its flush. Another
+    // call sees this in the middle of the exchange that marks the entry as flushed.
     let other = table.clone();
     let flushes = Rc::new(Cell::new(0));
     let (count, seen) = (flushes.clone(), memory.clone());
@@ -718,19 +719,19 @@ fn a_table_whose_installer_has_not_flushed_yet_is_flushed_by_who_finds_it() {
         });
     });
     assert_eq!(map(&table, 0, 0, K4), (K4, Ok(())));
-    // The entry above, and its own.
+    // The entry that points to the table, and its own entry.
     assert_eq!(flushes.get(), 2);
     assert_eq!(hardware.access(K4, true), Ok(K4));
     assert_eq!(hardware.access(0, true), Ok(0));
 
-    // Later ones need not.
+    // Later calls need not flush the entry.
     let before = memory.flushes().0;
     assert_eq!(map(&table, 2 * K4, 2 * K4, K4), (K4, Ok(())));
     assert_eq!(memory.flushes().0 - before, 1);
 }
 
 #[test]
-fn what_changed_is_flushed_and_nothing_else() {
+fn exactly_the_changed_entries_are_flushed() {
     let (memory, table, _hardware) = new(&Config {
         coherent: false,
         ..CFG
@@ -739,7 +740,7 @@ fn what_changed_is_flushed_and_nothing_else() {
     assert_eq!(root, 512);
     let flushed = |before: u64| (memory.flushes().0 - before, memory.flushes().1);
 
-    // Three new tables and what points to them, and the leaves.
+    // Three new tables, the entries that point to them, and the leaves.
     map(&table, 0, K4, 7 * K4).1.unwrap();
     assert_eq!(flushed(root), (3 * 512 + 3 + 7, 0));
 
@@ -747,19 +748,19 @@ fn what_changed_is_flushed_and_nothing_else() {
     map(&table, 7 * K4, 8 * K4, M2).1.unwrap();
     assert_eq!(flushed(before), (512 + 1 + 512, 0));
 
-    // A part of a table: each leaf.
+    // A part of a table: each leaf is flushed.
     let before = memory.flushes().0;
     assert_eq!(unmap(&table, 0, 5 * K4).0, 5 * K4);
     assert_eq!(flushed(before), (5, 0));
 
-    // Two large pages, one of which is split: the new table, its place, one leaf of it, and the
-    // other large page.
+    // Two large pages, one of which is split: the new table, the entry that points to it, one leaf
+    // in it, and the other large page.
     map(&table, G1, 0, 2 * M2).1.unwrap();
     let before = memory.flushes().0;
     assert_eq!(unmap(&table, G1 + M2 - K4, M2 + K4).0, M2 + K4);
     assert_eq!(flushed(before), (512 + 1 + 1 + 1, 0));
 
-    // A whole table: what pointed to it.
+    // A whole table: the entry that pointed to it is flushed.
     map(&table, 2 * G1, K4, M2).1.unwrap();
     let before = memory.flushes().0;
     assert_eq!(unmap(&table, 2 * G1, M2).0, M2);
@@ -791,14 +792,14 @@ fn dirty_pages_are_read_and_cleared() {
     for iova in [K4, 3 * K4 + 5, 3 * M2 + 7 * K4, G1 + 5 * M2] {
         hardware.access(iova, true).unwrap();
     }
-    // Reading does not count.
+    // A read does not set the dirty bit.
     hardware.access(5 * K4, false).unwrap();
     hardware.access(4 * M2, false).unwrap();
 
     let all = [(K4, K4), (3 * K4, K4), (3 * M2, M2), (G1, G1)];
     assert_eq!(dirty(&mut gather, 0, end, DirtyMode::Keep), all);
     assert!(gather.is_empty());
-    // In part, and with a start and an end in the middle of pages.
+    // A part of the range, whose start and end are in the middle of pages.
     assert_eq!(dirty(&mut gather, 2 * K4, M2, DirtyMode::Keep), all[1..2]);
     assert_eq!(
         dirty(&mut gather, 3 * M2 + K4, K4, DirtyMode::Keep),
@@ -813,7 +814,7 @@ fn dirty_pages_are_read_and_cleared() {
     assert_eq!(dirty(&mut gather, 0, end, DirtyMode::Clear), []);
     sync(&mut hardware, &mut gather);
 
-    // Recorded again after the invalidation.
+    // Hardware records writes again after the invalidation.
     hardware.access(K4, true).unwrap();
     assert_eq!(dirty(&mut gather, 0, end, DirtyMode::Clear), all[..1]);
 }
@@ -875,7 +876,7 @@ fn a_dirty_bit_is_not_lost_to_another_bit_that_hardware_sets() {
 }
 
 #[test]
-fn output_addresses_are_limited_as_told() {
+fn output_addresses_are_limited_by_the_configuration() {
     for oa_bits in [36, 39, 46, 52] {
         let (_memory, table, mut hardware) = new(&Config { oa_bits, ..CFG });
         let end = 1u64 << oa_bits;

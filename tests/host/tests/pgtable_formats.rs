@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a page table of every format promises, as the hardware for it sees it. What has nothing to
-//! do with the format is in `pgtable_behaviour`.
+//! The guarantees of a page table of every format, as its hardware sees it. `pgtable_behaviour`
+//! tests what does not depend on the format.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use iommu_core_host::{
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
-/// Pages up to this size are tried: those of AMD go on far beyond.
+/// The largest page size to test; AMD's sizes go far beyond it.
 const LARGEST: u64 = 1 << 43;
 
 struct Bench<C: Case> {
@@ -41,7 +41,7 @@ impl<C: Case> Bench<C> {
         }
     }
 
-    /// For each shape, coherent and not.
+    /// One bench for each shape, coherent and not.
     fn all() -> Vec<Self> {
         C::shapes()
             .into_iter()
@@ -49,7 +49,7 @@ impl<C: Case> Bench<C> {
             .collect()
     }
 
-    /// All page sizes that there are.
+    /// All page sizes.
     fn sizes(&self) -> Vec<u64> {
         (0..64)
             .map(|lg2| 1 << lg2)
@@ -57,7 +57,7 @@ impl<C: Case> Bench<C> {
             .collect()
     }
 
-    /// Has the unit walk from where the table starts now.
+    /// Makes the unit walk from the current top.
     fn tell(&mut self) {
         let top = self.table.top();
 
@@ -123,7 +123,7 @@ impl<C: Case> Bench<C> {
     }
 }
 
-fn shapes_that_cannot_be_are_refused<C: Case>() {
+fn invalid_shapes_are_refused<C: Case>() {
     let good = C::shapes()[0];
     let refused = [
         Config { levels: 0, ..good },
@@ -153,7 +153,7 @@ fn shapes_that_cannot_be_are_refused<C: Case>() {
             page_sizes: PageSizes::NONE,
             ..good
         },
-        // A run of what is no page.
+        // A run size without the size of a single leaf.
         Config {
             page_sizes: PageSizes::new(1 << (C::Format::GRANULE_LG2 + 4)),
             ..good
@@ -174,9 +174,9 @@ fn every_page_size_is_used<C: Case>() {
         let last = bench.table.last_iova().raw();
 
         for size in bench.sizes() {
-            // Once from an address of its own, once from the start, once at the top.
+            // At an address equal to the size, at the start, and at the end of the aperture.
             for iova in [size, 0, last - (size - 1)] {
-                // The first root stays where it is when a table grows.
+                // The first root stays in place when a page table grows.
                 let root =
                     C::Format::GRANULE_LG2 + C::Format::INDEX_LG2 * u32::from(bench.cfg.levels);
                 let is_root = C::Format::GROWS && iova == 0 && size.ilog2() >= root;
@@ -220,7 +220,8 @@ fn every_page_size_is_used<C: Case>() {
     }
 }
 
-/// The largest pages that fit, from the lowest address up, by the definition of that.
+/// The sizes of the largest pages that fit, from the lowest address on, computed from the
+/// definition.
 fn largest_first(sizes: &[u64], mut iova: u64, mut phys: u64, mut len: u64) -> Vec<u64> {
     let mut pages = Vec::new();
 
@@ -252,7 +253,7 @@ fn the_largest_pages_that_fit_are_used<C: Case>() {
         let entries = large / page;
 
         for _ in 0..60 {
-            // Around the boundaries of large pages, aligned to each other by all sorts of sizes.
+            // Around the boundaries of large pages, mutually aligned to various sizes.
             let iova = 2 * large - random(entries + 40) * page;
             let len = match random(4) {
                 0 => 1 + random(40),
@@ -268,7 +269,7 @@ fn the_largest_pages_that_fit_are_used<C: Case>() {
             assert_eq!(bench.map(iova, phys, len), (len, Ok(())));
             let expected = largest_first(&sizes, iova, phys, len);
             assert_eq!(bench.sizes_of_leaves(), expected, "{iova:#x} {phys:#x}");
-            // Each entry is written once, and there are no more tables than needed.
+            // Each entry is written once, and no more tables exist than needed.
             if bench.cfg.coherent && !C::Format::GROWS {
                 let entries: u64 = expected
                     .iter()
@@ -303,7 +304,7 @@ fn permissions_are_those_asked_for<C: Case>() {
                 assert_eq!((mapped, result), (size, Ok(())));
                 let leaf = bench.hardware.leaves()[0];
                 assert_eq!(leaf.prot, C::granted(prot));
-                // Single pages that were split off have the same.
+                // Single pages that were split off have the same permissions.
                 assert_eq!(bench.unmap(iova, Bench::<C>::PAGE), Bench::<C>::PAGE);
                 for leaf in bench.hardware.leaves() {
                     assert_eq!(leaf.prot, C::granted(prot));
@@ -323,7 +324,7 @@ fn a_part_of_a_page_is_split_off<C: Case>() {
         let page = Bench::<C>::PAGE;
 
         for size in bench.sizes() {
-            // With pages of many tables it takes long, and shows nothing new.
+            // Skipped for pages with many tables, which take long and show nothing new.
             if size == page || size > page << (2 * C::Format::INDEX_LG2) {
                 continue;
             }
@@ -345,7 +346,7 @@ fn a_part_of_a_page_is_split_off<C: Case>() {
                 let base = size;
 
                 assert_eq!(bench.map(base, size, size), (size, Ok(())));
-                // Cached as one page.
+                // The unit has cached it as one page.
                 assert_eq!(bench.hardware.access(base + first, true), Ok(size + first));
 
                 let mut gather = Gather::new();
@@ -355,7 +356,8 @@ fn a_part_of_a_page_is_split_off<C: Case>() {
                     .into_iter()
                     .filter(|iova| *iova < size && !(first..first + len).contains(iova))
                     .collect();
-                // The rest is there at each moment, for who has the page cached and who has not.
+                // The rest stays accessible at all times, whether or not a unit has cached the
+                // page.
                 let mut fresh = C::hardware(&bench.memory, &bench.cfg, &bench.table);
                 for iova in &rest {
                     assert_eq!(bench.hardware.access(base + iova, true), Ok(size + iova));
@@ -407,7 +409,7 @@ fn without_splitting_a_part_of_a_page_stays<C: Case>() {
             if size == page || 3 * size.min(1 << 60) - 1 > bench.table.last_iova().raw() {
                 continue;
             }
-            // Small pages, and after them a large one.
+            // Small pages, followed by a large page.
             assert_eq!(bench.map(size - page, size - page, page + size).1, Ok(()));
             let leaves = bench.hardware.leaves();
             let before = writes();
@@ -428,7 +430,7 @@ fn without_splitting_a_part_of_a_page_stays<C: Case>() {
             }
             assert_eq!(writes(), before);
             assert_eq!(bench.hardware.leaves(), leaves);
-            // It goes up to the page; and the page as a whole goes.
+            // The unmap stops at the large page; afterwards the large page is unmapped as a whole.
             assert_eq!(bench.unmap(size - page, size), page);
             assert_eq!(bench.hardware.leaves(), leaves[1..]);
             assert_eq!(bench.unmap(size, size), size);
@@ -438,7 +440,7 @@ fn without_splitting_a_part_of_a_page_stays<C: Case>() {
     }
 }
 
-fn what_is_mapped_stays_when_something_is_mapped_over_it<C: Case>() {
+fn mapping_over_a_mapping_is_refused_and_changes_nothing<C: Case>() {
     for mut bench in Bench::<C>::all() {
         let page = Bench::<C>::PAGE;
 
@@ -457,7 +459,7 @@ fn what_is_mapped_stays_when_something_is_mapped_over_it<C: Case>() {
                 assert_eq!(bench.hardware.access(size + used, true), Ok(7 * page));
                 assert_eq!(bench.unmap(size + used, page), page);
 
-                // And the other way round. Empty tables are in the way now, which go.
+                // In the opposite order. Empty tables are in the way, and the map removes them.
                 assert_eq!(bench.map(size, size, size), (size, Ok(())));
                 assert_eq!(bench.sizes_of_leaves(), [size]);
                 let taken = (0, Err(Error::InUse));
@@ -477,12 +479,12 @@ fn failing_at_any_allocation_leaves_a_consistent_table<C: Case>() {
             let mut bench = Bench::<C>::new(Config { coherent, ..shape });
             let page = Bench::<C>::PAGE;
             let large = page << C::Format::INDEX_LG2;
-            // Across the end of a table of the next level, where there is one.
+            // Across the end of a table of the next level, if there is one.
             let end = bench.table.last_iova().raw();
             let boundary = (large << C::Format::INDEX_LG2).min(end / 2 + 1);
             let (iova, phys, len) = (boundary - large - 3 * page, 5 * page, 3 * large);
 
-            // Something that must survive.
+            // A mapping that must survive.
             assert_eq!(bench.map(iova - page, 0, page), (page, Ok(())));
             let mut failures = 0;
             for n in 1.. {
@@ -564,8 +566,8 @@ macro_rules! for_each_case {
             use super::*;
 
             #[test]
-            fn shapes_that_cannot_be_are_refused() {
-                super::shapes_that_cannot_be_are_refused::<$case>();
+            fn invalid_shapes_are_refused() {
+                super::invalid_shapes_are_refused::<$case>();
             }
 
             #[test]
@@ -594,8 +596,8 @@ macro_rules! for_each_case {
             }
 
             #[test]
-            fn what_is_mapped_stays_when_something_is_mapped_over_it() {
-                super::what_is_mapped_stays_when_something_is_mapped_over_it::<$case>();
+            fn mapping_over_a_mapping_is_refused_and_changes_nothing() {
+                super::mapping_over_a_mapping_is_refused_and_changes_nothing::<$case>();
             }
 
             #[test]
@@ -631,8 +633,8 @@ fn before_nth_exchange(n: u64, action: impl FnOnce() + 'static) {
     }
 }
 
-/// Hardware writes somewhere in a page, from a cache that has it as one page, before each of the
-/// exchanges that split it.
+/// Hardware that has cached a page as one page writes somewhere in it, before each exchange of the
+/// split.
 fn splitting_keeps_what_was_written<C: Case>()
 where
     C::Format: DirtyFormat,
@@ -669,15 +671,15 @@ where
             read(&bench, DirtyMode::Keep, &found);
             assert_eq!(found.get(), 0);
 
-            // It writes to the first page that stays, or the last one, when its entry may have been
-            // split already or not.
+            // It writes to the first or the last page that stays. The entry of that page may or may
+            // not have been split already.
             let happened = Rc::new(std::cell::Cell::new(false));
             let mut unit = C::hardware(&bench.memory, &bench.cfg, &bench.table).record();
             let seen = happened.clone();
             let place = if n % 2 == 0 { 2 * size - page } else { size };
             before_nth_exchange(n / 2, move || {
                 assert_eq!(unit.access(place, true), Ok(place));
-                // From what it has cached of the whole page now, if that is one still.
+                // A second write through the cached page, if the unit still has it as one page.
                 let again = size + (entries - 1) / 2 * page;
                 if again != size + page {
                     assert_eq!(unit.access(again, true), Ok(again));
@@ -685,7 +687,7 @@ where
                 seen.set(true);
             });
             assert_eq!(bench.unmap(size + page, page), page);
-            // The exchange may be one too far; then there is none left that it could be before.
+            // If `n` is one more than the number of exchanges, the action has not run.
             if !happened.get() {
                 before_exchange(|| {});
                 if n % 2 == 1 {
@@ -750,7 +752,7 @@ where
             let mut none = Gather::new();
             let all = bench.table.last_iova().raw();
 
-            // A page, and one of it with a hole.
+            // A whole page, and a page with a hole.
             let prot = RW | Prot::TRACK_DIRTY;
             assert_eq!(bench.map_with(size, size, size, prot).1, Ok(()));
             let _ = dirty(&bench, 0, all, DirtyMode::Clear, &mut none);
@@ -761,12 +763,12 @@ where
             for place in [0, page, size / 2, size - page] {
                 let place = place % size;
 
-                // Reading does not count.
+                // A read does not set the dirty bit.
                 assert_eq!(bench.hardware.access(size + place, false), Ok(size + place));
                 assert_eq!(dirty(&bench, 0, all, DirtyMode::Keep, &mut none), []);
                 assert_eq!(bench.hardware.access(size + place, true), Ok(size + place));
 
-                // The whole page is, whatever part is asked for.
+                // The whole page is reported, whichever part of it is queried.
                 let whole = [(size, size)];
                 assert_eq!(dirty(&bench, 0, all, DirtyMode::Keep, &mut none), whole);
                 assert_eq!(dirty(&bench, size, page, DirtyMode::Keep, &mut none), whole);
@@ -811,8 +813,8 @@ fn dirty_pages_of_every_size_are_read_and_cleared() {
     dirty_pages_are_read_and_cleared::<Arm1K64>();
 }
 
-/// Somebody else unmaps another part of a page, before each of the exchanges that split it, and
-/// maps something else there.
+/// Before each exchange of a split, another call unmaps another part of the page and maps something
+/// else there.
 fn two_split_one_page<C: Case>() {
     let page = Bench::<C>::PAGE;
 
@@ -878,7 +880,7 @@ fn two_split_one_page<C: Case>() {
 }
 
 #[test]
-fn two_may_split_a_page_of_any_size_at_once() {
+fn two_calls_may_split_a_page_of_any_size_at_once() {
     two_split_one_page::<VtdCase>();
     two_split_one_page::<AmdCase>();
     two_split_one_page::<Arm1K4>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables that get more levels when an address beyond them is mapped.
+//! Page tables that get more levels when an address beyond the present ones is mapped.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ const G1: u64 = 1 << 30;
 const T1: u64 = 1 << 40;
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
-/// What is the first address beyond a table of so many levels.
+/// The first address beyond a page table, by its number of levels.
 const BEYOND: [u64; 6] = [0, 1 << 21, 1 << 30, 1 << 39, 1 << 48, 1 << 57];
 
 type Table = PageTable<AmdV1, HostMemory>;
@@ -76,13 +76,13 @@ fn a_table_starts_with_the_levels_that_it_is_given() {
 }
 
 #[test]
-fn it_grows_as_far_as_it_has_to() {
+fn a_table_grows_no_more_than_necessary() {
     for start in 2..=5 {
         for end in start..=6 {
             let (memory, table, mut hardware) = new(start);
             let old = table.top();
 
-            // Up to the last address of the table, and then one page more.
+            // Up to the last address of the page table, and then one page more.
             let last = BEYOND[usize::from(end) - 1] - K4;
             if end > start {
                 assert_eq!(map(&table, last, 0, K4), (K4, Ok(())));
@@ -94,7 +94,7 @@ fn it_grows_as_far_as_it_has_to() {
             assert_eq!(table.levels(), end);
             if end > start {
                 assert!(table.top_is_news());
-                // Until it is told, the unit knows what was there before.
+                // Until the unit uses the new top, it sees only the old mappings.
                 assert_eq!(hardware.access(iova, true), Err(Fault::Refused));
             }
             tell(&table, &mut hardware);
@@ -115,7 +115,7 @@ fn it_grows_as_far_as_it_has_to() {
 }
 
 #[test]
-fn what_is_there_stays_reachable_from_every_root() {
+fn mappings_stay_reachable_from_every_root() {
     let (_memory, table, mut first) = new(2);
     let mut second = first.clone();
 
@@ -124,7 +124,7 @@ fn what_is_there_stays_reachable_from_every_root() {
     assert_eq!(map(&table, T1, G1, K4), (K4, Ok(())));
     assert_eq!(table.levels(), 4);
     tell(&table, &mut second);
-    // Below what it started with, the old root shows what is mapped later, too.
+    // Within the range of the initial levels, a walk from the old root also sees later mappings.
     assert_eq!(map(&table, 5 * K4, 7 * K4, K4), (K4, Ok(())));
     for unit in [&mut first, &mut second] {
         unit.invalidate_all();
@@ -158,7 +158,7 @@ fn only_mapping_lets_it_grow() {
         );
         assert_eq!(result, Ok(()));
     }
-    // What begins in the table and ends beyond it.
+    // A range that starts in the present levels and ends beyond them.
     let mut gather = Gather::new();
     assert_eq!(table.unmap(Iova::new(0), T1, &mut gather), K4);
     assert_eq!(
@@ -188,7 +188,7 @@ fn only_mapping_lets_it_grow() {
 }
 
 #[test]
-fn beyond_the_aperture_it_does_not_grow() {
+fn a_table_does_not_grow_beyond_the_aperture() {
     let cfg = Config {
         iova_bits: 48,
         levels: 3,
@@ -252,7 +252,7 @@ fn failing_to_grow_changes_nothing() {
 
         assert_eq!(map(&table, 0, M2, K4), (K4, Ok(())));
         let (top, live) = (table.top(), memory.live());
-        // Four roots.
+        // One of the four new roots cannot be allocated.
         for n in 1..=4 {
             memory.fail_nth(n);
             assert_eq!(map(&table, 1 << 60, 0, K4), (0, Err(Error::NoMemory)));
@@ -260,7 +260,7 @@ fn failing_to_grow_changes_nothing() {
             assert!(!table.top_is_news());
             assert_eq!(hardware.access(0, true), Ok(M2));
         }
-        // Then it has grown, and a table below the root is missing.
+        // The page table has grown, and a table below the root cannot be allocated.
         memory.fail_nth(5);
         assert_eq!(map(&table, 1 << 60, 0, K4), (0, Err(Error::NoMemory)));
         memory.fail_nth(0);
@@ -280,8 +280,8 @@ fn failing_to_grow_changes_nothing() {
 }
 
 #[test]
-fn who_loses_the_race_to_grow_goes_on_from_the_winners_top() {
-    // The other one grows as far, farther, and less far.
+fn the_loser_of_a_race_to_grow_continues_from_the_winners_top() {
+    // Another call grows the page table as far, farther, and less far.
     for (mine, others, levels) in [
         (1 << 39, (1 << 39) + M2, 4),
         (1 << 39, 1 << 57, 6),
@@ -313,12 +313,12 @@ fn who_loses_the_race_to_grow_goes_on_from_the_winners_top() {
 }
 
 #[test]
-fn who_finds_the_table_grown_hears_the_news_too() {
+fn a_caller_that_finds_the_table_grown_must_update_the_units_too() {
     let (_memory, table, mut hardware) = new(3);
 
     assert_eq!(map(&table, T1, 0, K4), (K4, Ok(())));
     let first = table.top();
-    // Another caller, before the first one has told the unit.
+    // Another caller maps before the first one has updated the unit.
     assert_eq!(map(&table, T1 + K4, K4, K4), (K4, Ok(())));
     assert_eq!(table.top(), first);
     assert!(table.top_is_news());
@@ -326,7 +326,7 @@ fn who_finds_the_table_grown_hears_the_news_too() {
     assert!(!table.top_is_news());
     assert_eq!(hardware.access(T1 + K4, true), Ok(K4));
 
-    // Who tells what is old by now has not told all.
+    // Updating the units to an older top does not complete the update.
     assert_eq!(map(&table, 1 << 60, 0, K4), (K4, Ok(())));
     table.top_is_told(first);
     assert!(table.top_is_news());
@@ -340,13 +340,13 @@ fn who_finds_the_table_grown_hears_the_news_too() {
     );
     table.top_is_told(now);
     assert!(!table.top_is_news());
-    // Who was slow does not make news of what is known.
+    // A late report of an older top does not make the newer top unknown again.
     table.top_is_told(first);
     assert!(!table.top_is_news());
 }
 
 #[test]
-fn a_root_says_whose_table_it_is() {
+fn a_root_identifies_its_page_table() {
     for coherent in [true, false] {
         let (memory, table, _) = with(2, coherent);
         let other = Table::new(&AmdCase::shapes()[0], memory.clone(), ()).unwrap();
@@ -362,7 +362,7 @@ fn a_root_says_whose_table_it_is() {
             assert_eq!(table.top_over(other.root()), None);
             assert_eq!(table.top_over(PhysAddr::new(0)), None);
         }
-        // Nor do tables below that were never a root.
+        // Freeing tables that were never a root changes none of these answers.
         let mut gather = Gather::new();
         assert_eq!(table.unmap(Iova::new(1 << 57), K4, &mut gather), K4);
         gather.done();
@@ -388,7 +388,7 @@ fn roots_stay_when_all_that_they_translate_is_unmapped() {
         told.invalidate_all();
         gather.done();
 
-        // A unit that still walks from the first root is not sent into memory that was freed.
+        // A unit that still walks from the first root must not reach freed memory.
         for unit in [&mut hardware, &mut told] {
             assert_eq!(unit.access(0, true), Err(Fault::Refused));
             assert_eq!(unit.access(G1 - 1, true), Err(Fault::Refused));
@@ -396,7 +396,7 @@ fn roots_stay_when_all_that_they_translate_is_unmapped() {
         }
         assert!(memory.live() >= roots);
 
-        // Nor does a large page take its place.
+        // A large page does not replace an old root either.
         for size in [G1, 64 * G1, 256 * G1] {
             assert_eq!(map(&table, 0, 0, size), (size, Ok(())));
             assert_eq!(told.access(size - 1, true), Ok(size - 1));

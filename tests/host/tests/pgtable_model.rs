@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random work on page tables of each format, compared after each step with a reference, as
-//! hardware sees it.
+//! Random operations on page tables of each format. After each step the page table, and what
+//! hardware sees of it, are compared with a reference.
 
 use iommu_core_host::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -38,7 +38,7 @@ enum Op {
     },
 }
 
-/// Numbers of pages, where so many are a table. Those of runs happen often, and whole tables.
+/// Numbers of pages, for tables of `entries` entries. Run sizes and whole tables are frequent.
 fn sizes(entries: u64) -> BoxedStrategy<u64> {
     prop_oneof![
         3 => 1u64..4,
@@ -52,7 +52,7 @@ fn sizes(entries: u64) -> BoxedStrategy<u64> {
 }
 
 fn op(entries: u64) -> BoxedStrategy<Op> {
-    // Pages near a place; multiples of a table and of runs often, so that large pages happen.
+    // Pages near a place. Multiples of tables and runs are frequent, so that large pages occur.
     let page = prop_oneof![
         2 => Just(0u64),
         2 => Just(entries),
@@ -87,7 +87,7 @@ const fn level_size<F: Format>(level: u32) -> u64 {
 }
 
 fn config<C: Case>() -> BoxedStrategy<Config> {
-    // From the smallest pages alone to all there are, with runs and without.
+    // From the smallest pages alone to all sizes, with and without runs.
     let single = (0..3).fold(0, |sizes, level| sizes | level_size::<C::Format>(level));
     let sizes = prop_oneof![
         1 => Just(level_size::<C::Format>(0)),
@@ -146,14 +146,14 @@ impl<C: Case> Bench<C> {
             model: Model::new(Self::PAGE),
             places: [
                 0,
-                // Before the boundaries of entries of each level.
+                // Just before the boundaries of entries of each level.
                 large - 300 * page,
                 huge.wrapping_sub(2 * large) & last & !(page - 1),
-                // The end of level 2's tables, where there is something after it.
+                // The end of a table of level 2 that is followed by another one.
                 (1 << (cfg.iova_bits.min(40) - 1)) - large - 5 * page,
                 last / 2 + 1 - large,
                 3 * large,
-                // The top: ranges near it also run out of the aperture.
+                // The end of the aperture: ranges near it also exceed the aperture.
                 last - (4 * large - 1),
                 last - ((level_size::<C::Format>(1) / page + 1) * page - 1),
             ],
@@ -211,7 +211,7 @@ impl<C: Case> Bench<C> {
                 }
             }
             Op::Touch { place, page, write } => {
-                // Fills the caches. What comes of it counts only when nothing is pending.
+                // Fills the caches. The result is checked only when no invalidation is pending.
                 let iova = self.places[place].wrapping_add(page * Self::PAGE + 0x123);
                 let got = self.hardware.access(iova, write);
 
@@ -222,8 +222,8 @@ impl<C: Case> Bench<C> {
     }
 
     fn map(&mut self, iova: u64, phys: u64, len: u64, prot: Prot, undo: bool) {
-        // Mapping anew needs nothing invalidated before, only that what was there is gone from the
-        // caches, as the owner of the range sees to.
+        // A map requires no invalidation by itself. But the owner of the range must have
+        // invalidated what was mapped there before.
         self.sync();
 
         let (mapped, result) = self.table.map(
@@ -245,8 +245,8 @@ impl<C: Case> Bench<C> {
             Err(error) => {
                 assert_eq!(error, Error::InUse);
                 assert!(free < len && mapped <= free && mapped % Self::PAGE == 0);
-                // It went as far as it could: what follows would have been a large page that does
-                // not fit, or the page that is used.
+                // The map stopped where the next page would have been a large page that does not
+                // fit, or a page that is in use.
                 let size = (0..64)
                     .rev()
                     .map(|lg2| 1 << lg2)
@@ -271,7 +271,7 @@ impl<C: Case> Bench<C> {
         if mapped > 0 {
             self.model.map(iova, phys, mapped, C::granted(prot));
         }
-        // The hardware sees it at once.
+        // The hardware sees the mapping immediately.
         self.sync();
         if mapped > 0 {
             for offset in [0, mapped / 2, mapped - 1] {
@@ -295,7 +295,7 @@ impl<C: Case> Bench<C> {
         if self.cfg.split {
             assert_eq!(unmapped, mapped);
         } else {
-            // It may have stopped before a page of which it was to unmap a part.
+            // The unmap may have stopped before a page of which only a part was to be unmapped.
             assert!(unmapped <= mapped);
         }
         self.model.unmap(iova, unmapped);
@@ -305,7 +305,7 @@ impl<C: Case> Bench<C> {
         }
     }
 
-    /// Checks one address as the table and, with nothing pending, the hardware see it.
+    /// Checks one address in the page table and, if no invalidation is pending, in the hardware.
     fn check(&mut self, iova: u64) {
         let expected = self.model.lookup(iova);
 
@@ -352,7 +352,7 @@ impl<C: Case> Bench<C> {
             }
         }
 
-        // Everything goes, and every table with it.
+        // Unmaps everything; every table must be freed.
         for stretch in self.model.stretches() {
             self.unmap(stretch.iova, stretch.len);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Several threads at once, each on ranges of its own, in tables that all of them share.
+//! Several threads at the same time, each on its own ranges, in tables that all of them share.
 
 use std::{
     iter::successors,
@@ -44,12 +44,13 @@ const fn large<C: Case>() -> u64 {
     1 << (C::Format::GRANULE_LG2 + C::Format::INDEX_LG2)
 }
 
-/// What all threads use. Each has a unit of its own; what these walk from is one for all.
+/// The objects that all threads share. Each thread has its own unit; all units walk from the same
+/// top.
 struct Bench<C: Case> {
     cfg: Config,
     memory: HostMemory,
     table: PageTable<C::Format, HostMemory>,
-    /// What units are told: their walker, and the root.
+    /// The walker and the root that units use.
     told: Mutex<(C::Walker, u64)>,
 }
 
@@ -84,7 +85,7 @@ impl<C: Case> Bench<C> {
 
         assert_eq!(result, (len, Ok(())));
         if self.table.top_is_news() {
-            // A call that came in between with the lock taken would wait for itself.
+            // A call that runs at a step inside this section would deadlock on the lock.
             without_steps(|| {
                 let mut told = self.told.lock().unwrap();
                 let top = self.table.top();
@@ -104,8 +105,8 @@ impl<C: Case> Bench<C> {
     }
 }
 
-/// Where pieces are: around the boundary of an entry of a high level. A table that grows has to for
-/// some of them.
+/// The base of the pieces: around the boundary of an entry of a high level. A page table that grows
+/// must grow for some pieces.
 fn base<C: Case>(cfg: &Config) -> u64 {
     let levels = if cfg.iova_bits > 39 && C::Format::GRANULE_LG2 == 12 {
         3
@@ -121,7 +122,7 @@ fn run<C: Case>(seed: u64, cfg: Config, pages: u64, pieces: u64) {
     let barrier = Barrier::new(THREADS as usize);
     let pending = Mutex::new(Vec::new());
     let size = pages * page::<C>();
-    // The pieces that belong to a thread: they alternate between threads in each table.
+    // The pieces of a thread: the threads' pieces alternate in each table.
     let piece = |thread, n| base::<C>(&cfg) + (n * THREADS + thread) * size;
 
     let models: Vec<Model> = thread::scope(|scope| {
@@ -169,7 +170,7 @@ fn run<C: Case>(seed: u64, cfg: Config, pages: u64, pieces: u64) {
                                 model.unmap(iova, got);
                             }
                         }
-                        // Its own hardware sees its own range at once.
+                        // The thread's own hardware invalidates its range immediately.
                         if let Some((first, last)) = gather.range() {
                             unit.invalidate(first.raw(), last.raw(), gather.tables_changed());
                         }
@@ -182,7 +183,7 @@ fn run<C: Case>(seed: u64, cfg: Config, pages: u64, pieces: u64) {
                             );
                         }
 
-                        // Tables are freed when all hardware is done with them, at the end.
+                        // Tables are freed at the end, when all hardware has invalidated them.
                         pending.lock().unwrap().push(gather.take_tables());
                     }
                     model
@@ -214,10 +215,10 @@ fn run<C: Case>(seed: u64, cfg: Config, pages: u64, pieces: u64) {
     assert_eq!((memory.live(), memory.leaked()), (0, 0));
 }
 
-/// Pieces of so many pages, in tables of each shape.
+/// Pieces of `pages` pages, in page tables of each shape.
 fn run_shapes<C: Case>(seeds: u64, pages: u64, pieces: u64) {
     for shape in C::shapes() {
-        // There have to be pieces.
+        // The aperture must contain all pieces.
         let top = base::<C>(&shape) + THREADS * pieces * pages * page::<C>();
 
         if u32::from(shape.iova_bits) < 64 && top > 1 << shape.iova_bits {
@@ -283,7 +284,7 @@ for_each_case! {
     armv8_stage_2_16k: Arm2K16;
 }
 
-/// With tables of 64 KiB whole ones take long.
+/// Tables of 64 KiB take long to fill.
 macro_rules! for_large_granule {
     ($($name:ident: $case:ty;)*) => {
         $(mod $name {
@@ -317,7 +318,7 @@ for_large_granule! {
     armv8_stage_2_64k: Arm2K64;
 }
 
-/// Calls `test` with each size of a page that is not the smallest, up to a few large leaves.
+/// Calls `test` with each page size except the smallest, up to a few large leaves.
 fn for_each_size<C: Case>(test: fn(Config, u64)) {
     let shape = C::shapes()[0];
 
@@ -334,8 +335,7 @@ fn for_each_size<C: Case>(test: fn(Config, u64)) {
     }
 }
 
-/// One call unmaps a part of a page. After each of its steps another call comes in between, and
-/// unmaps another part.
+/// One call unmaps a part of a page. After each of its steps another call unmaps another part.
 fn split_within<C: Case>(cfg: Config, size: u64) {
     let page = page::<C>();
 
@@ -357,7 +357,8 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
                 assert_eq!(unmapped, page, "at {second:#x} of {size:#x}, in between");
                 let (first, last) = gather.range().unwrap();
                 unit_of_other.invalidate(first.raw(), last.raw(), gather.tables_changed());
-                // It is gone, and whatever else devices use of the page does not bring it back.
+                // The part is unmapped, and accesses to the rest of the page do not bring it back
+                // into the cache.
                 for part in parts(size, page).chain([second]) {
                     let _ = other.access(&mut unit_of_other, size + part);
                 }
@@ -373,7 +374,7 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
             let unmapped = bench
                 .table
                 .unmap(Iova::new(size + first), page, &mut gather);
-            // No step is left for the other call to come after.
+            // The other call was not made, because `n` exceeds the number of steps.
             if after_nth_step(0, None) {
                 break;
             }
@@ -398,13 +399,13 @@ enum Does {
     Unmap,
 }
 
-/// One call maps or unmaps a range of so many pages on both sides of where a table of a high level
-/// ends. After one of its steps another call comes in between, for a page that is next to it.
+/// One call maps or unmaps a range of `pages` pages on both sides of the boundary between two
+/// tables of a high level. After one of its steps another call works on a page next to the range.
 fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
     let page = page::<C>();
     let edge = base::<C>(&cfg) + 8 * large::<C>();
     let (start, size) = (edge - pages * page, 2 * pages * page);
-    // Whatever the range is, it is mapped with the smallest pages.
+    // Every range is mapped with the smallest pages.
     let phys = move |iova: u64| iova % (1 << 30) + page;
 
     for (first, second, next) in [
@@ -413,7 +414,8 @@ fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
         (Does::Unmap, Does::Map, start + size),
         (Does::Unmap, Does::Unmap, start - page),
     ] {
-        // Each step of few; of many, most are the same with another entry.
+        // Every step if there are few. If there are many, most are the same step on another entry,
+        // so some are skipped.
         for n in successors(Some(1), |n| Some(n + 1 + n / 16)) {
             let bench = Rc::new(Bench::<C>::new(cfg));
 
@@ -424,7 +426,7 @@ fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
             }
             let (other, tables) = (bench.clone(), Rc::new(Mutex::new(Vec::new())));
             let taken_out = tables.clone();
-            // What a call has done is so for a device when it has returned.
+            // A device sees the result of a call when the call has returned.
             let call = move |bench: &Bench<C>, does, iova: u64, len: u64| {
                 let mut unit = bench.unit();
                 let ends = [iova, iova + len - page];
@@ -485,7 +487,7 @@ fn neighbours_within<C: Case>(cfg: Config, pages: u64) {
     }
 }
 
-/// Neighbours in tables of each shape.
+/// `neighbours_within` in page tables of each shape.
 fn neighbours<C: Case>(pages: u64) {
     for shape in C::shapes() {
         let end = base::<C>(&shape) + 10 * large::<C>();
@@ -499,7 +501,7 @@ fn neighbours<C: Case>(pages: u64) {
     }
 }
 
-/// Some addresses of a page, from its start, its end among them.
+/// Some addresses of a page, including its start and its end.
 fn parts(size: u64, page: u64) -> impl Iterator<Item = u64> {
     let step = page.max(size / 16);
 
@@ -517,7 +519,7 @@ fn split_page_by_threads<C: Case>(seed: u64, cfg: Config, size: u64) {
     let page = page::<C>();
     let bench = Bench::<C>::new(cfg);
     let barrier = Barrier::new(THREADS as usize);
-    // Every thread's pages alternate. Its unit has the page in its cache.
+    // The pages of the threads alternate. Each thread's unit has cached the large page.
     let pages = (size / page / THREADS).min(24);
 
     let _ = bench.map(size, size, size);
@@ -548,7 +550,7 @@ fn split_page_by_threads<C: Case>(seed: u64, cfg: Config, size: u64) {
                         Err(Fault::Refused),
                         "page {n} of thread {thread}, of {size:#x}, seed {seed}, {cfg:?}"
                     );
-                    // And maps something else there.
+                    // Maps something else there.
                     if n % 2 == 1 {
                         let _ = bench.map(iova, iova + size, page);
                         assert_eq!(bench.access(&mut unit, iova), Ok(iova + size));
@@ -572,8 +574,8 @@ fn split_page_by_threads<C: Case>(seed: u64, cfg: Config, size: u64) {
     assert_eq!((memory.live(), memory.leaked()), (0, 0));
 }
 
-/// Some threads write to memory as devices do, others look for what was written, and others split
-/// the pages. What is written is found, sooner or later.
+/// Some threads write to memory as devices do, some read and clear dirty bits, and some split the
+/// pages. Every write must be found eventually.
 fn nothing_written_is_missed<C: Case>(seed: u64, size: u64)
 where
     C::Format: DirtyFormat,
@@ -605,11 +607,11 @@ where
             .unwrap();
         gather.range()
     };
-    // Arm's pages are taken as written when they are mapped.
+    // On Arm a page counts as written when it is mapped.
     let mut found = Vec::new();
     clear(&mut found);
 
-    // The last page is unmapped, the others are written to and looked at.
+    // The last page is unmapped; the others are written and checked.
     let pages = size / page - 1;
     let barrier = Barrier::new(3);
     let (written, found) = thread::scope(|scope| {
@@ -620,8 +622,8 @@ where
 
             chaos(seed * 3 + 1);
             barrier.wait();
-            // Its cache holds pages whose record is being cleared, so each write is to a page that
-            // was not written to before, or is invalidated like the others at the end.
+            // The unit's cache contains pages whose dirty bits are being cleared. So each write is
+            // to a page that was not written before, or is invalidated at the end like the others.
             for _ in 0..4 {
                 let iova = size + random.below(pages) * page;
 
@@ -636,7 +638,8 @@ where
             chaos(seed * 3 + 2);
             barrier.wait();
             for _ in 0..2 {
-                // Only looks: what is cleared has to be invalidated before it counts again.
+                // Only reads dirty bits: a cleared page must be invalidated before new writes are
+                // recorded.
                 bench
                     .table
                     .read_and_clear_dirty(
@@ -676,7 +679,7 @@ where
 }
 
 #[test]
-fn what_is_written_while_pages_are_split_is_found() {
+fn writes_during_a_split_are_found() {
     for seed in 1..60 {
         for size_lg2 in [13, 15, 16, 18, 20, 21, 22, 24] {
             nothing_written_is_missed::<AmdCase>(seed, 1 << size_lg2);
@@ -690,8 +693,7 @@ fn what_is_written_while_pages_are_split_is_found() {
     }
 }
 
-/// A page has been split, and not been invalidated yet, when another call clears the record of a
-/// part.
+/// A page has been split but not invalidated yet when another call clears the dirty bit of a part.
 fn written_after_a_split_is_found<C: Case>(size: u64)
 where
     C::Format: DirtyFormat,
@@ -740,7 +742,7 @@ where
 }
 
 #[test]
-fn what_is_written_after_another_call_has_split_the_page_is_found() {
+fn writes_after_a_split_by_another_call_are_found() {
     written_after_a_split_is_found::<AmdCase>(1 << 18);
     written_after_a_split_is_found::<AmdCase>(1 << 21);
     written_after_a_split_is_found::<VtdCase>(1 << 21);
@@ -750,8 +752,8 @@ fn what_is_written_after_another_call_has_split_the_page_is_found() {
 }
 
 #[test]
-fn dirty_pages_of_others_do_not_matter() {
-    // Two owners in one table, one of whom looks for dirty pages all the time.
+fn dirty_pages_outside_of_the_range_do_not_matter() {
+    // Two owners share a table, and one of them reads dirty bits all the time.
     fn run<F: DirtyFormat, W: Walker, C: Case<Format = F, Walker = W>>(seed: u64) {
         let page = page::<C>();
         let bench = Bench::<C>::new(C::shapes()[0]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Identification registers of SMMUv3: as QEMU reports them, and bit by bit.
+//! Identification registers of SMMUv3: QEMU's values, and each bit separately.
 
 mod smmu;
 
@@ -61,7 +61,7 @@ fn qemu_unit() {
     assert!(!cap.poll_messages());
 }
 
-/// Stage 2 alone, and both, which newer machines have.
+/// Stage 2 alone, and both stages, which newer QEMU machines have.
 #[test]
 fn other_qemu_units() {
     let cap = judge(Registers {
@@ -80,7 +80,7 @@ fn other_qemu_units() {
     assert!(cap.stage1 && cap.stage2 && cap.nesting);
 }
 
-/// Every bit of IDR0 by itself, at its place in IHI 0070 6.3.
+/// Every bit of IDR0 separately, at its position in IHI 0070 6.3.
 #[test]
 fn features() {
     let none = Registers {
@@ -139,7 +139,7 @@ fn features() {
     };
     assert_eq!(idr1(32).stream_bits, 32);
     assert_eq!(idr1(63).stream_bits, 32);
-    // Two levels are of use only if there is more than one second-level table.
+    // Two levels are useful only with more than one second-level table.
     assert_eq!(idr1(8).stream_table, StreamTable::Linear);
     assert_eq!(idr1(9).stream_table, StreamTable::TwoLevel);
     assert_eq!(idr1(20 << 6).substream_bits, 20);
@@ -179,7 +179,7 @@ fn features() {
     assert_eq!(aidr.version, (1, 3));
 }
 
-/// More than 48 bits need 64 KiB pages.
+/// More than 48 address bits require 64 KiB pages.
 #[test]
 fn address_sizes() {
     let cap = decode(Registers {
@@ -203,7 +203,7 @@ fn address_sizes() {
 }
 
 #[test]
-fn firmware_knows_better() {
+fn firmware_overrides_registers() {
     let firmware = Firmware {
         coherent: false,
         flag_updates: Some(FlagUpdates::AccessDirty),
@@ -215,7 +215,7 @@ fn firmware_knows_better() {
     };
     let cap = Capability::judge(&registers, &firmware).unwrap();
     assert!(!cap.coherent && cap.coherent_overridden);
-    // A message that the processor does not see cannot be polled.
+    // A processor that does not see the message cannot poll for it.
     assert!(cap.messages && !cap.poll_messages());
     assert_eq!(cap.flag_updates, FlagUpdates::AccessDirty);
     assert_eq!(cap.register_bytes, 0x1_0000);
@@ -267,7 +267,7 @@ fn units_that_cannot_be_driven() {
     assert!(text(Refusal::CommandQueue { entries: 8 }).contains("16 is the least"));
 }
 
-/// What the C driver takes from IIDR: product, variant, revision, implementer.
+/// The fields that the C driver reads from IIDR: product, variant, revision, implementer.
 #[test]
 fn products() {
     let of = |product: u32, variant: u32, revision: u32| {
@@ -290,7 +290,7 @@ fn products() {
     assert!(of(0x48a, 3, 3).no_broadcast && of(0x498, 3, 3).no_broadcast);
     let other = of(0x499, 0, 0);
     assert!(!other.no_broadcast && !other.no_nesting && !other.no_events);
-    // The same numbers of somebody else.
+    // The same numbers with another implementer.
     assert_eq!(Quirks::of(0x4830_0000), other);
 
     let cap = decode(Registers {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands of SMMUv3 against what the C driver writes or the specification says, and how ranges
-//! become commands.
+//! Commands of SMMUv3, compared with what the C driver writes or the specification says; and the
+//! commands for ranges.
 
 mod smmu;
 
@@ -128,7 +128,7 @@ fn device_caches() {
 
     let range = |first: u64, last: u64| Command::forget_range_in_device(8, None, first, last).0[1];
     assert_eq!(range(0x1000, 0x1fff), 0x1000);
-    // Pages 8 to 11 are a block; around 7 to 10 it takes sixteen.
+    // Pages 8 to 11 are one block; a block around pages 7 to 10 needs sixteen pages.
     assert_eq!(range(0x8000, 0xbfff), 0x8002);
     assert_eq!(range(0x7000, 0xafff), 0x4);
     assert_eq!(range(0x7fff_ffff_f000, 0x8000_0000_0fff), 36);
@@ -182,7 +182,7 @@ fn commands_have_names() {
     }
 }
 
-/// One command as a unit reads it, by IHI 0070 4.4.1.1: the bytes that it covers.
+/// The range that a command covers, decoded by IHI 0070 4.4.1.1.
 #[derive(Debug)]
 struct Covered {
     first: u128,
@@ -238,7 +238,7 @@ fn words(range: &Range, ranges: bool) -> Vec<[u64; 2]> {
     plan.commands(STAGE1).map(|command| command.0).collect()
 }
 
-/// What the C driver writes for the same ranges.
+/// The commands that the C driver writes for the same ranges.
 #[test]
 fn ranges_as_in_c() {
     const VA: u64 = 0xabcd_0012_0000_0012;
@@ -247,9 +247,9 @@ fn ranges_as_in_c() {
         leaves_only: true,
         ..range(first, last)
     };
-    // Five pages, tables too.
+    // Five pages, including page tables.
     assert_eq!(words(&range(0x1000, 0x5fff), true), [[VA | 0x4000, 0x1400]]);
-    // 2 MiB of pages: 16 · 2^5, then again as leaves of one level.
+    // 2 MiB of pages: 16 · 2^5; and the same range as leaves of one level.
     assert_eq!(
         words(&range(0x20_0000, 0x3f_ffff), true),
         [[VA | 0x90_0000, 0x20_0400]]
@@ -271,7 +271,7 @@ fn ranges_as_in_c() {
         words(&range(0x1000, 0x6_3fff), true),
         [[VA | 0x2000, 0x1400], [VA | 0x50_2000, 0x4400]]
     );
-    // One page whose level is known, and one whose level is not: two.
+    // One page with a known level, and one page with an unknown level, which is rounded to two.
     assert_eq!(words(&leaves(0x3000, 0x3fff, 12), true), [[VA, 0x3701]]);
     assert_eq!(
         words(&range(0x2000, 0x2fff), true),
@@ -282,7 +282,7 @@ fn ranges_as_in_c() {
         words(&range(0x2000, 0x2_2fff), true),
         [[VA | 0x11_0000, 0x2400]]
     );
-    // A part of a leaf entry is all of it.
+    // A part of a leaf entry invalidates the whole entry.
     assert_eq!(
         words(&leaves(0x20_1000, 0x20_1fff, 21), true),
         [[VA | 0x90_0000, 0x20_0601]]
@@ -309,14 +309,14 @@ fn one_by_one() {
         words(&range(0x1800, 0x3001), false),
         [[VA, 0x1000], [VA, 0x2000], [VA, 0x3000]]
     );
-    // One for each leaf entry if they are known to be large.
+    // One command per leaf entry if the entries are known to be large.
     let large = Range {
         leaf: Some(21),
         leaves_only: true,
         ..range(0x20_0000, 0x5f_ffff)
     };
     assert_eq!(words(&large, false), [[VA, 0x20_0001], [VA, 0x40_0001]]);
-    // As many as a table has entries: the whole domain.
+    // As many pages as a table has entries: the whole domain.
     assert_eq!(words(&range(0x1000, 0x1f_ffff), false).len(), 511);
     assert_eq!(
         words(&range(0, 0x1f_ffff), false),
@@ -333,23 +333,23 @@ fn one_by_one() {
     );
 }
 
-/// Ranges that need too many commands, and the ends of the address space.
+/// Ranges that need too many commands, and both ends of the address space.
 #[test]
 fn whole_domain() {
     const ALL: [u64; 2] = [0xabcd_0012_0000_0011, 0];
-    // 2^36 granules have no scale.
+    // 2^36 granules exceed the largest scale.
     assert_eq!(words(&range(0, (1 << 48) - 1), true), [ALL]);
     assert_ne!(words(&range(0, (1 << 47) - 1), true), [ALL]);
     // Five groups of five bits.
     let odd = 1 << 32 | 1 << 24 | 1 << 16 | 1 << 8 | 2;
     assert_eq!(words(&range(0, (odd << 12) - 1), true), [ALL]);
     assert_eq!(words(&range(0, u64::MAX), true), [ALL]);
-    // The last page: with its neighbour below.
+    // The last page, together with the page before it.
     assert_eq!(
         words(&range(u64::MAX, u64::MAX), true),
         [[0xabcd_0012_0010_0012, 0xffff_ffff_ffff_e400]]
     );
-    // A range that ends before it starts is its first byte's page.
+    // If a range ends before it starts, its first page is invalidated.
     assert_eq!(
         words(&range(0x4000, 0), true),
         words(&range(0x4000, 0x4000), true)
@@ -357,8 +357,8 @@ fn whole_domain() {
 }
 
 proptest! {
-    /// A plan covers exactly the granules of the range, with commands that a unit accepts; it takes
-    /// at most one granule more.
+    /// A plan covers all granules of the range, with commands that a unit accepts, and at most one
+    /// granule more.
     #[test]
     fn plans_cover(
         first in prop_oneof![0u64..1 << 24, 0u64..1 << 48, any::<u64>()],
@@ -369,7 +369,7 @@ proptest! {
         ranges in any::<bool>(),
     ) {
         let granule = GranuleSize::ALL[granule];
-        // A leaf entry is as large as a level makes it, or a run of such.
+        // A leaf entry has the size of a level's entry, or is a run of such entries.
         let leaf = leaf.map(|shift| shift.max(granule.lg2() as u8));
         let last = first.saturating_add(len - 1);
         let range = Range { first, last, granule, leaf, leaves_only };
@@ -384,7 +384,7 @@ proptest! {
         prop_assert!(covered.iter().all(|one| one.one != ranges));
         if ranges {
             prop_assert!(covered.len() <= usize::from(MAX_RANGES));
-            // Whole leaf entries, where their level is in the command.
+            // Whole leaf entries, if the command contains their level.
             let unit = match leaf {
                 Some(leaf) if covered[0].ttl != 0 => 1 << leaf,
                 _ => unit,

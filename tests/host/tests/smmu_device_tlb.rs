@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TLBs in devices: who has a seat on the roster, and attaches against a model of a device with a
-//! TLB, a unit and a processor that unmaps meanwhile.
+//! TLBs of devices: the roster of streams with ATS; and attaches, checked against a model of a
+//! device with a TLB, a unit, and a processor that unmaps at the same time.
 
 mod smmu;
 
@@ -40,10 +40,10 @@ fn room_is_promised() {
     for stream in [7, 8] {
         assert!(roster.enter(asid(1), stream) && roster.enter(asid(2), stream));
     }
-    // Not promised.
+    // No capacity was reserved for it.
     assert!(!roster.enter(asid(3), 7));
     assert_eq!(roster.devices(), 2);
-    // What is smaller is given back, what is larger takes all over.
+    // A smaller roster is returned unused; a larger one takes over all pairs.
     assert_eq!(roster.grow(vec![Seat::FREE; 3]).len(), 3);
     assert_eq!(roster.grow(vec![Seat::FREE; 8]).len(), 4);
     assert_eq!(roster.of(asid(1)).len(), 2);
@@ -62,17 +62,17 @@ fn silence_is_of_the_device() {
     assert!(!roster.is_silent(asid(1), 6) && !roster.is_silent(asid(3), 5));
     roster.leave_all(5);
     assert_eq!(roster.of(asid(1)).len(), 1);
-    // A new seat begins anew.
+    // A newly entered stream starts without an earlier stream's state.
     assert!(roster.enter(asid(1), 5) && !roster.is_silent(asid(1), 5));
 }
 
 proptest! {
-    /// A roster is a set of pairs, in whatever order they come and go.
+    /// The roster is a set of pairs, for any order of insertions and removals.
     #[test]
     fn roster_is_a_set(
         steps in prop::collection::vec((0u8..6, 0u16..4, 0u32..4, any::<bool>()), 0..60),
     ) {
-        // 16 pairs of tag and stream can be there at most.
+        // At most 16 pairs of tag and stream exist.
         let mut roster = roster(16);
         let mut model: BTreeMap<(bool, u16, u32), bool> = BTreeMap::new();
         for (what, name, stream, stage2) in steps {
@@ -120,7 +120,7 @@ proptest! {
     }
 }
 
-/// EATS is bits 93:92 of an entry; all else stays (5.2).
+/// EATS is bits 93:92 of an entry; all other bits stay (5.2).
 #[test]
 fn forbidding_changes_eats_only() {
     let words = [u64::MAX; 8];
@@ -132,32 +132,32 @@ fn forbidding_changes_eats_only() {
 const PAGES: u64 = 4;
 const STREAM: u32 = 9;
 
-/// A domain of the model: which of its pages lead to memory that is its own.
+/// A domain of the model: which of its pages map to its own memory.
 #[derive(Clone, Default)]
 struct Domain {
     mapped: BTreeSet<u64>,
 }
 
-/// What a device reaches: page `page` of domain `domain`.
+/// What a device can reach: page `page` of domain `domain`.
 type Place = (u16, u64);
 
 /// A device with a TLB, the unit, and memory, by IHI 0070 3.9 and PCIe 10.
 struct Machine {
     domains: BTreeMap<u16, Domain>,
-    /// The device's entry: the domain, and whether translations of its own are allowed.
+    /// The device's entry: the domain, and whether it accepts translated requests.
     entry: (Option<u16>, bool),
     /// What the unit has cached, by domain.
     unit: BTreeSet<Place>,
-    /// Whether the device's TLB is on, and what is in it: for each page where it leads to.
+    /// Whether the device's TLB is enabled, and its contents: the output of each page.
     is_on: bool,
     device: BTreeMap<u64, Place>,
     roster: Roster<Vec<Seat>>,
-    /// Requests that the entry refused although the device was told that it may ask.
+    /// The number of requests that the entry refused although ATS was enabled in the device.
     refused: usize,
 }
 
 impl Machine {
-    /// The device asks for a translation and keeps it; or for none, if its TLB is off.
+    /// The device requests a translation and caches it, if its TLB is enabled.
     fn ask(&mut self, page: u64) {
         if !self.is_on {
             return;
@@ -172,8 +172,8 @@ impl Machine {
         }
     }
 
-    /// What the device reaches at `page`: by its TLB, which it may use as long as its entry allows
-    /// that, even if it was told to turn it off; or by the unit.
+    /// What the device can reach at `page`: through its TLB, which it may use as long as its entry
+    /// accepts translated requests, even after its TLB was disabled; or through the unit.
     fn reaches(&mut self, page: u64) -> Vec<Place> {
         let mut places = Vec::new();
         let (domain, allowed) = self.entry;
@@ -194,7 +194,7 @@ impl Machine {
         self.unit.retain(|place| place.0 != domain);
     }
 
-    /// Carries out a CMD_ATC_INV, as the specification's table of its fields has it (4.5.1).
+    /// Executes a CMD_ATC_INV, as the specification's table of its fields describes it (4.5.1).
     fn forget_in_device(&mut self, Command([low, high]): Command) {
         assert_eq!(low & 0xff, 0x40);
         assert_eq!((low >> 32) as u32, STREAM);
@@ -205,7 +205,7 @@ impl Machine {
             .retain(|page, _| !(address..address.saturating_add(pages)).contains(page));
     }
 
-    /// Unmaps a page and returns when nobody may reach it any more, as an invalidation does.
+    /// Unmaps a page. Like an invalidation, returns when no device may reach the page any more.
     fn unmap(&mut self, domain: u16, page: u64) {
         self.domains.get_mut(&domain).unwrap().mapped.remove(&page);
         self.forget_in_unit(domain);
@@ -221,7 +221,7 @@ impl Machine {
         }
     }
 
-    /// Nobody reaches what was unmapped, nor a domain that is none of `allowed`.
+    /// Checks that no device reaches unmapped memory, or a domain that is not in `allowed`.
     fn check(&mut self, allowed: &[Option<u16>]) {
         for page in 0..PAGES {
             for place in self.reaches(page) {
@@ -235,7 +235,7 @@ impl Machine {
     }
 }
 
-/// What happens between two actions.
+/// An event between two actions.
 #[derive(Clone, Debug)]
 enum Event {
     Ask(u64),
@@ -252,15 +252,15 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..6)
 }
 
-/// An attach: to a domain with the TLB on or off, or to none.
+/// Attaches: to a domain with the TLB enabled or disabled, or to no domain.
 fn attaches() -> impl Strategy<Value = Vec<(Option<u16>, bool, Vec<Vec<Event>>)>> {
     let target = prop_oneof![1 => Just(None), 4 => (1u16..4).prop_map(Some)];
     let between = prop::collection::vec(events(), Action::ORDER.len() + 1);
     prop::collection::vec((target, prop::bool::weighted(0.8), between), 1..8)
 }
 
-/// Attaches a device along `order`, one attach after the other, while all sorts of things happen in
-/// between; panics when somebody reaches what he must not.
+/// Performs attaches with the actions in `order`, with random events in between. Panics if a device
+/// reaches memory that it must not reach.
 fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)]) -> usize {
     let domain = Domain {
         mapped: (0..PAGES).collect(),
@@ -320,7 +320,7 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
             machine.check(&allowed);
         }
         (under, current) = (after, *target);
-        // The attach is over: the old domain is out of reach.
+        // The attach has completed: the old domain cannot be reached.
         machine.check(&[current]);
         assert_eq!(machine.is_on, under.is_some());
         let seats: usize = (1..4).map(|name| machine.roster.of(asid(name)).len()).sum();
@@ -332,7 +332,7 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Laws 7 and 8 hold at every moment of every attach, and a device whose TLB is on is never
+    /// Laws 7 and 8 hold at every moment of every attach, and a device with an enabled TLB is never
     /// refused.
     #[test]
     fn attaches_in_order(attaches in attaches()) {
@@ -340,10 +340,9 @@ proptest! {
     }
 }
 
-/// The model finds what is wrong with other orders: each pair that depends on each other, the other
-/// way round.
+/// Shows that the model detects wrong orders: each pair of dependent actions, swapped.
 #[test]
-fn other_orders_are_found() {
+fn the_model_detects_wrong_orders() {
     use std::panic::{catch_unwind, set_hook, take_hook, AssertUnwindSafe};
 
     let hook = take_hook();

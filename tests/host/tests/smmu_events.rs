@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an SMMUv3 reports, against records that are written out from the specification.
+//! Event records of an SMMUv3, compared with values from the specification.
 
 mod smmu;
 
@@ -72,8 +72,8 @@ fn translation_faults() {
         }
     );
 
-    // A privileged write at stage 2, while a page table of stage 1 was looked for; substream 5;
-    // stalled as 0xbeef.
+    // A privileged write that faults at stage 2 during a stage 1 page-table walk; substream 5;
+    // stalled with tag 0xbeef.
     let write = Event::decode([
         0x1234_5678_0000_5813,
         0x1_0000_0000 * 0x182 | 0x8000_beef,
@@ -115,7 +115,7 @@ fn faults_without_addresses() {
     assert_eq!((blocked.address, blocked.intermediate), (None, None));
     assert_eq!((blocked.fetch, blocked.stall), (None, None));
     assert!(blocked.kind.text().contains("blocked"));
-    // What could not be read.
+    // Structures that the unit could not read.
     for code in [0x3, 0x9, 0x25] {
         assert_eq!(event(code).fetch, Some(0xf_ffff_ffff_fff8));
         assert_eq!(event(code).address, None);
@@ -126,8 +126,8 @@ fn faults_without_addresses() {
     assert_eq!(walk.stall, None);
 }
 
-/// Which records say at which address and what a transaction tried; in all others these bits are 0
-/// or something else (7.3.2 to 7.3.20).
+/// Which records contain the address and the kind of access of a transaction. In all others these
+/// bits are 0 or have another meaning (7.3.2 to 7.3.20).
 #[test]
 fn accesses() {
     let event = |code: u8| Event::decode([code.into(), 0xe_0000_0000, 0x1000, 0]);
@@ -140,7 +140,7 @@ fn accesses() {
         assert_eq!(event(code).access, Some(access), "{code:#x}");
         assert_eq!(event(code).address, Some(0x1000), "{code:#x}");
     }
-    // Requests for a translation and for pages have an address.
+    // Translation requests and page requests have an address.
     for code in [0x05, 0x24] {
         assert_eq!(event(code).access, None, "{code:#x}");
         assert_eq!(event(code).address, Some(0x1000), "{code:#x}");
@@ -165,7 +165,7 @@ fn errors_of_the_unit() {
     assert!(error(2).text().contains("CERROR_ABT"));
     assert!(error(3).text().contains("CERROR_ATC_INV_SYNC"));
 
-    // Active is what differs.
+    // An error is active if the two registers differ.
     assert!(GlobalErrors::new(0x1fd, 0x1fd).is_empty());
     let errors = GlobalErrors::new(0x101, 0x0);
     assert!(errors.has(GlobalErrors::COMMAND) && errors.has(GlobalErrors::SERVICE_FAILURE));
@@ -174,14 +174,14 @@ fn errors_of_the_unit() {
     let texts: Vec<_> = errors.texts().collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("CMDQ_ERR") && texts[1].contains("SFM_ERR"));
-    // Every error of the queues that this driver uses, and no other.
+    // Every error of the queues that this driver uses has a text, and no other bit has.
     let names = |bit: u32| GlobalErrors::new(1 << bit, 0).texts().count();
     let named: Vec<_> = (0..32).filter(|bit| names(*bit) == 1).collect();
     assert_eq!(named, [0, 2, 3, 4, 5, 6, 7, 8]);
 }
 
 proptest! {
-    /// Any bits whatever are some record.
+    /// Every bit pattern is decoded.
     #[test]
     fn any_record(words in any::<[u64; 4]>()) {
         let event = Event::decode(words);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page requests, against records that are written out from the specification.
+//! Page requests, compared with records from the specification.
 
 mod smmu;
 
@@ -35,7 +35,7 @@ fn page_requests() {
     assert_eq!(request.substream, None);
 }
 
-/// Requests as they are in the queue: R, W, X, L in bits 60, 61, 59, 62; and what is said of them.
+/// Requests as they are in the queue: R, W, X, L in bits 60, 61, 59, 62; and their texts.
 #[test]
 fn texts_and_answers() {
     let text = |words| PageRequest::decode(words).to_string();
@@ -55,19 +55,19 @@ fn texts_and_answers() {
         text([0xe000_0003_0000_0008, 0x1005]),
         "page 0x1000 to write, substream 0x3, group 0x5"
     );
-    // L without R and W is a Stop PASID marker, which wants nothing.
+    // L without R and W is a Stop PASID marker, which needs no response.
     let is_marker = |words| PageRequest::decode(words).is_stop_marker();
     assert!(is_marker([0xc000_0001_0000_0008, 0]));
     assert!(!is_marker([0x8000_0001_0000_0008, 0]));
     assert!(!is_marker([0xd000_0001_0000_0008, 0]));
-    // Refused: operation 0x41, response 0 (deny), as the C driver writes it.
+    // The response that refuses: operation 0x41, response 0 (deny), as the C driver writes it.
     let refuse = |substream| Command::answer(8, substream, 0x1ff, PageResponse::Failure).0;
     assert_eq!(refuse(None), [0x8_0000_0041, 0x1ff]);
     assert_eq!(refuse(Some(3)), [0x8_0000_3841, 0x1ff]);
 }
 
 proptest! {
-    /// Any bits whatever are some record.
+    /// Every bit pattern is decoded.
     #[test]
     fn any_record(words in any::<[u64; 2]>()) {
         let request = PageRequest::decode(words);

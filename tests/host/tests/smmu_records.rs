@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hardware records of SMMUv3 against bit patterns that are written out from the specification, or
-//! are what the C driver writes; and identification registers as QEMU reports them.
+//! Hardware records of SMMUv3, compared with bit patterns from the specification or from what the C
+//! driver writes; and identification registers of QEMU.
 
 mod smmu;
 
@@ -17,7 +17,7 @@ use smmu::records::{
     stream_table_layout::{Layout, Level1, Place, LEVEL2_BYTES},
 };
 
-/// What the C driver writes for a context table in two levels, without substreams, with ATS.
+/// What the C driver writes for a two-level context table, without substreams, with ATS.
 const STAGE1: [u64; 8] = [
     0xf800_f0f0_f0f0_f0eb,
     0x0000_0000_1800_00d6,
@@ -60,7 +60,7 @@ fn stage2() -> Stage2 {
     }
 }
 
-/// The three entries without tables: V is bit 0, Config bits 3:1, SHCFG bits 109:108.
+/// The entries without tables: V is bit 0, Config bits 3:1, SHCFG bits 109:108.
 #[test]
 fn entries_without_tables() {
     let encode = |entry: StreamEntry| {
@@ -82,7 +82,7 @@ fn stage1_entries() {
     assert_eq!(entry.encode(), STAGE1);
     assert_eq!(StreamEntry::decode(&STAGE1), Some(entry));
 
-    // What passes without a substream id keeps its shareability.
+    // Transactions without a substream id that bypass translation keep their shareability.
     let entry = StreamEntry::Stage1(Stage1 {
         no_substream: NoSubstream::Bypass,
         sharing: Sharing::Incoming,
@@ -91,7 +91,7 @@ fn stage1_entries() {
     assert_eq!(entry.encode()[1], 0x1000_1800_00d5);
     assert_eq!(StreamEntry::decode(&entry.encode()), Some(entry));
 
-    // One descriptor, not coherent, stalls, EL2: VMID has no meaning there.
+    // One descriptor, not coherent, stalls, EL2: VMID has no meaning at EL2.
     let plain = StreamEntry::Stage1(Stage1 {
         contexts: 0x8765_4321_00ff,
         format: ContextFormat::Linear,
@@ -117,7 +117,7 @@ fn stage1_entries() {
     assert_eq!(StreamEntry::Stage1(named).encode()[2], 0xbeef);
 }
 
-/// The C driver's values, but for the level: 3 of the C driver's test has no meaning.
+/// The C driver's values, except the level: level 3 in the C driver's test has no meaning.
 #[test]
 fn stage2_entries() {
     let entry = StreamEntry::Stage2(stage2());
@@ -185,7 +185,7 @@ fn stage2_entries() {
 }
 
 #[test]
-fn entries_of_others() {
+fn entries_of_other_software() {
     // Reserved Config values, both stages, S1Fmt 1, S1DSS 3, STRW 1, split ATS, SHCFG 3.
     let mut words = STAGE1;
     for config in [1, 2, 3, 7] {
@@ -228,7 +228,7 @@ fn stream_tables() {
     assert_eq!(layout.place(0x1_0000), None);
     assert_eq!(LEVEL2_BYTES, 0x4000);
 
-    // All of 32 bits would be 128 MiB.
+    // All 32 bits would need 128 MiB.
     let layout = Layout::new(StreamTable::TwoLevel, 32);
     assert_eq!((layout.bits(), layout.bytes()), (25, 1 << 20));
     assert_eq!(layout.base_config(), 0x0001_0219);
@@ -255,7 +255,7 @@ fn stream_tables() {
     assert_eq!(Level1::decode(0x12_3456_4000).table, None);
 }
 
-/// What the C driver writes for its own test's tables, with what this driver would choose.
+/// What the C driver writes for the page tables of its own test, with this driver's choices.
 #[test]
 fn context_descriptors() {
     let context = Context {
@@ -343,7 +343,7 @@ fn granules() {
     assert_eq!(GranuleSize::ALL.map(GranuleSize::lg2), [12, 14, 16]);
 }
 
-/// Indexes of a queue with 8 entries: three bits, and bit 3 that wraps.
+/// Indexes of a queue with 8 entries: three index bits, and the wrap bit 3.
 #[test]
 fn queue_indexes() {
     let ring = Ring::new(3);
@@ -357,10 +357,10 @@ fn queue_indexes() {
     assert_eq!(ring.used(2, 0xe), Some(4));
     assert_eq!(ring.space(2, 0xe), 4);
     assert_eq!(ring.used(0, 0), Some(0));
-    // More than all: one of the two is not true.
+    // More than the queue has: one of the two indexes is wrong.
     assert_eq!(ring.used(0, 1), None);
     assert_eq!(ring.space(0, 1), 0);
-    // The flag does not count.
+    // The overflow flag is ignored.
     assert_eq!(ring.used(0x8000_0002, 0xe), Some(4));
 
     assert_eq!(ring.advance(7, 1), 8);
@@ -371,11 +371,11 @@ fn queue_indexes() {
     assert_eq!(ring.acknowledge(0x8000_0008, 3), 0x8000_0003);
     assert_eq!(ring.acknowledge(8, 0x8000_0003), 3);
 
-    // Five produced from 0xe on; the consumer stands at the third.
+    // Five entries were produced from 0xe on; the consumer is at the third.
     assert!(ring.consumed(3, 0, 0xe) && ring.consumed(3, 0, 0xf));
     assert!(!ring.consumed(3, 0, 0) && !ring.consumed(3, 0, 2));
 
-    // The largest queue, and more than that.
+    // The largest queue, and a larger size.
     assert_eq!(Ring::new(19).entries(), 1 << 19);
     assert_eq!(Ring::new(31), Ring::new(19));
     // A queue of one entry.
@@ -391,7 +391,7 @@ fn queue_indexes() {
 }
 
 proptest! {
-    /// A queue against a plain counter that never wraps.
+    /// A queue, compared with a counter that never wraps.
     #[test]
     fn queue_counts(
         shift in 0u8..20,
@@ -414,14 +414,14 @@ proptest! {
         prop_assert_eq!(ring.entry(p) as u64, producer % entries);
         let step = (u64::from(passed) % (entries + 1)) as u32;
         prop_assert_eq!(ring.advance(p, step), index(producer + u64::from(step)) | flag);
-        // Positions that were produced: as many as there can be at once, before the producer.
+        // Positions before the producer, as many as the queue can contain.
         if producer >= entries {
             let position = producer - 1 - u64::from(passed) % entries;
             prop_assert_eq!(ring.consumed(p, c, index(position)), position < consumer);
         }
     }
 
-    /// Whatever entry this driver writes, it reads back.
+    /// The driver decodes every entry that it writes.
     #[test]
     fn entries_round_trip(
         address in any::<u64>(),

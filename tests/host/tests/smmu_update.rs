@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Updates of entries, against a model of a unit that reads words one by one and whenever it likes.
+//! Updates of entries, checked with a model of a unit that reads each word separately, at any time.
 //!
-//! The model knows nothing of the planner: it says, from the specification's description of each
-//! field, what an entry does to transactions. Between two syncs the unit may have any word from
-//! before or after the writes in between, and it may have kept an entry that it read since the last
-//! sync. So all that it can see during a step is every mixture of the words before and after it.
+//! The model shares no code with the planner. It decodes an entry's effect on transactions from the
+//! specification's description of each field. Between two syncs the unit may read any word as it
+//! was before or after the writes in between, and it may have cached an entry that it read since
+//! the last sync. So during a step it can see every mixture of the words before and after the step.
 
 mod smmu;
 
@@ -15,7 +15,7 @@ use smmu::records::update::{Step, Update};
 
 type Words = [u64; 8];
 
-/// Bits `high` to `low`, as the specification numbers them over the whole entry.
+/// Bits `high` to `low`, in the specification's numbering of the whole entry.
 fn bits(entry: &Words, high: usize, low: usize) -> u64 {
     assert_eq!(high / 64, low / 64);
     let width = high - low + 1;
@@ -27,16 +27,16 @@ fn bits(entry: &Words, high: usize, low: usize) -> u64 {
     }
 }
 
-/// What an entry does to a transaction that is not translated already.
+/// The effect of an entry on an untranslated transaction.
 #[derive(Clone, PartialEq, Debug)]
 enum Effect {
-    /// It ends here, with or without a record.
+    /// The transaction is terminated, with or without an event.
     Terminated,
-    /// It goes where these words lead it to.
+    /// The transaction passes; the fields determine how.
     Passes(Vec<(&'static str, u64)>),
 }
 
-/// What an entry does to the device's own translations: refused, split or full use.
+/// The entry's EATS setting, for translated transactions: refused, split-stage or full.
 fn own_translations(entry: &Words) -> u64 {
     match stream(entry) {
         Effect::Passes(how) if how[0].1 != 4 => bits(entry, 93, 92),
@@ -53,13 +53,13 @@ fn stream(entry: &Words) -> Effect {
         value
     };
 
-    // V; Config: reserved values behave as abort.
+    // V; Config: reserved values behave like abort.
     let config = bits(entry, 3, 1);
     if bits(entry, 0, 0) == 0 || config & 4 == 0 {
         return Effect::Terminated;
     }
     field("Config", 3, 1);
-    // Attributes of the device's transactions, as far as no stage of translation replaces them.
+    // Attributes of the device's transactions, unless a stage of translation replaces them.
     field("PRIVCFG", 113, 112);
     field("INSTCFG", 115, 114);
     let (stage1, stage2) = (config & 1 != 0, config & 2 != 0);
@@ -82,7 +82,7 @@ fn stream(entry: &Words) -> Effect {
             }
         }
         match field("STRW", 95, 94) {
-            // What is cached is named by VMID too.
+            // Cached translations are tagged with VMID as well.
             0 => {
                 field("S2VMID", 143, 128);
             }
@@ -112,12 +112,11 @@ fn stream(entry: &Words) -> Effect {
         field("S2FWB", 89, 89);
         field("S2TTB", 243, 196);
     }
-    // 13.5: who is translated by stage 1 gets its shareability from the table.
+    // 13.5: if stage 1 translates, the page table determines the shareability.
     if !stage1 || stage1_lets_pass || stage2 {
         field("SHCFG", 109, 108);
     }
-    // Use of translations without a check by the unit cannot be had with stalls at stage 2, and
-    // split use needs two stages.
+    // Full ATS is illegal with stage 2 stalls, and split-stage ATS requires both stages.
     match bits(entry, 93, 92) {
         _ if !stage1 && !stage2 => {}
         1 if stage2 && bits(entry, 185, 185) != 0 => return Effect::Terminated,
@@ -182,8 +181,8 @@ fn mixtures(before: &Words, after: &Words) -> impl Iterator<Item = Words> {
     })
 }
 
-/// Looks at all that a unit can see, and returns whether a transaction that both entries let pass
-/// can be terminated meanwhile.
+/// Checks everything that a unit can see. Returns whether a transaction that passes with both
+/// entries can be terminated during the update.
 fn watch(
     old: &Words,
     new: &Words,
@@ -221,7 +220,8 @@ fn no_translations(_: &Words) -> u64 {
     0
 }
 
-/// Plans, checks, and returns how many syncs it takes and whether the entry becomes invalid.
+/// Plans and checks an update. Returns the number of syncs, and whether the entry becomes invalid
+/// in between.
 fn of_stream(old: &Words, new: &Words) -> (usize, bool) {
     let update = Update::of_stream(old, new);
     let interrupted = watch(old, new, &update, stream, own_translations);
@@ -243,11 +243,11 @@ fn passes(entry: &Words) -> bool {
 const INVALID: Words = [0; 8];
 const ABORT: Words = [1, 0, 0, 0, 0, 0, 0, 0];
 const BYPASS: Words = [0x9, 0x1000_0000_0000, 0, 0, 0, 0, 0, 0];
-/// Stage 1 with ATS, no substream id means the first descriptor.
+/// Stage 1 with ATS; a transaction without substream id uses the first descriptor.
 const STAGE1: Words = [0xf800_f0f0_f0f0_f0eb, 0x1800_00d6, 0, 0, 0, 0, 0, 0];
-/// As before, no substream id means no translation.
+/// As above, but a transaction without substream id is not translated.
 const STAGE1_PASS: Words = [0xf800_f0f0_f0f0_f0eb, 0x1000_1800_00d5, 0, 0, 0, 0, 0, 0];
-/// As before, with another context table.
+/// As above, with another context table.
 const STAGE1_PASS_OTHER: Words = [0xf800_004b_4b4b_4b6b, 0x1000_1800_00d5, 0, 0, 0, 0, 0, 0];
 /// Stage 1 with stalls, without ATS.
 const STAGE1_STALL: Words = [0xf800_f0f0_f0f0_f0eb, 0xd6, 0, 0, 0, 0, 0, 0];
@@ -284,7 +284,7 @@ const STAGE2_STALL: Words = [
     0,
     0,
 ];
-/// Both stages with ATS; no substream id means no translation at stage 1.
+/// Both stages with ATS; a transaction without substream id is not translated at stage 1.
 const BOTH_PASS: Words = [
     0xf800_f0f0_f0f0_f0ef,
     0x1000_1808_00d5,
@@ -296,7 +296,7 @@ const BOTH_PASS: Words = [
     0,
 ];
 
-/// The pairs of entries that the C driver's test has, with its numbers of syncs.
+/// The pairs of entries of the C driver's test, with its numbers of syncs.
 #[test]
 fn streams_as_in_c() {
     let hitless: [(&str, &Words, &Words, usize); 19] = [
@@ -339,7 +339,7 @@ fn streams_as_in_c() {
         assert_eq!(of_stream(old, new), (syncs, false), "{name}");
     }
     assert_eq!(of_stream(&STAGE2_PLAIN, &BOTH_PASS), (2, false));
-    // Another context table and another S1DSS at once.
+    // Another context table and another S1DSS in one update.
     assert_eq!(of_stream(&STAGE1, &STAGE1_PASS_OTHER), (3, true));
 }
 
@@ -370,7 +370,7 @@ fn contexts_as_in_c() {
     ];
     let gone: Words = [0x07cd_c205_c000_4000, 0, 0, 0xf404_ff44, 0, 0, 0, 0];
 
-    // The C test counts these as not hitless, because one of the two is not valid.
+    // The C test counts these as not hitless, because one of the two descriptors is invalid.
     assert_eq!(of_context(&INVALID, &table(1997)), (2, false));
     assert_eq!(of_context(&table(1997), &INVALID), (2, false));
     assert_eq!(of_context(&INVALID, &process), (2, false));
@@ -385,18 +385,18 @@ fn contexts_as_in_c() {
     assert_eq!(of_context(&process, &table(778)), (3, true));
 }
 
-/// What this driver does all the time.
+/// The updates that this driver makes most often.
 #[test]
 fn everyday_updates() {
-    // One context descriptor for each domain: one write from domain to domain.
+    // With one context descriptor per domain, a change of the domain is one write.
     let domain = |contexts: u64| -> Words { [0xb | contexts, 0x0800_00d4, 0, 0, 0, 0, 0, 0] };
     assert_eq!(of_stream(&domain(0x1000), &domain(0x2040)), (1, false));
-    // Stage 2 from domain to domain: VMID and table are in two words.
+    // A change of the domain at stage 2: VMID and page table are in two words.
     let mut other = STAGE2;
     other[2] |= 7;
     other[3] ^= 0x1000;
     assert_eq!(of_stream(&STAGE2, &other), (3, true));
-    // Nothing to do.
+    // Nothing changes.
     assert_eq!(of_stream(&STAGE2, &STAGE2), (0, false));
     // To and from invalid.
     for entry in [ABORT, BYPASS, STAGE1, STAGE2, BOTH_PASS] {
@@ -421,7 +421,7 @@ fn order_of_writes() {
     assert_eq!(update.steps()[0].result()[0], 0);
 }
 
-/// Stream table entries in which every field has two values or three.
+/// Stream table entries in which every field has two or three values.
 fn some_streams() -> Vec<Words> {
     let mut entries = vec![INVALID, ABORT];
     for attributes in [0, 0x1000_0000_0000, 0x3000_0000_0000] {
@@ -473,9 +473,9 @@ fn every_pair_of_streams() {
     for old in &entries {
         for new in &entries {
             let (_, breaks) = of_stream(old, new);
-            // Nothing needs a break that does not let pass both before and after.
+            // The entry becomes invalid in between only if a transaction passes with both entries.
             assert!(!breaks || passes(old) && passes(new));
-            // Neither does anything to or from bypass, as long as its attributes are the same.
+            // An update from or to bypass never needs that, as long as the attributes are the same.
             let sharing = |entry: &Words| bits(entry, 109, 108);
             if old[0] == 0x9 && new[0] != 0x9 && sharing(old) == sharing(new) {
                 assert!(!breaks, "{old:x?} -> {new:x?}");
@@ -486,7 +486,7 @@ fn every_pair_of_streams() {
     assert!(hitless * 4 > entries.len() * entries.len());
 }
 
-/// A stream table entry with fields of any value, valid ones and others.
+/// A stream table entry with arbitrary field values, valid or not.
 fn any_stream() -> impl Strategy<Value = Words> {
     let first = any::<u64>().prop_map(|bits| bits & 0xf80f_ffff_ffff_ffff);
     let second = any::<u64>().prop_map(|bits| bits & 0x000f_3000_fa08_00ff);
@@ -500,7 +500,7 @@ fn any_stream() -> impl Strategy<Value = Words> {
     )
 }
 
-/// A context descriptor with fields of any value.
+/// A context descriptor with arbitrary field values.
 fn any_context() -> impl Strategy<Value = Words> {
     let words = (any::<u64>(), any::<u64>(), any::<u64>());
     (any::<bool>(), words).prop_map(|(valid, (first, table, types))| {
@@ -510,7 +510,7 @@ fn any_context() -> impl Strategy<Value = Words> {
     })
 }
 
-/// `new`, but with only some words or bits of it; the rest is as in `old`.
+/// `new` in some words or bits, `old` in the rest.
 fn blend(old: &Words, new: &Words, words: u8, bits: u64) -> Words {
     core::array::from_fn(|index| {
         if words >> index & 1 != 0 {
@@ -524,7 +524,7 @@ fn blend(old: &Words, new: &Words, words: u8, bits: u64) -> Words {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    /// Any entries whatever, also ones that no driver writes.
+    /// Arbitrary entries, including entries that no driver writes.
     #[test]
     fn any_streams(
         old in any_stream(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tags: every one once, all of them, and none that is reserved.
+//! Tags: each id is allocated once, all ids are allocated, and reserved ids are not.
 
 use iommu_core_host::tags::Tags;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn all_of_them_and_no_more() {
 }
 
 #[test]
-fn a_freed_id_rests() {
+fn a_freed_id_is_not_reused_at_once() {
     let mut ids = ids(16, 1);
     assert_eq!(ids.take(), Some(1));
     assert_eq!(ids.take(), Some(2));
@@ -44,7 +44,7 @@ fn a_freed_id_rests() {
 }
 
 #[test]
-fn what_was_not_taken_cannot_be_given_back() {
+fn an_id_not_in_use_cannot_be_freed() {
     let mut ids = ids(16, 1);
     for id in [0, 1, 15, 16, 63, 64, u16::MAX] {
         assert!(!ids.give_back(id), "{id}");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bits of VT-d second-stage entries, against a table made by hand from section 9.8 of the
-//! specification.
+//! The bits of VT-d second-stage entries, compared with values derived by hand from section 9.8 of
+//! the specification.
 
 use iommu_core_host::{
     addr::{PhysAddr, Prot},
@@ -60,14 +60,14 @@ fn a_mapping_that_permits_nothing_is_refused() {
 }
 
 #[test]
-fn links_permit_everything_and_are_told_from_leaves() {
+fn links_permit_everything_and_differ_from_leaves() {
     let table = PhysAddr::new(0x0000_0012_3456_7000);
     let link = VtdSs::link(1, table);
 
     assert_eq!(link, 0x0000_0012_3456_7003);
     for level in 1..=4 {
         assert_eq!(VtdSs::decode(level, link), Decoded::Link(table));
-        // Accessed, and the bit of our own, do not matter.
+        // The accessed bit and the walker's own bit do not matter.
         assert_eq!(
             VtdSs::decode(level, link | 1 << 8 | VtdSs::FLUSHED),
             Decoded::Link(table)
@@ -75,7 +75,7 @@ fn links_permit_everything_and_are_told_from_leaves() {
         assert_eq!(VtdSs::decode(level, 0), Decoded::Empty);
     }
     assert_eq!(VtdSs::decode(0, 0), Decoded::Empty);
-    // Ours is one of the ignored bits 62:52.
+    // The walker's own bit is one of the ignored bits 62:52.
     assert_eq!(VtdSs::FLUSHED & !0x7ff0_0000_0000_0000, 0);
     assert_eq!(VtdSs::FLUSHED.count_ones(), 1);
 }

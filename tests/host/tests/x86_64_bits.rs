@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bits of x86-64 entries, against a table made by hand from section 4.5 of the Intel SDM's
-//! volume 3 and section 9.7 of the VT-d specification.
+//! The bits of x86-64 entries, compared with values derived by hand from section 4.5 of the Intel
+//! SDM's volume 3 and section 9.7 of the VT-d specification.
 
 use iommu_core_host::{
     addr::{PhysAddr, Prot},
@@ -23,7 +23,7 @@ fn leaves_have_the_bits_of_the_specification() {
         (0, 0x0000_0000_0000_1000, W, 0x0000_0000_0000_1067),
         (0, 0x0000_0000_0000_0000, RW, 0x0000_0000_0000_0067),
         (0, 0x000f_ffff_ffff_f000, RW, 0x000f_ffff_ffff_f067),
-        // D is hardware's to set.
+        // Only hardware sets D.
         (
             0,
             0x0000_0000_0000_1000,
@@ -76,7 +76,7 @@ fn a_mapping_that_permits_nothing_is_refused() {
 }
 
 #[test]
-fn links_permit_everything_and_are_told_from_leaves() {
+fn links_permit_everything_and_differ_from_leaves() {
     let table = PhysAddr::new(0x0000_0012_3456_7000);
     let link = X86_64::link(1, table);
 
@@ -91,7 +91,7 @@ fn links_permit_everything_and_are_told_from_leaves() {
         );
         assert_eq!(X86_64::decode(level, 0), Decoded::Empty);
     }
-    // Ours is one of the ignored bits 62:52.
+    // The walker's own bit is one of the ignored bits 62:52.
     assert_eq!(X86_64::FLUSHED & !0x7ff0_0000_0000_0000, 0);
     assert_eq!(X86_64::FLUSHED.count_ones(), 1);
 }
@@ -108,7 +108,7 @@ fn dirty_is_bit_6() {
 }
 
 #[test]
-fn devices_have_the_lower_half() {
+fn devices_use_the_lower_half() {
     let new = |levels, iova_bits| {
         let cfg = Config {
             iova_bits,

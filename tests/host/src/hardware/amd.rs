@@ -5,14 +5,14 @@
 use super::{bit, bits, Fault, Found, Walker};
 use crate::addr::Prot;
 
-/// A unit whose device table entry has this mode, the number of levels.
+/// A unit whose device table entry has this mode (number of levels).
 #[derive(Clone)]
 pub struct Amd {
     mode: u32,
 }
 
 impl Amd {
-    /// Makes one.
+    /// Creates a unit.
     pub fn new(mode: u8) -> Self {
         assert!((1..=6).contains(&mode));
         Self {
@@ -21,7 +21,7 @@ impl Amd {
     }
 }
 
-/// Sizes of pages, as powers of 2, that cannot be: units get this one wrong.
+/// Page sizes, as powers of 2, that must not be used: units do not handle them correctly.
 const BROKEN: u32 = 39;
 
 impl Walker for Amd {
@@ -60,8 +60,8 @@ impl Walker for Amd {
         let default_lg2 = 12 + 9 * (level - 1);
         let size_lg2 = match next_level {
             0 => default_lg2,
-            // The lowest 0 of the address, from bit 12 up, is the highest of the bits below the
-            // size.
+            // The lowest 0 of the address, from bit 12 upwards, is the highest of the bits below
+            // the size.
             7 => {
                 let mut lowest_zero = 12;
 
@@ -74,7 +74,7 @@ impl Walker for Amd {
                 }
                 size_lg2
             }
-            // It could skip levels. Nobody asked for that.
+            // Hardware can skip levels. The walker does not use that.
             _ if next_level != level - 1 || bits(entry, 60, 52) != 0 => {
                 return Err(Fault::Reserved)
             }
@@ -86,7 +86,7 @@ impl Walker for Amd {
             _ => below >> 1 & !0xfff,
         };
 
-        // Bits 58:52 are reserved; nobody asked for U, bit 59.
+        // Bits 58:52 are reserved; bit 59 (U) is not used.
         if size_lg2 == BROKEN || level == 6 || addr & below != expected || bits(entry, 59, 52) != 0
         {
             return Err(Fault::Reserved);
@@ -102,7 +102,7 @@ impl Walker for Amd {
         })
     }
 
-    /// Nothing better is known.
+    /// The specification does not guarantee more.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

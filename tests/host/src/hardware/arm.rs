@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Armv8-A tables: Arm ARM (DDI 0487), sections D8.2 and D8.3. The shape of a table comes from the
-//! fields that a unit is told, as the manual's tables have them.
+//! Armv8-A page tables: Arm ARM (DDI 0487), sections D8.2 and D8.3. The shape of a page table is
+//! derived from the fields that configure a unit, as in the manual's tables.
 
 use super::{bit, bits, Fault, Found, Walker};
 use crate::addr::Prot;
 
-/// A unit that was told these fields of TCR or VTCR.
+/// A unit that is configured with these fields of TCR or VTCR.
 #[derive(Clone, Debug)]
 pub struct Arm {
     stage: u32,
@@ -14,7 +14,7 @@ pub struct Arm {
     granule_lg2: u32,
     ia_bits: u32,
     oa_bits: u32,
-    /// As Arm counts: 3 is the lowest.
+    /// As Arm counts levels: 3 is the lowest.
     start_level: u32,
 }
 
@@ -60,13 +60,13 @@ impl Arm {
         let ia_bits = 64 - u32::from(t0sz);
         let oa_bits = width(ps);
 
-        // The start level has 1 entry to 16 tables of them.
+        // The start level has 1 entry up to 16 tables of entries.
         let below = granule_lg2 + (granule_lg2 - 3) * (3 - start_level);
         assert!(
             (1..=granule_lg2 - 3 + 4).contains(&(ia_bits - below)),
             "SL0 {sl0} does not go with T0SZ {t0sz}"
         );
-        // Levels that few bits of address would not need are not for these units.
+        // SMMUv3 does not support a start level that the few address bits would not need.
         match (granule_lg2, start_level) {
             (12, 0) => assert!(oa_bits >= 44),
             (14, 1) => assert!(oa_bits >= 42),
@@ -135,7 +135,7 @@ impl Walker for Arm {
         match (arm_level, bit(entry, 1)) {
             (3, true) => {}
             (0..=2, true) => {
-                // The fields that restrict what is below are 0; 58:51 are ignored.
+                // The fields that restrict lower levels are 0; bits 58:51 are ignored.
                 return match bits(entry, 63, 59) {
                     0 => Ok(Found::Table(addr, Prot::READ | Prot::WRITE)),
                     _ => Err(Fault::Reserved),
@@ -150,7 +150,7 @@ impl Walker for Arm {
             return Err(Fault::Reserved);
         }
 
-        // AF: it would fault. Nobody asked for what bits 63:59 say of a page.
+        // An entry with AF = 0 would fault. Bits 63:59 of a page are not used.
         if !bit(entry, 10) || bits(entry, 63, 59) != 0 {
             return Err(Fault::Reserved);
         }
@@ -162,7 +162,7 @@ impl Walker for Arm {
                 return Err(Fault::Reserved);
             }
             prot = prot | Prot::READ;
-            // AP[2], or DBM that lets it be cleared.
+            // AP[2] is clear, or DBM allows hardware to clear it.
             if !bit(entry, 7) || bit(entry, 51) {
                 prot = prot | Prot::WRITE;
             }
@@ -173,7 +173,7 @@ impl Walker for Arm {
             if !bit(entry, 6) {
                 prot = prot | Prot::PRIV;
             }
-            // What MAIR says at the index: not cached, write-back, device.
+            // The attributes in MAIR at this index: non-cacheable, write-back, device.
             match bits(entry, 4, 2) {
                 0 => {}
                 1 => prot = prot | Prot::CACHE,
@@ -210,14 +210,14 @@ impl Walker for Arm {
         // SH.
         match (bits(entry, 9, 8), prot.has(Prot::CACHE)) {
             (3, true) | (2, false) => {}
-            // Device memory has whatever it has.
+            // Shareability does not matter for device memory.
             (3, false) if prot.has(Prot::MMIO) => {}
             _ => return Err(Fault::Reserved),
         }
 
         let mut span_lg2 = size_lg2;
         if bit(entry, 52) {
-            // How many entries are contiguous, by granule and level.
+            // The number of contiguous entries, by granule and level.
             span_lg2 += match (self.granule_lg2, arm_level) {
                 (12, 1..=3) => 4,
                 (14, 3) => 7,
@@ -225,7 +225,7 @@ impl Walker for Arm {
                 (16, 2..=3) => 5,
                 _ => return Err(Fault::Reserved),
             };
-            // Its place in the run is the same in both addresses.
+            // The offset within the run is the same in both addresses.
             let inside = (1u64 << span_lg2) - (1 << size_lg2);
             if iova & inside != addr & inside {
                 return Err(Fault::Reserved);
@@ -239,7 +239,8 @@ impl Walker for Arm {
         })
     }
 
-    /// Whatever translates the address goes: DDI 0487, TLB maintenance by address.
+    /// The invalidation removes whatever translates the address: DDI 0487, TLB maintenance by
+    /// address.
     fn forgets_page_of_part(&self) -> bool {
         true
     }

@@ -5,14 +5,14 @@
 use super::{bit, bits, Fault, Found, Walker};
 use crate::addr::Prot;
 
-/// A unit with tables of so many levels.
+/// A unit whose page tables have `levels` levels.
 #[derive(Clone)]
 pub struct Vtd {
     levels: u32,
 }
 
 impl Vtd {
-    /// Makes one.
+    /// Creates a unit.
     pub fn new(levels: u8) -> Self {
         Self {
             levels: u32::from(levels),
@@ -53,7 +53,7 @@ impl Walker for Vtd {
         if !bit(entry, 0) && !bit(entry, 1) {
             return Ok(Found::Absent);
         }
-        // Bits 6:2 are EMT, IPAT and reserved: nobody asked for these.
+        // Bits 6:2 are EMT, IPAT and reserved; they are not used.
         if bits(entry, 6, 2) != 0 {
             return Err(Fault::Reserved);
         }
@@ -79,7 +79,7 @@ impl Walker for Vtd {
         })
     }
 
-    /// The address mask has to cover a large page: the description of IVA_REG.
+    /// The address mask must cover a large page: see the description of IVA_REG.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

@@ -5,14 +5,14 @@
 use super::{bit, bits, Fault, Found, Walker};
 use crate::addr::Prot;
 
-/// A unit with tables of so many levels.
+/// A unit whose page tables have `levels` levels.
 #[derive(Clone)]
 pub struct X86 {
     levels: u32,
 }
 
 impl X86 {
-    /// Makes one.
+    /// Creates a unit.
     pub fn new(levels: u8) -> Self {
         assert!(levels == 4 || levels == 5);
         Self {
@@ -44,11 +44,11 @@ impl Walker for X86 {
         if !bit(entry, 0) {
             return Ok(Found::Absent);
         }
-        // U/S: requests without a PASID are of users.
+        // U/S: requests without a PASID are user requests.
         if !bit(entry, 2) {
             return Err(Fault::Refused);
         }
-        // PWT, PCD: nobody asked for another memory type.
+        // PWT, PCD: other memory types are not used.
         if bits(entry, 4, 3) != 0 {
             return Err(Fault::Reserved);
         }
@@ -61,7 +61,7 @@ impl Walker for X86 {
             prot = prot | Prot::NOEXEC;
         }
         let addr = bits(entry, 51, 12) << 12;
-        // In the lowest level bit 7 is PAT, and bit 12 of large pages is.
+        // Bit 7 is PAT in the lowest level; in large pages bit 12 is PAT.
         let size = match (level, bit(entry, 7)) {
             (1, false) => 1 << 12,
             (2, true) if bits(entry, 20, 12) == 0 => 1 << 21,
@@ -81,7 +81,7 @@ impl Walker for X86 {
         })
     }
 
-    /// As in VT-d's second stage: nothing better is known.
+    /// As in VT-d's second stage: the specifications do not guarantee more.
     fn forgets_page_of_part(&self) -> bool {
         false
     }

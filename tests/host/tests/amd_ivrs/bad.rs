@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! IVRS tables that are refused, or that can be lived with.
+//! IVRS tables that the parser refuses, or accepts with warnings.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn block_refusals() {
     let short = |claims, needs| Problem::TooShort { claims, needs };
     let past = |claims, left| Problem::PastTable { claims, left };
 
-    // Length 0 would be found again and again.
+    // With length 0 the parser would read the same block for ever.
     assert_eq!(
         refusal(&[0x10, 0, 0, 0, 0, 0, 0, 0]),
         (Kind::Ivhd10, 0x30, short(0, 24))
@@ -68,7 +68,7 @@ fn block_refusals() {
     let mut long = ivhd(0x40, 2, 0, BASE, &[]);
     long[2] = 41;
     assert_eq!(refusal(&long), (Kind::Ivhd40, 0x30, past(41, 40)));
-    // A stub after a good block.
+    // An incomplete block after a good block.
     let mut bytes = one(&[]);
     bytes.extend_from_slice(&[0x21, 0, 32]);
     assert_eq!(refusal(&bytes), (Kind::IvmdOne, 0x58, past(4, 3)));
@@ -89,7 +89,7 @@ fn entry_refusals() {
     assert_eq!(with(&[0x42, 0, 0, 0, 0, 0, 0]), at(past(8, 7)));
     assert_eq!(with(&[0x80, 0, 0, 0]), at(past(16, 4)));
     assert_eq!(with(&[0xef; 31]), at(past(32, 31)));
-    // A device by name without the length of its unique id, and with one that is too long.
+    // A device by name without the length of its unique id, and with a length that is too large.
     assert_eq!(with(&[0xf0; 21]), at(past(22, 21)));
     let mut name = [0x41; 26];
     name[0] = 0xf0;
@@ -140,7 +140,7 @@ fn entry_refusals() {
             }
         )
     );
-    // A block of type 10h has its entries elsewhere.
+    // In a block of type 10h the entries start at another offset.
     let bytes = table(&ivhd(0x10, 2, 0, BASE, &[2, 0, 0, 0, 4, 0, 0, 0]));
     assert_eq!(Table::parse(&bytes).unwrap_err().entry, Some(0x4c));
 }
@@ -155,7 +155,7 @@ fn unit_refusals() {
     assert_eq!(with(base), at(Problem::BaseImpossible { base }));
     let base = BASE + 0x1000;
     assert_eq!(with(base), at(Problem::BaseMisaligned { base }));
-    // The last window there is.
+    // The last possible register window.
     let bytes = table(&ivhd(0x10, 2, 0, u64::MAX - 0x3fff, &[]));
     assert!(Table::parse(&bytes).is_ok());
 
@@ -205,7 +205,7 @@ fn region_refusals() {
             at(Problem::RegionWraps { base, length })
         );
     }
-    // Up to the very end.
+    // A region up to the last address.
     let bytes = table(&ivmd(0x20, 1, (0, 0), u64::MAX - 0xfff, 0x1000));
     let table = Table::parse(&bytes).unwrap();
     assert_eq!(table.regions().next().unwrap().limit(), u64::MAX);
@@ -221,7 +221,7 @@ fn region_refusals() {
             }
         )
     );
-    // The second id of other types means nothing.
+    // In the other types the second id has no meaning.
     for kind in [0x20, 0x21] {
         let bytes = self::table(&ivmd(kind, 1, (0x10, 0x0f), 0x1000, 0x1000));
         assert!(Table::parse(&bytes).is_ok());
@@ -229,8 +229,8 @@ fn region_refusals() {
 }
 
 #[test]
-fn what_can_be_lived_with() {
-    // A region inside a page; one with both flags.
+fn accepted_with_warnings() {
+    // A region within a page; a region with both flags.
     assert_eq!(
         warnings(&ivmd(0x21, 7, (8, 0), 0x1800, 0x1000)),
         [Warning::RegionMisaligned { offset: 0x30 }]
@@ -242,12 +242,12 @@ fn what_can_be_lived_with() {
         warnings(&ivmd(0x21, 0xf, (8, 0), 0x1000, 0x1000)),
         [Warning::RegionContradicts { offset: 0x30 }]
     );
-    // One that is for nothing.
+    // A region without read, write or exclusion flag.
     let bytes = table(&ivmd(0x21, 6, (8, 0), 0x1000, 0x1000));
     let region = Table::parse(&bytes).unwrap().regions().next().unwrap();
     assert_eq!(region.usage(), Usage::None);
 
-    // A special device of a kind that is not known.
+    // A special device of an unknown kind.
     assert_eq!(
         warnings(&one(&[0x48, 0, 0, 0, 1, 0xa0, 0, 9])),
         [Warning::UnknownSpecial {
@@ -256,7 +256,7 @@ fn what_can_be_lived_with() {
         }]
     );
 
-    // Devices by name: where there are none, without a name, with an id that makes no sense.
+    // Devices by name: in a block type that has none, without a name, with an invalid unique id.
     let name = |hid: u8, format: u8, uid: &[u8]| {
         let mut bytes = vec![0xf0, 0xa5, 0, 0, hid, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&[0; 8]);
@@ -293,7 +293,7 @@ fn what_can_be_lived_with() {
     }
     assert_eq!(warnings(&one(&name(b'X', 2, b"A\0\0"))), []);
 
-    // Blocks of one unit that do not agree.
+    // Blocks of one unit that contradict each other.
     assert_eq!(
         warnings(
             &[
@@ -310,7 +310,7 @@ fn what_can_be_lived_with() {
 }
 
 #[test]
-fn devices_that_two_units_claim() {
+fn devices_that_two_units_list() {
     let two = |a: &[u8], b: &[u8], segment| {
         warnings(
             &[
@@ -333,7 +333,7 @@ fn devices_that_two_units_claim() {
     assert_eq!(two(&[2, 0x41, 0x15, 0], &range, 0), contested(0x1541, 0x5c));
     assert_eq!(two(&range, &range, 0), contested(0x1000, 0x60));
     assert_eq!(two(&range, &[2, 0, 0x20, 0], 0), []);
-    // At the seams of words and buses.
+    // At the boundaries of bitmap words and of buses.
     for device in [
         0x1000u16, 0x103f, 0x1040, 0x10bf, 0x10c0, 0x10ff, 0x1100, 0x1fff,
     ] {
@@ -345,7 +345,7 @@ fn devices_that_two_units_claim() {
         assert_eq!(two(&range, &[2, low, high, 0], 0), []);
     }
     assert_eq!(two(&range, &range, 1), []);
-    // Every device, and one of them: that is no contest.
+    // One unit lists all devices, another lists one of them: no conflict.
     assert_eq!(two(&[1, 0, 0, 0], &range, 0), []);
     assert_eq!(two(&[1, 0, 0, 0], &[1, 0, 0, 0], 0), contested(0, 0x5c));
     // A unit may list a device twice.
@@ -365,7 +365,7 @@ fn too_many_units() {
     assert_eq!(Table::parse(&bytes).unwrap().units().count(), MAX_UNITS);
 }
 
-/// A message names what is wrong and where.
+/// A message names the problem and its position.
 #[test]
 fn messages() {
     let text = |blocks: &[u8]| Table::parse(&table(blocks)).unwrap_err().to_string();
@@ -401,7 +401,7 @@ fn messages() {
         "the units at offsets 0x30 and 0x5c both claim device 0000:00:00.0; the first one gets it"
     );
 
-    // Every problem has words of its own.
+    // Every problem has its own text.
     let problems = [
         Problem::Signature,
         Problem::TableTruncated { claims: 1, has: 0 },

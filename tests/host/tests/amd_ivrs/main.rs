@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The IVRS parser: what it finds in good tables; `bad` and `random` have the others.
+//! The IVRS parser on good tables; `bad` and `random` test other tables.
 
 #[path = "../amd/mod.rs"]
 mod amd;
@@ -32,7 +32,7 @@ fn warnings(blocks: &[u8]) -> Vec<Warning> {
     Table::parse(&bytes).unwrap().warnings().collect()
 }
 
-/// A hardware definition: of type 10h without, of type 11h or 40h with feature images.
+/// A hardware definition: type 10h has no feature images, types 11h and 40h do.
 fn ivhd(kind: u8, device: u16, segment: u16, base: u64, entries: &[u8]) -> Vec<u8> {
     let fixed: u16 = if kind == 0x10 { 24 } else { 40 };
     let mut bytes = vec![kind, 0];
@@ -93,13 +93,13 @@ fn named(device: u16, hid: &'static [u8], uid: UniqueId<'static>) -> DeviceEntry
     })
 }
 
-/// Looks at everything there is, so that anything that could panic does.
+/// Reads everything in the table, to find panics.
 fn walk(table: Table<'_>) -> usize {
     let words = table.warnings().map(|warning| warning.to_string().len());
     words.sum::<usize>() + look(table)
 }
 
-/// Looks at everything but the warnings, which cost most.
+/// Reads everything except the warnings, which take most of the time.
 fn look(table: Table<'_>) -> usize {
     let mut seen = usize::from(table.info().physical_bits() + table.info().virtual_bits());
     for unit in table.units() {
@@ -136,7 +136,7 @@ fn qemu_table() {
     assert_eq!(table.warnings().count(), 0);
     assert_eq!(table.blocks().count(), 2);
 
-    // Once, and by the block that says more.
+    // Each unit once, described by its most detailed block.
     let units: Vec<_> = table.units().collect();
     assert_eq!(units.len(), 1);
     let unit = units[0];
@@ -328,8 +328,8 @@ fn server_table() {
     assert!(matches!(table.blocks().last(), Some(Block::Other)));
 }
 
-/// What counts as the extended feature registers: fields of type 10h, images of 11h and 40h, or
-/// the registers themselves if the header says that neither is valid.
+/// Which values the parser uses as extended feature registers: the fields of type 10h, the images
+/// of 11h and 40h, or the registers themselves if the header says that neither is valid.
 #[test]
 fn features() {
     let bytes = table(SERVER);
@@ -359,7 +359,7 @@ fn features() {
     );
 }
 
-/// The most capable block of a unit counts, in whatever order they are.
+/// The most capable block of a unit is used, in any order of the blocks.
 #[test]
 fn the_most_capable_block() {
     for (kinds, best) in [
@@ -378,7 +378,7 @@ fn the_most_capable_block() {
         let units: Vec<_> = table.units().map(|unit| unit.kind()).collect();
         assert_eq!(units, [best]);
     }
-    // By segment and device id: others are other units.
+    // Segment and device id identify a unit.
     let bytes = table(
         &[
             ivhd(0x10, 2, 0, BASE, &[]),

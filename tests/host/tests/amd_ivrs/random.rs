@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing in an IVRS table makes the parser panic, and what it accepts is what is there.
+//! No IVRS table makes the parser panic, and the parser reports exactly what an accepted table
+//! contains.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Every length a table can be cut to: it parses if and only if it ends with a block.
+/// The table cut to every length: the parser accepts it only if it ends at the end of a block.
 #[test]
 fn every_truncation() {
     for whole in [QEMU.to_vec(), LAPTOP.to_vec(), table(SERVER)] {
@@ -31,7 +32,7 @@ fn every_truncation() {
     }
 }
 
-/// Every byte of a good table with every value.
+/// A good table with every byte replaced by every value.
 #[test]
 fn every_byte_with_every_value() {
     for whole in [QEMU.to_vec(), LAPTOP.to_vec(), table(SERVER)] {
@@ -50,19 +51,19 @@ fn every_byte_with_every_value() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Any bytes at all.
+    /// Arbitrary bytes.
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         Table::parse(&bytes).map(walk).ok();
     }
 
-    /// Any bytes after a good header, so that the sum does not end it.
+    /// Arbitrary bytes after a good header, so that the checksum does not refuse them.
     #[test]
     fn any_blocks(blocks in prop::collection::vec(any::<u8>(), 0..512)) {
         Table::parse(&table(&blocks)).map(walk).ok();
     }
 
-    /// Any bytes as the device entries of a good unit.
+    /// Arbitrary bytes as the device entries of a good unit.
     #[test]
     fn any_entries(
         kind in prop_oneof![Just(0x10u8), Just(0x11), Just(0x40)],
@@ -71,7 +72,7 @@ proptest! {
         Table::parse(&table(&ivhd(kind, 2, 0, BASE, &entries))).map(walk).ok();
     }
 
-    /// Several changes to a good table: bytes set, cut out and put in.
+    /// Several changes to a good table: bytes changed, removed and inserted.
     #[test]
     fn mutated_tables(
         server in any::<bool>(),
@@ -89,7 +90,7 @@ proptest! {
         }
         let bytes = table(&blocks);
         match Table::parse(&bytes) {
-            // What is accepted accounts for every byte.
+            // The parser accounts for every byte of a table that it accepts.
             Ok(parsed) => {
                 walk(parsed);
                 let mut at = 48;
@@ -98,7 +99,7 @@ proptest! {
                 }
                 prop_assert_eq!(at, bytes.len());
             }
-            // What is refused is refused at a place inside the table, in words.
+            // The error of a refused table has a text, and a position within the table.
             Err(error) => {
                 prop_assert!(error.offset < bytes.len());
                 prop_assert!(error.entry.is_none_or(|at| error.offset < at && at < bytes.len()));
@@ -107,7 +108,7 @@ proptest! {
         }
     }
 
-    /// Blocks that are put together at random come out as they went in.
+    /// The parser returns randomly combined blocks unchanged.
     #[test]
     fn composed_tables(
         units in prop::collection::vec(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure files of the VT-d driver, as siblings, the way they are in the kernel module.
+//! The pure files of the VT-d driver, as sibling modules like in the kernel module.
 
 #![allow(dead_code, unused_imports)]
 

@@ -2,9 +2,9 @@
 
 //! DMAR tables for tests, laid out byte by byte.
 
-/// What QEMU 11.1 makes for `-M q35 -device intel-iommu,intremap=on,device-iotlb=on` with a VGA
-/// card, two network cards, a root port (3.0) and a PCI bridge (4.0): as read from
-/// `/sys/firmware/acpi/tables/DMAR` of the guest.
+/// The table of QEMU 11.1 with `-M q35 -device intel-iommu,intremap=on,device-iotlb=on`, a VGA
+/// card, two network cards, a root port (3.0) and a PCI bridge (4.0), read from
+/// `/sys/firmware/acpi/tables/DMAR` in the guest.
 pub const QEMU: [u8; 0x98] = [
     0x44, 0x4d, 0x41, 0x52, 0x98, 0x00, 0x00, 0x00, 0x01, 0x98, 0x42, 0x4f, 0x43, 0x48, 0x53, 0x20,
     0x42, 0x58, 0x50, 0x43, 0x20, 0x20, 0x20, 0x20, 0x01, 0x00, 0x00, 0x00, 0x42, 0x58, 0x50, 0x43,
@@ -18,8 +18,8 @@ pub const QEMU: [u8; 0x98] = [
     0x02, 0x00, 0x08, 0x00, 0x01, 0x00, 0x00, 0x00,
 ];
 
-/// The structures of a laptop: a unit for the graphics, one for everything else with its I/O APIC
-/// and timer, memory for a USB controller and for the graphics.
+/// The structures of a laptop: a unit for graphics, a unit for all other devices with its I/O APIC
+/// and timer, and memory for a USB controller and for graphics.
 pub const LAPTOP: &[u8] = &[
     // 0x30 DRHD, 24 bytes, segment 0, 0xfed90000: endpoint 00:02.0
     0x00, 0x00, 0x18, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xd9, 0xfe, 0x00, 0x00, 0x00, 0x00,
@@ -35,8 +35,8 @@ pub const LAPTOP: &[u8] = &[
     0xff, 0xff, 0xff, 0xaf, 0x00, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00,
 ];
 
-/// The structures of a server: three units in two segments, one of them with a sub-hierarchy and
-/// with a device behind two bridges; every other kind of structure once.
+/// The structures of a server: three units in two segments, one of them with a sub-hierarchy and a
+/// device behind two bridges; and one of every other kind of structure.
 pub const SERVER: &[u8] = &[
     // 0x30 DRHD, 34 bytes, segment 0, window of 2 pages, 0xc7ffc000:
     //      sub-hierarchy 17:00.0, endpoint 17:02.0 / 00.1
@@ -58,11 +58,11 @@ pub const SERVER: &[u8] = &[
     0x05, 0x00, 0x10, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x6a, 0x01, 0x00,
     // 0xc0 SIDP, 16 bytes, segment 0: endpoint 00:05.0
     0x06, 0x00, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x08, 0x01, 0x00, 0x00, 0x00, 0x05, 0x00,
-    // 0xd0 a type from the future, 6 bytes
+    // 0xd0 an unknown type, 6 bytes
     0x2a, 0x00, 0x06, 0x00, 0xab, 0xcd,
 ];
 
-/// Puts a header for 46 bits of physical address before `structures` and makes the sum right.
+/// Puts a header for 46 bits of physical address before `structures` and corrects the checksum.
 pub fn table(structures: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(b"DMAR");
@@ -77,7 +77,7 @@ pub fn table(structures: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Makes the bytes sum up to zero.
+/// Corrects the checksum.
 pub fn fix_sum(bytes: &mut [u8]) {
     bytes[9] = 0;
     let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));

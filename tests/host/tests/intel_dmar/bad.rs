@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMAR tables that are refused, or that can be lived with.
+//! DMAR tables that the parser refuses, or accepts with warnings.
 
 use super::*;
 
@@ -64,7 +64,7 @@ fn header_refusals() {
 
 #[test]
 fn structure_refusals() {
-    // Length 0 would be found again and again.
+    // With length 0 the parser would read the same structure for ever.
     assert_eq!(
         refusal(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         (
@@ -103,7 +103,7 @@ fn structure_refusals() {
         refusal(&[2, 0, 9, 0, 1, 0, 0, 0]),
         (Kind::Atsr, 0x30, Problem::PastTable { claims: 9, left: 8 })
     );
-    // A stub after a good structure.
+    // An incomplete structure after a good structure.
     let mut bytes = drhd(1, 0, 0, 0xfed9_0000, &[]);
     bytes.extend_from_slice(&[1, 0, 24]);
     assert_eq!(
@@ -139,7 +139,7 @@ fn scope_refusals() {
         with(&[1, 8, 0, 0, 0]),
         at(Problem::ScopePastStructure { claims: 6, left: 5 })
     );
-    // Reaches into the structure that follows: the two would overlap.
+    // The scope extends into the next structure.
     assert_eq!(
         with(&[1, 10, 0, 0, 0, 0, 2, 0]),
         at(Problem::ScopePastStructure {
@@ -161,7 +161,7 @@ fn scope_refusals() {
             function: 8
         })
     );
-    // The second scope is at fault, and that is the offset that is named.
+    // The second scope is wrong, and the error contains its offset.
     assert_eq!(
         with(&[1, 8, 0, 0, 0, 0, 2, 0, 3, 4, 0, 0, 0, 0, 0, 0]),
         (Some(0x48), Problem::ScopeTooShort { claims: 4 })
@@ -220,7 +220,8 @@ fn unit_refusals() {
             }
         )
     );
-    // The window of the first reaches over the base of the second, and the other way round.
+    // The register window of the first unit overlaps the base of the second, and in the opposite
+    // order.
     assert_eq!(
         two(
             drhd(0, 1, 0, 0xfed9_0000, &[]),
@@ -303,7 +304,7 @@ fn include_all_not_last_is_a_warning() {
 
 #[test]
 fn named_devices_that_cannot_be_found_are_warnings() {
-    // Device 1 has a name, device 2 has none, device 3 has one and is behind a bridge.
+    // Device 1 has a name; device 2 has none; device 3 has a name and is behind a bridge.
     let scopes = [
         [5, 8, 0, 0, 1, 0, 0x15, 0].as_slice(),
         &[5, 8, 0, 0, 2, 0, 0x15, 1],

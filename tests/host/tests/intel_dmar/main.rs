@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The DMAR parser: what it finds in good tables; `bad` and `random` have the others.
+//! The DMAR parser on good tables; `bad` and `random` test other tables.
 
 mod bad;
 #[path = "../intel/mod.rs"]
@@ -43,7 +43,7 @@ fn rmrr(base: u64, limit: u64) -> Vec<u8> {
     bytes
 }
 
-/// Looks at everything there is, so that anything that could panic does.
+/// Reads everything in the table, to find panics.
 fn walk(table: Table<'_>) -> usize {
     let mut seen = table.warnings().count() + usize::from(table.host_address_width());
     for structure in table.structures() {

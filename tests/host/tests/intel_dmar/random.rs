@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing in a DMAR table makes the parser panic, and what it accepts is what is there.
+//! No DMAR table makes the parser panic, and the parser reports exactly what an accepted table
+//! contains.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Every prefix of a good table, with its length made to match, is refused or walked; nothing
-/// panics. What is accepted ends where a structure ends.
+/// Every prefix of a good table, with a matching length, is refused or parsed without a panic. An
+/// accepted prefix ends at the end of a structure.
 #[test]
 fn every_prefix() {
     for whole in [QEMU.to_vec(), table(LAPTOP), table(SERVER)] {
@@ -32,7 +33,7 @@ fn every_prefix() {
     }
 }
 
-/// Every byte of a good table with every value.
+/// A good table with every byte replaced by every value.
 #[test]
 fn every_byte_with_every_value() {
     for whole in [QEMU.to_vec(), table(SERVER)] {
@@ -50,19 +51,19 @@ fn every_byte_with_every_value() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Any bytes at all.
+    /// Arbitrary bytes.
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         Table::parse(&bytes).map(walk).ok();
     }
 
-    /// Any bytes after a good header, so that the sum does not end it.
+    /// Arbitrary bytes after a good header, so that the checksum does not refuse them.
     #[test]
     fn any_structures(structures in prop::collection::vec(any::<u8>(), 0..512)) {
         Table::parse(&table(&structures)).map(walk).ok();
     }
 
-    /// Several changes to a good table: bytes set, cut out and put in.
+    /// Several changes to a good table: bytes changed, removed and inserted.
     #[test]
     fn mutated_tables(
         server in any::<bool>(),
@@ -80,7 +81,7 @@ proptest! {
         }
         let bytes = table(&structures);
         match Table::parse(&bytes) {
-            // What is accepted accounts for every byte.
+            // The parser accounts for every byte of a table that it accepts.
             Ok(parsed) => {
                 walk(parsed);
                 let mut at = 48;
@@ -89,7 +90,7 @@ proptest! {
                 }
                 prop_assert_eq!(at, bytes.len());
             }
-            // What is refused is refused at a place inside the table, in words.
+            // The error of a refused table has a text, and a position within the table.
             Err(error) => {
                 prop_assert!(error.offset < bytes.len());
                 prop_assert!(!error.to_string().is_empty());
@@ -97,7 +98,7 @@ proptest! {
         }
     }
 
-    /// Structures that are put together at random come out as they went in.
+    /// The parser returns randomly combined structures unchanged.
     #[test]
     fn composed_tables(
         units in prop::collection::vec(

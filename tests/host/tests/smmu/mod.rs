@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure files of the SMMUv3 driver, in the modules that they are in in the kernel.
+//! The pure files of the SMMUv3 driver, in the same modules as in the kernel.
 
 #![allow(dead_code, unused_imports)]
 

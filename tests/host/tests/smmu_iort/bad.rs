@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! IORT tables that are refused.
+//! IORT tables that the parser refuses.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn bad_headers() {
     let mut sum = QEMU;
     sum[9] += 3;
     assert_eq!(of(&sum), header(Problem::Checksum { sum: 3 }));
-    // One node more than there are; nodes that start beyond the end.
+    // One node more than the table has; nodes that start beyond the end.
     assert_eq!(
         of(&with(36, &[4])),
         (
@@ -188,7 +188,7 @@ fn bad_mappings() {
         bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         refused(&table(&[plain(), bytes]))
     };
-    // One more than there is room for; one byte more; in the fixed part; far away.
+    // One mapping more than there is room for; one byte more; in the fixed part; far away.
     for (at, value, start, count) in [
         (8, 2, 36, 2),
         (12, 37, 37, 1),
@@ -214,7 +214,7 @@ fn bad_mappings() {
             len: 56
         }
     );
-    // Ids that wrap, in and out.
+    // Input and output ids that wrap.
     let first = 116 + 36;
     let error = with(36, u32::MAX);
     assert_eq!(error.element, Some(first));
@@ -232,7 +232,7 @@ fn bad_mappings() {
             more: 1
         }
     );
-    // References: nowhere, into a node, to itself, to what ids do not go to.
+    // References: to no node, into a node, to the node itself, to a node that takes no ids.
     for to in [0, 47, 49, 0xffff_fff0] {
         let error = with(48, to);
         assert_eq!(error.problem, Problem::ReferenceDangling { to });
@@ -251,7 +251,7 @@ fn bad_mappings() {
         "root complex at offset 0x74: element at offset 0x98: refers to the root complex at offset \
          0x74, where its ids cannot go"
     );
-    // Units in a circle.
+    // Two units that refer to each other.
     let other = Unit {
         base: 0x2_0000_0000,
         ..UNIT
@@ -271,7 +271,7 @@ fn bad_mappings() {
             }
         )
     );
-    // Interrupt translators map nothing; memory is used behind units only.
+    // Interrupt translators have no mappings; reserved memory belongs to devices behind units only.
     let mut group = node(0, 1, &[0; 4], &[(0, 1, 0, 48, 0)]);
     assert_eq!(refusal(&[group.clone()]).2, Problem::MappingsUnexpected);
     group[8] = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The IORT parser: what it finds in good and in odd tables; `bad` and `random` have the others.
+//! The IORT parser on good and on unusual tables; `bad` and `random` test other tables.
 
 mod bad;
 mod random;
@@ -13,8 +13,8 @@ use smmu::{
     records::capability::FlagUpdates,
 };
 
-/// What QEMU 11.1 builds for `-M virt,iommu=smmuv3,gic-version=3` while there is one bus, with the
-/// sum that firmware fills in.
+/// The table of QEMU 11.1 with `-M virt,iommu=smmuv3,gic-version=3` and one bus, with the checksum
+/// that firmware fills in.
 #[rustfmt::skip]
 const QEMU: [u8; 236] = [
     // Header: length 236, revision 5, three nodes from offset 48 on.
@@ -38,10 +38,10 @@ const QEMU: [u8; 236] = [
 
 const SINGLE: u32 = 1;
 
-/// A mapping: first id, how many follow, first output, reference, flags.
+/// A mapping: first id, number of ids minus 1, first output id, reference, flags.
 type Map = (u32, u32, u32, u32, u32);
 
-/// A node of a type and revision with what follows its 16 bytes, and mappings after that.
+/// A node of a type and revision: its 16-byte header, its body, and its mappings.
 fn node(kind: u8, revision: u8, body: &[u8], maps: &[Map]) -> Vec<u8> {
     let start = 16 + body.len();
     let len = (start + 20 * maps.len()) as u16;
@@ -83,7 +83,8 @@ fn root(segment: u32, ats: u32, maps: &[Map]) -> Vec<u8> {
     node(2, 3, &body, maps)
 }
 
-/// A unit: revision, base, flags, model, the four wires, proximity domain and mapping index.
+/// A unit: revision, base, flags, model, the four wired interrupts, proximity domain and mapping
+/// index.
 struct Unit {
     revision: u8,
     base: u64,
@@ -115,7 +116,7 @@ fn unit(unit: &Unit, maps: &[Map]) -> Vec<u8> {
     node(4, unit.revision, &body, maps)
 }
 
-/// Memory: flags, ranges, then the mappings behind the ranges.
+/// Reserved memory: flags, ranges, then the mappings.
 fn rmr(flags: u32, ranges: &[(u64, u64)], maps: &[Map]) -> Vec<u8> {
     let mut body = flags.to_le_bytes().to_vec();
     body.extend_from_slice(&(ranges.len() as u32).to_le_bytes());
@@ -134,7 +135,7 @@ fn fix_sum(bytes: &mut [u8]) {
     bytes[9] = sum.wrapping_neg();
 }
 
-/// A table of these nodes, the first at offset 48.
+/// A table of these nodes; the first is at offset 48.
 fn table_of(revision: u8, nodes: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = b"IORT".to_vec();
     bytes.resize(48, 0);
@@ -169,7 +170,7 @@ fn warnings(revision: u8, nodes: &[Vec<u8>]) -> Vec<Warning> {
     warnings
 }
 
-/// Looks at everything there is, so that anything that could panic does.
+/// Reads everything in the table, to find panics.
 fn walk(table: Table<'_>) -> usize {
     let mut seen = table.warnings().map(|w| w.to_string().len()).sum::<usize>();
     for node in table.nodes() {
@@ -247,7 +248,7 @@ fn qemu_table() {
 
     let stream = table.stream_of_pci(0, 0xf8).unwrap();
     assert_eq!((stream.unit.offset(), stream.id), (72, 0xf8));
-    // Other buses go to the interrupt translator without a unit in between.
+    // All other buses are connected to the interrupt translator without a unit.
     assert!(table.stream_of_pci(0, 0x100).is_none());
     assert!(table.stream_of_pci(0, 0x1_0000).is_none());
     assert!(table.stream_of_pci(1, 0).is_none());
@@ -258,13 +259,13 @@ fn qemu_table() {
     assert_eq!(group.translators().collect::<Vec<_>>(), [0]);
     assert!(walk(table) > 0);
 
-    // Longer memory than the table.
+    // The buffer is longer than the table.
     let mut longer = QEMU.to_vec();
     longer.extend_from_slice(&[0xaa; 100]);
     assert_eq!(Table::parse(&longer).unwrap().nodes().count(), 3);
 }
 
-/// A machine with two units, devices with names, counters and firmware that keeps using memory.
+/// A machine with two units, devices with names, counters, and firmware that keeps using memory.
 fn server() -> Vec<u8> {
     let first = Unit {
         flags: 1 | 2 << 1 | 1 << 3 | 1 << 4,
@@ -287,7 +288,7 @@ fn server() -> Vec<u8> {
             &[(0, 0xffff, 0x10000, 48, 0), (0, 0, 0xbeef, 48, SINGLE)],
         ),
         unit(&second, &[(0, 0xffff_fffe, 0, 48, 0)]),
-        // Buses 0 and 1 behind the first unit, bus 2 behind the second, bus 3 behind none.
+        // Buses 0 and 1 are behind the first unit, bus 2 behind the second, bus 3 behind none.
         root(
             0,
             1,
@@ -370,7 +371,7 @@ fn server_table() {
     assert!(table.stream_behind_named(bus, 0xf).is_none());
     assert!(table.named(b"\\_SB.DMA").is_none());
 
-    // 0x800 + 8 and 9 of the first unit; the same numbers at the second are other devices.
+    // 0x800 + 8 and 9 of the first unit. The same ids at the second unit belong to other devices.
     let regions = |id| -> Vec<_> {
         let stream = table.stream_of_pci(0, id).unwrap();
         table
@@ -397,9 +398,9 @@ fn server_table() {
     walk(table);
 }
 
-/// Old revisions of a unit's node, and what other makers' units have of their own.
+/// Old revisions of a unit's node, and vendor-specific units.
 #[test]
-fn units_of_all_ages() {
+fn units_of_all_revisions() {
     let group = its(&[0]);
     let parse = |bytes: Vec<u8>| {
         let bytes = table(&[group.clone(), bytes]);
@@ -424,7 +425,7 @@ fn units_of_all_ages() {
     old[1..3].copy_from_slice(&60u16.to_le_bytes());
     assert_eq!(parse(old), (0x2_0000, None, None, false));
 
-    // Up to revision 4 the index of the mapping counts as long as an interrupt has no wire.
+    // Up to revision 4 the mapping index is used if any interrupt is not wired.
     let maps = [(0, 0, 7, 48, SINGLE)];
     let message = |revision, wires, flags| {
         let unit = unit(
@@ -461,7 +462,7 @@ fn units_of_all_ages() {
     assert_eq!(found.model(), Model::Unknown(9));
 }
 
-/// Firmware that counts one id too many: the id belongs to where it begins.
+/// Firmware whose mapping has one id too many: the id belongs to the mapping that begins with it.
 #[test]
 fn one_id_too_many() {
     let nodes = |order: bool| {
@@ -497,7 +498,7 @@ fn one_id_too_many() {
             }]
         );
     }
-    // More than one id in common: the first mapping counts.
+    // Mappings that share more than one id: the first mapping is used.
     let bytes = table(&[
         unit(&UNIT, &[]),
         root(0, 0, &[(0, 0x100, 0, 48, 0), (0xf0, 0xff, 0x1100, 48, 0)]),
@@ -511,7 +512,7 @@ fn one_id_too_many() {
     assert_eq!(table.warnings().count(), 1);
 }
 
-/// A mapping without ids in a root complex is for all of them.
+/// A mapping with a single id in a root complex applies to all ids.
 #[test]
 fn one_stream_for_a_segment() {
     let bytes = table(&[unit(&UNIT, &[]), root(7, 0, &[(0, 0, 0x42, 48, SINGLE)])]);
@@ -595,7 +596,7 @@ fn odd_tables() {
     for warning in warnings(6, &[rmr(0, &odd, &[])]) {
         assert!(warning.to_string().starts_with("RMR: the memory range"));
     }
-    // Nothing at all is a good table.
+    // A table without nodes is valid.
     let bytes = table(&[]);
     assert_eq!(Table::parse(&bytes).unwrap().nodes().count(), 0);
 }

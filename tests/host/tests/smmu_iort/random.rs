@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing in an IORT table makes the parser panic or run for ever.
+//! No IORT table makes the parser panic or loop for ever.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A table that is as large and as tangled as one can be is answered in reasonable time.
+/// A table of the largest size with the most references is searched in reasonable time.
 #[test]
 fn large_tables_end() {
     let start = std::time::Instant::now();
@@ -22,7 +22,7 @@ fn large_tables_end() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Bytes that are no table at all, but have its signature, length and sum.
+    /// Arbitrary bytes with the signature, length and checksum of a table.
     #[test]
     fn any_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 48..600), count in 0u32..9) {
         bytes[..4].copy_from_slice(b"IORT");

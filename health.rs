@@ -43,8 +43,8 @@ impl Health {
     pub fn fail(&self, reason: fmt::Arguments<'_>) {
         if !self.failed.xchg(true, Relaxed) {
             log_err!(
-                "{}: the unit has failed: {}; no domain can be attached or invalidated there any \
-                 more, unbind the drivers of its devices and reset the machine",
+                "{}: the unit has failed: {}; its domains can no longer be attached or invalidated: \
+                 unbind the drivers of its devices and reset the machine",
                 self.name,
                 reason,
             );

@@ -115,7 +115,7 @@ impl<D: VendorDriver> Unit<D> {
     /// Context: any; does not sleep.
     pub fn suspend(&self) {
         if D::suspend(&self.data).is_err() {
-            self.fail(format_args!("it does not stop to translate"));
+            self.fail(format_args!("it did not disable translation"));
         }
     }
 
@@ -125,9 +125,7 @@ impl<D: VendorDriver> Unit<D> {
     /// Context: any; does not sleep.
     pub fn resume(&self) {
         if D::resume(&self.data).is_err() {
-            self.fail(format_args!(
-                "it did not come back when the machine woke up"
-            ));
+            self.fail(format_args!("it did not respond on resume"));
         }
     }
 

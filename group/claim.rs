@@ -104,8 +104,8 @@ impl<D: Attach> Group<D> {
             Ok(Change::Taken) => {
                 if let Some(pinned) = state.members.iter().find(|m| m.endpoint().is_pinned()) {
                     log_warn!(
-                        "{}: refused to {}: firmware does DMA with {} at all times, so it cannot be \
-                         blocked",
+                        "{}: refused to {}: firmware does DMA with {} at all times, so this device \
+                         cannot be blocked",
                         self.name,
                         owner.name,
                         pinned.endpoint().name(),

@@ -56,7 +56,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Bridge { below } => {
-                write!(f, "the bridge above {below}, which it does not isolate")
+                write!(f, "is the bridge above {below} and does not isolate it")
             }
             Self::FunctionsWithoutAcs { with } => {
                 write!(
@@ -64,7 +64,7 @@ impl fmt::Display for Reason {
                     "not isolated from function {with} of the same device (no ACS)"
                 )
             }
-            Self::Platform => write!(f, "the platform puts them together"),
+            Self::Platform => write!(f, "grouped by the platform"),
         }
     }
 }

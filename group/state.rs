@@ -143,7 +143,7 @@ impl<D: Attach> Group<D> {
         if !stays {
             if state.ownership.users() > 0 {
                 log_warn!(
-                    "{}: the default domain cannot change: {}; unbind first",
+                    "{}: the default domain cannot change: {}; unbind all drivers first",
                     self.name,
                     self.holder(state),
                 );

@@ -283,7 +283,7 @@ impl Drop for KernelTableList {
     #[inline]
     fn drop(&mut self) {
         if !self.is_empty() {
-            pr_err!("page tables are leaked: nobody has invalidated what they translated\n");
+            pr_err!("page tables are leaked: they were dropped without an invalidation\n");
         }
     }
 }

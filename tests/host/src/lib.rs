@@ -9,6 +9,14 @@ mod tree {
     #[path = "drivers/blocks.rs"]
     pub mod blocks;
     pub mod fault;
+    pub mod frontend {
+        pub mod hosted {
+            pub mod intent;
+        }
+        pub mod provider {
+            pub mod stage;
+        }
+    }
     pub mod label;
     #[path = "frontend/native/merge.rs"]
     pub mod merge;
@@ -27,8 +35,8 @@ mod tree {
 }
 
 pub use tree::{
-    addr, blocks, fault, label, merge, ownership, page_size, pgtable, requester, reserved, shell,
-    tags,
+    addr, blocks, fault, frontend, label, merge, ownership, page_size, pgtable, requester,
+    reserved, shell, tags,
 };
 
 pub mod cases;

@@ -80,7 +80,12 @@ impl<D: Attach> IdMap<D> {
 }
 
 impl<D: Attach> IdOwners<D> for IdMap<D> {
-    fn enter(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>) -> Result {
+    fn insert(
+        &self,
+        id: RequesterId,
+        endpoint: &Arc<Endpoint<D>>,
+        group: &Arc<Group<D>>,
+    ) -> Result {
         let unit = endpoint.unit();
         let key = UnitId::new(unit, id);
         let mut owners = self.owners.lock();
@@ -106,7 +111,7 @@ impl<D: Attach> IdOwners<D> for IdMap<D> {
         Ok(())
     }
 
-    fn rename(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>) {
+    fn reassign(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>) {
         let mut owners = self.owners.lock();
         let old = owners
             .get_mut(&UnitId::new(endpoint.unit(), id))

@@ -121,13 +121,13 @@ impl<D: Attach> Member<D> {
         let _ = self.drives.push_within_capacity(id);
     }
 
-    /// Makes `other` drive the ids that both members share, instead of this member. Calls `rename`
+    /// Makes `other` drive the ids that both members share, instead of this member. Calls `reassign`
     /// for each of them. Writes nothing: the shared entries must already match `other`'s state, or
     /// `other` must be about to write them.
     pub(super) fn transfer_shared_ids(
         &mut self,
         other: &mut Self,
-        mut rename: impl FnMut(RequesterId, &Arc<Endpoint<D>>),
+        mut reassign: impl FnMut(RequesterId, &Arc<Endpoint<D>>),
     ) {
         if !Arc::ptr_eq(self.endpoint.unit(), other.endpoint.unit()) {
             return;
@@ -136,7 +136,7 @@ impl<D: Attach> Member<D> {
             let shared = other.endpoint.ids().contains(id);
             if shared {
                 other.drive(*id);
-                rename(*id, &other.endpoint);
+                reassign(*id, &other.endpoint);
             }
             !shared
         });

@@ -122,7 +122,7 @@ impl<D: Attach> Group<D> {
             }
         }
         for (done, &id) in member.drives().iter().enumerate() {
-            if let Err(error) = self.ids.enter(id, &endpoint, self) {
+            if let Err(error) = self.ids.insert(id, &endpoint, self) {
                 for &id in &member.drives()[..done] {
                     self.ids.remove(id, endpoint.unit());
                 }
@@ -132,7 +132,7 @@ impl<D: Attach> Group<D> {
         for other in state.members.iter_mut().filter(|m| m.is_suspended()) {
             // The ids that both share are blocked with the suspended member. The new member uses
             // them from now on.
-            other.transfer_shared_ids(member, |id, to| self.ids.rename(id, to));
+            other.transfer_shared_ids(member, |id, to| self.ids.reassign(id, to));
         }
         if let Some(member) = newcomer.take() {
             // `reserve` above made room.
@@ -155,13 +155,13 @@ impl<D: Attach> Group<D> {
             let _ = state.ownership.end_use();
         }
         for other in state.members.iter_mut().filter(|m| !m.is_suspended()) {
-            member.transfer_shared_ids(other, |id, to| self.ids.rename(id, to));
+            member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
         }
         member.prepare_blocked();
         commit(core::slice::from_mut(&mut member));
         for other in state.members.iter_mut() {
             // These members are suspended, and the ids that they now drive are blocked.
-            member.transfer_shared_ids(other, |id, to| self.ids.rename(id, to));
+            member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
         }
         self.remove_ids(&member);
     }
@@ -180,7 +180,7 @@ impl<D: Attach> Group<D> {
         for &id in member.drives() {
             // If this fails, faults of the id are reported as faults of an unknown id. It has no
             // other effect.
-            let _ = self.ids.enter(id, &endpoint, self);
+            let _ = self.ids.insert(id, &endpoint, self);
         }
         // The removal of the member left capacity for it.
         let _ = state.members.push_within_capacity(member);

@@ -31,7 +31,7 @@ impl<D: Attach> Group<D> {
         if !member.is_suspended() {
             member.suspend(state.current.domain())?;
             for other in others.filter(|m| !m.is_suspended()) {
-                member.transfer_shared_ids(other, |id, to| self.ids.rename(id, to));
+                member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
             }
             commit(core::slice::from_mut(member));
         }
@@ -48,7 +48,7 @@ impl<D: Attach> Group<D> {
             for other in others.filter(|m| m.is_suspended()) {
                 // The ids that both share are blocked with the other member, which is still
                 // suspended.
-                other.transfer_shared_ids(member, |id, to| self.ids.rename(id, to));
+                other.transfer_shared_ids(member, |id, to| self.ids.reassign(id, to));
             }
             member.resume();
             commit(core::slice::from_mut(member));

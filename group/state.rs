@@ -52,10 +52,11 @@ pub trait IdOwners<D: Attach>: Send + Sync {
     ///
     /// `EBUSY` if another group has the id: hardware cannot distinguish that group's endpoint from
     /// this one, so both would have to be in one group. `ENOMEM`.
-    fn enter(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>) -> Result;
+    fn insert(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>, group: &Arc<Group<D>>)
+        -> Result;
 
     /// Attributes `id`, which a group already has, to `endpoint`, another member of that group.
-    fn rename(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>);
+    fn reassign(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>);
 
     /// Removes `id` of `unit` from the group that has it.
     fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>);

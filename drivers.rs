@@ -9,10 +9,8 @@ pub(crate) mod amd;
 // them. On other architectures the driver is built for its suites.
 #[allow(dead_code, unused_imports)]
 pub(crate) mod arm_smmu_v3;
-pub(crate) mod blocks;
 #[cfg(CONFIG_IOMMU_CORE_INTEL)]
 pub(crate) mod intel;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod mock;
 pub(crate) mod shell;
-pub(crate) mod tags;

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::drivers::blocks::Block;
+use crate::drivers::shell::blocks::Block;
 
 /// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
 const PAGE_ADDRESS: u64 = !0xfff;

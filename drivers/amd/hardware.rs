@@ -43,7 +43,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    drivers::tags::Tags,
+    drivers::shell::tags::Tags,
     health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},

@@ -33,7 +33,7 @@ use crate::{
         Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
         Translate, VendorDriver, When,
     },
-    drivers::blocks::Cover,
+    drivers::shell::blocks::Cover,
     fault::FaultSink,
     health::Health,
     label::Label,

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     addr::PhysAddr,
-    drivers::tags::Tags,
+    drivers::shell::tags::Tags,
     health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},

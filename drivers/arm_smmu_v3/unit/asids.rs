@@ -21,7 +21,7 @@ use super::super::records::{
 };
 use crate::{
     addr::PhysAddr,
-    drivers::tags::Tags,
+    drivers::shell::tags::Tags,
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,

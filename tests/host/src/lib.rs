@@ -6,8 +6,6 @@
 #[path = "../../.."]
 mod tree {
     pub mod addr;
-    #[path = "drivers/blocks.rs"]
-    pub mod blocks;
     pub mod fault;
     pub mod frontend {
         pub mod hosted {
@@ -28,15 +26,14 @@ mod tree {
     pub mod reserved;
     #[path = "drivers/shell"]
     pub mod shell {
+        pub mod blocks;
         pub mod bytes;
+        pub mod tags;
     }
-    #[path = "drivers/tags.rs"]
-    pub mod tags;
 }
 
 pub use tree::{
-    addr, blocks, fault, frontend, label, merge, ownership, page_size, pgtable, requester,
-    reserved, shell, tags,
+    addr, fault, frontend, label, merge, ownership, page_size, pgtable, requester, reserved, shell,
 };
 
 pub mod cases;

@@ -8,7 +8,7 @@ mod amd;
 #[path = "../../../requester.rs"]
 mod requester;
 mod drivers {
-    pub use iommu_core_host::{blocks, shell};
+    pub use iommu_core_host::shell;
 }
 
 use amd::{
@@ -21,7 +21,7 @@ use amd::{
     events::{Access, Event, HardwareError},
     ivrs::Settings,
 };
-use drivers::blocks::Block;
+use drivers::shell::blocks::Block;
 use proptest::prelude::*;
 
 /// QEMU 11.1: PreF, PPR, GT, IA, GA, HE, HATS 2, GATS 2.

@@ -2,7 +2,7 @@
 
 //! Ranges as blocks: the blocks cover the whole range, and not much more.
 
-use iommu_core_host::blocks::{Cover, MAX_BLOCKS};
+use iommu_core_host::shell::blocks::{Cover, MAX_BLOCKS};
 use proptest::prelude::*;
 
 fn cover(first: u64, last: u64, order: u8) -> Vec<(u64, u8)> {

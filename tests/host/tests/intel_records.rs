@@ -8,10 +8,10 @@ mod intel;
 #[path = "../../../requester.rs"]
 mod requester;
 mod drivers {
-    pub use iommu_core_host::{blocks, shell};
+    pub use iommu_core_host::shell;
 }
 
-use drivers::blocks::Block;
+use drivers::shell::blocks::Block;
 use intel::{
     capability::{AddressSpace, Capability, Refusal, Width},
     entries::{ContextEntry, RootEntry, Translation},

@@ -2,7 +2,7 @@
 
 //! Tags: each id is allocated once, all ids are allocated, and reserved ids are not.
 
-use iommu_core_host::tags::Tags;
+use iommu_core_host::shell::tags::Tags;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

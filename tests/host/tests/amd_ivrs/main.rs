@@ -10,7 +10,7 @@ mod random;
 #[path = "../../../../requester.rs"]
 mod requester;
 mod drivers {
-    pub use iommu_core_host::{blocks, shell};
+    pub use iommu_core_host::shell;
 }
 
 use amd::{

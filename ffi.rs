@@ -32,5 +32,7 @@ pub(crate) mod kprobe;
 pub(crate) mod pci;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod syscore;
+#[cfg(CONFIG_IOMMU_CORE_INTEL)]
+pub(crate) mod table;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a unit can do: its PCI capability block and its extended feature registers in plain values,
-//! and whether that is enough to drive it (AMD-Vi 3.2 and 3.4, "Extended Feature Register").
+//! What a unit can do: its PCI capability block and its extended feature registers, decoded, and
+//! whether that is enough to drive it (AMD-Vi 3.2 and 3.4, "Extended Feature Register").
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-/// Extended features: what the registers, or the images that firmware has of them, say.
+/// Extended features, decoded from the registers or from their images in the IVRS table.
 ///
 /// First register (MMIO offset 0030h):
 ///
@@ -52,7 +52,7 @@ pub struct Features {
     pub x2apic: bool,
     /// Pages can forbid instruction fetches.
     pub no_execute: bool,
-    /// Guest translation: tables in the processors' format, for each process id.
+    /// Guest translation: tables in the processors' format, one for each PASID.
     pub guest_translation: bool,
     /// One command invalidates everything.
     pub invalidate_all: bool,
@@ -70,15 +70,15 @@ pub struct Features {
     pub gcr3_levels: u8,
     /// A second event log takes over when the first is full.
     pub dual_event_log: bool,
-    /// Bits of a process id.
+    /// Bits of a PASID.
     pub pasid_bits: u8,
     /// Guest tables tell users from supervisors.
     pub user_supervisor: bool,
     /// Into how many segments the device table can be split: 1, 2, 4 or 8.
     pub table_segments: u8,
-    /// The unit's MSI capability is in its registers, too.
+    /// The unit's MSI capability is also in its MMIO registers.
     pub msi_in_registers: bool,
-    /// Requests without a process id can go through a guest table.
+    /// Requests without a PASID can go through a guest table.
     pub guest_io: bool,
     /// Accessed bits in host tables.
     pub host_accessed: bool,
@@ -88,9 +88,9 @@ pub struct Features {
     pub host_dirty: bool,
     /// Invalidations of device TLBs have a type.
     pub iotlb_type: bool,
-    /// The unit takes part in secure nested paging.
+    /// Secure nested paging (SNP).
     pub nested_paging_security: bool,
-    /// HyperTransport's address ranges at the end of 40 bits are addresses like others.
+    /// The unit translates HyperTransport's address range below 2^40 as any other range.
     pub ht_range_ignored: bool,
 }
 
@@ -172,7 +172,7 @@ pub struct Capability {
     pub caches_not_present: bool,
     /// The unit has extended feature registers.
     pub feature_registers: bool,
-    /// Which of the unit's messages interrupts for events use.
+    /// The number of the MSI message that the unit sends for events.
     pub msi_number: u8,
     /// Bits of a physical address.
     pub physical_bits: u8,
@@ -190,7 +190,7 @@ impl Capability {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoCapability`] if it is no capability block of an IOMMU.
+    /// [`Refusal::NoCapability`] if this is not the capability block of an IOMMU.
     pub const fn decode(header: u32, misc: u32) -> Result<Self, Refusal> {
         let (wide, misc) = (header as u64, misc as u64);
         if field(wide, 7, 0) != Self::ID || field(wide, 18, 16) != Self::TYPE {
@@ -208,7 +208,7 @@ impl Capability {
     }
 }
 
-/// What addresses a unit's paging domains have.
+/// What addresses host tables can map.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct AddressSpace {
     /// Levels of host tables that the unit walks at most: 4 to 6.
@@ -217,8 +217,8 @@ pub struct AddressSpace {
     pub bits: u8,
 }
 
-/// The page sizes of host tables: every power of two from 4 KiB to 2^51 bytes, but for 512 GiB,
-/// which units are known to get wrong.
+/// The page sizes of host tables: every power of two from 4 KiB to 2^51 bytes except 512 GiB, which
+/// some units handle wrongly.
 pub const HOST_PAGE_SIZES: u64 = ((1 << 52) - 1) & !((1 << 12) - 1) & !(1 << 39);
 
 /// The page sizes of guest tables.
@@ -226,8 +226,8 @@ pub const GUEST_PAGE_SIZES: u64 = 1 << 12 | 1 << 21 | 1 << 30;
 
 /// Decides whether a unit with these features can translate with host tables, and if not, why.
 ///
-/// `host_disabled` is what firmware says about it (HATDis), `virtual_bits` how many bits of an
-/// address it says that devices may use, 0 for any.
+/// Firmware says the other two: `host_disabled`, that the unit must not use host tables (HATDis), and
+/// `virtual_bits`, how many bits of an address devices may use (0: any).
 pub const fn judge(
     words: [u64; 2],
     host_disabled: bool,
@@ -257,19 +257,83 @@ pub const fn judge(
     Ok((features, AddressSpace { levels, bits }))
 }
 
-/// Whether memory is encrypted (SME), and whether units can be told so.
+/// The format of the page tables of a unit's paging domains.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum TableKind {
+    /// Host tables, version 1.
+    Host,
+    /// Guest tables, version 2.
+    Guest,
+}
+
+/// The page tables of a unit's paging domains.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TableConfig {
+    /// Their format.
+    pub kind: TableKind,
+    /// How many levels the unit walks: at most if they are host tables, always if they are guest
+    /// tables.
+    pub levels: u8,
+    /// Bits of an address that can be mapped.
+    pub bits: u8,
+    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that. In guest
+    /// tables the bit is reserved unless the unit has NXSup.
+    pub no_execute: bool,
+}
+
+/// Decides which page tables a unit with these features gets: host tables if it has them. The
+/// arguments are those of [`judge`].
+pub fn table_config(
+    words: [u64; 2],
+    host_disabled: bool,
+    virtual_bits: u8,
+) -> Result<(Features, TableConfig), Refusal> {
+    match judge(words, host_disabled, virtual_bits) {
+        Ok((features, space)) => {
+            let tables = TableConfig {
+                kind: TableKind::Host,
+                levels: space.levels,
+                bits: space.bits,
+                no_execute: false,
+            };
+            Ok((features, tables))
+        }
+        Err(Refusal::NoHostTables) => {
+            let features = Features::decode(words);
+            if !(features.guest_translation && features.guest_io) {
+                return Err(Refusal::NoHostTables);
+            }
+            // Only the lower half of a processor's addresses: in the upper half the highest bits
+            // are ones.
+            let (levels, bits) = match features.guest_levels {
+                4 => (4, 47),
+                _ => (5, 56),
+            };
+            let tables = TableConfig {
+                kind: TableKind::Guest,
+                levels,
+                bits,
+                no_execute: features.no_execute,
+            };
+            Ok((features, tables))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Whether memory is encrypted (SME), and whether units can access encrypted memory.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Encryption {
-    /// It is not.
+    /// Memory is not encrypted.
     None,
-    /// It is. Addresses that units are given need the C-bit.
+    /// Memory is encrypted. Addresses that units are given need the C-bit.
     CBit(u64),
-    /// It is, and units of this processor get that wrong.
+    /// Memory is encrypted, and units of this processor handle that wrongly.
     Erratum {
         /// Revision of the processor's microcode.
         microcode: u32,
     },
-    /// It is a guest's whose host cannot read it, and the unit is the host's.
+    /// Memory is that of an encrypted guest (SEV), which the unit, being the host's, cannot read.
     Guest,
 }
 
@@ -277,8 +341,8 @@ impl Encryption {
     /// The family of processors whose units need a certain microcode (17h).
     const FAMILY: u8 = 0x17;
 
-    /// Decides by the C-bit (0 for none), by whether the kernel is the one that encrypts (and not a
-    /// guest), and by the processor.
+    /// Decides by the C-bit (0 for none), by whether the kernel itself encrypts memory (and not a
+    /// host), and by the processor.
     pub const fn judge(bit: u64, is_host: bool, family: u8, microcode: u32) -> Self {
         let works = family != Self::FAMILY
             || matches!(microcode, 0x0800_1126..=0x0800_11ff | 0x0800_1205..);
@@ -301,7 +365,7 @@ pub enum Refusal {
     },
     /// The feature register reads all ones.
     NoRegisters,
-    /// The unit walks no host tables. It may have guest tables.
+    /// The unit walks no host tables. It may walk guest tables.
     NoHostTables,
     /// Devices cannot address more than 1 GiB.
     TooNarrow {
@@ -313,7 +377,7 @@ pub enum Refusal {
         /// Its revision.
         microcode: u32,
     },
-    /// Memory is encrypted, with a key that the unit has not.
+    /// Memory is encrypted with a key that the unit does not have.
     EncryptedGuest,
 }
 

@@ -10,10 +10,7 @@ use kernel::{
     io::Io,
     prelude::*,
     sync::atomic::Relaxed,
-    time::{
-        delay::{fsleep, udelay},
-        Delta, Instant, Monotonic,
-    },
+    time::{delay::udelay, Delta},
 };
 
 use super::{
@@ -23,68 +20,61 @@ use super::{
 };
 use crate::{
     addr::Iova,
+    drivers::shell::{
+        fault_pace::{count_loss, Pace},
+        wait::Wait,
+    },
     fault::{Access, Fault, FaultSink},
-    log::{log_err, log_warn},
+    log::log_err,
     requester::RequesterId,
 };
 
-/// Events that are read without a pause. A device that faults all the time costs a part of one
-/// processor's time, and events are lost, which is counted.
-const BURST: usize = 256;
-const PAUSE: Delta = Delta::from_millis(10);
-/// How often the unit may say that there is something when there is nothing.
+/// How often the status register may announce an event when the log has none.
 const MISTAKES: usize = 16;
-/// How long an event may take to arrive after the unit has said that it is there.
+/// How long an event may take to arrive in memory after the unit has moved the log's tail.
 const ARRIVAL: Delta = Delta::from_millis(1);
 /// How long a log may take to stop.
 const TIMEOUT: Delta = Delta::from_millis(100);
 
-/// Reports all events that are in the log, until there is none or `stopping`.
+/// Reports logged events until none is left or `stopping`.
 ///
 /// Context: may sleep.
 pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl Fn() -> bool) {
     let registers = &hardware.registers;
     let io = registers.io();
-    let mut burst = 0;
+    let mut pace = Pace::new();
     let mut mistakes = 0;
 
     while !stopping() {
         let status = io.read(STATUS);
         if u32::from(status) == u32::MAX {
-            // Nobody answers.
+            // The unit does not answer.
             break;
         }
         if status.event_interrupt() {
-            // Before the log is read: an event that comes after that makes an interrupt. Some units
-            // set it again meanwhile, which is why all this is a loop.
+            // Cleared before the log is read, so that a later event raises a new interrupt. Some
+            // units set the bit again meanwhile, hence the loop.
             io.write_reg(STATUS::zeroed().with_event_interrupt(true));
         }
         let mut found = false;
-        while let Some(place) = hardware.events.next(registers) {
+        while let Some(slot) = hardware.events.next(registers) {
             found = true;
-            match arrived(|| hardware.events.read(place)) {
+            match arrived(|| hardware.events.read(slot)) {
                 Some(event) => report_event(hardware, sink, &event),
                 None => report_own(
                     hardware,
                     &"it says that there is an event, but there is none",
                 ),
             }
-            hardware.events.done(registers, place);
-            burst += 1;
-            if burst >= BURST || stopping() {
+            hardware.events.done(registers, slot);
+            pace.count();
+            if pace.is_due() || stopping() {
                 break;
             }
         }
         if status.event_overflow() {
             restart(hardware);
-            let before = hardware.overflows.fetch_add(1, Relaxed);
-            if before == 0 {
-                log_warn!(
-                    "{}: events come faster than they are read, some are lost (said once; \
-                     debugfs counts)",
-                    hardware.health.name(),
-                );
-            }
+            count_loss(&hardware.overflows, hardware.health.name(), "events");
         }
         if !found {
             mistakes += 1;
@@ -92,40 +82,42 @@ pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl F
                 break;
             }
         }
-        if burst >= BURST {
-            burst = 0;
-            fsleep(PAUSE);
-        }
+        pace.pause_if_due();
     }
 }
 
-/// Waits until there is an event in what `read` returns.
-fn arrived(read: impl Fn() -> [u64; 2]) -> Option<Event> {
-    let start = Instant::<Monotonic>::now();
-    loop {
-        let late = start.elapsed() >= ARRIVAL;
-        let event = Event::decode(read());
-        if event.is_some() || late {
-            return event;
-        }
+/// Waits until `done`, and gives the unit's accesses to memory a microsecond after each look.
+fn wait(limit: Delta, mut done: impl FnMut() -> bool) {
+    let wait = Wait::begin(limit);
+    while wait
+        .look(1, &mut done)
+        .is_err_and(|in_vain| !in_vain.is_late())
+    {
         udelay(Delta::from_micros(1));
     }
 }
 
-/// Starts the log anew, after it has stopped because it was full (2.5.1).
+/// Waits until `read` returns an event.
+fn arrived(read: impl Fn() -> [u64; 2]) -> Option<Event> {
+    let mut event = None;
+    wait(ARRIVAL, || {
+        event = Event::decode(read());
+        event.is_some()
+    });
+    event
+}
+
+/// Restarts the log after it has stopped because it was full (2.5.1).
 fn restart(hardware: &Hardware) {
     let registers = &hardware.registers;
     let io = registers.io();
     registers.control(|control| control.with_event_log(false));
-    let start = Instant::<Monotonic>::now();
-    while io.read(STATUS).event_log() && start.elapsed() < TIMEOUT {
-        udelay(Delta::from_micros(1));
-    }
+    wait(TIMEOUT, || !io.read(STATUS).event_log());
     io.write_reg(STATUS::zeroed().with_event_overflow(true));
     registers.control(|control| control.with_event_log(true));
 }
 
-/// Reports an event: to whom it concerns if it is about a device, else to the log.
+/// Reports an event: to `sink` if it is about a device, else to the kernel log.
 fn report_event(hardware: &Hardware, sink: &dyn FaultSink, event: &Event) {
     if let Some(request) = event.request() {
         sink.report(&Fault {
@@ -145,7 +137,7 @@ fn report_event(hardware: &Hardware, sink: &dyn FaultSink, event: &Event) {
     report_own(hardware, event);
 }
 
-/// Reports what is about no device, as long as it is seldom.
+/// Logs an event that is about no device: the first, second, fourth, eighth and so on.
 fn report_own(hardware: &Hardware, what: &dyn fmt::Display) {
     let count = hardware.own_events.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {

@@ -5,9 +5,9 @@
 //! # Off and on
 //!
 //! A unit that is off takes no commands and logs no events (3.4, Control). So between takeover and
-//! [`enable`](Hardware::enable) batches are done at once, and everything is invalidated right after
-//! the unit was switched on. What it may have cached before that somebody has used it for who
-//! switched it off, as must all who let go of it.
+//! [`enable`](UnitHardware::enable) batches are done at once, and `enable` invalidates everything
+//! right after it has switched the unit on. An earlier user of the unit has to invalidate what the
+//! unit cached for it before it switches the unit off.
 
 #![forbid(unsafe_code)]
 
@@ -16,19 +16,13 @@ pub(super) mod tests;
 
 use kernel::{
     io::Io,
-    new_mutex,
     prelude::*,
-    processor::cpu_relax,
-    sync::{
-        atomic::{Atomic, Full},
-        barrier::smp_mb,
-        Arc, Mutex,
-    },
-    time::{Delta, Instant, Monotonic},
+    sync::{atomic::Atomic, Arc},
+    time::Delta,
 };
 
 use super::{
-    capability::{self, Capability, Encryption, Features, Refusal},
+    capability::{table_config, Capability, Encryption, Features, Refusal, TableConfig, TableKind},
     commands::{Pages, Space},
     event_log::EventLog,
     function::{encryption, Function},
@@ -40,13 +34,18 @@ use super::{
         EXCLUSION_LIMIT_LOW, STATUS,
     },
     scope,
-    tables::Tables,
+    tables::DeviceTable,
 };
 use crate::{
-    drivers::shell::tags::Tags,
+    drivers::shell::{
+        domain_ids::DomainIds,
+        unit::{busy, log_claim_error, unfit, UnitHardware},
+        unit_memory::Off,
+        wait::wait_until,
+    },
     health::Health,
     label::Label,
-    log::{log_err, log_info, log_warn},
+    log::{log_err, log_warn},
     pgtable::encrypted,
     requester::RequesterId,
 };
@@ -57,94 +56,34 @@ const TIMEOUT: Delta = Delta::from_secs(1);
 const ENTRIES_AT_ONCE: usize = 256;
 /// How long a device may take to invalidate, in the control register's coding: one second.
 const DEVICE_TIMEOUT: u32 = 4;
-/// Domain ids of a unit; 0 is none's (2.2.2).
+/// Domain ids of a unit. Id 0 is reserved (2.2.2).
 const DOMAINS: u32 = 1 << 16;
 
-/// Which tables a unit's paging domains have.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// Host tables, version 1.
-    Host,
-    /// Guest tables, version 2.
-    Guest,
-}
-
-/// What addresses a unit's paging domains have.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct AddressSpace {
-    pub(super) kind: Kind,
-    /// Levels of tables that the unit walks at most, or walks always if they are a guest's.
-    pub(super) levels: u8,
-    /// Bits of an address that can be mapped.
-    pub(super) bits: u8,
-    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that, and in
-    /// a guest's it is reserved if the unit does not know it (NXSup).
-    pub(super) no_execute: bool,
-}
-
 /// What is known of a unit before it is driven.
-pub(super) struct Description {
+pub(super) struct Properties {
     pub(super) capability: Capability,
     pub(super) features: Features,
-    pub(super) space: AddressSpace,
+    pub(super) tables: TableConfig,
     /// What firmware wants in the control register.
     pub(super) flags: Flags,
 }
 
-/// Decides which tables a unit with these features gets: host tables if it has them.
-fn space(
-    words: [u64; 2],
-    no_host_tables: bool,
-    virtual_bits: u8,
-) -> Result<(Features, AddressSpace), Refusal> {
-    match capability::judge(words, no_host_tables, virtual_bits) {
-        Ok((features, space)) => {
-            let space = AddressSpace {
-                kind: Kind::Host,
-                levels: space.levels,
-                bits: space.bits,
-                no_execute: false,
-            };
-            Ok((features, space))
-        }
-        Err(Refusal::NoHostTables) => {
-            let features = Features::decode(words);
-            if !(features.guest_translation && features.guest_io) {
-                return Err(Refusal::NoHostTables);
-            }
-            // The lower half of what a processor has: the upper one begins with all ones.
-            let (levels, bits) = match features.guest_levels {
-                4 => (4, 47),
-                _ => (5, 56),
-            };
-            let space = AddressSpace {
-                kind: Kind::Guest,
-                levels,
-                bits,
-                no_execute: features.no_execute,
-            };
-            Ok((features, space))
-        }
-        Err(refusal) => Err(refusal),
-    }
-}
-
 /// A unit that this driver has taken over.
 #[pin_data]
-pub(super) struct Hardware {
+pub struct Hardware {
     pub(super) health: Arc<Health>,
     pub(super) registers: Registers,
-    /// The unit's PCI function; tests have none.
+    /// The unit's PCI function; `None` in tests.
     pub(super) function: Option<Function>,
-    pub(super) description: Description,
+    pub(super) properties: Properties,
     /// The memory node that the unit is close to, negative for none.
     pub(super) node: i32,
-    pub(super) tables: Tables,
+    pub(super) tables: DeviceTable,
     pub(super) events: EventLog,
     #[pin]
     queue: Queue,
     #[pin]
-    pub(super) ids: Mutex<Tags<KVec<u64>>>,
+    pub(super) ids: DomainIds,
     /// How often events were lost because the log was full.
     pub(super) overflows: Atomic<u64>,
     /// Events that are about no device.
@@ -152,22 +91,22 @@ pub(super) struct Hardware {
 }
 
 impl Hardware {
-    /// Looks at the unit that `ivhd` describes and allocates all it takes to drive it. Changes
+    /// Looks at the unit that `ivhd` describes and allocates all that is needed to drive it. Changes
     /// nothing.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its
-    /// PCI function is not there (all logged), `ENOMEM`.
+    /// `EBUSY` if somebody else uses it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its
+    /// PCI function is not there (all logged); `ENOMEM`.
     pub(super) fn new(health: &Arc<Health>, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
         let name = health.name();
         match encryption() {
             Encryption::None => {}
             Encryption::CBit(bit) => encrypted::set_mask(bit),
             Encryption::Erratum { microcode } => {
-                return Err(refuse(name, Refusal::Encryption { microcode }));
+                return Err(unfit(name, Refusal::Encryption { microcode }));
             }
-            Encryption::Guest => return Err(refuse(name, Refusal::EncryptedGuest)),
+            Encryption::Guest => return Err(unfit(name, Refusal::EncryptedGuest)),
         }
         let id = RequesterId::new(u32::from(ivhd.device()));
         let function = Function::find(ivhd.segment(), id).inspect_err(|_| {
@@ -179,7 +118,7 @@ impl Hardware {
             );
         })?;
         let look = Registers::look(ivhd.base())?;
-        let description = describe(name, &function, &look, ivhd, info)?;
+        let properties = properties(name, &function, &look, ivhd, info)?;
         check_free(name, &look)?;
         if function.has_driver() {
             log_err!(
@@ -190,54 +129,45 @@ impl Hardware {
             return Err(EBUSY);
         }
         drop(look);
-        let registers = Registers::claim(ivhd.base()).inspect_err(|error| {
-            if *error == EBUSY {
-                log_err!(
-                    "{}: the registers at {:#x} belong to somebody else, see /proc/iomem; {}",
-                    name,
-                    ivhd.base(),
-                    HOW_TO_FREE,
-                );
-            }
-        })?;
+        let registers = Registers::claim(ivhd.base())
+            .inspect_err(|error| log_claim_error(name, ivhd.base(), *error, HOW_TO_FREE))?;
         let last = ivhd
             .entries()
             .map(|entry| entry.last_id())
             .max()
             .unwrap_or(0);
         let node = function.node();
-        let tables = Tables::new(node, last, description.features.table_segments, |id| {
+        let tables = DeviceTable::new(node, last, properties.features.table_segments, |id| {
             scope::settings_of(ivhd, id)
         })?;
 
-        Self::with(health, registers, Some(function), description, tables, node)
+        Self::with(health, registers, Some(function), properties, tables, node)
     }
 
-    /// What it takes to drive the unit with `registers`. Changes nothing.
+    /// Allocates what is needed to drive the unit with `registers`. Changes nothing.
     fn with(
         health: &Arc<Health>,
         registers: Registers,
         function: Option<Function>,
-        description: Description,
-        tables: Tables,
+        properties: Properties,
+        tables: DeviceTable,
         node: i32,
     ) -> Result<Arc<Self>> {
-        let words = KVec::from_elem(0, Tags::<KVec<u64>>::words_for(DOMAINS), GFP_KERNEL)?;
-        let ids = Tags::new(words, DOMAINS, 1).ok_or(EINVAL)?;
+        let ids = DomainIds::new(DOMAINS, 1)?;
         let events = EventLog::new(node)?;
-        let queue = Queue::new(node, description.features.invalidate_all)?;
+        let queue = Queue::new(node, properties.features.invalidate_all)?;
 
         Arc::pin_init(
             pin_init!(Self {
                 health: health.clone(),
                 registers,
                 function,
-                description,
+                properties,
                 node,
                 tables,
                 events,
                 queue <- queue,
-                ids <- new_mutex!(ids),
+                ids <- ids,
                 overflows: Atomic::new(0),
                 own_events: Atomic::new(0),
             }),
@@ -245,24 +175,69 @@ impl Hardware {
         )
     }
 
-    /// Makes the unit ready: device table, command buffer and event log set, old events forgotten.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if somebody else has started it meanwhile (logged).
-    pub(super) fn start(&self) -> Result {
-        check_free(self.health.name(), &self.registers)?;
-        if let Some(function) = &self.function {
-            function.reserve(true)?;
+    /// Invalidates every entry of the device table by its id.
+    pub(super) fn invalidate_entries(&self) -> Result<(), Failure> {
+        for first in (0..self.tables.count()).step_by(ENTRIES_AT_ONCE) {
+            let mut batch = self.batch();
+            for id in first..(first + ENTRIES_AT_ONCE).min(self.tables.count()) {
+                batch.entry(RequesterId::new(id as u32));
+            }
+            batch.run()?;
         }
-        self.set_up();
         Ok(())
     }
 
-    /// Sets all registers of a unit that is off.
-    fn set_up(&self) {
+    /// The address space in which the unit caches translations.
+    pub(super) fn space(&self) -> Space {
+        match self.properties.tables.kind {
+            TableKind::Host => Space::Host,
+            TableKind::Guest => Space::Guest { pasid: 0 },
+        }
+    }
+
+    /// A batch of commands. The queue is locked, and interrupts are off, until the batch is run.
+    #[inline]
+    pub(super) fn batch(&self) -> Batch<'_> {
+        self.queue.batch(&self.registers)
+    }
+
+    /// The queue, to look at.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl UnitHardware for Hardware {
+    type Failure = Failure;
+
+    const EARLIER: Failure = Failure::Earlier;
+
+    fn health(&self) -> &Health {
+        &self.health
+    }
+
+    fn acquire(&self) -> Result<Off> {
+        let off = check_free(self.health.name(), &self.registers)?;
+        if let Some(function) = &self.function {
+            function.reserve(true)?;
+        }
+        Ok(off)
+    }
+
+    fn relinquish(&self) {
+        if let Some(function) = &self.function {
+            if function.reserve(false).is_err() {
+                log_warn!(
+                    "{}: the unit's PCI function keeps its driver_override",
+                    self.health.name(),
+                );
+            }
+        }
+    }
+
+    fn set_up(&self, _off: Off) -> Result {
         let io = self.registers.io();
-        let flags = self.description.flags;
+        let flags = self.properties.flags;
 
         self.registers.control(|_| {
             CONTROL_LOW::zeroed()
@@ -270,18 +245,19 @@ impl Hardware {
                 .with_requests_pass(flags.pass_posted_writes())
                 .with_responses_pass(flags.responses_pass_posted_writes())
                 .with_isochronous(flags.isochronous())
-                // Device table and buffers are not written back from the caches.
+                // This driver does not flush the caches after it has written table or buffers.
                 .with_coherent(true)
                 .with_const_device_timeout::<DEVICE_TIMEOUT>()
-                .with_guest_translation(self.description.space.kind == Kind::Guest)
+                .with_guest_translation(self.properties.tables.kind == TableKind::Guest)
         });
-        // What firmware wants untranslated is mapped, for those devices that it is meant for.
+        // No exclusion range: regions that firmware wants untranslated are mapped, in the domains
+        // of the devices that they are for.
         io.write_reg(EXCLUSION_BASE_LOW::zeroed());
         io.write_reg(EXCLUSION_BASE_HIGH::zeroed());
         io.write_reg(EXCLUSION_LIMIT_LOW::zeroed());
         io.write_reg(EXCLUSION_LIMIT_HIGH::zeroed());
-        // Interrupts from before the takeover. The event log's has to be gone before its base is
-        // set.
+        // Interrupts from before the takeover. The event log's interrupt has to be cleared before
+        // the log's base is set.
         io.write_reg(
             STATUS::zeroed()
                 .with_event_overflow(true)
@@ -291,15 +267,10 @@ impl Hardware {
         self.tables.hand_over(&self.registers);
         self.queue.hand_over(&self.registers);
         self.events.hand_over(&self.registers);
+        Ok(())
     }
 
-    /// Starts translation.
-    ///
-    /// # Errors
-    ///
-    /// `ETIMEDOUT` if the unit does not answer (logged).
-    pub(super) fn enable(&self) -> Result {
-        let name = self.health.name();
+    fn enable(&self) -> Result {
         self.queue.run(&self.registers);
         self.registers.control(|control| {
             control
@@ -308,86 +279,17 @@ impl Hardware {
                 .with_event_interrupt(true)
         });
         self.invalidate_everything().map_err(|failure| {
-            log_err!("{}: the unit cannot be used: {}", name, failure);
+            log_err!(
+                "{}: the unit cannot be used: {}",
+                self.health.name(),
+                failure,
+            );
             ETIMEDOUT
         })
     }
 
-    /// Puts the unit into the state that it was found in. Entries are not touched before
-    /// translation is off, so endpoints that go on untranslated do not notice. A unit that does not
-    /// answer is left as it is, and what it may still read is never freed.
-    pub(super) fn stop(&self) {
-        let name = self.health.name();
-        match self.switch_off() {
-            Ok(()) => {
-                self.queue.take_back();
-                self.events.take_back();
-                self.tables.take_back();
-                self.tables.block_all();
-                log_info!("{}: the unit is free again", name);
-            }
-            Err(_) => log_err!(
-                "{}: the unit does not stop; its devices stay as they are until the machine is \
-                 reset",
-                name,
-            ),
-        }
-        if let Some(function) = &self.function {
-            if function.reserve(false).is_err() {
-                log_warn!(
-                    "{}: the unit's PCI function keeps its driver_override",
-                    name
-                );
-            }
-        }
-    }
-
-    /// Switches the unit off until [`resume`](Self::resume), or for the next kernel.
-    ///
-    /// Context: any; does not sleep. Takes the queue's lock, not the interrupt's.
-    ///
-    /// # Errors
-    ///
-    /// `ETIMEDOUT` if the unit does not answer (logged); it is as it was then, or takes no
-    /// commands.
-    pub(super) fn suspend(&self) -> Result {
-        let name = self.health.name();
-        self.switch_off().inspect_err(|_| {
-            log_err!("{}: the unit does not stop; it is left as it is", name);
-        })
-    }
-
-    /// Switches the unit on after [`suspend`](Self::suspend). If it cannot be used any more
-    /// everything is blocked, as far as it listens.
-    ///
-    /// Context: as that of `suspend`.
-    ///
-    /// # Errors
-    ///
-    /// `ETIMEDOUT` if the unit does not answer (logged).
-    pub(super) fn resume(&self) -> Result {
-        // The kernel that wakes another one up from disk may have used the unit.
-        let stopped = self.switch_off();
-        self.set_up();
-        if let Some(function) = &self.function {
-            // The kernel does so as well, but an event before that would never be heard of.
-            function.restore_interrupt();
-        }
-        let result = stopped.and(self.enable());
-        if result.is_err() {
-            // That it cannot is known, and why was said.
-            let _ = self.queue.give_up(Failure::Earlier);
-            self.tables.block_all();
-            // It should refuse DMA rather than let it pass.
-            self.registers.control(|control| control.with_enable(true));
-        }
-        result
-    }
-
-    /// Ends translation. What was put into the queue is done before, if the unit takes it, and
-    /// batches are done at once from then on.
-    fn switch_off(&self) -> Result {
-        // What does not come to an end now ends with translation.
+    fn switch_off(&self) -> Result<Off> {
+        // Commands that the unit does not finish now end with translation.
         let _ = self.queue.sleep(&self.registers);
         self.registers.control(|control| {
             control
@@ -397,41 +299,48 @@ impl Hardware {
                 .with_enable(false)
         });
         let io = self.registers.io();
-        let is_off = || {
+        wait_until(TIMEOUT, || {
             let status = io.read(STATUS);
             !io.read(CONTROL_LOW).enable() && !status.commands() && !status.event_log()
-        };
-        match wait(is_off) {
-            true => Ok(()),
-            false => Err(ETIMEDOUT),
-        }
+        })?;
+        Ok(Off::observed())
     }
 
-    /// Declares the unit failed, and blocks everything behind it.
-    ///
-    /// Context: any; does not sleep.
-    #[cold]
-    pub(super) fn fail(&self, failure: Failure) {
-        if failure != Failure::Earlier {
-            self.health.fail(format_args!("{failure}"));
-            self.block_all();
-        }
+    fn take_back(&self, off: &Off) {
+        self.queue.take_back(off);
+        self.events.take_back(off);
+        self.tables.take_back(off);
     }
 
-    /// Blocks every requester id, as far as the unit still listens. It has been declared failed.
-    fn block_all(&self) {
-        smp_mb(Full);
+    /// The kernel restores the function's interrupt as well, but later: an event before that would
+    /// raise none.
+    fn restore_interrupts(&self) -> Result {
+        if let Some(function) = &self.function {
+            function.restore_interrupt();
+        }
+        Ok(())
+    }
+
+    fn refuse_all(&self) {
+        // The unit may have lost the table's address, or have another kernel's.
+        self.tables.hand_over(&self.registers);
+        self.registers.control(|control| control.with_enable(true));
+    }
+
+    fn give_up(&self) {
+        let _ = self.queue.give_up(Failure::Earlier);
+    }
+
+    fn block_entries(&self) {
         self.tables.block_all();
-        // It may be because of the queue that everything is blocked.
-        let _ = self.invalidate_everything();
     }
 
-    /// Invalidates everything, and before that every entry by its name: emulated units look at an
-    /// entry when they are told that it has changed, and translate nothing for those that they were
-    /// never told of. What was translated with an entry goes after the entry.
+    /// Invalidates every entry by its id, then everything. Emulated units read an entry only when
+    /// they are told that it has changed, and translate nothing for an id that they were never told
+    /// of. Translations go after the entries that they were made with.
     fn invalidate_everything(&self) -> Result<(), Failure> {
         self.invalidate_entries()?;
-        if self.description.features.invalidate_all {
+        if self.properties.features.invalidate_all {
             let mut batch = self.batch();
             batch.all();
             return batch.run();
@@ -445,79 +354,25 @@ impl Hardware {
         }
         Ok(())
     }
-
-    /// Invalidates every entry of the device table by its name.
-    pub(super) fn invalidate_entries(&self) -> Result<(), Failure> {
-        for first in (0..self.tables.count()).step_by(ENTRIES_AT_ONCE) {
-            let mut batch = self.batch();
-            for id in first..(first + ENTRIES_AT_ONCE).min(self.tables.count()) {
-                batch.entry(RequesterId::new(id as u32));
-            }
-            batch.run()?;
-        }
-        Ok(())
-    }
-
-    /// In whose addresses translations are cached.
-    pub(super) fn space(&self) -> Space {
-        match self.description.space.kind {
-            Kind::Host => Space::Host,
-            Kind::Guest => Space::Guest { pasid: 0 },
-        }
-    }
-
-    /// A batch of commands. The queue is locked, and interrupts are off, until it is run.
-    #[inline]
-    pub(super) fn batch(&self) -> Batch<'_> {
-        self.queue.batch(&self.registers)
-    }
-
-    /// Looks at the queue.
-    pub(super) fn queue(&self) -> &Queue {
-        &self.queue
-    }
-}
-
-/// Waits for `done`, not longer than [`TIMEOUT`]; returns what it said last.
-fn wait(done: impl Fn() -> bool) -> bool {
-    let start = Instant::<Monotonic>::now();
-    loop {
-        // Before the look, so that being away for long in between blames nobody.
-        let late = start.elapsed() >= TIMEOUT;
-        if done() {
-            return true;
-        }
-        if late {
-            return false;
-        }
-        cpu_relax();
-    }
-}
-
-/// Says why a unit cannot be driven; the error for that.
-fn refuse(name: Label, refusal: Refusal) -> Error {
-    log_err!("{}: the unit cannot be driven: {}", name, refusal);
-    EOPNOTSUPP
 }
 
 /// Finds out what a unit can do.
-fn describe(
+fn properties(
     name: Label,
     function: &Function,
     registers: &Registers,
     ivhd: Ivhd<'_>,
     info: Info,
-) -> Result<Description> {
+) -> Result<Properties> {
     /// Offset of the miscellaneous information in the capability block (3.2).
     const MISC: u16 = 0x10;
 
-    let refuse = |refusal| refuse(name, refusal);
     let at = ivhd.capability();
     let capability = Capability::decode(
         function.read_config(at)?,
         function.read_config(at.saturating_add(MISC))?,
     )
-    .map_err(refuse)?;
+    .map_err(|refusal| unfit(name, refusal))?;
     let words = match capability.feature_registers {
         true => registers.features(),
         false => [0; 2],
@@ -527,12 +382,12 @@ fn describe(
         0 => capability.virtual_bits,
         bits => bits,
     };
-    let (features, space) =
-        space(words, ivhd.host_translation_disabled(), virtual_bits).map_err(refuse)?;
-    Ok(Description {
+    let (features, tables) = table_config(words, ivhd.host_translation_disabled(), virtual_bits)
+        .map_err(|refusal| unfit(name, refusal))?;
+    Ok(Properties {
         capability,
         features,
-        space,
+        tables,
         flags: ivhd.flags(),
     })
 }
@@ -541,21 +396,15 @@ const HOW_TO_FREE: &str = "boot with amd_iommu=off, so that the kernel's own dri
                            alone; if that is so already, firmware has left it on: switch its DMA \
                            protection off in the set-up";
 
-/// Whether the unit can be had: firmware or another driver that uses it keeps it (law 7).
-fn check_free(name: Label, registers: &Registers) -> Result {
+/// Checks that nobody uses the unit (law 7).
+fn check_free(name: Label, registers: &Registers) -> Result<Off> {
     let control = registers.io().read(CONTROL_LOW);
     let what = if control.enable() {
         "translates already"
     } else if control.commands() {
         "has its command buffer in use already"
     } else {
-        return Ok(());
+        return Ok(Off::observed());
     };
-    log_err!(
-        "{}: the unit {}, so it is left alone; {}",
-        name,
-        what,
-        HOW_TO_FREE,
-    );
-    Err(EBUSY)
+    Err(busy(name, what, HOW_TO_FREE))
 }

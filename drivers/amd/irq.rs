@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's interrupt: events were logged, or there was no room for one.
+//! A unit's interrupt. The unit raises it when it has logged an event, or had no room for one.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use crate::{
     fault::FaultSink,
 };
 
-/// What the interrupt's thread works on.
+/// What the interrupt's thread needs.
 struct Events {
     sink: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
@@ -24,13 +24,13 @@ impl Serve for Events {
     }
 }
 
-/// The message that the unit's function sends; it sends none when this is dropped.
-struct Message {
+/// The MSI of the unit's PCI function. The function sends none after this is dropped.
+struct Msi {
     hardware: Arc<Hardware>,
     irq: c_uint,
 }
 
-impl Message {
+impl Msi {
     fn new(hardware: &Arc<Hardware>) -> Result<Self> {
         let function = hardware.function.as_ref().ok_or(ENODEV)?;
         Ok(Self {
@@ -40,7 +40,7 @@ impl Message {
     }
 }
 
-impl Drop for Message {
+impl Drop for Msi {
     fn drop(&mut self) {
         if let Some(function) = &self.hardware.function {
             function.disable_interrupt();
@@ -48,24 +48,30 @@ impl Drop for Message {
     }
 }
 
-/// The interrupt of one unit. It ends when this is dropped: first the thread, then the message.
-pub(super) struct EventInterrupt {
+/// The interrupt of one unit. It ends when the value is dropped.
+pub struct EventInterrupt {
+    // Dropped in this order.
     _thread: ThreadedInterrupt<Events>,
-    _message: Message,
+    _msi: Msi,
 }
 
 impl EventInterrupt {
-    /// Sets the unit's interrupt up. The unit does not send it yet. Faults go to `sink`.
+    /// Sets the unit's interrupt up. The unit does not raise it before it is enabled. Faults go to
+    /// `sink`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the kernel's PCI and interrupt layers.
     pub(super) fn new(hardware: &Arc<Hardware>, sink: Arc<dyn FaultSink>) -> Result<Self> {
         let name = CString::try_from_fmt(fmt!("{}-events", hardware.health.name().as_str()))?;
-        let message = Message::new(hardware)?;
+        let msi = Msi::new(hardware)?;
         let events = Events {
             sink,
             hardware: hardware.clone(),
         };
         Ok(Self {
-            _thread: ThreadedInterrupt::request(message.irq, Trigger::Edge, name, events)?,
-            _message: message,
+            _thread: ThreadedInterrupt::request(msi.irq, Trigger::Edge, name, events)?,
+            _msi: msi,
         })
     }
 }

@@ -17,15 +17,15 @@ use super::regs::{
 };
 use crate::{addr::PhysAddr, drivers::shell::registers::Window, pgtable::encrypted};
 
-/// What every unit has: all registers of [`regs`](super::regs). Counters that some have behind
-/// them (3.4.1) are not used here.
+/// The size of the window: all registers of [`regs`](super::regs). Some units have counters behind
+/// them (3.4.1), which this driver does not use.
 pub(super) const BYTES: usize = 0x4000;
 
 /// The mapped registers of one unit.
 pub(super) struct Registers {
     window: Window<BYTES>,
-    /// Held while the control register is changed: it is read, and written as a whole. The
-    /// innermost of the driver's locks.
+    /// Held while the control register is read, changed and written. The innermost of the driver's
+    /// locks.
     control: Pin<KBox<SpinLockIrq<()>>>,
 }
 
@@ -37,21 +37,21 @@ impl Registers {
         })
     }
 
-    /// Maps the registers at physical address `phys`, to look at.
+    /// Maps the registers at physical address `phys`, for reading only.
     pub(super) fn look(phys: u64) -> Result<Self> {
         Self::new(Window::look(phys)?)
     }
 
-    /// Maps the registers at physical address `phys`, and keeps other drivers off.
+    /// Maps the registers at physical address `phys`, and keeps other drivers off them.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has requested the memory region; `ENOMEM`.
+    /// `EBUSY` if another driver has requested the memory region; `ENOMEM`.
     pub(super) fn claim(phys: u64) -> Result<Self> {
         Self::new(Window::claim(phys, BYTES)?)
     }
 
-    /// Registers that are mere memory: a unit that does not answer.
+    /// Memory in place of registers: a unit that does not answer.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn dead() -> Result<Self> {
         Self::new(Window::dead()?)
@@ -71,16 +71,16 @@ impl Registers {
         ]
     }
 
-    /// Changes the lower half of the control register, and returns when the unit has got it.
+    /// Changes the lower half of the control register, and returns when the unit has got the write.
     pub(super) fn control(&self, change: impl FnOnce(CONTROL_LOW) -> CONTROL_LOW) {
         let io = self.io();
         let _order = self.control.lock();
         io.write_reg(change(io.read(CONTROL_LOW)));
-        // The read returns after the write has arrived.
+        // The read returns after the unit has got the write.
         let _ = io.read(CONTROL_LOW);
     }
 
-    /// Says in how many parts (a power of 2, 8 at most) the device table is.
+    /// Sets in how many segments (a power of 2, 8 at most) the device table is.
     pub(super) fn set_segments(&self, count: usize) {
         let io = self.io();
         let _order = self.control.lock();
@@ -89,7 +89,7 @@ impl Registers {
         io.write_reg(control.try_with_segments_lg2(lg2).unwrap_or(control));
     }
 
-    /// Says where part `number` of the device table is; `bytes` is a multiple of 4096.
+    /// Sets address and size of segment `number` of the device table; `bytes` is a multiple of 4096.
     pub(super) fn set_device_table(&self, number: usize, address: PhysAddr, bytes: usize) {
         let value = encrypted::seen(address).raw() | (bytes / 4096 - 1) as u64;
         let Some(index) = number.checked_sub(1) else {
@@ -106,13 +106,13 @@ impl Registers {
         }
     }
 
-    /// Says where the command buffer is, with room for `1 << length_lg2` commands.
+    /// Sets the address of the command buffer, which has room for `1 << length_lg2` commands.
     pub(super) fn set_commands(&self, address: PhysAddr, length_lg2: u32) {
         self.window
             .write_halves::<COMMAND_BASE_LOW, COMMAND_BASE_HIGH>(base(address, length_lg2));
     }
 
-    /// Says where the event log is, with room for `1 << length_lg2` events.
+    /// Sets the address of the event log, which has room for `1 << length_lg2` events.
     pub(super) fn set_events(&self, address: PhysAddr, length_lg2: u32) {
         self.window
             .write_halves::<EVENT_BASE_LOW, EVENT_BASE_HIGH>(base(address, length_lg2));

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paging domains: page tables in a shape that a unit walks.
+//! Paging domains: page tables that a unit walks.
 //!
-//! A unit has host tables (v1), which are what it is asked for if it can, or guest tables (v2), in
-//! the processors' format, which are found through a table of their roots.
+//! A unit that walks host tables (v1) gets these. Others get guest tables (v2), which have the
+//! processors' format; the unit finds them through a GCR3 table.
 //!
 //! # Growing
 //!
-//! A host table starts with three levels and gets another one on top when an address needs it. The
-//! entries of the device table say where the top is, so they have to be written again, and the unit
-//! told, before a mapping below the new top may be used. That this is done on all units where a
-//! domain lives is the core's business; which entries it is about, their roots say (see
-//! [`Tables::follow`](super::tables::Tables::follow)). No lock is needed.
+//! A host table starts with three levels and gets another level on top when an address needs it.
+//! Device table entries hold the address of the top. So before a mapping below a new top may be
+//! used, the entries have to be written again, and the unit has to be told. The core does this for
+//! all units where the domain lives, with [`Translate::tell_top`](crate::driver::Translate). The
+//! entries concerned are found by the root in them, see
+//! [`DeviceTable::follow`](super::tables::DeviceTable::follow). No lock is needed.
 
 #![forbid(unsafe_code)]
 
 use kernel::prelude::*;
 
 use super::{
-    capability::{GUEST_PAGE_SIZES, HOST_PAGE_SIZES},
+    capability::{TableConfig, TableKind, GUEST_PAGE_SIZES, HOST_PAGE_SIZES},
     entries::{Gcr3Entry, Translation},
-    hardware::{AddressSpace, Kind},
 };
 use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
@@ -36,26 +36,27 @@ use crate::{
 
 /// Levels that a host table starts with.
 const FIRST_LEVELS: u8 = 3;
-/// Bits of an address in an entry, if none of them is for encryption.
+/// Bits of an address in an entry if memory is not encrypted.
 const OUTPUT_BITS: u32 = 52;
-/// Bytes of a table of roots.
-const ROOTS_BYTES: usize = 4096;
+/// Bytes of a GCR3 table.
+const GCR3_BYTES: usize = 4096;
 
-/// Bits of an address that can be mapped.
+/// Bits of a physical address that can be mapped.
 fn output_bits() -> u8 {
     encrypted::mask().trailing_zeros().min(OUTPUT_BITS) as u8
 }
 
-/// A table of the roots of guest tables; only that for requests without a process id is in it.
-struct Roots {
+/// A GCR3 table: the roots of guest tables by PASID. Only PASID 0 has an entry, which requests
+/// without a PASID use.
+struct Gcr3Table {
     memory: KernelMemory,
     table: Table,
 }
 
-impl Roots {
+impl Gcr3Table {
     fn new(node: i32, root: PhysAddr) -> Result<Self> {
         let memory = KernelMemory::new(node);
-        let table = memory.alloc(ROOTS_BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
+        let table = memory.alloc(GCR3_BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
         let entry = Gcr3Entry {
             table: Some(encrypted::seen(root).raw()),
         };
@@ -64,55 +65,60 @@ impl Roots {
     }
 }
 
-impl Drop for Roots {
+impl Drop for Gcr3Table {
     fn drop(&mut self) {
         self.memory.free(self.table);
     }
 }
 
 /// The page table itself.
-enum Tables {
+enum DomainTable {
     Host(PageTable<AmdV1, KernelMemory>),
     Guest {
-        // Freed first: it leads to the table.
-        roots: Roots,
+        // Freed first, since it leads to the table.
+        gcr3: Gcr3Table,
         table: PageTable<X86_64, KernelMemory>,
     },
-    /// Of a machine whose memory is encrypted, as the next.
+    /// As `Host`, where memory is encrypted.
     EncryptedHost(PageTable<Encrypted<AmdV1>, KernelMemory>),
+    /// As `Guest`, where memory is encrypted.
     EncryptedGuest {
-        roots: Roots,
+        gcr3: Gcr3Table,
         table: PageTable<Encrypted<X86_64>, KernelMemory>,
     },
 }
 
-/// Does something with either kind of table.
+/// Evaluates `$do` with the table, of whichever type it is.
 macro_rules! with_table {
     ($self:expr, $table:ident => $do:expr) => {
-        match &$self.tables {
-            Tables::Host($table) => $do,
-            Tables::Guest { table: $table, .. } => $do,
-            Tables::EncryptedHost($table) => $do,
-            Tables::EncryptedGuest { table: $table, .. } => $do,
+        match &$self.table {
+            DomainTable::Host($table) => $do,
+            DomainTable::Guest { table: $table, .. } => $do,
+            DomainTable::EncryptedHost($table) => $do,
+            DomainTable::EncryptedGuest { table: $table, .. } => $do,
         }
     };
 }
 
 /// A paging domain.
 pub struct Paging {
-    tables: Tables,
-    space: AddressSpace,
+    table: DomainTable,
+    config: TableConfig,
 }
 
 impl Paging {
-    /// Empty tables for units like the one that `space` describes.
-    pub(super) fn new(space: AddressSpace, node: i32) -> Result<Self> {
-        let (levels, page_sizes) = match space.kind {
-            Kind::Host => (FIRST_LEVELS, HOST_PAGE_SIZES),
-            Kind::Guest => (space.levels, GUEST_PAGE_SIZES),
+    /// An empty table as `config` says.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(config: TableConfig, node: i32) -> Result<Self> {
+        let (levels, page_sizes) = match config.kind {
+            TableKind::Host => (FIRST_LEVELS, HOST_PAGE_SIZES),
+            TableKind::Guest => (config.levels, GUEST_PAGE_SIZES),
         };
-        let config = Config {
-            iova_bits: space.bits,
+        let format = Config {
+            iova_bits: config.bits,
             levels,
             page_sizes: PageSizes::new(page_sizes),
             oa_bits: output_bits(),
@@ -122,32 +128,33 @@ impl Paging {
         let memory = KernelMemory::new(node);
         macro_rules! table {
             () => {
-                PageTable::new(&config, memory, Gfp::KERNEL)?
+                PageTable::new(&format, memory, Gfp::KERNEL)?
             };
         }
-        let tables = match (space.kind, encrypted::mask()) {
-            (Kind::Host, 0) => Tables::Host(table!()),
-            (Kind::Host, _) => Tables::EncryptedHost(table!()),
-            (Kind::Guest, 0) => {
+        let table = match (config.kind, encrypted::mask()) {
+            (TableKind::Host, 0) => DomainTable::Host(table!()),
+            (TableKind::Host, _) => DomainTable::EncryptedHost(table!()),
+            (TableKind::Guest, 0) => {
                 let table: PageTable<X86_64, _> = table!();
-                let roots = Roots::new(node, table.root())?;
-                Tables::Guest { roots, table }
+                let gcr3 = Gcr3Table::new(node, table.root())?;
+                DomainTable::Guest { gcr3, table }
             }
-            (Kind::Guest, _) => {
+            (TableKind::Guest, _) => {
                 let table: PageTable<Encrypted<X86_64>, _> = table!();
-                let roots = Roots::new(node, table.root())?;
-                Tables::EncryptedGuest { roots, table }
+                let gcr3 = Gcr3Table::new(node, table.root())?;
+                DomainTable::EncryptedGuest { gcr3, table }
             }
         };
-        Ok(Self { tables, space })
+        Ok(Self { table, config })
     }
 
-    /// Whether a unit with `space` can walk the tables, however far they grow.
-    pub(super) fn fits(&self, space: &AddressSpace) -> bool {
-        self.space.kind == space.kind
-            && self.space.bits <= space.bits
-            && self.space.levels <= space.levels
-            && (space.no_execute || !self.space.no_execute)
+    /// Whether a unit whose own domains have tables as `config` says can walk this table, however
+    /// far it grows.
+    pub(super) fn fits(&self, config: &TableConfig) -> bool {
+        self.config.kind == config.kind
+            && self.config.bits <= config.bits
+            && self.config.levels <= config.levels
+            && (config.no_execute || !self.config.no_execute)
     }
 
     /// What the domain can map.
@@ -159,25 +166,26 @@ impl Paging {
         }
     }
 
-    /// What the entries of ids have to say that are to go through the tables as `domain`. A host
-    /// table may grow at any time, so who writes that looks again afterwards.
+    /// What the device table entries of ids attached to this domain have to say, if the domain has
+    /// id `domain`. A host table may grow at any time, so a caller that writes this to an entry asks
+    /// again afterwards.
     pub(super) fn translation(&self, domain: u16) -> Translation {
-        let (top, roots) = match &self.tables {
-            Tables::Host(table) => (table.top(), None),
-            Tables::EncryptedHost(table) => (table.top(), None),
-            Tables::Guest { roots, table } => (table.top(), Some(roots)),
-            Tables::EncryptedGuest { roots, table } => (table.top(), Some(roots)),
+        let (top, gcr3) = match &self.table {
+            DomainTable::Host(table) => (table.top(), None),
+            DomainTable::EncryptedHost(table) => (table.top(), None),
+            DomainTable::Guest { gcr3, table } => (table.top(), Some(gcr3)),
+            DomainTable::EncryptedGuest { gcr3, table } => (table.top(), Some(gcr3)),
         };
-        match roots {
+        match gcr3 {
             None => Translation::Host {
                 domain,
                 root: encrypted::seen(top.root).raw(),
                 levels: top.levels,
                 dirty: false,
             },
-            Some(roots) => Translation::Guest {
+            Some(gcr3) => Translation::Guest {
                 domain,
-                gcr3: encrypted::seen(roots.table.addr()).raw(),
+                gcr3: encrypted::seen(gcr3.table.addr()).raw(),
                 gcr3_levels: 1,
                 five_levels: top.levels == 5,
             },
@@ -195,7 +203,7 @@ impl Paging {
         flags: Gfp,
         gather: &mut KernelGather,
     ) -> (u64, Result) {
-        let prot = match self.space.no_execute {
+        let prot = match self.config.no_execute {
             true => prot,
             false => prot.without(Prot::NOEXEC),
         };
@@ -206,18 +214,19 @@ impl Paging {
         (mapped, result.map_err(Error::from))
     }
 
-    /// The top, if not all units may walk from it yet.
+    /// See [`Translate::new_top`](crate::driver::Translate::new_top).
     #[inline]
     pub(super) fn new_top(&self) -> Option<Top> {
         with_table!(self, table => table.top_is_news().then(|| table.top()))
     }
 
-    /// All units walk from `top`, or from a later one.
+    /// See [`Translate::top_is_told`](crate::driver::Translate::top_is_told).
     pub(super) fn top_is_told(&self, top: Top) {
         with_table!(self, table => table.top_is_told(top));
     }
 
-    /// The top above `root`, if that is one of the domain's; both as entries have them.
+    /// The current top, if `root` is or was a top of this domain's table. Both addresses are as in
+    /// entries.
     pub(super) fn top_over(&self, root: PhysAddr) -> Option<Top> {
         let root = encrypted::plain(root);
         let top = with_table!(self, table => table.top_over(root))?;

@@ -2,17 +2,18 @@
 
 //! The command buffer (2.4).
 //!
-//! A [`Batch`] is a number of commands and one completion wait at its end, which makes the unit
-//! store a number to memory when everything before it is done. The numbers only grow, and the unit
-//! takes commands in order: a number says that all batches up to that one are done. So the buffer
-//! is locked, with interrupts off, only while a batch is put in; while one waits others can follow.
+//! A [`Batch`] is a number of commands and one completion wait at its end. The completion wait makes
+//! the unit store a number to memory when everything before it is done. The unit takes commands in
+//! order and the numbers only grow: a number says that its batch and all earlier ones are done. The
+//! buffer is locked, with interrupts off, only while a batch is submitted. While one processor waits
+//! others can submit.
 //!
 //! # When the unit stops (2.4.1, 2.5.6, 2.5.7)
 //!
 //! A unit that does not understand a command, or cannot read it, stops there. The command is
-//! replaced by one that invalidates everything, which is more than whoever waits for it has asked
-//! for, and the unit is told to go on. If it refuses that as well, or a completion wait, or does
-//! not finish a batch in [`TIMEOUT`], it never gets another one.
+//! replaced by one that invalidates everything, which includes what the submitter has asked for, and
+//! the unit is told to go on. A unit that refuses that as well, or a completion wait, or that does
+//! not finish a batch within [`TIMEOUT`], never gets another batch.
 
 #![forbid(unsafe_code)]
 
@@ -32,8 +33,8 @@ use super::{
 };
 use crate::{
     drivers::shell::{
-        queue::{Completions, GivenUp, Number, Slots},
-        unit_memory::Exposed,
+        queue::{GivenUp, Number, QueueMemory},
+        unit_memory::{Exposed, Off},
         wait::Wait,
     },
     log::log_warn,
@@ -41,38 +42,37 @@ use crate::{
     requester::RequesterId,
 };
 
-/// Commands in the buffer, as a power of 2; one place always stays free, since a full buffer looks
-/// like an empty one.
+/// Commands in the buffer, as a power of 2. One slot always stays free: with all of them in use,
+/// head and tail would be as in an empty buffer.
 const SLOTS_LG2: u32 = 9;
 const SLOTS: usize = 1 << SLOTS_LG2;
 /// Bytes of a command.
 const COMMAND_BYTES: usize = 16;
-/// How long a batch may take. No device's answer is waited for, so a unit that works needs
-/// microseconds.
+/// How long a batch may take. The unit waits for no device, so it needs microseconds if it works.
 const TIMEOUT: Delta = Delta::from_secs(1);
-/// How long a unit that was told to take commands may take to do so.
+/// How long a unit may take to start taking commands after it was told to.
 const GRACE: Delta = Delta::from_millis(10);
 /// How often memory is polled for each look at the status register.
 const POLLS: usize = 256;
 
 /// Why a queue does not work any more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// A batch did not complete in time.
     Timeout {
-        /// Where the unit has stopped.
+        /// The head register: where the unit has stopped.
         head: u32,
-        /// What it was given up to.
+        /// The tail register: the end of what was submitted.
         tail: u32,
         /// The status register.
         status: u32,
     },
-    /// The unit refuses a command that everybody has to understand.
+    /// The unit refuses a command that every unit has to understand.
     Refused {
         /// The command.
         command: Command,
     },
-    /// It had failed before, or does not run.
+    /// The queue had failed before, or the unit does not know it.
     Earlier,
 }
 
@@ -94,7 +94,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What the queue has done, for people.
+/// What the queue has done, for debugfs.
 #[derive(Copy, Clone, Default)]
 pub(super) struct Counts {
     pub(super) batches: u64,
@@ -102,19 +102,19 @@ pub(super) struct Counts {
     pub(super) repairs: u64,
 }
 
-/// What becomes of commands.
+/// What the unit does with the buffer.
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum State {
-    /// The unit does not know the buffer.
-    Off,
-    /// It is off and caches nothing, or will forget it before it translates: there is nothing to
-    /// do.
-    Asleep,
-    /// It takes them.
+enum BufferState {
+    /// The unit does not know the buffer: batches fail.
+    Unset,
+    /// The unit takes no commands, and everything is invalidated before it translates again:
+    /// batches are done at once.
+    Stopped,
+    /// The unit takes commands.
     Running,
 }
 
-/// The commands that were put in.
+/// The commands that were submitted.
 ///
 /// # Invariants
 ///
@@ -123,32 +123,17 @@ enum State {
 struct Ring {
     head: usize,
     tail: usize,
-    /// What the last completion wait stores.
+    /// The number of the last completion wait.
     sequence: u64,
-    state: State,
+    state: BufferState,
     counts: Counts,
 }
 
-/// The memory that the unit reads commands from and stores numbers to.
-struct Shared {
-    slots: Slots<2>,
-    completions: Completions<u64>,
-}
-
-impl Shared {
-    fn new(node: i32) -> Result<Self> {
-        Ok(Self {
-            slots: Slots::new(node, SLOTS)?,
-            completions: Completions::new(node)?,
-        })
-    }
-}
-
-/// The command buffer, and where the unit stores numbers to.
+/// The command buffer of one unit.
 #[pin_data]
 pub(super) struct Queue {
-    shared: Exposed<Shared>,
-    /// Whether the unit can be told to forget everything with one command.
+    memory: Exposed<QueueMemory<2, u64>>,
+    /// Whether the unit has the command that invalidates everything.
     invalidates_all: bool,
     /// Whether the unit never gets another command.
     failed: GivenUp,
@@ -157,73 +142,77 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// An empty queue that no unit knows of.
+    /// An empty queue that no unit uses.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn new(node: i32, invalidates_all: bool) -> Result<impl PinInit<Self>> {
-        let shared = Exposed::new("a command buffer", Shared::new(node)?);
+        let memory = Exposed::new("a command buffer", QueueMemory::new(node, SLOTS)?);
         Ok(pin_init!(Self {
-            shared,
+            memory,
             invalidates_all,
             failed: GivenUp::new(),
             ring <- new_spinlock_irq!(Ring {
                 head: 0,
                 tail: 0,
                 sequence: 0,
-                state: State::Off,
+                state: BufferState::Unset,
                 counts: Counts::default(),
             }),
         }))
     }
 
-    /// Tells the unit, which takes no commands now, where the buffer is. Until
-    /// [`run`](Self::run) batches are done at once.
+    /// Tells the unit, which takes no commands now, where the buffer is. Batches are done at once
+    /// until [`run`](Self::run).
     pub(super) fn hand_over(&self, registers: &Registers) {
         let mut ring = self.ring.lock();
         // INVARIANT: The unit starts at the beginning.
         ring.head = 0;
         ring.tail = 0;
-        ring.state = State::Asleep;
+        ring.state = BufferState::Stopped;
         self.failed.clear();
-        self.shared.hand_over();
-        registers.set_commands(self.shared.slots.addr(), SLOTS_LG2);
+        self.memory.hand_over();
+        registers.set_commands(self.memory.slots.addr(), SLOTS_LG2);
         registers.io().write_reg(COMMAND_HEAD::from(0));
         registers.io().write_reg(COMMAND_TAIL::from(0));
     }
 
-    /// Has the unit take commands, and what is put in from now on carried out.
+    /// Makes the unit take commands from now on.
     pub(super) fn run(&self, registers: &Registers) {
         let mut ring = self.ring.lock();
         registers.control(|control| control.with_commands(true));
-        ring.state = State::Running;
+        ring.state = BufferState::Running;
     }
 
-    /// Lets the unit finish what it was given, and has it take no more. Batches are done at once
-    /// until the next [`run`](Self::run), and then everything is invalidated.
+    /// Waits until the unit has finished, and makes it take no more commands. Batches are done at
+    /// once until the next [`run`](Self::run), after which the caller invalidates everything.
     ///
     /// # Errors
     ///
-    /// If it does not finish.
+    /// Why the unit did not finish.
     pub(super) fn sleep(&self, registers: &Registers) -> Result<(), Failure> {
         let mut ring = self.ring.lock();
         let result = match ring.state {
-            State::Running if !self.has_failed() => {
+            BufferState::Running if !self.has_failed() => {
                 let last = ring.sequence;
                 self.poll(registers, last, || None)
             }
             _ => Ok(()),
         };
         registers.control(|control| control.with_commands(false));
-        ring.state = State::Asleep;
+        ring.state = BufferState::Stopped;
         result
     }
 
-    /// The unit does not use the buffer any more.
-    pub(super) fn take_back(&self) {
-        self.ring.lock().state = State::Off;
-        self.shared.take_back();
+    /// The unit, which is off, does not use the buffer any more.
+    pub(super) fn take_back(&self, off: &Off) {
+        self.ring.lock().state = BufferState::Unset;
+        self.memory.take_back(off);
     }
 
-    /// The unit cannot be used any more, for `reason`: batches fail at once. Returns the reason, or
-    /// that there was one before.
+    /// Batches fail at once from now on, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
+    /// the queue had failed before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
         self.failed.set(reason, Failure::Earlier)
     }
@@ -236,11 +225,11 @@ impl Queue {
         self.failed.is_set()
     }
 
-    /// An empty batch. The buffer is locked, and interrupts are off, until it is run.
+    /// An empty batch. The buffer is locked, and interrupts are off, until the batch is run.
     pub(super) fn batch<'a>(&'a self, registers: &'a Registers) -> Batch<'a> {
         let ring = self.ring.lock();
         let result = match ring.state {
-            State::Off => Err(Failure::Earlier),
+            BufferState::Unset => Err(Failure::Earlier),
             _ if self.has_failed() => Err(Failure::Earlier),
             _ => Ok(()),
         };
@@ -253,8 +242,12 @@ impl Queue {
         }
     }
 
-    /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when it
-    /// has stopped; that says whether it is past help.
+    /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when the
+    /// unit has stopped, which returns a failure if the unit cannot go on.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not finish.
     fn poll(
         &self,
         registers: &Registers,
@@ -264,12 +257,12 @@ impl Queue {
         let io = registers.io();
         let wait = Wait::begin(TIMEOUT);
         loop {
-            let is_done = || self.shared.completions.is_done(sequence);
+            let is_done = || self.memory.completions.is_done(sequence);
             let Err(in_vain) = wait.look(POLLS, is_done) else {
                 return Ok(());
             };
             if self.has_failed() {
-                // Somebody else has seen it fail.
+                // Another processor has seen the unit fail.
                 return Err(Failure::Earlier);
             }
             let status = io.read(STATUS);
@@ -288,20 +281,20 @@ impl Queue {
         }
     }
 
-    /// Replaces the command that the unit has stopped at, and has it go on. Says whether it is past
-    /// help.
+    /// Replaces the command that the unit has stopped at, and makes the unit go on. Returns a
+    /// failure if it cannot.
     fn repair(&self, ring: &mut Ring, registers: &Registers) -> Option<Failure> {
         let io = registers.io();
         if io.read(STATUS).commands() {
-            // Somebody else was here first.
+            // Another processor has repaired it.
             return None;
         }
         let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
-        let command = Command(self.shared.slots.read(head));
+        let command = Command(self.memory.slots.read(head));
         if head != ring.tail {
-            let is_vital =
+            let must_be_known =
                 command == Command::all() || command.0[0] >> 60 == Command::wait(0, 0).0[0] >> 60;
-            if is_vital || !self.invalidates_all {
+            if must_be_known || !self.invalidates_all {
                 return Some(Failure::Refused { command });
             }
             log_warn!(
@@ -310,7 +303,7 @@ impl Queue {
                 command.0[0],
                 command.0[1],
             );
-            self.shared.slots.write(head, Command::all().0);
+            self.memory.slots.write(head, Command::all().0);
         }
         ring.counts.repairs += 1;
         registers.control(|control| control.with_commands(false));
@@ -321,8 +314,8 @@ impl Queue {
 
 /// Commands that are executed together.
 ///
-/// A batch that is dropped without [`run`](Self::run) has done an unknown part of it; none of the
-/// driver's functions does that.
+/// If a batch is dropped without [`run`](Self::run), the unit executes an unknown part of it. No
+/// function of the driver does that.
 #[must_use]
 pub(super) struct Batch<'a> {
     ring: SpinLockIrqGuard<'a, Ring>,
@@ -343,12 +336,12 @@ impl Batch<'_> {
         self.push(Command::pages(domain, space, pages, leaves_only));
     }
 
-    /// Has what is added from now on wait for what was added before.
+    /// The unit executes what was added so far before what is added next.
     pub(super) fn fence(&mut self) {
         self.push(Command::fence());
     }
 
-    /// Adds an invalidation of everything; the unit has to know the command.
+    /// Adds an invalidation of everything. The unit must have the command.
     pub(super) fn all(&mut self) {
         self.push(Command::all());
     }
@@ -359,7 +352,7 @@ impl Batch<'_> {
     }
 
     fn put(&mut self, Command(words): Command) {
-        if self.result.is_err() || self.ring.state != State::Running {
+        if self.result.is_err() || self.ring.state != BufferState::Running {
             return;
         }
         self.result = self.make_room();
@@ -367,20 +360,24 @@ impl Batch<'_> {
             return;
         }
         let ring = &mut *self.ring;
-        self.queue.shared.slots.write(ring.tail, words);
+        self.queue.memory.slots.write(ring.tail, words);
         // INVARIANT: The remainder is below `SLOTS`.
         ring.tail = (ring.tail + 1) % SLOTS;
         ring.counts.commands += 1;
     }
 
-    /// Has the unit look at what was put in.
+    /// Tells the unit of all commands up to the tail.
     fn ring_doorbell(&self) {
-        // The write of a register is ordered after the writes to memory before it.
+        // The kernel orders the write of a register after earlier writes to memory.
         let tail = (self.ring.tail * COMMAND_BYTES) as u32;
         self.registers.io().write_reg(COMMAND_TAIL::from(tail));
     }
 
-    /// Waits until there is a free place.
+    /// Waits until a slot is free.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not free one.
     fn make_room(&mut self) -> Result<(), Failure> {
         let next = (self.ring.tail + 1) % SLOTS;
         if next != self.ring.head {
@@ -396,7 +393,7 @@ impl Batch<'_> {
                 next != head
             };
             let Err(in_vain) = wait.look(1, has_room) else {
-                // INVARIANT: The unit says so.
+                // INVARIANT: The head register says that the unit has taken all before it.
                 self.ring.head = head;
                 return Ok(());
             };
@@ -418,20 +415,26 @@ impl Batch<'_> {
         }
     }
 
-    /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
+    /// Executes the batch. When this returns `Ok`, everything in it is done. An empty batch costs
     /// nothing.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute it.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
         }
-        if self.ring.state == State::Asleep {
+        if self.ring.state == BufferState::Stopped {
             return self.result;
         }
         self.result?;
         let sequence = self.ring.sequence.next();
         self.ring.sequence = sequence;
         self.ring.counts.batches += 1;
-        let status = encrypted::seen(self.queue.shared.completions.addr()).raw();
+        let status = encrypted::seen(self.queue.memory.completions.addr()).raw();
         self.put(Command::wait(status, sequence));
         self.result?;
         self.ring_doorbell();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's state in words.
+//! A unit's page in debugfs.
 
 #![forbid(unsafe_code)]
 
@@ -9,57 +9,56 @@ use core::fmt;
 use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::{
-    hardware::Kind,
+    capability::TableKind,
     regs::{COMMAND_HEAD, COMMAND_TAIL, CONTROL_HIGH, CONTROL_LOW, EVENT_HEAD, EVENT_TAIL, STATUS},
     unit::AmdViUnit,
 };
+use crate::drivers::shell::show::abilities;
 
-/// Writes what is to be known about a unit, several lines.
-pub(super) fn unit(described: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+/// Writes the state of `unit`, several lines.
+pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    let description = &unit.description;
     writeln!(
         f,
         "AMD-Vi unit at {:#x}, PCI function {:04x}:{}",
-        described.base, described.segment, described.function,
+        description.base, description.segment, description.function,
     )?;
-    let Ok(hardware) = described.hardware() else {
+    let Ok(hardware) = unit.hardware() else {
         return writeln!(f, "not taken over");
     };
-    let description = &hardware.description;
-    let (features, capability) = (&description.features, &description.capability);
+    let properties = &hardware.properties;
+    let (features, capability) = (&properties.features, &properties.capability);
     let io = hardware.registers.io();
 
     writeln!(
         f,
         "{} tables, up to {} levels, {} address bits",
-        match description.space.kind {
-            Kind::Host => "v1",
-            Kind::Guest => "v2",
+        match properties.tables.kind {
+            TableKind::Host => "v1",
+            TableKind::Guest => "v2",
         },
-        description.space.levels,
-        description.space.bits,
+        properties.tables.levels,
+        properties.tables.bits,
     )?;
-    write!(f, "can:")?;
-    for (can, what) in [
-        (capability.iotlb, "device-tlb"),
-        (capability.ht_tunnel, "ht-tunnel"),
-        (capability.caches_not_present, "caches-absent-entries"),
-        (features.invalidate_all, "invalidate-all"),
-        (features.prefetch, "prefetch"),
-        (features.page_requests, "page-requests"),
-        (features.x2apic, "x2apic"),
-        (features.no_execute, "no-execute"),
-        (features.guest_translation, "guest-translation"),
-        (features.guest_io, "guest-io"),
-        (features.guest_apic, "guest-apic"),
-        (features.host_accessed, "accessed-bits"),
-        (features.host_dirty, "dirty-bits"),
-        (features.performance_counters, "performance-counters"),
-    ] {
-        if can {
-            write!(f, " {what}")?;
-        }
-    }
-    writeln!(f)?;
+    abilities(
+        f,
+        &[
+            (capability.iotlb, "device-tlb"),
+            (capability.ht_tunnel, "ht-tunnel"),
+            (capability.caches_not_present, "caches-absent-entries"),
+            (features.invalidate_all, "invalidate-all"),
+            (features.prefetch, "prefetch"),
+            (features.page_requests, "page-requests"),
+            (features.x2apic, "x2apic"),
+            (features.no_execute, "no-execute"),
+            (features.guest_translation, "guest-translation"),
+            (features.guest_io, "guest-io"),
+            (features.guest_apic, "guest-apic"),
+            (features.host_accessed, "accessed-bits"),
+            (features.host_dirty, "dirty-bits"),
+            (features.performance_counters, "performance-counters"),
+        ],
+    )?;
     writeln!(
         f,
         "control {:#010x} {:#010x}, status {:#010x}",
@@ -67,11 +66,7 @@ pub(super) fn unit(described: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result
         u32::from(io.read(CONTROL_LOW)),
         u32::from(io.read(STATUS)),
     )?;
-    let (used, capacity) = {
-        let ids = hardware.ids.lock();
-        (ids.used(), ids.capacity())
-    };
-    writeln!(f, "domain ids: {used} of {capacity} in use")?;
+    hardware.ids.show(f)?;
     writeln!(
         f,
         "device table: {} entries in {} parts, {} not blocked",

@@ -2,12 +2,12 @@
 
 //! A unit's device table in memory (2.2.2).
 //!
-//! It has an entry for each requester id up to the last one that firmware names; what comes from
-//! others the unit refuses. A unit that can has it in several parts, which are easier to find
-//! memory for, and then for all ids: there is no way to say where a part ends that is left out.
+//! The table has an entry for each requester id up to the last one that firmware names. The unit
+//! refuses requests of other ids. If the unit can, it has the table in several segments, for which
+//! memory is easier to find. The segments cover all ids, since a segment cannot be left out.
 //!
-//! How an entry changes is in [`update`](super::update). An entry never becomes invalid: then
-//! everything would pass untranslated.
+//! How an entry changes is in [`update`](super::update). V = 0 passes all DMA, so every entry keeps
+//! V = 1.
 
 #![forbid(unsafe_code)]
 
@@ -29,42 +29,46 @@ use super::{
 };
 use crate::{
     addr::PhysAddr,
-    drivers::shell::unit_memory::{Exposed, Pages},
+    drivers::shell::unit_memory::{Exposed, Off, Pages},
     pgtable::{kernel_memory::KernelEntry, Entry, Top},
     requester::RequesterId,
 };
 
 /// Bytes of an entry.
 const ENTRY_BYTES: usize = WORDS * 8;
-/// Bytes that the unit takes a table to be made of.
+/// The unit counts the size of a table in pages of this many bytes.
 const PAGE: usize = 4096;
-/// Most parts that there can be.
-const SEGMENTS: usize = 8;
+/// How many segments there can be.
+const MAX_SEGMENTS: usize = 8;
 
 /// The device table.
 ///
 /// # Invariants
 ///
-/// 1. Each of `segments` has `ids` entries, which are all valid.
-/// 2. `live` has a bit for each entry, which is set while the entry is not blocked, or is about to
-///    be written.
-pub(super) struct Tables {
+/// 1. Each of `segments` has `ids` entries, all with V = 1.
+/// 2. `live` has a bit for each entry. It is set while the entry does not block, and before it is
+///    written so.
+pub(super) struct DeviceTable {
     segments: Exposed<KVec<Pages>>,
     /// Entries of a segment.
     ids: NonZero<usize>,
     live: KVec<Atomic<u64>>,
 }
 
-impl Tables {
-    /// A table in which every id is blocked: up to `last` in one part, or for all ids if it can be
-    /// split into `segments` (a power of 2). `settings` says what firmware wants of an id.
+impl DeviceTable {
+    /// A table that blocks every id: ids up to `last` in one segment, or all ids if the unit takes
+    /// several `segments` (a power of 2). `settings` returns what firmware wants for an id.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn new(
         node: i32,
         last: u16,
         segments: u8,
         settings: impl Fn(u16) -> Settings,
     ) -> Result<Self> {
-        let segments = usize::from(segments).clamp(1, SEGMENTS);
+        let segments = usize::from(segments).clamp(1, MAX_SEGMENTS);
         let ids = match segments {
             1 => (usize::from(last) + 1).next_multiple_of(PAGE / ENTRY_BYTES),
             _ => DEVICES / segments,
@@ -98,12 +102,12 @@ impl Tables {
         Ok(this)
     }
 
-    /// How many ids have an entry, from 0 on.
+    /// How many ids, from 0 on, have an entry.
     pub(super) fn count(&self) -> usize {
         self.segments.len() * self.ids.get()
     }
 
-    /// In how many parts the table is.
+    /// In how many segments the table is.
     pub(super) fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -117,9 +121,9 @@ impl Tables {
         registers.set_segments(self.segments.len());
     }
 
-    /// The unit does not read the table any more.
-    pub(super) fn take_back(&self) {
-        self.segments.take_back();
+    /// The unit, which is off, does not read the table any more.
+    pub(super) fn take_back(&self, off: &Off) {
+        self.segments.take_back(off);
     }
 
     /// The words of the entry of `id`, the lowest first.
@@ -138,7 +142,7 @@ impl Tables {
         words
     }
 
-    /// The entry of `id`; `None` if there is none, or a broken one.
+    /// The entry of `id`; `None` if it has none, or one that this driver has not written.
     pub(super) fn read(&self, id: RequesterId) -> Option<DeviceEntry> {
         DeviceEntry::decode(Self::words(self.entry(id)?))
     }
@@ -148,14 +152,15 @@ impl Tables {
         self.entry(id).is_some()
     }
 
-    /// Makes `translation` what happens to requests of `id`. Returns what it was, if it was
-    /// something else; then the unit has to be told.
+    /// Makes the entry of `id` say `translation`. If that changes the entry, returns what it said
+    /// before, and the caller has to invalidate it.
     pub(super) fn change(&self, id: RequesterId, translation: Translation) -> Option<Translation> {
         self.change_to(id, || translation)
     }
 
-    /// As [`change`](Self::change), with what `translation` says once the entry was read, and says
-    /// again if somebody else changes it meanwhile: [`follow`](Self::follow) may at any time.
+    /// As [`change`](Self::change), with what `translation` returns after the entry was read. If
+    /// [`follow`](Self::follow), which may run at any time, changes the entry meanwhile, this asks
+    /// `translation` again.
     pub(super) fn change_to(
         &self,
         id: RequesterId,
@@ -175,7 +180,7 @@ impl Tables {
             let mut first = words[0];
             for store in update.stores() {
                 match *store {
-                    // Everything else is changed only by who holds the group's lock.
+                    // `follow` changes only this word. All others change under the group's lock.
                     Store::Word { index: 0, value } => {
                         if entry[0].compare_exchange(first, value).is_err() {
                             continue 'again;
@@ -183,7 +188,7 @@ impl Tables {
                         first = value;
                     }
                     Store::Word { index, value } => entry[index].store(value),
-                    // Not asked for.
+                    // `Update::new` was asked for single words.
                     Store::Pair { .. } => {}
                 }
                 dma_mb(Write);
@@ -195,14 +200,15 @@ impl Tables {
         }
     }
 
-    /// Has all entries that lead to a host table which has grown lead to its top, and calls `found`
-    /// for each of them, also for those that do already: the unit has to be told of all.
+    /// Makes all entries that lead to a grown host table lead to its current top. Calls `found` for
+    /// each entry that leads to the table, also if its top is current: the caller has to invalidate
+    /// all of them.
     ///
-    /// `top_over` says what the top is above a root, if that is one of the table's. It is asked
-    /// after the entry was read, and the entry is exchanged then, if it is still the same: so it
-    /// never goes back to a lower top, whoever else does this, and what others make of an entry
-    /// stays. The root says whose the entry is, and is in one word with the levels, so that the
-    /// unit sees both old or both new.
+    /// `top_over` returns the current top of the table if the root that it is given is or was a top
+    /// of it. An entry is read, then `top_over` is asked, then the entry is exchanged if it is still
+    /// the same. So an entry never goes back to a lower top, whatever runs concurrently, and other
+    /// changes of an entry stay. Root and levels are in one word, so the unit sees both old or both
+    /// new.
     pub(super) fn follow(
         &self,
         top_over: impl Fn(PhysAddr) -> Option<Top>,
@@ -227,7 +233,7 @@ impl Tables {
         }
     }
 
-    /// The ids whose entries are not blocked.
+    /// The ids whose entries do not block.
     fn live(&self) -> impl Iterator<Item = RequesterId> + '_ {
         self.live.iter().enumerate().flat_map(|(index, word)| {
             let mut left = word.load(Relaxed);
@@ -257,14 +263,14 @@ impl Tables {
         }
     }
 
-    /// Blocks every id. The unit has to be told.
+    /// Blocks every id. The caller has to invalidate.
     pub(super) fn block_all(&self) {
         for id in self.live() {
             self.change(id, Translation::Blocked);
         }
     }
 
-    /// How many ids are not blocked.
+    /// How many entries do not block.
     pub(super) fn unblocked(&self) -> usize {
         self.live().count()
     }

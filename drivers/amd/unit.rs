@@ -1,44 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One unit: what firmware says of it, and what it became when it was taken over.
+//! What the IVRS table says of a unit, and how its hardware and interrupt are made of it.
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::{Arc, Mutex, SetOnce},
+use kernel::{prelude::*, sync::Arc};
+
+use super::{
+    capability::TableKind, firmware::Firmware, hardware::Hardware, irq::EventInterrupt, ivrs::Ivhd,
+};
+use crate::{
+    drivers::shell::unit::{ShellUnit, UnitDescription},
+    fault::FaultSink,
+    health::Health,
+    label::Label,
+    log::log_info,
+    requester::RequesterId,
 };
 
-use super::{firmware::Firmware, hardware::Hardware, irq::EventInterrupt, ivrs::Ivhd};
-use crate::{health::Health, requester::RequesterId};
-
-/// A unit as the IVRS table describes it, and what it became when it was taken over.
-pub struct AmdViUnit {
+/// A unit as the IVRS table describes it.
+pub struct Description {
     pub(super) firmware: Arc<Firmware>,
     pub(super) base: u64,
     pub(super) segment: u16,
     /// The unit's own PCI function.
     pub(super) function: RequesterId,
-    pub(super) health: Arc<Health>,
-    /// Stays after a release, for the next takeover, until the unit is dropped.
-    pub(super) hardware: SetOnce<Arc<Hardware>>,
-    /// Ends before the hardware is stopped.
-    pub(super) interrupt: Pin<KBox<Mutex<Option<EventInterrupt>>>>,
 }
 
-impl AmdViUnit {
-    /// The hardware, once it was taken over.
-    #[inline]
-    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.hardware.as_ref().ok_or(ENODEV)
-    }
+/// An AMD-Vi unit.
+pub type AmdViUnit = ShellUnit<Description>;
 
-    /// What firmware says of the unit.
-    pub(super) fn ivhd(&self) -> Result<Ivhd<'_>> {
+impl Description {
+    /// The unit's block in the IVRS table.
+    fn ivhd(&self) -> Result<Ivhd<'_>> {
         let table = self.firmware.table().map_err(|_| EINVAL)?;
         table
             .units()
             .find(|unit| unit.base() == self.base)
             .ok_or(EINVAL)
+    }
+}
+
+impl UnitDescription for Description {
+    type Hardware = Hardware;
+    type Interrupt = EventInterrupt;
+
+    fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Hardware>> {
+        let info = self.firmware.table().map_err(|_| EINVAL)?.info();
+        Hardware::new(health, self.ivhd()?, info)
+    }
+
+    fn interrupt(
+        &self,
+        hardware: &Arc<Hardware>,
+        faults: Arc<dyn FaultSink>,
+    ) -> Result<EventInterrupt> {
+        EventInterrupt::new(hardware, faults)
+    }
+
+    fn announce(&self, name: Label, hardware: &Hardware) {
+        let properties = &hardware.properties;
+        let tables = properties.tables;
+        log_info!(
+            "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
+            name,
+            self.base,
+            match tables.kind {
+                TableKind::Host => "v1",
+                TableKind::Guest => "v2",
+            },
+            tables.levels,
+            tables.bits,
+            hardware.ids.capacity(),
+            match properties.capability.caches_not_present {
+                true => ", caches absent entries",
+                false => "",
+            },
+        );
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the core calls.
+//! The AMD-Vi driver: what the core calls.
 
 #![forbid(unsafe_code)]
 
@@ -10,21 +10,19 @@ mod tests;
 use core::fmt;
 
 use kernel::{
-    new_mutex,
     prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
+    sync::{atomic::Full, barrier::smp_mb, Arc},
 };
 
 use super::{
+    capability::TableKind,
     commands::{Pages, MAX_ORDER},
     entries::Translation,
     firmware::Firmware,
-    hardware::{Hardware, Kind},
-    irq::EventInterrupt,
     ivrs::Usage,
     paging::Paging,
     scope, show,
-    unit::AmdViUnit,
+    unit::{AmdViUnit, Description},
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
@@ -33,44 +31,38 @@ use crate::{
         Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
         Translate, VendorDriver, When,
     },
-    drivers::shell::blocks::Cover,
+    drivers::shell::{
+        domain_ids::DomainId,
+        invalidation::{absent_before, Part, Parts},
+        unit::UnitHardware,
+    },
     fault::FaultSink,
     health::Health,
     label::Label,
-    log::{log_err, log_info, log_warn},
+    log::log_info,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Top,
     },
     requester::RequesterId,
-    reserved::{Kind as ReservedKind, Reserved},
+    reserved::{Kind, Reserved},
 };
 
-/// Where interrupt messages go: never translated (2.1.4).
+/// The addresses of interrupt messages, which are never translated (2.1.4).
 const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
-/// HyperTransport's own addresses: not memory, unless the unit says that they are (2.1.2).
+/// HyperTransport's own addresses, which are not memory unless the unit says so (2.1.2).
 const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
 
 /// The driver.
 pub struct AmdVi;
 
-/// The name of a domain in a unit's caches.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct DomainId(u16);
-
-impl fmt::Display for DomainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "domain id {}", self.0)
-    }
-}
-
-/// A prepared attach. What an entry is to say is read from the domain when it is written, since a
-/// table may grow at any time; so this is only what a commit has to remember.
+/// A prepared attach. A table may grow at any time, so commit takes what an entry has to say from
+/// the domain when it writes the entry. The plan holds only what commit has to remember.
 pub struct Plan {
-    /// The domain that the endpoint comes from. All of its ids come from the one that its group was
-    /// on, if they were not blocked.
+    /// The old domain of the endpoint's ids. All ids that were not blocked come from the domain that
+    /// the group was attached to.
     old: Option<u16>,
-    /// What its entries said first; they may have got a later top.
+    /// What the new entries said at first. They may have got a later top since.
     new: Translation,
 }
 
@@ -81,7 +73,7 @@ impl Plan {
     };
 }
 
-/// What entries have to say now for `target`; `None` is to be blocked.
+/// What entries for `target` have to say now; `None` blocks.
 fn translation(target: &Option<Target<'_, AmdVi>>) -> Translation {
     match target {
         None => Translation::Blocked,
@@ -95,7 +87,7 @@ impl Attach for AmdVi {
 
     type Unit = AmdViUnit;
 
-    /// Nothing: the ids say it all.
+    /// Nothing: entries need the ids only.
     type Endpoint = ();
 
     type Paging = Paging;
@@ -107,21 +99,12 @@ impl Attach for AmdVi {
     }
 
     fn acquire_tag(unit: &AmdViUnit, _paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware()?;
-        let id = hardware.ids.lock().take().ok_or_else(|| {
-            log_warn!(
-                "{}: all domain ids of the unit are in use; free a domain and try again",
-                unit.health.name(),
-            );
-            ENOSPC
-        })?;
-        Ok(DomainId(id))
+        unit.hardware()?.ids.take(unit.health.name())
     }
 
     fn release_tag(unit: &AmdViUnit, tag: DomainId) {
         if let Ok(hardware) = unit.hardware() {
-            let was_taken = hardware.ids.lock().give_back(tag.0);
-            debug_assert!(was_taken);
+            hardware.ids.give_back(tag);
         }
     }
 
@@ -135,7 +118,7 @@ impl Attach for AmdVi {
         let hardware = unit.hardware()?;
 
         match target {
-            Target::Paging { paging, .. } if !paging.fits(&hardware.description.space) => {
+            Target::Paging { paging, .. } if !paging.fits(&hardware.properties.tables) => {
                 Err(EINVAL)
             }
             Target::Paging { .. } | Target::Identity { .. } => Ok(Plan::EMPTY),
@@ -148,8 +131,8 @@ impl Attach for AmdVi {
 
     /// See `update` for how an entry changes.
     ///
-    /// The unit has forgotten the old entries before it forgets what it has translated with them.
-    /// The other way round it could translate once more, and keep that.
+    /// The unit invalidates the old entries before the translations that it has made with them. In
+    /// the other order it could translate with an old entry once more, and cache that.
     fn commit(unit: &AmdViUnit, steps: &mut impl Steps<Self>) {
         let Ok(hardware) = unit.hardware() else {
             return;
@@ -178,25 +161,24 @@ impl Attach for AmdVi {
                 }
             }
         });
-        if let Err(failure) = batch.run() {
-            hardware.fail(failure);
-        }
+        let _ = hardware.answered(batch.run());
 
-        // Who lets a table grow changes its top, then the entries; here the top is read after the
-        // entries were written. So one of the two sees what the other did. If it was this one:
-        // others may rely on the new top already, or be about to write it and not have told the
-        // unit yet.
-        smp_mb(Full);
+        // Two other threads may have interfered. Each does the opposite of this commit, which has
+        // written entries and now reads; the full barrier on both sides makes one see the other.
+        //
+        // 1. A thread that declares the unit failed blocks the entries afterwards.
+        // 2. A thread that grows a table sets its top, then changes the entries (`tell_top`). If the
+        //    top read here is a later one, a third thread may rely on it already although the unit
+        //    was not told of the entry: so this commit tells it.
+        let has_failed = hardware.has_failed_meanwhile();
         steps.for_each(|Step { plan, target, .. }| {
             let has_grown = plan.new != translation(&target);
             if let (true, Some(Target::Paging { paging, tag })) = (has_grown, target) {
-                // A unit that fails says so.
+                // If the unit fails, `tell_top` says so and blocks all entries.
                 let _ = Self::tell_top(unit, tag, paging);
             }
         });
-        // The same with who declares the unit failed: that comes first, and the entries are blocked
-        // then.
-        if unit.health.has_failed() {
+        if has_failed {
             steps.for_each(|Step { ids, .. }| {
                 for &id in ids {
                     tables.change(id, Translation::Blocked);
@@ -207,23 +189,24 @@ impl Attach for AmdVi {
 
     fn needs_map_sync(unit: &AmdViUnit) -> bool {
         unit.hardware()
-            .is_ok_and(|hardware| hardware.description.capability.caches_not_present)
+            .is_ok_and(|hardware| hardware.properties.capability.caches_not_present)
     }
 
     fn capable(unit: &AmdViUnit, _endpoint: &(), capability: Capability) -> bool {
         let Ok(hardware) = unit.hardware() else {
             return false;
         };
-        let description = &hardware.description;
+        let tables = &hardware.properties.tables;
         match capability {
-            // Accesses of PCI devices are coherent unless the device asks otherwise.
+            // DMA of a PCI device is coherent unless the device asks for No Snoop.
             Capability::CoherentDma | Capability::DeferredFlush => true,
-            Capability::EnforcedCoherency => description.space.kind == Kind::Host,
+            Capability::EnforcedCoherency => tables.kind == TableKind::Host,
             Capability::PreBootProtection => unit
+                .description
                 .firmware
                 .table()
                 .is_ok_and(|table| table.info().preboot_protection()),
-            Capability::NoExec => description.space.no_execute,
+            Capability::NoExec => tables.no_execute,
         }
     }
 }
@@ -234,7 +217,7 @@ impl Translate for AmdVi {
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
         let hardware = device.unit().hardware()?;
 
-        Paging::new(hardware.description.space, hardware.node)
+        Paging::new(hardware.properties.tables, hardware.node)
     }
 
     fn geometry(paging: &Paging) -> Geometry {
@@ -261,16 +244,14 @@ impl Translate for AmdVi {
 
     fn tell_top(unit: &AmdViUnit, _tag: DomainId, paging: &Paging) -> Result {
         let hardware = unit.hardware()?;
-        // Who attaches writes an entry and then reads the top. Here it is the other way round.
+        // The caller has set the top and now the entries change. A commit does the opposite: it
+        // writes an entry, and then reads the top. This barrier pairs with the one in `commit`.
         smp_mb(Full);
         let mut batch = hardware.batch();
         hardware
             .tables
             .follow(|root| paging.top_over(root), |id| batch.entry(id));
-        batch.run().map_err(|failure| {
-            hardware.fail(failure);
-            EIO
-        })
+        hardware.answered(batch.run())
     }
 
     fn top_is_told(paging: &Paging, top: Top) {
@@ -288,47 +269,22 @@ impl Translate for AmdVi {
     }
 
     fn mapped(unit: &AmdViUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
-        // Tables may have been added on the way, and what was not present is cached at any level.
-        let tables = true;
-        Self::invalidate(
-            unit,
-            tag,
-            Scope::Range {
-                first,
-                last,
-                tables,
-            },
-        )
+        Self::invalidate(unit, tag, absent_before(first, last))
     }
 
-    fn invalidate(unit: &AmdViUnit, tag: DomainId, scope: Scope) -> Result {
+    fn invalidate(unit: &AmdViUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
         let space = hardware.space();
-        let (cover, leaves_only) = match scope {
-            Scope::All => (Cover::Domain, false),
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => (
-                Cover::new(first.raw(), last.raw(), Some(MAX_ORDER)),
-                !tables,
-            ),
-        };
+        let parts = Parts::of(scope, Some(MAX_ORDER));
 
         let mut batch = hardware.batch();
-        match cover.blocks() {
-            [] => batch.pages(tag.0, space, Pages::All, false),
-            blocks => {
-                for &block in blocks {
-                    batch.pages(tag.0, space, Pages::Block(block), leaves_only);
-                }
+        parts.for_each(|part| match part {
+            Part::Domain => batch.pages(domain, space, Pages::All, false),
+            Part::Block { block, leaves_only } => {
+                batch.pages(domain, space, Pages::Block(block), leaves_only);
             }
-        }
-        batch.run().map_err(|failure| {
-            hardware.fail(failure);
-            EIO
-        })
+        });
+        hardware.answered(batch.run())
     }
 }
 
@@ -339,17 +295,14 @@ impl VendorDriver for AmdVi {
         let table = firmware.table().map_err(|_| EINVAL)?;
 
         for (number, unit) in table.units().enumerate() {
-            let name = Label::new(format_args!("ivhd{number}"));
-            let unit = AmdViUnit {
+            let description = Description {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 function: RequesterId::new(u32::from(unit.device())),
-                health: Arc::new(Health::new(name), GFP_KERNEL)?,
-                hardware: SetOnce::new(),
-                interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
             };
-            units.push(unit, GFP_KERNEL)?;
+            let name = Label::new(format_args!("ivhd{number}"));
+            units.push(AmdViUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
             log_info!("amd: the IVRS table lists no unit");
@@ -359,80 +312,30 @@ impl VendorDriver for AmdVi {
     }
 
     fn take_over(unit: &AmdViUnit, faults: Arc<dyn FaultSink>) -> Result {
-        let name = unit.health.name();
-        let hardware = match unit.hardware.as_ref() {
-            Some(hardware) => hardware.clone(),
-            None => {
-                let info = unit.firmware.table().map_err(|_| EINVAL)?.info();
-                let hardware = Hardware::new(&unit.health, unit.ivhd()?, info)?;
-                unit.hardware.populate(hardware.clone());
-                hardware
-            }
-        };
-
-        hardware.start()?;
-        match EventInterrupt::new(&hardware, faults) {
-            Ok(interrupt) => *unit.interrupt.lock() = Some(interrupt),
-            Err(error) => {
-                log_err!(
-                    "{}: no interrupt for faults ({}), so the unit is not used",
-                    name,
-                    error.to_errno(),
-                );
-                hardware.stop();
-                return Err(error);
-            }
-        }
-
-        let description = &hardware.description;
-        log_info!(
-            "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
-            name,
-            unit.base,
-            match description.space.kind {
-                Kind::Host => "v1",
-                Kind::Guest => "v2",
-            },
-            description.space.levels,
-            description.space.bits,
-            hardware.ids.lock().capacity(),
-            if description.capability.caches_not_present {
-                ", caches absent entries"
-            } else {
-                ""
-            },
-        );
-        Ok(())
+        unit.take_over(faults)
     }
 
     fn enable(unit: &AmdViUnit) -> Result {
-        unit.hardware()?.enable()
+        unit.enable()
     }
 
     fn release(unit: &AmdViUnit) {
-        // The interrupt's thread ends when this is dropped.
-        let interrupt = unit.interrupt.lock().take();
-        drop(interrupt);
-        if let Ok(hardware) = unit.hardware() {
-            hardware.stop();
-        }
+        unit.release();
     }
 
     fn suspend(unit: &AmdViUnit) -> Result {
-        unit.hardware()?.suspend()
+        unit.suspend()
     }
 
     fn resume(unit: &AmdViUnit) -> Result {
-        unit.hardware()?.resume()
+        unit.resume()
     }
 
-    /// An emulated unit that was reset has let everything pass since, and finds a device by its id
-    /// only if the bridges above it have their bus numbers.
+    /// An emulated unit lets everything pass after a reset until it is told of each entry. When it is
+    /// told, it finds a device by its id only if the bridges above have their bus numbers.
     fn buses_are_back(unit: &AmdViUnit) {
         if let Ok(hardware) = unit.hardware() {
-            if let Err(failure) = hardware.invalidate_entries() {
-                hardware.fail(failure);
-            }
+            let _ = hardware.answered(hardware.invalidate_entries());
         }
     }
 
@@ -440,8 +343,8 @@ impl VendorDriver for AmdVi {
         mut units: impl Iterator<Item = &'a AmdViUnit> + Clone,
         device: DeviceInfo,
     ) -> Result<(&'a AmdViUnit, Probed<Self>)> {
-        let firmware = &units.clone().next().ok_or(ENODEV)?.firmware;
-        let table = firmware.table().map_err(|_| EINVAL)?;
+        let first = units.clone().next().ok_or(ENODEV)?;
+        let table = first.description.firmware.table().map_err(|_| EINVAL)?;
         let mut ids = device.ids;
         let (segment, own) = match &device.place {
             Place::Pci { segment, id, .. } => (*segment, id.raw() as u16),
@@ -453,7 +356,9 @@ impl VendorDriver for AmdVi {
             Place::Behind { .. } => return Err(ENODEV),
         };
         let ivhd = scope::unit_for(table, segment, own).ok_or(ENODEV)?;
-        let unit = units.find(|unit| unit.base == ivhd.base()).ok_or(ENODEV)?;
+        let unit = units
+            .find(|unit| unit.description.base == ivhd.base())
+            .ok_or(ENODEV)?;
         let hardware = unit.hardware()?;
 
         let mut aliases = KVec::new();
@@ -467,16 +372,13 @@ impl VendorDriver for AmdVi {
                 ids.push(alias, GFP_KERNEL)?;
             }
         }
-        // The unit refuses requests of others by itself.
+        // The unit itself refuses the requests of ids that its table does not cover.
         ids.retain(|id| hardware.tables.covers(*id));
-        // Also if nothing has changed: an emulated unit lets a device that was added to the machine
-        // pass until it is told of the entry, which blocks.
+        // The entries have not changed, and they block. But an emulated unit lets a device that was
+        // plugged in pass until it is told of its entry.
         let mut batch = hardware.batch();
         ids.iter().for_each(|&id| batch.entry(id));
-        if let Err(failure) = batch.run() {
-            // Units that are not in use have nothing to be told.
-            hardware.fail(failure);
-        }
+        let _ = hardware.answered(batch.run());
 
         let mut reserved = KVec::new();
         let mut add = |(first, last): (u64, u64), prot, kind| {
@@ -500,15 +402,11 @@ impl VendorDriver for AmdVi {
                 },
                 Usage::None => continue,
             };
-            add((region.base(), region.limit()), prot, ReservedKind::Direct)?;
+            add((region.base(), region.limit()), prot, Kind::Direct)?;
         }
-        add(MESSAGES, Prot::WRITE, ReservedKind::Msi)?;
-        if !hardware.description.features.ht_range_ignored {
-            add(
-                HYPERTRANSPORT,
-                Prot::READ | Prot::WRITE,
-                ReservedKind::Reserved,
-            )?;
+        add(MESSAGES, Prot::WRITE, Kind::Msi)?;
+        if !hardware.properties.features.ht_range_ignored {
+            add(HYPERTRANSPORT, Prot::READ | Prot::WRITE, Kind::Reserved)?;
         }
         let probed = Probed {
             ids,

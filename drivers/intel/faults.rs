@@ -4,11 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    io::Io,
-    sync::atomic::Relaxed,
-    time::{delay::fsleep, Delta},
-};
+use kernel::io::Io;
 
 use super::{
     fault_record::{FaultRecord, FaultStatus, Request},
@@ -17,23 +13,18 @@ use super::{
 };
 use crate::{
     addr::Iova,
+    drivers::shell::fault_pace::{count_loss, Pace},
     fault::{Access, Fault, FaultSink},
-    log::log_warn,
     requester::RequesterId,
 };
 
-/// Records that are read without a pause. A device that faults all the time costs a part of one
-/// processor's time, and records are lost, which is counted.
-const BURST: usize = 256;
-const PAUSE: Delta = Delta::from_millis(10);
-
-/// Reports all faults that are pending, until there is none or `stopping`.
+/// Reports pending faults until none is left or `stopping`.
 ///
 /// Context: may sleep.
 pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl Fn() -> bool) {
     let io = hardware.registers.io();
     let records = usize::from(hardware.capability.fault_records);
-    let mut burst = 0;
+    let mut pace = Pace::new();
 
     while !stopping() {
         let status = FaultStatus(io.read(FSTS).into());
@@ -45,32 +36,23 @@ pub(super) fn report(hardware: &Hardware, sink: &dyn FaultSink, stopping: impl F
                     break;
                 };
                 sink.report(&fault(&record));
-                burst += 1;
+                pace.count();
             }
         }
         if status.has(FaultStatus::OVERFLOW) {
-            // Nothing is recorded while this is set, so it is cleared after the records are.
+            // The unit records nothing while this bit is set. So it is cleared last, when the
+            // records are free.
             io.write_reg(FSTS::from(FaultStatus::OVERFLOW));
-            let before = hardware.overflows.fetch_add(1, Relaxed);
-            if before == 0 {
-                log_warn!(
-                    "{}: faults come faster than they are read, some are lost (said once; \
-                     debugfs counts)",
-                    hardware.health.name(),
-                );
-            }
+            count_loss(&hardware.overflows, hardware.health.name(), "faults");
         }
         if !status.has(FaultStatus::PENDING) && !status.has(FaultStatus::OVERFLOW) {
             break;
         }
-        if burst >= BURST {
-            burst = 0;
-            fsleep(PAUSE);
-        }
+        pace.pause_if_due();
     }
 }
 
-/// Reads a record and frees its register; `None` if there is none.
+/// Reads fault recording register `index` and frees it; `None` if it holds no fault.
 fn take(hardware: &Hardware, index: usize) -> Option<FaultRecord> {
     let offset = hardware.fault_record_offset(index);
     let record = hardware.registers.fault_record(offset).ok()??;
@@ -78,7 +60,7 @@ fn take(hardware: &Hardware, index: usize) -> Option<FaultRecord> {
     Some(record)
 }
 
-/// The record in the core's words.
+/// The record as the core's fault.
 fn fault(record: &FaultRecord) -> Fault {
     let access = if record.is_interrupt() {
         Access::Interrupt

@@ -2,10 +2,10 @@
 
 //! A unit's fault interrupt.
 //!
-//! A unit sends its interrupt as a message of its own, with address and data from its registers
-//! (VT-d 7.3). The kernel's code for that is not for modules, so each unit gets an interrupt domain
-//! with one interrupt here, on top of the domain that manages the processors' vectors: that one
-//! chooses processor and vector, this one writes them to the unit and masks there.
+//! A unit sends its interrupt as a message, with the address and the data in its registers (VT-d
+//! 7.3). The kernel's code for that is not exported to modules. So each unit gets an interrupt
+//! domain with one interrupt here. Its parent is the domain that manages the processors' vectors:
+//! the parent chooses processor and vector, this domain writes them to the unit and masks there.
 
 use core::ptr;
 
@@ -27,9 +27,10 @@ use super::{
 use crate::{
     drivers::shell::interrupt::{Serve, ThreadedInterrupt, Trigger},
     fault::FaultSink,
+    ffi::table::Table,
 };
 
-/// What the interrupt's thread works on.
+/// What the interrupt's thread needs.
 struct Faults {
     sink: Arc<dyn FaultSink>,
     hardware: Arc<Hardware>,
@@ -41,28 +42,31 @@ impl Serve for Faults {
     }
 }
 
-/// The fault interrupt of one unit. It ends when this is dropped, in the order opposite to that in
-/// which it was made.
-pub(super) struct FaultInterrupt {
+/// The fault interrupt of one unit. It ends when the value is dropped.
+pub struct FaultInterrupt {
+    // Dropped in this order, opposite to that in which they are made.
     _thread: ThreadedInterrupt<Faults>,
-    _vector: Vector,
-    _domain: Domain,
+    _irq: Irq,
+    _domain: IrqDomain,
 }
 
 impl FaultInterrupt {
     /// Sets the unit's interrupt up and unmasks it. Faults go to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the kernel has no domain of vectors; those of the kernel's interrupt layer.
     pub(super) fn new(hardware: &Arc<Hardware>, sink: Arc<dyn FaultSink>) -> Result<Self> {
         let name = CString::try_from_fmt(fmt!("{}-fault", hardware.health.name().as_str()))?;
-        let domain = Domain::new(&name, hardware)?;
-        let vector = Vector::new(&domain)?;
+        let domain = IrqDomain::new(&name, hardware)?;
+        let irq = Irq::new(&domain)?;
         let faults = Faults {
             sink,
             hardware: hardware.clone(),
         };
         Ok(Self {
-            // The message is an edge.
-            _thread: ThreadedInterrupt::request(vector.0, Trigger::Edge, name, faults)?,
-            _vector: vector,
+            _thread: ThreadedInterrupt::request(irq.0, Trigger::Edge, name, faults)?,
+            _irq: irq,
             _domain: domain,
         })
     }
@@ -72,10 +76,10 @@ impl FaultInterrupt {
 ///
 /// # Invariants
 ///
-/// The node was made by [`Node::new`]. When this is dropped no domain has it.
-struct Node(*mut bindings::fwnode_handle);
+/// [`DomainName::new`] has allocated the node. When this is dropped, no domain refers to it.
+struct DomainName(*mut bindings::fwnode_handle);
 
-impl Node {
+impl DomainName {
     fn new(name: &CStr) -> Result<Self> {
         // SAFETY: The name is copied.
         let node = unsafe {
@@ -89,13 +93,13 @@ impl Node {
         };
         match node.is_null() {
             true => Err(ENOMEM),
-            // INVARIANT: Just made.
+            // INVARIANT: Just allocated.
             false => Ok(Self(node)),
         }
     }
 }
 
-impl Drop for Node {
+impl Drop for DomainName {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
         unsafe { bindings::irq_domain_free_fwnode(self.0) }
@@ -106,69 +110,71 @@ impl Drop for Node {
 ///
 /// # Invariants
 ///
-/// `raw` was made by [`Domain::new`], with `node`, and with what `hardware` points to as its data.
-/// When this is dropped the domain has no interrupt.
-struct Domain {
+/// [`IrqDomain::new`] has made `raw`, with `_name`, and with what `_hardware` points to as its
+/// data. When this is dropped, the domain has no interrupt.
+struct IrqDomain {
     raw: *mut bindings::irq_domain,
     // Dropped after the domain.
-    _node: Node,
+    _name: DomainName,
     _hardware: Arc<Hardware>,
 }
 
-// SAFETY: The pointers are to objects of the kernel that belong to no task, and this owns them.
-unsafe impl Send for Domain {}
+// SAFETY: The value owns the kernel's object, which any task may remove.
+unsafe impl Send for IrqDomain {}
 
-impl Domain {
+impl IrqDomain {
     fn new(name: &CStr, hardware: &Arc<Hardware>) -> Result<Self> {
-        // SAFETY: Written during boot only.
+        // SAFETY: The kernel writes the variable during boot only.
         let parent = unsafe { bindings::x86_vector_domain };
         if parent.is_null() {
             return Err(ENODEV);
         }
-        let node = Node::new(name)?;
+        let name = DomainName::new(name)?;
         let info = bindings::irq_domain_info {
-            fwnode: node.0,
+            fwnode: name.0,
             domain_flags: bindings::IRQ_DOMAIN_FLAG_HIERARCHY,
             size: 1,
             hwirq_max: 1,
-            ops: &raw const DOMAIN_OPS.0,
+            ops: DOMAIN_OPS.get(),
             host_data: Arc::as_ptr(hardware).cast::<c_void>().cast_mut(),
             parent,
             ..pin_init::zeroed()
         };
-        // SAFETY: `info` is valid for the call, and what it points to as long as the domain is.
+        // SAFETY: `info` is valid for the call. What it points to lives longer than the domain: the
+        // static table, the node and the hardware.
         let raw = from_err_ptr(unsafe { bindings::irq_domain_instantiate(&raw const info) })?;
         // INVARIANT: Just made.
         Ok(Self {
             raw,
-            _node: node,
+            _name: name,
             _hardware: hardware.clone(),
         })
     }
 }
 
-impl Drop for Domain {
+impl Drop for IrqDomain {
     fn drop(&mut self) {
         // SAFETY: By the invariants.
         unsafe { bindings::irq_domain_remove(self.raw) }
     }
 }
 
-/// The interrupt of a [`Domain`].
+/// The interrupt of an [`IrqDomain`], by its number.
 ///
 /// # Invariants
 ///
-/// The interrupt was allocated from a domain that is still there. When this is dropped the
-/// interrupt is not requested.
-struct Vector(c_uint);
+/// The interrupt was allocated from a domain that still exists. When this is dropped, the interrupt
+/// is not requested.
+struct Irq(c_uint);
 
-impl Vector {
-    fn new(domain: &Domain) -> Result<Self> {
+impl Irq {
+    fn new(domain: &IrqDomain) -> Result<Self> {
         let mut info = bindings::irq_alloc_info {
             type_: bindings::irq_alloc_type_X86_IRQ_ALLOC_TYPE_DMAR,
             ..pin_init::zeroed()
         };
-        // SAFETY: By its invariants the domain is valid, and `info` is what it and its parent take.
+        // SAFETY: By its invariants the domain is valid. `info` is of the type that the parent
+        // domain takes; this domain passes it on.
         let irq = unsafe {
             bindings::__irq_domain_alloc_irqs(
                 domain.raw,
@@ -186,42 +192,42 @@ impl Vector {
     }
 }
 
-impl Drop for Vector {
+impl Drop for Irq {
     fn drop(&mut self) {
         // SAFETY: By the invariants.
         unsafe { bindings::irq_domain_free_irqs(self.0, 1) }
     }
 }
 
-/// The unit whose interrupt this is.
+/// The unit that an interrupt belongs to.
 ///
 /// # Safety
 ///
-/// `data` is of an interrupt that [`allocate`] set up.
+/// `data` is that of an interrupt that [`allocate`] has set up.
 unsafe fn hardware_of<'a>(data: *mut bindings::irq_data) -> &'a Hardware {
-    // SAFETY: `allocate` has put the domain's data there, which is a `Hardware` that lives as long
-    // as the domain.
+    // SAFETY: `allocate` has stored the domain's data there. It is a `Hardware`, which lives longer
+    // than the domain.
     unsafe { &*(*data).chip_data.cast::<Hardware>() }
 }
 
-/// `struct msi_msg`, which the bindings have only the name of.
+/// `struct msi_msg`, of which the bindings have only the name.
 #[repr(C)]
 #[derive(Default)]
-struct Message {
+struct MsiMessage {
     address_low: u32,
     address_high: u32,
     data: u32,
 }
 
-/// Has the parent say where the interrupt goes, and tells the unit.
+/// Writes the message that the parent domain composes to the unit.
 ///
 /// # Safety
 ///
-/// `data` is of an interrupt that [`allocate`] set up.
+/// `data` is that of an interrupt that [`allocate`] has set up.
 unsafe fn write_message(data: *mut bindings::irq_data) {
-    let mut message = Message::default();
-    // SAFETY: An interrupt of this domain has the data of the parent's, with a chip, and the
-    // layout of a message is as above.
+    let mut message = MsiMessage::default();
+    // SAFETY: An interrupt of this domain has the parent's data, with a chip, and `MsiMessage` has
+    // the layout of the kernel's structure.
     unsafe {
         let parent = (*data).parent_data;
         if let Some(compose) = (*(*parent).chip).irq_compose_msi_msg {
@@ -235,24 +241,26 @@ unsafe fn write_message(data: *mut bindings::irq_data) {
     io.write_reg(FEUADDR::from(message.address_high));
 }
 
+/// Masks the interrupt in the unit, or unmasks it.
+///
 /// # Safety
 ///
-/// `data` is of an interrupt that [`allocate`] set up.
+/// `data` is that of an interrupt that [`allocate`] has set up.
 unsafe fn set_masked(data: *mut bindings::irq_data, masked: bool) {
     // SAFETY: By the requirements.
     let io = unsafe { hardware_of(data) }.registers.io();
     io.write_reg(FECTL::zeroed().with_masked(masked));
-    // The read returns after the write has arrived.
+    // The read returns after the unit has got the write.
     let _ = io.read(FECTL);
 }
 
 extern "C" fn mask(data: *mut bindings::irq_data) {
-    // SAFETY: The chip is used with such interrupts only.
+    // SAFETY: Only interrupts that `allocate` has set up have this chip.
     unsafe { set_masked(data, true) }
 }
 
 extern "C" fn unmask(data: *mut bindings::irq_data) {
-    // SAFETY: The chip is used with such interrupts only.
+    // SAFETY: Only interrupts that `allocate` has set up have this chip.
     unsafe { set_masked(data, false) }
 }
 
@@ -261,16 +269,16 @@ extern "C" fn set_affinity(
     mask: *const bindings::cpumask,
     force: bool,
 ) -> c_int {
-    // SAFETY: The arguments are passed on as they came, and the interrupt has a parent.
+    // SAFETY: The kernel's arguments are passed on, and the interrupt has a parent.
     let result = unsafe { bindings::irq_chip_set_affinity_parent(data, mask, force) };
     if result >= 0 && result != bindings::IRQ_SET_MASK_OK_DONE as c_int {
-        // SAFETY: The chip is used with such interrupts only.
+        // SAFETY: Only interrupts that `allocate` has set up have this chip.
         unsafe { write_message(data) };
     }
     result
 }
 
-/// Called when the domain's interrupt is allocated.
+/// The kernel calls this when it allocates the domain's interrupt.
 extern "C" fn allocate(
     domain: *mut bindings::irq_domain,
     irq: c_uint,
@@ -280,7 +288,7 @@ extern "C" fn allocate(
     if count != 1 {
         return EINVAL.to_errno();
     }
-    // SAFETY: The arguments are passed on as they came. The chip and the name live as long as the
+    // SAFETY: The kernel's arguments are passed on. The chip and the name live as long as the
     // module, and the domain's data is a `Hardware`.
     unsafe {
         let result = bindings::irq_domain_alloc_irqs_parent(domain, irq, count, info);
@@ -289,7 +297,7 @@ extern "C" fn allocate(
                 domain,
                 irq,
                 0,
-                &raw const CHIP.0,
+                ptr::from_ref(CHIP.get()),
                 (*domain).host_data,
                 Some(bindings::handle_edge_irq),
                 ptr::null_mut(),
@@ -300,46 +308,50 @@ extern "C" fn allocate(
     }
 }
 
-/// Called when the interrupt gets a processor and a vector.
+/// The kernel calls this when the interrupt has got a processor and a vector.
 extern "C" fn activate(
     _domain: *mut bindings::irq_domain,
     data: *mut bindings::irq_data,
     _reserve: bool,
 ) -> c_int {
-    // SAFETY: The domain has such interrupts only.
+    // SAFETY: All interrupts of the domain were set up by `allocate`.
     unsafe { write_message(data) };
     0
 }
 
-/// Called when the interrupt loses its vector: a message must not reach who gets it next.
+/// The kernel calls this when the interrupt loses its vector. A message must not reach the next
+/// user of the vector.
 extern "C" fn deactivate(_domain: *mut bindings::irq_domain, data: *mut bindings::irq_data) {
-    // SAFETY: The domain has such interrupts only.
+    // SAFETY: All interrupts of the domain were set up by `allocate`.
     unsafe { set_masked(data, true) }
 }
 
-struct Shared<T>(T);
+/// The functions of an [`IrqDomain`].
+// SAFETY: The kernel does not write to the functions of a domain.
+static DOMAIN_OPS: Table<bindings::irq_domain_ops> = unsafe {
+    Table::new(bindings::irq_domain_ops {
+        alloc: Some(allocate),
+        free: Some(bindings::irq_domain_free_irqs_top),
+        activate: Some(activate),
+        deactivate: Some(deactivate),
+        ..pin_init::zeroed()
+    })
+};
 
-// SAFETY: The tables of functions below are never written.
-unsafe impl<T> Sync for Shared<T> {}
-
-static DOMAIN_OPS: Shared<bindings::irq_domain_ops> = Shared(bindings::irq_domain_ops {
-    alloc: Some(allocate),
-    free: Some(bindings::irq_domain_free_irqs_top),
-    activate: Some(activate),
-    deactivate: Some(deactivate),
-    ..pin_init::zeroed()
-});
-
-static CHIP: Shared<bindings::irq_chip> = Shared(bindings::irq_chip {
-    name: as_char_ptr_in_const_context(c"VT-d"),
-    irq_ack: Some(bindings::irq_chip_ack_parent),
-    irq_mask: Some(mask),
-    irq_unmask: Some(unmask),
-    irq_set_affinity: Some(set_affinity),
-    irq_retrigger: Some(bindings::irq_chip_retrigger_hierarchy),
-    // Address and data are two registers, so they change only while no message can be sent.
-    flags: (bindings::IRQCHIP_SKIP_SET_WAKE
-        | bindings::IRQCHIP_MOVE_DEFERRED
-        | bindings::IRQCHIP_AFFINITY_PRE_STARTUP) as c_ulong,
-    ..pin_init::zeroed()
-});
+/// The chip of an [`Irq`].
+// SAFETY: The kernel does not write to a chip.
+static CHIP: Table<bindings::irq_chip> = unsafe {
+    Table::new(bindings::irq_chip {
+        name: as_char_ptr_in_const_context(c"VT-d"),
+        irq_ack: Some(bindings::irq_chip_ack_parent),
+        irq_mask: Some(mask),
+        irq_unmask: Some(unmask),
+        irq_set_affinity: Some(set_affinity),
+        irq_retrigger: Some(bindings::irq_chip_retrigger_hierarchy),
+        // Address and data are two registers, so they change only while the unit cannot send.
+        flags: (bindings::IRQCHIP_SKIP_SET_WAKE
+            | bindings::IRQCHIP_MOVE_DEFERRED
+            | bindings::IRQCHIP_AFFINITY_PRE_STARTUP) as c_ulong,
+        ..pin_init::zeroed()
+    })
+};

@@ -18,29 +18,29 @@ use crate::{
     drivers::shell::registers::{join, Window},
 };
 
-/// What every unit has at least: all registers of [`regs`](super::regs) are in the first page.
+/// The size of the smallest window: all registers of [`regs`](super::regs) are in the first page.
 pub(super) const MIN_BYTES: usize = 4096;
 
 /// The mapped registers of one unit.
 pub(super) struct Registers(Window<MIN_BYTES>);
 
 impl Registers {
-    /// Maps the first page of the registers at physical address `phys`, to look at.
+    /// Maps the first page of the registers at physical address `phys`, for reading only.
     pub(super) fn look(phys: u64) -> Result<Self> {
         Ok(Self(Window::look(phys)?))
     }
 
     /// Maps `bytes` (a multiple of 4096) of registers at physical address `phys`, and keeps other
-    /// drivers off.
+    /// drivers off them.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has requested the memory region; `ENOMEM`.
+    /// `EBUSY` if another driver has requested the memory region; `ENOMEM`.
     pub(super) fn claim(phys: u64, bytes: usize) -> Result<Self> {
         Ok(Self(Window::claim(phys, bytes)?))
     }
 
-    /// Registers that are mere memory: a unit that does not answer.
+    /// Memory in place of registers: a unit that does not answer.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn dead() -> Result<Self> {
         Ok(Self(Window::dead()?))
@@ -60,29 +60,35 @@ impl Registers {
         )
     }
 
-    /// Says where the root table is; the unit takes it with the command for that.
+    /// Sets the root table address (RTADDR). The unit uses it after the command Set Root Table
+    /// Pointer.
     pub(super) fn set_root_table(&self, address: PhysAddr) {
         self.0
             .write_halves::<RTADDR_LOW, RTADDR_HIGH>(address.raw());
     }
 
-    /// Says where the invalidation queue is: one page, with descriptors of 128 bits.
+    /// Sets the invalidation queue address (IQA): one page, descriptors of 128 bits.
     pub(super) fn set_queue(&self, address: PhysAddr) {
         self.0.write_halves::<IQA_LOW, IQA_HIGH>(address.raw());
     }
 
-    /// The fault recording register at byte offset `offset`; `None` if there is nothing in it.
+    /// The fault recording register at byte offset `offset`; `None` if it holds no fault.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not mapped.
     pub(super) fn fault_record(&self, offset: usize) -> Result<Option<FaultRecord>> {
         let io = self.io();
-        // The word with the F bit first: the unit sets that last, so what is read after it is of
-        // the same fault.
+        // The unit sets the F bit last. So the word with F is read first: the words that are read
+        // after it belong to the same fault.
         let top = io.try_read32(offset + 12)?;
         let low = join(io.try_read32(offset)?, io.try_read32(offset + 4)?);
         let high = join(io.try_read32(offset + 8)?, top);
         Ok(FaultRecord::decode([low, high]))
     }
 
-    /// Clears the fault recording register at byte offset `offset`, for the unit to use again.
+    /// Clears the fault recording register at byte offset `offset`, so that the unit can use it
+    /// again.
     pub(super) fn clear_fault_record(&self, offset: usize) -> Result {
         self.io()
             .try_write32((FaultRecord::FAULT >> 32) as u32, offset + 12)

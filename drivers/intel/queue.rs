@@ -2,26 +2,28 @@
 
 //! The invalidation queue (VT-d 6.5.2).
 //!
-//! A [`Batch`] is a number of descriptors and a wait descriptor at its end, which makes the unit
-//! write a number to memory when everything before it is done. Processors put their batches in one
-//! after the other, under the ring's lock, and wait for them side by side, without it. The unit
-//! executes wait descriptors in order, since all of them are fences (6.5.2.8), so the numbers that
-//! it writes only grow: a batch is done once its number or a later one is there. Between two of
-//! them it may execute descriptors in any order.
+//! A [`Batch`] is a number of descriptors and a wait descriptor at its end. The wait descriptor
+//! makes the unit write a number to memory when everything before it is done. Processors submit
+//! their batches one after the other, under the ring's lock, and wait for them in parallel, without
+//! the lock. All wait descriptors are fences, so the unit executes them in order (6.5.2.8) and the
+//! numbers only grow: a batch is done once its number or a later one is in memory. Between two wait
+//! descriptors the unit may execute descriptors in any order.
 //!
-//! # When the unit complains (6.5.2.10, 6.5.2.11)
+//! # Errors that the unit reports (6.5.2.10, 6.5.2.11)
 //!
-//! Whoever waits looks for that now and then, and does what is to be done under the ring's lock:
+//! A processor that waits reads the fault status register now and then. It handles errors under the
+//! ring's lock:
 //!
-//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. One of the
-//!   same kind that invalidates everything takes its place, so whoever waits for it need not know.
-//! - *Time-out*: a device did not answer. The unit has dropped the wait descriptors that it had, so
-//!   who still waits invalidates everything instead. No descriptor here is for a device, so this
-//!   would be the unit's own mistake.
-//! - *Completion error*: an answer that was not expected. It harms nothing; it is counted.
+//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. A descriptor of
+//!   the same kind that invalidates everything replaces it. The processor that waits for it need not
+//!   know.
+//! - *Time-out*: a device did not answer. The unit has dropped its wait descriptors, so each
+//!   processor that still waits invalidates everything instead. No descriptor here is for a device:
+//!   a time-out would be the unit's own mistake.
+//! - *Completion error*: a device's answer was not expected. It is harmless, and counted.
 //!
-//! All that happens a bounded number of times. A unit that still has not finished, or that does not
-//! finish in [`TIMEOUT`], never gets another batch.
+//! Each of these is tried a bounded number of times. A unit that still has not finished, or that
+//! does not finish within [`TIMEOUT`], never gets another batch.
 
 #![forbid(unsafe_code)]
 
@@ -50,35 +52,34 @@ use super::{
 };
 use crate::{
     drivers::shell::{
-        queue::{Completions, GivenUp, Number, Slots},
-        unit_memory::Exposed,
+        queue::{GivenUp, Number, QueueMemory},
+        unit_memory::{Exposed, Off},
         wait::{wait_until, Wait},
     },
     log::log_warn,
     requester::RequesterId,
 };
 
-/// Descriptors in the ring, which is one page. One always stays free, since a full ring looks like
-/// an empty one.
+/// Descriptors in the ring, which is one page. One slot always stays free: with all of them in use,
+/// head and tail would be as in an empty ring.
 const SLOTS: usize = 256;
-/// How many descriptors of a batch are put in together. Most batches have one.
+/// How many descriptors of a batch are submitted at once. Most batches have one.
 const PART: usize = 8;
-/// How long a batch may take. No device's answer is waited for, so a unit that works needs
-/// microseconds.
+/// How long a batch may take. The unit waits for no device, so it needs microseconds if it works.
 const TIMEOUT: Delta = Delta::from_secs(1);
-/// How often a batch is repeated.
+/// How often a batch is repeated after time-outs.
 const REPEATS: usize = 4;
 /// How often memory is polled for each look at the fault status register.
 const POLLS: usize = 256;
 
 /// Why a queue does not work any more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// A batch did not complete in time.
     Timeout {
-        /// Where the unit has stopped.
+        /// The head register: where the unit has stopped.
         head: u32,
-        /// What it was given up to.
+        /// The tail register: the end of what was submitted.
         tail: u32,
         /// The fault status register.
         status: u32,
@@ -90,7 +91,7 @@ pub(super) enum Failure {
     },
     /// Devices do not answer, again and again.
     Unanswered,
-    /// It had failed before.
+    /// The queue had failed before.
     Earlier,
 }
 
@@ -113,7 +114,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What the queue has done, for people.
+/// What the queue has done, for debugfs.
 #[derive(Copy, Clone, Default)]
 pub(super) struct Counts {
     pub(super) batches: u64,
@@ -123,89 +124,78 @@ pub(super) struct Counts {
     pub(super) completion_errors: u64,
 }
 
-/// The memory that the unit reads descriptors from and writes numbers to.
-struct Shared {
-    slots: Slots<2>,
-    completions: Completions<u32>,
-}
-
-impl Shared {
-    fn new(node: i32) -> Result<Self> {
-        Ok(Self {
-            slots: Slots::new(node, SLOTS)?,
-            completions: Completions::new(node)?,
-        })
-    }
-}
-
-/// Which slots are taken, and by what.
+/// Which slots are in use, and by what.
 ///
 /// # Invariants
 ///
-/// 1. The unit has executed all slots but those from `head` up to `tail`, round the end of the
-///    ring; `head` and `tail` are below `SLOTS`.
-/// 2. In each of these slots the unit is done when it has written the slot's number of `numbers`.
+/// 1. The unit has executed all slots but those from `head` up to, not including, `tail`, modulo
+///    `SLOTS`; `head` and `tail` are below `SLOTS`.
+/// 2. The unit has executed such a slot once it has written the slot's number in `numbers`.
 struct Ring {
     head: usize,
     tail: usize,
     numbers: [u32; SLOTS],
-    /// The last number that a wait descriptor was given.
+    /// The number of the last wait descriptor.
     issued: u32,
-    /// Whether the unit takes descriptors. If it does not it caches nothing either, so batches are
+    /// Whether the unit takes descriptors. While it does not, it caches nothing, and batches are
     /// done at once.
     is_on: bool,
     counts: Counts,
 }
 
 impl Ring {
-    /// Slots that can be filled, when the unit has written `number`.
+    /// How many slots can be filled, if the unit has written `number`.
     fn room(&mut self, number: u32) -> usize {
         while self.head != self.tail && u32::is_reached(self.numbers[self.head], number) {
-            // INVARIANT: The remainder is below `SLOTS`, and by 2. the slot was executed.
+            // INVARIANT: The remainder is below `SLOTS`. By 2. the unit has executed the slot.
             self.head = (self.head + 1) % SLOTS;
         }
         SLOTS - 1 - self.in_flight()
     }
 
-    /// Slots that the unit may not have executed.
+    /// How many slots the unit may not have executed.
     fn in_flight(&self) -> usize {
         (self.tail + SLOTS - self.head) % SLOTS
     }
 
-    /// Whether the unit may be about to execute a slot.
+    /// Whether the unit may not have executed slot `index`.
     fn is_in_flight(&self, index: usize) -> bool {
         (index + SLOTS - self.head) % SLOTS < self.in_flight()
     }
 }
 
-/// The ring, and where the unit reports to.
+/// The invalidation queue of one unit.
 #[pin_data]
 pub(super) struct Queue {
-    shared: Exposed<Shared>,
-    /// Requests in flight that the unit can wait for.
+    memory: Exposed<QueueMemory<2, u32>>,
+    /// The requests in flight that the unit can wait for.
     drain: Drain,
     #[pin]
     ring: SpinLockIrq<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
     failed: GivenUp,
-    /// How often the unit has dropped wait descriptors. Changes under the ring's lock.
+    /// How often the unit has dropped its wait descriptors. Changes under the ring's lock.
     aborts: Atomic<u32>,
 }
 
-/// A part of a batch that was put in.
+/// Identifies a part of a batch that was submitted.
 #[derive(Copy, Clone)]
 struct Ticket {
     number: u32,
-    /// [`Queue::aborts`] before that.
+    /// [`Queue::aborts`] when it was submitted.
     aborts: u32,
 }
 
 impl Queue {
-    /// An empty queue that no unit knows of.
+    /// An empty queue that no unit uses.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn new(node: i32, drain: Drain) -> Result<impl PinInit<Self>> {
-        let shared = Exposed::new("an invalidation queue", Shared::new(node)?);
+        let memory = Exposed::new("an invalidation queue", QueueMemory::new(node, SLOTS)?);
         Ok(pin_init!(Self {
-            shared,
+            memory,
             drain,
             ring <- new_spinlock_irq!(Ring {
                 head: 0,
@@ -220,61 +210,61 @@ impl Queue {
         }))
     }
 
-    /// Tells the unit where the queue is; it is to be enabled next.
+    /// Tells the unit where the queue is. The caller enables it next.
     pub(super) fn hand_over(&self, registers: &Registers) {
         let mut ring = self.ring.lock();
         ring.head = 0;
         ring.tail = 0;
         ring.is_on = true;
         self.failed.clear();
-        self.shared.hand_over();
+        self.memory.hand_over();
         registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.shared.slots.addr());
+        registers.set_queue(self.memory.slots.addr());
     }
 
-    /// The unit does not use the queue any more, nor translate.
-    pub(super) fn take_back(&self) {
+    /// The unit, which is off, does not use the queue any more.
+    pub(super) fn take_back(&self, off: &Off) {
         self.ring.lock().is_on = false;
-        self.shared.take_back();
+        self.memory.take_back(off);
     }
 
-    /// Lets the unit finish and calls `switch_off`, which makes it stop to use the queue. Until the
-    /// next [`hand_over`](Self::hand_over), before which everything is invalidated, batches are
-    /// done at once.
+    /// Waits until the unit has finished, and calls `switch_off`, which makes the unit stop using
+    /// the queue. Batches are done at once until the next [`hand_over`](Self::hand_over), after
+    /// which the caller invalidates everything.
     ///
     /// # Errors
     ///
-    /// Those of `switch_off`; the queue is as it was.
+    /// Those of `switch_off`. The queue is then as it was.
     pub(super) fn sleep(&self, switch_off: impl FnOnce() -> Result) -> Result {
         let mut ring = self.ring.lock();
         if ring.is_on && !self.has_failed() {
             // If the unit does not finish, each processor that waits for it finds out by itself.
-            let _ = wait_until(TIMEOUT, || self.shared.completions.is_done(ring.issued));
+            let _ = wait_until(TIMEOUT, || self.memory.completions.is_done(ring.issued));
         }
         switch_off()?;
         ring.is_on = false;
         Ok(())
     }
 
-    /// The unit cannot be used any more, for `reason`: batches fail at once. Returns the reason, or
-    /// that there was one before.
+    /// Batches fail at once from now on, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
+    /// the queue had failed before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
         let _ring = self.ring.lock();
         self.failed.set(reason, Failure::Earlier)
     }
 
-    /// What is in slot `index` of the ring.
+    /// The descriptor in slot `index` of the ring.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn descriptor(&self, index: usize) -> Descriptor {
         self.read_slot(index)
     }
 
     fn read_slot(&self, index: usize) -> Descriptor {
-        Descriptor(self.shared.slots.read(index))
+        Descriptor(self.memory.slots.read(index))
     }
 
     fn write_slot(&self, index: usize, Descriptor(words): Descriptor) {
-        self.shared.slots.write(index, words);
+        self.memory.slots.write(index, words);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -285,9 +275,9 @@ impl Queue {
         self.failed.is_set()
     }
 
-    /// Hands descriptors to the unit, [`PART`] at most, and a wait descriptor with them. `None` if
-    /// there is nothing to wait for.
-    fn put_in(
+    /// Submits `descriptors`, [`PART`] at most, and a wait descriptor. `None` if there is nothing to
+    /// wait for.
+    fn submit(
         &self,
         registers: &Registers,
         descriptors: &[Descriptor],
@@ -301,21 +291,21 @@ impl Queue {
             if !ring.is_on {
                 return Ok(None);
             }
-            if ring.room(self.shared.completions.last()) > descriptors.len() {
+            if ring.room(self.memory.completions.last()) > descriptors.len() {
                 return Ok(Some(self.append(&mut ring, registers, descriptors)));
             }
             drop(ring);
-            // The ring is full of what others wait for.
+            // The ring is full of batches that other processors wait for.
             let wait = wait.get_or_insert_with(|| Wait::begin(TIMEOUT));
             self.look(registers, wait)?;
             cpu_relax();
         }
     }
 
-    /// Fills slots, of which there are enough, and tells the unit.
+    /// Fills slots, of which enough are free, and tells the unit.
     fn append(&self, ring: &mut Ring, registers: &Registers, descriptors: &[Descriptor]) -> Ticket {
         ring.issued = ring.issued.next();
-        let address = self.shared.completions.addr().raw();
+        let address = self.memory.completions.addr().raw();
         let wait = Descriptor::wait(address, ring.issued);
         for &descriptor in Iterator::chain(descriptors.iter(), [&wait]) {
             self.write_slot(ring.tail, descriptor);
@@ -325,7 +315,7 @@ impl Queue {
         }
         ring.counts.batches += 1;
         ring.counts.descriptors += descriptors.len() as u64 + 1;
-        // The write of a register is ordered after the writes to memory before it.
+        // The kernel orders the write of a register after earlier writes to memory.
         registers.io().write_reg(IQT::from((ring.tail * 16) as u32));
         Ticket {
             number: ring.issued,
@@ -333,12 +323,12 @@ impl Queue {
         }
     }
 
-    /// Returns when everything up to `ticket` is done.
+    /// Returns when the unit has done everything up to `ticket`.
     fn wait(&self, registers: &Registers, mut ticket: Ticket) -> Result<(), Failure> {
         let mut repeats = 0;
         let mut wait = Wait::begin(TIMEOUT);
         loop {
-            let is_done = || self.shared.completions.is_done(ticket.number);
+            let is_done = || self.memory.completions.is_done(ticket.number);
             let Err(in_vain) = wait.look(POLLS, is_done) else {
                 return Ok(());
             };
@@ -349,8 +339,8 @@ impl Queue {
                 repeats += 1;
                 let context = Descriptor::context(ContextScope::Global);
                 let iotlb = Descriptor::iotlb(TlbScope::Global, self.drain);
-                let first = self.put_in(registers, &[context])?;
-                let (Some(first), Some(last)) = (first, self.put_in(registers, &[iotlb])?) else {
+                let first = self.submit(registers, &[context])?;
+                let (Some(first), Some(last)) = (first, self.submit(registers, &[iotlb])?) else {
                     return Ok(());
                 };
                 ticket = Ticket {
@@ -367,9 +357,9 @@ impl Queue {
         }
     }
 
-    /// Looks after the unit while a processor waits for room.
+    /// Handles what the unit reports while a processor waits for room in the ring.
     fn look(&self, registers: &Registers, wait: &Wait) -> Result<(), Failure> {
-        let completions = &self.shared.completions;
+        let completions = &self.memory.completions;
         let before = completions.last();
         let Err(in_vain) = wait.look(POLLS, || completions.last() != before) else {
             return Ok(());
@@ -390,16 +380,16 @@ impl Queue {
         })
     }
 
-    /// Does what is to be done when the unit complains.
+    /// Handles the errors that the unit reports.
     ///
     /// # Errors
     ///
     /// Why the unit cannot be used any more.
     fn repair(&self, registers: &Registers) -> Result<(), Failure> {
-        const COMPLAINTS: u32 =
+        const ERRORS: u32 =
             FaultStatus::QUEUE_ERROR | FaultStatus::TIMEOUT_ERROR | FaultStatus::COMPLETION_ERROR;
         let io = registers.io();
-        if u32::from(io.read(FSTS)) & COMPLAINTS == 0 {
+        if u32::from(io.read(FSTS)) & ERRORS == 0 {
             return match self.has_failed() {
                 true => Err(Failure::Earlier),
                 false => Ok(()),
@@ -407,10 +397,10 @@ impl Queue {
         }
 
         let mut ring = self.ring.lock();
-        // Somebody else may have done it meanwhile.
+        // Another processor may have handled them meanwhile.
         let status = FaultStatus(io.read(FSTS).into());
         let mut refused = None;
-        let mut silent = None;
+        let mut silent_device = None;
         if status.has(FaultStatus::QUEUE_ERROR) {
             ring.counts.queue_errors += 1;
             let index = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
@@ -426,10 +416,10 @@ impl Queue {
         }
         if status.has(FaultStatus::TIMEOUT_ERROR) {
             ring.counts.timeouts += 1;
-            silent = Some(io.read(IQERCD_HIGH).timeout_source().get());
+            silent_device = Some(io.read(IQERCD_HIGH).timeout_source().get());
             self.aborts
                 .store(self.aborts.load(Relaxed).wrapping_add(1), Release);
-            // The numbers of what was dropped never come.
+            // The unit never writes the numbers of what it has dropped.
             let next = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
             if next == ring.tail || ring.is_in_flight(next) {
                 // INVARIANT: The unit is past all slots before `next`.
@@ -443,7 +433,7 @@ impl Queue {
         }
         drop(ring);
 
-        match silent {
+        match silent_device {
             None => {}
             Some(0) => log_warn!("a device did not answer an invalidation in time"),
             Some(source) => log_warn!(
@@ -469,15 +459,15 @@ impl Queue {
 
 /// Invalidations that are executed together.
 ///
-/// A batch that is dropped without [`run`](Self::run) has done nothing, or an unknown part of it;
-/// none of the driver's functions does that.
+/// If a batch is dropped without [`run`](Self::run), the unit executes an unknown part of it. No
+/// function of the driver does that.
 #[must_use]
 pub(super) struct Batch<'a> {
     queue: &'a Queue,
     registers: &'a Registers,
     part: [Descriptor; PART],
     count: usize,
-    /// The last part that was put in.
+    /// The last part that was submitted.
     last: Option<Ticket>,
     result: Result<(), Failure>,
 }
@@ -507,25 +497,29 @@ impl<'a> Batch<'a> {
         self.push(Descriptor::iotlb(scope, drain));
     }
 
-    /// What was added so far is executed before what is added next.
+    /// The unit executes what was added so far before what is added next.
     pub(super) fn fence(&mut self) {
-        self.put_in();
+        self.submit();
     }
 
     fn push(&mut self, descriptor: Descriptor) {
         if self.count == PART {
-            self.put_in();
+            self.submit();
         }
         self.part[self.count] = descriptor;
         self.count += 1;
     }
 
-    /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
+    /// Executes the batch. When this returns `Ok`, everything in it is done. An empty batch costs
     /// nothing.
     ///
     /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute it.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        self.put_in();
+        self.submit();
         self.result?;
         match self.last {
             Some(ticket) => self.queue.wait(self.registers, ticket),
@@ -533,15 +527,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn put_in(&mut self) {
+    fn submit(&mut self) {
         let count = take(&mut self.count);
         if count == 0 || self.result.is_err() {
             return;
         }
-        match self.queue.put_in(self.registers, &self.part[..count]) {
+        match self.queue.submit(self.registers, &self.part[..count]) {
             Ok(Some(ticket)) => {
-                // Of the parts before it only the last one's wait descriptor counts: if that is
-                // dropped, theirs may have been as well.
+                // `wait` waits for the last part only. If the unit drops its wait descriptor, it
+                // may have dropped earlier ones as well: count from the first part on.
                 let aborts = self.last.map_or(ticket.aborts, |first| first.aborts);
                 self.last = Some(Ticket { aborts, ..ticket });
             }

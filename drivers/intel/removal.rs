@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Context entries that are taken out, and what the unit has to forget with them.
+//! Removes context entries, and invalidates what the unit has cached of them.
 //!
-//! While one of the entries is cached the unit may walk through it and cache what it finds under
-//! the entry's domain id. So what is cached of a domain is invalidated only when no entry is left
-//! that leads there (VT-d 6.2.2.1), and a fence keeps the unit from doing it earlier (6.5.2.8).
+//! As long as the unit has an entry cached, it may walk the domain's page table and cache
+//! translations under the domain's id. So the IOTLB of a domain is invalidated after all entries
+//! that lead to the domain (VT-d 6.2.2.1), and a fence keeps the unit from reordering the two
+//! (6.5.2.8).
 
 #![forbid(unsafe_code)]
 
@@ -17,18 +18,18 @@ use super::{
 };
 use crate::requester::RequesterId;
 
-/// Domain ids that are remembered one by one. The endpoints of a group come from one domain, but
-/// for those that were blocked alone.
-const FEW: usize = 4;
+/// How many domain ids are remembered one by one. The endpoints of a group come from one domain,
+/// except those that were blocked alone.
+const MAX_DOMAINS: usize = 4;
 
-/// Takes entries out.
+/// Removes the entries of one commit.
 #[must_use]
 pub(super) struct Removal<'a> {
     tables: &'a Tables,
     batch: Batch<'a>,
-    domains: [u16; FEW],
+    domains: [u16; MAX_DOMAINS],
     count: usize,
-    /// There are more domains than fit, or an entry does not say which one.
+    /// There are more domains than [`MAX_DOMAINS`], or an entry that this driver has not written.
     everything: bool,
 }
 
@@ -37,13 +38,13 @@ impl<'a> Removal<'a> {
         Self {
             tables: &hardware.tables,
             batch: hardware.batch(),
-            domains: [0; FEW],
+            domains: [0; MAX_DOMAINS],
             count: 0,
             everything: false,
         }
     }
 
-    /// Blocks `id`, if it is not.
+    /// Blocks `id`, unless it is blocked.
     pub(super) fn remove(&mut self, id: RequesterId) {
         let old = self.tables.read(id);
         if old == ContextEntry::BLOCKED {
@@ -76,7 +77,12 @@ impl<'a> Removal<'a> {
         }
     }
 
-    /// Invalidates what was cached of the entries and their domains; returns when done.
+    /// Invalidates what the unit has cached of the entries and their domains. Returns when that is
+    /// done.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not do it.
     pub(super) fn run(mut self) -> Result<(), Failure> {
         self.batch.fence();
         if self.everything {

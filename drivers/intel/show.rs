@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's state in words.
+//! A unit's page in debugfs.
 
 #![forbid(unsafe_code)]
 
@@ -12,21 +12,22 @@ use super::{
     regs::{FECTL, FSTS, GSTS, IQH, IQT, VER},
     unit::VtdUnit,
 };
+use crate::drivers::shell::show::abilities;
 
-/// Writes what is to be known about a unit, several lines.
-pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+/// Writes the state of `unit`, several lines.
+pub(super) fn unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    let description = &unit.description;
     writeln!(
         f,
         "VT-d unit at {:#x}, segment {:04x}, {}",
-        described.base,
-        described.segment,
-        if described.include_all {
-            "for all devices that no other unit lists"
-        } else {
-            "for listed devices"
+        description.base,
+        description.segment,
+        match description.include_all {
+            true => "for all devices that no other unit lists",
+            false => "for listed devices",
         },
     )?;
-    let Ok(hardware) = described.hardware() else {
+    let Ok(hardware) = unit.hardware() else {
         return writeln!(f, "not taken over");
     };
     let capability = &hardware.capability;
@@ -42,28 +43,25 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         hardware.space.bits,
         capability.page_sizes(),
     )?;
-    write!(f, "can:")?;
-    for (can, what) in [
-        (capability.caching_mode, "caching-mode"),
-        (capability.write_buffer_flush, "write-buffer-flush"),
-        (capability.coherent, "coherent-walks"),
-        (capability.page_selective, "page-selective-invalidation"),
-        (capability.pass_through, "pass-through"),
-        (capability.snoop_control, "snoop-control"),
-        (capability.device_tlb, "device-tlb"),
-        (capability.interrupt_remapping, "interrupt-remapping"),
-        (capability.extended_interrupt_mode, "x2apic"),
-        (capability.zero_length_read, "zero-length-read"),
-        (capability.root_pointer_flushes, "root-pointer-flush"),
-        (capability.scalable_mode, "scalable-mode"),
-        (capability.first_stage, "first-stage"),
-        (capability.second_stage, "second-stage"),
-    ] {
-        if can {
-            write!(f, " {what}")?;
-        }
-    }
-    writeln!(f)?;
+    abilities(
+        f,
+        &[
+            (capability.caching_mode, "caching-mode"),
+            (capability.write_buffer_flush, "write-buffer-flush"),
+            (capability.coherent, "coherent-walks"),
+            (capability.page_selective, "page-selective-invalidation"),
+            (capability.pass_through, "pass-through"),
+            (capability.snoop_control, "snoop-control"),
+            (capability.device_tlb, "device-tlb"),
+            (capability.interrupt_remapping, "interrupt-remapping"),
+            (capability.extended_interrupt_mode, "x2apic"),
+            (capability.zero_length_read, "zero-length-read"),
+            (capability.root_pointer_flushes, "root-pointer-flush"),
+            (capability.scalable_mode, "scalable-mode"),
+            (capability.first_stage, "first-stage"),
+            (capability.second_stage, "second-stage"),
+        ],
+    )?;
     writeln!(
         f,
         "status {:#010x}, fault status {:#010x}, fault control {:#010x}",
@@ -71,11 +69,7 @@ pub(super) fn unit(described: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         u32::from(io.read(FSTS)),
         u32::from(io.read(FECTL)),
     )?;
-    let (used, capacity) = {
-        let ids = hardware.ids.lock();
-        (ids.used(), ids.capacity())
-    };
-    writeln!(f, "domain ids: {used} of {capacity} in use")?;
+    hardware.ids.show(f)?;
     writeln!(
         f,
         "root table at {:#x}, {} buses with a context table",

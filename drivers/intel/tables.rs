@@ -4,33 +4,29 @@
 //!
 //! # Changing a context entry
 //!
-//! An entry has 128 bits and is written in two halves. The present bit is in the lower one, so a
-//! unit never uses an upper half that was not written before:
+//! An entry has 128 bits and is written in two halves. The present bit is in the lower half, so the
+//! order keeps the unit from using an upper half that is not written yet:
 //!
 //! - not present to present: upper half, then lower half;
 //! - present to not present: lower half, then upper half.
 //!
-//! Present to present takes both, with an invalidation that has *completed* in between. A unit may
-//! have read the lower half of the old entry and not yet the upper one; if the new one were written
-//! now, it would cache one domain's page table under the other's id, and a third device that is
-//! attached to that domain could reach memory that its own domain does not map (law 7). The
-//! completed invalidation also is the point from which no walk through the old entry is under way
-//! (VT-d 6.2.2.1, 6.5.2.8, 9.3).
+//! Present to present goes through not present, with a *completed* invalidation in between. Without
+//! it, the unit may have read the lower half of the old entry and then read the upper half of the
+//! new one. It would cache the old domain's page table under the new domain's id, and a third device
+//! in the new domain could reach memory that its own domain does not map (law 7). Once the
+//! invalidation has completed, no walk through the old entry is under way either (VT-d 6.2.2.1,
+//! 6.5.2.8, 9.3).
 
 #![forbid(unsafe_code)]
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        barrier::{dma_mb, Write},
-    },
+    sync::barrier::{dma_mb, Write},
 };
 
 use super::entries::{ContextEntry, RootEntry, ENTRIES};
 use crate::{
     addr::PhysAddr,
-    log::log_err,
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,
@@ -48,14 +44,12 @@ const WORDS: usize = 2;
 /// # Invariants
 ///
 /// 1. `root` is a table of `memory`, and so is every context table that a root entry points to.
-/// 2. A root entry that is present never changes while the value is there.
+/// 2. A root entry that is present does not change as long as the value lives.
 pub(super) struct Tables {
     memory: KernelMemory,
     root: Table,
     /// Whether the unit's walks snoop the CPUs' caches.
     coherent: bool,
-    /// Whether the unit may read the tables. They are not freed then.
-    in_use: Atomic<bool>,
 }
 
 impl Tables {
@@ -67,7 +61,6 @@ impl Tables {
             memory,
             root,
             coherent,
-            in_use: Atomic::new(false),
         };
         this.flush(this.words(root));
         Ok(this)
@@ -102,9 +95,12 @@ impl Tables {
         entry.context_table.map(|at| Table::at(PhysAddr::new(at)))
     }
 
-    /// Makes sure that `bus` has a context table, so that writing its entries cannot fail.
+    /// Allocates the context table of `bus` unless it has one, so that writing its entries cannot
+    /// fail. The new context entries block, as the root entry did.
     ///
-    /// What was blocked by the root entry is blocked by the context entries then.
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn add_bus(&self, bus: u8) -> Result {
         if self.context_table(bus).is_some() {
             return Ok(());
@@ -117,12 +113,13 @@ impl Tables {
         let entry = RootEntry {
             context_table: Some(table.addr().raw()),
         };
-        // INVARIANT: From not present to present, and only once: who comes second frees its own.
+        // INVARIANT: The exchange succeeds only if the entry is not present. If another thread was
+        // first, this one frees its table.
         let done = root[0].compare_exchange(RootEntry::EMPTY[0], entry.encode()[0]);
         if done.is_err() {
             self.memory.free(table);
         }
-        // Also by who came second: the first may not have got so far.
+        // Also if another thread was first: it may not have flushed yet.
         self.flush(root);
         Ok(())
     }
@@ -148,7 +145,7 @@ impl Tables {
         self.flush(entry);
     }
 
-    /// Writes the entry of `id`, which is blocked, and for which no invalidation is under way.
+    /// Writes the entry of `id`. The entry blocks now, and the invalidation for that has completed.
     pub(super) fn write(&self, id: RequesterId, words: [u64; 2]) {
         let Some(table) = self.context_table(id.bus()) else {
             return;
@@ -178,19 +175,10 @@ impl Tables {
             .filter(|bus| self.context_table(*bus).is_some())
             .count()
     }
-
-    /// Says whether the unit may read the tables from now on.
-    pub(super) fn set_in_use(&self, in_use: bool) {
-        self.in_use.store(in_use, Relaxed);
-    }
 }
 
 impl Drop for Tables {
     fn drop(&mut self) {
-        if self.in_use.load(Relaxed) {
-            log_err!("root and context tables are leaked: a unit may still read them");
-            return;
-        }
         for bus in 0..=u8::MAX {
             if let Some(table) = self.context_table(bus) {
                 self.memory.free(table);

@@ -1,35 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One unit: what firmware says of it, and what it became when it was taken over.
+//! What the DMAR table says of a unit, and how its hardware and interrupt are made of it.
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::{Arc, Mutex, SetOnce},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use super::{firmware::Firmware, hardware::Hardware, irq::FaultInterrupt};
-use crate::health::Health;
+use crate::{
+    drivers::shell::unit::{ShellUnit, UnitDescription},
+    fault::FaultSink,
+    health::Health,
+    label::Label,
+    log::log_info,
+};
 
-/// A unit as the DMAR table describes it, and what it became when it was taken over.
-pub struct VtdUnit {
+/// A unit as the DMAR table describes it.
+pub struct Description {
     pub(super) firmware: Arc<Firmware>,
     pub(super) base: u64,
     pub(super) segment: u16,
+    /// Whether the unit is for all devices of its segment that no other unit lists.
     pub(super) include_all: bool,
-    pub(super) node: i32,
-    pub(super) health: Arc<Health>,
-    /// Stays after a release, for the next takeover, until the unit is dropped.
-    pub(super) hardware: SetOnce<Arc<Hardware>>,
-    /// Ends before the hardware is stopped.
-    pub(super) interrupt: Pin<KBox<Mutex<Option<FaultInterrupt>>>>,
+    pub(super) memory_node: i32,
 }
 
-impl VtdUnit {
-    /// The hardware, once it was taken over.
-    #[inline]
-    pub(super) fn hardware(&self) -> Result<&Arc<Hardware>> {
-        self.hardware.as_ref().ok_or(ENODEV)
+/// A VT-d unit.
+pub type VtdUnit = ShellUnit<Description>;
+
+impl UnitDescription for Description {
+    type Hardware = Hardware;
+    type Interrupt = FaultInterrupt;
+
+    fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Hardware>> {
+        Hardware::new(health, self.base, self.memory_node)
+    }
+
+    fn interrupt(
+        &self,
+        hardware: &Arc<Hardware>,
+        faults: Arc<dyn FaultSink>,
+    ) -> Result<FaultInterrupt> {
+        FaultInterrupt::new(hardware, faults)
+    }
+
+    fn announce(&self, name: Label, hardware: &Hardware) {
+        let capability = &hardware.capability;
+        log_info!(
+            "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
+            name,
+            self.base,
+            hardware.space.width.levels(),
+            hardware.space.bits,
+            capability.usable_domains(),
+            match capability.coherent {
+                true => "",
+                false => ", walks do not snoop",
+            },
+            match capability.caching_mode {
+                true => ", caching mode",
+                false => "",
+            },
+        );
     }
 }

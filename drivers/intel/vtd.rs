@@ -1,28 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the core calls.
+//! The VT-d driver: what the core calls.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use kernel::{
-    new_mutex,
-    prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc, SetOnce},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use super::{
     entries::{ContextEntry, Translation},
     firmware::Firmware,
-    hardware::Hardware,
     invalidation::{ContextScope, TlbScope},
-    irq::FaultInterrupt,
     paging::Paging,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
     show,
-    unit::VtdUnit,
+    unit::{Description, VtdUnit},
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
@@ -31,38 +25,32 @@ use crate::{
         Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
         Translate, VendorDriver, When,
     },
-    drivers::shell::blocks::Cover,
+    drivers::shell::{
+        domain_ids::DomainId,
+        invalidation::{absent_before, Part, Parts},
+        unit::UnitHardware,
+    },
     fault::FaultSink,
     health::Health,
     label::Label,
-    log::{log_err, log_info, log_warn},
+    log::{log_info, log_warn},
     pgtable::kernel_memory::{Gfp, KernelMemory},
     reserved::{Kind, Reserved},
 };
 
-/// Where interrupt messages go: never translated (3.14).
+/// The addresses of interrupt messages, which are never translated (3.14).
 const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
 
 /// The driver.
 pub struct Vtd;
 
-/// The name of a domain in a unit's caches.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct DomainId(u16);
-
-impl fmt::Display for DomainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "domain id {}", self.0)
-    }
-}
-
-/// What the context entries of an endpoint will be; `None` blocks.
+/// The context entry that the ids of an endpoint get; `None` blocks.
 pub struct Plan(Option<ContextEntry>);
 
-/// What firmware's use of memory through a device with this PCI class code means.
+/// What firmware uses memory for through a device with this PCI class code.
 ///
-/// Firmware uses USB controllers to emulate a keyboard, and display controllers for its messages.
-/// Both end when a driver takes the device over. Of other devices nothing is known.
+/// Firmware emulates a keyboard with USB controllers, and shows messages with display controllers.
+/// Both end when a driver takes the device over. Nothing is known of other devices.
 fn direct_kind(class: u32) -> Kind {
     match (class >> 16, class >> 8 & 0xff) {
         (0x03, _) | (0x0c, 0x03) => Kind::DirectRelaxable,
@@ -75,7 +63,7 @@ impl Attach for Vtd {
 
     type Unit = VtdUnit;
 
-    /// The name of the device, for messages. For entries the ids are enough.
+    /// The name of the device, for messages. Entries need the ids only.
     type Endpoint = Label;
 
     type Paging = Paging;
@@ -87,23 +75,12 @@ impl Attach for Vtd {
     }
 
     fn acquire_tag(unit: &VtdUnit, _paging: Option<&Paging>) -> Result<DomainId> {
-        let hardware = unit.hardware()?;
-        let id = hardware.ids.lock().take();
-
-        id.map(DomainId).ok_or_else(|| {
-            log_warn!(
-                "{}: all {} domain ids of the unit are in use; free a domain and try again",
-                unit.health.name(),
-                hardware.capability.usable_domains(),
-            );
-            ENOSPC
-        })
+        unit.hardware()?.ids.take(unit.health.name())
     }
 
     fn release_tag(unit: &VtdUnit, tag: DomainId) {
         if let Ok(hardware) = unit.hardware() {
-            let was_taken = hardware.ids.lock().give_back(tag.0);
-            debug_assert!(was_taken);
+            hardware.ids.give_back(tag);
         }
     }
 
@@ -146,11 +123,9 @@ impl Attach for Vtd {
         Plan(None)
     }
 
-    /// See `tables` for what a change of an entry needs.
-    ///
-    /// First every old entry is removed and invalidated, all of them in one batch; then the new
-    /// ones are written. That a unit in caching mode has kept that they were not present is what
-    /// the second batch is for, which no other unit needs.
+    /// Removes and invalidates all old entries in one batch, then writes the new ones; `tables` says
+    /// why. A second batch follows only for a unit in caching mode, which may have cached that the
+    /// entries were not present.
     fn commit(unit: &VtdUnit, steps: &mut impl Steps<Self>) {
         let Ok(hardware) = unit.hardware() else {
             return;
@@ -162,11 +137,9 @@ impl Attach for Vtd {
             writes |= plan.0.is_some();
             ids.iter().for_each(|&id| removal.remove(id));
         });
-        if let Err(failure) = removal.run() {
-            hardware.fail(failure);
-        }
+        let _ = hardware.answered(removal.run());
         if !writes || unit.health.has_failed() {
-            // What could be blocked is.
+            // All ids are blocked.
             return;
         }
 
@@ -194,22 +167,13 @@ impl Attach for Vtd {
                 }
             });
         }
-        if let Err(failure) = batch.run() {
-            hardware.fail(failure);
-        }
+        let _ = hardware.answered(batch.run());
         if !caching {
-            // Invalidations do it on the way.
+            // Invalidations flush the write buffer, but there was none.
             hardware.flush_write_buffer();
         }
-        // Who declares the unit failed says so first and clears the tables then; here it is the
-        // other way round. So one of the two sees what the other did.
-        smp_mb(Full);
-        if unit.health.has_failed() {
-            steps.for_each(|Step { ids, .. }| {
-                for &id in ids {
-                    tables.clear(id);
-                }
-            });
+        if hardware.has_failed_meanwhile() {
+            steps.for_each(|Step { ids, .. }| ids.iter().for_each(|&id| tables.clear(id)));
         }
     }
 
@@ -221,12 +185,13 @@ impl Attach for Vtd {
 
     fn capable(unit: &VtdUnit, _device: &Label, capability: Capability) -> bool {
         match capability {
-            // Accesses of PCI devices are coherent unless the device asks otherwise.
+            // DMA of a PCI device is coherent unless the device asks for No Snoop.
             Capability::CoherentDma | Capability::DeferredFlush => true,
             Capability::EnforcedCoherency => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.snoop_control),
             Capability::PreBootProtection => unit
+                .description
                 .firmware
                 .table()
                 .is_ok_and(|table| table.dma_protection_opt_in()),
@@ -241,13 +206,14 @@ impl Translate for Vtd {
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
         let unit = device.unit();
         let hardware = unit.hardware()?;
-        let table = unit.firmware.table().map_err(|_| EINVAL)?;
+        let description = &unit.description;
+        let table = description.firmware.table().map_err(|_| EINVAL)?;
 
         Paging::new(
             &hardware.capability,
             hardware.space,
             table.host_address_width(),
-            unit.node,
+            description.memory_node,
         )
     }
 
@@ -286,59 +252,33 @@ impl Translate for Vtd {
     fn mapped(unit: &VtdUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
         let hardware = unit.hardware()?;
         if hardware.capability.caching_mode {
-            // Tables may have been added on the way, and what was not present is cached at any
-            // level.
-            let tables = true;
-            Self::invalidate(
-                unit,
-                tag,
-                Scope::Range {
-                    first,
-                    last,
-                    tables,
-                },
-            )?;
+            Self::invalidate(unit, tag, absent_before(first, last))?;
         } else {
             hardware.flush_write_buffer();
         }
         unit.health.check()
     }
 
-    fn invalidate(unit: &VtdUnit, tag: DomainId, scope: Scope) -> Result {
+    fn invalidate(unit: &VtdUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
-        let domain = tag.0;
         let capability = &hardware.capability;
-        let (cover, leaves_only) = match scope {
-            Scope::All => (Cover::Domain, false),
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => {
-                let largest = capability
-                    .page_selective
-                    .then_some(capability.max_address_mask);
-                (Cover::new(first.raw(), last.raw(), largest), !tables)
-            }
-        };
+        let largest = capability
+            .page_selective
+            .then_some(capability.max_address_mask);
+        let parts = Parts::of(scope, largest);
 
         let mut batch = hardware.batch();
-        match cover.blocks() {
-            [] => batch.iotlb(TlbScope::Domain { domain }),
-            blocks => {
-                for &block in blocks {
-                    batch.iotlb(TlbScope::Pages {
-                        domain,
-                        block,
-                        leaves_only,
-                    });
-                }
-            }
-        }
-        batch.run().map_err(|failure| {
-            hardware.fail(failure);
-            EIO
-        })
+        parts.for_each(|part| {
+            batch.iotlb(match part {
+                Part::Domain => TlbScope::Domain { domain },
+                Part::Block { block, leaves_only } => TlbScope::Pages {
+                    domain,
+                    block,
+                    leaves_only,
+                },
+            });
+        });
+        hardware.answered(batch.run())
     }
 }
 
@@ -349,18 +289,15 @@ impl VendorDriver for Vtd {
         let table = firmware.table().map_err(|_| EINVAL)?;
 
         for (number, unit) in table.units().enumerate() {
-            let name = Label::new(format_args!("dmar{number}"));
-            let unit = VtdUnit {
+            let description = Description {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 include_all: unit.include_all(),
-                node: firmware.node_of(unit.base()),
-                health: Arc::new(Health::new(name), GFP_KERNEL)?,
-                hardware: SetOnce::new(),
-                interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
+                memory_node: firmware.node_of(unit.base()),
             };
-            units.push(unit, GFP_KERNEL)?;
+            let name = Label::new(format_args!("dmar{number}"));
+            units.push(VtdUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
             log_info!("intel: the DMAR table lists no unit");
@@ -370,76 +307,23 @@ impl VendorDriver for Vtd {
     }
 
     fn take_over(unit: &VtdUnit, faults: Arc<dyn FaultSink>) -> Result {
-        let name = unit.health.name();
-        let hardware = match unit.hardware.as_ref() {
-            Some(hardware) => hardware.clone(),
-            None => {
-                let hardware = Hardware::new(&unit.health, unit.base, unit.node)?;
-                unit.hardware.populate(hardware.clone());
-                hardware
-            }
-        };
-
-        hardware.start().inspect_err(|error| {
-            // A unit that is somebody else's is left as it was.
-            if *error != EBUSY {
-                hardware.stop();
-            }
-        })?;
-        match FaultInterrupt::new(&hardware, faults) {
-            Ok(interrupt) => *unit.interrupt.lock() = Some(interrupt),
-            Err(error) => {
-                log_err!(
-                    "{}: no interrupt for faults ({}), so the unit is not used",
-                    name,
-                    error.to_errno(),
-                );
-                hardware.stop();
-                return Err(error);
-            }
-        }
-
-        let capability = &hardware.capability;
-        log_info!(
-            "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
-            name,
-            unit.base,
-            hardware.space.width.levels(),
-            hardware.space.bits,
-            capability.usable_domains(),
-            if capability.coherent {
-                ""
-            } else {
-                ", walks do not snoop"
-            },
-            if capability.caching_mode {
-                ", caching mode"
-            } else {
-                ""
-            },
-        );
-        Ok(())
+        unit.take_over(faults)
     }
 
     fn enable(unit: &VtdUnit) -> Result {
-        unit.hardware()?.enable()
+        unit.enable()
     }
 
     fn release(unit: &VtdUnit) {
-        // The interrupt's thread ends when this is dropped.
-        let interrupt = unit.interrupt.lock().take();
-        drop(interrupt);
-        if let Ok(hardware) = unit.hardware() {
-            hardware.stop();
-        }
+        unit.release();
     }
 
     fn suspend(unit: &VtdUnit) -> Result {
-        unit.hardware()?.suspend()
+        unit.suspend()
     }
 
     fn resume(unit: &VtdUnit) -> Result {
-        unit.hardware()?.resume()
+        unit.resume()
     }
 
     fn probe<'a>(
@@ -464,11 +348,11 @@ impl VendorDriver for Vtd {
             Place::Acpi(name) => (Device::Named(&name.path), Kind::Direct),
             Place::Behind { .. } => return Err(ENODEV),
         };
-        let firmware = &units.clone().next().ok_or(ENODEV)?.firmware;
-        let table = firmware.table().map_err(|_| EINVAL)?;
+        let first = units.clone().next().ok_or(ENODEV)?;
+        let table = first.description.firmware.table().map_err(|_| EINVAL)?;
         let listed = scope::unit_for(table, place).ok_or(ENODEV)?;
         let unit = units
-            .find(|unit| unit.base == listed.base())
+            .find(|unit| unit.description.base == listed.base())
             .ok_or(ENODEV)?;
         let hardware = unit.hardware()?;
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parts of a queue between software and a unit, whatever is in it.
+//! Parts of a queue between software and a unit that do not depend on what is in the queue.
 //!
-//! - [`Slots`]: the ring of records in memory. How its indexes count is the vendor's.
+//! - [`Slots`]: the ring of records in memory. The vendor knows how its indexes count.
 //! - [`Completions`]: the word in memory to which the unit writes the number of the last batch that
 //!   it has done.
+//! - [`QueueMemory`]: the memory of a queue that has both.
 //! - [`GivenUp`]: whether the queue never gets another batch.
 
 #![forbid(unsafe_code)]
@@ -25,7 +26,7 @@ use crate::{
     pgtable::{kernel_memory::KernelEntry, Entry},
 };
 
-/// The ring of a queue: records of `WORDS` 64-bit words, next to each other. They are 0 first.
+/// The ring of a queue: records of `WORDS` 64-bit words, next to each other. Initially they are 0.
 pub(crate) struct Slots<const WORDS: usize> {
     pages: Pages,
 }
@@ -52,15 +53,15 @@ impl<const WORDS: usize> Slots<WORDS> {
         &self.pages.words()[index * WORDS..][..WORDS]
     }
 
-    /// What is in slot `index`; its lowest word is read first.
+    /// The record in slot `index`. Its lowest word is read first.
     #[inline]
     pub(crate) fn read(&self, index: usize) -> [u64; WORDS] {
         let slot = self.slot(index);
         core::array::from_fn(|word| slot[word].load())
     }
 
-    /// Fills slot `index`, its lowest word first. The write of a register that tells the unit is
-    /// ordered after that.
+    /// Writes slot `index`, its lowest word first. The kernel orders a later write of a register,
+    /// which tells the unit, after this.
     #[inline]
     pub(crate) fn write(&self, index: usize, words: [u64; WORDS]) {
         for (to, word) in self.slot(index).iter().zip(words) {
@@ -69,23 +70,22 @@ impl<const WORDS: usize> Slots<WORDS> {
     }
 
     /// Makes memory and the processors' caches agree on slot `index`, for a unit whose accesses do
-    /// not snoop them: after a write here, or before a read of what the unit has written.
+    /// not snoop them. To be called after a write, and before a read of what the unit has written.
     #[inline]
     pub(crate) fn flush(&self, index: usize) {
         self.pages.flush(self.slot(index));
     }
 }
 
-/// A number of a batch. Numbers are given in order and wrap around.
+/// The number of a batch. Batches are numbered in order, and the numbers wrap around.
 pub(crate) trait Number: Copy {
     /// The number in a word that the unit has written.
     fn in_word(word: u64) -> Self;
 
-    /// The number that is given after this one.
+    /// The number of the next batch.
     fn next(self) -> Self;
 
-    /// Whether `number` is `wanted` or was given later, if fewer than half of all numbers were
-    /// given in between.
+    /// Whether `number` is `wanted` or later. The two are less than half of all numbers apart.
     fn is_reached(wanted: Self, number: Self) -> bool;
 }
 
@@ -123,18 +123,18 @@ impl Number for u64 {
     }
 }
 
-/// Which batches a unit has done. It does them in order, and writes the number of each to memory
-/// when it is done. The first number to be given is 1.
+/// Which batches a unit has done. The unit does them in order, and writes the number of each to
+/// memory when it is done. The first batch has number 1.
 pub(crate) struct Completions<N> {
     pages: Pages,
     _number: PhantomData<fn() -> N>,
 }
 
 impl<N: Number> Completions<N> {
-    /// No unit has less than a page to write to.
+    /// The unit gets a page of its own to write to.
     const BYTES: usize = 4096;
 
-    /// Nothing is done. The memory is preferably on node `node`.
+    /// No batch is done. The memory is preferably on node `node`.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl<N: Number> Completions<N> {
         })
     }
 
-    /// Where the unit has to write.
+    /// The address that the unit has to write to.
     #[inline]
     pub(crate) fn addr(&self) -> PhysAddr {
         self.pages.addr()
@@ -164,10 +164,30 @@ impl<N: Number> Completions<N> {
         N::is_reached(number, self.last())
     }
 
-    /// Plays the unit: it has done batch `number`.
+    /// Writes in place of the unit that batch `number` is done.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(crate) fn play(&self, number: u64) {
         self.pages.words()[0].store(number);
+    }
+}
+
+/// The memory of a queue whose unit writes the numbers of batches: the ring, and the number.
+pub(crate) struct QueueMemory<const WORDS: usize, N> {
+    pub(crate) slots: Slots<WORDS>,
+    pub(crate) completions: Completions<N>,
+}
+
+impl<const WORDS: usize, N: Number> QueueMemory<WORDS, N> {
+    /// A ring of `count` records, and no batch done. The memory is preferably on node `node`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(node: i32, count: usize) -> Result<Self> {
+        Ok(Self {
+            slots: Slots::new(node, count)?,
+            completions: Completions::new(node)?,
+        })
     }
 }
 
@@ -186,8 +206,8 @@ impl GivenUp {
         self.0.load(Acquire)
     }
 
-    /// The queue cannot be used any more, for `reason`. Returns `reason` to the first caller, which
-    /// has to block what is behind the unit, and `earlier` to every later one.
+    /// Says that the queue cannot be used any more, for `reason`. Returns `reason` to the first
+    /// caller, which has to block everything behind the unit, and `earlier` to every later one.
     pub(crate) fn set<F>(&self, reason: F, earlier: F) -> F {
         match self.0.xchg(true, Full) {
             false => reason,
@@ -195,7 +215,7 @@ impl GivenUp {
         }
     }
 
-    /// The unit begins anew.
+    /// Says that the queue works, because the unit starts again.
     pub(crate) fn clear(&self) {
         self.0.store(false, Relaxed);
     }

@@ -83,6 +83,19 @@ impl Drop for Pages {
     }
 }
 
+/// The proof that a unit is off: it neither translates nor accesses memory.
+///
+/// Only code that has just read that in the unit's registers makes one, with
+/// [`observed`](Self::observed).
+pub struct Off(());
+
+impl Off {
+    /// The unit's registers say that it is off.
+    pub(crate) const fn observed() -> Self {
+        Self(())
+    }
+}
+
 /// What a unit may access, from [`hand_over`](Self::hand_over) to [`take_back`](Self::take_back).
 ///
 /// If this is dropped in between, `T` leaks, and a message says so.
@@ -107,8 +120,8 @@ impl<T> Exposed<T> {
         self.in_use.store(true, Relaxed);
     }
 
-    /// The unit has said that it is off: it accesses the memory no more.
-    pub(crate) fn take_back(&self) {
+    /// The unit, which is off, does not access the memory any more.
+    pub(crate) fn take_back(&self, _off: &Off) {
         self.in_use.store(false, Relaxed);
     }
 

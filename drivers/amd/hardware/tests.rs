@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, units that somebody else has, and device tables: on registers that are
-//! mere memory.
+//! Units that do not answer, units that somebody else uses, and device tables, with memory in place
+//! of registers.
 
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
 
-use kernel::macros::kunit_tests;
+use kernel::{
+    macros::kunit_tests,
+    time::{Instant, Monotonic},
+};
 
 use super::*;
 use crate::{
@@ -33,29 +36,29 @@ fn unit_with(words: [u64; 2]) -> Result<Arc<Hardware>> {
 }
 
 /// A unit whose paging domains have tables of `kind`.
-pub(in super::super) fn unit_with_tables(kind: Kind) -> Result<Arc<Hardware>> {
+pub(in super::super) fn unit_with_tables(kind: TableKind) -> Result<Arc<Hardware>> {
     match kind {
-        Kind::Host => unit_with(FEATURES),
+        TableKind::Host => unit_with(FEATURES),
         // GIOSup, and firmware says that there are no host tables.
-        Kind::Guest => describe_unit([FEATURES[0] | 1 << 48, 0], true),
+        TableKind::Guest => describe_unit([FEATURES[0] | 1 << 48, 0], true),
     }
 }
 
 fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>> {
-    let (features, space) = space(words, no_host_tables, 0).map_err(|_| EINVAL)?;
-    let description = Description {
+    let (features, config) = table_config(words, no_host_tables, 0).map_err(|_| EINVAL)?;
+    let properties = Properties {
         capability: Capability::decode(CAPABILITY, MISC).map_err(|_| EINVAL)?,
         features,
-        space,
+        tables: config,
         flags: Flags(0),
     };
-    let tables = Tables::new(-1, 0x3ff, features.table_segments, |id| match id {
+    let tables = DeviceTable::new(-1, 0x3ff, features.table_segments, |id| match id {
         // INITPass, and system management messages that are translated.
         0x11 => Settings(0x31),
         _ => Settings::NONE,
     })?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
-    Hardware::with(&health, Registers::dead()?, None, description, tables, -1)
+    Hardware::with(&health, Registers::dead()?, None, properties, tables, -1)
 }
 
 fn unit() -> Result<Arc<Hardware>> {
@@ -382,10 +385,10 @@ mod suite {
     /// Which tables a unit gets.
     #[test]
     fn kinds_of_tables() {
-        let kind = |words, disabled| space(words, disabled, 0).map(|(_, space)| space);
+        let kind = |words, disabled| table_config(words, disabled, 0).map(|(_, tables)| tables);
         let host = |levels, bits| {
-            Ok(AddressSpace {
-                kind: Kind::Host,
+            Ok(TableConfig {
+                kind: TableKind::Host,
                 levels,
                 bits,
                 no_execute: false,
@@ -399,8 +402,8 @@ mod suite {
         assert_eq!(kind(FEATURES, true), Err(Refusal::NoHostTables));
         assert_eq!(
             kind([FEATURES[0] | 1 << 48, 0], true),
-            Ok(AddressSpace {
-                kind: Kind::Guest,
+            Ok(TableConfig {
+                kind: TableKind::Guest,
                 levels: 5,
                 bits: 56,
                 no_execute: false,
@@ -408,8 +411,8 @@ mod suite {
         );
         assert_eq!(
             kind([3 << 10 | 1 << 3 | 1 << 4 | 1 << 48, 0], false),
-            Ok(AddressSpace {
-                kind: Kind::Guest,
+            Ok(TableConfig {
+                kind: TableKind::Guest,
                 levels: 4,
                 bits: 47,
                 no_execute: true,

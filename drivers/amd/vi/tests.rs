@@ -10,10 +10,11 @@ use kernel::{io::Io, macros::kunit_tests, sync::atomic::Relaxed};
 
 use super::{
     super::{
+        capability::TableConfig,
         commands::Space,
         entries::DeviceEntry,
         faults,
-        hardware::{tests::unit_with_tables, AddressSpace},
+        hardware::tests::unit_with_tables,
         regs::{CONTROL_LOW, EVENT_HEAD, STATUS},
     },
     *,
@@ -41,20 +42,16 @@ fn firmware() -> Result<Arc<Firmware>> {
 }
 
 /// A unit that was taken over and is off, so it answers all that it is told.
-fn unit(kind: Kind) -> Result<AmdViUnit> {
+fn unit(kind: TableKind) -> Result<AmdViUnit> {
     let hardware = unit_with_tables(kind)?;
     hardware.start()?;
-    let unit = AmdViUnit {
+    let description = Description {
         firmware: firmware()?,
         base: 0xfed8_0000,
         segment: 0,
         function: RequesterId::new(8),
-        health: hardware.health.clone(),
-        hardware: SetOnce::new(),
-        interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
     };
-    unit.hardware.populate(hardware);
-    Ok(unit)
+    AmdViUnit::taken_over(hardware.health.clone(), description, hardware)
 }
 
 fn hardware(unit: &AmdViUnit) -> Result<&Hardware> {
@@ -113,9 +110,9 @@ mod suite {
     #[test]
     fn guest_tables() -> Result {
         for (levels, bits) in [(4, 47), (5, 56)] {
-            let unit = unit(Kind::Guest)?;
-            let space = AddressSpace {
-                kind: Kind::Guest,
+            let unit = unit(TableKind::Guest)?;
+            let space = TableConfig {
+                kind: TableKind::Guest,
                 levels,
                 bits,
                 no_execute: false,
@@ -179,7 +176,7 @@ mod suite {
     /// Events are read, whoever they are about, and what the unit says is not believed for ever.
     #[test]
     fn events() -> Result {
-        let unit = Unit::<AmdVi>::new(unit(Kind::Host)?)?;
+        let unit = Unit::<AmdVi>::new(unit(TableKind::Host)?)?;
         let sink = UnitFaults::new(&IdMap::new()?, &unit)?;
         let hardware = hardware(unit.data())?;
         let registers = &hardware.registers;
@@ -237,30 +234,30 @@ mod suite {
     /// A domain fits units that walk as far as it may grow, with tables of its kind.
     #[test]
     fn fitting_units() -> Result {
-        let of = |kind, levels, bits| AddressSpace {
+        let of = |kind, levels, bits| TableConfig {
             kind,
             levels,
             bits,
             no_execute: false,
         };
-        let paging = Paging::new(of(Kind::Host, 4, 48), -1)?;
-        assert!(paging.fits(&of(Kind::Host, 4, 48)));
-        assert!(paging.fits(&of(Kind::Host, 6, 64)));
-        assert!(!paging.fits(&of(Kind::Host, 4, 40)));
-        assert!(!paging.fits(&of(Kind::Guest, 5, 56)));
+        let paging = Paging::new(of(TableKind::Host, 4, 48), -1)?;
+        assert!(paging.fits(&of(TableKind::Host, 4, 48)));
+        assert!(paging.fits(&of(TableKind::Host, 6, 64)));
+        assert!(!paging.fits(&of(TableKind::Host, 4, 40)));
+        assert!(!paging.fits(&of(TableKind::Guest, 5, 56)));
         // It does not map what a unit cannot reach.
         assert_eq!(map(&paging, 1 << 48, 0x1000), Err(ERANGE));
 
         // A unit that takes the bit against instruction fetches for a reserved one walks no table
         // that may have it; the other way round it does.
-        let knows = AddressSpace {
+        let knows = TableConfig {
             no_execute: true,
-            ..of(Kind::Guest, 4, 47)
+            ..of(TableKind::Guest, 4, 47)
         };
         let paging = Paging::new(knows, -1)?;
         assert!(paging.fits(&knows));
-        assert!(!paging.fits(&of(Kind::Guest, 4, 47)));
-        assert!(Paging::new(of(Kind::Guest, 4, 47), -1)?.fits(&knows));
+        assert!(!paging.fits(&of(TableKind::Guest, 4, 47)));
+        assert!(Paging::new(of(TableKind::Guest, 4, 47), -1)?.fits(&knows));
         Ok(())
     }
 
@@ -269,8 +266,8 @@ mod suite {
     fn no_instruction_fetches() -> Result {
         for no_execute in [false, true] {
             let paging = Paging::new(
-                AddressSpace {
-                    kind: Kind::Guest,
+                TableConfig {
+                    kind: TableKind::Guest,
                     levels: 4,
                     bits: 47,
                     no_execute,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, and units that somebody else has: on registers that are mere memory.
+//! Units that do not answer, and units that somebody else uses, with memory in place of registers.
 
 #![forbid(unsafe_code)]
 
-use kernel::macros::kunit_tests;
+use kernel::{
+    macros::kunit_tests,
+    time::{Instant, Monotonic},
+};
 
 use super::*;
 use crate::{
@@ -72,7 +75,7 @@ mod suite {
         assert_eq!(u32::from(hardware.registers.io().read(IQT)), 32);
         // An empty batch asks nothing of the unit.
         assert_eq!(hardware.batch().run(), Ok(()));
-        hardware.queue.take_back();
+        hardware.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -93,7 +96,7 @@ mod suite {
         assert!((1..=4).contains(&counts.queue_errors));
         assert_eq!(counts.batches, 1);
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
-        hardware.queue.take_back();
+        hardware.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -209,7 +212,7 @@ mod suite {
             wait(2),
         ];
         assert!(words.eq(expected));
-        hardware.queue.take_back();
+        hardware.queue.take_back(&Off::observed());
         Ok(())
     }
 

@@ -57,7 +57,7 @@ impl Bench {
     fn put_in(&self, domain: u16) -> Option<Ticket> {
         let descriptor = Descriptor::iotlb(TlbScope::Domain { domain }, NO_DRAIN);
         self.queue
-            .put_in(&self.registers, &[descriptor])
+            .submit(&self.registers, &[descriptor])
             .ok()
             .flatten()
     }
@@ -78,7 +78,7 @@ impl Bench {
                 }
             }
             // A wait: the number is in bits 63:32.
-            5 => self.queue.shared.completions.play(low >> 32),
+            5 => self.queue.memory.completions.play(low >> 32),
             _ => {}
         }
         io.write_reg(IQH::from(((head + 1) % SLOTS * 16) as u32));
@@ -188,7 +188,7 @@ mod suite {
             assert_eq!(count.load(Relaxed), asked);
         }
         assert!(!bench.queue.has_failed());
-        bench.queue.take_back();
+        bench.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -216,7 +216,7 @@ mod suite {
         );
         bench.is_heard();
         assert!(bench.queue.has_failed());
-        bench.queue.take_back();
+        bench.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -229,7 +229,7 @@ mod suite {
             bench.queue.repair(&bench.registers),
             Err(Failure::Refused { .. })
         ));
-        bench.queue.take_back();
+        bench.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -257,7 +257,7 @@ mod suite {
         // between.
         assert_eq!(bench.queue.descriptor(2), Descriptor([0x11, 0]));
         assert_eq!(bench.queue.descriptor(4), Descriptor([0x12, 0]));
-        bench.queue.take_back();
+        bench.queue.take_back(&Off::observed());
         Ok(())
     }
 
@@ -269,7 +269,7 @@ mod suite {
                 .queue
                 .ring
                 .lock()
-                .room(bench.queue.shared.completions.last())
+                .room(bench.queue.memory.completions.last())
         };
         assert_eq!(room(), SLOTS - 1);
         for _ in 0..3 * SLOTS {
@@ -281,7 +281,7 @@ mod suite {
             bench.step();
             assert_eq!(room(), SLOTS - 1);
         }
-        bench.queue.take_back();
+        bench.queue.take_back(&Off::observed());
         Ok(())
     }
 }

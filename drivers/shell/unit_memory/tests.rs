@@ -39,7 +39,7 @@ mod suite {
 
         let exposed = new();
         exposed.hand_over();
-        exposed.take_back();
+        exposed.take_back(&Off::observed());
         assert!(!exposed.is_in_use());
         drop(exposed);
         assert_eq!(drops.load(Relaxed), 2);

@@ -46,7 +46,7 @@ impl Bench {
     fn new() -> Result<Self> {
         let registry = Registry::new()?;
         Ok(Self {
-            units: [Unit::new(unit(Kind::Host)?)?],
+            units: [Unit::new(unit(TableKind::Host)?)?],
             blocked: Domain::blocked(&registry)?,
             ids: IdMap::new()?,
             registry,

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of a unit, the same for every vendor.
+//!
+//! ```text
+//!            take_over          enable               suspend
+//! described -----------> ready --------> translating ---------> off, tables kept
+//!     ^                    |                  |  ^                     |
+//!     +------ release -----+------------------+  +------ resume -------+
+//! ```
+//!
+//! - [`UnitHardware`]: the vendor's steps on registers, tables and queues, and in which order the
+//!   shell takes them.
+//! - [`UnitDescription`]: what firmware says of a unit, and how the vendor makes hardware and
+//!   interrupt of it.
+//! - [`ShellUnit`]: both, from `discover` to the end of the module. It is the vendor driver's
+//!   [`Attach::Unit`](crate::driver::Attach::Unit).
+//!
+//! # A failure while entries are written
+//!
+//! One processor may declare a unit failed while another one writes entries:
+//!
+//! | [`UnitHardware::fail`] | a commit |
+//! |---|---|
+//! | sets the failure in [`Health`] | writes entries |
+//! | full barrier | full barrier, in [`UnitHardware::has_failed_meanwhile`] |
+//! | blocks all entries | if the failure is set: blocks its entries |
+//!
+//! At least one of the two sees what the other one wrote, so no entry stays open.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{atomic::Full, barrier::smp_mb, Arc, Mutex, SetOnce},
+};
+
+use super::unit_memory::Off;
+use crate::{
+    fault::FaultSink,
+    health::Health,
+    label::Label,
+    log::{log_err, log_info},
+};
+
+/// A unit's registers, tables and queues: what a driver needs to run it.
+///
+/// A vendor implements the steps. The functions after them are the life that the steps are for, and
+/// are not overridden.
+pub trait UnitHardware: Send + Sync + 'static {
+    /// Why the unit's queue cannot be used any more.
+    type Failure: fmt::Display + PartialEq;
+
+    /// The failure that says only that the queue has failed before.
+    const EARLIER: Self::Failure;
+
+    /// The unit's name, and whether it has failed.
+    fn health(&self) -> &Health;
+
+    /// Checks that nobody uses the unit, and keeps others off it until
+    /// [`relinquish`](Self::relinquish).
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if firmware or another driver uses the unit (logged); others. The unit is left as it
+    /// was.
+    fn acquire(&self) -> Result<Off>;
+
+    /// Undoes [`acquire`](Self::acquire).
+    fn relinquish(&self) {}
+
+    /// Sets the registers of a unit that is off. Afterwards its queue runs, every id is blocked and
+    /// nothing is cached. A unit that takes no commands while it is off gets the last two from
+    /// [`enable`](Self::enable).
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` or `EIO` if the unit does not answer (logged).
+    fn set_up(&self, off: Off) -> Result;
+
+    /// Starts translation.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer (logged).
+    fn enable(&self) -> Result;
+
+    /// Ends translation, then the queues. From then on batches are done at once.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer. It is left as it was, or with its queues on.
+    fn switch_off(&self) -> Result<Off>;
+
+    /// Takes back all memory that the unit could access.
+    fn take_back(&self, off: &Off);
+
+    /// Restores what firmware relies on once translation is off. Comes before
+    /// [`switch_off`](Self::switch_off) at a release, not at a suspend.
+    fn before_release(&self) {}
+
+    /// Saves what [`set_up`](Self::set_up) cannot know of the registers, and ends interrupts.
+    fn before_suspend(&self) {}
+
+    /// Has the unit send its interrupts again as it did before
+    /// [`before_suspend`](Self::before_suspend).
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    fn restore_interrupts(&self) -> Result {
+        Ok(())
+    }
+
+    /// Translates with tables that block everything, on a unit that did not come back: a unit that
+    /// does not translate lets all DMA pass.
+    fn refuse_all(&self);
+
+    /// Fails all batches from now on without asking the unit.
+    fn give_up(&self);
+
+    /// Blocks every id in memory.
+    fn block_entries(&self);
+
+    /// Invalidates all that the unit has cached.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not.
+    fn invalidate_everything(&self) -> Result<(), Self::Failure>;
+
+    /// Makes the unit ready. If that fails, the unit is given back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](Self::acquire) and [`set_up`](Self::set_up).
+    fn start(&self) -> Result {
+        let off = self.acquire()?;
+        self.set_up(off).inspect_err(|_| {
+            self.stop();
+        })
+    }
+
+    /// Gives the unit back. Entries stay as they are until translation is off, so endpoints that go
+    /// on untranslated do not notice. Returns whether the unit has stopped. A unit that has not is
+    /// left as it is, and the memory that it may still access is never freed.
+    fn stop(&self) -> bool {
+        let name = self.health().name();
+        self.before_release();
+        let off = self.switch_off();
+        match &off {
+            Ok(off) => {
+                self.take_back(off);
+                self.block_entries();
+                log_info!("{}: the unit is free again", name);
+            }
+            Err(_) => log_err!(
+                "{}: the unit does not stop; its devices stay as they are until the machine is \
+                 reset",
+                name,
+            ),
+        }
+        self.relinquish();
+        off.is_ok()
+    }
+
+    /// Switches the unit off until [`resume`](Self::resume), or for the next kernel.
+    ///
+    /// Context: any; does not sleep. Takes spinlocks only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`switch_off`](Self::switch_off) (logged).
+    fn suspend(&self) -> Result {
+        self.before_suspend();
+        match self.switch_off() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                log_err!(
+                    "{}: the unit does not stop; it is left as it is",
+                    self.health().name(),
+                );
+                Err(error)
+            }
+        }
+    }
+
+    /// Switches the unit on after [`suspend`](Self::suspend). If that fails, everything is blocked
+    /// as far as the unit still listens.
+    ///
+    /// Context: as that of `suspend`.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` or `EIO` if the unit does not answer (logged).
+    fn resume(&self) -> Result {
+        // The kernel that loads a hibernation image may have used the unit meanwhile.
+        let ready = self.switch_off().and_then(|off| self.set_up(off));
+        let restored = self.restore_interrupts();
+        let result = ready.and(restored).and_then(|()| self.enable());
+        if result.is_err() {
+            self.give_up();
+            self.block_entries();
+            self.refuse_all();
+        }
+        result
+    }
+
+    /// Declares the unit failed, and blocks everything behind it. Does nothing if the queue had
+    /// failed before.
+    ///
+    /// Context: any; does not sleep.
+    #[cold]
+    fn fail(&self, failure: Self::Failure) {
+        if failure != Self::EARLIER {
+            self.health().fail(format_args!("{failure}"));
+            self.block_all();
+        }
+    }
+
+    /// Blocks everything behind a unit that was declared failed, as far as it still listens.
+    fn block_all(&self) {
+        // Pairs with the barrier in `has_failed_meanwhile`.
+        smp_mb(Full);
+        self.block_entries();
+        // The queue may be what has failed.
+        let _ = self.invalidate_everything();
+    }
+
+    /// Declares the unit failed if `result`, that of a batch, is a failure.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` then.
+    #[inline]
+    fn answered(&self, result: Result<(), Self::Failure>) -> Result {
+        result.map_err(|failure| {
+            self.fail(failure);
+            EIO
+        })
+    }
+
+    /// Whether the unit was declared failed before a commit had written all its entries. If so, the
+    /// commit has to block them; if not, a later failure blocks them.
+    fn has_failed_meanwhile(&self) -> bool {
+        // Pairs with the barrier in `block_all`.
+        smp_mb(Full);
+        self.health().has_failed()
+    }
+}
+
+/// What firmware says of a unit.
+pub trait UnitDescription: Send + Sync + 'static {
+    /// The unit's hardware.
+    type Hardware: UnitHardware;
+
+    /// The unit's interrupts. They end when the value is dropped.
+    type Interrupt: Send + Unpin + 'static;
+
+    /// Looks at the unit and allocates all that is needed to drive it. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody else uses it, `EOPNOTSUPP` if it lacks what is needed (both logged);
+    /// `ENOMEM`.
+    fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Self::Hardware>>;
+
+    /// Sets the unit's interrupts up. Faults go to `faults`.
+    fn interrupt(
+        &self,
+        hardware: &Arc<Self::Hardware>,
+        faults: Arc<dyn FaultSink>,
+    ) -> Result<Self::Interrupt>;
+
+    /// Logs what kind of unit it is.
+    fn announce(&self, name: Label, hardware: &Self::Hardware);
+}
+
+/// A unit as firmware describes it, and its hardware once it was taken over.
+pub struct ShellUnit<D: UnitDescription> {
+    pub description: D,
+    pub health: Arc<Health>,
+    /// Stays after a release, for the next takeover, until the unit is dropped.
+    hardware: SetOnce<Arc<D::Hardware>>,
+    /// Ends before the hardware is stopped.
+    interrupt: Pin<KBox<Mutex<Option<D::Interrupt>>>>,
+}
+
+impl<D: UnitDescription> ShellUnit<D> {
+    /// A unit called `name`, which was not taken over yet.
+    pub(crate) fn new(name: Label, description: D) -> Result<Self> {
+        Self::with(Arc::new(Health::new(name), GFP_KERNEL)?, description)
+    }
+
+    fn with(health: Arc<Health>, description: D) -> Result<Self> {
+        Ok(Self {
+            description,
+            health,
+            hardware: SetOnce::new(),
+            interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
+        })
+    }
+
+    /// A unit that was taken over with `hardware` and has no interrupt.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(crate) fn taken_over(
+        health: Arc<Health>,
+        description: D,
+        hardware: Arc<D::Hardware>,
+    ) -> Result<Self> {
+        let unit = Self::with(health, description)?;
+        unit.hardware.populate(hardware);
+        Ok(unit)
+    }
+
+    /// The hardware, once it was taken over.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` before that.
+    #[inline]
+    pub(crate) fn hardware(&self) -> Result<&Arc<D::Hardware>> {
+        self.hardware.as_ref().ok_or(ENODEV)
+    }
+
+    /// See [`VendorDriver::take_over`](crate::driver::VendorDriver::take_over).
+    pub(crate) fn take_over(&self, faults: Arc<dyn FaultSink>) -> Result {
+        let name = self.health.name();
+        let hardware = match self.hardware.as_ref() {
+            Some(hardware) => hardware.clone(),
+            None => {
+                let hardware = self.description.hardware(&self.health)?;
+                self.hardware.populate(hardware.clone());
+                hardware
+            }
+        };
+
+        hardware.start()?;
+        match self.description.interrupt(&hardware, faults) {
+            Ok(interrupt) => *self.interrupt.lock() = Some(interrupt),
+            Err(error) => {
+                log_err!(
+                    "{}: no interrupt for faults ({}), so the unit is not used",
+                    name,
+                    error.to_errno(),
+                );
+                hardware.stop();
+                return Err(error);
+            }
+        }
+        self.description.announce(name, &hardware);
+        Ok(())
+    }
+
+    /// See [`VendorDriver::enable`](crate::driver::VendorDriver::enable).
+    pub(crate) fn enable(&self) -> Result {
+        self.hardware()?.enable()
+    }
+
+    /// See [`VendorDriver::release`](crate::driver::VendorDriver::release). Returns whether the
+    /// unit has stopped.
+    pub(crate) fn release(&self) -> bool {
+        // The interrupt's thread ends when the interrupt is dropped, which needs no lock.
+        let interrupt = self.interrupt.lock().take();
+        drop(interrupt);
+        self.hardware().is_ok_and(|hardware| hardware.stop())
+    }
+
+    /// See [`VendorDriver::suspend`](crate::driver::VendorDriver::suspend).
+    pub(crate) fn suspend(&self) -> Result {
+        self.hardware()?.suspend()
+    }
+
+    /// See [`VendorDriver::resume`](crate::driver::VendorDriver::resume).
+    pub(crate) fn resume(&self) -> Result {
+        self.hardware()?.resume()
+    }
+}
+
+/// Logs that the unit called `name` lacks what the driver needs; returns the error for that.
+pub(crate) fn unfit(name: Label, why: impl fmt::Display) -> Error {
+    log_err!("{}: the unit cannot be driven: {}", name, why);
+    EOPNOTSUPP
+}
+
+/// Logs what somebody else does with the unit, and how to free it; returns the error for that
+/// (law 7).
+pub(crate) fn busy(name: Label, what: &str, how_to_free: &str) -> Error {
+    log_err!(
+        "{}: the unit {}, so it is left alone; {}",
+        name,
+        what,
+        how_to_free,
+    );
+    EBUSY
+}
+
+/// Logs why the unit's registers at `base` could not be claimed, if it is because somebody else has
+/// requested them.
+pub(crate) fn log_claim_error(name: Label, base: u64, error: Error, how_to_free: &str) {
+    if error == EBUSY {
+        log_err!(
+            "{}: the registers at {:#x} belong to somebody else, see /proc/iomem; {}",
+            name,
+            base,
+            how_to_free,
+        );
+    }
+}

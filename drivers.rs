@@ -5,8 +5,8 @@
 #[cfg(CONFIG_IOMMU_CORE_AMD)]
 pub(crate) mod amd;
 #[cfg(CONFIG_IOMMU_CORE_ARM_SMMU_V3)]
-// Records of substreams, device TLBs and nested stages are complete, though only the tests use
-// them. On other architectures the driver is built for its suites.
+// Only the tests use some records: substreams, device TLBs, nested stages. On other architectures
+// the driver is built for its suites.
 #[allow(dead_code, unused_imports)]
 pub(crate) mod arm_smmu_v3;
 #[cfg(CONFIG_IOMMU_CORE_INTEL)]

@@ -4,32 +4,33 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ivrs`, `scope` | what firmware says, pure |
+//! | `ivrs`, `scope` | the IVRS table, and what it says about a device, pure |
+//! | `firmware` | the machine's IVRS table |
+//! | `function` | the PCI function of a unit |
 //! | `capability`, `entries`, `commands`, `events` | hardware records, pure |
-//! | `update` | how a device table entry changes, pure |
-//! | `firmware` | where the IVRS table comes from |
-//! | `function` | the PCI function that a unit is |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | the device table |
-//! | `queue` | commands |
-//! | `event_log` | events |
-//! | `hardware` | a unit from takeover to release |
+//! | `update` | how a device table entry changes, pure |
+//! | `queue` | the command buffer |
+//! | `event_log` | the event log |
+//! | `hardware` | the steps of a unit's life, see `drivers/shell/unit.rs` |
 //! | `irq`, `faults` | the interrupt for events |
+//! | `unit` | what firmware says of a unit |
 //! | `paging` | paging domains; `pgtable::encrypted` if memory is encrypted |
-//! | `vi` | what the core calls |
-//! | `show` | what people can look at |
+//! | `vi` | the driver: what the core calls |
+//! | `show` | debugfs |
 //!
 //! Section numbers are those of the "AMD I/O Virtualization Technology (IOMMU) Specification",
 //! publication 48882, revision 3.08.
 //!
 //! # Device TLBs
 //!
-//! Devices are not allowed to cache translations: device table entries refuse their requests, and
-//! ATS is never enabled. Invalidations then have nobody to wait for but the unit.
+//! Devices may not cache translations: device table entries refuse translation requests, and ATS is
+//! never enabled. So an invalidation waits for the unit only.
 //!
 //! # Interrupts
 //!
-//! Interrupts of devices pass as they are: entries of the device table have no interrupt table.
+//! Interrupts of devices pass unchanged: device table entries have no interrupt table.
 
 mod capability;
 mod commands;

@@ -4,19 +4,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `dmar`, `scope` | what firmware says, pure |
+//! | `dmar`, `scope` | the DMAR table, and what it says about a device, pure |
+//! | `firmware` | the machine's DMAR table |
 //! | `capability`, `entries`, `invalidation`, `fault_record` | hardware records, pure |
-//! | `firmware` | where the DMAR table comes from |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | root and context tables |
-//! | `queue` | invalidations |
-//! | `removal` | entries that are taken out |
-//! | `hardware` | a unit from takeover to release |
+//! | `queue` | the invalidation queue |
+//! | `removal` | removal of context entries |
+//! | `hardware` | the steps of a unit's life, see `drivers/shell/unit.rs` |
 //! | `irq`, `faults` | the fault interrupt |
-//! | `unit` | what firmware says of a unit, its hardware and its interrupt |
+//! | `unit` | what firmware says of a unit |
 //! | `paging` | paging domains |
-//! | `vtd` | what the core calls |
-//! | `show` | what people can look at |
+//! | `vtd` | the driver: what the core calls |
+//! | `show` | debugfs |
 //!
 //! Section numbers are those of the "Intel Virtualization Technology for Directed I/O Architecture
 //! Specification", revision 4.1. In revisions before 4.0 the register descriptions are in chapter
@@ -24,8 +24,8 @@
 //!
 //! # Device TLBs
 //!
-//! Devices are not allowed to cache translations: context entries refuse their requests, and ATS is
-//! never enabled. Invalidations then have nobody to wait for but the unit.
+//! Devices may not cache translations: context entries refuse translation requests, and ATS is
+//! never enabled. So an invalidation waits for the unit only.
 
 mod capability;
 mod dmar;

@@ -226,8 +226,8 @@ pub const GUEST_PAGE_SIZES: u64 = 1 << 12 | 1 << 21 | 1 << 30;
 
 /// Decides whether a unit with these features can translate with host tables, and if not, why.
 ///
-/// Firmware says the other two: `host_disabled`, that the unit must not use host tables (HATDis), and
-/// `virtual_bits`, how many bits of an address devices may use (0: any).
+/// Firmware says the other two: `host_disabled`, that the unit must not use host tables (HATDis),
+/// and `virtual_bits`, how many bits of an address devices may use (0: any).
 pub const fn judge(
     words: [u64; 2],
     host_disabled: bool,
@@ -276,8 +276,8 @@ pub struct TableConfig {
     pub levels: u8,
     /// Bits of an address that can be mapped.
     pub bits: u8,
-    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that. In guest
-    /// tables the bit is reserved unless the unit has NXSup.
+    /// Whether the tables can forbid instruction fetches. Host tables have no bit for that. In
+    /// guest tables the bit is reserved unless the unit has NXSup.
     pub no_execute: bool,
 }
 

@@ -26,26 +26,26 @@ mod code {
 /// The addresses that an invalidation covers.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Pages {
-    /// All of them.
+    /// All addresses.
     All,
-    /// Those of one block, up to an order of [`MAX_ORDER`].
+    /// The addresses of one block, up to an order of [`MAX_ORDER`].
     Block(Block),
 }
 
-/// 2^n pages of 4 KiB are the most that one command can name: 2^52 bytes.
+/// One command names 2^40 pages of 4 KiB at most, 2^52 bytes.
 pub const MAX_ORDER: u8 = 40;
 
 impl Pages {
-    /// S: the address says how many pages.
+    /// S: the address encodes the number of pages.
     const SIZE: u64 = 1 << 0;
-    /// The address of everything.
+    /// The address that stands for all addresses.
     const EVERYTHING: u64 = 0x7fff_ffff_ffff_f000;
 
     /// The address field and the S bit.
     ///
-    /// Without S it is one page. With S the lowest bit from 12 on that is 0 tells the size, 2^(n+1)
-    /// bytes if that is bit n: all below it are 1. What is not covered by a size is covered by
-    /// everything.
+    /// Without S the address names one page. With S, the lowest address bit from 12 on that is 0
+    /// encodes the size: 2^(n+1) bytes if it is bit n. All bits below it are 1. A block that has no
+    /// such encoding is encoded as all addresses.
     const fn encode(self) -> u64 {
         match self {
             Self::Block(Block { address, order: 0 }) => address & PAGE_ADDRESS,
@@ -58,23 +58,23 @@ impl Pages {
     }
 }
 
-/// In whose addresses an invalidation is.
+/// The address space of an invalidation.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Space {
     /// The host table's.
     Host,
-    /// The guest table's, of one process id.
+    /// The guest table's of one PASID.
     Guest {
-        /// The process id; 20 bits.
+        /// The PASID; 20 bits.
         pasid: u32,
     },
 }
 
 impl Space {
-    /// GN: the address is a guest's.
+    /// GN: the address is one of the guest table's.
     const GUEST: u64 = 1 << 2;
 
-    /// The GN bit and the process id.
+    /// The GN bit and the PASID.
     const fn encode(self) -> (u64, u64) {
         match self {
             Self::Host => (0, 0),
@@ -84,7 +84,7 @@ impl Space {
 }
 
 impl Command {
-    /// Writes `data` to physical address `status` when everything before it is done
+    /// Writes `data` to physical address `status` when all earlier commands are done
     /// (COMPLETION_WAIT).
     ///
     /// | bits | field |
@@ -100,18 +100,18 @@ impl Command {
         ])
     }
 
-    /// Has what comes after it wait until everything before it is done (COMPLETION_WAIT). Without,
-    /// the unit may execute commands in any order.
+    /// Makes later commands wait until all earlier ones are done (COMPLETION_WAIT). Without it, the
+    /// unit may execute commands in any order.
     ///
     /// | bits | field |
     /// |---|---|
-    /// | 2 | F: nothing is executed until this is |
+    /// | 2 | F: no later command is executed before this one is done |
     /// | 63:60 | code, 1 |
     pub const fn fence() -> Self {
         Self([code::COMPLETION_WAIT | 1 << 2, 0])
     }
 
-    /// Invalidates what is cached of a device table entry (INVALIDATE_DEVTAB_ENTRY).
+    /// Invalidates a cached device table entry (INVALIDATE_DEVTAB_ENTRY).
     ///
     /// | bits | field |
     /// |---|---|
@@ -121,16 +121,16 @@ impl Command {
         Self([code::INVALIDATE_DEVTAB_ENTRY | device as u64, 0])
     }
 
-    /// Invalidates what is cached of a domain's tables (INVALIDATE_IOMMU_PAGES).
+    /// Invalidates cached translations of a domain (INVALIDATE_IOMMU_PAGES).
     ///
     /// | bits | field |
     /// |---|---|
-    /// | 19:0 | process id |
+    /// | 19:0 | PASID |
     /// | 47:32 | domain id |
     /// | 63:60 | code, 3 |
-    /// | 64 | S: the address tells a size |
-    /// | 65 | PDE: cached page tables go, too, not only leaf entries |
-    /// | 66 | GN: a guest's address |
+    /// | 64 | S: the address encodes a size |
+    /// | 65 | PDE: also cached page tables, not only leaf entries |
+    /// | 66 | GN: an address of the guest table's |
     /// | 127:76 | address |
     pub const fn pages(domain: u16, space: Space, pages: Pages, leaves_only: bool) -> Self {
         let (guest, pasid) = space.encode();
@@ -140,20 +140,20 @@ impl Command {
         ])
     }
 
-    /// Invalidates what a device itself caches (INVALIDATE_IOTLB_PAGES). `pending` is how many
+    /// Invalidates the TLB of a device (INVALIDATE_IOTLB_PAGES). `pending` is how many
     /// invalidations the device takes at a time.
     ///
     /// | bits | field |
     /// |---|---|
     /// | 15:0 | device id |
-    /// | 23:16 | process id, bits 15:8 |
+    /// | 23:16 | PASID, bits 15:8 |
     /// | 31:24 | Maxpend |
-    /// | 47:32 | queue id: the device id whose invalidations are counted together |
-    /// | 55:48 | process id, bits 7:0 |
-    /// | 59:56 | process id, bits 19:16 |
+    /// | 47:32 | queue id: a device id; invalidations are counted for each |
+    /// | 55:48 | PASID, bits 7:0 |
+    /// | 59:56 | PASID, bits 19:16 |
     /// | 63:60 | code, 4 |
-    /// | 64 | S: the address tells a size |
-    /// | 66 | GN: a guest's address |
+    /// | 64 | S: the address encodes a size |
+    /// | 66 | GN: an address of the guest table's |
     /// | 127:76 | address |
     pub const fn device_tlb(device: u16, pending: u8, space: Space, pages: Pages) -> Self {
         let (guest, pasid) = space.encode();
@@ -170,7 +170,7 @@ impl Command {
         ])
     }
 
-    /// Invalidates what is cached of a device's interrupt table (INVALIDATE_INTERRUPT_TABLE).
+    /// Invalidates a device's cached interrupt table (INVALIDATE_INTERRUPT_TABLE).
     ///
     /// | bits | field |
     /// |---|---|
@@ -180,7 +180,7 @@ impl Command {
         Self([code::INVALIDATE_INTERRUPT_TABLE | device as u64, 0])
     }
 
-    /// Invalidates everything (INVALIDATE_IOMMU_ALL), if the unit can (IASup).
+    /// Invalidates everything (INVALIDATE_IOMMU_ALL). The unit must have IASup.
     ///
     /// | bits | field |
     /// |---|---|

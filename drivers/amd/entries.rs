@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device table entries: what a device id leads to (AMD-Vi 2.2.2), and the entries of GCR3 tables
-//! (2.2.6).
+//! Device table entries (DTE), which say what a device id is attached to (AMD-Vi 2.2.2), and
+//! entries of GCR3 tables (2.2.6).
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use super::ivrs::Settings;
 
 /// 64-bit words of a device table entry.
 pub const WORDS: usize = 4;
-/// Device ids: a device table that has an entry for each of them has 2 MiB.
+/// How many device ids there are. A device table with an entry for each of them has 2 MiB.
 pub const DEVICES: usize = 1 << 16;
 
 /// A device table entry as the unit reads it, lowest word first.
@@ -21,11 +21,10 @@ const PAGE_ADDRESS: u64 = 0xf_ffff_ffff_f000;
 /// What happens to the requests of a device id.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Translation {
-    /// They are refused.
+    /// The unit refuses them.
     ///
-    /// The entry is valid and what it says about translation is not (V is 1, TV is 0): the unit
-    /// ends every table walk right there, with no permission at all. An entry that is not valid
-    /// (V is 0) would let everything pass.
+    /// V is 1 and TV is 0: the unit ends every table walk at the DTE, without any permission. V = 0
+    /// would pass all DMA.
     Blocked,
     /// Addresses pass untranslated: no table (Mode 0), but permissions.
     Identity {
@@ -40,10 +39,10 @@ pub enum Translation {
         root: u64,
         /// Levels of the table (Mode): 1 to 6.
         levels: u8,
-        /// The unit sets the accessed and dirty bits of table entries.
+        /// The unit sets accessed and dirty bits in the tables.
         dirty: bool,
     },
-    /// Addresses go through a guest table, that of process id 0.
+    /// Addresses go through the guest table of PASID 0.
     Guest {
         /// The name of the domain in the unit's caches.
         domain: u16,
@@ -51,7 +50,7 @@ pub enum Translation {
         gcr3: u64,
         /// Levels of GCR3 tables: 1 to 3.
         gcr3_levels: u8,
-        /// Guest tables have five levels rather than four.
+        /// Guest tables have five levels, not four.
         five_levels: bool,
     },
 }
@@ -72,13 +71,13 @@ impl Translation {
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0 | V: the entry counts; without it everything passes |
-/// | 1 | TV: what follows up to bit 79, and IR and IW, count |
+/// | 0 | V: the entry is valid; 0 passes all DMA |
+/// | 1 | TV: the fields up to bit 79, IR and IW included, are valid |
 /// | 8:7 | HAD: the unit sets accessed (1) and dirty bits (3) |
 /// | 11:9 | Mode: levels of the host table |
 /// | 51:12 | host page table root |
 /// | 52 | PPR: page requests |
-/// | 54 | GIoV: requests without a process id go through the guest table |
+/// | 54 | GIoV: requests without a PASID go through the guest table |
 /// | 55 | GV: guest translation |
 /// | 57:56 | GLX: levels of GCR3 tables, minus 1 |
 /// | 60:58 | GCR3 table root, bits 14:12 |
@@ -86,16 +85,16 @@ impl Translation {
 /// | 62 | IW: writes are allowed |
 /// | 79:64 | domain id |
 /// | 95:80 | GCR3 table root, bits 30:15 |
-/// | 96 | I: the device may use translation services |
-/// | 97 | SE: only the first page fault is reported |
-/// | 98 | SA: no page fault is reported |
+/// | 96 | I: the device may use ATS |
+/// | 97 | SE: the unit reports only the first page fault |
+/// | 98 | SA: the unit reports no page fault |
 /// | 100:99 | IoCtl: what happens to port I/O |
 /// | 101 | Cache |
 /// | 102 | SD |
-/// | 103 | EX: the exclusion range counts |
+/// | 103 | EX: the exclusion range is valid for the device |
 /// | 105:104 | SysMgt: what happens to system management messages |
 /// | 127:107 | GCR3 table root, bits 51:31 |
-/// | 128 | IV: what follows counts; without it interrupts pass as they are |
+/// | 128 | IV: the fields below are valid; 0 passes all interrupts unchanged |
 /// | 132:129 | IntTabLen |
 /// | 133 | IG |
 /// | 179:134 | interrupt table root |
@@ -111,9 +110,9 @@ impl Translation {
 pub struct DeviceEntry {
     /// What happens to requests.
     pub translation: Translation,
-    /// The device may use translation services (ATS).
+    /// The device may use ATS.
     pub device_tlb: bool,
-    /// What firmware wants to pass.
+    /// Which interrupt and system management messages firmware wants to pass.
     pub settings: Settings,
 }
 
@@ -132,10 +131,10 @@ impl DeviceEntry {
     const READ_WRITE: u64 = 3 << 61;
     /// In the second word: I.
     const DEVICE_TLB: u64 = 1 << 32;
-    /// In the third word: where the levels of guest tables are.
+    /// In the third word: the shift of the field with the levels of guest tables.
     const GUEST_LEVELS: u32 = 54;
 
-    /// An entry that refuses what a device does, and that firmware wants nothing of.
+    /// An entry that blocks, for an id that firmware wants nothing for.
     pub const BLOCKED: Self = Self {
         translation: Translation::Blocked,
         device_tlb: false,
@@ -144,8 +143,8 @@ impl DeviceEntry {
 
     /// The entry as the unit reads it.
     ///
-    /// Interrupts pass as they are, as far as the settings let them (IV is 0). Bits of addresses
-    /// below 12 and above 51 are dropped: tables are pages.
+    /// IV is 0: interrupts pass unchanged, as far as the settings let them. Bits 11:0 and 63:52 of
+    /// addresses are dropped, since tables are pages.
     pub const fn encode(self) -> Words {
         let settings = self.settings;
         let mut words = [
@@ -193,8 +192,7 @@ impl DeviceEntry {
         words
     }
 
-    /// The address of the host table that an entry with this first word leads to; `None` if it
-    /// leads to none.
+    /// The address of the host table in the first word of an entry; `None` if it has none.
     pub const fn host_root(first: u64) -> Option<u64> {
         let both = Self::VALID | Self::TRANSLATION_VALID;
         let translates = first & both == both && first & Self::GV == 0;
@@ -204,16 +202,15 @@ impl DeviceEntry {
         }
     }
 
-    /// The first word of an entry that leads to a host table, with another table, at `root`, that
-    /// has so many `levels`. All that it takes is in this word.
+    /// The first word of an entry with a host table, changed to another table at `root` that has
+    /// `levels` levels. No other word depends on the table.
     pub const fn with_host_root(first: u64, root: u64, levels: u8) -> u64 {
         first & !(PAGE_ADDRESS | 7 << Self::MODE)
             | root & PAGE_ADDRESS
             | ((levels & 7) as u64) << Self::MODE
     }
 
-    /// What the unit would make of `words`; `None` if they let everything pass because they are not
-    /// valid, or if this driver would not have written them.
+    /// What `words` mean to the unit; `None` if V is 0, or if this driver writes no such entry.
     pub const fn decode(words: Words) -> Option<Self> {
         let [first, second, third, _] = words;
         if first & Self::VALID == 0 {
@@ -260,7 +257,7 @@ impl DeviceEntry {
     }
 }
 
-/// An entry of a GCR3 table: the next table, or in the last one the root of a guest table (2.2.6).
+/// An entry of a GCR3 table: the next GCR3 table, or at the last level a guest table (2.2.6).
 ///
 /// | bits | field |
 /// |---|---|
@@ -281,7 +278,7 @@ impl Gcr3Entry {
         }
     }
 
-    /// What the unit would make of `word`.
+    /// What `word` means to the unit.
     pub const fn decode(word: u64) -> Self {
         Self {
             table: if word & 1 != 0 {

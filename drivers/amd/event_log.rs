@@ -62,7 +62,8 @@ impl EventLog {
         (head != tail).then_some(Slot(head))
     }
 
-    /// The event in a slot. The unit writes its lower half last, so this reads the lower half first.
+    /// The event in a slot. The unit writes its lower half last, so this reads the lower half
+    /// first.
     pub(super) fn read(&self, Slot(index): Slot) -> [u64; 2] {
         self.0.read(index)
     }

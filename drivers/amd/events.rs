@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Event log entries: who was refused, where and why, and what went wrong in the unit itself
-//! (AMD-Vi 2.5).
+//! Event log entries: which request the unit refused and why, and what went wrong in the unit
+//! itself (AMD-Vi 2.5).
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-/// What a device tried.
+/// What a device requested.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Access {
     /// A memory read.
@@ -25,38 +25,38 @@ pub enum Access {
 /// | bits | field |
 /// |---|---|
 /// | 15:0 | device id |
-/// | 19:16 | process id, bits 19:16 |
-/// | 47:32 | domain id, or process id, bits 15:0 |
-/// | 48 | GN: a guest's address, with a process id |
+/// | 19:16 | PASID, bits 19:16 |
+/// | 47:32 | domain id, or PASID, bits 15:0 |
+/// | 48 | GN: an address of a guest table's, with a PASID |
 /// | 49 | NX: an instruction fetch |
-/// | 50 | US: a user's request |
+/// | 50 | US: a user-mode request |
 /// | 51 | I: an interrupt |
 /// | 52 | PR: the page, or the interrupt's entry, is present |
 /// | 53 | RW: a write |
-/// | 54 | PE: permissions do not allow it |
+/// | 54 | PE: permissions forbid it |
 /// | 55 | RZ: reserved bits are set |
 /// | 56 | TR: a request for a translation |
-/// | 58:57 | what happened on the way to memory |
-/// | 59:57 | what was not allowed |
+/// | 58:57 | in hardware errors: how the access to memory failed |
+/// | 59:57 | in INVALID_DEVICE_REQUEST: what was forbidden |
 /// | 63:60 | code |
 /// | 127:64 | address |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     /// The device id.
     pub device: u16,
-    /// The domain id, if the address is not a guest's.
+    /// The domain id, if the address is not one of a guest table's.
     pub domain: Option<u16>,
-    /// The process id, if the address is a guest's.
+    /// The PASID, if the address is one of a guest table's.
     pub pasid: Option<u32>,
-    /// The address: the device's own, or for hardware errors that of the table entry.
+    /// The address that the device used; in hardware errors that of the table entry.
     pub address: u64,
-    /// What was tried.
+    /// What the device requested.
     pub access: Access,
     /// Whether it was an instruction fetch.
     pub execute: bool,
-    /// Bits 63:48: the code, and the flags, the way they are in the entry.
+    /// Bits 63:48 of the entry: code and flags.
     pub code: u16,
-    /// Bits 59:48 by the specification's meaning.
+    /// Bits 59:48, with the specification's meaning.
     flags: u16,
 }
 
@@ -106,8 +106,8 @@ impl Request {
         this
     }
 
-    /// Whether interrupt messages go to addresses like this one: to the processors' range, or to
-    /// HyperTransport's at the end of 40 bits, which units also report with all bits above set.
+    /// Whether the address is one of interrupt messages: in the processors' range, or in
+    /// HyperTransport's range below 2^40, which units also report with all higher bits set.
     const fn may_be_interrupt(&self) -> bool {
         matches!(
             self.address,
@@ -117,8 +117,9 @@ impl Request {
         )
     }
 
-    /// QEMU marks every refused request as an interrupt, and puts what was tried (1 read, 2 write)
-    /// where GN and NX are. Where no interrupt can go it must be that.
+    /// Corrects an event of QEMU's. QEMU sets I for every refused request, and puts the access (1
+    /// read, 2 write) into the bits of GN and NX. An address that no interrupt message has gives
+    /// such an event away.
     const fn set_emulated(&mut self) {
         self.access = if self.flags & flag::EXECUTE != 0 {
             Access::Write
@@ -136,16 +137,16 @@ impl Request {
     }
 }
 
-/// What happened to the unit's own access to memory (bits 58:57).
+/// How the unit's own access to memory failed (bits 58:57).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum HardwareError {
-    /// Nobody answered.
+    /// Nothing answered.
     MasterAbort,
-    /// It was refused.
+    /// Memory refused the access.
     TargetAbort,
-    /// The data were broken.
+    /// The data had errors.
     Data,
-    /// The unit does not say.
+    /// The unit does not say how.
     Unknown,
 }
 
@@ -174,7 +175,7 @@ impl HardwareError {
 pub enum Event {
     /// The unit does not understand a device table entry (ILLEGAL_DEV_TABLE_ENTRY).
     IllegalDeviceEntry(Request),
-    /// A request was refused (IO_PAGE_FAULT).
+    /// The unit refused a request (IO_PAGE_FAULT).
     PageFault(Request),
     /// The unit could not read a device table entry (DEV_TAB_HARDWARE_ERROR).
     DeviceTableError(Request, HardwareError),
@@ -189,7 +190,7 @@ pub enum Event {
     CommandError {
         /// Physical address of the access.
         address: u64,
-        /// What happened.
+        /// How it failed.
         error: HardwareError,
     },
     /// A device did not answer an invalidation in time (IOTLB_INV_TIMEOUT).
@@ -199,9 +200,9 @@ pub enum Event {
         /// Physical address of the command.
         address: u64,
     },
-    /// A device did what its entry does not allow (INVALID_DEVICE_REQUEST).
+    /// A device did what its entry forbids (INVALID_DEVICE_REQUEST).
     InvalidRequest(Request),
-    /// A device's page request makes no sense (INVALID_PPR_REQUEST).
+    /// A device's page request is invalid (INVALID_PPR_REQUEST).
     InvalidPageRequest(Request),
     /// A performance counter overflowed (EVENT_COUNTER_ZERO).
     CounterZero,
@@ -216,7 +217,7 @@ pub enum Event {
     OwnerFault(Request),
     /// The unit could not read who owns a page (RMP_HARDWARE_ERROR).
     OwnerError(Request),
-    /// A code that the specification did not define when this was written.
+    /// A code that this driver does not know.
     Unknown {
         /// The entry.
         words: [u64; 2],
@@ -226,8 +227,8 @@ pub enum Event {
 impl Event {
     /// Decodes an entry, low half first; `None` if the unit has not written it yet.
     ///
-    /// Some units move the tail of the log before what they write arrives: the code is 0 until
-    /// then, if whoever reads the log clears what was read.
+    /// Some units move the tail of the log before the entry arrives in memory. The code is 0 until
+    /// then, since the driver clears the entries that it has read.
     pub const fn decode(words: [u64; 2]) -> Option<Self> {
         let [low, address] = words;
         let request = Request::decode(words);
@@ -257,7 +258,7 @@ impl Event {
         })
     }
 
-    /// The refused request, if the event is about one that a device made.
+    /// The device's request, if the event is about one.
     pub const fn request(&self) -> Option<&Request> {
         match self {
             Self::IllegalDeviceEntry(request)
@@ -272,7 +273,7 @@ impl Event {
         }
     }
 
-    /// Whether the unit has stopped reading commands because of it (2.4, 2.5).
+    /// Whether the unit has stopped at a command (2.4, 2.5).
     pub const fn stops_commands(&self) -> bool {
         matches!(
             self,
@@ -308,7 +309,7 @@ impl Event {
     }
 }
 
-/// The reason, and for accesses of the unit itself what happened to them.
+/// The reason, and for accesses of the unit itself how they failed.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason())?;
@@ -324,7 +325,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What the flags of an IO_PAGE_FAULT mean: PE and RZ count if PR is set.
+/// What the flags of an IO_PAGE_FAULT mean. PE and RZ are valid if PR is set.
 const fn page_fault(request: &Request) -> &'static str {
     let present = request.has(flag::PRESENT);
     match request.access {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The PCI function that a unit is.
+//! The PCI function of a unit.
 //!
-//! A unit's registers are where the IVRS table says, but some of what it can do is in its
-//! configuration space, and its interrupt is an ordinary one of that function.
+//! The IVRS table has the address of a unit's registers. Some capabilities are only in the
+//! function's configuration space, and the unit's interrupt is the function's MSI.
 
 use core::ptr::NonNull;
 
@@ -17,18 +17,18 @@ use kernel::{
 use super::capability::Encryption;
 use crate::requester::RequesterId;
 
-// Exported by the kernel; the kernel crate's bindings leave the headers out.
+// The kernel exports these; the kernel crate's bindings leave their headers out.
 #[cfg(CONFIG_AMD_MEM_ENCRYPT)]
 extern "C" {
     static sme_me_mask: u64;
     fn cc_platform_has(attr: bindings::cc_attr) -> bool;
 }
 
-/// What the kernel says of the encryption of its memory.
+/// Whether and how the kernel encrypts memory.
 pub(super) fn encryption() -> Encryption {
     #[cfg(CONFIG_AMD_MEM_ENCRYPT)]
-    // SAFETY: The mask and what is known of the processor are written during boot only. Any
-    // attribute may be asked for.
+    // SAFETY: The kernel writes the mask and `boot_cpu_data` during boot only. The function takes
+    // any attribute.
     unsafe {
         let cpu = &raw const bindings::boot_cpu_data;
         Encryption::judge(
@@ -42,22 +42,22 @@ pub(super) fn encryption() -> Encryption {
     Encryption::None
 }
 
-/// A unit's PCI function, with a count on it.
+/// A unit's PCI function, with a reference to it.
 ///
 /// # Invariants
 ///
-/// `raw` is valid, and one of its counts is ours.
+/// `raw` is valid, and this owns one reference to it.
 pub(super) struct Function {
     raw: NonNull<bindings::pci_dev>,
 }
 
-// SAFETY: A device may be used and its count dropped from any task.
+// SAFETY: Any task may use a device and drop a reference to it.
 unsafe impl Send for Function {}
 // SAFETY: As above.
 unsafe impl Sync for Function {}
 
 impl Function {
-    /// What is put into the function's `driver_override`: no driver has this name.
+    /// The function's `driver_override` while the unit is in use. No driver has this name.
     const NO_DRIVER: &'static CStr = c"iommu_core";
 
     /// Finds the function.
@@ -66,7 +66,7 @@ impl Function {
     ///
     /// `ENODEV` if there is none.
     pub(super) fn find(segment: u16, id: RequesterId) -> Result<Self> {
-        // SAFETY: Any numbers may be asked for.
+        // SAFETY: The function takes any numbers.
         let raw = unsafe {
             bindings::pci_get_domain_bus_and_slot(
                 c_int::from(segment),
@@ -74,25 +74,25 @@ impl Function {
                 c_uint::from(id.devfn()),
             )
         };
-        // INVARIANT: What is found comes with a count.
+        // INVARIANT: The kernel has taken a reference for the caller.
         NonNull::new(raw).map(|raw| Self { raw }).ok_or(ENODEV)
     }
 
     /// Reads 32 bits of configuration space at byte offset `at`.
     pub(super) fn read_config(&self, at: u16) -> Result<u32> {
         let mut value = 0;
-        // SAFETY: By the invariant, and `value` is for the answer.
+        // SAFETY: By the invariant the device is valid, and `value` may be written to.
         to_result(unsafe {
             bindings::pci_read_config_dword(self.raw.as_ptr(), c_int::from(at & !3), &mut value)
         })?;
-        // What all ones are read from does not answer.
+        // A function that does not answer reads as all ones.
         match value {
             u32::MAX => Err(ENODEV),
             value => Ok(value),
         }
     }
 
-    /// The memory node that the function is close to, negative for none.
+    /// The memory node next to the function, negative for none.
     pub(super) fn node(&self) -> i32 {
         #[cfg(CONFIG_NUMA)]
         // SAFETY: By the invariant.
@@ -105,19 +105,23 @@ impl Function {
 
     /// Whether a driver is bound to the function.
     pub(super) fn has_driver(&self) -> bool {
-        // SAFETY: By the invariant. C changes the field without a lock that could be taken here and
-        // reads it so everywhere, for which it is one volatile access.
+        // SAFETY: By the invariant. C changes the field under a lock that cannot be taken here, and
+        // reads it everywhere without that lock, with one volatile access as here.
         let driver = unsafe { (&raw const (*self.raw.as_ptr()).dev.driver).read_volatile() };
         !driver.is_null()
     }
 
-    /// Keeps drivers off the function, or lets them have it again.
+    /// Keeps drivers off the function, or lets them bind to it again.
+    ///
+    /// # Errors
+    ///
+    /// Those of `__device_set_driver_override()`.
     pub(super) fn reserve(&self, reserve: bool) -> Result {
         let name = match reserve {
             true => Self::NO_DRIVER,
             false => c"",
         };
-        // SAFETY: By the invariant; the name is copied.
+        // SAFETY: By the invariant the device is valid, and the kernel copies the name.
         to_result(unsafe {
             bindings::__device_set_driver_override(
                 &raw mut (*self.raw.as_ptr()).dev,
@@ -127,7 +131,11 @@ impl Function {
         })
     }
 
-    /// Has the function send its interrupt as a message. Returns the interrupt's number.
+    /// Enables the function's MSI. Returns the interrupt's number.
+    ///
+    /// # Errors
+    ///
+    /// Those of `pci_alloc_irq_vectors()`.
     pub(super) fn enable_interrupt(&self) -> Result<c_uint> {
         // SAFETY: By the invariant.
         unsafe {
@@ -143,13 +151,13 @@ impl Function {
         }
     }
 
-    /// Ends [`enable_interrupt`](Self::enable_interrupt). Nobody handles the interrupt any more.
+    /// Disables the function's MSI. The interrupt has no handler any more.
     pub(super) fn disable_interrupt(&self) {
         // SAFETY: By the invariant.
         unsafe { bindings::pci_free_irq_vectors(self.raw.as_ptr()) }
     }
 
-    /// Sets the interrupt's message again, after the function has lost it.
+    /// Writes the MSI registers again after the function has lost them.
     ///
     /// Context: any; does not sleep.
     pub(super) fn restore_interrupt(&self) {

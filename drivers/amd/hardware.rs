@@ -91,8 +91,8 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Looks at the unit that `ivhd` describes and allocates all that is needed to drive it. Changes
-    /// nothing.
+    /// Looks at the unit that `ivhd` describes and allocates all that is needed to drive it.
+    /// Changes nothing.
     ///
     /// # Errors
     ///

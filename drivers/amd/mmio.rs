@@ -89,7 +89,8 @@ impl Registers {
         io.write_reg(control.try_with_segments_lg2(lg2).unwrap_or(control));
     }
 
-    /// Sets address and size of segment `number` of the device table; `bytes` is a multiple of 4096.
+    /// Sets address and size of segment `number` of the device table; `bytes` is a multiple of
+    /// 4096.
     pub(super) fn set_device_table(&self, number: usize, address: PhysAddr, bytes: usize) {
         let value = encrypted::seen(address).raw() | (bytes / 4096 - 1) as u64;
         let Some(index) = number.checked_sub(1) else {

@@ -167,8 +167,8 @@ impl Paging {
     }
 
     /// What the device table entries of ids attached to this domain have to say, if the domain has
-    /// id `domain`. A host table may grow at any time, so a caller that writes this to an entry asks
-    /// again afterwards.
+    /// id `domain`. A host table may grow at any time, so a caller that writes this to an entry
+    /// asks again afterwards.
     pub(super) fn translation(&self, domain: u16) -> Translation {
         let (top, gcr3) = match &self.table {
             DomainTable::Host(table) => (table.top(), None),

@@ -2,18 +2,18 @@
 
 //! The command buffer (2.4).
 //!
-//! A [`Batch`] is a number of commands and one completion wait at its end. The completion wait makes
-//! the unit store a number to memory when everything before it is done. The unit takes commands in
-//! order and the numbers only grow: a number says that its batch and all earlier ones are done. The
-//! buffer is locked, with interrupts off, only while a batch is submitted. While one processor waits
-//! others can submit.
+//! A [`Batch`] is a number of commands and one completion wait at its end. The completion wait
+//! makes the unit store a number to memory when everything before it is done. The unit takes
+//! commands in order and the numbers only grow: a number says that its batch and all earlier ones
+//! are done. The buffer is locked, with interrupts off, only while a batch is submitted. While one
+//! processor waits others can submit.
 //!
 //! # When the unit stops (2.4.1, 2.5.6, 2.5.7)
 //!
 //! A unit that does not understand a command, or cannot read it, stops there. The command is
-//! replaced by one that invalidates everything, which includes what the submitter has asked for, and
-//! the unit is told to go on. A unit that refuses that as well, or a completion wait, or that does
-//! not finish a batch within [`TIMEOUT`], never gets another batch.
+//! replaced by one that invalidates everything, which includes what the submitter has asked for,
+//! and the unit is told to go on. A unit that refuses that as well, or a completion wait, or that
+//! does not finish a batch within [`TIMEOUT`], never gets another batch.
 
 #![forbid(unsafe_code)]
 

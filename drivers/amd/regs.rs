@@ -2,9 +2,9 @@
 
 //! Registers of a unit (3.4).
 //!
-//! Registers of 64 bits are declared as two halves, which the specification allows (3.4): the
-//! kernel's register type knows its region to be aligned to 32 bits only. The lower half is
-//! written first: the unit is off meanwhile, or looks at one of the halves only.
+//! Registers of 64 bits are declared as two halves, since the kernel's register type requires a
+//! region aligned to 32 bits only. The specification allows such accesses (3.4). The lower half is
+//! written first. No write tears: the unit is off meanwhile, or one half holds all that it uses.
 
 #![forbid(unsafe_code)]
 
@@ -75,22 +75,22 @@ register! {
         2:2 event_log => bool;
         /// HtTunEn: translate HyperTransport tunnel traffic.
         1:1 tunnel => bool;
-        /// IommuEn: translate. While it is 0 everything passes, and no command is taken and no
-        /// event logged.
+        /// IommuEn: translate. While it is 0, all DMA passes, and the unit takes no commands and
+        /// logs no events.
         0:0 enable => bool;
     }
 
     /// The upper half of [`CONTROL_LOW`].
     pub CONTROL_HIGH(u32) @ 0x1c {
-        /// DevTblSegEn: the device table is in so many segments, as a power of 2.
+        /// DevTblSegEn: the number of segments of the device table, as a power of 2.
         4:2 segments_lg2;
     }
 
-    /// Exclusion base, lower half: addresses in the range are not translated.
+    /// Exclusion base, lower half. The unit does not translate addresses in the exclusion range.
     pub EXCLUSION_BASE_LOW(u32) @ 0x20 {
         /// Allow: for all devices, not only for those whose entries say so.
         1:1 all_devices => bool;
-        /// ExEn: there is a range.
+        /// ExEn: the range is valid.
         0:0 enable => bool;
     }
 
@@ -119,7 +119,7 @@ register! {
         31:0 value;
     }
 
-    /// Bases of the segments of the device table but the first, lower halves; as
+    /// Bases of all segments of the device table except the first, lower halves; as
     /// [`DEVICE_TABLE_LOW`].
     pub SEGMENT_LOW(u32)[7, stride = 8] @ 0x100 {
         31:0 value;
@@ -145,7 +145,7 @@ register! {
         31:0 value;
     }
 
-    /// Command buffer tail: byte offset of where the next command will be put.
+    /// Command buffer tail: byte offset of the next free slot.
     pub COMMAND_TAIL(u32) @ 0x2008 {
         31:0 value;
     }
@@ -155,22 +155,24 @@ register! {
         31:0 value;
     }
 
-    /// Event log tail: byte offset of where the unit puts the next event.
+    /// Event log tail: byte offset of the slot that the unit writes next.
     pub EVENT_TAIL(u32) @ 0x2018 {
         31:0 value;
     }
 
-    /// Status. What stays until it is cleared is cleared by writing 1.
+    /// Status. The interrupt and overflow bits are cleared by writing 1.
     pub STATUS(u32) @ 0x2020 {
-        /// CmdBufRun: commands are taken.
+        /// CmdBufRun: the unit takes commands.
         4:4 commands => bool;
-        /// EventLogRun: events are logged.
+        /// EventLogRun: the unit logs events.
         3:3 event_log => bool;
         /// ComWaitInt: a command asked for an interrupt.
         2:2 wait_interrupt => bool;
-        /// EventLogInt: events were logged. The next interrupt comes when it was cleared.
+        /// EventLogInt: the unit has logged events. It raises no further interrupt until this is
+        /// cleared.
         1:1 event_interrupt => bool;
-        /// EventOverflow: an event found no room. None is logged until the log starts anew.
+        /// EventOverflow: the log had no room for an event. The unit logs none until the log is
+        /// restarted.
         0:0 event_overflow => bool;
     }
 }

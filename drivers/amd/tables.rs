@@ -205,10 +205,10 @@ impl DeviceTable {
     /// all of them.
     ///
     /// `top_over` returns the current top of the table if the root that it is given is or was a top
-    /// of it. An entry is read, then `top_over` is asked, then the entry is exchanged if it is still
-    /// the same. So an entry never goes back to a lower top, whatever runs concurrently, and other
-    /// changes of an entry stay. Root and levels are in one word, so the unit sees both old or both
-    /// new.
+    /// of it. An entry is read, then `top_over` is asked, then the entry is exchanged if it is
+    /// still the same. So an entry never goes back to a lower top, whatever runs concurrently, and
+    /// other changes of an entry stay. Root and levels are in one word, so the unit sees both old
+    /// or both new.
     pub(super) fn follow(
         &self,
         top_over: impl Fn(PhysAddr) -> Option<Top>,

@@ -2,37 +2,37 @@
 
 //! How a device table entry changes while the unit may read it (AMD-Vi 2.2.2).
 //!
-//! A unit reads an entry in one transaction of 256 bits: it sees what is in memory at one moment,
-//! all of it, and may keep that until it is told to forget it. A CPU stores 64 bits at a time, or
-//! 128 with a special instruction. What is in memory between two stores must therefore be an entry
-//! that is no worse than the old or the new one: it does what one of them does, or blocks. It must
-//! never be invalid (V is 0), because that lets everything pass.
+//! A unit reads an entry in one transaction of 256 bits. It sees the whole entry as it is in memory
+//! at one moment, and may cache it until the entry is invalidated. A CPU stores 64 bits at a time,
+//! or 128 with a special instruction. So between two stores memory must hold an entry that does
+//! what the old or the new one does, or that blocks. V = 0 passes all DMA, so every DTE keeps V =
+//! 1.
 //!
-//! After the last store one invalidation of the entry follows, however many stores there were:
-//! until it has completed the unit may still use the old entry, as a whole.
+//! After the last store one invalidation of the entry follows, however many stores there were.
+//! Until it has completed the unit may use the old entry, as a whole.
 
 #![forbid(unsafe_code)]
 
 use super::entries::Words;
 
-/// One store. Those before it must be visible before.
+/// One store. The unit must see all earlier stores before it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Store {
-    /// Of one word.
+    /// A store of one word.
     Word {
-        /// Which one, 0 to 3.
+        /// The index of the word, 0 to 3.
         index: usize,
         /// The value.
         value: u64,
     },
-    /// Of the first two words at once.
+    /// A store of the first two words at once.
     Pair {
         /// Their values.
         values: [u64; 2],
     },
 }
 
-/// The stores that make one entry of another.
+/// The stores that change one entry into another.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Update {
     stores: [Store; Self::MAX],
@@ -49,13 +49,14 @@ impl Update {
     const VALID: u64 = 1 << 0;
     const TRANSLATION_VALID: u64 = 1 << 1;
     const GUEST: u64 = 1 << 55;
-    /// In the third word: the levels of guest tables, which belong to what the first words say.
+    /// In the third word: the levels of guest tables. They belong to the GCR3 table in the first
+    /// two words.
     const GUEST_LEVELS: u64 = 3 << 54;
 
-    /// The stores that make `new` of `old`, on a CPU that can store 128 bits at once or cannot
-    /// (`pairs`).
+    /// The stores that change `old` into `new`. `pairs` says whether the CPU can store 128 bits at
+    /// once.
     ///
-    /// It is hitless if possible. Else requests are refused for the time of some stores.
+    /// The update is hitless if possible. Otherwise the unit refuses requests between some stores.
     pub fn new(old: Words, new: Words, pairs: bool) -> Self {
         let mut this = Self {
             stores: [Store::Word { index: 0, value: 0 }; Self::MAX],
@@ -64,11 +65,12 @@ impl Update {
         };
         let (first, second) = (old[0] != new[0], old[1] != new[1]);
         let levels = (old[2] ^ new[2]) & Self::GUEST_LEVELS != 0;
-        // The words that do not fit one store, although both entries look at all of them.
+        // The unit uses all of the changed words in both entries, and they do not fit one store.
         let torn = Self::translates(old)
             && Self::translates(new)
             && (first && second && !pairs || levels && Self::is_guest(old) && Self::is_guest(new));
-        // While an entry does not translate, what else it says does not matter.
+        // If the old entry has guest tables and the new one does not, the levels change once the
+        // entry has no guest tables any more.
         let lower_first = !torn && levels && Self::is_guest(old);
 
         if torn {
@@ -91,18 +93,18 @@ impl Update {
         this
     }
 
-    /// Whether what an entry says about translation counts.
+    /// Whether the unit uses what an entry says about translation.
     const fn translates(words: Words) -> bool {
         let both = Self::VALID | Self::TRANSLATION_VALID;
         words[0] & both == both
     }
 
-    /// Whether guest tables are walked.
+    /// Whether the unit walks guest tables.
     const fn is_guest(words: Words) -> bool {
         Self::translates(words) && words[0] & Self::GUEST != 0
     }
 
-    /// Stores what differs in the first two words.
+    /// Adds the stores of the first two words, as far as they differ.
     fn lower(&mut self, old: Words, new: Words, pairs: bool) {
         match (old[0] != new[0], old[1] != new[1]) {
             (false, false) => {}
@@ -138,7 +140,7 @@ impl Update {
         self.stores.get(..self.count).unwrap_or_default()
     }
 
-    /// Whether requests that both entries allow are allowed all the time.
+    /// Whether the unit allows, at all times, requests that both entries allow.
     pub const fn is_hitless(&self) -> bool {
         self.hitless
     }

@@ -59,8 +59,8 @@ pub struct AmdVi;
 /// A prepared attach. A table may grow at any time, so commit takes what an entry has to say from
 /// the domain when it writes the entry. The plan holds only what commit has to remember.
 pub struct Plan {
-    /// The old domain of the endpoint's ids. All ids that were not blocked come from the domain that
-    /// the group was attached to.
+    /// The old domain of the endpoint's ids. All ids that were not blocked come from the domain
+    /// that the group was attached to.
     old: Option<u16>,
     /// What the new entries said at first. They may have got a later top since.
     new: Translation,
@@ -167,9 +167,9 @@ impl Attach for AmdVi {
         // written entries and now reads; the full barrier on both sides makes one see the other.
         //
         // 1. A thread that declares the unit failed blocks the entries afterwards.
-        // 2. A thread that grows a table sets its top, then changes the entries (`tell_top`). If the
-        //    top read here is a later one, a third thread may rely on it already although the unit
-        //    was not told of the entry: so this commit tells it.
+        // 2. A thread that grows a table sets its top, then changes the entries (`tell_top`). If
+        //    the top read here is a later one, a third thread may rely on it already although the
+        //    unit was not told of the entry: so this commit tells it.
         let has_failed = hardware.has_failed_meanwhile();
         steps.for_each(|Step { plan, target, .. }| {
             let has_grown = plan.new != translation(&target);
@@ -331,8 +331,8 @@ impl VendorDriver for AmdVi {
         unit.resume()
     }
 
-    /// An emulated unit lets everything pass after a reset until it is told of each entry. When it is
-    /// told, it finds a device by its id only if the bridges above have their bus numbers.
+    /// An emulated unit lets everything pass after a reset until it is told of each entry. When it
+    /// is told, it finds a device by its id only if the bridges above have their bus numbers.
     fn buses_are_back(unit: &AmdViUnit) {
         if let Ok(hardware) = unit.hardware() {
             let _ = hardware.answered(hardware.invalidate_entries());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a unit can do: its capability registers in plain values, and whether that is enough to
-//! drive it (VT-d 11.4.2 and 11.4.3; 10.4.2 and 10.4.3 in revisions before 4.0).
+//! What a unit can do: its capability registers, decoded, and whether that is enough to drive it
+//! (VT-d 11.4.2 and 11.4.3; 10.4.2 and 10.4.3 in revisions before 4.0).
 
 #![forbid(unsafe_code)]
 
@@ -47,20 +47,20 @@ use core::fmt;
 /// | 47 | FSTS | [`first_stage`](Self::first_stage) |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Capability {
-    /// How many domain ids there are: 16 to 262144, of which 16 bits can be named.
+    /// How many domain ids the unit has: 16 to 262144. A context entry names 65536 at most.
     pub domains: u32,
     /// Stores to tables need a write-buffer flush before the unit sees them (6.8).
     pub write_buffer_flush: bool,
-    /// There is a protected low-memory region.
+    /// The unit has a protected low-memory region.
     pub protected_low: bool,
-    /// There is a protected high-memory region.
+    /// The unit has a protected high-memory region.
     pub protected_high: bool,
-    /// The unit may cache entries that are not present, so making one present needs an
-    /// invalidation too (6.1).
+    /// The unit may cache entries that are not present, so an entry that becomes present needs an
+    /// invalidation (6.1).
     pub caching_mode: bool,
     /// The widths of second-stage tables that the unit walks.
     pub widths: Widths,
-    /// Bits of an address that a device may use at most.
+    /// The most bits of an address that a device may use.
     pub max_address_bits: u8,
     /// Zero-length reads of write-only pages are allowed.
     pub zero_length_read: bool,
@@ -70,9 +70,9 @@ pub struct Capability {
     pub large_2m: bool,
     /// 1 GiB pages in the second stage.
     pub large_1g: bool,
-    /// A range of pages can be invalidated, not only a whole domain.
+    /// The unit can invalidate a range of pages, not only a whole domain.
     pub page_selective: bool,
-    /// How many fault recording registers there are: 1 to 256.
+    /// How many fault recording registers the unit has: 1 to 256.
     pub fault_records: u16,
     /// A page-selective invalidation covers 2^n pages at most.
     pub max_address_mask: u8,
@@ -80,13 +80,13 @@ pub struct Capability {
     pub drain_writes: bool,
     /// An invalidation can wait for reads in flight.
     pub drain_reads: bool,
-    /// Setting the root table pointer invalidates everything by itself.
+    /// The unit invalidates everything when the root table pointer is set.
     pub root_pointer_flushes: bool,
     /// The unit's table walks are coherent with the processors' caches.
     pub coherent: bool,
     /// Queued invalidation.
     pub queued_invalidation: bool,
-    /// Translation caches in devices.
+    /// Device TLBs.
     pub device_tlb: bool,
     /// Interrupt remapping.
     pub interrupt_remapping: bool,
@@ -149,7 +149,7 @@ impl Capability {
         }
     }
 
-    /// Bytes from the base that hold every register that is used, in whole 4 KiB pages.
+    /// The size of the registers that the driver uses, in bytes, rounded up to 4 KiB.
     pub const fn register_bytes(&self) -> usize {
         let faults = self.fault_offset as usize + self.fault_records as usize * 16;
         let iotlb = self.iotlb_offset as usize + 16;
@@ -179,9 +179,9 @@ impl Capability {
 
     /// The width of the tables for this unit, and how many bits of an address they translate.
     ///
-    /// The narrowest that the unit walks and that covers all that its devices may use; if none
-    /// does, the widest. A level that nobody can reach would only cost a memory access on every
-    /// miss.
+    /// This is the narrowest width that covers all addresses that devices may use, or else the
+    /// widest that the unit walks. A level that no device can address would only cost a memory
+    /// access on every miss.
     pub fn address_space(&self) -> Option<AddressSpace> {
         let wanted = self.max_address_bits;
         let width = Width::ALL
@@ -195,8 +195,8 @@ impl Capability {
         })
     }
 
-    /// The width that entries must have that let requests pass untranslated: the widest (9.3).
-    /// `None` if the unit cannot do that.
+    /// The width that a pass-through entry must have: the widest (9.3). `None` if the unit has no
+    /// pass-through.
     pub fn untranslated(&self) -> Option<Width> {
         Width::ALL
             .into_iter()
@@ -204,7 +204,11 @@ impl Capability {
             .next_back()
     }
 
-    /// Decides whether a unit with these registers can be driven, and if not, why.
+    /// Decides whether a unit with these registers can be driven.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
     pub fn judge(cap: u64, ecap: u64) -> Result<(Self, AddressSpace), Refusal> {
         if (cap, ecap) == (u64::MAX, u64::MAX) || (cap, ecap) == (0, 0) {
             return Err(Refusal::NoRegisters);
@@ -230,13 +234,13 @@ impl Capability {
 /// Why a unit cannot be driven.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Both registers read all ones, or all zeros.
+    /// Both registers read as all ones, or all zeros.
     NoRegisters,
     /// No queued invalidation.
     NoQueue,
-    /// No width of second-stage tables that is known.
+    /// The unit walks no width of second-stage tables that this driver knows.
     NoWidth {
-        /// What the unit offers (SAGAW).
+        /// The widths that the unit walks (SAGAW).
         bitmap: u8,
     },
     /// Devices cannot address more than 1 GiB.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Root and context entries: what a requester id leads to (VT-d 9.1 and 9.3, legacy mode).
+//! Root and context entries, which say what a requester id is attached to (VT-d 9.1 and 9.3, legacy
+//! mode).
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +14,7 @@ pub const ENTRIES: usize = 256;
 /// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
 const PAGE_ADDRESS: u64 = !0xfff;
 
-/// A root entry: where the context table of a bus is (9.1).
+/// A root entry: the address of a bus's context table (9.1).
 ///
 /// | bits | field |
 /// |---|---|
@@ -32,7 +33,7 @@ impl RootEntry {
 
     /// The entry as the unit reads it, low half first.
     ///
-    /// Bits of the address below 12 are dropped: a table is a page.
+    /// Bits 11:0 of the address are dropped, since a table is a page.
     pub const fn encode(self) -> [u64; 2] {
         match self.context_table {
             Some(address) => [address & PAGE_ADDRESS | 1, 0],
@@ -40,7 +41,7 @@ impl RootEntry {
         }
     }
 
-    /// What the unit would make of `words`.
+    /// What `words` mean to the unit.
     pub const fn decode(words: [u64; 2]) -> Self {
         Self {
             context_table: if words[0] & 1 != 0 {
@@ -64,7 +65,7 @@ pub enum Translation {
     },
     /// Addresses pass untranslated (TT 2).
     PassThrough {
-        /// The widest table that the unit walks: it bounds the addresses that pass.
+        /// The widest table that the unit walks. It limits the addresses that pass.
         width: Width,
     },
 }
@@ -91,7 +92,7 @@ pub struct ContextEntry {
 }
 
 impl ContextEntry {
-    /// The entry that blocks. A refused request is reported.
+    /// The entry that blocks. The unit reports the requests that it refuses.
     pub const BLOCKED: [u64; 2] = [0, 0];
 
     const TYPE_SECOND_STAGE: u64 = 0;
@@ -99,7 +100,7 @@ impl ContextEntry {
 
     /// The entry as the unit reads it, low half (with the present bit) first.
     ///
-    /// Bits of the address below 12 are dropped: a table is a page.
+    /// Bits 11:0 of the address are dropped, since a table is a page.
     pub const fn encode(self) -> [u64; 2] {
         let (kind, root, width) = match self.translation {
             Translation::SecondStage { root, width } => (Self::TYPE_SECOND_STAGE, root, width),
@@ -112,8 +113,7 @@ impl ContextEntry {
         ]
     }
 
-    /// What the unit would make of `words`; `None` if it blocks, or if this driver would not have
-    /// written it.
+    /// What `words` mean to the unit; `None` if they block, or if this driver writes no such entry.
     pub const fn decode(words: [u64; 2]) -> Option<Self> {
         if words[0] & 1 == 0 {
             return None;

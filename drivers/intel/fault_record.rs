@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Fault records: who was refused, where and why (VT-d 11.4.14 and chapter 7; 10.4.14 in revisions
-//! before 4.0).
+//! Fault records: which request the unit refused, and why (VT-d 11.4.14 and chapter 7; 10.4.14 in
+//! revisions before 4.0).
 
 #![forbid(unsafe_code)]
 
-/// What a device tried, by the T1 and T2 bits of a record.
+/// What a device requested, by the T1 and T2 bits of a record.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Request {
     /// Memory write.
     Write,
     /// Memory read.
     Read,
-    /// A request for a page to be made present.
+    /// A page request.
     Page,
     /// An atomic operation.
     Atomic,
@@ -27,9 +27,9 @@ pub enum Request {
 /// | 92 | T2 |
 /// | 93 | PRIV: a privileged request |
 /// | 94 | EXE: an instruction fetch |
-/// | 95 | PP: the request had a process id |
+/// | 95 | PP: the request had a PASID |
 /// | 103:96 | FR: reason |
-/// | 123:104 | PV: the process id |
+/// | 123:104 | PV: the PASID |
 /// | 125:124 | AT: 0 untranslated, 1 translation request, 2 translated |
 /// | 126 | T1 |
 /// | 127 | F: the record is valid; a 1 written clears it |
@@ -39,7 +39,7 @@ pub struct FaultRecord {
     pub source: u16,
     /// The raw fault information; see [`page`](Self::page).
     pub information: u64,
-    /// What was tried.
+    /// What the device requested.
     pub request: Request,
     /// Whether it was an instruction fetch.
     pub execute: bool,
@@ -73,7 +73,7 @@ impl FaultRecord {
         })
     }
 
-    /// The page that the request was for; `None` for interrupt messages.
+    /// The page that the request was for; `None` if it was an interrupt message.
     pub const fn page(&self) -> Option<u64> {
         if self.is_interrupt() {
             None
@@ -82,7 +82,7 @@ impl FaultRecord {
         }
     }
 
-    /// Whether an interrupt message was refused rather than a memory access.
+    /// Whether the unit refused an interrupt message rather than a memory access.
     pub const fn is_interrupt(&self) -> bool {
         matches!(self.reason, 0x20..=0x2f)
     }
@@ -95,8 +95,8 @@ impl FaultRecord {
 
 /// The reason code in words.
 ///
-/// Codes below 0x10 are those of legacy mode, 0x20 to 0x2f those of interrupt remapping; the
-/// scalable mode's are above (7.1.3, table of fault conditions).
+/// Codes below 0x10 are those of legacy mode, 0x20 to 0x2f those of interrupt remapping, and higher
+/// ones those of scalable mode (7.1.3, table of fault conditions).
 pub const fn reason_text(code: u8) -> &'static str {
     match code {
         0x1 => "nothing on its bus is attached to a domain (root entry not present)",

@@ -33,7 +33,7 @@ impl AcpiTable for Dmar {
 pub(super) type Firmware = CheckedTable<Dmar>;
 
 impl Firmware {
-    /// The memory node that the unit at `base` is close to, negative for none.
+    /// The memory node next to the unit at `base`, negative for none.
     pub(super) fn node_of(&self, base: u64) -> i32 {
         memory_node(self.table().ok().and_then(|table| {
             table.structures().find_map(|structure| match structure {

@@ -45,8 +45,8 @@ const TIMEOUT: Delta = Delta::from_secs(1);
 /// The registers of the fault interrupt, while the unit is suspended.
 ///
 /// They are saved because they cannot be made again with interrupts off: the interrupt's own state
-/// is behind a lock that sleeps, and the kernel's interrupt layer takes the interrupt for set up all
-/// the time.
+/// is behind a lock that sleeps, and the kernel's interrupt layer takes the interrupt for set up
+/// all the time.
 #[derive(Copy, Clone)]
 struct FaultInterruptRegisters {
     control: FECTL,

@@ -20,8 +20,8 @@ pub enum ContextScope {
     Global,
     /// One requester id.
     Device {
-        /// The domain id that the old entry had; 0 if it was not present and the unit caches
-        /// entries that are not (6.1).
+        /// The domain id of the old entry. It is 0 if the old entry was not present, which a unit
+        /// in caching mode caches (6.1).
         domain: u16,
         /// The requester id.
         source: u16,
@@ -44,7 +44,7 @@ pub enum TlbScope {
         domain: u16,
         /// The pages.
         block: Block,
-        /// Whether cached page tables may stay, because only leaf entries changed (IH).
+        /// Whether cached page tables may stay, because only leaf entries have changed (IH).
         leaves_only: bool,
     },
 }
@@ -80,7 +80,7 @@ impl Descriptor {
         Self([Self::CONTEXT | low, 0])
     }
 
-    /// Invalidates the IOTLB, and waits for requests in flight if the unit can (`drain`).
+    /// Invalidates the IOTLB, and waits for the requests in flight that `drain` names.
     ///
     /// | bits | field |
     /// |---|---|
@@ -111,7 +111,7 @@ impl Descriptor {
         Self([Self::IOTLB | low | drain, high])
     }
 
-    /// The invalidation of everything of this one's kind; `None` for what is no invalidation.
+    /// The global invalidation of the same kind; `None` if this is no invalidation.
     pub const fn widest(self, drain: Drain) -> Option<Self> {
         match self.0[0] & 0xf {
             Self::CONTEXT => Some(Self::context(ContextScope::Global)),
@@ -120,9 +120,9 @@ impl Descriptor {
         }
     }
 
-    /// Writes `data` to physical address `status` when everything before it is done (6.5.2.8).
+    /// Writes `data` to physical address `status` when all earlier descriptors are done (6.5.2.8).
     ///
-    /// The fence bit keeps later descriptors from overtaking earlier ones.
+    /// The fence bit keeps the unit from executing later descriptors before that.
     ///
     /// | bits | field |
     /// |---|---|
@@ -142,8 +142,8 @@ impl Descriptor {
 /// Which requests in flight an IOTLB invalidation waits for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Drain {
-    /// Writes; if the unit can (CAP.DWD).
+    /// Writes, which needs CAP.DWD.
     pub writes: bool,
-    /// Reads; if the unit can (CAP.DRD).
+    /// Reads, which needs CAP.DRD.
     pub reads: bool,
 }

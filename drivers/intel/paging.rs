@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paging domains: second-stage tables in a shape that a unit walks.
+//! Paging domains: second-stage page tables.
 
 #![forbid(unsafe_code)]
 
@@ -28,9 +28,13 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// An empty table for units like the one that `capability` and `space` describe.
+    /// An empty table for a unit with `capability` and `space`.
     ///
     /// `physical_bits` is the width of physical addresses on this machine.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn new(
         capability: &Capability,
         space: AddressSpace,
@@ -53,18 +57,18 @@ impl Paging {
         })
     }
 
-    /// Whether a unit with `capability` can walk the table and reaches all that it can map.
+    /// Whether a unit with `capability` can walk the table and translates all addresses in it.
     pub(super) fn fits(&self, capability: &Capability) -> bool {
         let sizes = PageSizes::new(capability.page_sizes());
 
         capability.widths.contains(self.width)
             && capability.max_address_bits >= self.bits
             && self.table.page_sizes().intersection(sizes) == self.table.page_sizes()
-            // Entries are written back from the caches only if the table was made for that.
+            // A table made for coherent walks is never flushed from the processors' caches.
             && (capability.coherent || !self.coherent)
     }
 
-    /// What a context entry says of the table.
+    /// What a context entry of this domain says.
     pub(super) fn translation(&self) -> Translation {
         Translation::SecondStage {
             root: self.table.root().raw(),

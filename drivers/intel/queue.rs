@@ -14,9 +14,9 @@
 //! A processor that waits reads the fault status register now and then. It handles errors under the
 //! ring's lock:
 //!
-//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. A descriptor of
-//!   the same kind that invalidates everything replaces it. The processor that waits for it need not
-//!   know.
+//! - *Queue error*: the unit does not understand a descriptor and has stopped at it. A descriptor
+//!   of the same kind that invalidates everything replaces it. The processor that waits for it need
+//!   not know.
 //! - *Time-out*: a device did not answer. The unit has dropped its wait descriptors, so each
 //!   processor that still waits invalidates everything instead. No descriptor here is for a device:
 //!   a time-out would be the unit's own mistake.
@@ -275,8 +275,8 @@ impl Queue {
         self.failed.is_set()
     }
 
-    /// Submits `descriptors`, [`PART`] at most, and a wait descriptor. `None` if there is nothing to
-    /// wait for.
+    /// Submits `descriptors`, [`PART`] at most, and a wait descriptor. `None` if there is nothing
+    /// to wait for.
     fn submit(
         &self,
         registers: &Registers,

@@ -2,10 +2,11 @@
 
 //! Registers of a unit (VT-d 11.4; 10.4 in revisions before 4.0).
 //!
-//! Registers of 64 bits are declared as two halves, which the specification allows (11.2): the
-//! kernel's register type knows its region to be aligned to 32 bits only.
+//! Registers of 64 bits are declared as two halves, since the kernel's register type requires a
+//! region aligned to 32 bits only. The specification allows such accesses (11.2).
 //!
-//! The fault recording registers are where CAP.FRO says, see [`Registers`](super::mmio::Registers).
+//! The offset of the fault recording registers is in CAP.FRO, see
+//! [`Registers`](super::mmio::Registers).
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +39,8 @@ register! {
         31:0 value;
     }
 
-    /// Global command. Every write gives the value of all bits, so what is to stay as it is has to
-    /// be repeated; see [`GSTS::repeat`].
+    /// Global command. A write sets all bits, so it has to repeat those that are to stay; see
+    /// [`GSTS::repeat`].
     pub GCMD(u32) @ 0x18 {
         /// TE: translate.
         31:31 translation => bool;
@@ -81,9 +82,9 @@ register! {
 
     /// Fault event control.
     pub FECTL(u32) @ 0x38 {
-        /// IM: hold the interrupt back.
+        /// IM: the unit does not send the interrupt.
         31:31 masked => bool;
-        /// IP: an interrupt is held back.
+        /// IP: the unit will send the interrupt when it is unmasked.
         30:30 pending => bool;
     }
 
@@ -104,9 +105,9 @@ register! {
 
     /// Protected memory enable.
     pub PMEN(u32) @ 0x64 {
-        /// EPM: protect.
+        /// EPM: protect the regions.
         31:31 enable => bool;
-        /// PRS: it is protected.
+        /// PRS: the regions are protected.
         0:0 active => bool;
     }
 
@@ -115,7 +116,7 @@ register! {
         31:0 value;
     }
 
-    /// Invalidation queue tail, lower half: byte offset of where the next descriptor will be put.
+    /// Invalidation queue tail, lower half: byte offset of the next free slot.
     pub IQT(u32) @ 0x88 {
         31:0 value;
     }
@@ -139,12 +140,12 @@ register! {
 }
 
 impl GSTS {
-    /// The command that leaves everything as it is.
+    /// The command that changes nothing.
     ///
-    /// Bits that start something when written as 1 (root and interrupt table, fault log, write
-    /// buffer) are left out.
+    /// It leaves out the bits that start something when written as 1: root and interrupt table,
+    /// fault log, write buffer.
     pub fn repeat(self) -> GCMD {
-        const STARTERS: u32 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24;
-        GCMD::from(u32::from(self) & !STARTERS)
+        const ONE_SHOT: u32 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24;
+        GCMD::from(u32::from(self) & !ONE_SHOT)
     }
 }

@@ -12,8 +12,8 @@
 //!
 //! Present to present goes through not present, with a *completed* invalidation in between. Without
 //! it, the unit may have read the lower half of the old entry and then read the upper half of the
-//! new one. It would cache the old domain's page table under the new domain's id, and a third device
-//! in the new domain could reach memory that its own domain does not map (law 7). Once the
+//! new one. It would cache the old domain's page table under the new domain's id, and a third
+//! device in the new domain could reach memory that its own domain does not map (law 7). Once the
 //! invalidation has completed, no walk through the old entry is under way either (VT-d 6.2.2.1,
 //! 6.5.2.8, 9.3).
 

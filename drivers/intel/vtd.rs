@@ -123,9 +123,9 @@ impl Attach for Vtd {
         Plan(None)
     }
 
-    /// Removes and invalidates all old entries in one batch, then writes the new ones; `tables` says
-    /// why. A second batch follows only for a unit in caching mode, which may have cached that the
-    /// entries were not present.
+    /// Removes and invalidates all old entries in one batch, then writes the new ones; `tables`
+    /// says why. A second batch follows only for a unit in caching mode, which may have cached that
+    /// the entries were not present.
     fn commit(unit: &VtdUnit, steps: &mut impl Steps<Self>) {
         let Ok(hardware) = unit.hardware() else {
             return;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ACPI table that describes the units of a machine, and the memory nodes that ACPI numbers.
+//! The ACPI table that describes a machine's units, and ACPI's numbers of memory nodes.
 //!
-//! A table is hostile input in memory that firmware owns. So a driver never reads the mapped table:
-//! it reads a copy, which firmware cannot change after it was checked.
+//! A table is hostile input, in memory that firmware owns. So a driver reads only a copy of the
+//! mapped table, which firmware cannot change after the driver has checked it.
 
 use core::{fmt, marker::PhantomData, ptr, slice};
 
@@ -22,10 +22,14 @@ pub(crate) trait AcpiTable {
     /// Why a table cannot be used.
     type Error: fmt::Display;
 
-    /// Checks `bytes`. The answer depends on `bytes` only.
+    /// Checks `bytes`. The result depends on `bytes` only.
+    ///
+    /// # Errors
+    ///
+    /// Why the table cannot be used.
     fn parse(bytes: &[u8]) -> Result<Self::Parsed<'_>, Self::Error>;
 
-    /// Calls `log` with everything that is odd about a table that can be used.
+    /// Calls `log` with each oddity of a table that can be used.
     fn warnings(table: Self::Parsed<'_>, log: impl FnMut(&dyn fmt::Display));
 }
 
@@ -44,11 +48,11 @@ impl<T: AcpiTable> CheckedTable<T> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the machine has none, `EINVAL` if the driver cannot use it, `ENOMEM`.
+    /// `ENODEV` if the machine has no such table, `EINVAL` if the driver cannot use it, `ENOMEM`.
     pub(crate) fn find() -> Result<Arc<Self>> {
         let mut header = ptr::null_mut();
-        // SAFETY: The signature is a string of four characters, which is not written to, and
-        // `header` is valid for the answer. The function copes with ACPI being off.
+        // SAFETY: The signature is a string of four characters, which the function does not write
+        // to, and `header` may be written to. The function may be called when ACPI is off.
         let status = unsafe {
             bindings::acpi_get_table(T::SIGNATURE.as_char_ptr().cast_mut(), 0, &raw mut header)
         };
@@ -56,23 +60,24 @@ impl<T: AcpiTable> CheckedTable<T> {
             return Err(ENODEV);
         }
 
-        // SAFETY: On success `header` points to a mapped table of the length that is in it, which
-        // stays mapped until it is put.
+        // SAFETY: On success `header` points to a mapped table, which has the length in its header
+        // and stays mapped until it is put.
         let mapped = unsafe { slice::from_raw_parts(header.cast(), (*header).length as usize) };
         let mut bytes = KVec::new();
         let copied = bytes.extend_from_slice(mapped, GFP_KERNEL);
-        // SAFETY: `header` was just got, and nothing refers to the mapping any more.
+        // SAFETY: `acpi_get_table()` has returned `header`, and nothing refers to the mapping any
+        // more.
         unsafe { bindings::acpi_put_table(header) };
         copied?;
 
         Self::check(bytes)
     }
 
-    /// Takes `bytes` if the driver can use them; logs as [`find`](Self::find) does.
+    /// Checks `bytes`, and logs as [`find`](Self::find) does.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the driver cannot, `ENOMEM`.
+    /// `EINVAL` if the driver cannot use the table, `ENOMEM`.
     pub(crate) fn check(bytes: KVec<u8>) -> Result<Arc<Self>> {
         let name = T::SIGNATURE.to_str().unwrap_or_default();
         match T::parse(&bytes) {
@@ -88,7 +93,7 @@ impl<T: AcpiTable> CheckedTable<T> {
             }
         }
         let this = Self {
-            // INVARIANT: Just parsed.
+            // INVARIANT: `parse` has accepted them above.
             bytes,
             _table: PhantomData,
         };
@@ -106,10 +111,10 @@ impl<T: AcpiTable> CheckedTable<T> {
 pub(crate) fn memory_node(proximity_domain: Option<u32>) -> i32 {
     #[cfg(CONFIG_ACPI_NUMA)]
     if let Some(domain) = proximity_domain.and_then(|domain| i32::try_from(domain).ok()) {
-        // SAFETY: Any number may be asked for.
+        // SAFETY: The function takes any number.
         return unsafe { bindings::pxm_to_node(domain) };
     }
-    // Without ACPI's numbers the kernel tells no nodes apart.
+    // Without CONFIG_ACPI_NUMA the kernel does not know the node of a domain.
     let _ = proximity_domain;
     bindings::NUMA_NO_NODE
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Little-endian numbers in bytes that hardware or firmware wrote.
+//! Little-endian numbers in the bytes of a firmware table.
 //!
-//! A read past the end gives 0. Parsers check lengths before they read; if a check is missing, the
-//! answer is wrong, but nothing panics.
+//! A read past the end returns 0. Parsers check lengths before they read; if a check is missing,
+//! the result is wrong, but nothing panics.
 
 #![forbid(unsafe_code)]
 

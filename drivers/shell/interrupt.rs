@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's interrupt, whose work is done in a thread: reporting a fault may sleep.
+//! A unit's interrupt with a thread, which does the work because reporting a fault may sleep.
 //!
-//! A device that faults all the time keeps the thread busy for ever, so the thread is told when the
-//! interrupt is about to end, and returns then.
+//! A device that faults all the time keeps the thread busy for ever. So the thread is told when the
+//! interrupt is about to end, and returns.
 
 use kernel::{
     bindings,
@@ -19,23 +19,23 @@ use kernel::{
 
 /// What the thread of an interrupt does.
 pub(crate) trait Serve: Send + Sync + 'static {
-    /// Looks for what the unit has to say, until there is nothing left or `stopping`.
+    /// Handles all that the unit reports, until nothing is left or `stopping` returns true.
     ///
     /// Context: may sleep.
     fn serve(&self, stopping: impl Fn() -> bool + Copy);
 }
 
-/// How an interrupt comes.
+/// How an interrupt is triggered.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// As an edge: nothing has to be masked while the thread runs.
+    /// By an edge. The interrupt need not be masked while the thread runs.
     Edge,
-    /// Perhaps as a level, which stays until the thread has done its work. The interrupt is masked
-    /// until then.
+    /// By an edge or a level. A level stays until the thread has done its work, so the interrupt is
+    /// masked until then.
     Any,
 }
 
-/// What handler and thread of an interrupt work on.
+/// The cookie of an interrupt, for its handler and its thread.
 struct Line<W> {
     work: W,
     name: CString,
@@ -43,12 +43,12 @@ struct Line<W> {
     stopping: Atomic<bool>,
 }
 
-/// An interrupt that was requested. When this is dropped the thread ends, and neither it nor the
-/// handler runs any more; only then may the interrupt be freed at its source.
+/// A requested interrupt. When the value is dropped, the thread ends, and neither thread nor
+/// handler runs any more. The interrupt's source must free the interrupt only after that.
 ///
 /// # Invariants
 ///
-/// `irq` was requested with what `line` points to as its cookie.
+/// `irq` is requested with the [`Line`] that `line` points to as its cookie.
 pub(crate) struct ThreadedInterrupt<W: Serve> {
     line: Arc<Line<W>>,
     irq: c_uint,
@@ -72,8 +72,8 @@ impl<W: Serve> ThreadedInterrupt<W> {
             // The kernel's own handler does the same.
             Trigger::Any => (None, bindings::IRQF_ONESHOT as usize),
         };
-        // SAFETY: The functions take the cookie for a `Line<W>`, which it is until the interrupt is
-        // freed; and so is the name.
+        // SAFETY: The functions expect a `Line<W>` as the cookie. It and the name in it live until
+        // the interrupt is freed.
         to_result(unsafe {
             bindings::request_threaded_irq(
                 irq,
@@ -93,8 +93,8 @@ impl<W: Serve> Drop for ThreadedInterrupt<W> {
     fn drop(&mut self) {
         self.line.stopping.store(true, Relaxed);
         let cookie = Arc::as_ptr(&self.line).cast::<c_void>().cast_mut();
-        // SAFETY: By the invariants. The call returns when neither handler nor thread runs any
-        // more.
+        // SAFETY: By the invariant the interrupt is requested with this cookie. The call returns
+        // when neither handler nor thread runs any more.
         unsafe { bindings::free_irq(self.irq, cookie) };
     }
 }
@@ -106,8 +106,8 @@ extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqret
 
 /// The thread.
 extern "C" fn run_thread<W: Serve>(_irq: c_int, cookie: *mut c_void) -> bindings::irqreturn_t {
-    // SAFETY: The interrupt was requested with a `Line<W>` as its cookie, which lives until it is
-    // freed.
+    // SAFETY: The interrupt was requested with a `Line<W>` as its cookie, which lives until the
+    // interrupt is freed.
     let line = unsafe { &*cookie.cast::<Line<W>>() };
     line.work.serve(|| line.stopping.load(Relaxed));
     bindings::irqreturn::IRQ_HANDLED

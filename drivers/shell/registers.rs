@@ -2,9 +2,10 @@
 
 //! A window of a unit's registers.
 //!
-//! Firmware says where registers are, not that nobody uses them. A driver first maps them to look
-//! who uses the unit. Before it changes anything it claims them: it requests their memory region,
-//! as every driver in the kernel does, so that two drivers never have the same unit.
+//! Firmware says where registers are, but another driver may use them. So a driver first maps the
+//! registers only to read whether the unit is in use. Before it changes anything it claims them: it
+//! requests their memory region, as every driver in the kernel does, so that two drivers never have
+//! the same unit.
 
 use kernel::{
     bindings,
@@ -17,12 +18,12 @@ use kernel::{
     str::{CStr, CStrExt},
 };
 
-/// Registers, mapped: `MIN` bytes or more. An access to a register within the first `MIN`
-/// bytes is checked when it is compiled.
+/// Mapped registers, `MIN` bytes or more. The compiler checks that a register is within the first
+/// `MIN` bytes.
 ///
 /// # Invariants
 ///
-/// `raw` is a mapping of `raw.size()` bytes of what `_source` keeps.
+/// `raw` is a mapping of `raw.size()` bytes, which `_source` keeps mapped.
 pub(crate) struct Window<const MIN: usize> {
     raw: MmioRaw<Region<MIN>>,
     _source: Source,
@@ -31,16 +32,16 @@ pub(crate) struct Window<const MIN: usize> {
 /// What keeps registers mapped.
 enum Source {
     Device {
-        // Dropped in this order: unmapped, then free for others to request.
+        // Dropped in this order: first unmapped, then free for others to request.
         _mapping: Mapping,
         _claim: Option<Claim>,
     },
-    /// Memory plays a unit that never does anything.
+    /// Memory in place of registers.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     Memory { _words: KVec<u64> },
 }
 
-/// Device memory that is mapped until this is dropped.
+/// Device memory, mapped until the value is dropped.
 ///
 /// # Invariants
 ///
@@ -49,8 +50,8 @@ struct Mapping(usize);
 
 impl Mapping {
     fn new(phys: u64, bytes: usize) -> Result<Self> {
-        // SAFETY: Firmware says that there are registers. At worst nobody answers. The kernel
-        // refuses to map its own memory so.
+        // SAFETY: Firmware says that there are registers. If it is wrong nothing answers. The
+        // kernel refuses to map its own memory in this way.
         let virt = unsafe { bindings::ioremap(phys, bytes) };
         match virt.is_null() {
             true => Err(ENOMEM),
@@ -67,11 +68,11 @@ impl Drop for Mapping {
     }
 }
 
-/// A memory region that is requested until this is dropped.
+/// A memory region, requested until the value is dropped.
 ///
 /// # Invariants
 ///
-/// The region of `bytes` bytes at `phys` was requested, and nobody has released it.
+/// The region of `bytes` bytes at `phys` is requested, and this owns the request.
 struct Claim {
     phys: u64,
     bytes: u64,
@@ -81,7 +82,7 @@ impl Claim {
     const NAME: &'static CStr = c"iommu_core";
 
     fn new(phys: u64, bytes: u64) -> Result<Self> {
-        // SAFETY: The resource tree is there for as long as the kernel runs, and takes any range.
+        // SAFETY: The resource tree lives as long as the kernel, and takes any range.
         let region = unsafe {
             bindings::__request_region(
                 &raw mut bindings::iomem_resource,
@@ -101,7 +102,8 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // SAFETY: By the invariant; the resource tree is there for as long as the kernel runs.
+        // SAFETY: By the invariant the region is requested. The resource tree lives as long as the
+        // kernel.
         unsafe {
             bindings::__release_region(&raw mut bindings::iomem_resource, self.phys, self.bytes)
         };
@@ -109,18 +111,22 @@ impl Drop for Claim {
 }
 
 impl<const MIN: usize> Window<MIN> {
-    /// Maps the first `MIN` bytes of the registers at physical address `phys`, to look at:
-    /// somebody else may use them.
+    /// Maps the first `MIN` bytes of the registers at physical address `phys`, for reading only:
+    /// another driver may use them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn look(phys: u64) -> Result<Self> {
         Self::map(phys, MIN, None)
     }
 
-    /// Maps `bytes` bytes of registers at physical address `phys`, and keeps other drivers off
+    /// Maps `bytes` bytes of registers at physical address `phys`, and keeps other drivers off them
     /// until the window is dropped.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else has requested the memory region; `EINVAL` if `bytes` is less than
+    /// `EBUSY` if another driver has requested the memory region; `EINVAL` if `bytes` is less than
     /// `MIN` or no multiple of 4; `ENOMEM`.
     pub(crate) fn claim(phys: u64, bytes: usize) -> Result<Self> {
         let claim = Claim::new(phys, bytes as u64)?;
@@ -139,11 +145,12 @@ impl<const MIN: usize> Window<MIN> {
         })
     }
 
-    /// Registers that are mere memory, which is 0: a unit that does not answer.
+    /// Memory in place of registers, all 0: a unit that does not answer.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(crate) fn dead() -> Result<Self> {
         let mut words = KVec::from_elem(0u64, MIN / 8, GFP_KERNEL)?;
-        // INVARIANT: The window owns the memory, which stays where it is when the vector moves.
+        // INVARIANT: The window owns the memory, whose address does not change when the vector
+        // moves.
         Ok(Self {
             raw: MmioRaw::new_region(words.as_mut_ptr() as usize, MIN)?,
             _source: Source::Memory { _words: words },
@@ -153,14 +160,14 @@ impl<const MIN: usize> Window<MIN> {
     /// The registers.
     #[inline(always)]
     pub(crate) fn io(&self) -> Mmio<'_, Region<MIN>> {
-        // SAFETY: By the invariants the mapping is valid as long as `self` is.
+        // SAFETY: By the invariant the mapping lives as long as `self`.
         unsafe { Mmio::from_raw(self.raw) }
     }
 
     /// Reads a register of 64 bits, its lower half `L` first.
     ///
-    /// The kernel's register type takes a region to be aligned to 32 bits only, so the two halves
-    /// are registers of their own there.
+    /// The kernel's register type requires a region aligned to 32 bits only, so each half is a
+    /// register of its own.
     #[inline(always)]
     pub(crate) fn read_halves<L, H>(&self) -> u64
     where

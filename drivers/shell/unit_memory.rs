@@ -2,9 +2,9 @@
 
 //! Memory that a unit accesses by itself: tables, queues, logs.
 //!
-//! As long as a unit may access memory, that memory must not be freed: the unit would read or write
-//! what its next owner keeps there (laws 7 and 8). A unit that hangs may go on for ever, so then
-//! the memory leaks.
+//! Memory must not be freed as long as a unit may access it: the unit would read or write what the
+//! memory's next owner keeps there (laws 7 and 8). A unit that hangs may access it at any later
+//! time, so the memory leaks.
 
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// Memory of 64-bit words, physically contiguous. It is freed when this is dropped; what a unit
-/// knows of belongs into an [`Exposed`].
+/// Physically contiguous memory of 64-bit words, which is freed when the value is dropped. Memory
+/// that a unit is told of belongs into an [`Exposed`].
 ///
 /// # Invariants
 ///
@@ -38,8 +38,8 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// `bytes` of zeros, preferably on memory node `node` (negative: any). They are aligned to
-    /// their size, rounded up to a power of 2, and to 4096 at least.
+    /// `bytes` of zeros, preferably on memory node `node` (negative: any). Their alignment is their
+    /// size, rounded up to a power of 2, and at least 4096.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Pages {
         let table = memory
             .alloc(bytes.next_power_of_two(), Gfp::KERNEL)
             .ok_or(ENOMEM)?;
-        // INVARIANT: Just allocated.
+        // INVARIANT: `memory` has allocated the table, with this size.
         Ok(Self {
             memory,
             table,
@@ -57,7 +57,7 @@ impl Pages {
         })
     }
 
-    /// Where the memory is.
+    /// The memory's address.
     #[inline]
     pub(crate) fn addr(&self) -> PhysAddr {
         self.table.addr()
@@ -69,8 +69,8 @@ impl Pages {
         self.memory.entries(self.table, self.count)
     }
 
-    /// Writes back what the processors' caches hold of `words`, and drops it from there: for a unit
-    /// whose accesses do not snoop them.
+    /// Writes `words` back from the processors' caches and invalidates them there, for a unit whose
+    /// accesses do not snoop the caches.
     #[inline]
     pub(crate) fn flush(&self, words: &[KernelEntry]) {
         self.memory.flush(words);
@@ -96,9 +96,10 @@ impl Off {
     }
 }
 
-/// What a unit may access, from [`hand_over`](Self::hand_over) to [`take_back`](Self::take_back).
+/// Memory that a unit may access from [`hand_over`](Self::hand_over) to
+/// [`take_back`](Self::take_back).
 ///
-/// If this is dropped in between, `T` leaks, and a message says so.
+/// If the value is dropped in between, `T` leaks, and a message says so.
 pub(crate) struct Exposed<T> {
     value: ManuallyDrop<T>,
     what: &'static str,
@@ -106,7 +107,7 @@ pub(crate) struct Exposed<T> {
 }
 
 impl<T> Exposed<T> {
-    /// Keeps `value`, of which no unit knows. `what` names it to people, with its article.
+    /// Holds `value`, which no unit was told of. `what` names it in messages, with its article.
     pub(crate) const fn new(what: &'static str, value: T) -> Self {
         Self {
             value: ManuallyDrop::new(value),
@@ -115,7 +116,7 @@ impl<T> Exposed<T> {
         }
     }
 
-    /// A unit is about to be told of the memory.
+    /// The caller is about to tell the unit of the memory.
     pub(crate) fn hand_over(&self) {
         self.in_use.store(true, Relaxed);
     }
@@ -146,7 +147,7 @@ impl<T> Drop for Exposed<T> {
             log_err!("{} is leaked: a unit may still access it", self.what);
             return;
         }
-        // SAFETY: This is the only place where the value is dropped, and nobody uses it after.
+        // SAFETY: The value is dropped nowhere else, and not used any more.
         unsafe { ManuallyDrop::drop(&mut self.value) };
     }
 }

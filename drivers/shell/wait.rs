@@ -2,10 +2,11 @@
 
 //! Waiting for a unit, which answers within microseconds or not at all.
 //!
-//! A processor that waits may be away for long at any point: for an interrupt, or because a
-//! hypervisor runs somebody else. So the clock is read *before* each look. If the time was over by
-//! then, and the look still finds nothing, the unit has not answered in time. The other way round,
-//! a processor that was away between a look and the clock would blame a unit that has answered.
+//! A processor that waits may be away for long at any point: it handles an interrupt, or a
+//! hypervisor runs another guest. So the clock is read *before* each look. If the time was over by
+//! then and the look finds no answer, the unit has not answered in time. In the other order, a
+//! processor that was away between a look and the clock would blame a unit that has answered
+//! meanwhile.
 
 #![forbid(unsafe_code)]
 
@@ -18,14 +19,14 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
-/// A wait that is under way.
+/// A wait that has begun.
 #[derive(Copy, Clone)]
 pub(crate) struct Wait {
     start: Instant<Monotonic>,
     limit: Delta,
 }
 
-/// How long a [`Wait`] had taken before a look that found nothing.
+/// A look that found no answer, with the time that the [`Wait`] had taken before the look.
 #[derive(Copy, Clone)]
 pub(crate) struct InVain {
     waited: Delta,
@@ -42,11 +43,11 @@ impl Wait {
         }
     }
 
-    /// Reads the clock, then looks up to `times` times whether `done`.
+    /// Reads the clock, then calls `done` up to `times` times, until it returns true.
     ///
     /// # Errors
     ///
-    /// If it never was: how long the wait had taken at the beginning.
+    /// If `done` never returned true: the time that the wait had taken before the first call.
     #[inline]
     pub(crate) fn look(
         &self,
@@ -68,24 +69,24 @@ impl Wait {
 }
 
 impl InVain {
-    /// Whether the wait's time was over, so that nothing has come in time.
+    /// Whether the limit was over before the look, so that no answer has come in time.
     #[inline]
     pub(crate) fn is_late(self) -> bool {
         self.has_lasted(self.limit)
     }
 
-    /// Whether the wait had taken `time` or more.
+    /// Whether the wait had taken `time` or more before the look.
     #[inline]
     pub(crate) fn has_lasted(self, time: Delta) -> bool {
         self.waited >= time
     }
 }
 
-/// Waits until `done`.
+/// Waits until `done` returns true.
 ///
 /// # Errors
 ///
-/// `ETIMEDOUT` if it is not after `limit`.
+/// `ETIMEDOUT` if it does not within `limit`.
 pub(crate) fn wait_until(limit: Delta, mut done: impl FnMut() -> bool) -> Result {
     let wait = Wait::begin(limit);
     while let Err(in_vain) = wait.look(1, &mut done) {

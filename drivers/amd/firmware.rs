@@ -8,7 +8,7 @@ use core::fmt;
 
 use kernel::prelude::*;
 
-use super::ivrs::{Error, Table};
+use super::ivrs::{Entry, Error, Table};
 use crate::drivers::shell::acpi_table::{AcpiTable, CheckedTable};
 
 /// The IVRS table.
@@ -17,15 +17,20 @@ pub(super) struct Ivrs;
 impl AcpiTable for Ivrs {
     const SIGNATURE: &'static CStr = c"IVRS";
 
+    type Entry = Entry;
     type Parsed<'a> = Table<'a>;
     type Error = Error;
 
-    fn parse(bytes: &[u8]) -> Result<Table<'_>, Error> {
-        Table::parse(bytes)
+    fn count(bytes: &[u8]) -> Result<usize, Error> {
+        Table::count(bytes)
     }
 
-    fn warnings(table: Table<'_>, mut log: impl FnMut(&dyn fmt::Display)) {
-        table.warnings().for_each(|warning| log(&warning));
+    fn index(bytes: &[u8], index: &mut [Entry], log: &mut dyn FnMut(&dyn fmt::Display)) {
+        Table::index(bytes, index, &mut |warning| log(warning));
+    }
+
+    fn parsed<'a>(bytes: &'a [u8], index: &'a [Entry]) -> Table<'a> {
+        Table::new(bytes, index)
     }
 }
 

@@ -8,8 +8,15 @@
 #![forbid(unsafe_code)]
 
 use super::ivrs::{
-    DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, UniqueId, Variety,
+    DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, UniqueId, Unit, Variety,
 };
+
+/// The units of one segment, also those that cannot be used.
+fn described(table: Table<'_>, segment: u16) -> impl Iterator<Item = Unit<'_>> + Clone {
+    table
+        .described()
+        .filter(move |unit| unit.block.segment() == segment)
+}
 
 /// The units of one segment.
 fn units(table: Table<'_>, segment: u16) -> impl Iterator<Item = Ivhd<'_>> + Clone {
@@ -24,24 +31,45 @@ fn lists(unit: Ivhd<'_>, device: u16) -> impl Iterator<Item = Devices> + use<'_>
     })
 }
 
+/// The units of one segment that claim requests with the id `device`, in the order of the table.
+///
+/// A unit claims an id that it lists: by itself, as another device's alias, or as that of a device
+/// without a PCI function. If no unit lists the id, the units for all devices of the segment claim
+/// it. The id of a unit's own function is claimed by none, whatever the table says: its requests go
+/// through no unit.
+///
+/// If several units claim an id, the last one counts, as in the C driver. If that is the wrong
+/// unit, the right one blocks the device.
+pub fn claims(
+    table: Table<'_>,
+    segment: u16,
+    device: u16,
+) -> impl Iterator<Item = Unit<'_>> + Clone {
+    let all = |unit: Unit<'_>| {
+        let mut entries = unit.block.entries();
+        entries.any(|entry| is_all(&entry))
+    };
+    let lists = move |unit: Unit<'_>| {
+        let mut entries = unit.block.entries();
+        entries.any(|entry| !is_all(&entry) && entry.has(device))
+    };
+    let units = described(table, segment);
+    let is_unit = units.clone().any(|unit| unit.block.device() == device);
+    let is_listed = units.clone().any(lists);
+
+    units.filter(move |unit| !is_unit && if is_listed { lists(*unit) } else { all(*unit) })
+}
+
+fn is_all(entry: &DeviceEntry<'_>) -> bool {
+    matches!(entry, DeviceEntry::Devices(devices) if devices.all)
+}
+
 /// The unit that is responsible for requests with the id `device`.
 ///
-/// The first one that lists it, by itself, as another device's alias, or as a device without a
-/// PCI function; or else the first one for all devices of the segment. `None` means that no unit
-/// translates what the device does. That is so for the units themselves, whatever the table says:
-/// their functions do not go through any.
+/// `None` means that no unit translates what the device does, or that the unit that does cannot be
+/// used.
 pub fn unit_for(table: Table<'_>, segment: u16, device: u16) -> Option<Ivhd<'_>> {
-    if units(table, segment).any(|unit| unit.device() == device) {
-        return None;
-    }
-    let is_all =
-        |entry: &DeviceEntry<'_>| matches!(entry, DeviceEntry::Devices(devices) if devices.all);
-    let listed = units(table, segment).find(|unit| {
-        unit.entries()
-            .any(|entry| !is_all(&entry) && entry.has(device))
-    });
-
-    listed.or_else(|| units(table, segment).find(|unit| unit.entries().any(|entry| is_all(&entry))))
+    claims(table, segment, device).last()?.used()
 }
 
 /// The id that requests of `device` carry if it is not the device's own.

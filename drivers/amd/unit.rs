@@ -33,11 +33,8 @@ pub type AmdViUnit = ShellUnit<Description>;
 impl Description {
     /// The unit's block in the IVRS table.
     fn ivhd(&self) -> Result<Ivhd<'_>> {
-        let table = self.firmware.table().map_err(|_| EINVAL)?;
-        table
-            .units()
-            .find(|unit| unit.base() == self.base)
-            .ok_or(EINVAL)
+        let mut units = self.firmware.table().units();
+        units.find(|unit| unit.base() == self.base).ok_or(EINVAL)
     }
 }
 
@@ -46,7 +43,7 @@ impl UnitDescription for Description {
     type Interrupt = EventInterrupt;
 
     fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Hardware>> {
-        let info = self.firmware.table().map_err(|_| EINVAL)?.info();
+        let info = self.firmware.table().info();
         Hardware::new(health, self.ivhd()?, info)
     }
 

@@ -205,7 +205,8 @@ impl Attach for AmdVi {
                 .description
                 .firmware
                 .table()
-                .is_ok_and(|table| table.info().preboot_protection()),
+                .info()
+                .preboot_protection(),
             Capability::NoExec => tables.no_execute,
         }
     }
@@ -292,7 +293,7 @@ impl VendorDriver for AmdVi {
     fn discover() -> Result<KVec<AmdViUnit>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
-        let table = firmware.table().map_err(|_| EINVAL)?;
+        let table = firmware.table();
 
         for (number, unit) in table.units().enumerate() {
             let description = Description {
@@ -305,7 +306,7 @@ impl VendorDriver for AmdVi {
             units.push(AmdViUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
-            log_info!("amd: the IVRS table lists no unit");
+            log_info!("amd: the IVRS table lists no unit that can be used");
             return Err(ENODEV);
         }
         Ok(units)
@@ -344,7 +345,7 @@ impl VendorDriver for AmdVi {
         device: DeviceInfo,
     ) -> Result<(&'a AmdViUnit, Probed<Self>)> {
         let first = units.clone().next().ok_or(ENODEV)?;
-        let table = first.description.firmware.table().map_err(|_| EINVAL)?;
+        let table = first.description.firmware.table();
         let mut ids = device.ids;
         let (segment, own) = match &device.place {
             Place::Pci { segment, id, .. } => (*segment, id.raw() as u16),

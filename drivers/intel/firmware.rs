@@ -8,7 +8,7 @@ use core::fmt;
 
 use kernel::prelude::*;
 
-use super::dmar::{Error, Structure, Table};
+use super::dmar::{Entry, Error, Structure, Table};
 use crate::drivers::shell::acpi_table::{memory_node, AcpiTable, CheckedTable};
 
 /// The DMAR table.
@@ -17,15 +17,20 @@ pub(super) struct Dmar;
 impl AcpiTable for Dmar {
     const SIGNATURE: &'static CStr = c"DMAR";
 
+    type Entry = Entry;
     type Parsed<'a> = Table<'a>;
     type Error = Error;
 
-    fn parse(bytes: &[u8]) -> Result<Table<'_>, Error> {
-        Table::parse(bytes)
+    fn count(bytes: &[u8]) -> Result<usize, Error> {
+        Table::count(bytes)
     }
 
-    fn warnings(table: Table<'_>, mut log: impl FnMut(&dyn fmt::Display)) {
-        table.warnings().for_each(|warning| log(&warning));
+    fn index(bytes: &[u8], index: &mut [Entry], log: &mut dyn FnMut(&dyn fmt::Display)) {
+        Table::index(bytes, index, &mut |warning| log(warning));
+    }
+
+    fn parsed<'a>(bytes: &'a [u8], index: &'a [Entry]) -> Table<'a> {
+        Table::new(bytes, index)
     }
 }
 
@@ -35,13 +40,10 @@ pub(super) type Firmware = CheckedTable<Dmar>;
 impl Firmware {
     /// The memory node next to the unit at `base`, negative for none.
     pub(super) fn node_of(&self, base: u64) -> i32 {
-        memory_node(self.table().ok().and_then(|table| {
-            table.structures().find_map(|structure| match structure {
-                Structure::Rhsa(affinity) if affinity.base == base => {
-                    Some(affinity.proximity_domain)
-                }
-                _ => None,
-            })
+        let mut structures = self.table().structures();
+        memory_node(structures.find_map(|structure| match structure {
+            Structure::Rhsa(affinity) if affinity.base == base => Some(affinity.proximity_domain),
+            _ => None,
         }))
     }
 }

@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::dmar::{DeviceScope, Drhd, Hop, Rmrr, ScopeKind, Structure, Table};
+use super::dmar::{DeviceScope, Drhd, Hop, Numbers, Rmrr, ScopeKind, Structure, Table};
 use crate::requester::RequesterId;
 
 /// A device, as far as firmware's tables tell one from another.
@@ -25,12 +25,56 @@ pub enum Device<'a> {
     Named(&'a [u8]),
 }
 
-impl Device<'_> {
+/// A device as device scopes name it.
+#[derive(Copy, Clone, Debug)]
+enum Subject<'a> {
+    /// A PCI function.
+    Function(Location<'a>),
+    /// A named device, by its numbers.
+    Named(Numbers),
+}
+
+impl<'a> Subject<'a> {
+    fn new(table: Table<'_>, device: Device<'a>) -> Self {
+        let path = match device {
+            Device::Function(location) => return Self::Function(location),
+            Device::Named(path) => path,
+        };
+        let mut numbers = Numbers::NONE;
+        for structure in table.structures() {
+            match structure {
+                Structure::Andd(named) if is_same_path(named.name(), path) => {
+                    numbers.add(named.number());
+                }
+                _ => {}
+            }
+        }
+        Self::Named(numbers)
+    }
+
     /// Whether a structure of this segment may be about the device. A named one is in none.
-    fn may_be_in(self, segment: u16) -> bool {
+    fn may_be_in(&self, segment: u16) -> bool {
         match self {
             Self::Function(location) => location.segment == segment,
             Self::Named(_) => true,
+        }
+    }
+
+    /// Whether `scope` names the device, directly or as a part of a sub-hierarchy.
+    ///
+    /// The segment is the structure's and is compared by the callers. I/O APICs and timers are no
+    /// devices on the operating system's side and never match.
+    fn is_in(&self, scope: DeviceScope<'_>) -> bool {
+        match (scope.kind(), self) {
+            (Some(ScopeKind::Endpoint), Self::Function(location)) => {
+                leads_to(scope, location.way_up())
+            }
+            (Some(ScopeKind::SubHierarchy), Self::Function(location)) => {
+                (0..=location.upstream.len())
+                    .any(|below| leads_to(scope, location.way_up().skip(below)))
+            }
+            (Some(ScopeKind::Named), Self::Named(numbers)) => numbers.has(scope.enumeration_id()),
+            _ => false,
         }
     }
 }
@@ -60,7 +104,7 @@ impl Location<'_> {
 }
 
 fn is(function: RequesterId, hop: Hop) -> bool {
-    function.devfn() == hop.device << 3 | hop.function
+    hop.devfn() == Some(function.devfn())
 }
 
 /// Whether `scope` leads to exactly the first function of `way_up`.
@@ -101,42 +145,26 @@ fn names_in(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether `scope` names the device, directly or as a part of a sub-hierarchy.
-///
-/// The segment is the structure's and is compared by the callers. I/O APICs and timers are no
-/// devices on the operating system's side and never match.
-pub fn names(table: Table<'_>, scope: DeviceScope<'_>, device: Device<'_>) -> bool {
-    match (scope.kind(), device) {
-        (Some(ScopeKind::Endpoint), Device::Function(location)) => {
-            leads_to(scope, location.way_up())
-        }
-        (Some(ScopeKind::SubHierarchy), Device::Function(location)) => {
-            (0..=location.upstream.len())
-                .any(|below| leads_to(scope, location.way_up().skip(below)))
-        }
-        (Some(ScopeKind::Named), Device::Named(path)) => table
-            .names_of(scope.enumeration_id())
-            .any(|name| is_same_path(name, path)),
-        _ => false,
-    }
-}
-
 /// The unit that is responsible for the device.
 ///
-/// The one that lists it, or else, for a PCI function, the one for all other devices of its segment
-/// (8.4). `None` means that no unit translates what the device does.
+/// The one that lists it, or else, for a PCI function, the first one for all other devices of its
+/// segment (8.4). `None` means that no unit translates what the device does, or that the unit that
+/// does cannot be used.
 pub fn unit_for<'a>(table: Table<'a>, device: Device<'_>) -> Option<Drhd<'a>> {
-    let units = || {
+    let subject = Subject::new(table, device);
+    let drhds = || {
         table
-            .units()
-            .filter(|unit| device.may_be_in(unit.segment()))
+            .drhds()
+            .filter(|drhd| subject.may_be_in(drhd.segment()))
     };
-    let listed = units().find(|unit| unit.scopes().any(|scope| names(table, scope, device)));
+    let listed = drhds().find(|drhd| drhd.scopes().any(|scope| subject.is_in(scope)));
+    let responsible = listed.or_else(|| match subject {
+        Subject::Function(_) => drhds().find(|drhd| drhd.include_all()),
+        Subject::Named(_) => None,
+    })?;
 
-    listed.or_else(|| match device {
-        Device::Function(_) => units().find(|unit| unit.include_all()),
-        Device::Named(_) => None,
-    })
+    // What was found may be a second structure of the unit, or one of a unit that is left out.
+    table.units().find(|unit| unit.is_same_unit(responsible))
 }
 
 /// The ids that the unit's own scopes give to the device: none to a PCI function, whose bus has
@@ -146,16 +174,16 @@ pub fn ids_for<'a, 'd: 'a>(
     unit: Drhd<'a>,
     device: Device<'d>,
 ) -> impl Iterator<Item = RequesterId> + 'a {
-    unit.scopes()
-        .filter(|scope| scope.kind() == Some(ScopeKind::Named))
-        .filter(move |scope| names(table, *scope, device))
+    let subject = Subject::new(table, device);
+    table
+        .drhds()
+        .filter(move |drhd| drhd.is_same_unit(unit))
+        .flat_map(Drhd::scopes)
+        .filter(move |scope| scope.kind() == Some(ScopeKind::Named) && subject.is_in(*scope))
         .filter_map(|scope| {
             let mut path = scope.path();
-            match (path.next(), path.next()) {
-                (Some(hop), None) => Some(RequesterId::pci(
-                    scope.start_bus(),
-                    hop.device << 3 | hop.function,
-                )),
+            match (path.next().and_then(Hop::devfn), path.next()) {
+                (Some(devfn), None) => Some(RequesterId::pci(scope.start_bus(), devfn)),
                 // Bridges on its way would give the bus a number that firmware does not know.
                 _ => None,
             }
@@ -167,9 +195,9 @@ pub fn regions_for<'a, 'd: 'a>(
     table: Table<'a>,
     device: Device<'d>,
 ) -> impl Iterator<Item = Rmrr<'a>> {
+    let subject = Subject::new(table, device);
     table.reserved_regions().filter(move |region| {
-        device.may_be_in(region.segment())
-            && region.scopes().any(|scope| names(table, scope, device))
+        subject.may_be_in(region.segment()) && region.scopes().any(|scope| subject.is_in(scope))
     })
 }
 
@@ -187,6 +215,7 @@ pub enum TranslationCache {
 /// Whether the device may cache translations: it is listed itself (8.9), or the root port above it
 /// passes translation requests on (8.6).
 pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCache {
+    let subject = Subject::new(table, device);
     let mut answer = TranslationCache::Unsupported;
     let root_port = match device {
         Device::Function(location) => location.root_port(),
@@ -195,8 +224,8 @@ pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCac
 
     for structure in table.structures() {
         match structure {
-            Structure::Satc(satc) if device.may_be_in(satc.segment()) => {
-                if satc.scopes().any(|scope| names(table, scope, device)) {
+            Structure::Satc(satc) if subject.may_be_in(satc.segment()) => {
+                if satc.scopes().any(|scope| subject.is_in(scope)) {
                     return if satc.cache_required() {
                         TranslationCache::Required
                     } else {
@@ -204,7 +233,7 @@ pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCac
                     };
                 }
             }
-            Structure::Atsr(atsr) if device.may_be_in(atsr.segment()) => {
+            Structure::Atsr(atsr) if subject.may_be_in(atsr.segment()) => {
                 let passes = root_port.is_some_and(|port| {
                     // Ports are listed as bridges, and which of the two types says so is not
                     // consistent between machines: where the path leads is what counts.

@@ -190,11 +190,9 @@ impl Attach for Vtd {
             Capability::EnforcedCoherency => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.snoop_control),
-            Capability::PreBootProtection => unit
-                .description
-                .firmware
-                .table()
-                .is_ok_and(|table| table.dma_protection_opt_in()),
+            Capability::PreBootProtection => {
+                unit.description.firmware.table().dma_protection_opt_in()
+            }
             Capability::NoExec => false,
         }
     }
@@ -207,7 +205,7 @@ impl Translate for Vtd {
         let unit = device.unit();
         let hardware = unit.hardware()?;
         let description = &unit.description;
-        let table = description.firmware.table().map_err(|_| EINVAL)?;
+        let table = description.firmware.table();
 
         Paging::new(
             &hardware.capability,
@@ -286,7 +284,7 @@ impl VendorDriver for Vtd {
     fn discover() -> Result<KVec<VtdUnit>> {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
-        let table = firmware.table().map_err(|_| EINVAL)?;
+        let table = firmware.table();
 
         for (number, unit) in table.units().enumerate() {
             let description = Description {
@@ -300,7 +298,7 @@ impl VendorDriver for Vtd {
             units.push(VtdUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
-            log_info!("intel: the DMAR table lists no unit");
+            log_info!("intel: the DMAR table lists no unit that can be used");
             return Err(ENODEV);
         }
         Ok(units)
@@ -349,7 +347,7 @@ impl VendorDriver for Vtd {
             Place::Behind { .. } => return Err(ENODEV),
         };
         let first = units.clone().next().ok_or(ENODEV)?;
-        let table = first.description.firmware.table().map_err(|_| EINVAL)?;
+        let table = first.description.firmware.table();
         let listed = scope::unit_for(table, place).ok_or(ENODEV)?;
         let unit = units
             .find(|unit| unit.description.base == listed.base())

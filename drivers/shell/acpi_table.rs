@@ -12,9 +12,15 @@ use kernel::{bindings, prelude::*, str::CStrExt, sync::Arc};
 use crate::log::{log_err, log_warn};
 
 /// How a driver reads its ACPI table.
+///
+/// A table is checked once. What the check has found is kept in an index beside the bytes, so that
+/// looking something up later costs no second check.
 pub(crate) trait AcpiTable {
     /// The table's signature, four characters.
     const SIGNATURE: &'static CStr;
+
+    /// What the index has of one part of the table.
+    type Entry: Clone + Default;
 
     /// A table that was checked.
     type Parsed<'a>;
@@ -22,24 +28,29 @@ pub(crate) trait AcpiTable {
     /// Why a table cannot be used.
     type Error: fmt::Display;
 
-    /// Checks `bytes`. The result depends on `bytes` only.
+    /// Returns how many entries the index of the table in `bytes` has.
     ///
     /// # Errors
     ///
-    /// Why the table cannot be used.
-    fn parse(bytes: &[u8]) -> Result<Self::Parsed<'_>, Self::Error>;
+    /// Why the driver cannot use the table.
+    fn count(bytes: &[u8]) -> Result<usize, Self::Error>;
 
-    /// Calls `log` with each oddity of a table that can be used.
-    fn warnings(table: Self::Parsed<'_>, log: impl FnMut(&dyn fmt::Display));
+    /// Fills the index, of as many entries as [`count`](Self::count) said. Calls `log` with
+    /// everything that is wrong in the table.
+    fn index(bytes: &[u8], index: &mut [Self::Entry], log: &mut dyn FnMut(&dyn fmt::Display));
+
+    /// Returns the table in `bytes`, which `index` is the index of.
+    fn parsed<'a>(bytes: &'a [u8], index: &'a [Self::Entry]) -> Self::Parsed<'a>;
 }
 
 /// A copy of an ACPI table that its driver can use.
 ///
 /// # Invariants
 ///
-/// [`AcpiTable::parse`] accepts `bytes`.
+/// [`AcpiTable::count`] accepts `bytes`, and [`AcpiTable::index`] has filled `index`.
 pub(crate) struct CheckedTable<T: AcpiTable> {
     bytes: KVec<u8>,
+    index: KVec<T::Entry>,
     _table: PhantomData<fn() -> T>,
 }
 
@@ -80,30 +91,31 @@ impl<T: AcpiTable> CheckedTable<T> {
     /// `EINVAL` if the driver cannot use the table, `ENOMEM`.
     pub(crate) fn check(bytes: KVec<u8>) -> Result<Arc<Self>> {
         let name = T::SIGNATURE.to_str().unwrap_or_default();
-        match T::parse(&bytes) {
-            Ok(table) => T::warnings(table, |warning| log_warn!("{} table: {}", name, warning)),
-            Err(error) => {
-                log_err!(
-                    "the machine's {} table is broken and cannot be used: {}; a firmware update \
-                     may help",
-                    name,
-                    error,
-                );
-                return Err(EINVAL);
-            }
-        }
+        let entries = T::count(&bytes).map_err(|error| {
+            log_err!(
+                "the machine's {} table is broken and cannot be used: {}; a firmware update may \
+                 help",
+                name,
+                error,
+            );
+            EINVAL
+        })?;
+        let mut index = KVec::from_elem(T::Entry::default(), entries, GFP_KERNEL)?;
+        T::index(&bytes, &mut index, &mut |warning| {
+            log_warn!("{} table: {}", name, warning);
+        });
         let this = Self {
-            // INVARIANT: `parse` has accepted them above.
+            // INVARIANT: Just counted and filled.
             bytes,
+            index,
             _table: PhantomData,
         };
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
     /// The table.
-    pub(crate) fn table(&self) -> Result<T::Parsed<'_>, T::Error> {
-        // By the invariant this succeeds.
-        T::parse(&self.bytes)
+    pub(crate) fn table(&self) -> T::Parsed<'_> {
+        T::parsed(&self.bytes, &self.index)
     }
 }
 

@@ -6,10 +6,10 @@
 
 use super::{
     hardware::Ivhd,
-    kind::{Kind, BLOCK_PREFIX, HEADER_LEN},
+    kind::Kind,
     memory::Ivmd,
+    raw::{Raw, RawBlocks},
 };
-use crate::drivers::shell::bytes::{u16_at, u8_at};
 
 /// One block.
 #[derive(Copy, Clone, Debug)]
@@ -18,24 +18,18 @@ pub enum Block<'a> {
     Ivhd(Ivhd<'a>),
     /// A memory region.
     Ivmd(Ivmd<'a>),
-    /// A kind that is not known.
+    /// A block that is not looked into: of a kind that is not known, or left out.
     Other,
 }
 
-/// Iterates over the blocks of a table.
+/// The blocks of a table. One that makes no sense counts as [`Block::Other`].
 #[derive(Clone, Debug)]
-pub struct Blocks<'a> {
-    table: &'a [u8],
-    at: usize,
-}
+pub struct Blocks<'a>(RawBlocks<'a>);
 
 impl<'a> Blocks<'a> {
     /// The blocks of `table`, the bytes of a whole table.
     pub(super) fn new(table: &'a [u8]) -> Self {
-        Self {
-            table,
-            at: HEADER_LEN,
-        }
+        Self(RawBlocks::new(table))
     }
 }
 
@@ -43,23 +37,25 @@ impl<'a> Iterator for Blocks<'a> {
     type Item = Block<'a>;
 
     fn next(&mut self) -> Option<Block<'a>> {
-        let offset = self.at;
-        let rest = self.table.get(offset..)?;
-        if rest.len() < BLOCK_PREFIX {
-            return None;
+        let raw = self.0.next()?;
+        if !raw.is_complete() {
+            return Some(Block::Other);
         }
-        // `max` keeps the walk going forward whatever the bytes are.
-        let len = usize::from(u16_at(rest, 2)).max(BLOCK_PREFIX);
-        let bytes = rest.get(..len)?;
-        self.at += len;
+        let Raw {
+            kind,
+            offset,
+            bytes,
+        } = raw;
 
-        let kind = Kind::from_type(u8_at(bytes, 0));
         Some(match kind {
             Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 => {
                 Block::Ivhd(Ivhd::new(bytes, offset, kind))
             }
             Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
-                Block::Ivmd(Ivmd::new(bytes, offset, kind))
+                match Ivmd::new(bytes, offset, kind) {
+                    region if region.refusal().is_some() => Block::Other,
+                    region => Block::Ivmd(region),
+                }
             }
             Kind::Header | Kind::Unknown(_) => Block::Other,
         })

@@ -21,10 +21,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    error::{Problem, Warning},
-    kind::Kind,
-};
+use super::{kind::Kind, warning::Oddity};
 use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
 /// Types of device entries.
@@ -205,6 +202,15 @@ impl DeviceEntry<'_> {
         }
     }
 
+    /// The lowest id that requests from here carry.
+    pub(super) fn first_id(&self) -> u16 {
+        match self {
+            Self::Devices(devices) => devices.first.min(devices.alias.unwrap_or(u16::MAX)),
+            Self::Special(special) => special.device,
+            Self::Named(named) => named.device,
+        }
+    }
+
     /// The highest id that requests from here carry.
     pub fn last_id(&self) -> u16 {
         match self {
@@ -215,19 +221,24 @@ impl DeviceEntry<'_> {
     }
 }
 
-/// Bytes of the device entry at the start of `rest`; at least 4.
-fn length(rest: &[u8]) -> Result<usize, Problem> {
+/// Bytes of the device entry at the start of `rest`, at least 4, or why that cannot be known.
+fn length(rest: &[u8]) -> Result<usize, Oddity> {
     let value = u8_at(rest, 0);
-    match value {
-        kind::ACPI_HID if rest.len() < HID_FIXED => Ok(HID_FIXED),
-        kind::ACPI_HID => Ok(HID_FIXED + usize::from(u8_at(rest, HID_FIXED - 1))),
-        241.. => Err(Problem::EntryLength { value }),
-        _ => Ok(4 << (value >> 6)),
+    let claims = match value {
+        kind::ACPI_HID if rest.len() < HID_FIXED => HID_FIXED,
+        kind::ACPI_HID => HID_FIXED + usize::from(u8_at(rest, HID_FIXED - 1)),
+        241.. => return Err(Oddity::EntryLength { value }),
+        _ => 4 << (value >> 6),
+    };
+    if claims > rest.len() {
+        let left = rest.len();
+        return Err(Oddity::EntryPastBlock { claims, left });
     }
+    Ok(claims)
 }
 
 /// One device entry as it is in the table.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 struct Raw<'a> {
     bytes: &'a [u8],
     /// Offset in the table.
@@ -270,7 +281,8 @@ impl Raw<'_> {
     }
 }
 
-/// Iterates over the entries of a block as they are in the table.
+/// Iterates over the entries of a block as they are in the table, up to the first whose end cannot
+/// be found.
 #[derive(Clone, Debug)]
 struct RawEntries<'a> {
     rest: &'a [u8],
@@ -290,12 +302,20 @@ impl<'a> Iterator for RawEntries<'a> {
     }
 }
 
+/// A device entry, or why there is none where the table has one.
+type Step<'a> = Result<DeviceEntry<'a>, Oddity>;
+
 /// Iterates over the device entries of a block.
+///
+/// As for the C driver, other entries may be between the first and the last device of a range, and
+/// a range that is never ended lists nothing.
 #[derive(Clone, Debug)]
 pub struct DeviceEntries<'a> {
     raw: RawEntries<'a>,
     /// Whether the block may have devices by name.
     named: bool,
+    /// The range that is not ended yet.
+    open: Option<Raw<'a>>,
 }
 
 impl<'a> DeviceEntries<'a> {
@@ -307,78 +327,64 @@ impl<'a> DeviceEntries<'a> {
                 offset,
             },
             named: kind == Kind::Ivhd40,
+            open: None,
         }
     }
 
-    /// Checks that the lengths of all entries add up to the block's, and that ranges make sense.
-    /// An error comes with the offset of its entry in the table.
-    pub(super) fn check(self) -> Result<(), (usize, Problem)> {
-        let RawEntries { rest, offset } = self.raw;
-        let mut at = 0;
-        // First device and offset of the range that is not ended yet.
-        let mut open: Option<(u16, usize)> = None;
-
-        while let Some(rest) = rest.get(at..).filter(|rest| !rest.is_empty()) {
-            let here = offset + at;
-            let claims = length(rest).map_err(|problem| (here, problem))?;
-            let Some(bytes) = rest.get(..claims) else {
-                let left = rest.len();
-                return Err((here, Problem::EntryPastBlock { claims, left }));
-            };
-            let raw = Raw {
-                bytes,
-                offset: here,
-            };
-            match (raw.kind(), open) {
-                (kind::PAD4 | kind::PAD8, _) => {}
-                (kind::RANGE_END, Some((first, _))) => {
-                    let last = raw.device();
-                    if last < first {
-                        return Err((here, Problem::RangeBackwards { first, last }));
+    /// Calls `report` with the offset in the table of each entry about which something is odd.
+    pub(super) fn check(mut self, report: &mut dyn FnMut(usize, Oddity)) {
+        while let Some(raw) = self.raw.next() {
+            let before = self.open;
+            match self.step(&raw) {
+                Some(Err(oddity)) => report(raw.offset, oddity),
+                Some(Ok(entry)) => {
+                    if let Some(oddity) = oddity(&raw, &entry) {
+                        report(raw.offset, oddity);
                     }
-                    open = None;
                 }
-                (kind::RANGE_END, None) => {
-                    let last = raw.device();
-                    return Err((here, Problem::RangeNotStarted { last }));
-                }
-                (_, Some((first, start))) => {
-                    return Err((start, Problem::RangeNotEnded { first }));
-                }
-                (
-                    kind::RANGE_START | kind::ALIAS_RANGE_START | kind::EXTENDED_RANGE_START,
-                    None,
-                ) => open = Some((raw.device(), here)),
-                _ => {}
+                None => {}
             }
-            at += claims;
+            if let (Some(before), Some(_)) = (before, self.open.filter(|now| Some(*now) != before))
+            {
+                let first = before.device();
+                report(before.offset, Oddity::RangeNotEnded { first });
+            }
         }
-        match open {
-            Some((first, start)) => Err((start, Problem::RangeNotEnded { first })),
-            None => Ok(()),
+        if let Some(open) = self.open {
+            let first = open.device();
+            report(open.offset, Oddity::RangeNotEnded { first });
+        }
+        if let (false, Err(oddity)) = (self.raw.rest.is_empty(), length(self.raw.rest)) {
+            report(self.raw.offset, oddity);
         }
     }
 
-    /// What is odd about the entries.
-    pub(super) fn warnings(self) -> impl Iterator<Item = Warning> + 'a {
-        let named = self.named;
-        self.raw.filter_map(move |raw| {
-            let offset = raw.offset;
-            match raw.kind() {
-                kind::SPECIAL => match special(&raw).variety {
-                    Variety::Unknown(variety) => Some(Warning::UnknownSpecial { offset, variety }),
-                    _ => None,
-                },
-                kind::ACPI_HID if !named => Some(Warning::NameNotAllowed { offset }),
-                kind::ACPI_HID => match acpi_hid(&raw) {
-                    None => Some(Warning::NameMissing { offset }),
-                    Some(device) if device.uid == UniqueId::None && !uid_is_absent(&raw) => {
-                        Some(Warning::UniqueId { offset })
-                    }
-                    Some(_) => None,
-                },
-                _ => None,
+    /// What `raw` is, after those before it.
+    fn step(&mut self, raw: &Raw<'a>) -> Option<Step<'a>> {
+        Some(match raw.kind() {
+            kind::ALL | kind::SELECT | kind::ALIAS_SELECT | kind::EXTENDED_SELECT => {
+                Ok(DeviceEntry::Devices(raw.devices()))
             }
+            kind::RANGE_START | kind::ALIAS_RANGE_START | kind::EXTENDED_RANGE_START => {
+                self.open = Some(*raw);
+                return None;
+            }
+            kind::RANGE_END => {
+                let last = raw.device();
+                match self.open.take().map(|start| start.devices()) {
+                    None => Err(Oddity::RangeNotStarted { last }),
+                    Some(Devices { first, .. }) if last < first => {
+                        Err(Oddity::RangeBackwards { first, last })
+                    }
+                    Some(start) => Ok(DeviceEntry::Devices(Devices { last, ..start })),
+                }
+            }
+            kind::SPECIAL => Ok(DeviceEntry::Special(special(raw))),
+            kind::ACPI_HID if !self.named => Err(Oddity::NameNotAllowed),
+            kind::ACPI_HID => acpi_hid(raw)
+                .map(DeviceEntry::Named)
+                .ok_or(Oddity::NameMissing),
+            _ => return None,
         })
     }
 }
@@ -389,28 +395,24 @@ impl<'a> Iterator for DeviceEntries<'a> {
     fn next(&mut self) -> Option<DeviceEntry<'a>> {
         loop {
             let raw = self.raw.next()?;
-            let entry = match raw.kind() {
-                kind::ALL | kind::SELECT | kind::ALIAS_SELECT | kind::EXTENDED_SELECT => {
-                    DeviceEntry::Devices(raw.devices())
-                }
-                kind::RANGE_START | kind::ALIAS_RANGE_START | kind::EXTENDED_RANGE_START => {
-                    // What was checked has an end for every start, with nothing but padding
-                    // between them.
-                    let end = self.raw.find(|raw| raw.kind() == kind::RANGE_END)?;
-                    DeviceEntry::Devices(Devices {
-                        last: end.device(),
-                        ..raw.devices()
-                    })
-                }
-                kind::SPECIAL => DeviceEntry::Special(special(&raw)),
-                kind::ACPI_HID if self.named => match acpi_hid(&raw) {
-                    Some(named) => DeviceEntry::Named(named),
-                    None => continue,
-                },
-                _ => continue,
-            };
-            return Some(entry);
+            if let Some(Ok(entry)) = self.step(&raw) {
+                return Some(entry);
+            }
         }
+    }
+}
+
+/// What is odd about an entry that counts.
+fn oddity(raw: &Raw<'_>, entry: &DeviceEntry<'_>) -> Option<Oddity> {
+    match entry {
+        DeviceEntry::Special(Special {
+            variety: Variety::Unknown(variety),
+            ..
+        }) => Some(Oddity::UnknownSpecial { variety: *variety }),
+        DeviceEntry::Named(named) if named.uid == UniqueId::None && !uid_is_absent(raw) => {
+            Some(Oddity::UniqueId)
+        }
+        _ => None,
     }
 }
 

@@ -4,11 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    device_entries::{DeviceEntries, DeviceEntry},
-    info::Info,
-    kind::Kind,
-};
+use super::{device_entries::DeviceEntries, info::Info, kind::Kind, raw::Raw};
 use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
 /// Bytes of registers that a unit has at least, and that are aligned so: what is above serves
@@ -39,6 +35,14 @@ pub struct Ivhd<'a> {
 }
 
 impl<'a> Ivhd<'a> {
+    /// The block at `offset` of a table, which is a hardware definition.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
+        match Raw::at(table, offset) {
+            Some(raw) => Self::new(raw.bytes, offset, raw.kind),
+            None => Self::new(&[], offset, Kind::Ivhd10),
+        }
+    }
+
     /// The block in `bytes`, which are at `offset` in the table.
     pub(super) fn new(bytes: &'a [u8], offset: usize, kind: Kind) -> Self {
         Self {
@@ -73,7 +77,7 @@ impl<'a> Ivhd<'a> {
         u16_at(self.bytes, 6)
     }
 
-    /// Physical address of the registers; aligned to [`WINDOW`].
+    /// Physical address of the registers; aligned to [`WINDOW`] if the unit is used.
     pub fn base(self) -> u64 {
         u64_at(self.bytes, 8)
     }
@@ -167,16 +171,8 @@ impl<'a> Ivhd<'a> {
         DeviceEntries::new(entries, self.offset + fixed, self.kind)
     }
 
-    /// Whether `device` is claimed, by being listed or with every device (`all`).
-    pub(super) fn lists(self, device: u16, all: bool) -> bool {
-        self.entries().any(|entry| {
-            matches!(entry, DeviceEntry::Devices(devices)
-                if devices.all == all && devices.contains(device))
-        })
-    }
-
     /// Whether both blocks describe one unit.
-    pub(super) fn is_same_unit(self, other: Ivhd<'_>) -> bool {
+    pub fn is_same_unit(self, other: Ivhd<'_>) -> bool {
         (self.segment(), self.device()) == (other.segment(), other.device())
     }
 }

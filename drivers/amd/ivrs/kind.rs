@@ -56,6 +56,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is a hardware definition.
+    pub(super) const fn is_unit(self) -> bool {
+        self.rank() > 0
+    }
+
     /// How much a hardware definition says: more is better.
     pub(super) const fn rank(self) -> u8 {
         match self {

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, kind::Kind};
+use super::{kind::Kind, warning::Oddity};
 use crate::drivers::shell::bytes::{u16_at, u64_at, u8_at};
 
 /// Memory is in pages of this size.
@@ -102,15 +102,15 @@ impl<'a> Ivmd<'a> {
         }
     }
 
-    pub(super) fn start(self) -> u64 {
+    fn start(self) -> u64 {
         u64_at(self.bytes, 16)
     }
 
-    pub(super) fn length(self) -> u64 {
+    fn length(self) -> u64 {
         u64_at(self.bytes, 24)
     }
 
-    /// The end of the last byte, which by the table's invariants does not wrap.
+    /// The last byte; if it can be used, it does not wrap.
     fn end(self) -> u64 {
         self.start().saturating_add(self.length().saturating_sub(1))
     }
@@ -125,13 +125,28 @@ impl<'a> Ivmd<'a> {
         self.end() | (PAGE - 1)
     }
 
-    /// What is odd about it.
-    pub(super) fn warning(self) -> Option<Warning> {
-        let offset = self.offset;
+    /// Why nobody can use it.
+    pub(super) fn refusal(self) -> Option<Oddity> {
+        let (base, length) = (self.start(), self.length());
+        let (first, last) = self.devices();
+
+        if length == 0 {
+            Some(Oddity::RegionEmpty { base })
+        } else if base.checked_add(length - 1).is_none() {
+            Some(Oddity::RegionWraps { base, length })
+        } else if last < first {
+            Some(Oddity::RangeBackwards { first, last })
+        } else {
+            None
+        }
+    }
+
+    /// What is odd about it, though it can be used.
+    pub(super) fn oddity(self) -> Option<Oddity> {
         if self.start() != self.base() || self.end() != self.limit() {
-            Some(Warning::RegionMisaligned { offset })
+            Some(Oddity::RegionMisaligned)
         } else if self.has(Self::UNITY) && self.has(Self::EXCLUSION) {
-            Some(Warning::RegionContradicts { offset })
+            Some(Oddity::RegionContradicts)
         } else {
             None
         }

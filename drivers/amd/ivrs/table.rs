@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A whole IVRS table: what is checked once, and what can be asked then.
+//! A whole IVRS table, and what can be asked of it.
 
 #![forbid(unsafe_code)]
 
 use super::{
     blocks::{Block, Blocks},
-    error::{Error, Problem, MAX_LEN, MAX_UNITS},
-    hardware::{Ivhd, WINDOW},
+    check::{self, Report},
+    error::Error,
+    hardware::Ivhd,
+    index::{Entry, Use},
     info::Info,
-    kind::{Kind, BLOCK_PREFIX, HEADER_LEN},
     memory::Ivmd,
 };
-use crate::drivers::shell::bytes::{u16_at, u32_at, u8_at};
+use crate::drivers::shell::bytes::u32_at;
 
 /// An IVRS table that was checked from end to end.
 ///
@@ -27,174 +28,38 @@ use crate::drivers::shell::bytes::{u16_at, u32_at, u8_at};
 /// | 40-47 | reserved |
 /// | 48- | blocks |
 ///
-/// # Invariants
-///
-/// `bytes` passed every check of [`Table::parse`]; in particular every block and every device entry
-/// lies inside what contains it, none is shorter than its fixed part, and every range of devices
-/// that starts also ends.
+/// A table is checked once, by [`count`](Self::count) and [`index`](Self::index), and may then be
+/// looked at any number of times.
 #[derive(Copy, Clone, Debug)]
 pub struct Table<'a> {
     bytes: &'a [u8],
+    index: &'a [Entry],
 }
 
 impl<'a> Table<'a> {
-    /// Checks `bytes`, which may be longer than the table in them.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
-        let bytes =
-            Self::check_header(bytes).map_err(|problem| Error::new(Kind::Header, 0, problem))?;
-
-        let mut at = HEADER_LEN;
-        let mut units = 0;
-        while at < bytes.len() {
-            at += Self::check_block(bytes, at, &mut units)?;
-        }
-
-        let table = Self { bytes };
-        table.check_units()?;
-        Ok(table)
+    /// How many entries the index of the table in `bytes` has. `bytes` may be longer than the
+    /// table.
+    ///
+    /// # Errors
+    ///
+    /// Why the table cannot be used.
+    pub fn count(bytes: &[u8]) -> Result<usize, Error> {
+        check::count(bytes)
     }
 
-    /// Checks the header and returns the bytes of the table.
-    fn check_header(bytes: &[u8]) -> Result<&[u8], Problem> {
-        let too_short = |claims| Problem::TooShort {
-            claims,
-            needs: HEADER_LEN,
-        };
-
-        if bytes.len() < HEADER_LEN {
-            return Err(too_short(bytes.len()));
-        }
-        if !bytes.starts_with(b"IVRS") {
-            return Err(Problem::Signature);
-        }
-        let claims = u32_at(bytes, 4);
-        let Some(bytes) = usize::try_from(claims)
-            .ok()
-            .and_then(|len| bytes.get(..len))
-        else {
-            let has = bytes.len();
-            return Err(Problem::TableTruncated { claims, has });
-        };
-        if bytes.len() < HEADER_LEN {
-            return Err(too_short(bytes.len()));
-        }
-        if bytes.len() > MAX_LEN {
-            return Err(Problem::TooLong { claims });
-        }
-        let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        if sum != 0 {
-            return Err(Problem::Checksum { sum });
-        }
-        let info = Info(u32_at(bytes, 36));
-        match info.physical_bits().max(info.virtual_bits()) {
-            bits @ 65.. => Err(Problem::AddressWidth { bits }),
-            _ => Ok(bytes),
-        }
+    /// Fills the index of the table in `bytes`, and reports all that is wrong in it.
+    ///
+    /// `index` has as many entries as [`count`](Self::count) said.
+    pub fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
+        check::index(bytes, index, report);
     }
 
-    /// Checks one block and returns its length.
-    fn check_block(table: &[u8], at: usize, units: &mut usize) -> Result<usize, Error> {
-        let rest = table.get(at..).unwrap_or_default();
-        let kind = Kind::from_type(u8_at(rest, 0));
-        let refuse = |problem| Error::new(kind, at, problem);
-
-        if rest.len() < BLOCK_PREFIX {
-            return Err(refuse(Problem::PastTable {
-                claims: BLOCK_PREFIX,
-                left: rest.len(),
-            }));
-        }
-        let claims = usize::from(u16_at(rest, 2));
-        let needs = kind.fixed_len();
-        if claims < needs {
-            return Err(refuse(Problem::TooShort { claims, needs }));
-        }
-        let Some(bytes) = rest.get(..claims) else {
-            let left = rest.len();
-            return Err(refuse(Problem::PastTable { claims, left }));
-        };
-
-        match kind {
-            Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 => {
-                *units += 1;
-                if *units > MAX_UNITS {
-                    return Err(refuse(Problem::TooManyUnits));
-                }
-                let unit = Ivhd::new(bytes, at, kind);
-                Self::check_registers(unit).map_err(refuse)?;
-                unit.entries().check().map_err(|(entry, problem)| Error {
-                    entry: Some(entry),
-                    ..refuse(problem)
-                })?;
-            }
-            Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
-                Self::check_region(Ivmd::new(bytes, at, kind)).map_err(refuse)?;
-            }
-            Kind::Header | Kind::Unknown(_) => {}
-        }
-        Ok(claims)
-    }
-
-    fn check_registers(unit: Ivhd<'_>) -> Result<(), Problem> {
-        let base = unit.base();
-
-        if base == 0 || base == u64::MAX {
-            return Err(Problem::BaseImpossible { base });
-        }
-        if base % WINDOW != 0 {
-            return Err(Problem::BaseMisaligned { base });
-        }
-        if base.checked_add(WINDOW - 1).is_none() {
-            return Err(Problem::BaseWraps { base });
-        }
-        Ok(())
-    }
-
-    fn check_region(region: Ivmd<'_>) -> Result<(), Problem> {
-        let (base, length) = (region.start(), region.length());
-
-        if length == 0 {
-            return Err(Problem::RegionEmpty { base });
-        }
-        if base.checked_add(length - 1).is_none() {
-            return Err(Problem::RegionWraps { base, length });
-        }
-        let (first, last) = region.devices();
-        if last < first {
-            return Err(Problem::RangeBackwards { first, last });
-        }
-        Ok(())
-    }
-
-    /// Checks what concerns more than one block of units.
-    fn check_units(self) -> Result<(), Error> {
-        for unit in self.hardware() {
-            let before = || {
-                self.hardware()
-                    .take_while(|other| other.offset() < unit.offset())
-            };
-            let refuse = |problem| Error::new(unit.kind(), unit.offset(), problem);
-
-            if let Some(other) =
-                before().find(|other| other.is_same_unit(unit) && other.kind() == unit.kind())
-            {
-                return Err(refuse(Problem::SecondBlock {
-                    device: unit.device(),
-                    segment: unit.segment(),
-                    other: other.offset(),
-                }));
-            }
-            // Windows are aligned to their size.
-            if let Some(other) =
-                before().find(|other| !other.is_same_unit(unit) && other.base() == unit.base())
-            {
-                return Err(refuse(Problem::UnitsOverlap {
-                    base: unit.base(),
-                    other: other.offset(),
-                }));
-            }
-        }
-        Ok(())
+    /// The table in `bytes`, which [`index`](Self::index) has made `index` for.
+    ///
+    /// With another index the answers are wrong, and that is all.
+    pub fn new(bytes: &'a [u8], index: &'a [Entry]) -> Self {
+        let bytes = check::whole(bytes).unwrap_or_default();
+        Self { bytes, index }
     }
 
     /// What the header says about the machine.
@@ -207,21 +72,22 @@ impl<'a> Table<'a> {
         Blocks::new(self.bytes)
     }
 
-    /// Every hardware definition, in the order of the table; a unit may have several.
-    pub(super) fn hardware(self) -> impl Iterator<Item = Ivhd<'a>> + Clone {
-        self.blocks().filter_map(|block| match block {
-            Block::Ivhd(unit) => Some(unit),
-            _ => None,
-        })
+    /// Every unit that can be used, in the order of the table, by the block that says most about
+    /// it.
+    pub fn units(self) -> impl Iterator<Item = Ivhd<'a>> + Clone {
+        self.described().filter_map(Unit::used)
     }
 
-    /// Every unit once, in the order of the table: the block that says most about it.
-    pub fn units(self) -> impl Iterator<Item = Ivhd<'a>> + Clone {
-        self.hardware().filter(move |unit| {
-            self.hardware().all(|other| {
-                !other.is_same_unit(*unit) || other.kind().rank() <= unit.kind().rank()
+    /// Every unit, also those that cannot be used, in the order of the table.
+    pub fn described(self) -> impl Iterator<Item = Unit<'a>> + Clone {
+        let Self { bytes, index } = self;
+        index
+            .iter()
+            .filter(|entry| entry.how != Use::Ignored)
+            .map(move |entry| Unit {
+                block: Ivhd::at(bytes, entry.offset),
+                is_used: entry.how == Use::Unit,
             })
-        })
     }
 
     /// Every memory definition, in the order of the table.
@@ -230,5 +96,21 @@ impl<'a> Table<'a> {
             Block::Ivmd(region) => Some(region),
             _ => None,
         })
+    }
+}
+
+/// A unit, by the block that says most about it.
+#[derive(Copy, Clone, Debug)]
+pub struct Unit<'a> {
+    /// The block.
+    pub block: Ivhd<'a>,
+    /// Whether the unit can be used.
+    pub is_used: bool,
+}
+
+impl<'a> Unit<'a> {
+    /// The unit, if it can be used.
+    pub fn used(self) -> Option<Ivhd<'a>> {
+        self.is_used.then_some(self.block)
     }
 }

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use super::kind::Kind;
 use crate::drivers::shell::bytes::u8_at;
 
@@ -26,7 +28,7 @@ pub enum ScopeKind {
 }
 
 impl ScopeKind {
-    pub(super) const fn from_type(value: u8) -> Option<Self> {
+    const fn from_type(value: u8) -> Option<Self> {
         Some(match value {
             1 => Self::Endpoint,
             2 => Self::SubHierarchy,
@@ -41,10 +43,17 @@ impl ScopeKind {
 /// One step of a device scope's path.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Hop {
-    /// PCI device number, 0 to 31.
+    /// PCI device number.
     pub device: u8,
-    /// PCI function number, 0 to 7.
+    /// PCI function number.
     pub function: u8,
+}
+
+impl Hop {
+    /// Device number in bits 7:3, function number in bits 2:0; `None` if there is no such function.
+    pub fn devfn(self) -> Option<u8> {
+        (self.device < 32 && self.function < 8).then_some(self.device << 3 | self.function)
+    }
 }
 
 /// One device, or one bridge with all that is behind it (8.3.1).
@@ -59,13 +68,23 @@ pub struct Hop {
 /// | 6- | path: pairs of device and function number |
 #[derive(Copy, Clone, Debug)]
 pub struct DeviceScope<'a> {
-    pub(super) bytes: &'a [u8],
+    bytes: &'a [u8],
 }
 
 impl<'a> DeviceScope<'a> {
+    /// Bytes of the scope.
+    pub(super) fn len(self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The number of the type.
+    pub(super) fn kind_value(self) -> u8 {
+        u8_at(self.bytes, 0)
+    }
+
     /// What is named; `None` for a type that is not known.
     pub fn kind(self) -> Option<ScopeKind> {
-        ScopeKind::from_type(u8_at(self.bytes, 0))
+        ScopeKind::from_type(self.kind_value())
     }
 
     /// The I/O APIC's, timer's or named device's number; 0 for PCI devices.
@@ -78,7 +97,8 @@ impl<'a> DeviceScope<'a> {
         u8_at(self.bytes, 5)
     }
 
-    /// From the bus on which it starts down to the device, bridge by bridge.
+    /// From the bus on which it starts down to the device, bridge by bridge. A last byte that is no
+    /// whole pair is not looked at.
     pub fn path(self) -> impl DoubleEndedIterator<Item = Hop> + ExactSizeIterator + 'a {
         let path = self.bytes.get(SCOPE_PREFIX..).unwrap_or_default();
         path.chunks_exact(2).map(|pair| Hop {
@@ -88,7 +108,28 @@ impl<'a> DeviceScope<'a> {
     }
 }
 
-/// Iterates over the device scopes of a structure.
+/// In the way of lspci, with the bridges on the way: `00:1c.0/00.1`.
+impl fmt::Display for DeviceScope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.enumeration_id();
+        match self.kind() {
+            Some(ScopeKind::Endpoint | ScopeKind::SubHierarchy) => {
+                write!(f, "{:02x}", self.start_bus())?;
+                for (at, hop) in self.path().enumerate() {
+                    let before = if at == 0 { ':' } else { '/' };
+                    write!(f, "{before}{:02x}.{}", hop.device, hop.function)?;
+                }
+                Ok(())
+            }
+            Some(ScopeKind::IoApic) => write!(f, "I/O APIC {number}"),
+            Some(ScopeKind::Hpet) => write!(f, "timer {number}"),
+            Some(ScopeKind::Named) => write!(f, "named device {number}"),
+            None => f.write_str("an unknown device"),
+        }
+    }
+}
+
+/// The device scopes of a structure, up to the first whose end cannot be found.
 #[derive(Clone, Debug)]
 pub struct Scopes<'a> {
     rest: &'a [u8],
@@ -100,16 +141,44 @@ impl<'a> Scopes<'a> {
             rest: structure.get(kind.fixed_len()..).unwrap_or_default(),
         }
     }
+
+    /// The bytes of the scopes that are still to come, and of what follows the last.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Scopes<'a> {
     type Item = DeviceScope<'a>;
 
     fn next(&mut self) -> Option<DeviceScope<'a>> {
-        // `max` keeps the walk going forward whatever the bytes are.
-        let len = usize::from(*self.rest.get(1)?).max(SCOPE_PREFIX);
-        let (bytes, rest) = (self.rest.get(..len)?, self.rest.get(len..)?);
+        let len = usize::from(*self.rest.get(1)?);
+        if len < SCOPE_PREFIX {
+            return None;
+        }
+        let (bytes, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(DeviceScope { bytes })
+    }
+}
+
+/// Shows the first few devices of a structure, and how many others there are.
+pub(super) struct Listed<'a>(pub(super) Scopes<'a>);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+
+        let mut scopes = self.0.clone();
+        let mut comma = "";
+        for scope in scopes.by_ref().take(SHOWN) {
+            write!(f, "{comma}{scope}")?;
+            comma = ", ";
+        }
+        match scopes.count() {
+            0 if comma.is_empty() => f.write_str("no device is listed"),
+            0 => Ok(()),
+            others => write!(f, " and {others} more"),
+        }
     }
 }

@@ -32,14 +32,51 @@ pub enum Structure<'a> {
     Other,
 }
 
-/// Iterates over the structures of a table.
+/// One remapping structure as it is in the table.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Raw<'a> {
+    pub(super) kind: Kind,
+    /// Offset in the table.
+    pub(super) offset: usize,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Raw<'a> {
+    /// The structure at `offset`, if its end can be found.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Option<Self> {
+        let rest = table.get(offset..)?;
+        let len = usize::from(u16_at(rest, 2));
+        if len < STRUCTURE_PREFIX {
+            return None;
+        }
+        let bytes = rest.get(..len)?;
+        let kind = Kind::from_type(u16_at(bytes, 0));
+        Some(Self {
+            kind,
+            offset,
+            bytes,
+        })
+    }
+
+    /// Whether it has as many bytes as its kind has at least.
+    pub(super) fn is_complete(&self) -> bool {
+        self.bytes.len() >= self.kind.fixed_len()
+    }
+
+    /// The device scopes, if its kind has some.
+    pub(super) fn scopes(&self) -> Option<Scopes<'a>> {
+        (self.is_complete() && self.kind.has_scopes()).then(|| Scopes::new(self.bytes, self.kind))
+    }
+}
+
+/// The structures of a table as they are in it, up to the first whose end cannot be found.
 #[derive(Clone, Debug)]
-pub struct Structures<'a> {
+pub(super) struct RawStructures<'a> {
     table: &'a [u8],
     at: usize,
 }
 
-impl<'a> Structures<'a> {
+impl<'a> RawStructures<'a> {
     /// The structures of `table`, the bytes of a whole table.
     pub(super) fn new(table: &'a [u8]) -> Self {
         Self {
@@ -47,31 +84,59 @@ impl<'a> Structures<'a> {
             at: HEADER_LEN,
         }
     }
+
+    /// Offset of the next structure.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl<'a> Iterator for RawStructures<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        let raw = Raw::at(self.table, self.at)?;
+        self.at += raw.bytes.len();
+        Some(raw)
+    }
+}
+
+/// The structures of a table. One that makes no sense counts as [`Structure::Other`].
+#[derive(Clone, Debug)]
+pub struct Structures<'a>(RawStructures<'a>);
+
+impl<'a> Structures<'a> {
+    /// The structures of `table`, the bytes of a whole table.
+    pub(super) fn new(table: &'a [u8]) -> Self {
+        Self(RawStructures::new(table))
+    }
 }
 
 impl<'a> Iterator for Structures<'a> {
     type Item = Structure<'a>;
 
     fn next(&mut self) -> Option<Structure<'a>> {
-        let offset = self.at;
-        let rest = self.table.get(offset..)?;
-        if rest.len() < STRUCTURE_PREFIX {
-            return None;
+        let raw = self.0.next()?;
+        if !raw.is_complete() {
+            return Some(Structure::Other);
         }
-        // `max` keeps the walk going forward whatever the bytes are.
-        let len = usize::from(u16_at(rest, 2)).max(STRUCTURE_PREFIX);
-        let bytes = rest.get(..len)?;
-        self.at += len;
+        let Raw { offset, bytes, .. } = raw;
 
-        Some(match Kind::from_type(u16_at(bytes, 0)) {
+        Some(match raw.kind {
             Kind::Drhd => Structure::Drhd(Drhd { bytes, offset }),
-            Kind::Rmrr => Structure::Rmrr(Rmrr { bytes }),
+            Kind::Rmrr => match (Rmrr { bytes }) {
+                region if region.is_empty() => Structure::Other,
+                region => Structure::Rmrr(region),
+            },
             Kind::Atsr => Structure::Atsr(Atsr { bytes }),
             Kind::Rhsa => Structure::Rhsa(Rhsa {
                 base: u64_at(bytes, 8),
                 proximity_domain: u32_at(bytes, 16),
             }),
-            Kind::Andd => Structure::Andd(Andd { bytes }),
+            Kind::Andd => match (Andd { bytes }) {
+                device if device.is_nameless() => Structure::Other,
+                device => Structure::Andd(device),
+            },
             Kind::Satc => Structure::Satc(Satc { bytes }),
             _ => Structure::Other,
         })
@@ -91,11 +156,17 @@ impl<'a> Iterator for Structures<'a> {
 /// | 16- | device scopes |
 #[derive(Copy, Clone, Debug)]
 pub struct Drhd<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) offset: usize,
+    bytes: &'a [u8],
+    offset: usize,
 }
 
 impl<'a> Drhd<'a> {
+    /// The structure at `offset` of a table, which is one of this kind.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
+        let bytes = Raw::at(table, offset).map_or(&[][..], |raw| raw.bytes);
+        Self { bytes, offset }
+    }
+
     /// Offset of the structure in the table.
     pub fn offset(self) -> usize {
         self.offset
@@ -116,7 +187,7 @@ impl<'a> Drhd<'a> {
         u16_at(self.bytes, 6)
     }
 
-    /// Physical address of the registers; 4 KiB aligned.
+    /// Physical address of the registers; 4 KiB aligned if the unit is used.
     pub fn base(self) -> u64 {
         u64_at(self.bytes, 8)
     }
@@ -124,6 +195,11 @@ impl<'a> Drhd<'a> {
     /// The devices that are listed.
     pub fn scopes(self) -> Scopes<'a> {
         Scopes::new(self.bytes, Kind::Drhd)
+    }
+
+    /// Whether both structures are about one unit.
+    pub fn is_same_unit(self, other: Drhd<'_>) -> bool {
+        (self.base(), self.segment()) == (other.base(), other.segment())
     }
 }
 
@@ -134,12 +210,12 @@ impl<'a> Drhd<'a> {
 /// | 0-1 | type, 1 |
 /// | 2-3 | length |
 /// | 6-7 | PCI segment |
-/// | 8-15 | first byte; 4 KiB aligned |
+/// | 8-15 | first byte |
 /// | 16-23 | last byte |
 /// | 24- | device scopes |
 #[derive(Copy, Clone, Debug)]
 pub struct Rmrr<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 impl<'a> Rmrr<'a> {
@@ -148,14 +224,26 @@ impl<'a> Rmrr<'a> {
         u16_at(self.bytes, 6)
     }
 
+    /// The first and the last byte as they are in the table.
+    pub(super) fn as_written(self) -> (u64, u64) {
+        (u64_at(self.bytes, 8), u64_at(self.bytes, 16))
+    }
+
+    /// Whether the region has no bytes. A region whose last byte is its first one counts as empty:
+    /// firmware writes 0 to 0 where it has no region, and no region has a single byte.
+    pub(super) fn is_empty(self) -> bool {
+        let (first, last) = self.as_written();
+        last <= first
+    }
+
     /// Physical address of the first byte; 4 KiB aligned.
     pub fn base(self) -> u64 {
-        u64_at(self.bytes, 8)
+        self.as_written().0 & !(PAGE - 1)
     }
 
     /// Physical address of the last byte; the last one of a 4 KiB page.
     pub fn limit(self) -> u64 {
-        u64_at(self.bytes, 16)
+        self.as_written().1 | (PAGE - 1)
     }
 
     /// The devices that use the memory.
@@ -207,13 +295,19 @@ pub struct Rhsa {
 /// A device that firmware describes by name (8.8).
 #[derive(Copy, Clone, Debug)]
 pub struct Andd<'a> {
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 impl<'a> Andd<'a> {
     /// The number that device scopes of type [`ScopeKind::Named`] refer to.
     pub fn number(self) -> u8 {
         u8_at(self.bytes, 7)
+    }
+
+    /// Whether the path is empty or never ends.
+    pub(super) fn is_nameless(self) -> bool {
+        let path = self.bytes.get(8..).unwrap_or_default();
+        !path.contains(&0) || path.first() == Some(&0)
     }
 
     /// The ACPI path of the device, without the terminator.

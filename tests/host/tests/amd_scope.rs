@@ -11,16 +11,17 @@ mod drivers {
 }
 
 use amd::{
-    ivrs::{Settings, Table, UniqueId, Usage, Variety},
+    ivrs::{Settings, UniqueId, Usage, Variety},
     scope::{
-        alias_of, ats_disabled, last_device, named, named_for, regions_for, settings_of, special,
-        unit_for,
+        alias_of, ats_disabled, claims, last_device, named, named_for, regions_for, settings_of,
+        special, unit_for,
     },
     tables::{table, LAPTOP, QEMU, SERVER},
+    Checked,
 };
 
 fn unit(bytes: &[u8], segment: u16, device: u16) -> Option<u64> {
-    unit_for(Table::parse(bytes).unwrap(), segment, device).map(|unit| unit.base())
+    unit_for(Checked::new(bytes).unwrap().table(), segment, device).map(|unit| unit.base())
 }
 
 /// A unit of type 11h at 00:00.2 of segment 0.
@@ -45,8 +46,11 @@ fn qemu() {
     assert_eq!(unit(&QEMU, 0, 0x18), None);
     assert_eq!(unit(&QEMU, 0, 0x100), None);
     assert_eq!(unit(&QEMU, 1, 0x08), None);
-    assert_eq!(last_device(Table::parse(&QEMU).unwrap(), 0), Some(0xfb));
-    assert_eq!(last_device(Table::parse(&QEMU).unwrap(), 1), None);
+    assert_eq!(
+        last_device(Checked::new(&QEMU).unwrap().table(), 0),
+        Some(0xfb)
+    );
+    assert_eq!(last_device(Checked::new(&QEMU).unwrap().table(), 1), None);
 }
 
 #[test]
@@ -60,7 +64,8 @@ fn laptop() {
     assert_eq!(unit(&LAPTOP, 0, 0), None);
     assert_eq!(unit(&LAPTOP, 0, 2), None);
 
-    let table = Table::parse(&LAPTOP).unwrap();
+    let checked = Checked::new(&LAPTOP).unwrap();
+    let table = checked.table();
     let the_unit = table.units().next().unwrap();
     assert_eq!(alias_of(the_unit, 0xfeff), None);
     for device in [0xff00, 0xff80, 0xffff] {
@@ -147,7 +152,8 @@ fn server() {
     assert_eq!(s(1, 0x4002), OTHER);
     assert_eq!(s(2, 0x4008), None);
 
-    let table = Table::parse(&bytes).unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let table = checked.table();
     let units: Vec<_> = table.units().collect();
     assert_eq!(alias_of(units[1], 0x4200), Some(0x4201));
     assert_eq!(alias_of(units[1], 0x4300), Some(0x4210));
@@ -195,7 +201,8 @@ fn entries_that_overlap() {
         0x42, 0x20, 0x00, 0x00, 0x00, 0x20, 0x00, 0x00, //
         0x01, 0x00, 0x00, 0x80,
     ]));
-    let unit = Table::parse(&bytes).unwrap().units().next().unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let unit = checked.table().units().next().unwrap();
     assert_eq!(alias_of(unit, 0x08), Some(0xa0));
     assert_eq!(alias_of(unit, 0x10), Some(0xa8));
     assert_eq!(alias_of(unit, 0x20), None);
@@ -205,5 +212,81 @@ fn entries_that_overlap() {
     assert_eq!(settings_of(unit, 0x10), Settings(0x01));
     assert_eq!(settings_of(unit, 0x18), Settings(0x02));
     assert_eq!(settings_of(unit, 0x100), Settings(0x80));
-    assert_eq!(last_device(Table::parse(&bytes).unwrap(), 0), Some(0xffff));
+    assert_eq!(
+        last_device(Checked::new(&bytes).unwrap().table(), 0),
+        Some(0xffff)
+    );
+}
+
+/// A unit of type 11h of segment 0.
+fn unit_at(device: u16, base: u32, entries: &[u8]) -> Vec<u8> {
+    let mut bytes = unit_with(entries);
+    bytes[4..6].copy_from_slice(&device.to_le_bytes());
+    bytes[8..12].copy_from_slice(&base.to_le_bytes());
+    bytes
+}
+
+/// Of several units that claim a device the last one gets it, as in Linux: ASUS X399-A and ROG
+/// Zenith II have two.
+#[test]
+fn units_that_claim_the_same_device() {
+    const FIRST: u32 = 0xfed8_0000;
+    const SECOND: u32 = 0xfed8_4000;
+    let found = |one: &[u8], other: &[u8], device| {
+        let blocks = [unit_at(2, FIRST, one), unit_at(3, SECOND, other)].concat();
+        let bytes = table(&blocks);
+        let checked = Checked::new(&bytes).unwrap();
+        assert_eq!(checked.words, [] as [&str; 0]);
+        let unit = unit_for(checked.table(), 0, device).map(|unit| unit.base() as u32);
+        (unit, claims(checked.table(), 0, device).count())
+    };
+    let range = [3, 0, 0x10, 0, 4, 0xff, 0x1f, 0];
+    let single = [2, 0x41, 0x15, 0];
+    let all = [1, 0, 0, 0];
+
+    assert_eq!(found(&range, &single, 0x1541), (Some(SECOND), 2));
+    assert_eq!(found(&single, &range, 0x1541), (Some(SECOND), 2));
+    assert_eq!(found(&single, &range, 0x1540), (Some(SECOND), 1));
+    assert_eq!(found(&range, &single, 0x1540), (Some(FIRST), 1));
+    assert_eq!(found(&range, &range, 0x1fff), (Some(SECOND), 2));
+    assert_eq!(found(&range, &range, 0x2000), (None, 0));
+    // A unit may list a device twice.
+    let twice = [range, range].concat();
+    assert_eq!(found(&twice, &[], 0x1541), (Some(FIRST), 1));
+    // Who lists it comes before who has all devices.
+    assert_eq!(found(&single, &all, 0x1541), (Some(FIRST), 1));
+    assert_eq!(found(&all, &single, 0x1541), (Some(SECOND), 1));
+    assert_eq!(found(&all, &all, 0x1541), (Some(SECOND), 2));
+    // The units themselves.
+    assert_eq!(found(&all, &all, 2), (None, 0));
+    assert_eq!(found(&all, &all, 3), (None, 0));
+}
+
+/// A device behind a unit that is left out is not given to another.
+#[test]
+fn units_that_are_left_out() {
+    const GOOD: u32 = 0xfed8_0000;
+    let all = [1, 0, 0, 0];
+    let single = [2, 0x41, 0x15, 0];
+    for base in [0, GOOD + 0x1000, GOOD] {
+        for swapped in [false, true] {
+            // The second unit at the same base is left out.
+            if base == GOOD && swapped {
+                continue;
+            }
+            let mut blocks = [unit_at(2, GOOD, &all), unit_at(3, base, &single)];
+            if swapped {
+                blocks.reverse();
+            }
+            let bytes = table(&blocks.concat());
+            let checked = Checked::new(&bytes).unwrap();
+            assert_eq!(checked.words.len(), 1);
+            assert_eq!(checked.table().units().count(), 1);
+            let unit = |device| unit_for(checked.table(), 0, device).map(|unit| unit.device());
+            assert_eq!(unit(0x1540), Some(2));
+            assert_eq!(unit(0x1541), None);
+            // Its own function is behind no unit all the same.
+            assert_eq!(unit(3), None);
+        }
+    }
 }

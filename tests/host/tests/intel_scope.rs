@@ -11,11 +11,11 @@ mod drivers {
 }
 
 use intel::{
-    dmar::Table,
     scope::{
         ids_for, regions_for, translation_cache, unit_for, Device, Location, TranslationCache,
     },
     tables::{table, LAPTOP, QEMU, SERVER},
+    Checked,
 };
 use requester::RequesterId;
 
@@ -34,7 +34,7 @@ fn unit(
         function,
         upstream,
     });
-    unit_for(Table::parse(bytes).unwrap(), device).map(|unit| unit.base())
+    unit_for(Checked::new(bytes).unwrap().table(), device).map(|unit| unit.base())
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn a_path_that_starts_below_a_bridge() {
 #[test]
 fn regions() {
     let bytes = table(LAPTOP);
-    let table = Table::parse(&bytes).unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let table = checked.table();
     let of = |segment, function| {
         let device = Device::Function(Location {
             segment,
@@ -143,7 +144,7 @@ fn devices_that_may_cache_translations() {
             function,
             upstream,
         });
-        translation_cache(Table::parse(bytes).unwrap(), device)
+        translation_cache(Checked::new(bytes).unwrap().table(), device)
     };
 
     assert_eq!(
@@ -188,7 +189,8 @@ fn andd(number: u8, path: &str) -> Vec<u8> {
 
 /// The unit of the device at `path`, and its ids at that unit.
 fn named(bytes: &[u8], path: &str) -> Option<(u64, Vec<u32>)> {
-    let table = Table::parse(bytes).unwrap();
+    let checked = Checked::new(bytes).unwrap();
+    let table = checked.table();
     let device = Device::Named(path.as_bytes());
     let unit = unit_for(table, device)?;
     let ids = ids_for(table, unit, device).map(RequesterId::raw);
@@ -225,7 +227,8 @@ fn named_devices() {
         function: id(0, 0x1e, 0),
         upstream: &[],
     });
-    let parsed = Table::parse(&server).unwrap();
+    let checked = Checked::new(&server).unwrap();
+    let parsed = checked.table();
     let unit = unit_for(parsed, function).unwrap();
     assert_eq!(unit.base(), 0xd17f_c000);
     assert_eq!(ids_for(parsed, unit, function).count(), 0);
@@ -268,7 +271,8 @@ fn named_devices_with_several_ids_and_with_regions() {
         assert_eq!(named(&bytes, path), Some((0xfed9_0000, vec![0xfeff])));
     }
 
-    let parsed = Table::parse(&bytes).unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let parsed = checked.table();
     let regions = |path: &str| {
         regions_for(parsed, Device::Named(path.as_bytes()))
             .map(|region| region.base())
@@ -280,4 +284,113 @@ fn named_devices_with_several_ids_and_with_regions() {
         translation_cache(parsed, Device::Named(b"\\_SB.ONE")),
         TranslationCache::Unsupported
     );
+}
+
+/// A DRHD structure of segment 0.
+fn drhd(include_all: bool, base: u32, scopes: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![
+        0,
+        0,
+        16 + scopes.len() as u8,
+        0,
+        u8::from(include_all),
+        0,
+        0,
+        0,
+    ];
+    bytes.extend_from_slice(&base.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(scopes);
+    bytes
+}
+
+const GRAPHICS: [u8; 8] = [1, 8, 0, 0, 0, 0, 2, 0];
+
+/// A device behind a unit that is left out is not given to the one for all others.
+#[test]
+fn units_that_are_left_out() {
+    const REST: u32 = 0xfed9_1000;
+    for base in [0, u32::MAX, 0xfed9_0800] {
+        let bytes = table(&[drhd(false, base, &GRAPHICS), drhd(true, REST, &[])].concat());
+        assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), None);
+        assert_eq!(unit(&bytes, 0, id(0, 3, 0), &[]), Some(REST.into()));
+        // ThinkPad E15 Gen 2 has it the other way round.
+        let bytes = table(&[drhd(false, REST, &GRAPHICS), drhd(true, base, &[])].concat());
+        assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(REST.into()));
+        assert_eq!(unit(&bytes, 0, id(0, 3, 0), &[]), None);
+    }
+}
+
+/// The registers of a unit may be described twice.
+#[test]
+fn units_that_are_described_twice() {
+    const ONE: u32 = 0xfed9_0000;
+    let name = [5, 8, 0, 0, 1, 0, 0x15, 0];
+    let structures = [
+        drhd(false, ONE, &GRAPHICS),
+        drhd(true, ONE, &name),
+        andd(1, "\\_SB.ONE"),
+    ];
+    let bytes = table(&structures.concat());
+    for device in [2, 3] {
+        assert_eq!(unit(&bytes, 0, id(0, device, 0), &[]), Some(ONE.into()));
+    }
+    assert_eq!(named(&bytes, "\\_SB.ONE"), Some((ONE.into(), vec![0xa8])));
+}
+
+/// Two units for all other devices: the first counts, as in Linux.
+#[test]
+fn two_units_for_all_other_devices() {
+    const ONE: u32 = 0xfed9_0000;
+    const OTHER: u32 = 0xfed9_1000;
+    let bytes = table(&[drhd(true, ONE, &[]), drhd(true, OTHER, &GRAPHICS)].concat());
+    assert_eq!(unit(&bytes, 0, id(0, 3, 0), &[]), Some(ONE.into()));
+    assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(OTHER.into()));
+}
+
+/// A path with a device that cannot be names no device, and no other one either.
+#[test]
+fn paths_that_lead_nowhere() {
+    const UNIT: u32 = 0xfed9_0000;
+    for (device, function) in [(32, 0), (0, 8), (31, 8), (255, 255), (64 + 2, 0)] {
+        let scopes = [
+            [1, 8, 0, 0, 0, 0, device, function],
+            [2, 8, 0, 0, 0, 0, device, function],
+            [5, 8, 0, 0, 1, 0, device, function],
+        ];
+        let bytes = table(&[drhd(false, UNIT, &scopes.concat()), andd(1, "A")].concat());
+        for devfn in 0..=u8::MAX {
+            let function = RequesterId::pci(0, devfn);
+            assert_eq!(unit(&bytes, 0, function, &[]), None);
+            assert_eq!(unit(&bytes, 0, id(1, 0, 0), &[function]), None);
+        }
+        // Behind the unit, which blocks it, as its id is not known.
+        assert_eq!(named(&bytes, "A"), Some((UNIT.into(), vec![])));
+    }
+    // What is left of a path with half an entry.
+    let bytes = table(&drhd(false, UNIT, &[1, 9, 0, 0, 0, 0, 2, 0, 7]));
+    assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(UNIT.into()));
+}
+
+/// A region that is not of whole pages is the pages that it touches; one without bytes is none.
+#[test]
+fn odd_regions() {
+    let rmrr = |base: u32, limit: u32| {
+        let mut bytes = vec![1, 0, 32, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(&u64::from(base).to_le_bytes());
+        bytes.extend_from_slice(&u64::from(limit).to_le_bytes());
+        bytes.extend_from_slice(&GRAPHICS);
+        bytes
+    };
+    let bytes = table(&[rmrr(0, 0), rmrr(0xe_4000, 0xe_8bff), rmrr(0x8000, 0x7fff)].concat());
+    let checked = Checked::new(&bytes).unwrap();
+    let device = Device::Function(Location {
+        segment: 0,
+        function: id(0, 2, 0),
+        upstream: &[],
+    });
+    let regions = regions_for(checked.table(), device);
+    assert!(regions
+        .map(|region| (region.base(), region.limit()))
+        .eq([(0xe_4000, 0xe_8fff)]));
 }

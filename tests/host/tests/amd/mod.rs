@@ -18,3 +18,36 @@ mod tree {
 pub mod tables;
 
 pub use tree::{capability, commands, entries, events, ivrs, scope, update};
+
+use ivrs::{Entry, Error, Kind, Oddity, Table};
+
+/// A table that was checked, with what a driver keeps of it.
+pub struct Checked<'a> {
+    bytes: &'a [u8],
+    index: Vec<Entry>,
+    /// Kind and offset of the block, offset of the device entry, and what is odd.
+    pub odd: Vec<(Kind, usize, Option<usize>, Oddity)>,
+    /// The same in words.
+    pub words: Vec<String>,
+}
+
+impl<'a> Checked<'a> {
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut index = vec![Entry::default(); Table::count(bytes)?];
+        let (mut odd, mut words) = (Vec::new(), Vec::new());
+        Table::index(bytes, &mut index, &mut |warning| {
+            odd.push((warning.kind, warning.offset, warning.entry, warning.oddity));
+            words.push(warning.to_string());
+        });
+        Ok(Self {
+            bytes,
+            index,
+            odd,
+            words,
+        })
+    }
+
+    pub fn table(&self) -> Table<'_> {
+        Table::new(self.bytes, &self.index)
+    }
+}

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! IVRS tables that the parser refuses, or accepts with warnings.
+//! IVRS tables that are refused, and those of which something is left out.
 
 use super::*;
 
 #[test]
 fn header_refusals() {
-    let problem = |bytes: &[u8]| Table::parse(bytes).unwrap_err().problem;
+    let problem = |bytes: &[u8]| Table::count(bytes).unwrap_err().problem;
     let short = |claims| Problem::TooShort { claims, needs: 48 };
     let truncated = |claims, has| Problem::TableTruncated { claims, has };
 
@@ -33,230 +33,363 @@ fn header_refusals() {
     let mut bytes = QEMU.to_vec();
     bytes[20] = bytes[20].wrapping_add(3);
     assert_eq!(problem(&bytes), Problem::Checksum { sum: 3 });
+}
 
+/// What is odd in a table of `blocks` that is accepted.
+fn odd(blocks: &[u8]) -> Vec<(Kind, usize, Option<usize>, Oddity)> {
+    let bytes = table(blocks);
+    Checked::new(&bytes)
+        .expect("the table must be accepted")
+        .odd
+}
+
+fn words(blocks: &[u8]) -> Vec<String> {
+    Checked::new(&table(blocks)).unwrap().words
+}
+
+/// What is odd about the device entries of a unit, and what is left of them.
+fn of_entries(entries: &[u8]) -> (Vec<(usize, Oddity)>, Vec<DeviceEntry<'static>>) {
+    let bytes = table(&one(entries)).leak();
+    let checked = Box::leak(Box::new(Checked::new(bytes).unwrap()));
+    let unit = checked.table().units().next().unwrap();
+    let odd = checked.odd.iter().map(|(kind, offset, entry, oddity)| {
+        assert_eq!((*kind, *offset), (Kind::Ivhd40, 0x30));
+        (entry.unwrap(), *oddity)
+    });
+    (odd.collect(), unit.entries().collect())
+}
+
+fn list(first: u16, last: u16) -> DeviceEntry<'static> {
+    DeviceEntry::Devices(devices(first, last))
+}
+
+fn short(claims: usize, needs: usize) -> Problem {
+    Problem::TooShort { claims, needs }
+}
+
+fn past(claims: usize, left: usize) -> Problem {
+    Problem::PastTable { claims, left }
+}
+
+#[test]
+fn address_widths() {
     // Physical addresses of 65 bits, device addresses of 127.
     for (info, bits) in [(65 << 8, 65), (127 << 15, 127)] {
         let mut bytes = QEMU.to_vec();
         bytes[36..40].copy_from_slice(&u32::to_le_bytes(info));
         fix_sum(&mut bytes);
-        assert_eq!(problem(&bytes), Problem::AddressWidth { bits });
+        let checked = Checked::new(&bytes).unwrap();
+        let width = (Kind::Header, 0, None, Oddity::AddressWidth { bits });
+        assert_eq!(checked.odd, [width]);
     }
 }
 
+/// Nobody knows which devices are behind a unit that cannot be read.
 #[test]
-fn block_refusals() {
-    let short = |claims, needs| Problem::TooShort { claims, needs };
-    let past = |claims, left| Problem::PastTable { claims, left };
-
-    // With length 0 the parser would read the same block for ever.
+fn units_that_cannot_be_read() {
     assert_eq!(
         refusal(&[0x10, 0, 0, 0, 0, 0, 0, 0]),
         (Kind::Ivhd10, 0x30, short(0, 24))
-    );
-    assert_eq!(
-        refusal(&[0x63, 0, 3, 0]),
-        (Kind::Unknown(0x63), 0x30, short(3, 4))
     );
     let mut cut = ivhd(0x11, 2, 0, BASE, &[]);
     cut.truncate(39);
     cut[2] = 39;
     assert_eq!(refusal(&cut), (Kind::Ivhd11, 0x30, short(39, 40)));
-    let mut cut = ivmd(0x22, 1, (0, 1), 0x1000, 0x1000);
-    cut[2] = 31;
-    assert_eq!(refusal(&cut), (Kind::IvmdRange, 0x30, short(31, 32)));
     // Longer than the table.
     let mut long = ivhd(0x40, 2, 0, BASE, &[]);
     long[2] = 41;
     assert_eq!(refusal(&long), (Kind::Ivhd40, 0x30, past(41, 40)));
-    // An incomplete block after a good block.
+    // A stub after a good block.
     let mut bytes = one(&[]);
-    bytes.extend_from_slice(&[0x21, 0, 32]);
-    assert_eq!(refusal(&bytes), (Kind::IvmdOne, 0x58, past(4, 3)));
+    bytes.extend_from_slice(&[0x11, 0, 40]);
+    assert_eq!(refusal(&bytes), (Kind::Ivhd11, 0x58, past(4, 3)));
 }
 
 #[test]
-fn entry_refusals() {
-    let with = |entries: &[u8]| {
-        let bytes = table(&one(entries));
-        let error = Table::parse(&bytes).expect_err("the table must be refused");
-        assert_eq!((error.kind, error.offset), (Kind::Ivhd40, 0x30));
-        (error.entry, error.problem)
+fn blocks_that_cannot_be_read() {
+    let after = |rest: &[u8]| {
+        let bytes = [&one(&[]), rest].concat();
+        let parsed = table(&bytes);
+        let checked = Checked::new(&parsed).unwrap();
+        assert_eq!(checked.table().units().count(), 1);
+        assert_eq!(checked.table().regions().count(), 0);
+        odd(&bytes)
     };
-    let at = |problem| (Some(0x58), problem);
-    let past = |claims, left| Problem::EntryPastBlock { claims, left };
+    let at = |kind, oddity| [(kind, 0x58, None, oddity)];
+    let unreadable = |kind, problem| at(kind, Oddity::Unreadable(problem));
 
-    assert_eq!(with(&[2, 0, 0]), at(past(4, 3)));
-    assert_eq!(with(&[0x42, 0, 0, 0, 0, 0, 0]), at(past(8, 7)));
-    assert_eq!(with(&[0x80, 0, 0, 0]), at(past(16, 4)));
-    assert_eq!(with(&[0xef; 31]), at(past(32, 31)));
-    // A device by name without the length of its unique id, and with a length that is too large.
-    assert_eq!(with(&[0xf0; 21]), at(past(22, 21)));
+    assert_eq!(
+        after(&[0x63, 0, 3, 0]),
+        unreadable(Kind::Unknown(0x63), short(3, 4))
+    );
+    assert_eq!(after(&[0x21, 0, 32]), unreadable(Kind::IvmdOne, past(4, 3)));
+    assert_eq!(
+        after(&ivmd(0x20, 1, (0, 0), 0x1000, 0x1000)[..31]),
+        unreadable(Kind::IvmdAll, past(32, 31))
+    );
+    for bytes in [1, 3, 4, 16] {
+        let padding = Oddity::Padding { bytes };
+        assert_eq!(after(&vec![0; bytes]), at(Kind::Header, padding));
+    }
+    // One that is too short is left out, and what follows it is not.
+    let mut bytes = one(&[]);
+    bytes.extend_from_slice(&ivmd(0x22, 1, (0, 1), 0x1000, 0x1000)[..31]);
+    bytes[0x28 + 2] = 31;
+    bytes.extend_from_slice(&ivmd(0x21, 1, (8, 0), 0x2000, 0x1000));
+    assert_eq!(
+        odd(&bytes),
+        at(Kind::IvmdRange, Oddity::LeftOut(short(31, 32)))
+    );
+    let bytes = table(&bytes);
+    let checked = Checked::new(&bytes).unwrap();
+    let regions = checked.table().regions().map(|region| region.base());
+    assert!(regions.eq([0x2000]));
+}
+
+/// A good entry is followed by what cannot be read.
+#[test]
+fn entries_whose_end_cannot_be_found() {
+    let with = |rest: &[u8]| {
+        let (odd, left) = of_entries(&[&[2, 9, 0, 0], rest].concat());
+        assert_eq!(left, [list(9, 9)]);
+        odd
+    };
+    let at = |oddity| vec![(0x5c, oddity)];
+    let past = |claims, left| at(Oddity::EntryPastBlock { claims, left });
+
+    assert_eq!(with(&[2, 0, 0]), past(4, 3));
+    assert_eq!(with(&[0x42, 0, 0, 0, 0, 0, 0]), past(8, 7));
+    assert_eq!(with(&[0x80, 0, 0, 0]), past(16, 4));
+    assert_eq!(with(&[0xef; 31]), past(32, 31));
+    // A device by name without the length of its unique id, and with one that is too long.
+    assert_eq!(with(&[0xf0; 21]), past(22, 21));
     let mut name = [0x41; 26];
     name[0] = 0xf0;
     name[21] = 5;
-    assert_eq!(with(&name), at(past(27, 26)));
+    assert_eq!(with(&name), past(27, 26));
     for value in 241..=255 {
-        assert_eq!(with(&[value; 64]), at(Problem::EntryLength { value }));
+        assert_eq!(with(&[value; 64]), at(Oddity::EntryLength { value }));
     }
+    // A block of type 10h has its entries elsewhere.
+    let cut = odd(&ivhd(0x10, 2, 0, BASE, &[2, 0, 0, 0, 4, 0, 0]));
+    assert_eq!(cut[0].2, Some(0x4c));
+}
 
-    // Ranges.
+/// As for the C driver: a range lasts until it is ended, whatever is between, and of two that are
+/// started the last one counts.
+#[test]
+fn ranges() {
     let start = [3, 0x10, 0, 0];
     let end = [4, 0x17, 0, 0];
-    assert_eq!(with(&start), at(Problem::RangeNotEnded { first: 0x10 }));
+    let not_ended = |first| Oddity::RangeNotEnded { first };
+    let not_started = |last| Oddity::RangeNotStarted { last };
+
+    assert_eq!(of_entries(&start), (vec![(0x58, not_ended(0x10))], vec![]));
     assert_eq!(
-        with(&[start, start, end].concat()),
-        at(Problem::RangeNotEnded { first: 0x10 })
+        of_entries(&[start, [3, 0x11, 0, 0], end].concat()),
+        (vec![(0x58, not_ended(0x10))], vec![list(0x11, 0x17)])
     );
     assert_eq!(
-        with(&[start, [2, 9, 9, 0], end].concat()),
-        at(Problem::RangeNotEnded { first: 0x10 })
-    );
-    assert_eq!(with(&end), at(Problem::RangeNotStarted { last: 0x17 }));
-    assert_eq!(
-        with(&[start, end, end].concat()),
-        (Some(0x60), Problem::RangeNotStarted { last: 0x17 })
+        of_entries(&[start, start, end].concat()),
+        (vec![(0x58, not_ended(0x10))], vec![list(0x10, 0x17)])
     );
     assert_eq!(
-        with(&[start, [4, 0x0f, 0, 0]].concat()),
+        of_entries(&[start, [2, 9, 9, 0], end].concat()),
+        (vec![], vec![list(0x909, 0x909), list(0x10, 0x17)])
+    );
+    assert_eq!(of_entries(&end), (vec![(0x58, not_started(0x17))], vec![]));
+    assert_eq!(
+        of_entries(&[start, end, end].concat()),
+        (vec![(0x60, not_started(0x17))], vec![list(0x10, 0x17)])
+    );
+    let backwards = |first, last| Oddity::RangeBackwards { first, last };
+    assert_eq!(
+        of_entries(&[start, [4, 0x0f, 0, 0], end].concat()),
         (
-            Some(0x5c),
-            Problem::RangeBackwards {
-                first: 0x10,
-                last: 0x0f
-            }
+            vec![(0x5c, backwards(0x10, 0x0f)), (0x60, not_started(0x17))],
+            vec![]
         )
     );
     assert_eq!(
-        with(&[0x43, 0, 1, 0, 0, 0x20, 0, 0]),
-        at(Problem::RangeNotEnded { first: 0x100 })
+        of_entries(&[0x43, 0, 1, 0, 0, 0x20, 0, 0]),
+        (vec![(0x58, not_ended(0x100))], vec![])
     );
     assert_eq!(
-        with(&[0x47, 0, 1, 0, 0, 0, 0, 0, 4, 0xff, 0, 0]),
-        (
-            Some(0x60),
-            Problem::RangeBackwards {
-                first: 0x100,
-                last: 0xff
-            }
-        )
+        of_entries(&[0x47, 0, 1, 0, 0, 0, 0, 0, 4, 0xff, 0, 0]),
+        (vec![(0x60, backwards(0x100, 0xff))], vec![])
     );
-    // In a block of type 10h the entries start at another offset.
-    let bytes = table(&ivhd(0x10, 2, 0, BASE, &[2, 0, 0, 0, 4, 0, 0, 0]));
-    assert_eq!(Table::parse(&bytes).unwrap_err().entry, Some(0x4c));
 }
 
 #[test]
-fn unit_refusals() {
-    let with = |base| refusal(&ivhd(0x10, 2, 0, base, &[]));
-    let at = |problem| (Kind::Ivhd10, 0x30, problem);
+fn units_that_are_not_used() {
+    let with = |base| {
+        let bytes = [
+            ivhd(
+                0x10,
+                2,
+                0,
+                base,
+                &[2, 0x10, 0, 0, 0x42, 8, 0, 0, 0, 0x18, 0, 0],
+            ),
+            ivhd(0x10, 3, 0, 0x8000_0000, &[]),
+        ]
+        .concat();
+        let parsed = table(&bytes);
+        let checked = Checked::new(&parsed).unwrap();
+        let units = checked.table().units().map(|unit| unit.device());
+        assert!(units.eq([3]));
+        let described = checked.table().described();
+        assert!(described.map(|unit| unit.is_used).eq([false, true]));
+        odd(&bytes)
+    };
+    let at = |oddity| [(Kind::Ivhd10, 0x30, None, oddity)];
 
-    assert_eq!(with(0), at(Problem::BaseImpossible { base: 0 }));
+    assert_eq!(with(0), at(Oddity::BaseImpossible { base: 0 }));
     let base = u64::MAX;
-    assert_eq!(with(base), at(Problem::BaseImpossible { base }));
+    assert_eq!(with(base), at(Oddity::BaseImpossible { base }));
     let base = BASE + 0x1000;
-    assert_eq!(with(base), at(Problem::BaseMisaligned { base }));
-    // The last possible register window.
+    assert_eq!(with(base), at(Oddity::BaseMisaligned { base }));
+    assert_eq!(
+        words(&ivhd(0x10, 2, 3, 0, &[2, 0x10, 0, 0, 0x42, 8, 0, 0, 0, 0x18, 0, 0])),
+        [
+            "IVHD of type 10h at offset 0x30: the register base 0x0 cannot be true, so the unit is \
+             not used and DMA of its devices is not translated (devices 0003:00:01.0 to 00:03.0)"
+        ]
+    );
+    // The last window there is.
     let bytes = table(&ivhd(0x10, 2, 0, u64::MAX - 0x3fff, &[]));
-    assert!(Table::parse(&bytes).is_ok());
+    let checked = Checked::new(&bytes).unwrap();
+    assert_eq!((checked.table().units().count(), checked.odd.len()), (1, 0));
+}
 
-    let two = |a: Vec<u8>, b: Vec<u8>| refusal(&[a, b].concat());
+#[test]
+fn units_that_are_described_twice() {
+    let two = |a: Vec<u8>, b: Vec<u8>| {
+        let bytes = [a, b].concat();
+        let parsed = table(&bytes);
+        let checked = Checked::new(&parsed).unwrap();
+        let units: Vec<_> = checked.table().units().map(|unit| unit.offset()).collect();
+        (odd(&bytes), units)
+    };
+    let (base, other) = (BASE, 0x30);
+    let overlap = Oddity::UnitsOverlap { base, other };
     assert_eq!(
         two(ivhd(0x11, 2, 0, BASE, &[]), ivhd(0x11, 3, 0, BASE, &[])),
-        (
-            Kind::Ivhd11,
-            0x58,
-            Problem::UnitsOverlap {
-                base: BASE,
-                other: 0x30
-            }
-        )
+        (vec![(Kind::Ivhd11, 0x58, None, overlap)], vec![0x30])
     );
+    let second = Oddity::SecondBlock {
+        device: 2,
+        segment: 7,
+        other,
+    };
+    assert_eq!(
+        two(ivhd(0x11, 2, 7, BASE, &[]), ivhd(0x11, 2, 7, BASE, &[])),
+        (vec![(Kind::Ivhd11, 0x58, None, second)], vec![0x30])
+    );
+    let differ = Oddity::BasesDiffer { other: 0x58 };
     assert_eq!(
         two(
             ivhd(0x11, 2, 7, BASE, &[]),
             ivhd(0x11, 2, 7, BASE + 0x4000, &[])
         ),
         (
-            Kind::Ivhd11,
-            0x58,
-            Problem::SecondBlock {
-                device: 2,
-                segment: 7,
-                other: 0x30
-            }
+            vec![
+                (Kind::Ivhd11, 0x58, None, second),
+                (Kind::Ivhd11, 0x30, None, differ)
+            ],
+            vec![0x30]
         )
+    );
+    // Of different kinds, that do not agree.
+    let differ = Oddity::BasesDiffer { other: 0x30 };
+    assert_eq!(
+        two(
+            ivhd(0x10, 2, 0, BASE, &[]),
+            ivhd(0x11, 2, 0, BASE + 0x4000, &[])
+        ),
+        (vec![(Kind::Ivhd11, 0x48, None, differ)], vec![0x48])
+    );
+    // What the one that does not count says is of no importance.
+    assert_eq!(
+        two(
+            ivhd(0x10, 2, 0, BASE, &[3, 0, 0, 0]),
+            ivhd(0x11, 2, 0, BASE, &[])
+        ),
+        (vec![], vec![0x4c])
     );
 }
 
 #[test]
-fn region_refusals() {
-    let with = |start, length| refusal(&ivmd(0x20, 1, (0, 0), start, length));
-    let at = |problem| (Kind::IvmdAll, 0x30, problem);
+fn regions() {
+    let with = |kind, devices, start, length| {
+        let blocks = ivmd(kind, 1, devices, start, length);
+        let bytes = table(&blocks);
+        let checked = Checked::new(&bytes).unwrap();
+        let mut regions = checked.table().regions();
+        let found = regions.next().map(|region| (region.base(), region.limit()));
+        let odd = odd(&blocks);
+        assert!(odd.iter().all(|odd| (odd.1, odd.2) == (0x30, None)));
+        (found, odd.first().map(|odd| odd.3))
+    };
+    let all = |start, length| with(0x20, (0, 0), start, length);
 
-    assert_eq!(with(0x1000, 0), at(Problem::RegionEmpty { base: 0x1000 }));
+    // Without bytes: a Strix Halo laptop's. Linux maps nothing.
+    for base in [0, 0x1000, 0x1234] {
+        assert_eq!(all(base, 0), (None, Some(Oddity::RegionEmpty { base })));
+    }
     for (base, length) in [
         (0x1000, u64::MAX),
         (u64::MAX, 2),
         (u64::MAX - 0xfff, 0x1001),
         (1 << 63, (1 << 63) + 1),
     ] {
-        assert_eq!(
-            with(base, length),
-            at(Problem::RegionWraps { base, length })
-        );
+        let wraps = Oddity::RegionWraps { base, length };
+        assert_eq!(all(base, length), (None, Some(wraps)));
     }
-    // A region up to the last address.
-    let bytes = table(&ivmd(0x20, 1, (0, 0), u64::MAX - 0xfff, 0x1000));
-    let table = Table::parse(&bytes).unwrap();
-    assert_eq!(table.regions().next().unwrap().limit(), u64::MAX);
-
+    // Up to the very end.
+    let end = u64::MAX - 0xfff;
+    assert_eq!(all(end, 0x1000), (Some((end, u64::MAX)), None));
+    // Not of whole pages.
     assert_eq!(
-        refusal(&ivmd(0x22, 1, (0x10, 0x0f), 0x1000, 0x1000)),
-        (
-            Kind::IvmdRange,
-            0x30,
-            Problem::RangeBackwards {
-                first: 0x10,
-                last: 0x0f
-            }
-        )
+        all(0x1800, 0x1000),
+        (Some((0x1000, 0x2fff)), Some(Oddity::RegionMisaligned))
     );
-    // In the other types the second id has no meaning.
+
+    let (first, last) = (0x10, 0x0f);
+    assert_eq!(
+        with(0x22, (first, last), 0x1000, 0x1000),
+        (None, Some(Oddity::RangeBackwards { first, last }))
+    );
+    // The second id of other types means nothing.
     for kind in [0x20, 0x21] {
-        let bytes = self::table(&ivmd(kind, 1, (0x10, 0x0f), 0x1000, 0x1000));
-        assert!(Table::parse(&bytes).is_ok());
+        let found = with(kind, (first, last), 0x1000, 0x1000);
+        assert_eq!(found, (Some((0x1000, 0x1fff)), None));
     }
 }
 
 #[test]
-fn accepted_with_warnings() {
-    // A region within a page; a region with both flags.
+fn what_can_be_lived_with() {
+    let entry = |oddity| vec![(0x58, oddity)];
+
+    let contradicts = Oddity::RegionContradicts;
     assert_eq!(
-        warnings(&ivmd(0x21, 7, (8, 0), 0x1800, 0x1000)),
-        [Warning::RegionMisaligned { offset: 0x30 }]
+        odd(&ivmd(0x21, 0xf, (8, 0), 0x1000, 0x1000)),
+        [(Kind::IvmdOne, 0x30, None, contradicts)]
     );
-    let bytes = table(&ivmd(0x21, 7, (8, 0), 0x1800, 0x1000));
-    let region = Table::parse(&bytes).unwrap().regions().next().unwrap();
-    assert_eq!((region.base(), region.limit()), (0x1000, 0x2fff));
-    assert_eq!(
-        warnings(&ivmd(0x21, 0xf, (8, 0), 0x1000, 0x1000)),
-        [Warning::RegionContradicts { offset: 0x30 }]
-    );
-    // A region without read, write or exclusion flag.
+    // One that is for nothing.
     let bytes = table(&ivmd(0x21, 6, (8, 0), 0x1000, 0x1000));
-    let region = Table::parse(&bytes).unwrap().regions().next().unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let region = checked.table().regions().next().unwrap();
     assert_eq!(region.usage(), Usage::None);
 
-    // A special device of an unknown kind.
+    // A special device of a kind that is not known.
+    let variety = 9;
     assert_eq!(
-        warnings(&one(&[0x48, 0, 0, 0, 1, 0xa0, 0, 9])),
-        [Warning::UnknownSpecial {
-            offset: 0x58,
-            variety: 9
-        }]
+        of_entries(&[0x48, 0, 0, 0, 1, 0xa0, 0, 9]).0,
+        entry(Oddity::UnknownSpecial { variety })
     );
 
-    // Devices by name: in a block type that has none, without a name, with an invalid unique id.
+    // Devices by name: where there are none, without a name, with an id that makes no sense.
     let name = |hid: u8, format: u8, uid: &[u8]| {
         let mut bytes = vec![0xf0, 0xa5, 0, 0, hid, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&[0; 8]);
@@ -264,17 +397,18 @@ fn accepted_with_warnings() {
         bytes.extend_from_slice(uid);
         bytes
     };
-    let offset = 0x58;
+    let blocks = ivhd(0x11, 2, 0, BASE, &name(b'X', 0, &[]));
     assert_eq!(
-        warnings(&ivhd(0x11, 2, 0, BASE, &name(b'X', 0, &[]))),
-        [Warning::NameNotAllowed { offset }]
+        odd(&blocks),
+        [(Kind::Ivhd11, 0x30, Some(0x58), Oddity::NameNotAllowed)]
     );
-    let bytes = table(&ivhd(0x11, 2, 0, BASE, &name(b'X', 0, &[])));
-    let unit = Table::parse(&bytes).unwrap().units().next().unwrap();
+    let bytes = table(&blocks);
+    let checked = Checked::new(&bytes).unwrap();
+    let unit = checked.table().units().next().unwrap();
     assert_eq!(unit.entries().count(), 0);
     assert_eq!(
-        warnings(&one(&name(0, 0, &[]))),
-        [Warning::NameMissing { offset }]
+        of_entries(&name(0, 0, &[])),
+        (entry(Oddity::NameMissing), vec![])
     );
     for (format, uid) in [
         (0, &[1][..]),
@@ -285,71 +419,10 @@ fn accepted_with_warnings() {
         (3, &[1]),
         (3, &[]),
     ] {
-        assert_eq!(
-            warnings(&one(&name(b'X', format, uid))),
-            [Warning::UniqueId { offset }],
-            "{format} {uid:?}"
-        );
+        let found = of_entries(&name(b'X', format, uid)).0;
+        assert_eq!(found, entry(Oddity::UniqueId), "{format} {uid:?}");
     }
-    assert_eq!(warnings(&one(&name(b'X', 2, b"A\0\0"))), []);
-
-    // Blocks of one unit that contradict each other.
-    assert_eq!(
-        warnings(
-            &[
-                ivhd(0x10, 2, 0, BASE, &[]),
-                ivhd(0x11, 2, 0, BASE + 0x4000, &[])
-            ]
-            .concat()
-        ),
-        [Warning::BasesDiffer {
-            offset: 0x48,
-            other: 0x30
-        }]
-    );
-}
-
-#[test]
-fn devices_that_two_units_list() {
-    let two = |a: &[u8], b: &[u8], segment| {
-        warnings(
-            &[
-                ivhd(0x40, 2, 0, BASE, a),
-                ivhd(0x40, 3, segment, BASE + 0x4000, b),
-            ]
-            .concat(),
-        )
-    };
-    let contested = |device, second| {
-        [Warning::Contested {
-            segment: 0,
-            device,
-            first: 0x30,
-            second,
-        }]
-    };
-    let range = [3, 0, 0x10, 0, 4, 0xff, 0x1f, 0];
-    assert_eq!(two(&range, &[2, 0x41, 0x15, 0], 0), contested(0x1541, 0x60));
-    assert_eq!(two(&[2, 0x41, 0x15, 0], &range, 0), contested(0x1541, 0x5c));
-    assert_eq!(two(&range, &range, 0), contested(0x1000, 0x60));
-    assert_eq!(two(&range, &[2, 0, 0x20, 0], 0), []);
-    // At the boundaries of bitmap words and of buses.
-    for device in [
-        0x1000u16, 0x103f, 0x1040, 0x10bf, 0x10c0, 0x10ff, 0x1100, 0x1fff,
-    ] {
-        let [low, high] = device.to_le_bytes();
-        assert_eq!(two(&range, &[2, low, high, 0], 0), contested(device, 0x60));
-    }
-    for device in [0x0fffu16, 0x2000] {
-        let [low, high] = device.to_le_bytes();
-        assert_eq!(two(&range, &[2, low, high, 0], 0), []);
-    }
-    assert_eq!(two(&range, &range, 1), []);
-    // One unit lists all devices, another lists one of them: no conflict.
-    assert_eq!(two(&[1, 0, 0, 0], &range, 0), []);
-    assert_eq!(two(&[1, 0, 0, 0], &[1, 0, 0, 0], 0), contested(0, 0x5c));
-    // A unit may list a device twice.
-    assert_eq!(two(&[range, range].concat(), &[], 0), []);
+    assert_eq!(of_entries(&name(b'X', 2, b"A\0\0")).0, []);
 }
 
 #[test]
@@ -362,71 +435,52 @@ fn too_many_units() {
         (Kind::Ivhd10, 0x30 + MAX_UNITS * 24, Problem::TooManyUnits)
     );
     let bytes = table(&many[..MAX_UNITS * 24]);
-    assert_eq!(Table::parse(&bytes).unwrap().units().count(), MAX_UNITS);
+    let checked = Checked::new(&bytes).unwrap();
+    assert_eq!(checked.table().units().count(), MAX_UNITS);
 }
 
-/// A message names the problem and its position.
+/// A message names what is wrong, where, and what that means for which device.
 #[test]
 fn messages() {
-    let text = |blocks: &[u8]| Table::parse(&table(blocks)).unwrap_err().to_string();
     assert_eq!(
-        text(&one(&[3, 0x10, 0, 0, 4, 0x0f, 0, 0])),
-        "IVHD of type 40h at offset 0x30: device entry at offset 0x5c: the range 00:02.0-00:01.7 \
-         ends before it starts"
+        words(&one(&[3, 0x10, 0, 0, 4, 0x0f, 0, 0])),
+        [
+            "IVHD of type 40h at offset 0x30: device entry at offset 0x5c: the range \
+             00:02.0-00:01.7 ends before it starts; it is left out"
+        ]
     );
+    let region = "the region at 0x0 has no bytes; it is left out, no device can reach it";
+    for (kind, devices, who) in [
+        (0x20, (0, 0), "all devices of segment 0000"),
+        (0x21, (0x10, 0), "device 0000:00:02.0"),
+        (0x22, (0x10, 0x17), "devices 0000:00:02.0 to 00:02.7"),
+    ] {
+        assert_eq!(
+            words(&ivmd(kind, 7, devices, 0, 0)),
+            [format!(
+                "IVMD of type {kind:x}h at offset 0x30: {region} ({who})"
+            )]
+        );
+    }
     assert_eq!(
-        text(&ivmd(0x21, 1, (0, 0), 0x1000, u64::MAX)),
-        "IVMD of type 21h at offset 0x30: the region of 0xffffffffffffffff bytes at 0x1000 reaches \
-         past the end of the address space"
-    );
-    assert_eq!(
-        text(&[0x99, 0, 0, 0]),
-        "block of type 99h at offset 0x30: length 0 would never end"
+        words(&[0x99, 0, 0, 0]),
+        [
+            "block of type 99h at offset 0x30: length 0 would never end; it and all that follows it \
+             is left out: memory regions in there reach no device, devices in there are behind no \
+             unit"
+        ]
     );
     let both = [ivhd(0x11, 2, 7, BASE, &[]), ivhd(0x11, 2, 7, BASE, &[])].concat();
     assert_eq!(
-        text(&both),
-        "IVHD of type 11h at offset 0x58: a second block of this kind for unit 0007:00:00.2, the \
-         first is at offset 0x30"
+        words(&both),
+        [
+            "IVHD of type 11h at offset 0x58: a second block of this kind for unit 0007:00:00.2; \
+             the first, at offset 0x30, counts, and devices that only this one lists are blocked"
+        ]
     );
+    let error = Table::count(&table(&[0x10, 0, 0, 0])).unwrap_err();
     assert_eq!(
-        warnings(
-            &[
-                one(&[1, 0, 0, 0]),
-                ivhd(0x40, 3, 0, BASE + 0x4000, &[1, 0, 0, 0])
-            ]
-            .concat()
-        )[0]
-        .to_string(),
-        "the units at offsets 0x30 and 0x5c both claim device 0000:00:00.0; the first one gets it"
+        error.to_string(),
+        "IVHD of type 10h at offset 0x30: length 0 would never end"
     );
-
-    // Every problem has its own text.
-    let problems = [
-        Problem::Signature,
-        Problem::TableTruncated { claims: 1, has: 0 },
-        Problem::TooLong { claims: 1 },
-        Problem::TooShort {
-            claims: 1,
-            needs: 2,
-        },
-        Problem::PastTable { claims: 1, left: 0 },
-        Problem::Checksum { sum: 1 },
-        Problem::AddressWidth { bits: 65 },
-        Problem::BaseImpossible { base: 1 },
-        Problem::BaseMisaligned { base: 1 },
-        Problem::BaseWraps { base: 1 },
-        Problem::UnitsOverlap { base: 1, other: 1 },
-        Problem::TooManyUnits,
-        Problem::EntryPastBlock { claims: 1, left: 0 },
-        Problem::EntryLength { value: 255 },
-        Problem::RangeNotEnded { first: 1 },
-        Problem::RangeNotStarted { last: 1 },
-        Problem::RegionEmpty { base: 1 },
-    ];
-    let mut texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    assert!(texts.iter().all(|text| !text.is_empty()));
-    texts.sort();
-    texts.dedup();
-    assert_eq!(texts.len(), problems.len());
 }

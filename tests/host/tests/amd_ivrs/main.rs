@@ -15,21 +15,17 @@ mod drivers {
 
 use amd::{
     ivrs::{
-        Block, DeviceEntry, Devices, Info, Kind, Named, Problem, Settings, Special, Table,
-        UniqueId, Usage, Variety, Warning, MAX_LEN, MAX_UNITS,
+        Block, DeviceEntry, Devices, Info, Kind, Named, Oddity, Problem, Settings, Special, Table,
+        UniqueId, Usage, Variety, MAX_LEN, MAX_UNITS,
     },
     tables::{fix_sum, table, LAPTOP, QEMU, SERVER},
+    Checked,
 };
 
 fn refusal(blocks: &[u8]) -> (Kind, usize, Problem) {
     let bytes = table(blocks);
-    let error = Table::parse(&bytes).expect_err("the table must be refused");
+    let error = Table::count(&bytes).expect_err("the table must be refused");
     (error.kind, error.offset, error.problem)
-}
-
-fn warnings(blocks: &[u8]) -> Vec<Warning> {
-    let bytes = table(blocks);
-    Table::parse(&bytes).unwrap().warnings().collect()
 }
 
 /// A hardware definition: type 10h has no feature images, types 11h and 40h do.
@@ -94,13 +90,10 @@ fn named(device: u16, hid: &'static [u8], uid: UniqueId<'static>) -> DeviceEntry
 }
 
 /// Reads everything in the table, to find panics.
-fn walk(table: Table<'_>) -> usize {
-    let words = table.warnings().map(|warning| warning.to_string().len());
-    words.sum::<usize>() + look(table)
-}
-
-/// Reads everything except the warnings, which take most of the time.
-fn look(table: Table<'_>) -> usize {
+fn walk(checked: Checked<'_>) -> usize {
+    assert!(checked.words.iter().all(|words| !words.is_empty()));
+    let table = checked.table();
+    assert!(table.units().count() <= table.described().count());
     let mut seen = usize::from(table.info().physical_bits() + table.info().virtual_bits());
     for unit in table.units() {
         assert_eq!(unit.base() % 0x4000, 0);
@@ -129,11 +122,12 @@ fn look(table: Table<'_>) -> usize {
 
 #[test]
 fn qemu_table() {
-    let table = Table::parse(&QEMU).unwrap();
+    let checked = Checked::new(&QEMU).unwrap();
+    let table = checked.table();
     let info = table.info();
     assert!(info.feature_images() && !info.preboot_protection() && !info.ht_ats_reserved());
     assert_eq!((info.physical_bits(), info.virtual_bits()), (40, 0));
-    assert_eq!(table.warnings().count(), 0);
+    assert_eq!(checked.words, [] as [&str; 0]);
     assert_eq!(table.blocks().count(), 2);
 
     // Each unit once, described by its most detailed block.
@@ -159,11 +153,12 @@ fn qemu_table() {
 
 #[test]
 fn laptop_table() {
-    let table = Table::parse(&LAPTOP).unwrap();
+    let checked = Checked::new(&LAPTOP).unwrap();
+    let table = checked.table();
     let info = table.info();
     assert!(info.feature_images() && info.preboot_protection());
     assert_eq!((info.physical_bits(), info.virtual_bits()), (48, 64));
-    assert_eq!(table.warnings().collect::<Vec<_>>(), []);
+    assert_eq!(checked.words, [] as [&str; 0]);
 
     let units: Vec<_> = table.units().collect();
     assert_eq!(units.len(), 1);
@@ -214,8 +209,9 @@ fn laptop_table() {
 #[test]
 fn server_table() {
     let bytes = table(SERVER);
-    let table = Table::parse(&bytes).unwrap();
-    assert_eq!(table.warnings().collect::<Vec<_>>(), []);
+    let checked = Checked::new(&bytes).unwrap();
+    let table = checked.table();
+    assert_eq!(checked.words, [] as [&str; 0]);
     let units: Vec<_> = table.units().collect();
     assert_eq!(
         units
@@ -333,7 +329,8 @@ fn server_table() {
 #[test]
 fn features() {
     let bytes = table(SERVER);
-    let table = Table::parse(&bytes).unwrap();
+    let checked = Checked::new(&bytes).unwrap();
+    let table = checked.table();
     let units: Vec<_> = table.units().collect();
     let yes = table.info();
     let no = Info(yes.0 & !1);
@@ -374,7 +371,8 @@ fn the_most_capable_block() {
             .flat_map(|kind| ivhd(*kind, 2, 0, BASE, &[1, 0, 0, 0]))
             .collect();
         let bytes = table(&blocks);
-        let table = Table::parse(&bytes).unwrap();
+        let checked = Checked::new(&bytes).unwrap();
+        let table = checked.table();
         let units: Vec<_> = table.units().map(|unit| unit.kind()).collect();
         assert_eq!(units, [best]);
     }
@@ -387,18 +385,18 @@ fn the_most_capable_block() {
         ]
         .concat(),
     );
-    assert_eq!(Table::parse(&bytes).unwrap().units().count(), 3);
+    assert_eq!(Checked::new(&bytes).unwrap().table().units().count(), 3);
 }
 
 #[test]
 fn a_table_without_units_is_well_formed() {
     let bytes = table(&[]);
-    assert_eq!(Table::parse(&bytes).unwrap().blocks().count(), 0);
+    assert_eq!(Checked::new(&bytes).unwrap().table().blocks().count(), 0);
 }
 
 #[test]
 fn bytes_after_the_table_are_not_looked_at() {
     let mut bytes = QEMU.to_vec();
     bytes.extend_from_slice(&[0xff; 7]);
-    assert_eq!(Table::parse(&bytes).unwrap().blocks().count(), 2);
+    assert_eq!(Checked::new(&bytes).unwrap().table().blocks().count(), 2);
 }

@@ -7,27 +7,40 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The table cut to every length: the parser accepts it only if it ends at the end of a block.
+/// The table cut to every length. The parser refuses it if the cut is inside a unit. Otherwise it
+/// reads the complete blocks, and reports an incomplete one.
 #[test]
 fn every_truncation() {
     for whole in [QEMU.to_vec(), LAPTOP.to_vec(), table(SERVER)] {
-        let ends: Vec<usize> = {
-            let mut ends = vec![48];
+        // Offset of each block, whether it is a unit, and the end of the last.
+        let starts: Vec<(usize, bool)> = {
+            let mut starts = Vec::new();
             let mut at = 48;
             while at < whole.len() {
+                starts.push((at, matches!(whole[at], 0x10 | 0x11 | 0x40)));
                 at += usize::from(u16::from_le_bytes([whole[at + 2], whole[at + 3]]));
-                ends.push(at);
             }
-            ends
+            starts.push((at, false));
+            starts
         };
-        assert_eq!(ends.last(), Some(&whole.len()));
+        assert_eq!(starts.last(), Some(&(whole.len(), false)));
         for len in 48..=whole.len() {
             let mut bytes = whole[..len].to_vec();
             bytes[4..8].copy_from_slice(&(len as u32).to_le_bytes());
             fix_sum(&mut bytes);
-            let parsed = Table::parse(&bytes);
-            assert_eq!(parsed.is_ok(), ends.contains(&len), "length {len:#x}");
-            parsed.map(walk).ok();
+            let complete = starts.iter().filter(|(start, _)| *start <= len).count() - 1;
+            let (start, is_unit) = starts[complete];
+            let is_cut = start < len;
+            match Checked::new(&bytes) {
+                Err(_) => assert!(is_cut && is_unit, "length {len:#x}"),
+                Ok(checked) => {
+                    assert!(!(is_cut && is_unit), "length {len:#x}");
+                    assert_eq!(checked.table().blocks().count(), complete);
+                    let reported = checked.odd.iter().any(|odd| odd.1 == start);
+                    assert!(!is_cut || reported, "length {len:#x}");
+                    walk(checked);
+                }
+            }
         }
     }
 }
@@ -41,8 +54,7 @@ fn every_byte_with_every_value() {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 fix_sum(&mut bytes);
-                let all = value % 16 == whole[at] % 16;
-                Table::parse(&bytes).map(if all { walk } else { look }).ok();
+                Checked::new(&bytes).map(walk).ok();
             }
         }
     }
@@ -54,13 +66,13 @@ proptest! {
     /// Arbitrary bytes.
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        Table::parse(&bytes).map(walk).ok();
+        Checked::new(&bytes).map(walk).ok();
     }
 
     /// Arbitrary bytes after a good header, so that the checksum does not refuse them.
     #[test]
     fn any_blocks(blocks in prop::collection::vec(any::<u8>(), 0..512)) {
-        Table::parse(&table(&blocks)).map(walk).ok();
+        Checked::new(&table(&blocks)).map(walk).ok();
     }
 
     /// Arbitrary bytes as the device entries of a good unit.
@@ -69,7 +81,8 @@ proptest! {
         kind in prop_oneof![Just(0x10u8), Just(0x11), Just(0x40)],
         entries in prop::collection::vec(any::<u8>(), 0..128),
     ) {
-        Table::parse(&table(&ivhd(kind, 2, 0, BASE, &entries))).map(walk).ok();
+        let bytes = table(&ivhd(kind, 2, 0, BASE, &entries));
+        walk(Checked::new(&bytes).unwrap());
     }
 
     /// Several changes to a good table: bytes changed, removed and inserted.
@@ -89,20 +102,25 @@ proptest! {
             }
         }
         let bytes = table(&blocks);
-        match Table::parse(&bytes) {
-            // The parser accounts for every byte of a table that it accepts.
-            Ok(parsed) => {
-                walk(parsed);
+        match Checked::new(&bytes) {
+            // The parser accounts for every byte of a table that it accepts, or reports where it stops.
+            Ok(checked) => {
                 let mut at = 48;
-                for _ in parsed.blocks() {
+                for _ in checked.table().blocks() {
                     at += usize::from(u16::from_le_bytes([bytes[at + 2], bytes[at + 3]]));
                 }
-                prop_assert_eq!(at, bytes.len());
+                let reported = checked.odd.iter().any(|odd| {
+                    odd.1 == at && matches!(odd.3, Oddity::Padding { .. } | Oddity::Unreadable(_))
+                });
+                prop_assert_eq!(at == bytes.len(), !reported);
+                for (_, offset, entry, _) in &checked.odd {
+                    prop_assert!(entry.is_none_or(|at| *offset < at && at < bytes.len()));
+                }
+                walk(checked);
             }
             // The error of a refused table has a text, and a position within the table.
             Err(error) => {
                 prop_assert!(error.offset < bytes.len());
-                prop_assert!(error.entry.is_none_or(|at| error.offset < at && at < bytes.len()));
                 prop_assert!(!error.to_string().is_empty());
             }
         }
@@ -157,8 +175,8 @@ proptest! {
             blocks.extend(ivmd(0x21, 7, (*device, 0), page << 12, pages << 12));
         }
         let bytes = table(&blocks);
-        let parsed = Table::parse(&bytes).unwrap();
-        walk(parsed);
+        let checked = Checked::new(&bytes).unwrap();
+        let parsed = checked.table();
         let found: Vec<_> = parsed
             .units()
             .map(|unit| (unit.segment(), unit.base(), unit.entries().collect::<Vec<_>>()))

@@ -16,3 +16,36 @@ mod tree {
 
 pub use tree::{capability, dmar, entries, fault_record, invalidation, scope};
 pub mod tables;
+
+use dmar::{Entry, Error, Kind, Oddity, Table};
+
+/// A table that was checked, with what a driver keeps of it.
+pub struct Checked<'a> {
+    bytes: &'a [u8],
+    index: Vec<Entry>,
+    /// Kind and offset of the structure, offset of the scope, and what is odd.
+    pub odd: Vec<(Kind, usize, Option<usize>, Oddity)>,
+    /// The same in words.
+    pub words: Vec<String>,
+}
+
+impl<'a> Checked<'a> {
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut index = vec![Entry::default(); Table::count(bytes)?];
+        let (mut odd, mut words) = (Vec::new(), Vec::new());
+        Table::index(bytes, &mut index, &mut |warning| {
+            odd.push((warning.kind, warning.offset, warning.scope, warning.oddity));
+            words.push(warning.to_string());
+        });
+        Ok(Self {
+            bytes,
+            index,
+            odd,
+            words,
+        })
+    }
+
+    pub fn table(&self) -> Table<'_> {
+        Table::new(self.bytes, &self.index)
+    }
+}

@@ -7,28 +7,41 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every prefix of a good table, with a matching length, is refused or parsed without a panic. An
-/// accepted prefix ends at the end of a structure.
+/// Every prefix of a good table, with a matching length. The parser refuses it if it ends inside a
+/// unit. Otherwise it reads the complete structures, and reports an incomplete one.
 #[test]
 fn every_prefix() {
     for whole in [QEMU.to_vec(), table(LAPTOP), table(SERVER)] {
-        let ends: Vec<usize> = {
-            let parsed = Table::parse(&whole).unwrap();
+        // Offset of each structure, whether it is a unit, and the end of the last.
+        let starts: Vec<(usize, bool)> = {
+            let checked = Checked::new(&whole).unwrap();
             let mut at = 48;
-            let mut ends = vec![at];
-            for _ in parsed.structures() {
+            let mut starts = Vec::new();
+            for structure in checked.table().structures() {
+                starts.push((at, matches!(structure, Structure::Drhd(_))));
                 at += usize::from(u16::from_le_bytes([whole[at + 2], whole[at + 3]]));
-                ends.push(at);
             }
-            ends
+            starts.push((at, false));
+            starts
         };
         for len in 48..=whole.len() {
             let mut bytes = whole[..len].to_vec();
             bytes[4..8].copy_from_slice(&(len as u32).to_le_bytes());
             fix_sum(&mut bytes);
-            let parsed = Table::parse(&bytes);
-            assert_eq!(parsed.is_ok(), ends.contains(&len), "length {len:#x}");
-            parsed.map(walk).ok();
+            let complete = starts.iter().filter(|(start, _)| *start <= len).count() - 1;
+            let (start, is_unit) = starts[complete];
+            // A unit that is cut off; what is left of it may be nothing but zeros.
+            let is_cut = start < len && whole[start..len].iter().any(|byte| *byte != 0);
+            match Checked::new(&bytes) {
+                Err(_) => assert!(is_cut && is_unit, "length {len:#x}"),
+                Ok(checked) => {
+                    assert!(!(is_cut && is_unit), "length {len:#x}");
+                    assert_eq!(checked.table().structures().count(), complete);
+                    let reported = checked.odd.iter().any(|odd| odd.1 == start);
+                    assert!(start == len || reported, "length {len:#x}");
+                    walk(checked);
+                }
+            }
         }
     }
 }
@@ -42,7 +55,7 @@ fn every_byte_with_every_value() {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 fix_sum(&mut bytes);
-                Table::parse(&bytes).map(walk).ok();
+                Checked::new(&bytes).map(walk).ok();
             }
         }
     }
@@ -54,13 +67,13 @@ proptest! {
     /// Arbitrary bytes.
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        Table::parse(&bytes).map(walk).ok();
+        Checked::new(&bytes).map(walk).ok();
     }
 
     /// Arbitrary bytes after a good header, so that the checksum does not refuse them.
     #[test]
     fn any_structures(structures in prop::collection::vec(any::<u8>(), 0..512)) {
-        Table::parse(&table(&structures)).map(walk).ok();
+        Checked::new(&table(&structures)).map(walk).ok();
     }
 
     /// Several changes to a good table: bytes changed, removed and inserted.
@@ -80,15 +93,18 @@ proptest! {
             }
         }
         let bytes = table(&structures);
-        match Table::parse(&bytes) {
-            // The parser accounts for every byte of a table that it accepts.
-            Ok(parsed) => {
-                walk(parsed);
+        match Checked::new(&bytes) {
+            // The parser accounts for every byte of a table that it accepts, or reports where it stops.
+            Ok(checked) => {
                 let mut at = 48;
-                for _ in parsed.structures() {
+                for _ in checked.table().structures() {
                     at += usize::from(u16::from_le_bytes([bytes[at + 2], bytes[at + 3]]));
                 }
-                prop_assert_eq!(at, bytes.len());
+                let reported = checked.odd.iter().any(|odd| {
+                    odd.1 == at && matches!(odd.3, Oddity::Padding { .. } | Oddity::Unreadable(_))
+                });
+                prop_assert_eq!(at == bytes.len(), !reported);
+                walk(checked);
             }
             // The error of a refused table has a text, and a position within the table.
             Err(error) => {
@@ -119,7 +135,8 @@ proptest! {
             structures.extend(rmrr(page << 12, ((page + pages) << 12) - 1));
         }
         let bytes = table(&structures);
-        let parsed = Table::parse(&bytes).unwrap();
+        let checked = Checked::new(&bytes).unwrap();
+        let parsed = checked.table();
         let found: Vec<_> = parsed
             .units()
             .map(|unit| {

@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checks a DMAR table.
+//!
+//! The check leaves out what makes no sense, as little as possible, and reports each case. What it
+//! leaves out can reach nothing:
+//!
+//! - A region that is left out is mapped for no device.
+//! - If a device scope of a unit is left out, the driver may look for its device behind another
+//!   unit. Hardware sends the device's requests to its own unit, which blocks every device that the
+//!   driver did not attach there.
+//! - If the registers of a unit cannot be where the table says, nothing can block the devices that
+//!   the unit lists. The driver takes none of them, so none gets a domain that is not enforced.
+//!
+//! The check refuses the table if it cannot read the structure of a unit: the devices behind that
+//! unit are unknown, so a unit for "all other devices" would get them. The check also refuses a
+//! header that makes no sense.
+//!
+//! The time is linear in the length of the table, and n log n in the number of units.
+
+#![forbid(unsafe_code)]
+
+use super::{
+    error::{Error, Problem, MAX_UNITS},
+    index::{Entry, Use},
+    kind::{Kind, HEADER_LEN, STRUCTURE_PREFIX},
+    numbers::Numbers,
+    scopes::{DeviceScope, ScopeKind, Scopes, SCOPE_PREFIX},
+    structures::{Andd, Drhd, Raw, RawStructures, Rmrr, PAGE},
+    warning::{Devices, Oddity, Warning},
+};
+use crate::drivers::shell::bytes::{u16_at, u32_at, u8_at};
+
+/// Takes warnings.
+pub type Report<'r> = &'r mut dyn FnMut(&Warning<'_>);
+
+/// The bytes of the table that `bytes` begin with.
+pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
+    let refuse = |problem| Error {
+        kind: Kind::Header,
+        offset: 0,
+        problem,
+    };
+    let too_short = |claims| {
+        refuse(Problem::TooShort {
+            claims,
+            needs: HEADER_LEN,
+        })
+    };
+
+    if bytes.len() < HEADER_LEN {
+        return Err(too_short(bytes.len()));
+    }
+    if !bytes.starts_with(b"DMAR") {
+        return Err(refuse(Problem::Signature));
+    }
+    let claims = u32_at(bytes, 4);
+    let has = bytes.len();
+    match usize::try_from(claims)
+        .ok()
+        .and_then(|len| bytes.get(..len))
+    {
+        None => Err(refuse(Problem::TableTruncated { claims, has })),
+        Some(bytes) if bytes.len() < HEADER_LEN => Err(too_short(bytes.len())),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+/// The width of physical addresses in bits, if it makes sense: a page has 12.
+pub(super) fn host_address_bits(table: &[u8]) -> Option<u8> {
+    match u8_at(table, 36) {
+        last @ 11..=63 => Some(last + 1),
+        _ => None,
+    }
+}
+
+/// How many DRHD structures the table has.
+///
+/// # Errors
+///
+/// Why the table cannot be used.
+pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
+    let table = whole(bytes)?;
+    let mut structures = RawStructures::new(table);
+    let mut units = 0;
+
+    for raw in structures.by_ref().filter(|raw| raw.kind == Kind::Drhd) {
+        let refuse = |problem| Error {
+            kind: Kind::Drhd,
+            offset: raw.offset,
+            problem,
+        };
+        if !raw.is_complete() {
+            return Err(refuse(Problem::TooShort {
+                claims: raw.bytes.len(),
+                needs: Kind::Drhd.fixed_len(),
+            }));
+        }
+        units += 1;
+        if units > MAX_UNITS {
+            return Err(refuse(Problem::TooManyUnits));
+        }
+    }
+    match unreadable(table, structures.at()) {
+        // Units come before all other structures (8.2), so only this one can be a unit.
+        Some((Kind::Drhd, problem)) => Err(Error {
+            kind: Kind::Drhd,
+            offset: structures.at(),
+            problem,
+        }),
+        _ => Ok(units),
+    }
+}
+
+/// What is wrong at `offset`, where the walk over the structures ended. Zeros up to the end of the
+/// table are padding, and not wrong.
+fn unreadable(table: &[u8], offset: usize) -> Option<(Kind, Problem)> {
+    let rest = table.get(offset..).unwrap_or_default();
+    if rest.iter().all(|byte| *byte == 0) {
+        return None;
+    }
+    let kind = match rest {
+        [_] => Kind::Unknown(u16::from(u8_at(rest, 0))),
+        _ => Kind::from_type(u16_at(rest, 0)),
+    };
+    let claims = usize::from(u16_at(rest, 2));
+    let left = rest.len();
+    let problem = if left < STRUCTURE_PREFIX {
+        let claims = STRUCTURE_PREFIX;
+        Problem::PastTable { claims, left }
+    } else if claims < STRUCTURE_PREFIX {
+        let needs = kind.fixed_len();
+        Problem::TooShort { claims, needs }
+    } else {
+        Problem::PastTable { claims, left }
+    };
+    Some((kind, problem))
+}
+
+/// Fills `index`, one entry for each DRHD structure, and reports what is wrong.
+///
+/// [`count`] has accepted `bytes` and counted the entries.
+pub(super) fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
+    let table = whole(bytes).unwrap_or_default();
+
+    header(table, report);
+    let found = RawStructures::new(table).filter(|raw| raw.kind == Kind::Drhd);
+    for (entry, raw) in index.iter_mut().zip(found) {
+        *entry = Entry {
+            offset: raw.offset,
+            how: Use::Unit,
+        };
+    }
+    registers(table, index, report);
+    include_all(table, index, report);
+    structures(table, index, report);
+}
+
+/// Reports what is wrong in the header.
+fn header(table: &[u8], report: Report<'_>) {
+    let mut warn = |oddity| {
+        report(&Warning {
+            kind: Kind::Header,
+            offset: 0,
+            scope: None,
+            oddity,
+            devices: None,
+        });
+    };
+    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    if sum != 0 {
+        warn(Oddity::Checksum { sum });
+    }
+    let bits = u16::from(u8_at(table, 36)) + 1;
+    if host_address_bits(table).is_none() {
+        warn(Oddity::AddressWidth { bits });
+    }
+}
+
+/// A warning about a unit, with its devices if it is not used.
+fn about_unit(unit: Drhd<'_>, oddity: Oddity, with_devices: bool) -> Warning<'_> {
+    Warning {
+        kind: Kind::Drhd,
+        offset: unit.offset(),
+        scope: None,
+        oddity,
+        devices: with_devices.then(|| match unit.include_all() {
+            true => Devices::Rest {
+                segment: unit.segment(),
+            },
+            false => Devices::Listed(unit.scopes()),
+        }),
+    }
+}
+
+/// Decides which structures are units, by where their registers are. `index` is in the table's
+/// order before and after.
+fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
+    let unit = |entry: &Entry| Drhd::at(table, entry.offset);
+    index.sort_unstable_by_key(|entry| (unit(entry).base(), entry.offset));
+
+    // The unit whose registers reach furthest so far, and the last one by base.
+    let mut furthest: Option<(u64, Drhd<'_>)> = None;
+    let mut before: Option<Drhd<'_>> = None;
+    for entry in index.iter_mut() {
+        let this = unit(entry);
+        let base = this.base();
+        let last = match last_register(this) {
+            Ok(last) => last,
+            Err(oddity) => {
+                entry.how = Use::LeftOut;
+                report(&about_unit(this, oddity, true));
+                continue;
+            }
+        };
+        if let Some(first) = before.filter(|before| before.base() == base) {
+            let other = first.offset();
+            if first.is_same_unit(this) {
+                entry.how = Use::Again;
+                report(&about_unit(
+                    this,
+                    Oddity::DescribedTwice { base, other },
+                    false,
+                ));
+            } else {
+                entry.how = Use::LeftOut;
+                report(&about_unit(
+                    this,
+                    Oddity::SegmentsDiffer { base, other },
+                    true,
+                ));
+            }
+            continue;
+        }
+        if let Some((_, reaching)) = furthest.filter(|(reach, _)| base <= *reach) {
+            let other = reaching.offset();
+            report(&about_unit(
+                this,
+                Oddity::WindowsOverlap { base, other },
+                false,
+            ));
+        }
+        if furthest.is_none_or(|(reach, _)| reach < last) {
+            furthest = Some((last, this));
+        }
+        before = Some(this);
+    }
+    index.sort_unstable_by_key(|entry| entry.offset);
+}
+
+/// The last byte of a unit's registers.
+fn last_register(unit: Drhd<'_>) -> Result<u64, Oddity> {
+    let base = unit.base();
+    if base == 0 || base == u64::MAX {
+        return Err(Oddity::BaseImpossible { base });
+    }
+    if base % PAGE != 0 {
+        return Err(Oddity::BaseMisaligned { base });
+    }
+    base.checked_add(unit.window() - 1)
+        .ok_or(Oddity::BaseWraps { base })
+}
+
+/// Reports units for all other devices of a segment that are not the only or not the last ones.
+/// `index` is in the table's order before and after.
+fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
+    let unit = |entry: &Entry| Drhd::at(table, entry.offset);
+    index.sort_unstable_by_key(|entry| (unit(entry).segment(), entry.offset));
+
+    let mut first: Option<Drhd<'_>> = None;
+    let mut reported = false;
+    for this in index.iter().map(unit) {
+        let segment = this.segment();
+        if first.is_some_and(|first| first.segment() != segment) {
+            first = None;
+        }
+        match first {
+            None if this.include_all() => {
+                first = Some(this);
+                reported = false;
+            }
+            None => {}
+            Some(first) if this.include_all() => {
+                // Two structures for one unit say the same.
+                if !first.is_same_unit(this) {
+                    let other = first.offset();
+                    let oddity = Oddity::SecondIncludeAll { segment, other };
+                    report(&about_unit(this, oddity, false));
+                }
+            }
+            Some(first) if !reported => {
+                reported = true;
+                report(&about_unit(
+                    first,
+                    Oddity::IncludeAllNotLast { segment },
+                    false,
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    index.sort_unstable_by_key(|entry| entry.offset);
+}
+
+/// Reports what is wrong in structures, each by itself.
+fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
+    let mut named = Numbers::NONE;
+    for raw in RawStructures::new(table).filter(|raw| raw.kind == Kind::Andd && raw.is_complete()) {
+        let device = Andd { bytes: raw.bytes };
+        if !device.is_nameless() {
+            named.add(device.number());
+        }
+    }
+
+    let mut units = index.iter();
+    let mut walk = RawStructures::new(table);
+    for raw in walk.by_ref() {
+        let unit = (raw.kind == Kind::Drhd).then(|| units.next()).flatten();
+        structure(raw, report);
+        if let Some(scopes) = raw.scopes() {
+            let names = unit
+                .is_some_and(|unit| unit.how != Use::LeftOut)
+                .then_some(&named);
+            device_scopes(raw, scopes, names, report);
+        }
+    }
+
+    let offset = walk.at();
+    let bytes = table.len() - offset;
+    let (kind, oddity) = match unreadable(table, offset) {
+        Some((kind, problem)) => (kind, Oddity::Unreadable(problem)),
+        None if bytes == 0 => return,
+        None => (Kind::Header, Oddity::Padding { bytes }),
+    };
+    report(&Warning {
+        kind,
+        offset,
+        scope: None,
+        oddity,
+        devices: None,
+    });
+}
+
+/// Reports what is wrong in the fixed part of a structure that is no unit's.
+fn structure(raw: Raw<'_>, report: Report<'_>) {
+    let mut warn = |oddity, with_devices: bool| {
+        report(&Warning {
+            kind: raw.kind,
+            offset: raw.offset,
+            scope: None,
+            oddity,
+            devices: match with_devices {
+                true => raw.scopes().map(Devices::Listed),
+                false => None,
+            },
+        });
+    };
+    if !raw.is_complete() {
+        let (claims, needs) = (raw.bytes.len(), raw.kind.fixed_len());
+        return warn(Oddity::LeftOut(Problem::TooShort { claims, needs }), false);
+    }
+    match raw.kind {
+        Kind::Rmrr => {
+            let region = Rmrr { bytes: raw.bytes };
+            let (base, limit) = region.as_written();
+            if region.is_empty() {
+                warn(Oddity::RegionEmpty { base, limit }, true);
+            } else if (region.base(), region.limit()) != (base, limit) {
+                warn(Oddity::RegionMisaligned { base, limit }, true);
+            }
+        }
+        Kind::Andd => {
+            let device = Andd { bytes: raw.bytes };
+            if device.is_nameless() {
+                let number = device.number();
+                warn(Oddity::Name { number }, false);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reports what is wrong in the device scopes of a structure. `named` are the named devices whose
+/// names are known; `None` unless the structure is a unit's.
+fn device_scopes(
+    raw: Raw<'_>,
+    mut scopes: Scopes<'_>,
+    named: Option<&Numbers>,
+    report: Report<'_>,
+) {
+    let start = |scopes: &Scopes<'_>| raw.offset + raw.bytes.len() - scopes.rest().len();
+    let mut warn = |scope, oddity| {
+        report(&Warning {
+            kind: raw.kind,
+            offset: raw.offset,
+            scope,
+            oddity,
+            devices: None,
+        });
+    };
+
+    let mut at = start(&scopes);
+    while let Some(scope) = scopes.next() {
+        if let Some(oddity) = device_scope(scope) {
+            warn(Some(at), oddity);
+        }
+        if let (Some(named), Some(ScopeKind::Named)) = (named, scope.kind()) {
+            let number = scope.enumeration_id();
+            if !named.has(number) {
+                warn(None, Oddity::NameMissing { number });
+            } else if scope.path().len() != 1 {
+                warn(None, Oddity::NamePath { number });
+            }
+        }
+        at = start(&scopes);
+    }
+
+    let rest = scopes.rest();
+    let left = rest.len();
+    let claims = usize::from(u8_at(rest, 1));
+    let oddity = if left == 0 {
+        return;
+    } else if rest.iter().all(|byte| *byte == 0) {
+        Oddity::ScopePadding { bytes: left }
+    } else if left < SCOPE_PREFIX {
+        let claims = SCOPE_PREFIX;
+        Oddity::ScopePastStructure { claims, left }
+    } else if claims < SCOPE_PREFIX {
+        Oddity::ScopeTooShort { claims }
+    } else {
+        Oddity::ScopePastStructure { claims, left }
+    };
+    warn(Some(at), oddity);
+}
+
+/// What is wrong with a device scope whose end can be found.
+fn device_scope(scope: DeviceScope<'_>) -> Option<Oddity> {
+    let claims = scope.len();
+    if scope.kind().is_none() {
+        let value = scope.kind_value();
+        return Some(Oddity::ScopeUnknown { value });
+    }
+    if scope.path().next().is_none() {
+        return Some(Oddity::ScopePathMissing);
+    }
+    if let Some(hop) = scope.path().find(|hop| hop.devfn().is_none()) {
+        return Some(Oddity::ScopePath {
+            device: hop.device,
+            function: hop.function,
+        });
+    }
+    (claims % 2 != 0).then_some(Oddity::ScopePathOdd { claims })
+}

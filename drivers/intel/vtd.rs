@@ -285,6 +285,15 @@ impl VendorDriver for Vtd {
         let firmware = Firmware::find()?;
         let mut units = KVec::new();
         let table = firmware.table();
+        // Firmware sets the flag where its own settings turn remapping off. The C driver lets
+        // nothing overrule it, so nobody has seen such a machine work with remapping on.
+        if table.remapping_opt_out() {
+            log_warn!(
+                "intel: firmware forces DMA remapping off (flag 3 of the DMAR table), so no unit is \
+                 used; its settings can change that"
+            );
+            return Err(ENODEV);
+        }
 
         for (number, unit) in table.units().enumerate() {
             let description = Description {

@@ -39,7 +39,7 @@ use crate::{
     fault::FaultSink,
     health::Health,
     label::Label,
-    log::log_info,
+    log::{log_info, log_warn},
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Top,
@@ -361,6 +361,14 @@ impl VendorDriver for AmdVi {
             .find(|unit| unit.description.base == ivhd.base())
             .ok_or(ENODEV)?;
         let hardware = unit.hardware()?;
+        if scope::claims(table, segment, own).count() > 1 {
+            log_warn!(
+                "{}: the IVRS table puts the device behind several units; the last one, at offset \
+                 {:#x}, gets it",
+                device.name,
+                ivhd.offset(),
+            );
+        }
 
         let mut aliases = KVec::new();
         for id in &ids {

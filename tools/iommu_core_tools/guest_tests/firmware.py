@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Firmware tables: broken ones are refused with the place and the reason; direct regions are kept."""
+"""Firmware tables: broken ones are refused with the place and the reason; from odd ones as little as possible
+is left out, with a word about it; direct regions are kept."""
 
 from .. import core_view, guest_io, guest_pci, machine, units
 from . import acpi
@@ -24,6 +25,20 @@ def _no_registers(run):
 
 
 _no_registers.__name__ = "a_register_base_where_nothing_answers_is_refused"
+
+
+def _odd(lines):
+    def an_odd_table_is_used_and_says_what_is_left_out(run):
+        address = run.at(machine.DISK)
+        mark = run.guest.mark()
+        run.load()
+        messages = core_view.messages(run.guest.kernel_log(mark))
+        for line in lines:
+            run.check(any(line in message for message in messages), f"the log says {line!r}", messages)
+        # The pages that the region touches, and none of those without bytes.
+        _check_mapped(run, address)
+
+    return an_odd_table_is_used_and_says_what_is_left_out
 
 
 # Memory that is the firmware's on every PC.
@@ -100,7 +115,13 @@ def scenarios(kind):
         ],
         tables={tables.file: tables.direct(*_REGION)},
     )  # fmt: skip
-    return [kept] + [
+    odd = []
+    if tables.odd:
+        table, lines = tables.odd(*_REGION)
+        odd = [Scenario("firmware-odd", lambda kind: machine.bench(kind, **kind.acpi),
+                        [_odd(lines), a_device_with_a_direct_region_works_with_its_driver],
+                        tables={tables.file: table})]  # fmt: skip
+    return [kept, *odd] + [
         Scenario(f"firmware-{i}", lambda kind: small(kind, **kind.acpi), [test],
                  tables={tables.file: table})
         for i, (test, table) in enumerate(tests)

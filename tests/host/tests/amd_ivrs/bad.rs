@@ -3,6 +3,7 @@
 //! IVRS tables that are refused, and those of which something is left out.
 
 use super::*;
+use crate::amd::scope::{regions_for, unit_for};
 
 #[test]
 fn header_refusals() {
@@ -483,4 +484,37 @@ fn messages() {
         error.to_string(),
         "IVHD of type 10h at offset 0x30: length 0 would never end"
     );
+}
+
+/// The time for a parse and a look-up grows with the length of the table, not with its square: the
+/// longest table takes milliseconds here, and would take minutes.
+#[test]
+fn long_tables() {
+    let fill = |first: &[u8], again: &[u8]| {
+        let mut bytes = first.to_vec();
+        while bytes.len() + again.len() <= MAX_LEN - 48 {
+            bytes.extend_from_slice(again);
+        }
+        table(&bytes)
+    };
+    // As many units as may be, in one segment, with long lists; regions; the shortest blocks.
+    let list = [3, 0, 0, 0, 4, 0xff, 0xff, 0].repeat(480);
+    let units: Vec<u8> = (0..MAX_UNITS as u64)
+        .flat_map(|n| ivhd(0x40, n as u16, 0, 0x1_0000_0000 + n * 0x4000, &list))
+        .collect();
+    let few = ivhd(0x40, 2, 0, BASE, &[1, 0, 0, 0]).repeat(MAX_UNITS);
+    let tables = [
+        fill(&units, &[0x77, 0, 4, 0]),
+        fill(&few, &[0x77, 0, 4, 0]),
+        fill(&few, &ivmd(0x22, 7, (0, 0xffff), 0x1000, 0x1000)),
+    ];
+    for bytes in tables {
+        let started = std::time::Instant::now();
+        let checked = Checked::new(&bytes).unwrap();
+        for device in [0, 0x1234, 0xffff] {
+            unit_for(checked.table(), 0, device);
+            regions_for(checked.table(), 0, device).count();
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    }
 }

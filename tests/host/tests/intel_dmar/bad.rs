@@ -3,6 +3,10 @@
 //! DMAR tables that are refused, and those of which something is left out.
 
 use super::*;
+use crate::{
+    intel::scope::{regions_for, unit_for, Device, Location},
+    requester::RequesterId,
+};
 
 /// What is odd in a table of `structures` that is accepted.
 fn odd(structures: &[u8]) -> Vec<(Kind, usize, Oddity)> {
@@ -584,4 +588,49 @@ fn warnings_name_the_devices() {
              it and those that follow it are left out"
         ]
     );
+}
+
+/// The time for a parse and a look-up grows with the length of the table, not with its square: a
+/// table of 1 MiB takes milliseconds here, and would take minutes.
+#[test]
+fn long_tables() {
+    const LEN: usize = 1 << 20;
+    let fill = |first: &[u8], again: &[u8]| {
+        let mut bytes = first.to_vec();
+        while bytes.len() < LEN {
+            bytes.extend_from_slice(again);
+        }
+        table(&bytes)
+    };
+    // As many units as may be, all at the same place or far from each other; scopes for named
+    // devices and names; nothing but the shortest structures.
+    let units: Vec<u8> = (0..MAX_UNITS as u64)
+        .flat_map(|n| drhd(1, 0, 0, BASE + (n << 12), &[]))
+        .collect();
+    let same = drhd(1, 0, 0, BASE, &[]).repeat(MAX_UNITS);
+    let named = drhd(1, 0, 0, BASE, &[5, 8, 0, 0, 1, 0, 0, 0].repeat(8000));
+    let name = [4, 0, 10, 0, 0, 0, 0, 1, b'A', 0];
+    let tables = [
+        fill(&units, &rmrr(0x1000, 0x1fff)),
+        fill(&same, &[9, 0, 4, 0]),
+        fill(&named.repeat(8), &name),
+        fill(&[], &[1, 0, 4, 0]),
+    ];
+    for bytes in tables {
+        let started = std::time::Instant::now();
+        let checked = Checked::new(&bytes).unwrap();
+        for device in [
+            Device::Named(b"\\_SB.B"),
+            Device::Named(b"A"),
+            Device::Function(Location {
+                segment: 0,
+                function: RequesterId::new(8),
+                upstream: &[],
+            }),
+        ] {
+            unit_for(checked.table(), device);
+            regions_for(checked.table(), device).count();
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    }
 }

@@ -5,7 +5,7 @@ Of the suites that compare the native frontend with the C layer it has those tha
 native-test` has all.
 """
 
-from . import compile_fail, guest_tests, host_tests, lint, module, native, native_benches, native_symbols
+from . import compile_fail, firmware_test, guest_tests, host_tests, lint, module, native, native_benches, native_symbols
 from . import tools_tests, uml
 from .report import Report
 
@@ -20,6 +20,7 @@ def run():
     report = Report()
     tools_tests.run(report)
     host_tests.run(report)
+    firmware_test.run(report)
     compile_fail.run(report)
     uml.run(report)
     lint.run_all(report)

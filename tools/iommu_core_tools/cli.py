@@ -14,6 +14,7 @@ from . import (
     cache,
     compile_fail,
     custom_kernel,
+    firmware_test,
     guest_shell,
     guest_tests,
     host_tests,
@@ -101,6 +102,10 @@ def _parser():
 
     command = add("host-test", _suite(host_tests.run, "filter"), "tests of the pure parts, with cargo")
     command.add_argument("--filter", help="only those whose name contains it")
+
+    command = add("firmware-test", _suite(firmware_test.run, "tables"),
+                  "firmware tables, read by the drivers' parsers and by ACPICA's disassembler")  # fmt: skip
+    command.add_argument("--tables", metavar="FOLDER", help="a folder with tables (default: those that the tree makes)")
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")

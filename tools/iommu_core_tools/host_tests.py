@@ -36,22 +36,22 @@ def run(report, pattern=None):
                     step.count(ended, unit=" tests ended")
 
                 env = {"CARGO_TARGET_DIR": str(target)}
-                result = _cargo(argv, env, log=step.log, on_line=on_line, timeout=_TIMEOUT)
+                result = cargo(argv, env, log=step.log, on_line=on_line, timeout=_TIMEOUT)
                 passed = add_results(report, result, step.log)
                 step.done(f"{passed} passed in {result.took:.0f} s")
 
 
-def fetch():
-    """Gets the crates that Cargo.lock names, if that was not done yet."""
-    key = cache.file_hash(FOLDER / "Cargo.lock")[:12]
+def fetch(folder=FOLDER):
+    """Gets the crates that Cargo.lock of a folder names, if that was not done yet."""
+    key = cache.file_hash(folder / "Cargo.lock")[:12]
     done = _cargo_home() / f"fetched-{key}"
     if done.exists():
         return
     with PROGRESS.step("host: fetch crates") as step:
-        result = _cargo(["cargo", "fetch", "--locked"], {}, log=step.log, timeout=600)
+        result = cargo(["cargo", "fetch", "--locked"], {}, folder=folder, log=step.log, timeout=600)
         if not result:
             raise step.fail(
-                "cannot fetch the crates of tests/host",
+                f"cannot fetch the crates of {folder.relative_to(CHECKOUT)}",
                 "check the network; another registry goes into the cargo configuration ($CARGO_HOME/config.toml)",
             )
     done.touch()
@@ -104,8 +104,8 @@ def _cargo_home():
     return home
 
 
-def _cargo(argv, env, **options):
-    """Runs cargo in the root with a home of ours that has the user's configuration."""
+def cargo(argv, env, folder=FOLDER, **options):
+    """Runs cargo in a folder, in the root, with a home of ours that has the user's configuration."""
     home = _cargo_home()
     users = pathlib.Path(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"))
     binds = [
@@ -117,4 +117,4 @@ def _cargo(argv, env, **options):
     env = dict(env)
     env.update((name, value) for name, value in os.environ.items() if name.startswith(prefixes))
     env.update(CARGO_HOME=str(home), CARGO_TERM_COLOR="never")
-    return root.get().run(argv, cwd=FOLDER, env=env, binds=binds, **options)
+    return root.get().run(argv, cwd=folder, env=env, binds=binds, **options)

@@ -33,6 +33,7 @@ _PACKAGES = {
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",
     "guests": "qemu-system-x86 busybox-static libcap-dev uuid-dev",
+    "firmware tables": "acpica-tools g++-14",
     "arm64": "gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm",
 }
 

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What ACPICA's disassembler (`iasl -d`) says of firmware tables, and what follows from that.
+
+This is a second reading of the tables, which shares nothing with the drivers' parsers: the fields are iasl's,
+and which unit an id belongs to is computed from them by the rules of the specifications and of the C drivers.
+"""
+
+import dataclasses
+import re
+
+# [030h 0048 002h]               Subtable Type : 0000 [Hardware Unit Definition]
+_FIELD = re.compile(r"\[([0-9A-F]+)h \d+ +([0-9A-F]+)h?\] +(.+?) : (.*)$")
+_ENDS = re.compile(r"Invalid|Raw Table Data|\*\*\*\* ")
+
+_DMAR_KINDS = {0: "DRHD", 1: "RMRR", 2: "ATSR", 3: "RHSA", 4: "ANDD", 5: "SATC"}
+_ENDPOINT, _BRIDGE = 1, 2
+_PAGE = 0x1000
+_IVRS_WINDOW = 0x4000
+_IVHD_RANK = {0x10: 1, 0x11: 2, 0x40: 3}
+_IVMD = {0x20, 0x21, 0x22}
+
+
+@dataclasses.dataclass
+class Facts:
+    """What a table says. `ids`: for each segment and id the base of the id's unit, or None.
+
+    `is_whole`: whether iasl has read the table to its end.
+    """
+
+    counts: dict
+    units: list
+    regions: list
+    ids: dict
+    is_whole: bool
+
+
+@dataclasses.dataclass
+class _Structure:
+    offset: int
+    fields: dict = dataclasses.field(default_factory=dict)
+    parts: list = dataclasses.field(default_factory=list)
+
+
+def facts(text):
+    """The facts in the text of a disassembled DMAR or IVRS table; None for another table."""
+    fields, is_whole = _fields(text)
+    signature = next((value for _, _, name, value in fields if name == "Signature"), "")
+    reader = {'"DMAR"': _dmar, '"IVRS"': _ivrs}.get(signature.split(" ")[0].strip())
+    return reader(fields, is_whole) if reader else None
+
+
+def _fields(text):
+    """(offset, length, name, value) of every line of a field, and whether the text goes to the table's end."""
+    found, is_whole = [], True
+    for line in text.splitlines():
+        if match := _FIELD.match(line):
+            found.append((int(match[1], 16), int(match[2], 16), match[3].strip(), match[4].strip()))
+        elif _ENDS.search(line):
+            is_whole = is_whole and line.startswith("Raw")
+            if found:
+                break
+    return found, is_whole
+
+
+def _number(value):
+    return int(value.split(" ")[0], 16)
+
+
+# --- DMAR -------------------------------------------------------------------------------------
+
+
+def _dmar(fields, is_whole):
+    structures = []
+    for offset, _, name, value in fields:
+        if name == "Subtable Type":
+            structures.append(_Structure(offset, {"type": _number(value)}))
+        elif not structures:
+            continue
+        elif name == "Device Scope Type":
+            structures[-1].parts.append({"type": _number(value), "path": []})
+        elif name == "PCI Path":
+            device, function = value.split(" ")[0].split(",")
+            structures[-1].parts[-1]["path"].append((int(device, 16), int(function, 16)))
+        elif structures[-1].parts and name in ("PCI Bus Number", "Entry Length"):
+            structures[-1].parts[-1][name] = _number(value)
+        elif name in ("Length", "Flags", "PCI Segment Number", "Register Base Address", "Base Address",
+                      "End Address (limit)") and name not in structures[-1].fields:  # fmt: skip
+            structures[-1].fields[name] = _number(value)
+        elif name == "Device Name":
+            structures[-1].fields[name] = value.strip('"')
+    structures = [one for one in structures if one.fields.get("Length")]
+
+    counts = dict.fromkeys(_DMAR_KINDS.values(), 0)
+    regions, drhds = [], []
+    for one in structures:
+        kind, get = _DMAR_KINDS.get(one.fields["type"]), one.fields.get
+        if kind == "RMRR":
+            first, last = get("Base Address"), get("End Address (limit)")
+            if last <= first:
+                continue
+            regions.append((first & -_PAGE, last | (_PAGE - 1), get("PCI Segment Number")))
+        elif kind == "DRHD":
+            drhds.append(one.fields | {"scopes": one.parts})
+        elif kind == "ANDD" and not get("Device Name"):
+            continue
+        if kind:
+            counts[kind] += 1
+
+    used = {}
+    for drhd in drhds:
+        base, segment = drhd["Register Base Address"], drhd["PCI Segment Number"]
+        if base and base % _PAGE == 0:
+            used.setdefault(base, segment)
+
+    def unit_of(drhd):
+        base = drhd["Register Base Address"]
+        return base if used.get(base) == drhd["PCI Segment Number"] else None
+
+    ids = {}
+    for segment in sorted(set(used.values())):
+        there = [drhd for drhd in drhds if drhd["PCI Segment Number"] == segment]
+        rest = next((unit_of(drhd) for drhd in there if drhd["Flags"] & 1), None)
+        owners = [rest] * 0x10000
+        for drhd in reversed(there):
+            for scope in drhd["scopes"]:
+                if scope["type"] in (_ENDPOINT, _BRIDGE) and len(scope["path"]) == 1:
+                    [(device, function)] = scope["path"]
+                    if device < 32 and function < 8:
+                        owners[scope["PCI Bus Number"] << 8 | device << 3 | function] = unit_of(drhd)
+        ids[segment] = owners
+    units = list(used.items())
+    return Facts(counts, units, regions, ids, is_whole)
+
+
+# --- IVRS -------------------------------------------------------------------------------------
+
+
+def _ivrs(fields, is_whole):
+    blocks = []
+    for offset, _, name, value in fields:
+        if name == "Subtable Type":
+            if "Device Entry" in value:
+                blocks[-1].parts.append({"type": _number(value)})
+            else:
+                blocks.append(_Structure(offset, {"type": _number(value)}))
+        elif blocks:
+            into = blocks[-1].parts[-1] if blocks[-1].parts else blocks[-1].fields
+            if re.fullmatch(r"[0-9A-Fa-f]+", value.split(" ")[0]):
+                into.setdefault(name, _number(value))
+    blocks = [one for one in blocks if one.fields.get("Length")]
+
+    hardware = [one for one in blocks if one.fields["type"] in _IVHD_RANK]
+    counts = {"IVHD": len(hardware), "IVMD": 0}
+    regions = []
+    for one in blocks:
+        if one.fields["type"] in _IVMD:
+            first, length = one.fields["Start Address"], one.fields["Memory Length"]
+            last = first + length - 1
+            if length == 0 or last >= 1 << 64:
+                continue
+            counts["IVMD"] += 1
+            # iasl has no name for the bytes of the segment.
+            regions.append((first & -_PAGE, last | (_PAGE - 1), None))
+
+    best = {}
+    for one in hardware:
+        key = one.fields["PCI Segment Group"], one.fields["DeviceId"]
+        if key not in best or _IVHD_RANK[best[key].fields["type"]] < _IVHD_RANK[one.fields["type"]]:
+            best[key] = one
+    described = sorted(best.values(), key=lambda one: one.offset)
+    used = {}
+    for one in described:
+        base = one.fields["Base Address"]
+        if base and base % _IVRS_WINDOW == 0 and base not in [unit.fields["Base Address"] for unit in used.values()]:
+            used[one.offset] = one
+
+    ids = {}
+    for segment in sorted({one.fields["PCI Segment Group"] for one in used.values()}):
+        rest, listed, own = None, {}, set()
+        for one in described:
+            if one.fields["PCI Segment Group"] != segment:
+                continue
+            base = one.fields["Base Address"] if one.offset in used else None
+            own.add(one.fields["DeviceId"])
+            every, these = _listed(one.parts)
+            rest = base if every else rest
+            listed.update(dict.fromkeys(these, base))
+        ids[segment] = [None if number in own else listed.get(number, rest) for number in range(0x10000)]
+    units = [(one.fields["Base Address"], one.fields["PCI Segment Group"]) for one in used.values()]
+    return Facts(counts, units, regions, ids, is_whole)
+
+
+def _listed(entries):
+    """Whether device entries have every device, and the ids that they list."""
+    every, ids, start = False, set(), None
+    for entry in entries:
+        kind, device = entry["type"], entry.get("Device ID")
+        alias = entry.get("Source Used Device ID")
+        if kind == 0x01:
+            every = True
+        elif kind in (0x02, 0x46, 0x42, 0xF0):
+            ids.add(device)
+            if kind == 0x42:
+                ids.add(alias)
+        elif kind in (0x03, 0x43, 0x47):
+            start = device, alias if kind == 0x43 else None
+        elif kind == 0x04 and start is not None:
+            first, other = start
+            if first <= device:
+                ids.update(range(first, device + 1))
+                if other is not None:
+                    ids.add(other)
+            start = None
+        elif kind == 0x48:
+            ids.add(alias)
+    return every, ids

@@ -47,14 +47,15 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test firmware-test compile-fail lint arrows fmt kernel bench native native-test native-calls
-setup build install uninstall run test shell kunit host-test firmware-test compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall run test shell kunit host-test firmware-test fuzz compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall run test shell kunit host-test firmware-test fuzz compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
 build install: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
 firmware-test: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))')
+fuzz: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))') $(if $(SECONDS),--seconds '$(SECONDS)')
 run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)') $(if $(ARCH),--arch '$(ARCH)')
 native-test native-calls: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
@@ -83,6 +84,8 @@ help:
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of the pure parts with cargo'
 	@echo '  make firmware-test    firmware tables, read by our parsers and by iasl (TABLES=<folder>: those in there)'
+	@echo '  make fuzz             fuzz those parsers and the decoders of records (TABLES=<folder> to start from,'
+	@echo '                        SECONDS=<for each of them>)'
 	@echo '  make compile-fail     code that must not compile'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
 	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'

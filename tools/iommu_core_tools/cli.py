@@ -15,6 +15,7 @@ from . import (
     compile_fail,
     custom_kernel,
     firmware_test,
+    fuzz,
     guest_shell,
     guest_tests,
     host_tests,
@@ -106,6 +107,12 @@ def _parser():
     command = add("firmware-test", _suite(firmware_test.run, "tables"),
                   "firmware tables, read by the drivers' parsers and by ACPICA's disassembler")  # fmt: skip
     command.add_argument("--tables", metavar="FOLDER", help="a folder with tables (default: those that the tree makes)")
+
+    command = add("fuzz", _suite(fuzz.run, "seconds", "tables", "target"),
+                  "fuzz the parsers of firmware tables and the decoders of records")  # fmt: skip
+    command.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
+    command.add_argument("--tables", metavar="FOLDER", help="a folder with tables to start from")
+    command.add_argument("--target", choices=fuzz.TARGETS, help="this one alone")
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")

@@ -112,8 +112,8 @@ pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
     }
 }
 
-/// What is wrong at `offset`, where the walk over the blocks ended. Zeros up to the end of the table
-/// are padding, and not wrong.
+/// What is wrong at `offset`, where the walk over the blocks ended. Zeros up to the end of the
+/// table are padding, and not wrong.
 fn unreadable(table: &[u8], offset: usize) -> Option<(Kind, Problem)> {
     let rest = table.get(offset..).unwrap_or_default();
     if rest.iter().all(|byte| *byte == 0) {

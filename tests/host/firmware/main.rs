@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Reads firmware tables and prints what the parsers make of them, one line a fact, for
-//! `tools/ic firmware-test`. With `--write <folder>` it writes the tables of the tests there instead.
+//! `tools/ic firmware-test`. With `--write <folder>` it writes the tests' tables there instead.
 //!
 //! | line | what |
 //! |---|---|

@@ -10,8 +10,8 @@ const LONG: usize = 256 << 10;
 /// compares everything with everything else takes seconds.
 const LIMIT: Duration = Duration::from_millis(250);
 
-/// The table in `bytes` with the right signature, length and checksum. What a fuzzer finds out about
-/// these three is soon known, and would hide the rest.
+/// The table in `bytes` with the right signature, length and checksum. What a fuzzer finds out
+/// about these three is soon known, and would hide the rest.
 pub fn with_header(signature: &[u8; 4], bytes: &[u8]) -> Vec<u8> {
     let mut table = bytes.to_vec();
     table.resize(bytes.len().max(48), 0);

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# For people; what the kernel's build system reads is in Kbuild.
+# For users. The kernel's build system reads Kbuild.
 #
 #   make            build the module against KDIR, as for any external module
-#   make run        get everything, build, and show the core at work in a guest
-#   make help       the rest
+#   make run        install what is needed, build, and show the core at work in a guest
+#   make help       list all targets
 
 KVER	?= $(shell uname -r)
 KDIR	?= /lib/modules/$(KVER)/build
 PYTHON	?= python3
 IC	:= $(PYTHON) $(CURDIR)/tools/ic
 
-# Arguments of the tools that are given as variables; empty ones mean the default.
+# Variables that the tools read; an empty one means the default.
 export MIRROR JOBS
 
 .DEFAULT_GOAL := modules
@@ -25,7 +25,7 @@ modules: | rust-metadata
 modules_install: | rust-metadata
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
 
-# `clean` must also work where no kernel build folder is left to ask.
+# `clean` must also work if there is no kernel build folder.
 clean:
 	@rm -f iommu_core.ko iommu_core.mod iommu_core.mod.c modules.order Module.symvers .module-common.o
 	@find . -path ./.git -prune -o \( -name '*.o' -o -name '.*.cmd' -o -name '*.rsi' \) -exec rm -f {} +
@@ -69,33 +69,33 @@ help:
 	@echo 'Build against a kernel build folder (KDIR=, now $(KDIR)):'
 	@echo '  make                  build iommu_core.ko'
 	@echo '  make modules_install  install it below /lib/modules (INSTALL_MOD_PATH=)'
-	@echo '  make clean            remove what a build left in the checkout'
+	@echo '  make clean            remove what a build has left in the checkout'
 	@echo
-	@echo 'Build for the stock Debian kernel, run, test (all set-up is done when it is needed):'
+	@echo 'Build for the stock Debian kernel, run, test (each command does the set-up that it needs):'
 	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
 	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3)'
 	@echo '  make test             every test of the module; ends with N passed, N failed, N skipped'
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
-	@echo '  make install          install that module on this machine (it must run that kernel), or in the root of'
-	@echo '                        another one: INSTALL_MOD_PATH=<root> ARCH=arm64'
-	@echo '  make uninstall        remove what make install has put there'
-	@echo '  make setup            only get the toolchain, the kernel and QEMU (UPDATE=1: look for newer; ARCH=)'
+	@echo '  make install          install that module on this machine (it must run that kernel), or below the root of'
+	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64'
+	@echo '  make uninstall        remove what make install has installed'
+	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
-	@echo '  make host-test        tests of the pure parts with cargo'
-	@echo '  make firmware-test    firmware tables, read by our parsers and by iasl (TABLES=<folder>: those in there)'
-	@echo '  make fuzz             fuzz those parsers and the decoders of records (TABLES=<folder> to start from,'
-	@echo '                        SECONDS=<for each of them>)'
-	@echo '  make compile-fail     code that must not compile'
+	@echo '  make host-test        tests of pure code with cargo'
+	@echo '  make firmware-test    compare our parsers of firmware tables with iasl (TABLES=<folder>: its tables)'
+	@echo '  make fuzz             fuzz these parsers and the decoders of records (TABLES=<folder>: tables to start'
+	@echo '                        from; SECONDS=<n>: for each target)'
+	@echo '  make compile-fail     check that code which must not compile does not'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
 	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'
 	@echo '                        work (VIOMMU= as for run, ARCH=; Documentation/native.md)'
-	@echo '  make native-test      suites and guests with the kernel'"'"'s IOMMU layer and with the core in its place'
+	@echo '  make native-test      run suites and guests with the kernel'"'"'s IOMMU layer, and with the core in its place'
 	@echo '                        (FILTER=iommufd)'
-	@echo '  make native-calls     which functions of the core those call, compared with the document'
-	@echo '  make bench            page tables in C and ours, measured in one boot of the stock kernel'
-	@echo '  make lint             rustfmt, clippy, unsafe rooms, arrows between files, licence lines'
-	@echo '  make arrows           files that import each other in a circle, or from a layer above'
+	@echo '  make native-calls     which functions of the core these suites call, compared with the document'
+	@echo '  make bench            measure the page tables in C and ours, in one boot of the stock kernel'
+	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines'
+	@echo '  make arrows           list files that import each other in a circle, or from a layer above'
 	@echo '                        (tools/ic arrows <file>: what a file imports, and what imports it)'
 	@echo '  make fmt              format the Rust sources'
 	@echo

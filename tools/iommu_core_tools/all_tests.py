@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every test of the module, the quick ones first; what `make test` runs.
+"""All tests of the module, the quick ones first: `make test`.
 
-Of the suites that compare the native frontend with the C layer it has those that do not take long; `make
-native-test` has all.
+It runs only the quick ones of the suites that compare the native frontend with the C layer. `make native-test`
+runs all of them.
 """
 
 from . import compile_fail, firmware_test, guest_tests, host_tests, lint, module, native, native_benches, native_symbols
@@ -16,7 +16,7 @@ _CUSTOM_KINDS = ("vtd", "amdvi")
 
 
 def run():
-    """Runs everything; the exit status."""
+    """Runs everything and returns the exit status."""
     report = Report()
     tools_tests.run(report)
     host_tests.run(report)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""apt with a configuration and state of its own: looks up and downloads packages of a suite.
+"""Runs apt with its own configuration and state, to look up and download packages of a suite.
 
-It needs no rights and leaves the machine's package lists alone.
+It needs no root rights and does not change the machine's package lists.
 """
 
 import os
@@ -13,7 +13,7 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class Apt:
-    """Packages of `suite` for `arch`, through apt's tools; its files are below `folder`."""
+    """Packages of `suite` for `arch`, through apt's tools. apt's files are below `folder`."""
 
     def __init__(self, folder, suite, arch):
         host.need("apt-get")
@@ -51,7 +51,7 @@ class Apt:
         self._checked(run.run(argv, env=self._env, log=step.log), step, "fetch the package list")
 
     def show(self, package):
-        """The newest version of a package: its fields as a dict (names in lower case), or None."""
+        """The fields of a package's newest version as a dict (names in lower case), or None."""
         result = run.run(["apt-cache", "show", "--no-all-versions", package], env=self._env)
         if not result:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What differs between the architectures that there are guests of: this table, no other."""
+"""The differences between the architectures of guests. No other file has any."""
 
 import dataclasses
 import platform
@@ -66,6 +66,6 @@ ARCHES = {arch.name: arch for arch in (AMD64, ARM64)}
 
 
 def of_machine():
-    """The architecture of this machine; None if it is another one."""
+    """The architecture of this machine; None if the table does not have it."""
     machine = platform.machine()
     return next((arch for arch in ARCHES.values() if arch.tools.startswith(f"{machine}-")), None)

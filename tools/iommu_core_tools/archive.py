@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which Debian archive to use: the one that this machine's apt uses, or `MIRROR=`.
+"""Finds the Debian archive to use: `MIRROR=`, or the archive that this machine's apt uses.
 
 No address is built in. apt's configuration has two forms, one-line `.list` files and deb822
-`.sources` files (sources.list(5)); third-party sources are told apart by their suites, components
-and signing key.
+`.sources` files (sources.list(5)). Suites, components and signing key distinguish third-party sources
+from Debian's.
 """
 
 import os
@@ -131,7 +131,7 @@ _UNREACHABLE = re.compile(
 
 
 def explain(log, uri):
-    """Turns apt's output into (what, hint), when it failed to reach or trust the archive; else None."""
+    """If apt could not reach or trust the archive, turns its output into (what, hint). Otherwise None."""
     try:
         text = pathlib.Path(log).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Measures page tables: those of the kernel's C generic_pt and ours, in one boot of the stock kernel.
+"""Measures the page tables of the kernel's C generic_pt and ours, in one boot of the stock kernel.
 
-The guest counts instructions instead of time (QEMU's -icount), so the figures are the same on every
-machine and however busy it is. They say nothing of caches and branches.
+The guest counts instructions instead of time (QEMU's -icount), so the figures do not depend on the machine
+or its load. They say nothing about caches and branches.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def run():
 
 
 def _build():
-    """The path of the module with both."""
+    """Returns the path of the module that contains both."""
     stock = kernel.stock(AMD64)
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build))
     with cache.workspace("bench", key) as folder:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Results that are kept between runs, keyed by what they were made from.
+"""Keeps results between runs. The key of a result is made from its inputs.
 
-An *entry* is a folder `<name>-<key>` that is never changed once it is complete. It is made where it
-stays, since kernel builds keep absolute paths, and the mark `.complete` is put into it last; a
-folder without the mark is what a killed run left, and is made anew. A *workspace* is a folder that
-is changed in place by a tool that can carry on where it was killed (a kernel build). Both are guarded
-by a file lock, which the system drops when its holder and all that it started have died. What a tool
-can keep in order for many at a time (compiled files) is in a *shared* folder.
+- An *entry* is a folder `<name>-<key>` that does not change once it is complete. It is made at its final
+  path, because kernel builds store absolute paths. The file `.complete` is written last; a folder without
+  this file was left by a killed run, and is made again.
+- A *workspace* is a folder that one tool changes in place, and can continue with after it was killed (a
+  kernel build).
+- A *shared* folder belongs to a tool that several processes can use at the same time (compiled files).
+
+A file lock guards entries and workspaces. The system releases the lock when its holder and all programs that
+the holder started have ended.
 """
 
 import contextlib
@@ -26,7 +29,7 @@ from .progress import PROGRESS
 
 
 def key_of(**inputs):
-    """A short key for what an entry is made from. Values: anything JSON can say, and paths' text."""
+    """Makes a short key from an entry's inputs: JSON values, and paths as text."""
     text = json.dumps(inputs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -42,7 +45,7 @@ def file_hash(path):
 
 @contextlib.contextmanager
 def locked(name):
-    """Holds the lock `name`; says so when somebody else has it and it takes a while."""
+    """Holds the lock `name`. Says so if the wait for another holder takes long."""
     folder = cache_dir() / "locks"
     folder.mkdir(exist_ok=True)
     with open(folder / name, "w", encoding="ascii") as file:
@@ -60,7 +63,7 @@ _in_use = {}
 
 
 def _use(folder):
-    """Marks an entry as in use until this process ends, so that `clean` leaves it alone."""
+    """Marks an entry as in use until this process ends; `clean` does not remove it."""
     if folder.name not in _in_use:
         locks = cache_dir() / "locks"
         locks.mkdir(exist_ok=True)
@@ -71,7 +74,7 @@ def _use(folder):
 
 
 def entry(name, key, make):
-    """The folder of an entry; `make(folder)` fills an empty folder when there is none yet."""
+    """Returns the folder of an entry. If there is none yet, `make(folder)` fills an empty folder."""
     if found := find(name, key):
         return found
     with locked(f"{name}-{key}"):
@@ -91,7 +94,7 @@ def entry(name, key, make):
 
 @contextlib.contextmanager
 def workspace(name, key):
-    """A folder that is kept and changed in place, held for this process alone."""
+    """Gives this process exclusive use of a workspace."""
     with locked(f"work-{name}-{key}"):
         folder = cache_dir() / f"work-{name}-{key}"
         folder.mkdir(exist_ok=True)
@@ -99,7 +102,7 @@ def workspace(name, key):
 
 
 def shared(name):
-    """A folder that a tool of many at a time keeps in order itself; it stays until this process ends."""
+    """Gives this process the use of a shared folder. `clean` does not remove it until this process ends."""
     folder = cache_dir() / name
     folder.mkdir(exist_ok=True)
     return _use(folder)
@@ -143,7 +146,7 @@ def entries():
 
 @contextlib.contextmanager
 def scratch(name):
-    """A folder for one run, removed when the context ends; those that killed runs left go as well."""
+    """A folder for one run. The end of the context removes it, and those that killed runs have left."""
     # Locked: a folder that is not marked as in use yet looks like one that was left.
     with locked("scratch"):
         if left := [folder.name for folder in cache_dir().glob(f"{name}-scratch-*")]:
@@ -159,7 +162,7 @@ def scratch(name):
 
 
 def prune(name, keep):
-    """Removes all but the `keep` newest entries of a name; those in use stay."""
+    """Removes all but the `keep` newest entries of a name. Entries in use stay."""
     # Another name may begin with this one.
     marks = [mark for mark in cache_dir().glob(f"{name}-*/{_MARK}") if mark.parent.name.rpartition("-")[0] == name]
     newest = sorted(marks, key=lambda mark: mark.stat().st_mtime, reverse=True)
@@ -175,7 +178,7 @@ def disk_usage(folder):
 
 
 def clean(names=None):
-    """Removes the given entries, or (None) all. What a run uses or makes is left; returns (gone, left)."""
+    """Removes the given entries, or all if None. Leaves those that a run uses or makes. Returns (removed, left)."""
     gone, left = [], []
     for name in [name for name, _size in entries()] if names is None else names:
         with _try_lock(name) as making, _try_lock(f"use-{name}") as using:

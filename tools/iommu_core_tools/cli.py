@@ -39,7 +39,7 @@ from .report import Report
 
 
 def main(argv=None):
-    """Runs one command; the exit status."""
+    """Runs one command and returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _parser().parse_args(argv)
     paths.sweep_logs()
@@ -78,9 +78,9 @@ def _parser():
 
     command = add("build", _build, "build iommu_core.ko for the stock kernel")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
-    command = add("install", _install, "install that module on this machine, or below INSTALL_MOD_PATH")
+    command = add("install", _install, "install the module on this machine, or below INSTALL_MOD_PATH")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
-    add("uninstall", _uninstall, "remove what install has put on this machine, or below INSTALL_MOD_PATH")
+    add("uninstall", _uninstall, "remove what install has installed on this machine, or below INSTALL_MOD_PATH")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
@@ -94,46 +94,46 @@ def _parser():
 
     command = add("guest-test", _guest_test, "the tests that run in guests")
     command.add_argument("--iommu", nargs="+", default=["vtd"], help="kinds of IOMMU (default: vtd)")
-    command.add_argument("--filter", help="only those whose name contains it")
-    command.add_argument("--custom", action="store_true", help="those on the custom kernel")
+    command.add_argument("--filter", help="only tests whose name contains this text")
+    command.add_argument("--custom", action="store_true", help="only the tests on the custom kernel")
     command.add_argument(
         "--driver", choices=("iommu_core", "stock"), default="iommu_core",
-        help="stock: test the tests, with the kernel's own driver",
+        help="stock: run the tests on the kernel's own driver, to check the tests",
     )  # fmt: skip
 
-    command = add("host-test", _suite(host_tests.run, "filter"), "tests of the pure parts, with cargo")
-    command.add_argument("--filter", help="only those whose name contains it")
+    command = add("host-test", _suite(host_tests.run, "filter"), "tests of pure code with cargo")
+    command.add_argument("--filter", help="only tests whose name contains this text")
 
     command = add("firmware-test", _suite(firmware_test.run, "tables"),
-                  "firmware tables, read by the drivers' parsers and by ACPICA's disassembler")  # fmt: skip
-    command.add_argument("--tables", metavar="FOLDER", help="a folder with tables (default: those that the tree makes)")
+                  "compare the drivers' parsers of firmware tables with ACPICA's disassembler")  # fmt: skip
+    command.add_argument("--tables", metavar="FOLDER", help="a folder with tables (default: tables that the tree makes)")
 
     command = add("fuzz", _suite(fuzz.run, "seconds", "tables", "target"),
                   "fuzz the parsers of firmware tables and the decoders of records")  # fmt: skip
-    command.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
+    command.add_argument("--seconds", type=int, default=60, help="seconds for each target (default: 60)")
     command.add_argument("--tables", metavar="FOLDER", help="a folder with tables to start from")
-    command.add_argument("--target", choices=fuzz.TARGETS, help="this one alone")
+    command.add_argument("--target", choices=fuzz.TARGETS, help="fuzz only this target")
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")
     command = add("native", _native, "boot a kernel whose IOMMU layer is the core, and show it at work")
     command.add_argument("--iommu", help="the kind of IOMMU (default: vtd on amd64, smmuv3 on arm64)")
-    command.add_argument("--arch", choices=arch.ARCHES, help="default: that of the IOMMU, or amd64")
+    command.add_argument("--arch", choices=arch.ARCHES, help="default: the architecture of the IOMMU, or amd64")
     command = add("native-test", _suite(native.test, "filter"),
                   "suites and guests, with the kernel's IOMMU layer and with the core as that layer")  # fmt: skip
-    command.add_argument("--filter", help="only those whose name contains it")
+    command.add_argument("--filter", help="only tests whose name contains this text")
     command = add("native-calls", _suite(native_calls.test, "filter"),
-                  "which functions of the native frontend those suites call")  # fmt: skip
-    command.add_argument("--filter", help="only suites whose name contains it")
+                  "which functions of the native frontend the suites call")  # fmt: skip
+    command.add_argument("--filter", help="only suites whose name contains this text")
     command = add("native-symbols", _native_symbols, "compare the native frontend with the C code that it replaces")
-    command.add_argument("objects", nargs="*", help="a vmlinux, or objects, to look for the symbols in")
+    command.add_argument("objects", nargs="*", help="a vmlinux, or objects, that must define the symbols")
     command = add("arrows", _arrows, "files that import each other in a circle, or from a layer above")
-    command.add_argument("names", nargs="*", metavar="file", help="a file or folder: what it imports, and what imports it")
+    command.add_argument("names", nargs="*", metavar="file", help="show what a file or folder imports, and what imports it")
     command.add_argument("--dot", action="store_true", help="print the whole graph for graphviz")
-    add("lint", _suite(lint.run_all), "rustfmt, clippy, unsafe rooms, arrows between files, licence lines")
+    add("lint", _suite(lint.run_all), "rustfmt, clippy, files that may have unsafe, arrows between files, licence lines")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
-    add("bench", lambda _: bench.run(), "measure page tables, the kernel's C ones and ours")
+    add("bench", lambda _: bench.run(), "measure the kernel's C page tables and ours")
 
     command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
@@ -143,7 +143,7 @@ def _parser():
     command = add("root", _root, "run a command in the Debian 13 root, in the current folder")
     command.add_argument("argv", nargs=argparse.REMAINDER, metavar="command")
 
-    command = add("cache", _cache, "show or remove what is kept in the cache")
+    command = add("cache", _cache, "list or remove the entries of the cache")
     command.add_argument("what", choices=("list", "clean"))
     command.add_argument("names", nargs="*", help="entries to remove (default: all)")
     return parser

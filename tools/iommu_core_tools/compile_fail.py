@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Code that must not compile: tests/compile_fail/*.rs.
 
-Each file is added to the crate as a module, and the crate is compiled with the very command that the
-module is built with. A line that ends with `//~ E0521` must give exactly that error (once or more
-often), and nothing else may go wrong. Errors of lifetimes have no number, so their message stands
-there. A file without such a line is a control and must compile; there has to be one, so that a
-harness that breaks everything is noticed.
+Each file is added to the crate as a module, and the crate is compiled with the command that builds the
+kernel module. A line that ends with `//~ E0521` must give exactly this error, at least once, and there must be no
+other error. Lifetime errors have no number: such a line has the message instead. A file without such a line is
+a control and must compile. There must be a control, so that a harness which breaks every file fails.
 """
 
 import concurrent.futures
@@ -50,13 +49,13 @@ def run(report):
 
 
 def expected_in(text):
-    """The errors that a file says it gives: a sorted list of (line, code)."""
+    """The errors that a file's comments announce: a sorted list of (line, code)."""
     lines = enumerate(text.splitlines(), 1)
     return sorted((number, match[1]) for number, line in lines if (match := _EXPECTED.search(line)))
 
 
 def difference(expected, found):
-    """How two lists of errors differ, for people."""
+    """The difference between two lists of errors, as text."""
     lines = [f"line {line}: {code} expected" for line, code in expected if (line, code) not in found]
     lines += [f"line {line}: {code} not expected" for line, code in found if (line, code) not in expected]
     return "\n".join(lines)
@@ -79,7 +78,7 @@ def errors_in(output, case):
 
 
 def _compile(built, folder, case, log):
-    """Compiles the crate in `folder` with the case in it: (errors, what rustc said)."""
+    """Compiles the crate in `folder` with the case in it. Returns (errors, rustc's output)."""
     # The crate's root with one more module, next to the real one so that its modules are found.
     wrapper = folder / f"case_{case.stem}.rs"
     source = (folder / "iommu_core.rs").read_text(encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What iommu_core says of itself, in debugfs and in the kernel's log, as values."""
+"""Reads what iommu_core shows in debugfs and in the kernel's log."""
 
 import dataclasses
 import re
@@ -43,7 +43,7 @@ class Fault:
 
 
 def groups(guest):
-    """`{name: Group}` of all groups; those that the kernel knows, too, are called "group N"."""
+    """`{name: Group}` of all groups. A group that the kernel also knows is called "group N"."""
     found, group = {}, None
     for line in guest.run(f"cat {FOLDER}/groups").splitlines():
         if line and not line.startswith(" "):

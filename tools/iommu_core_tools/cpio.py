@@ -8,7 +8,7 @@ import stat
 
 
 class Archive:
-    """Collects files; the same files in the same order always give the same bytes."""
+    """Collects files. The same files in the same order always give the same bytes."""
 
     def __init__(self):
         self._parts = []
@@ -30,7 +30,7 @@ class Archive:
         self._parents(path + "/")
 
     def bytes(self):
-        """The whole archive, padded so that another may follow it."""
+        """The whole archive, padded so that another archive can follow."""
         self._entry("TRAILER!!!", 0, b"")
         data = b"".join(self._parts)
         return data + bytes(-len(data) % 512)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels for tests that are built here, with every check on: with this tree in them, or next to that."""
+"""Kernels for tests, built with all checks enabled: with this tree in them, or with the C layer."""
 
 import dataclasses
 import re
@@ -15,9 +15,8 @@ from .sync import ALL, API_SUITE, kernel_files
 class Kernel:
     """A kernel to be built.
 
-    `fragments` are files of tools/config, of which a later one has the last word. `image` is what
-    boots, in the build folder. `patches` are files of tools/config as well. `parameters` are for guests
-    that boot it.
+    `fragments` and `patches` are files in tools/config; a later fragment overrides an earlier one. `image` is the
+    file in the build folder that boots. `parameters` are for guests that boot it.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Kernel:
 
     @property
     def ours(self):
-        """Whether it has this tree; if not, no option of the core is set."""
+        """Whether this tree is in the kernel. If not, no option of the core is set."""
         return self.parts == ALL
 
     def options(self):
@@ -43,12 +42,12 @@ class Kernel:
         return "".join(line for name, line in lines.items() if self.ours or not name.startswith("IOMMU_CORE"))
 
     def patch_files(self):
-        """The patches, with the one of this tree's folder if something of that is in it."""
+        """The patches; with the patch for this tree's folder, if the kernel has any part of this tree."""
         ours = [intree.PATCH] if self.ours else [intree.SUITE_PATCH] if self.parts else []
         return [*ours, *(CONFIG / name for name in self.patches)]
 
     def built(self, target=None):
-        """Builds it, or only a target of its `make`; a context, see `intree.built()`."""
+        """Builds the kernel, or only one target of its `make`. A context, see `intree.built()`."""
         target = target or self.image.rpartition("/")[2]
         return intree.built(
             self.name, self.options(), self.arguments, [target],
@@ -56,7 +55,7 @@ class Kernel:
         )  # fmt: skip
 
     def with_c_layer(self):
-        """The same kernel with the C layer, and no more of this tree than `c_parts`."""
+        """The same kernel with the C layer, and only `c_parts` of this tree."""
         return dataclasses.replace(self, name=f"{self.name}-c", parts=self.c_parts)
 
 
@@ -105,7 +104,7 @@ UML_NATIVE = Kernel(
 
 
 def build(kernel=HOSTED):
-    """Builds it as far as a change calls for; the path of an image that nobody else changes."""
+    """Builds what has changed. Returns the path of an image that no other process changes."""
     if not kernel.ours:
         return _build_once(kernel)
     with kernel.built() as folder:
@@ -114,7 +113,7 @@ def build(kernel=HOSTED):
 
 
 def keep(kernel, folder):
-    """The image in the build folder as an entry of the cache: its path."""
+    """Copies the image in the build folder to a cache entry. Returns the path."""
     made = folder / kernel.image
     name = f"image-{kernel.name}"
 
@@ -128,7 +127,7 @@ def keep(kernel, folder):
 
 
 def _build_once(kernel):
-    """The image of a kernel that hardly a change of this tree changes: built when it is not there."""
+    """The image of a kernel that few changes of this tree affect. Builds it if the cache does not have it."""
     key = cache.key_of(
         source=str(stock_kernel.stock().source),
         toolchain=root.toolchain(kernel.arch),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The one kind of failure that users see without a Python trace."""
+"""The only failure that users see without a Python trace."""
 
 
 class ToolError(Exception):
-    """Something failed that the user can understand: what, why, and the next step.
+    """A failure that the user can understand: what failed, why, and the next step.
 
-    `log` is the file that holds the whole output; its last lines are shown with the message, unless
-    what matters of it was `shown` already.
+    `log` is the file with the whole output. Its last lines are shown with the message, unless `shown` says that the
+    relevant lines were shown before.
     """
 
     def __init__(self, what, *, log=None, hint=None, shown=False):
@@ -18,7 +18,7 @@ class ToolError(Exception):
 
 
 def last_lines(path, count=15):
-    """The last `count` lines of a log, for people; an empty list if there is none."""
+    """The last `count` lines of a log; an empty list if there is no log."""
     try:
         with open(path, "rb") as log:
             log.seek(0, 2)

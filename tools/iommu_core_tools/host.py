@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this machine itself has to have: a few programs, and disk space."""
+"""Checks what this machine needs: a few programs, and disk space."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ _installing = threading.Lock()
 
 
 def need(*programs):
-    """Makes sure that programs are there: installs what is missing where we may, else says so."""
+    """Installs missing programs if it has the rights; otherwise fails and names them."""
     with _installing:
         _need(programs)
 

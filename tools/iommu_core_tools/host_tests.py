@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the pure parts, with cargo, on the build machine's processor: tests/host.
+"""Tests of pure code with cargo on the build machine: tests/host.
 
-They use the root's cargo and rustc, so that every machine runs the same. Crates come from where the
-user's cargo configuration says; they are fetched once for each Cargo.lock.
+The tests use the root's cargo and rustc, so that every machine runs the same versions. The user's cargo
+configuration says where crates come from. They are fetched once for each Cargo.lock.
 """
 
 import os
@@ -42,7 +42,7 @@ def run(report, pattern=None):
 
 
 def fetch(folder=FOLDER):
-    """Gets the crates that Cargo.lock of a folder names, if that was not done yet."""
+    """Fetches the crates that a folder's Cargo.lock names, once for each Cargo.lock."""
     key = cache.file_hash(folder / "Cargo.lock")[:12]
     done = _cargo_home() / f"fetched-{key}"
     if done.exists():
@@ -58,7 +58,7 @@ def fetch(folder=FOLDER):
 
 
 def add_results(report, result, log):
-    """Adds what cargo's output says; how many tests passed."""
+    """Adds the results in cargo's output. Returns how many tests passed."""
     lines = result.output.splitlines()
     binary, passed, failed = "", 0, 0
     for line in lines:
@@ -85,7 +85,7 @@ def add_results(report, result, log):
 
 
 def _output_of(name, lines):
-    """What a failed test wrote."""
+    """The output of a failed test."""
     try:
         start = lines.index(f"---- {name} stdout ----")
     except ValueError:
@@ -105,7 +105,7 @@ def _cargo_home():
 
 
 def cargo(argv, env, folder=FOLDER, **options):
-    """Runs cargo in a folder, in the root, with a home of ours that has the user's configuration."""
+    """Runs cargo in the root, in a folder, with our own home folder that has the user's configuration."""
     home = _cargo_home()
     users = pathlib.Path(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo"))
     binds = [

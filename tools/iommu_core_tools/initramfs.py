@@ -74,7 +74,7 @@ def _add_modules(archive, release, stock, ours):
 
 
 def _all_needs(modules, name):
-    """What has to be loaded before a module, the last one first, as modules.dep has it."""
+    """The modules that must be loaded before a module, the last one first, as in modules.dep."""
     order = []
 
     def visit(module):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Puts the module onto this machine, to be loaded when it starts; and takes it off again."""
+"""Installs the module on this machine, so that it is loaded at boot; and uninstalls it."""
 
 import os
 import pathlib
@@ -17,10 +17,10 @@ _SCRIPTS = TOOLS / "initramfs-tools"
 
 
 def install(arch=AMD64):
-    """Installs the module for an architecture below /lib/modules of the kernel it is built for: on
-    this machine, or in the root of another one (INSTALL_MOD_PATH).
+    """Installs the module for an architecture below /lib/modules of its kernel: on this machine, or below the
+    root of another machine (INSTALL_MOD_PATH).
 
-    Where that has initramfs-tools, also the scripts that load it before device drivers.
+    If that machine has initramfs-tools, also installs the scripts that load the module before device drivers.
     """
     if of_machine() is not AMD64:
         raise ToolError(
@@ -52,7 +52,7 @@ def install(arch=AMD64):
 
 
 def uninstall():
-    """Removes what `install()` has put anywhere."""
+    """Removes everything that `install()` has installed."""
     for ko in _base().glob("lib/modules/*/updates/iommu_core.ko"):
         _need_writable(ko.parent)
         ko.unlink()
@@ -68,7 +68,7 @@ def _base():
 
 
 def _scripts():
-    """Each script of ours, and its place on the machine."""
+    """Each of our scripts, and its path on the machine."""
     for script in sorted(path for path in _SCRIPTS.rglob("*") if path.is_file()):
         yield script, _base() / "etc/initramfs-tools" / script.relative_to(_SCRIPTS)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels with this tree in them, as drivers/iommu/iommu_core.
+"""Builds kernels that contain this tree as drivers/iommu/iommu_core.
 
-Each is built in a workspace of its own, which programs in the root see at the same path whichever it
-is. So compilers' command lines are the same for all, and what one kernel has compiled ccache has for
-the others, which differ in a few options.
+Each kernel has its own workspace. Programs in the root see every workspace at the same path, so the compilers'
+command lines are the same for all kernels. The kernels differ in a few options, so ccache can use for one kernel
+what was compiled for another.
 """
 
 import contextlib
@@ -34,11 +34,13 @@ _CCACHE_SIZE = "4G"
 def built(name, options, arguments, targets=(), *, patches, parts):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
-    `name` is what it is called in messages; `options` are lines of a configuration, of which a later one
-    has the last word; `arguments` go to every `make`, with compilers that ccache stands before. `parts` are
-    the folders of the checkout that are in the kernel, as `sync()` has them; `patches` are what they need.
-    The value is the build folder, which is this process's own until the context ends; it is kept, so
-    that the next build does no more than a change calls for.
+    - `name`: the kernel's name in messages.
+    - `options`: lines of a configuration; a later line overrides an earlier one.
+    - `arguments`: for every `make`, with compilers that run through ccache.
+    - `parts`: the folders of the checkout that are in the kernel, as for `sync()`; `patches`: what they need.
+
+    The value is the build folder. It belongs to this process until the context ends. It is kept, so that the next
+    build compiles only what has changed.
     """
     stock = kernel.stock()
     with cache.workspace(name, _workspace_key(stock, arguments)) as folder:
@@ -75,7 +77,7 @@ def built(name, options, arguments, targets=(), *, patches, parts):
 
 
 def forget(name, arguments):
-    """Removes what `built()` has kept of a kernel that is not to be built again."""
+    """Removes the build folder of a kernel that will not be built again."""
     cache.clean([f"work-{name}-{_workspace_key(kernel.stock(), arguments)}"])
 
 
@@ -84,7 +86,7 @@ def _workspace_key(stock, arguments):
 
 
 def binds(build):
-    """What `root.run()` has to be told to run a command in `BUILD`, the build folder `build`."""
+    """The arguments of `root.run()` that let a command see the build folder `build` as `BUILD`."""
     return [(build.parent, _WORKSPACE)]
 
 
@@ -93,9 +95,9 @@ def _environment():
 
 
 def _integrate(source, folder, patches):
-    """Makes `folder`/linux the kernel `source`, patched.
+    """Makes `folder`/linux a patched copy of the kernel `source`.
 
-    The copy shares its files with `source` (hard links) but for those that the patches change.
+    The copy shares its files with `source` (hard links), except those that the patches change.
     """
     tree = pathlib.Path(folder) / "linux"
     done = pathlib.Path(folder) / "integrated"
@@ -115,7 +117,7 @@ def _integrate(source, folder, patches):
 
 
 def _own(path):
-    """Ends the link of a file to the clean source."""
+    """Replaces a hard link to the clean source by a copy of the file."""
     text = path.read_bytes()
     path.unlink()
     path.write_bytes(text)

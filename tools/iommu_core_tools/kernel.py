@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian's stock kernel: its packages, its source, and a build folder to build modules for it.
+"""Debian's stock kernel: its packages, its source, and a build folder for modules.
 
-The version is the newest that `linux-headers-<arch>` in trixie-backports leads to. What was found is
-remembered, so that later runs need no network; `setup --update` looks again.
+The version is the newest one that `linux-headers-<arch>` in trixie-backports depends on. It is stored, so that
+later runs need no network. `setup --update` looks again.
 """
 
 import concurrent.futures
@@ -40,9 +40,9 @@ class StockKernel:
 
 @functools.cache
 def stock(arch=AMD64, update=False):
-    """The stock kernel, ready to build modules for and to boot; gets whatever is missing.
+    """Returns the stock kernel, ready to boot and to build modules for. Downloads what is missing.
 
-    The root and the downloads are made at the same time.
+    It makes the root and downloads the packages at the same time.
     """
     if (known := _known(arch)) and not update and (found := _all_there(known)):
         return found
@@ -89,7 +89,7 @@ def resolve(arch, update=False):
 
 
 def newest(apt, arch):
-    """What `linux-headers-<arch>` leads to; fails if that is not the supported series."""
+    """The version that `linux-headers-<arch>` depends on. Fails if this is not the supported series."""
     name = f"linux-headers-{arch.name}"
     meta = apt.show(name)
     match = re.search(r"linux-headers-(\S+)", (meta or {}).get("depends", ""))
@@ -123,7 +123,7 @@ def _arch_of(release):
 
 @contextlib.contextmanager
 def _apt(arch):
-    """apt with what there is for an architecture, for this process alone."""
+    """apt with an architecture's packages, for this process alone."""
     name = f"apt-{arch.name}"
     with cache.locked(name):
         yield Apt(cache_dir() / name, root.BACKPORTS, arch.name)
@@ -134,7 +134,7 @@ def _key(version):
 
 
 def _source_key(version):
-    """One source serves all architectures; it is keyed as that of the first."""
+    """The key of the source. All architectures share one source, with the key of the first."""
     base = version["release"].rpartition("-")[0]
     return _key({**version, "release": f"{base}-{AMD64.name}"})
 
@@ -256,7 +256,7 @@ def checked_make(argv, step, **options):
 
 
 def check_rustc(config, release):
-    """Fails unless the root's rustc is the very one that built the kernel."""
+    """Fails unless the root's rustc is the version that built the kernel."""
     text = pathlib.Path(config).read_text(encoding="utf-8")
     match = re.search(r'^CONFIG_RUSTC_VERSION_TEXT="(.*)"$', text, re.M)
     if "CONFIG_RUST=y" not in text or not match:
@@ -281,7 +281,7 @@ def config_differences(wanted, got):
 
 
 def config_unmet(fragment, config):
-    """The options of a configuration fragment that did not make it into a configuration."""
+    """The options of a configuration fragment that a configuration does not have."""
     got = config_options(config)
     wanted = config_options(fragment)
     return [f"{name}={value}" for name, value in wanted.items() if got.get(name, "n") != value]
@@ -290,7 +290,7 @@ def config_unmet(fragment, config):
 def config_options(path):
     """The options of a kernel configuration file: name to value, `n` for those that are not set.
 
-    As for the kernel, the last line about an option counts.
+    The last line about an option counts, as in the kernel.
     """
     text = pathlib.Path(path).read_text(encoding="utf-8")
     lines = re.findall(r"^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$", text, re.M)

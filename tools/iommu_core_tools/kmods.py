@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The stock kernel's modules: where each is, what it needs first."""
+"""The stock kernel's modules: the file and the dependencies of each."""
 
 import lzma
 import pathlib
@@ -56,7 +56,7 @@ class StockModules:
     def with_dependencies(self, names):
         """`{name: (image, [names it needs])}` for the modules and all they need.
 
-        What is not there as a module is taken to be built in, which the guest would notice.
+        If there is no such module it is assumed to be built in; if it is not, the guest fails.
         """
         found = {}
         waiting = [name.replace("-", "_") for name in names]

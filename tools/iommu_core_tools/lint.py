@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks that need no running kernel: format, clippy, unsafe rooms, arrows, licence lines, the tools."""
+"""Checks that need no running kernel: format, clippy, `unsafe`, arrows, licence lines, the tools."""
 
 import ast
 import functools
@@ -60,7 +60,7 @@ def rust_files():
 
 
 def rustfmt(*, write=False):
-    """Checks the format of all Rust files with the kernel's settings, or (`write`) makes it so."""
+    """Checks the format of all Rust files with the kernel's settings. With `write`, formats them."""
     names = rust_files()
     with PROGRESS.step(f"{'fmt' if write else 'lint'}: rustfmt, {len(names)} files") as step:
         argv = ["rustfmt", "--config-path", ".rustfmt.toml", "--color", "never"]
@@ -73,7 +73,7 @@ def rustfmt(*, write=False):
 
 
 def _each_once(differences, most=100):
-    """rustfmt's differences, each once: it follows modules to files that it is given as well."""
+    """Removes duplicates from rustfmt's differences: it checks a file twice if a `mod` line names it as well."""
     once = dict.fromkeys(re.split(r"^(?=Diff in )", differences, flags=re.M))
     lines = "".join(once).rstrip().splitlines()
     return "\n".join(lines[:most] + ([f"... {len(lines) - most} more lines"] if len(lines) > most else []))
@@ -85,19 +85,19 @@ def clippy_module(arch):
 
 
 def clippy_suites():
-    """The same on what is built into a kernel for tests, which has the suites and the mock driver."""
+    """clippy on a kernel for tests, which has the suites and the mock driver."""
     with uml.built() as build:
         clippy_built(build)
 
 
 def clippy_kernel(kernel):
-    """The same on what is built into a kernel for guests, of which no more is built than that takes."""
+    """clippy on a kernel for guests. Builds only what clippy needs of it."""
     with kernel.built(intree.CRATE) as build:
         clippy_built(build)
 
 
 def clippy_built(build):
-    """The same on what is in the kernel that was built in the folder `build`."""
+    """clippy on the kernel that was built in the folder `build`."""
     with PROGRESS.step("lint: clippy on what is built in") as step:
         text = (build / intree.FOLDER / ".iommu_core.o.cmd").read_text(encoding="utf-8")
         line = re.search(r"^savedcmd_\S*iommu_core\.o := (.*)$", text, re.M)[1]
@@ -117,7 +117,7 @@ def clippy_built(build):
 
 
 def files():
-    """The repository's files: what git tracks or would add; without git, what is there."""
+    """The repository's files: those that git tracks or would add; without git, all files."""
     listing = None
     if (CHECKOUT / ".git").exists() and shutil.which("git"):
         listing = run.run(["git", "-C", CHECKOUT, "ls-files", "-co", "--exclude-standard"])
@@ -140,7 +140,7 @@ _NO_LICENCE_LINE = re.compile(r"(^|/)(COPYING|Cargo\.lock|.*\.md|.*\.bin|.*\.txt
 
 
 def licence_lines():
-    """Files that do not say their licence in their first lines."""
+    """Files without a licence in their first lines."""
     wrong = []
     for name in files():
         text = _text(name)

@@ -27,7 +27,7 @@ class Build:
 
 
 def build(arch=AMD64, *, clippy=False):
-    """Builds the module of this checkout, as far as a change calls for; the `Build`."""
+    """Builds what has changed in this checkout's module. Returns the `Build`."""
     stock = kernel.stock(arch)
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build), clippy=clippy)
     with cache.workspace("module", key) as folder:
@@ -53,12 +53,12 @@ def build(arch=AMD64, *, clippy=False):
 
 
 def path(arch):
-    """Builds it for an architecture; the path of iommu_core.ko."""
+    """Builds the module for an architecture. Returns the path of iommu_core.ko."""
     return build(arch).ko
 
 
 def show_compiler_output(output, folder):
-    """Shows what the compiler said, with the paths of the checkout."""
+    """Shows the compiler's output, with the checkout's paths."""
     noise = re.compile(r"\$ |make(\[\d+\])?: |  [A-Z]+ |Skipping BTF")
     keep = [line for line in output.splitlines() if not noise.match(line)]
     PROGRESS.plain("\n".join(keep).replace(f"{folder}/", ""))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make native-test`: what the C layer and the core say of the same suites, side by side.
+"""`make native-test`: runs the same suites on the C layer and on the core, and compares the results.
 
-The suites are those of others, and guests that do not care which layer they have (`native_benches`): what they
-say of the C layer is what they have to say of the core. Nothing of this tree but the suite tests/api is in a kernel
-with the C layer, so it is built once, and what the suites say of it is kept.
+The suites are the kernel's own, and guests that work with either layer (`native_benches`). What passes with the C
+layer must pass with the core. A kernel with the C layer has nothing of this tree but the suite tests/api, so it is
+built once, and its results are kept.
 """
 
 import functools
@@ -23,7 +23,7 @@ _KEPT = 60
 
 
 class Comparison:
-    """What each layer says of the suites."""
+    """The results of the suites with each layer."""
 
     def __init__(self, report, benches):
         self._report = report
@@ -33,7 +33,7 @@ class Comparison:
         self._building = threading.Lock()
 
     def plays(self):
-        """What `guest_tests.play()` takes: one for each bench."""
+        """The plays for `guest_tests.play()`: one for each bench."""
         return [functools.partial(self._play, bench) for bench in self._benches]
 
     def finish(self):
@@ -59,7 +59,7 @@ class Comparison:
                                      detail="\n".join([*map(": ".join, lost.items()), *ours.details(suite, lost)]))  # fmt: skip
 
     def _of_c(self, bench, folder):
-        """`{suite: {case: outcome}}` with the C layer, from the cache if it is there."""
+        """`{suite: {case: outcome}}` with the C layer, from the cache if it has them."""
         image = self._image(bench.kernel.with_c_layer())
         key = cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests(bench))
         name = "native-results"
@@ -82,7 +82,7 @@ class Comparison:
         return found
 
     def _image(self, wanted):
-        """What is booted with a kernel; each is built, and the core in it checked, once."""
+        """The guest image of a kernel. Each kernel is built, and the core in it checked, once."""
         with self._building:
             if wanted.name in self._images:
                 return self._images[wanted.name]
@@ -117,14 +117,14 @@ def test(report, only=None):
 
 
 def lost_cases(theirs, ours):
-    """The cases of a suite that pass with the C layer and not with the core, and how they end with it."""
+    """The cases of a suite that pass with the C layer but not with the core, and their results with the core."""
     found = {name: ours.get(name, "did not run") for name, outcome in theirs.items() if outcome == PASSED}
     found.update((name, ours[name]) for name in (CLEAN, _SET_UP) if name in ours)
     return {name: outcome for name, outcome in found.items() if outcome != PASSED}
 
 
 def unclean(found, theirs):
-    """What in results is a reason to try again, as lines; in others' suites cases may fail."""
+    """The reasons, as lines, not to keep these results. In the kernel's own suites cases may fail."""
     return [
         f"{suite}: {name}"
         for suite, cases in found.items()
@@ -134,7 +134,7 @@ def unclean(found, theirs):
 
 
 def table(theirs, ours):
-    """The lines of a table: what each layer's kernel passes, in the order of suites' names."""
+    """The lines of a table of both layers' results, in the order of the suites' names."""
     suites = sorted({**theirs, **ours})
     width = max((len(suite) for suite in suites), default=5)
     lines = [f"{'':{width}}  {'C':^23}  {'Rust':^23}", f"{'suite':{width}}" + "  passed failed skipped" * 2]
@@ -150,7 +150,7 @@ def table(theirs, ours):
 
 
 def _tests(bench):
-    """What results depend on besides the kernel: the tools and programs that test it."""
+    """Hashes of the tools and test programs: what results depend on besides the kernel."""
     ours = TOOLS / "iommu_core_tools"
     # Suites of others are run by programs of theirs, not by tests of ours.
     patterns = ("guest*.py", "guest_tests/custom.py" if bench.theirs else "guest_tests/*.py")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which functions of the native frontend suites call, compared with the table in Documentation/native.md.
+"""Counts which functions of the native frontend the suites call, and compares with Documentation/native.md.
 
-A guest has a probe on each function from early in its boot, before there are drivers, until it ends. What boots call
-is in the table as "boot", and a family of suites is named for what is called after that. User-mode Linux has no
-probes: the suite that is written for these functions, which runs there, is read instead.
+A guest has a probe on each function from early in its boot, before drivers start, until it ends. The table has the
+calls of the boot as "boot", and later calls under the family of the guest's suites. User-mode Linux has no probes.
+The suite tests/api runs there, so its source is read instead.
 """
 
 import collections
@@ -24,7 +24,7 @@ _TRACING = "/sys/kernel/tracing"
 
 
 class _Probed(Guest):
-    """A guest that adds to `calls` who called a function: its boot, or the suites of a `family`."""
+    """A guest that records in `calls` whether its boot, or the suites of a `family`, called a function."""
 
     def __init__(self, root, machine, kernel, archive, name, *, calls, family, folder, **options):
         self._symbols = _functions()
@@ -54,7 +54,7 @@ class _Probed(Guest):
             super().stop()
 
     def _hits(self):
-        """How often each function was called so far."""
+        """The number of calls of each function so far."""
         lines = self.run(f"cat {_TRACING}/kprobe_profile", timeout=120).splitlines()
         return {name: int(hits) for name, hits, _missed in map(str.split, lines)}
 
@@ -65,13 +65,13 @@ class _Probed(Guest):
 
 
 def _functions():
-    """What there can be probes on, as `native_symbols.listed()` has it: what is a function and not data."""
+    """The symbols of `native_symbols.listed()` that can have a probe: functions, not data."""
     files = native_symbols.defined_in_source()
     return {name: symbol for name, symbol in native_symbols.listed().items() if files[name].endswith(".rs")}
 
 
 def _boot_config(names):
-    """The configuration of a kernel that counts calls from its boot on."""
+    """The boot configuration of a kernel that counts calls from its boot on."""
     return "".join(f'ftrace.event.kprobes.{name} {{ probes = "{name}"; enable }}\n' for name in names)
 
 
@@ -111,7 +111,7 @@ def test(report, only=None):
 
 
 def compare(said, found):
-    """What is wrong with a cell of the table that names suites, or nothing."""
+    """What is wrong with the suites in a row of the table; empty if nothing is."""
     if said == found:
         return ""
     there, seen = (", ".join(sorted(names)) or "none" for names in (said, found))

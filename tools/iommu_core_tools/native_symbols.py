@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks that the native frontend provides what drivers/iommu/iommu.c does: tools/config/native-symbols.
+"""Checks that the native frontend provides the symbols of drivers/iommu/iommu.c: tools/config/native-symbols.
 
-Compared with that list are the exports of the C source that the frontend replaces, so that another version of
-the kernel cannot add one unnoticed; the frontend's own exports; the table in Documentation/native.md, with what it
-says of the suite tests/api; and the symbols that a built kernel or its objects define.
+It compares this list with:
+
+- the exports of the C source that the frontend replaces, so that a new export of another kernel version is noticed;
+- the frontend's own exports;
+- the table in Documentation/native.md, also its column on the suite tests/api;
+- the symbols that a built kernel or its objects define.
 """
 
 import dataclasses
@@ -83,7 +86,7 @@ def compare_table(wanted, defined, text):
 
 
 def suites_in(text):
-    """What the table says of suites: `{name: {suite, ...}}`."""
+    """The suites of each symbol in the table: `{name: {suite, ...}}`."""
     return {name: set(filter(None, suites.strip().split(", "))) for name, _access, _file, suites in _ROW.findall(text)}
 
 
@@ -95,7 +98,7 @@ def called_in_source(checkout=CHECKOUT):
 
 
 def compare_suites(called, text):
-    """What is wrong with what the table says of suites, as lines; `called` is what tests/api calls."""
+    """The errors in the table's column on tests/api, as lines. `called` is what tests/api calls."""
     suites = suites_in(text)
     said = {name for name, found in suites.items() if API in found}
     wrong = [f"{name}: no suite calls it" for name, found in suites.items() if not found]
@@ -129,7 +132,7 @@ def compare_exports(wanted, found, where):
 
 
 def missing(wanted, names, options=None):
-    """The symbols that `names` lack; `options` are the kernel's that are set, or None for all."""
+    """The symbols that `names` lacks. `options` are the kernel's options that are set; None stands for all."""
     there = (symbol for symbol in wanted.values() if not symbol.option or options is None or symbol.option in options)
     return sorted(symbol.name for symbol in there if symbol.name not in names)
 
@@ -151,7 +154,7 @@ def run(report):
 
 
 def run_built(report, what, objects, options=None):
-    """Compares it with what built objects define, of a kernel with these options (None: all)."""
+    """Compares the list with what built objects define. The kernel has these options (None: all)."""
     with report.suite(SUITE):
         lacking = missing(listed(), defined_in(objects), options)
         _add(report, f"{what}: built", [f"the kernel does not have {name}" for name in lacking])

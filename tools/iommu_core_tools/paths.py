@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are: the checkout, the cache, the logs."""
+"""Paths of the checkout, the cache and the logs."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ CONFIG = TOOLS / "config"
 
 
 def cache_dir():
-    """The folder of all downloads and builds; made when it is not there."""
+    """The folder of all downloads and builds. Made if it does not exist."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(base).absolute() / "iommu_core"
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def log_dir():
 
 
 def sweep_logs(days=14):
-    """Removes logs that are older than that."""
+    """Removes old logs."""
     oldest = time.time() - days * 86400
     for log in log_dir().glob("*.log"):
         if log.stat().st_mtime < oldest:
@@ -43,6 +43,6 @@ def jobs():
 
 
 def free_bytes(folder):
-    """Free space for us in the file system of `folder`."""
+    """The free space that we may use in the file system of `folder`."""
     stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One line for each step of what the tools do, with the time it took.
+"""Writes a line for each step of the tools, with the time that it took.
 
-On a terminal the running steps share one line at the bottom that is redrawn; elsewhere (a log, CI)
-a step that takes long writes a line now and then, so that one sees it is alive. Steps may run in
-several threads.
+On a terminal, the running steps share one line at the bottom, which is redrawn. Elsewhere (a log, CI) a long step
+writes a line now and then to show that it still runs. Steps may run in several threads.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ _HEARTBEAT = (20.0, 60.0)
 
 
 class Progress:
-    """Writes step lines to `out`; there is one for the whole run, `PROGRESS`."""
+    """Writes step lines to `out`. A run has one such object, `PROGRESS`."""
 
     def __init__(self, out=None):
         self._out = out or sys.stdout
@@ -35,14 +34,14 @@ class Progress:
         return time.monotonic() - self._start
 
     def line(self, text):
-        """Writes a line of its own, with the time."""
+        """Writes a line with the time."""
         with self._lock:
             self._clear()
             self._write(f"[{self.elapsed():4.0f}s] {text}\n")
             self._draw()
 
     def plain(self, text=""):
-        """Writes text as it is (tables, output of programs)."""
+        """Writes text unchanged (tables, output of programs)."""
         with self._lock:
             self._clear()
             self._write(text + "\n")
@@ -50,7 +49,7 @@ class Progress:
 
     @contextlib.contextmanager
     def step(self, text):
-        """Runs a step; the value is the `Step`. A line is written when it ends, however it ends."""
+        """Runs a step; the value is the `Step`. Writes a line when the step ends, also if it fails."""
         step = Step(self, text)
         with self._lock:
             self._running.append(step)
@@ -95,9 +94,9 @@ class Progress:
 
 
 class Step:
-    """A running step: knows its counter and its log file.
+    """A running step, with its counter and its log file.
 
-    `watch`, if set, is called before the counter is shown, to bring it up to date.
+    If `watch` is set, it is called before the counter is shown, to update the counter.
     """
 
     def __init__(self, progress, text):
@@ -120,7 +119,7 @@ class Step:
         self.counter = f"{done}/{total}{unit}" if total else f"{done}{unit}"
 
     def done(self, outcome):
-        """Sets what the step's line ends with, instead of the time it took."""
+        """Sets the end of the step's line, in place of the time."""
         self.outcome = outcome
 
     @property
@@ -135,7 +134,7 @@ class Step:
         return self._log
 
     def fail(self, what, hint=None, *, shown=False):
-        """The error to raise when this step failed: names the log."""
+        """The error to raise if this step has failed; it names the log."""
         return ToolError(what, log=self._log, hint=hint, shown=shown)
 
     def _heartbeat(self):

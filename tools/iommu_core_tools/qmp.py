@@ -13,7 +13,7 @@ class QmpError(ToolError):
 
 
 class Qmp:
-    """A client on a connected socket. One command at a time; events are kept until asked for."""
+    """A client on a connected socket. Runs one command at a time, and keeps events until `wait_event()` takes them."""
 
     def __init__(self, sock, timeout=30.0):
         self._socket = sock
@@ -27,7 +27,7 @@ class Qmp:
         self.execute("qmp_capabilities")
 
     def execute(self, command, **arguments):
-        """Runs a command; what it returns."""
+        """Runs a command and returns its result."""
         message = {"execute": command}
         if arguments:
             message["arguments"] = arguments
@@ -43,11 +43,11 @@ class Qmp:
                 return answer.get("return")
 
     def monitor(self, line):
-        """Runs a command of the human monitor (`info pci`, `xp ...`); its text."""
+        """Runs a command of the human monitor (`info pci`, `xp ...`) and returns its text."""
         return self.execute("human-monitor-command", **{"command-line": line})
 
     def wait_event(self, name, timeout, accept=lambda data: True):
-        """The data of the next event `name` that `accept` takes; earlier ones count too."""
+        """The data of the next event `name` that `accept` takes. Events that have come before the call count too."""
         deadline = time.monotonic() + timeout
         while True:
             for event in self._events:

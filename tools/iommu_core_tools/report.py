@@ -11,11 +11,11 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 class Skip(Exception):
-    """Raised in a case that cannot be run here; the text says why."""
+    """Raised by a case that cannot run here; the text says why."""
 
 
 class Report:
-    """Results by suite, from any thread. A failure is shown at once (`show`) and again in the summary."""
+    """Results by suite, from any thread. Shows a failure at once (if `show` is set), and again in the summary."""
 
     def __init__(self, show=True):
         self._show = show
@@ -52,7 +52,7 @@ class Report:
 
     @contextlib.contextmanager
     def suite(self, name):
-        """Takes the time of a suite. A `ToolError` outside of its cases is a failed case of it."""
+        """Measures the time of a suite. A `ToolError` outside of its cases counts as a failed case."""
         began = time.monotonic()
         failure = None
         try:
@@ -76,7 +76,7 @@ class Report:
         return found
 
     def details(self, suite, cases=None):
-        """What is said about a suite's failures (of some cases), as lines."""
+        """The details of a suite's failures (all, or those of some cases), as lines."""
         found = []
         for name, case, outcome, detail, log in self._cases:
             if name == suite and outcome == FAILED and (cases is None or case in cases):
@@ -84,13 +84,13 @@ class Report:
         return found
 
     def merge(self, other):
-        """Adds what another report has, which has shown its failures."""
+        """Adds the results of another report, which has already shown its failures."""
         self._cases += other._cases
         for name, took in other._took.items():
             self._took[name] = self._took.get(name, 0) + took
 
     def finish(self):
-        """Prints the table, what failed or was skipped, and the last line; the exit status."""
+        """Prints the table, the failed and skipped cases, and the last line. Returns the exit status."""
         suites = list(dict.fromkeys(case[0] for case in self._cases))
         width = max((len(suite) for suite in suites), default=5)
         PROGRESS.plain()

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The Debian 13 root that holds compiler, Rust, QEMU: made once, never changed, used by everything.
+"""The Debian 13 root with compiler, Rust and QEMU. It is made once and never changes; all builds and guests use it.
 
-Programs run in it through `Root.run()` and `Root.start()`: in a mount and process name space of
-their own, so that the host sees no mount and a killed run leaves no process behind. The root is
-read-only there; the cache, the checkout and what `binds` names are at the same paths as on the host.
-Without root's rights it is made and entered through a user name space.
+`Root.run()` and `Root.start()` run programs in the root, in their own mount and process name space, so that the host
+sees no mount and a killed run leaves no process. The root is read-only there. The cache, the checkout and the
+paths in `binds` are at the same paths as on the host. Without root rights, a user name space is used.
 """
 
 import functools
@@ -107,7 +106,7 @@ def packages():
 
 
 def toolchain(arch):
-    """The versions of what kernels for `arch` are built with, as text: what builds are keyed by."""
+    """The versions of the tools that build kernels for `arch`, as text, for the keys of builds."""
     return (get().path.parent / f"toolchain-{arch.name}").read_text(encoding="utf-8")
 
 
@@ -133,7 +132,7 @@ class Root:
 
         `cwd`: a folder inside (default `/`). `env`: added to a small clean environment. `binds`:
         host paths that are at the same place inside, or pairs (host path, path inside). `alive`:
-        the number of a pipe; when it ends everything is killed.
+        the number of a pipe; when it is closed, everything in the root is killed.
         """
         pairs = [(cache_dir(), cache_dir()), (CHECKOUT, CHECKOUT)]
         pairs += [(os.path.realpath(name), name) for name in _HOST_FILES if os.path.exists(name)]
@@ -165,7 +164,7 @@ class Root:
         return process
 
     def run(self, argv, *, cwd=None, env=None, binds=(), **options):
-        """Runs `argv` in the root to its end; a `run.Result`."""
+        """Runs `argv` in the root until it ends. Returns a `run.Result`."""
         return self.start(argv, cwd=cwd, env=env, binds=binds, **options).wait()
 
     def interactive(self, argv, **where):
@@ -188,18 +187,18 @@ class Root:
 
 @functools.cache
 def get():
-    """The root, made if it is not there yet (about a minute)."""
+    """Returns the root. Makes it (about a minute) if it does not exist."""
     need_programs()
     return Root(cache.entry("root", key(), _make) / "root")
 
 
 def need_programs():
-    """Makes sure that the host has what makes and enters the root."""
+    """Makes sure that the host has the programs that make and enter the root."""
     host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
 
 
 def exists():
-    """Whether the root is there already."""
+    """Whether the root exists."""
     return cache.find("root", key()) is not None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs programs: output to a log and line by line to a callback, with a timeout."""
+"""Runs programs with a timeout, and passes their output to a log and, by lines, to a callback."""
 
 import contextlib
 import os
@@ -20,9 +20,9 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def kept(descriptor):
-    """While in this context, every program that is started inherits the descriptor.
+    """Within this context, every program that is started inherits the descriptor.
 
-    So a file lock outlives a tool that is killed for as long as something that it started still runs.
+    So a file lock of a killed tool stays as long as a program that the tool started still runs.
     """
     with _lock:
         _kept.add(descriptor)
@@ -34,9 +34,9 @@ def kept(descriptor):
 
 
 def stop_all():
-    """Kills every program that runs, and has none start any more: this process is about to end.
+    """Kills all running programs and prevents new ones, because this process is about to end.
 
-    Other threads that wait for one see it fail.
+    For threads that wait for such a program, the program fails.
     """
     global _is_over
     with _lock:
@@ -47,7 +47,7 @@ def stop_all():
 
 
 class Result:
-    """How a program ended: exit status (negative: killed by that signal), output, timed out or not."""
+    """How a program ended: exit status (negative: the signal that killed it), output, and whether it timed out."""
 
     def __init__(self, status, output, timed_out, took):
         self.status = status
@@ -62,9 +62,8 @@ class Result:
 class Process:
     """A started program whose output (standard output and error as one) is read line by line.
 
-    The output goes to the file `log` (appended) and, a line at a time, to `on_line`. With a
-    `timeout` in seconds it is killed then. `stdin=True` gives a pipe, `send()` writes to it. `shown`
-    is what the log calls the command.
+    The output is appended to the file `log` and passed, line by line, to `on_line`. After `timeout` seconds the program
+    is killed. `stdin=True` makes a pipe for `send()`. `shown` is the command's name in the log.
     """
 
     def __init__(self, argv, *, cwd=None, env=None, log=None, on_line=None, timeout=None,
@@ -128,27 +127,27 @@ class Process:
             self._log = None
 
     def running(self):
-        """Whether it has not ended yet."""
+        """Whether the program still runs."""
         return self._process.poll() is None
 
     def send(self, data):
-        """Writes bytes to its standard input."""
+        """Writes bytes to the program's standard input."""
         self._process.stdin.write(data)
         self._process.stdin.flush()
 
     def kill(self):
-        """Kills it and everything that it started in its session."""
+        """Kills the program and everything that it started in its session."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
 
     def on_end(self, call):
-        """Has `call` called when `wait()` has seen the end."""
+        """Calls `call` after `wait()` has seen the program end."""
         self._on_end.append(call)
 
     def wait(self):
-        """Waits for its end; the `Result`."""
+        """Waits until the program ends and returns the `Result`."""
         try:
             status = self._process.wait()
             self._reader.join()
@@ -177,5 +176,5 @@ class Process:
 
 
 def run(argv, **options):
-    """Runs a program to its end; options as for `Process`; the `Result`."""
+    """Runs a program until it ends and returns the `Result`. The options are those of `Process`."""
     return Process(argv, **options).wait()

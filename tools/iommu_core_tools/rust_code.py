@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a Rust file says of other modules: its imports, its paths and its macros.
+"""Reads from a Rust file what it names of other modules: imports, paths and macros.
 
-No more of the language is understood than that takes. All code counts, whatever `#[cfg]` says, and so do
-the bodies and arguments of macros.
+The reader understands only this part of the language. All code counts, whatever `#[cfg]` says, also the bodies and
+arguments of macros.
 """
 
 import bisect
@@ -34,7 +34,7 @@ _IMPORT_TOKEN = re.compile(rf"{_NAME}|::|\S")
 
 
 def code_only(text):
-    """The text with everything that is not code made blank; lines stay where they are."""
+    """Replaces everything that is not code by blanks. The lines stay the same."""
     return _NOT_CODE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
@@ -72,7 +72,7 @@ class Path:
 
 
 class Code:
-    """What a file says.
+    """What a file names.
 
     `modules` are the file's own module and those written out in it, with their scopes. `paths` are imports, and
     what has more than one part. `calls` are macros that are called by name alone, and `macros` are those that

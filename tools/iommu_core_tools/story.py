@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make run`: the module runs a stock kernel's DMA, shown in seven steps with real devices.
+"""`make run`: the module handles a stock kernel's DMA, shown in seven steps with emulated devices that do DMA.
 
-With the kernel's own IOMMU driver (`--driver=stock`) the same steps run, but for what only
-iommu_core has; that is how to tell a mistake of the story from one of the module.
+With the kernel's own IOMMU driver (`--driver=stock`) the same steps run, except what only iommu_core has. This
+separates a mistake of the story from a mistake of the module.
 """
 
 import re
@@ -44,7 +44,7 @@ class Story:
         self.checksums = {}
 
     def check(self, claim, holds, *, seen=None):
-        """Prints a claim that holds; one that does not ends the story."""
+        """Prints a claim that holds. A claim that does not hold ends the story."""
         if not holds:
             text = f"not so: {claim}" if seen is None else f"not so: {claim}; instead: {seen}"
             raise Failure(text, log=self.guest.log)
@@ -52,7 +52,7 @@ class Story:
         self._show(f"          ok: {claim}")
 
     def note(self, text):
-        """Prints something to know that is not a check."""
+        """Prints a note, which is not a check."""
         self._show(f"        note: {text}")
 
     # The steps. Each leaves what the next ones use in attributes.
@@ -336,7 +336,7 @@ NATIVE_STEPS = (Story.boot, *_USERS, Story.retake)
 
 
 def tell(image, kind, driver, native=False):
-    """Runs the story in a guest; prints its summary. Raises what went wrong.
+    """Runs the story in a guest and prints its summary. Raises the first failure.
 
     `native`: the image's kernel has the core as its IOMMU layer.
     """

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Copies the kernel code of the checkout to where it is built.
+"""Copies the kernel code of the checkout to the folder where it is built.
 
-Builds run on copies in the cache, so they leave nothing in the checkout, and whatever an in-place
-build left there is not picked up. Only files that differ are written: `make` then rebuilds no more
-than a change calls for.
+Builds run on copies in the cache. So they leave nothing in the checkout, and use nothing that an in-place build has
+left there. Only files that differ are written, so that `make` rebuilds only what has changed.
 """
 
 import os
@@ -21,7 +20,7 @@ _OTHER = {"tests", "tools", "Documentation", ".git", ".ci", "build"}
 
 
 def kernel_files(checkout=CHECKOUT, parts=ALL):
-    """Paths, relative to the checkout, of every file of these folders that belongs into a kernel tree."""
+    """The paths, relative to the checkout, of the files in these folders that belong in a kernel tree."""
     return sorted(path for part in parts for path in _files_of(checkout, part))
 
 
@@ -40,9 +39,9 @@ def _files_of(checkout, part):
 
 
 def sync(target, checkout=CHECKOUT, parts=ALL):
-    """Makes the kernel code in `target` equal to these folders of the checkout; whether anything changed.
+    """Makes the kernel code in `target` equal to these folders of the checkout. Returns whether anything changed.
 
-    What else is in `target` (objects of earlier builds) stays.
+    Other files in `target` (objects of earlier builds) stay.
     """
     target = pathlib.Path(target)
     wanted = kernel_files(checkout, parts)

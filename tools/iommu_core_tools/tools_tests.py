@@ -12,7 +12,7 @@ SUITE = "tools"
 
 
 def run(report):
-    """Runs them; each is a case."""
+    """Runs the tests; each is a case."""
     with report.suite(SUITE), PROGRESS.step("tools: their own tests") as step:
         tests = unittest.TestLoader().discover(str(CHECKOUT / "tests/tools"))
         result = _Result(report)

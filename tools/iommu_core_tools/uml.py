@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""KUnit suites on User-mode Linux: a kernel that is an ordinary program, so they run at full speed."""
+"""KUnit suites on User-mode Linux. This kernel is an ordinary program, so the suites run at full speed."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ def run(report, pattern="iommu_core*"):
 
 
 def _boot(folder, pattern, more, log):
-    """Runs `folder`/linux to its end."""
+    """Runs `folder`/linux until it ends."""
     argv = [
         f"{folder}/linux",
         "mem=1G",
@@ -57,7 +57,7 @@ def _boot(folder, pattern, more, log):
 
 
 def add_results(report, suite, output, log):
-    """Adds what a kernel's output says about its KUnit suites; how many cases passed."""
+    """Adds the KUnit results in a kernel's output. Returns how many cases passed."""
     lines = re.sub(rf"\S*{intree.FOLDER}/", "", output).splitlines()
     cases, problems = ktap.parse(lines)
     for case in cases:
@@ -73,7 +73,7 @@ def add_results(report, suite, output, log):
 
 
 def splats(lines):
-    """The first warning in a log and what follows it."""
+    """The first warning in a log, and the lines after it."""
     for number, line in enumerate(lines):
         if any(splat in line for splat in _SPLATS):
             return lines[number : number + 30]

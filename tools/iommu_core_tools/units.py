@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The units that iommu_core has taken in a guest, as its platform driver shows them."""
+"""The units that iommu_core has taken over in a guest, as its platform driver shows them."""
 
 
 def _folder(guest):
@@ -7,7 +7,7 @@ def _folder(guest):
 
 
 def names(guest):
-    """The names of all units that are taken."""
+    """The names of all units that are taken over."""
     script = f"""
         for d in {_folder(guest)}/*; do
             [ -e "$d/driver" ] && echo ${{d##*/}}
@@ -17,10 +17,10 @@ def names(guest):
 
 
 def release(guest, name, timeout=30):
-    """Gives a unit back, after the drivers of its devices; raises what the kernel refused."""
+    """Unbinds the drivers of a unit's devices, then releases the unit. Raises if the kernel refuses."""
     guest.run(f"echo {name} >{_folder(guest)}/unbind", timeout)
 
 
 def take(guest, name, timeout=30):
-    """Takes a unit that was given back."""
+    """Takes over a unit that was released."""
     guest.run(f"echo {name} >{_folder(guest)}/bind", timeout)

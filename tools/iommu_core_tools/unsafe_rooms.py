@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Checks that `unsafe` stays in its rooms.
+"""Checks that `unsafe` is only in the files that tools/config/unsafe-rooms lists.
 
-tools/config/unsafe-rooms lists them. Every other file of the module has no `unsafe` in it, and says
-`#![forbid(unsafe_code)]` itself so that the compiler sees to it in what macros make as well; only
-files that have a room below them cannot say so, since the attribute would hold there too, and test
-suites, since the KUnit macros make unsafe code.
+Every other file of the module has no `unsafe`, and has `#![forbid(unsafe_code)]`, so that the compiler checks what
+macros generate as well. Two kinds of files cannot have this attribute: files with a listed file below them, because
+the attribute would hold there too; and test suites, because the KUnit macros generate unsafe code.
 """
 
 import pathlib
@@ -18,7 +17,7 @@ _FORBID = re.compile(r"^#!\[forbid\(([^)]*\b)?unsafe_code\b", re.M)
 
 
 def rooms(path=CONFIG / "unsafe-rooms"):
-    """The paths that may hold unsafe code; folders end in a slash."""
+    """The paths that may have unsafe code. Folders end in a slash."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 

@@ -1,9 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The tools are Python; this is what runs before one knows that there is a Python. It changes
-# nothing where python3 (3.11 or newer) is there, installs it where we may, and says what to do
-# otherwise.
+# The tools are written in Python. This script runs before them. If python3 (3.11 or newer) is
+# installed, it changes nothing. Otherwise it installs python3 as root, or says what to do.
 
 python=${PYTHON:-python3}
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is measured, by whoever has it. */
+/* The operations that the benchmark measures. */
 
 #ifndef BENCH_H
 #define BENCH_H
@@ -8,11 +8,11 @@
 
 /**
  * struct bench_ops - page tables of one format
- * @new: makes an empty table; NULL without memory
+ * @new: makes an empty table; NULL if out of memory
  * @free: frees it
- * @map: maps a range; how many bytes
- * @unmap: unmaps a range and frees the tables in it; how many bytes
- * @phys: where an address leads; 0 for nowhere
+ * @map: maps a range; returns the number of bytes
+ * @unmap: unmaps a range and frees the tables in it; returns the number of bytes
+ * @phys: the physical address that an address translates to; 0 if unmapped
  */
 struct bench_ops {
 	void *(*new)(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Page tables of the kernel's generic_pt and of this tree, side by side in one
- * boot: the same calls in turn, the best of some rounds. Says what it found in
- * lines that bench.py makes a table of:
+ * Measures the page tables of the kernel's generic_pt and of this tree in one
+ * boot: the same calls in turn, and the best of some rounds. Prints lines from
+ * which bench.py makes a table:
  *
  *	pgtable_bench: <format>|<cell>|<what>|<ticks in C>|<ticks in Rust>
  */
@@ -47,7 +47,7 @@ static u64 c_unmap(struct pt_iommu *pt, u64 iova, u64 len)
 	return unmapped;
 }
 
-/* A table that grows asks for these; none does here. */
+/* Tables that grow need these; no table here grows. */
 static DEFINE_SPINLOCK(top_lock);
 
 static spinlock_t *get_top_lock(struct pt_iommu *pt)
@@ -64,7 +64,7 @@ static const struct pt_iommu_driver_ops driver_ops = {
 	.change_top = change_top,
 };
 
-/* With the features that the kernel's own drivers ask for. */
+/* With the features that the kernel's own drivers request. */
 #define GENERIC_PT(fmt, iova_bits, level, feature_bits)				\
 static const struct iommu_domain_ops fmt##_domain_ops = {			\
 	IOMMU_PT_DOMAIN_OPS(fmt)						\
@@ -130,7 +130,7 @@ GENERIC_PT(amdv1, 64, .starting_level = 2,
 GENERIC_PT(x86_64, 48, .top_level = 3,
 	   BIT(PT_FEAT_SIGN_EXTEND) | BIT(PT_FEAT_FLUSH_RANGE));
 
-/* --- ours, by as many indirect calls -------------------------------------- */
+/* --- ours, with as many indirect calls ------------------------------------ */
 
 #define OURS(fmt, ops)								\
 static const struct bench_ops *fmt##_ours = &(ops);				\
@@ -172,17 +172,18 @@ OURS(vtdss, bench_vtd_ss);
 OURS(amdv1, bench_amd_v1);
 OURS(x86_64, bench_x86_64);
 
-/* --- what is done with them ----------------------------------------------- */
+/* --- the measurements ----------------------------------------------------- */
 
 /**
  * struct cell - a row of the table
- * @name: what people read
+ * @name: its name in the output
  * @len: bytes of one mapping
- * @phys: where the first leads; the alignment says which pages fit
- * @stride: from one mapping to the next, here and there
- * @count: how many
+ * @phys: physical address of the first mapping; its alignment decides which
+ *	page sizes fit
+ * @stride: distance of two mappings, in both address spaces
+ * @count: number of mappings
  * @kept: the last page of every table of leaves stays mapped, so that the
- *	tables are there before and after
+ *	tables exist before and after
  */
 struct cell {
 	const char *name;
@@ -217,7 +218,7 @@ static u64 ticks(void)
 	return rdtsc_ordered();
 }
 
-/* Does it once for each mapping of the cell; ticks, or 0 if an answer was wrong. */
+/* Runs the call for each mapping of the cell. Returns ticks, or 0 on a wrong result. */
 static u64 measure(const struct bench_ops *ops, void *table,
 		   const struct cell *cell, enum what what)
 {

@@ -2,14 +2,14 @@
 
 //! This tree's page tables, for C to measure.
 
-// What the benchmark does not call is measured elsewhere.
+// The benchmark uses only a part of the tree.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 use core::ffi::c_void;
 
 use kernel::prelude::*;
 
-/// The tree itself, from its top.
+/// The tree itself, included from its crate root.
 #[path = "../.."]
 mod tree {
     pub(crate) mod addr;
@@ -32,7 +32,7 @@ use self::{
     tree::{addr, ffi, pgtable},
 };
 
-/// What log messages start with; `module!` would have said it.
+/// The prefix of log messages, which `module!` would define.
 const __LOG_PREFIX: &[u8] = b"pgtable_bench\0";
 
 type Tables<F> = PageTable<F, KernelMemory>;
@@ -60,7 +60,7 @@ trait Measured: Format + Sized + 'static {
     };
 }
 
-/// As the drivers ask for them: four levels, all page sizes.
+/// With four levels and all page sizes, as in the drivers.
 const COMMON: Config = Config {
     iova_bits: 48,
     levels: 4,
@@ -75,7 +75,7 @@ impl Measured for VtdSs {
 }
 
 impl Measured for AmdV1 {
-    // It grows when that is not enough, which it is here.
+    // Three levels suffice here; otherwise the table would grow.
     const CONFIG: Config = Config {
         iova_bits: 64,
         levels: 3,
@@ -91,15 +91,15 @@ impl Measured for X86_64 {
     };
 }
 
-/// What C calls for VT-d's second stage.
+/// The operations for C on VT-d's second stage.
 #[no_mangle]
 pub static bench_vtd_ss: Ops = VtdSs::OPS;
 
-/// What C calls for AMD-Vi's host tables.
+/// The operations for C on AMD-Vi's host tables.
 #[no_mangle]
 pub static bench_amd_v1: Ops = AmdV1::OPS;
 
-/// What C calls for tables as CPUs have them.
+/// The operations for C on tables in the x86-64 format.
 #[no_mangle]
 pub static bench_x86_64: Ops = X86_64::OPS;
 

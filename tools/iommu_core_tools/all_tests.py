@@ -10,7 +10,7 @@ from . import tools_tests, uml
 from .report import Report
 
 
-# The kinds of IOMMU that the stock kernels' guests and the custom kernel's have.
+# The kinds of IOMMU in guests of the stock kernels, and in guests of the custom kernel.
 _KINDS = ("vtd", "amdvi", "smmuv3")
 _CUSTOM_KINDS = ("vtd", "amdvi")
 

@@ -10,15 +10,15 @@ class Arch:
     """An architecture. `name` is Debian's."""
 
     name: str
-    # What the kernel's build system calls it.
+    # Its name in the kernel's build system.
     kernel: str
-    # What the names of its compilers and binutils begin with.
+    # The prefix of its compilers and binutils.
     tools: str
     # Arguments of every `make` for its kernel besides the compilers.
     make: tuple
-    # The package of its compiler, whose version decides what a kernel build makes.
+    # The package of its compiler. Kernel builds depend on the package's version.
     compiler: str
-    # Options of the stock configuration that our tools cannot build, and that modules do not see.
+    # Options of the stock configuration that our tools cannot build. They do not affect modules.
     without: tuple
     qemu: str
     # The processor that QEMU emulates.
@@ -41,7 +41,7 @@ AMD64 = Arch(
     cpu="max",
     console="ttyS0",
     agent="ttyS1",
-    # On a busy host too few timer ticks arrive in time for the check that the last one skips.
+    # On a busy host too few timer ticks arrive in time for the check that the last parameter skips.
     parameters=("tsc=reliable", "no_timer_check"),
 )
 
@@ -51,14 +51,14 @@ ARM64 = Arch(
     tools="aarch64-linux-gnu-",
     make=("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
     compiler="gcc-14-aarch64-linux-gnu",
-    # The kernel's part of 32-bit programs takes a compiler of its own.
+    # The kernel's support of 32-bit programs needs another compiler.
     without=("CONFIG_COMPAT_VDSO", "CONFIG_THUMB2_COMPAT_VDSO"),
     qemu="qemu-system-aarch64",
-    # Much that newer ones have (pointer authentication, for one) is slow to emulate.
+    # Many features of newer processors (pointer authentication, for example) are slow to emulate.
     cpu="neoverse-n1",
     console="ttyAMA0",
     agent="ttyAMA1",
-    # Ports that sleep hear of a new device by a wake-up event, which QEMU's do not send.
+    # A sleeping port notices a new device by a wake-up event, which QEMU's ports do not send.
     parameters=("pcie_port_pm=off",),
 )
 

@@ -98,7 +98,7 @@ def _is_debian(source):
         return False
     if source["uri"].startswith("cdrom:"):
         return False
-    # Third parties name their suites after Debian's too; they are signed with their own keys.
+    # Third parties name their suites after Debian's too, but sign them with their own keys.
     key = source["options"].get("signed-by", "")
     return not key or "debian-archive" in key or "BEGIN PGP" in key
 

@@ -55,7 +55,7 @@ def main(argv=None):
             print(f"next:  {error.hint}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever reads, such as head, has seen enough.
+        # The reader of our output, such as head, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -79,7 +79,8 @@ def errors_in(output, case):
 
 def _compile(built, folder, case, log):
     """Compiles the crate in `folder` with the case in it. Returns (errors, rustc's output)."""
-    # The crate's root with one more module, next to the real one so that its modules are found.
+    # A copy of the crate's root with one more module. It is next to the real root, so that rustc
+    # finds the root's modules.
     wrapper = folder / f"case_{case.stem}.rs"
     source = (folder / "iommu_core.rs").read_text(encoding="utf-8")
     wrapper.write_text(f'{source}\n#[path = "{case}"]\nmod compile_fail_case;\n', encoding="utf-8")

@@ -6,14 +6,14 @@ import re
 
 FOLDER = "/sys/kernel/debug/iommu_core"
 
-# What follows "iommu_core: " in the kernel's log for DMA that was blocked.
+# The text after "iommu_core: " in the kernel's log for DMA that was blocked.
 _FAULT = re.compile(
     r"iommu_core: (?P<unit>\S+): fault: (?P<device>\S+) "
     r"\((?P<group>group \d+), (?P<domain>\w+ domain \d+), owner (?P<owner>.+)\): "
     r"(?P<access>\w+) at (?P<address>0x[0-9a-f]+): (?P<reason>.+) \(reason 0x[0-9a-f]+\)"
 )
 
-# What the kernel's module loader says in the module's name.
+# Messages of the kernel's module loader with the module's name.
 _LOADER = re.compile(r"loading out-of-tree module|module verification failed")
 
 

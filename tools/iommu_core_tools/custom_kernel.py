@@ -26,7 +26,7 @@ class Kernel:
     image: str
     patches: tuple = ()
     parameters: tuple = ()
-    # The folders of this tree that are in it, and those that are when it has the C layer.
+    # The folders of this tree that are in the kernel, and those that are in it with the C layer.
     parts: tuple = ALL
     c_parts: tuple = ()
 
@@ -59,7 +59,7 @@ class Kernel:
         return dataclasses.replace(self, name=f"{self.name}-c", parts=self.c_parts)
 
 
-# What kernels for guests of any architecture have.
+# Fragments of kernels for guests of any architecture.
 _GUEST = ("guest.config", "checks.config")
 _KASAN = (*_GUEST, "kasan.config")
 _X86 = {
@@ -78,9 +78,9 @@ _ARM64 = {
     "parameters": ("log_buf_len=8M",),
 }
 
-# The core beside the kernel's own layer.
+# The core beside the kernel's own IOMMU layer.
 HOSTED = Kernel("x86", fragments=(*_KASAN, "x86.config"), **_X86)
-# The core in its place, with the kernel's drivers of units beside ours.
+# The core in place of that layer, with the kernel's drivers of units beside ours.
 NATIVE = {
     "amd64": Kernel(
         "x86-native", fragments=(*_KASAN, "x86.config", "native.config", "x86-native.config"), **_X86
@@ -89,7 +89,7 @@ NATIVE = {
 }
 
 
-# Of every `make` for User-mode Linux.
+# The arguments of every `make` for User-mode Linux.
 UML_ARGUMENTS = ("ARCH=um", "CC=ccache gcc-14", "HOSTCC=gcc-14")
 # The same on User-mode Linux, which has no units.
 UML_NATIVE = Kernel(

@@ -8,7 +8,7 @@ from . import cache, guest_files, guest_programs
 from .cpio import Archive
 from .kmods import StockModules, modinfo
 
-# What the guests' devices and tests need from the stock kernel.
+# The stock kernel's modules that the guests' devices and tests need.
 MODULES = (
     "nvme", "ahci", "sd_mod", "e1000e", "igb", "virtio_blk", "qemu_fw_cfg",
     "vfio", "vfio_iommu_type1", "vfio_pci",

@@ -12,7 +12,7 @@ from .errors import ToolError
 from .paths import TOOLS
 from .progress import PROGRESS
 
-# What initramfs-tools runs; laid out as its folder in /etc is.
+# The scripts for initramfs-tools; with the layout of /etc/initramfs-tools.
 _SCRIPTS = TOOLS / "initramfs-tools"
 
 

@@ -20,11 +20,11 @@ from .sync import ALL, sync
 FOLDER = "drivers/iommu/iommu_core"
 # The crate, as a target of `make`.
 CRATE = f"{FOLDER}/iommu_core.o"
-# What changes in the kernel outside of that folder.
+# The patch for the kernel outside of that folder.
 PATCH = CONFIG / "kernel.patch"
-# The same for a kernel that has nothing of it but the suite of the layer's functions.
+# The patch for a kernel that has only tests/api of this tree.
 SUITE_PATCH = CONFIG / "suite.patch"
-# Where programs in the root see the workspace.
+# The path at which programs in the root see the workspace.
 _WORKSPACE = pathlib.PurePath("/kernel")
 SOURCE, BUILD = _WORKSPACE / "linux", _WORKSPACE / "build"
 _CCACHE_SIZE = "4G"

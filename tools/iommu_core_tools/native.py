@@ -152,7 +152,7 @@ def table(theirs, ours):
 def _tests(bench):
     """Hashes of the tools and test programs: what results depend on besides the kernel."""
     ours = TOOLS / "iommu_core_tools"
-    # Suites of others are run by programs of theirs, not by tests of ours.
+    # The kernel's own suites are run by the kernel's own programs, not by our tests.
     patterns = ("guest*.py", "guest_tests/custom.py" if bench.theirs else "guest_tests/*.py")
     files = [path for pattern in patterns for path in ours.glob(pattern)]
     files += [ours / f"{name}.py" for name in ("ktap", "machine", "native_benches", "selftests", "vfio_user", "viommu")]

@@ -18,7 +18,7 @@ from .progress import PROGRESS
 from .report import FAILED, PASSED, Report
 
 SUITE = "calls"
-# What the table says of functions that a kernel calls on its way up.
+# The word in the table for functions that a kernel calls during boot.
 BOOT = "boot"
 _TRACING = "/sys/kernel/tracing"
 
@@ -38,7 +38,7 @@ class _Probed(Guest):
         super().start()
         self.run(f"mount -t tracefs tracefs {_TRACING}")
         at_boot = self._hits()
-        # Not every kernel has those that depend on an option.
+        # Not every kernel has the functions that depend on an option.
         missing = [name for name, symbol in self._symbols.items() if name not in at_boot and not symbol.option]
         if missing:
             raise GuestError(f"there are no probes on {', '.join(missing)}", log=self.log)

@@ -19,7 +19,7 @@ from .paths import CHECKOUT, CONFIG
 from .sync import API_SUITE
 
 SUITE = "native symbols"
-# What the table says of functions that the suite tests/api calls.
+# The word in the table for functions that the suite tests/api calls.
 API = "API"
 _EXPORT = re.compile(r'^EXPORT_SYMBOL(?P<kind>|_GPL|_NS_GPL)\((?P<name>\w+)(?:, "(?P<space>\w+)")?\)', re.M)
 _MARKED = re.compile(r'#\[export\]\s*pub unsafe extern "C" fn (\w+)')

@@ -14,7 +14,7 @@ import time
 from .errors import ToolError
 from .paths import log_dir
 
-# Without a terminal: how often a running step writes a line, at first and after a minute.
+# The interval of a running step's lines without a terminal: at first, and after a minute.
 _HEARTBEAT = (20.0, 60.0)
 
 

@@ -19,7 +19,7 @@ from .progress import PROGRESS
 SUITE = "trixie"
 BACKPORTS = "trixie-backports"
 
-# What is newer in backports and wanted from there; rustc has to stay the one that built the kernel.
+# Packages from backports, which are newer there. rustc must stay the version that built the kernel.
 _FROM_BACKPORTS = """\
 Package: src:qemu src:seabios src:ipxe src:edk2 src:linux src:linux-signed-amd64 src:linux-base
 Pin: release n=trixie-backports
@@ -36,8 +36,7 @@ _PACKAGES = {
     "arm64": "gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm",
 }
 
-# The packages whose versions decide what a kernel build makes, besides the compiler for its
-# architecture.
+# The packages, besides the architecture's compiler, on whose versions kernel builds depend.
 _TOOLCHAIN = ("gcc-14", "clang-19", "rustc", "bindgen", "pahole")
 
 # Files of the host that programs in the root need to reach the network as the host does.
@@ -150,7 +149,7 @@ class Root:
 
     def start(self, argv, *, cwd=None, env=None, binds=(), pass_fds=(), **options):
         """Starts `argv` in the root; a `run.Process` (its options: log, on_line, timeout, stdin)."""
-        # Our end of the pipe closes however this process ends, and nothing outlives it.
+        # Our end of the pipe closes whenever this process ends; no program in the root outlives it.
         theirs, ours = os.pipe()
         try:
             command = self.command(argv, cwd=cwd, env=env, binds=binds, alive=theirs)
@@ -207,7 +206,7 @@ def _make(folder):
     uri = archive.address()
     pins = folder / "pins"
     pins.write_text(_FROM_BACKPORTS, encoding="ascii")
-    # The mount points of the host's files have to be there when the root is read-only.
+    # The mount points of the host's files must exist, because the root is read-only later.
     points = " ".join(f'"$1"{name}' for name in _HOST_FILES)
     argv = [
         "mmdebstrap",
@@ -215,7 +214,7 @@ def _make(folder):
         "--variant=apt",
         "--format=directory",
         '--aptopt=APT::Install-Recommends "false"',
-        # A root that was made half is made anew, so nothing has to reach the disk in order.
+        # A root that is not complete is made again, so the order of writes to disk does not matter.
         "--dpkgopt=force-unsafe-io",
         *[f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")],
         *[f"--aptopt={line}" for line in archive.apt_options()],

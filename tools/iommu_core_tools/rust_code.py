@@ -16,7 +16,7 @@ _NOT_CODE = re.compile(
 )
 _NAME = r"(?:r\#)?[A-Za-z_]\w*"
 _WHAT_COUNTS = re.compile(
-    # A name or path goes on to its end, so that nothing in it is taken for the beginning of one.
+    # Matches a name or path up to its end, so that no part of it is taken for another name.
     rf"""
     (?= [\w$:{{}}] ) (?:
       (?P<import> (?<! [\w\#$] ) use \b (?! \s* < ) [^;]* ;? )
@@ -90,7 +90,7 @@ class Code:
 
     def _read(self, module):
         scopes = [self._module(module)]
-        # How many scopes there were before a suite began.
+        # The number of scopes before a suite began.
         suite = None
         for match in _WHAT_COUNTS.finditer(self._text):
             scope, at, kind = scopes[-1], match.start(match.lastgroup or 0), match.lastgroup

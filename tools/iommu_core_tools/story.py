@@ -13,7 +13,7 @@ from .progress import PROGRESS
 from .vfio_user import VfioUser
 
 _MIB = 1 << 20
-# Where the user program maps its memory for devices, and the pieces it does so in.
+# The addresses at which the user program maps its memory for devices, and the size of a map.
 _BUFFER, _QUEUES, _LATER = 0x1000000, 0x40000000, 0x80000000
 _LENGTH = 4 * _MIB
 

@@ -13,9 +13,9 @@ from .paths import CHECKOUT
 
 # The suite of the IOMMU layer's functions: kernel code that stands on its own.
 API_SUITE = pathlib.PurePath("tests/api")
-# What belongs into a kernel tree.
+# The files that belong in a kernel tree.
 ALL = (pathlib.PurePath("."), API_SUITE)
-# Folders at the top that hold no other kernel code.
+# Folders at the top without other kernel code.
 _OTHER = {"tests", "tools", "Documentation", ".git", ".ci", "build"}
 
 
@@ -31,7 +31,7 @@ def _files_of(checkout, part):
         if relative == pathlib.Path("."):
             folders[:] = [name for name in folders if name not in _OTHER]
         for name in files:
-            # What ends in .mod.c a build has made.
+            # A build has made files that end in .mod.c.
             is_code = name.endswith((".rs", ".c", ".h")) and not name.endswith(".mod.c")
             if is_code or name in ("Kbuild", "Kconfig"):
                 found.append(relative / name)

@@ -13,10 +13,11 @@ _KERNEL = custom_kernel.Kernel(
     "uml", fragments=("uml.config",), arch=AMD64, image="linux", arguments=custom_kernel.UML_ARGUMENTS
 )
 _TIMEOUT = 600
-# User-mode Linux has several processors only with seccomp; with ptrace it says so and ends.
+# User-mode Linux supports several processors only with seccomp; with ptrace it prints an error
+# and ends.
 _TWO_PROCESSORS = ("seccomp=auto", "ncpus=2")
 _NO_SMP = "SMP is not supported"
-# What must not be in the log of a good run.
+# Lines that must not be in the log of a good run.
 _SPLATS = ("WARNING: ", "BUG: ", "INFO: possible", "Kernel panic", "possible recursive locking", "Oops")
 
 

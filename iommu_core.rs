@@ -4,15 +4,15 @@
 //! drivers.
 //!
 //! ```text
-//! frontend        speaks the kernel's C API, decides nothing
+//! frontend    hosted | native, both on provider: speaks the kernel's C API, decides nothing
 //!    |
-//! core            domain  group  ownership  endpoint  unit  reserved  fault
+//! core        id_map > group > domain > endpoint > unit; ownership, registry
 //!    |
-//! driver          the trait that a vendor driver implements
+//! driver      the traits that a vendor driver implements
 //!    |
-//! drivers         registers, tables, queues, firmware tables
+//! drivers     registers, tables, queues, firmware tables
 //!    |
-//! pgtable         one walker, many formats
+//! pgtable     one walker, many formats
 //! ```
 //!
 //! Arrows point down only. See Documentation/design.md.

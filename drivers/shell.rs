@@ -12,6 +12,7 @@
 //! | `wait` | waiting for a unit without blaming it for the processor's absence |
 //! | `interrupt` | an interrupt with a thread, and how it ends |
 //! | `fault_pace` | how fast fault records are read |
+//! | `sort` | sorting in place |
 //! | `tags` | which domain ids, ASIDs or VMIDs of a unit are in use, pure |
 //! | `domain_ids` | the domain ids of a unit |
 //! | `blocks` | ranges of addresses as few commands, pure |
@@ -33,6 +34,7 @@ pub(crate) mod invalidation;
 pub(crate) mod queue;
 pub(crate) mod registers;
 pub(crate) mod show;
+pub(crate) mod sort;
 pub(crate) mod tags;
 pub(crate) mod unit;
 pub(crate) mod unit_memory;

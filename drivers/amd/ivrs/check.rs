@@ -29,7 +29,10 @@ use super::{
     raw::{Raw, RawBlocks},
     warning::{Oddity, Warning},
 };
-use crate::drivers::shell::bytes::{u16_at, u32_at, u8_at};
+use crate::drivers::shell::{
+    bytes::{u16_at, u32_at, u8_at},
+    sort::sort_by_key,
+};
 
 /// Takes warnings.
 pub type Report<'r> = &'r mut dyn FnMut(&Warning);
@@ -154,7 +157,7 @@ pub(super) fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
     }
     same_units(table, index, report);
     registers(table, index, report);
-    index.sort_unstable_by_key(|entry| entry.offset);
+    sort_by_key(index, |entry| entry.offset);
     blocks(table, index, report);
 }
 
@@ -172,7 +175,7 @@ fn about(kind: Kind, offset: usize, oddity: Oddity) -> Warning {
 /// Decides which of the blocks for one unit counts: the one that says most, or else the first.
 fn same_units(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Ivhd::at(table, entry.offset);
-    index.sort_unstable_by_key(|entry| {
+    sort_by_key(index, |entry| {
         let unit = unit(entry);
         let rank = u8::MAX - unit.kind().rank();
         (unit.segment(), unit.device(), rank, entry.offset)
@@ -210,7 +213,7 @@ fn same_units(table: &[u8], index: &mut [Entry], report: Report<'_>) {
 /// Leaves units out whose registers cannot be where they are said to be.
 fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Ivhd::at(table, entry.offset);
-    index.sort_unstable_by_key(|entry| (unit(entry).base(), entry.offset));
+    sort_by_key(index, |entry| (unit(entry).base(), entry.offset));
 
     let mut before: Option<Ivhd<'_>> = None;
     for entry in index.iter_mut().filter(|entry| entry.how == Use::Unit) {

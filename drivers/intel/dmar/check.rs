@@ -29,7 +29,10 @@ use super::{
     structures::{Andd, Drhd, Raw, RawStructures, Rmrr, PAGE},
     warning::{Devices, Oddity, Warning},
 };
-use crate::drivers::shell::bytes::{u16_at, u32_at, u8_at};
+use crate::drivers::shell::{
+    bytes::{u16_at, u32_at, u8_at},
+    sort::sort_by_key,
+};
 
 /// Takes warnings.
 pub type Report<'r> = &'r mut dyn FnMut(&Warning<'_>);
@@ -197,7 +200,7 @@ fn about_unit(unit: Drhd<'_>, oddity: Oddity, with_devices: bool) -> Warning<'_>
 /// order before and after.
 fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Drhd::at(table, entry.offset);
-    index.sort_unstable_by_key(|entry| (unit(entry).base(), entry.offset));
+    sort_by_key(index, |entry| (unit(entry).base(), entry.offset));
 
     // The unit whose registers reach furthest so far, and the last one by base.
     let mut furthest: Option<(u64, Drhd<'_>)> = None;
@@ -245,7 +248,7 @@ fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
         }
         before = Some(this);
     }
-    index.sort_unstable_by_key(|entry| entry.offset);
+    sort_by_key(index, |entry| entry.offset);
 }
 
 /// The last byte of a unit's registers.
@@ -265,7 +268,7 @@ fn last_register(unit: Drhd<'_>) -> Result<u64, Oddity> {
 /// `index` is in the table's order before and after.
 fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Drhd::at(table, entry.offset);
-    index.sort_unstable_by_key(|entry| (unit(entry).segment(), entry.offset));
+    sort_by_key(index, |entry| (unit(entry).segment(), entry.offset));
 
     let mut first: Option<Drhd<'_>> = None;
     let mut reported = false;
@@ -299,7 +302,7 @@ fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
             Some(_) => {}
         }
     }
-    index.sort_unstable_by_key(|entry| entry.offset);
+    sort_by_key(index, |entry| entry.offset);
 }
 
 /// Reports what is wrong in structures, each by itself.

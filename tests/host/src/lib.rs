@@ -28,6 +28,7 @@ mod tree {
     pub mod shell {
         pub mod blocks;
         pub mod bytes;
+        pub mod sort;
         pub mod tags;
     }
 }

@@ -150,8 +150,10 @@ impl<D: Layer> ProviderGroup<D> {
             Err(error) if error == EEXIST => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                // It may be what the others cannot be isolated from.
-                for other in &self.others(instance, known)? {
+                // The others may be in the group because of this device. Without memory for a list
+                // of them they keep the reasons that they have: the device has joined.
+                let others = self.others(instance, known);
+                for other in others.iter().flatten() {
                     self.core()
                         .explain(other.endpoint(), self.reason(instance, other));
                 }

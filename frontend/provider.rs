@@ -20,6 +20,7 @@
 //! | `instance` | all that belongs to one vendor driver |
 //! | `unit`, `device`, `group`, `domain` | C's objects with the core's beside them |
 //! | `held` | devices that are attached before or without the kernel's layer |
+//! | `stage` | which devices these are, from takeover to release: a pure state machine |
 //! | `gather` | what is to be invalidated after an unmap, as C keeps it |
 //! | `bus` | the buses that units translate for |
 //! | `served` | vendor drivers as this folder needs them |
@@ -51,6 +52,7 @@ mod power;
 pub(super) mod served;
 mod show;
 pub(super) mod slot;
+pub(super) mod stage;
 pub(super) mod start;
 mod takeover;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]

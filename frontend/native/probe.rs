@@ -340,11 +340,11 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
         };
         let record = (*dev).iommu;
         bindings::iommu_device_unlink((*record).iommu_dev, dev);
-        let park = parking_of(ops, (*record).require_direct() != 0);
-        if let Some(park) = park.filter(|_| (*record).attach_deferred() == 0) {
-            if let Some(attach) = (*(*park).ops).attach_dev {
+        let domain = release_domain(ops, (*record).require_direct() != 0);
+        if let Some(domain) = domain.filter(|_| (*record).attach_deferred() == 0) {
+            if let Some(attach) = (*(*domain).ops).attach_dev {
                 // The group's domain is still there.
-                attach(park, dev, group.current());
+                attach(domain, dev, group.current());
             }
         }
         if let Some(release) = ops.release_device {
@@ -372,15 +372,18 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
 
 /// The domain that a driver wants its devices attached to when they leave. A device that firmware
 /// needs at all times must not be blocked.
-fn parking_of(ops: &bindings::iommu_ops, is_pinned: bool) -> Option<*mut bindings::iommu_domain> {
-    let park = match is_pinned
+fn release_domain(
+    ops: &bindings::iommu_ops,
+    is_pinned: bool,
+) -> Option<*mut bindings::iommu_domain> {
+    let domain = match is_pinned
         && !ops.identity_domain.is_null()
         && ops.release_domain == ops.blocked_domain
     {
         true => ops.identity_domain,
         false => ops.release_domain,
     };
-    (!park.is_null()).then_some(park)
+    (!domain.is_null()).then_some(domain)
 }
 
 /// Takes a device out of its group.

@@ -41,7 +41,7 @@ impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
 impl<D: Callable> Layer for D {
     const ATTACH: Option<Attach<Self>> = None;
 
-    fn group_found(group: &ProviderGroup<D>) -> Result {
+    fn group_found(group: &ProviderGroup<D>, _device: &ProviderDevice<D>) -> Result {
         // The core's group is known already: it may have devices in it that C does not know.
         //
         // SAFETY: C's group has a count for the device that it is looked for.
@@ -68,7 +68,7 @@ impl<D: Layer> Native for D {
 
     unsafe fn waits(dev: *mut bindings::device) -> bool {
         // SAFETY: By the requirements.
-        unsafe { ProviderDevice::<D>::of(dev) }.is_ok_and(ProviderDevice::is_parked)
+        unsafe { ProviderDevice::<D>::of(dev) }.is_ok_and(|device| device.held_in().is_some())
     }
 
     unsafe fn join(

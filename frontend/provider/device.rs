@@ -22,18 +22,18 @@ pub struct ProviderDevice<D: Served> {
     endpoint: Arc<Endpoint<D>>,
     unit: Arc<ProviderUnit<D>>,
     group: SetOnce<Arc<ProviderGroup<D>>>,
-    /// The group that the device was held in, until it joins that of C.
+    /// While the device is handed over: the group that it was held in, and is still a member of.
     #[pin]
-    parking: Mutex<Option<Arc<Group<D>>>>,
+    held_in: Mutex<Option<Arc<Group<D>>>>,
 }
 
 impl<D: Served> ProviderDevice<D> {
-    /// A device that C is probing. `parking` is the group that it was held in until now, if it was.
+    /// A device that C is probing. `held_in` is the group that it was held in until now, if it was.
     pub fn new(
         device: Device<'_>,
         endpoint: Arc<Endpoint<D>>,
         unit: Arc<ProviderUnit<D>>,
-        parking: Option<Arc<Group<D>>>,
+        held_in: Option<Arc<Group<D>>>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -41,7 +41,7 @@ impl<D: Served> ProviderDevice<D> {
                 endpoint,
                 unit,
                 group: SetOnce::new(),
-                parking <- new_mutex!(parking),
+                held_in <- new_mutex!(held_in),
             }),
             GFP_KERNEL,
         )
@@ -89,21 +89,19 @@ impl<D: Served> ProviderDevice<D> {
         self.group.populate(group);
     }
 
-    /// Takes the group that the device was held in, if it has not left it yet.
-    pub fn take_parking(&self) -> Option<Arc<Group<D>>> {
-        self.parking.lock().take()
+    /// The group that the device was held in, if it is handed over.
+    pub fn held_in(&self) -> Option<Arc<Group<D>>> {
+        self.held_in.lock().clone()
     }
 
-    /// Whether the device is still in the group that it was held in.
-    // Only the native frontend asks.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
-    pub fn is_parked(&self) -> bool {
-        self.parking.lock().is_some()
+    /// As [`held_in`](Self::held_in); the device is not handed over any more.
+    pub fn take_held_in(&self) -> Option<Arc<Group<D>>> {
+        self.held_in.lock().take()
     }
 
-    /// Undoes [`take_parking`](Self::take_parking).
-    pub fn stay_parked(&self, parking: Arc<Group<D>>) {
-        *self.parking.lock() = Some(parking);
+    /// Undoes [`take_held_in`](Self::take_held_in).
+    pub fn stay_in(&self, group: Arc<Group<D>>) {
+        *self.held_in.lock() = Some(group);
     }
 
     /// The device itself.
@@ -118,6 +116,8 @@ impl<D: Served> ProviderDevice<D> {
 
     /// Whether the device stays attached while its unit is given back, because firmware does DMA
     /// with it.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
     pub fn lingers(&self) -> bool {
         self.unit.is_leaving() && self.endpoint.has_direct_regions()
     }

@@ -12,11 +12,12 @@ use super::{
     domain::{FixedDomains, ProviderDomain},
     domain_ops::DomainOps,
     group::ProviderGroup,
-    held::FormerlyHeld,
+    held::HandedOver,
     hold,
     instance::Instance,
     layer::Layer,
     served::Served,
+    stage::{Move, Seen},
 };
 use crate::{
     domain::Domain,
@@ -88,15 +89,22 @@ fn try_probe<D: Served>(
     instance: &Arc<Instance<D>>,
     device: Device<'_>,
 ) -> Result<Arc<ProviderDevice<D>>> {
-    if device.driver().is_some() {
-        // C takes no device that has a driver. This one is on identity since its unit was taken
-        // over, or has got its driver after that.
-        hold::keep_late(instance, device)?;
-        return Err(ENODEV);
+    let seen = Seen::Probe {
+        driver: hold::bound_driver(device),
+    };
+    // C takes no device that has a driver. The device is held since its unit was taken over, or has
+    // got its driver after that.
+    match instance.held.stage(device).see(seen).0 {
+        Move::Offer | Move::HandOver => {}
+        Move::Hold(reason) => {
+            hold::hold_late(instance, device, reason)?;
+            return Err(ENODEV);
+        }
+        Move::Nothing | Move::Drop => return Err(ENODEV),
     }
     bus::isolate(device);
-    let (endpoint, parking) = match instance.held.take(device) {
-        Some(FormerlyHeld { endpoint, group }) => (endpoint, Some(group)),
+    let (endpoint, held_in) = match instance.held.hand_over(device) {
+        Some(HandedOver { endpoint, group }) => (endpoint, Some(group)),
         None => (
             Endpoint::new(&instance.cores, bus::describe_known(device)?)?,
             None,
@@ -113,7 +121,7 @@ fn try_probe<D: Served>(
         // SAFETY: C has given the device its record before it calls.
         unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
     }
-    let known = ProviderDevice::new(device, endpoint, unit.clone(), parking)?;
+    let known = ProviderDevice::new(device, endpoint, unit.clone(), held_in)?;
     instance.devices.lock().push(known.clone(), GFP_KERNEL)?;
     Ok(known)
 }
@@ -139,9 +147,9 @@ extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
     drop(forgotten);
     if let Ok(group) = known.group() {
         group.forget(&instance, &known);
-    } else if let Some(parking) = known.take_parking() {
+    } else if let Some(held_in) = known.take_held_in() {
         // C has never asked for its group.
-        parking.leave(known.endpoint());
+        held_in.leave(known.endpoint());
     }
 }
 
@@ -151,7 +159,6 @@ extern "C" fn group<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
     let found = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
         let instance = D::slot().get().ok_or(ENODEV)?;
         let group = ProviderGroup::find_or_make(&instance, known)?;
-        D::group_found(&group)?;
         let c = group.as_c();
         known.set_group(group);
         Ok(c)
@@ -185,8 +192,8 @@ extern "C" fn default_type<D: Layer>(dev: *mut bindings::device) -> c_int {
     // SAFETY: C keeps the device, which was probed.
     let known = unsafe { ProviderDevice::<D>::of(dev) };
     match known.map(ProviderDevice::group) {
-        // The driver of a kept device, which C does not see, relies on identity.
-        Ok(Ok(group)) if group.has_kept_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
+        // The driver of a held device, which C does not see, relies on identity.
+        Ok(Ok(group)) if group.has_held_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
         _ => 0,
     }
 }

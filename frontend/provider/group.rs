@@ -20,7 +20,7 @@ pub struct ProviderGroup<D: Served> {
     /// C's group. C keeps it while it has devices, and this structure has the same life.
     c: usize,
     core: Arc<Group<D>>,
-    kept_driver: bool,
+    held_driver: bool,
     /// How many devices C knows in the group. Changes under the lock of the table of groups.
     devices: Atomic<usize>,
     #[pin]
@@ -28,18 +28,18 @@ pub struct ProviderGroup<D: Served> {
 }
 
 impl<D: Served> ProviderGroup<D> {
-    /// The group for its first device. `kept_driver` is whether a driver that C does not know of
+    /// The group for its first device. `held_driver` is whether a driver that C does not know of
     /// relies on the group being on identity.
     pub fn new(
         c: *mut bindings::iommu_group,
         core: Arc<Group<D>>,
-        kept_driver: bool,
+        held_driver: bool,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 c: c as usize,
                 core,
-                kept_driver,
+                held_driver,
                 devices: Atomic::new(1),
                 data <- D::group_data(),
             }),
@@ -65,8 +65,8 @@ impl<D: Served> ProviderGroup<D> {
     }
 
     /// Whether a driver that C does not know of relies on the group being on identity.
-    pub fn has_kept_driver(&self) -> bool {
-        self.kept_driver
+    pub fn has_held_driver(&self) -> bool {
+        self.held_driver
     }
 
     /// Counts one more device. The lock of the table of groups is held.

@@ -2,15 +2,21 @@
 
 //! Finds the group of a device, and makes the device a member.
 //!
-//! C decides which devices belong together, but it does not see kept devices (see
-//! [`held`](super::held)). If a device cannot be isolated from one of these, this file finds their
-//! group.
+//! C decides which devices belong together, but it does not see held devices (see
+//! [`held`](super::held)). If a device cannot be isolated from a held device with a driver, this
+//! file finds that device's group.
 
 use kernel::{bindings, prelude::*, sync::Arc};
 
 use super::{
-    bus, device::ProviderDevice, group::ProviderGroup, hold, instance::Instance, layer::Layer,
+    bus,
+    device::ProviderDevice,
+    group::ProviderGroup,
+    hold,
+    instance::Instance,
+    layer::Layer,
     served::Served,
+    stage::{Move, Seen, Stage},
 };
 use crate::{
     ffi::device::Device,
@@ -25,11 +31,24 @@ impl<D: Layer> ProviderGroup<D> {
     ///
     /// C holds its probe mutex: no other device is probed meanwhile.
     pub fn find_or_make(instance: &Instance<D>, known: &ProviderDevice<D>) -> Result<Arc<Self>> {
+        let group = Self::find(instance, known)?;
+        if let Err(error) = D::group_found(&group, known) {
+            if group.exit(instance).is_some() {
+                D::group_left(instance, &group);
+            }
+            // SAFETY: `find` has counted C's group, and nobody is told of it.
+            unsafe { bindings::iommu_group_put(group.as_c()) };
+            return Err(error);
+        }
+        Ok(group)
+    }
+
+    fn find(instance: &Instance<D>, known: &ProviderDevice<D>) -> Result<Arc<Self>> {
         let key = bus::isolation(known.device()).map(|isolation| isolation.key);
-        let kept = instance.held.neighbour(key, known.endpoint());
+        let held = instance.held.neighbour(key, known.endpoint());
         // To the unit devices that share an id are one, even on different buses.
-        let near = match &kept {
-            Some(kept) => Self::enter(instance, |group| Arc::ptr_eq(group.core(), kept)),
+        let near = match &held {
+            Some(held) => Self::enter(instance, |group| Arc::ptr_eq(group.core(), held)),
             None => Self::with_same_id(instance, known)
                 .and_then(|near| Self::enter(instance, |group| core::ptr::eq(group, &*near))),
         };
@@ -39,7 +58,7 @@ impl<D: Layer> ProviderGroup<D> {
         let c = bus::find_group(known.device())?;
         let group = match Self::enter(instance, |group| group.as_c() == c) {
             Some(group) => Ok(group),
-            None => Self::make(instance, c, kept),
+            None => Self::make(instance, c, held),
         };
         // SAFETY: The count of `find_group` is not needed any more: the device has one of its own.
         unsafe { bindings::iommu_group_put(c) };
@@ -69,9 +88,9 @@ impl<D: Layer> ProviderGroup<D> {
     fn make(
         instance: &Instance<D>,
         c: *mut bindings::iommu_group,
-        kept: Option<Arc<Group<D>>>,
+        held: Option<Arc<Group<D>>>,
     ) -> Result<Arc<Self>> {
-        let core = match kept {
+        let core = match held {
             Some(core) => core,
             None => {
                 // SAFETY: The group is valid.
@@ -83,8 +102,8 @@ impl<D: Layer> ProviderGroup<D> {
                 )?
             }
         };
-        let kept_driver = instance.held.has_driver(&core);
-        let group = Self::new(c, core, kept_driver)?;
+        let held_driver = instance.held.has_driver(&core);
+        let group = Self::new(c, core, held_driver)?;
         D::group_made(instance, &group)?;
         if let Err(error) = instance.groups.lock().push(group.clone(), GFP_KERNEL) {
             D::group_left(instance, &group);
@@ -110,13 +129,21 @@ impl<D: Layer> ProviderGroup<D> {
     /// C releases a device of the group. With the last one the group goes.
     pub fn forget(&self, instance: &Instance<D>, known: &ProviderDevice<D>) {
         let endpoint = known.endpoint();
-        let lingers = known.lingers()
-            && hold::linger(instance, known.device(), endpoint, self.core()).is_ok();
-        if !lingers {
+        let seen = Seen::Released {
+            unit_leaves: known.unit().is_leaving(),
+            direct: endpoint.has_direct_regions(),
+        };
+        let is_held = match self.stage_of(known).see(seen).0 {
+            Move::Hold(reason) => {
+                hold::hold_again(instance, known.device(), endpoint, self.core(), reason).is_ok()
+            }
+            _ => false,
+        };
+        if !is_held {
             self.core().leave(endpoint);
-            if let Some(parking) = known.take_parking() {
-                // Only if it never moved on.
-                parking.leave(endpoint);
+            if let Some(held_in) = known.take_held_in() {
+                // It was never attached here.
+                held_in.leave(endpoint);
             }
         }
         D::device_left(self, endpoint);
@@ -125,8 +152,17 @@ impl<D: Layer> ProviderGroup<D> {
         };
         D::group_left(instance, self);
         if !self.core().is_empty() && !known.unit().is_leaving() {
-            // The rest are kept devices, which belong on identity.
+            // The rest are held devices, which belong on identity.
             let _ = self.core().set_default(instance.identity());
+        }
+    }
+
+    /// The stage of a device that C has asked this group of.
+    pub fn stage_of(&self, known: &ProviderDevice<D>) -> Stage {
+        match known.held_in() {
+            Some(held_in) if !Arc::ptr_eq(&held_in, self.core()) => Stage::HandedOver,
+            None if !self.core().has(known.endpoint()) => Stage::New,
+            _ => Stage::Member,
         }
     }
 
@@ -134,13 +170,13 @@ impl<D: Layer> ProviderGroup<D> {
     /// nothing if it is one.
     pub fn join(&self, instance: &Instance<D>, known: &ProviderDevice<D>) -> Result {
         let endpoint = known.endpoint();
-        let result = match known.take_parking() {
+        let result = match known.take_held_in() {
             // It was held in this very group.
-            Some(parking) if Arc::ptr_eq(&parking, self.core()) => Err(EEXIST),
-            Some(parking) => self
+            Some(held_in) if Arc::ptr_eq(&held_in, self.core()) => Err(EEXIST),
+            Some(held_in) => self
                 .core()
-                .adopt(endpoint, &parking, self.reason(instance, known))
-                .inspect_err(|_| known.stay_parked(parking)),
+                .adopt(endpoint, &held_in, self.reason(instance, known))
+                .inspect_err(|_| known.stay_in(held_in)),
             // C expects that it can always block a member and attach it to the default domain. So
             // nothing is allocated here for a member.
             None if self.core().has(endpoint) => Err(EEXIST),

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Held devices: those that the core attaches without the kernel's IOMMU layer.
+//! The table of held devices: those that the core attaches without the kernel's IOMMU layer.
 //!
-//! * **Kept**: a driver was bound to the device before its unit was taken over. The device still
-//!   uses the physical addresses that this driver has given it, so it stays on identity until it is
-//!   removed or its unit is given back. If the driver uses the DMA API the kernel owns the group
-//!   for that time: nobody can claim the device, nor what cannot be isolated from it.
-//! * **Parked**: firmware does DMA with the device (it has direct regions). It must not be blocked
-//!   before C has made a domain for it, nor while its unit is given back.
+//! What ends a hold, and what follows, is decided by [`stage`](super::stage). How a device comes to
+//! be held is in [`hold`](super::hold).
 //!
-//! How a device comes to be held is in [`hold`](super::hold).
+//! While a held device's driver uses the DMA API, the kernel owns the device's group: nobody can
+//! claim the device, nor what cannot be isolated from it.
 
 use kernel::{
     new_mutex,
@@ -17,7 +14,10 @@ use kernel::{
     sync::{Arc, Mutex},
 };
 
-use super::served::Served;
+use super::{
+    served::Served,
+    stage::{HoldReason, Move, Seen, Stage},
+};
 use crate::{
     endpoint::Endpoint,
     ffi::device::{Counted, Device},
@@ -33,23 +33,14 @@ pub struct Held<D: Served> {
     /// Equal for devices that cannot be isolated from each other, see
     /// [`Isolation`](crate::ffi::pci::Isolation).
     pub key: Option<u64>,
-    pub why: Why,
+    pub reason: HoldReason,
 }
 
-/// Why a device is held.
-#[derive(Copy, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// A driver was bound before the unit was taken over.
-    Kept {
-        /// Whether it uses the DMA API.
-        dma_api: bool,
-    },
-    /// Firmware does DMA with it.
-    Parked,
-}
+/// The reason of a device whose driver relies on identity, and must not be disturbed by an owner.
+const DRIVER_USES_DMA_API: HoldReason = HoldReason::DriverWasBound { dma_api: true };
 
-/// What the core has of a device that was held until now.
-pub struct FormerlyHeld<D: Served> {
+/// What the core has of a device that is handed over. It is still in `group`.
+pub struct HandedOver<D: Served> {
     pub endpoint: Arc<Endpoint<D>>,
     pub group: Arc<Group<D>>,
 }
@@ -92,15 +83,22 @@ impl<D: Served> HeldDevices<D> {
         Ok(())
     }
 
-    /// Whether a device is held.
-    pub fn is_held(&self, device: Device<'_>) -> bool {
-        self.table.lock().iter().any(|held| held.is(device))
+    /// The stage of a device that C does not know: held or outside.
+    pub fn stage(&self, device: Device<'_>) -> Stage {
+        let table = self.table.lock();
+        let held = table.iter().find(|held| held.is(device));
+        held.map_or(Stage::Outside, |held| Stage::Held(held.reason))
     }
 
-    /// The group of kept devices that the device cannot be isolated from, if there is one.
+    /// Whether a device is held.
+    pub fn is_held(&self, device: Device<'_>) -> bool {
+        self.stage(device) != Stage::Outside
+    }
+
+    /// The group of devices with a driver that the device cannot be isolated from, if there is one.
     pub fn neighbour(&self, key: Option<u64>, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
         let is_near = |held: &&Held<D>| {
-            held.why != Why::Parked
+            held.reason != HoldReason::DirectRegions
                 && (key.is_some() && held.key == key || held.endpoint.shared_id(endpoint).is_some())
         };
         let table = self.table.lock();
@@ -112,7 +110,7 @@ impl<D: Served> HeldDevices<D> {
         self.table
             .lock()
             .iter()
-            .any(|held| held.why == Why::Kept { dma_api: true } && Arc::ptr_eq(&held.group, group))
+            .any(|held| held.reason == DRIVER_USES_DMA_API && Arc::ptr_eq(&held.group, group))
     }
 
     /// The groups of all held devices, each once.
@@ -136,44 +134,48 @@ impl<D: Served> HeldDevices<D> {
             .count()
     }
 
-    /// Takes a device out of the table, if it is held. It stays attached.
-    pub fn take(&self, device: Device<'_>) -> Option<FormerlyHeld<D>> {
-        let held = {
-            let mut table = self.table.lock();
-            let index = table.iter().position(|held| held.is(device))?;
-            table.remove(index).ok()?
-        };
-        if held.why == (Why::Kept { dma_api: true }) {
+    /// C probes a device that has no driver. If the device is held it is handed over: the hold
+    /// ends, and it stays attached.
+    pub fn hand_over(&self, device: Device<'_>) -> Option<HandedOver<D>> {
+        let seen = Seen::Probe { driver: None };
+        let held = self.remove(seen, Move::HandOver, |held| held.is(device))?;
+        if held.reason == DRIVER_USES_DMA_API {
             // The driver is gone.
             held.group.end_dma_api(&held.endpoint);
         }
-        Some(FormerlyHeld {
+        Some(HandedOver {
             endpoint: held.endpoint,
             group: held.group,
         })
     }
 
-    /// A device was removed from the system. If it was held it is blocked now.
+    /// A device was removed from the system. If it was held it is dropped.
     pub fn removed(&self, device: Device<'_>) {
-        if let Some(FormerlyHeld { endpoint, group }) = self.take(device) {
-            group.leave(&endpoint);
+        if let Some(held) = self.remove(Seen::Removed, Move::Drop, |held| held.is(device)) {
+            held.group.leave(&held.endpoint);
         }
     }
 
-    /// Releases all devices behind `unit`, which was given back.
-    pub fn let_go(&self, unit: &Arc<Unit<D>>) {
-        loop {
-            let held = {
-                let mut table = self.table.lock();
-                let index = table
-                    .iter()
-                    .position(|held| Arc::ptr_eq(held.endpoint.unit(), unit));
-                index.and_then(|index| table.remove(index).ok())
-            };
-            match held {
-                Some(held) => held.group.leave(&held.endpoint),
-                None => return,
-            }
+    /// Drops all devices behind `unit`, which was given back.
+    pub fn drop_all(&self, unit: &Arc<Unit<D>>) {
+        let is_behind = |held: &Held<D>| Arc::ptr_eq(held.endpoint.unit(), unit);
+        while let Some(held) = self.remove(Seen::UnitGivenBack, Move::Drop, is_behind) {
+            held.group.leave(&held.endpoint);
         }
+    }
+
+    /// Removes the first device from the table for which `is_it`, and of which `seen` means
+    /// `expected`.
+    fn remove(
+        &self,
+        seen: Seen,
+        expected: Move,
+        is_it: impl Fn(&Held<D>) -> bool,
+    ) -> Option<Held<D>> {
+        let mut table = self.table.lock();
+        let index = table
+            .iter()
+            .position(|held| is_it(held) && Stage::Held(held.reason).see(seen).0 == expected)?;
+        table.remove(index).ok()
     }
 }

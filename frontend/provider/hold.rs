@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decides which devices are held, and attaches them; see [`held`](super::held).
+//! Attaches devices that are to be held. Which ones, and for what reason, is decided by
+//! [`stage`](super::stage); the table of them is [`held`](super::held).
 
 use kernel::{prelude::*, sync::Arc};
 
 use super::{
     bus,
-    held::{Held, Why},
+    held::Held,
     instance::Instance,
     served::Served,
+    stage::{HoldReason, Move, Seen},
 };
 use crate::{
     addr::{Iova, PhysAddr},
@@ -46,40 +48,63 @@ pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Resul
             // Behind another unit, or nothing can be said of it: C's probe fails with a message.
             _ => return Ok(()),
         };
-        if device.driver().is_some() {
-            keep(instance, device, endpoint)
-        } else if endpoint.has_direct_regions() {
-            park(instance, device, endpoint)
-        } else {
-            Ok(())
+        let seen = Seen::UnitTaken {
+            driver: bound_driver(device),
+            direct: endpoint.has_direct_regions(),
+        };
+        match instance.held.stage(device).see(seen).0 {
+            Move::Hold(reason) => hold(instance, device, endpoint, reason),
+            _ => Ok(()),
         }
     })
 }
 
-/// Keeps a device with a driver that appeared, or got its driver, after its unit was taken over.
-/// Does nothing if the device is held or its unit is not in use.
-pub fn keep_late<D: Served>(instance: &Instance<D>, device: Device<'_>) -> Result {
-    if instance.held.is_held(device) {
-        return Ok(());
-    }
+/// The driver that is bound to a device: whether it uses the DMA API.
+pub fn bound_driver(device: Device<'_>) -> Option<bool> {
+    device.driver().map(|driver| !driver.manages_dma())
+}
+
+/// Holds a device that appeared, or got its driver, after its unit was taken over. Does nothing if
+/// the unit is not in use.
+pub fn hold_late<D: Served>(
+    instance: &Instance<D>,
+    device: Device<'_>,
+    reason: HoldReason,
+) -> Result {
     let endpoint = Endpoint::new(&instance.cores, bus::describe(device)?)?;
     match instance.unit(endpoint.unit()) {
-        Some(unit) if unit.is_active() => keep(instance, device, endpoint),
+        Some(unit) if unit.is_active() => hold(instance, device, endpoint, reason),
         _ => Ok(()),
     }
 }
 
-fn keep<D: Served>(
+fn hold<D: Served>(
     instance: &Instance<D>,
     device: Device<'_>,
     endpoint: Arc<Endpoint<D>>,
+    reason: HoldReason,
+) -> Result {
+    match reason {
+        HoldReason::DriverWasBound { dma_api } => {
+            hold_on_identity(instance, device, endpoint, dma_api)
+        }
+        HoldReason::DirectRegions => hold_on_direct_regions(instance, device, endpoint),
+    }
+}
+
+/// Holds a device with a driver, beside the devices with a driver that it cannot be isolated from.
+/// `dma_api` is whether the driver uses the DMA API.
+fn hold_on_identity<D: Served>(
+    instance: &Instance<D>,
+    device: Device<'_>,
+    endpoint: Arc<Endpoint<D>>,
+    dma_api: bool,
 ) -> Result {
     let Some(driver) = device.driver() else {
         return Ok(());
     };
     let isolation = bus::isolation(device);
     let key = isolation.as_ref().map(|isolation| isolation.key);
-    let dma_api = !driver.manages_dma();
     let name = endpoint.name();
     let neighbour = instance.held.neighbour(key, &endpoint);
     let (group, reason) = match neighbour {
@@ -112,11 +137,12 @@ fn keep<D: Served>(
         endpoint,
         group,
         key,
-        why: Why::Kept { dma_api },
+        reason: HoldReason::DriverWasBound { dma_api },
     })
 }
 
-fn park<D: Served>(
+/// Holds a device that firmware does DMA with, in a group of its own.
+fn hold_on_direct_regions<D: Served>(
     instance: &Instance<D>,
     device: Device<'_>,
     endpoint: Arc<Endpoint<D>>,
@@ -125,7 +151,7 @@ fn park<D: Served>(
     let domain = Domain::paging(&instance.registry, &endpoint)?;
     map_direct_regions(&domain, &endpoint)?;
     let group = Group::new(
-        Label::new(format_args!("parking of {name}")),
+        Label::new(format_args!("hold of {name}")),
         instance.blocked(),
         instance.ids.clone(),
     )?;
@@ -141,23 +167,24 @@ fn park<D: Served>(
         endpoint,
         group,
         key: bus::isolation(device).map(|isolation| isolation.key),
-        why: Why::Parked,
+        reason: HoldReason::DirectRegions,
     })
 }
 
-/// Holds a device that C releases, so that it stays attached until its unit is given back.
-pub fn linger<D: Served>(
+/// Holds a device that C releases, where it is: it stays attached until its unit is given back.
+pub fn hold_again<D: Served>(
     instance: &Instance<D>,
     device: Device<'_>,
     endpoint: &Arc<Endpoint<D>>,
     group: &Arc<Group<D>>,
+    reason: HoldReason,
 ) -> Result {
     instance.held.add(Held {
         device: device.counted(),
         endpoint: endpoint.clone(),
         group: group.clone(),
         key: None,
-        why: Why::Parked,
+        reason,
     })
 }
 

@@ -33,16 +33,16 @@ pub trait Layer: Callable {
         Ok(())
     }
 
-    /// C is going to make a device a member of the group.
+    /// C has asked for the group of a device, and is going to make it a member.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; the device is not made a member.
-    fn group_found(_group: &ProviderGroup<Self>) -> Result {
+    /// `ENOMEM`; the device is not made a member, and if it is the first one the group is dropped.
+    fn group_found(_group: &ProviderGroup<Self>, _device: &ProviderDevice<Self>) -> Result {
         Ok(())
     }
 
-    /// A device has left the group.
+    /// C has released a device of the group.
     fn device_left(_group: &ProviderGroup<Self>, _endpoint: &Arc<Endpoint<Self>>) {}
 
     /// The last device that C knew has left the group.

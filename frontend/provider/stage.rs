@@ -13,7 +13,7 @@
 //! | new | blocked, not yet in the core's group | probed |
 //! | member | in the core's group, attached to the group's domain | attached |
 //! | suspended | a member, blocked alone while it is reset | `gdev->blocked` |
-//! | dropped | the hold has ended: outside | not known |
+//! | dropped | outside: the hold has ended, or C has released the device | not known |
 //!
 //! # A device
 //!
@@ -36,7 +36,7 @@
 //!
 //!   Held -- removed, or its unit was given back --> Outside
 //!   New, HandedOver, Member -- release --> Outside
-//!   Member -- release, its unit is given back, direct regions: HoldAgain --> Held(DirectRegions)
+//!   Member -- release, its unit is given back, direct regions --> Held(DirectRegions)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -71,7 +71,7 @@ pub enum Stage {
     Member,
 }
 
-/// What is seen of a device that is in no group of C's.
+/// What is seen of a device, apart from attaches.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Seen {
     /// Its unit has been taken over and is about to translate.
@@ -90,21 +90,28 @@ pub enum Seen {
     Removed,
     /// Its unit no longer translates.
     UnitGivenBack,
+    /// C releases it.
+    Released {
+        /// Whether its unit is being given back.
+        unit_leaves: bool,
+        /// Whether firmware does DMA with the device.
+        direct: bool,
+    },
 }
 
-/// What to do about a device that is in no group of C's.
+/// What to do about a device.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Move {
     /// Nothing.
     Nothing,
     /// Hold it. A bound driver's device joins the group of one like it that it cannot be isolated
-    /// from; every other gets a group of its own.
+    /// from; a released device stays where it is; every other gets a group of its own.
     Hold(HoldReason),
     /// C may have it: it is blocked.
     Offer,
     /// C may have it: it stays attached where it is until C attaches it. Its driver is gone.
     HandOver,
-    /// End the hold: it is blocked.
+    /// Take it out of the group that it is in, which blocks it.
     Drop,
 }
 
@@ -127,6 +134,16 @@ impl Stage {
             (Self::Outside, Seen::Probe { driver: None }) => (Move::Offer, Self::New),
             (Self::Held(_), Seen::Probe { driver: None }) => (Move::HandOver, Self::HandedOver),
             (Self::Held(_), Seen::Removed | Seen::UnitGivenBack) => (Move::Drop, Self::Outside),
+            (
+                Self::New | Self::HandedOver | Self::Member,
+                Seen::Released {
+                    unit_leaves,
+                    direct,
+                },
+            ) => match unit_leaves && direct {
+                true => hold(HoldReason::DirectRegions),
+                false => (Move::Drop, Self::Outside),
+            },
             _ => (Move::Nothing, self),
         }
     }

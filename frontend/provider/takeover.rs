@@ -26,7 +26,7 @@ impl<D: Served> ProviderUnit<D> {
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
         if let Err(error) = result {
             self.core().release();
-            instance.held.let_go(self.core());
+            instance.held.drop_all(self.core());
             log_err!(
                 "{}: not taken: error {}; the unit is as it was",
                 self.core().name(),
@@ -99,7 +99,7 @@ impl<D: Served> ProviderUnit<D> {
         }
         self.set_active(false);
         self.core().release();
-        instance.held.let_go(self.core());
+        instance.held.drop_all(self.core());
     }
 
     /// Switches the unit off for the next kernel. Drivers have stopped their devices.

@@ -3,18 +3,20 @@
 //! The hosted frontend: a module, and C's own IOMMU layer is its client.
 //!
 //! C's layer tells its providers to attach one device after the other, and nothing of claims,
-//! drivers and resets. So what it wants is inferred from what it asks, and from what the driver
-//! core and probes tell.
+//! drivers and resets. So what C means is inferred from its calls, and from what the driver core
+//! and probes tell.
 //!
 //! | file | what |
 //! |---|---|
 //! | `layer` | what a [`provider`](super::provider) asks of the layer |
-//! | `attach` | attaches of single devices, made into attaches of groups |
-//! | `inferred` | what is known of C's intentions with a group |
+//! | `intent` | what C means by the attach of a device: a pure state machine |
+//! | `attach` | carries out the steps of `intent` on groups |
+//! | `inferred` | what is known of C's use of a group |
 //! | `refusal` | who was refused by C, and who holds the group |
 
 mod attach;
 mod inferred;
+mod intent;
 mod layer;
 mod refusal;
 

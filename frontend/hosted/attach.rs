@@ -2,25 +2,20 @@
 
 //! Attaches of single devices, made into attaches of groups.
 //!
-//! C attaches the devices of a group one after the other. Here the first call moves the whole group
-//! (law 3), and the calls for the others find it there (law 4). A device becomes a member with its
-//! own first attach, when C has mapped what must be mapped for it.
-//!
-//! What C wants is told by the domain:
-//!
-//! | domain | meaning |
-//! |---|---|
-//! | for the DMA API, identity | the group's default domain; a claim ends |
-//! | any other paging domain | the owner's domain; a driver's own, if it uses the DMA API at other times |
-//! | blocked | the group is claimed; if it is, the owner's domain is taken away |
-//! | blocked, one device of several, or its driver is at work | the device is being reset |
-//! | release | the device leaves |
+//! C attaches the devices of a group one after the other. [`intent`](super::intent) finds out what
+//! C means; this file carries out the steps. The first call moves the whole group (law 3), and the
+//! calls for the other devices find it there (law 4). A device becomes a member with its own first
+//! attach, when C has mapped what must be mapped for it.
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::inferred::{Hosted, Inferred};
+use super::{
+    inferred::{Hosted, Inferred, Proofs},
+    intent::{Facts, Holder, Step, Target, Users},
+};
 use crate::{
     domain::Domain,
+    endpoint::Endpoint,
     ffi::{device::Process, pci::Pci},
     frontend::provider::{
         device::ProviderDevice,
@@ -48,8 +43,11 @@ pub fn attach<D: Hosted>(
 
 /// Says who holds the group, for those who are refused.
 pub fn post<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>, state: &Inferred<D>) {
-    let owner = state.claim.as_ref().map(|claim| claim.owner().name);
-    let held_by = owner.or(state.loan.as_ref().map(Loan::driver));
+    let held_by = match state.intent.holder() {
+        Holder::Nobody => None,
+        Holder::Owner { .. } => state.proofs.claim.as_ref().map(|claim| claim.owner().name),
+        Holder::Driver => state.proofs.loan.as_ref().map(Loan::driver),
+    };
     let board = instance.layer.board();
     board.set(group.as_c() as usize, held_by, group.core().used_by());
 }
@@ -61,152 +59,88 @@ fn attach_locked<D: Hosted>(
     known: &ProviderDevice<D>,
     to: &ProviderDomain<D>,
 ) -> Result {
-    match to.role() {
-        Role::Release => {
-            come_back(group, state, known);
-            if !known.lingers() {
-                group.core().leave(known.endpoint());
-            }
-            return Ok(());
-        }
-        Role::Blocked => return block(instance, group, state, known),
-        Role::Paging if !to.is_for_dma_api() => own(group, state, known, to.core())?,
-        Role::Paging | Role::Identity => give_back(group, state, to.core())?,
-    }
-    group.join(instance, known)?;
-    come_back(group, state, known);
-    Ok(())
+    let Inferred { intent, proofs } = state;
+    let mut devices = intent.devices().iter();
+    let at = devices.position(|device| Arc::ptr_eq(device.key(), known.endpoint()));
+    let target = match to.role() {
+        Role::Paging if !to.is_for_dma_api() => Target::Own,
+        Role::Paging | Role::Identity => Target::Default,
+        Role::Blocked => Target::Blocked,
+        Role::Release => Target::Release,
+    };
+    intent.attach(
+        at.ok_or(ENODEV)?,
+        target,
+        facts(group, known),
+        |step, endpoint| match step {
+            Step::Join | Step::Adopt => group.join(instance, known),
+            step => proofs.carry_out(step, group, endpoint, to.core()),
+        },
+    )
 }
 
-/// Attaches the group to its default domain. A claim ends, or the time that a driver had a domain
-/// of its own.
-fn give_back<D: Hosted>(
-    group: &ProviderGroup<D>,
-    state: &mut Inferred<D>,
-    domain: &Arc<Domain<D>>,
-) -> Result {
-    group.core().set_default(domain)?;
-    if let Some(claim) = state.claim.take() {
-        claim.detach();
-        if let Err((claim, error)) = claim.release() {
-            state.claim = Some(claim);
-            return Err(error);
-        }
-        log_info!("{}: no longer claimed", group.core().name());
+/// What C does not say of a device that it attaches.
+fn facts<D: Hosted>(group: &ProviderGroup<D>, known: &ProviderDevice<D>) -> Facts {
+    let core = group.core();
+    let users = match core.ownership() {
+        Ownership::Kernel { .. } => match core.only_user(known.endpoint()) {
+            Some(_) => Users::OnlyThis,
+            None => Users::Others,
+        },
+        Ownership::Free | Ownership::Lent { .. } | Ownership::Claimed { .. } => Users::None,
+    };
+    Facts {
+        users,
+        may_be_reset: known.device().pci().is_some_and(Pci::supports_ats),
+        direct: known.endpoint().has_direct_regions(),
+        unit_leaves: known.unit().is_leaving(),
     }
-    state.loan = None;
-    Ok(())
 }
 
-/// Attaches the group to its owner's domain, or to a driver's own.
-fn own<D: Hosted>(
-    group: &ProviderGroup<D>,
-    state: &mut Inferred<D>,
-    known: &ProviderDevice<D>,
-    domain: &Arc<Domain<D>>,
-) -> Result {
-    if let Some(claim) = &state.claim {
-        return claim.attach(domain);
-    }
-    if let Some(loan) = &state.loan {
-        return loan.attach(domain);
-    }
-    if let Some(driver) = group.core().only_user(known.endpoint()) {
-        state.loan = Some(group.core().lend(driver, domain)?);
-        return Ok(());
-    }
-    state.claim = Some(claim(group)?);
-    let result = state
-        .claim
-        .as_ref()
-        .map_or(Err(EBUSY), |claim| claim.attach(domain));
-    if result.is_err() {
-        // The group is where it was before, on its default domain.
-        state.claim = None;
-    }
-    result
-}
-
-/// Blocks the group for an owner, or one device for a reset.
-fn block<D: Hosted>(
-    instance: &Instance<D>,
-    group: &ProviderGroup<D>,
-    state: &mut Inferred<D>,
-    known: &ProviderDevice<D>,
-) -> Result {
-    let is_blocked = state.claim.is_some() && group.core().is_on(instance.blocked());
-    if !is_blocked {
-        if may_be_reset(known) {
-            match is_reset(group, state, known) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                // To block an owner's whole group needs nothing, and C counts on it.
-                Err(_) if state.claim.is_some() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match &state.claim {
-            Some(claim) => claim.detach(),
-            None => match claim(group) {
-                Ok(claim) => state.claim = Some(claim),
-                Err(error) => {
-                    // C does not undo what it was refused.
-                    come_back(group, state, known);
-                    return Err(error);
+impl<D: Hosted> Proofs<D> {
+    /// Carries out a step for a group and a device of it. `domain` is the one that C attaches.
+    fn carry_out(
+        &mut self,
+        step: Step,
+        group: &ProviderGroup<D>,
+        endpoint: &Endpoint<D>,
+        domain: &Arc<Domain<D>>,
+    ) -> Result {
+        let core = group.core();
+        match step {
+            Step::SetDefault => core.set_default(domain)?,
+            Step::Claim => self.claim = Some(claim(group)?),
+            Step::AttachClaimed => self.claim()?.attach(domain)?,
+            Step::Detach => self.claim()?.detach(),
+            Step::EndClaim => {
+                if let Some(claim) = self.claim.take() {
+                    claim.detach();
+                    if let Err((claim, error)) = claim.release() {
+                        self.claim = Some(claim);
+                        return Err(error);
+                    }
+                    log_info!("{}: no longer claimed", core.name());
                 }
-            },
+            }
+            Step::DropClaim => self.claim = None,
+            Step::Lend => {
+                let driver = core.only_user(endpoint).ok_or(EBUSY)?;
+                self.loan = Some(core.lend(driver, domain)?);
+            }
+            Step::AttachLent => self.loan.as_ref().ok_or(EBUSY)?.attach(domain)?,
+            Step::EndLoan => self.loan = None,
+            Step::Suspend => core.suspend(endpoint)?,
+            Step::Resume => core.resume(endpoint),
+            Step::Leave => core.leave(endpoint),
+            // For the caller, who knows C's device.
+            Step::Join | Step::Adopt => {}
         }
+        Ok(())
     }
-    while let Some(endpoint) = state.alone.pop() {
-        // Blocked with the others now.
-        group.core().resume(&endpoint);
-    }
-    group.join(instance, known)
-}
 
-/// Whether C blocks the device alone while it is reset.
-fn may_be_reset<D: Hosted>(known: &ProviderDevice<D>) -> bool {
-    known.device().pci().is_some_and(Pci::supports_ats)
-}
-
-/// C uses the same call to block one device while it is reset, and to block each device of a group.
-/// A device whose group is a driver's can only be reset; and as long as some device was
-/// not blocked it is not the group that is. Blocks the device, and says whether that is all.
-fn is_reset<D: Hosted>(
-    group: &ProviderGroup<D>,
-    state: &mut Inferred<D>,
-    known: &ProviderDevice<D>,
-) -> Result<bool> {
-    let endpoint = known.endpoint();
-    if !state.alone.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
-        state.alone.reserve(1, GFP_KERNEL)?;
-        match group.core().suspend(endpoint) {
-            Ok(()) => {}
-            // It joins with the others.
-            Err(error) if error == ENODEV => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        // There is room.
-        let _ = state.alone.push_within_capacity(endpoint.clone());
-    }
-    let in_use = matches!(
-        group.core().ownership(),
-        Ownership::Kernel { .. } | Ownership::Lent { .. }
-    );
-    Ok(in_use || state.alone.len() < group.device_count())
-}
-
-/// Ends the time that a device was blocked alone.
-fn come_back<D: Hosted>(
-    group: &ProviderGroup<D>,
-    state: &mut Inferred<D>,
-    known: &ProviderDevice<D>,
-) {
-    let endpoint = known.endpoint();
-    let was = state.alone.len();
-    state.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
-    if state.alone.len() != was {
-        group.core().resume(endpoint);
+    /// The claim of which the machine knows.
+    fn claim(&self) -> Result<&Claim<D>> {
+        self.claim.as_ref().ok_or(EBUSY)
     }
 }
 

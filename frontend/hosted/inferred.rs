@@ -8,7 +8,10 @@ use kernel::{
     sync::{Arc, Mutex},
 };
 
-use super::refusal::Refusals;
+use super::{
+    intent::{Intent, Tracked},
+    refusal::Refusals,
+};
 use crate::{
     driver::{Attach, VendorDriver},
     endpoint::Endpoint,
@@ -19,12 +22,18 @@ use crate::{
 
 /// How C uses a group, inferred from its calls.
 pub struct Inferred<D: Attach> {
-    /// C's claim. It has no function for one: it attaches the blocked domain.
+    /// What C means.
+    pub intent: Intent<KVec<Tracked<Arc<Endpoint<D>>>>>,
+    /// What the core gave for it.
+    pub proofs: Proofs<D>,
+}
+
+/// What proves to the core that C may attach its own domains to a group.
+pub struct Proofs<D: Attach> {
+    /// While an owner holds the group.
     pub claim: Option<Claim<D>>,
     /// While a driver that uses the DMA API has a domain of its own attached.
     pub loan: Option<Loan<D>>,
-    /// Devices that C has blocked alone.
-    pub alone: KVec<Arc<Endpoint<D>>>,
 }
 
 impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
@@ -33,9 +42,11 @@ impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
 
     fn group_data() -> impl PinInit<Self::GroupData> {
         new_mutex!(Inferred {
-            claim: None,
-            loan: None,
-            alone: KVec::new(),
+            intent: Intent::new(KVec::new()),
+            proofs: Proofs {
+                claim: None,
+                loan: None,
+            },
         })
     }
 

@@ -4,7 +4,7 @@
 //!
 //! The layer calls a provider for one device at a time and gives no reason. The core attaches
 //! whole groups and records who owns them. This file finds the reason, and does nothing else:
-//! events go in, steps come out, and the frontend carries the steps out on real groups. It uses
+//! attaches go in, steps come out, and the frontend carries the steps out on real groups. It uses
 //! nothing of the kernel's, so that `tests/host/tests/hosted_intent` can drive it with every
 //! sequence of calls that a model of the layer makes.
 //!
@@ -50,7 +50,7 @@
 
 use core::ops::DerefMut;
 
-use crate::frontend::provider::stage::{HoldReason, Stage};
+use crate::frontend::provider::stage::{Move, Seen, Stage};
 
 /// Who holds a group, as far as C's calls tell.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -72,36 +72,22 @@ pub struct Tracked<K> {
     key: K,
     stage: Stage,
     suspended: bool,
-    may_be_reset: bool,
-    direct: bool,
 }
 
 impl<K> Tracked<K> {
     /// A device that C has asked the group of. `stage` is [`Stage::New`] or [`Stage::HandedOver`],
     /// or [`Stage::Member`] if it was held in this very group.
-    pub fn new(key: K, stage: Stage, may_be_reset: bool, direct: bool) -> Self {
+    pub fn new(key: K, stage: Stage) -> Self {
         Self {
             key,
             stage,
             suspended: false,
-            may_be_reset,
-            direct,
         }
     }
 
     /// What the frontend knows the device by.
     pub fn key(&self) -> &K {
         &self.key
-    }
-
-    /// Where the device is.
-    pub fn stage(&self) -> Stage {
-        self.stage
-    }
-
-    /// Whether the device is blocked alone.
-    pub fn is_suspended(&self) -> bool {
-        self.suspended
     }
 }
 
@@ -118,42 +104,33 @@ pub enum Target {
     Release,
 }
 
-/// One call.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Event {
-    /// `attach_dev`.
-    Attach(Target),
-    /// `release_device`.
-    Release,
-    /// A driver that uses the DMA API is about to be bound, and C lets it have the group.
-    DriverBinds,
-    /// Such a driver is gone, or was not bound after all.
-    DriverUnbound,
-}
-
 /// The kernel drivers that use a group, held devices' among them.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Users {
     /// None.
     None,
-    /// The driver of the device that the event is about, and no other.
+    /// The driver of the device that C attaches, and no other.
     OnlyThis,
     /// Any others.
     Others,
 }
 
-/// What the frontend knows and C does not say.
+/// What the frontend knows of a device that C attaches, and C does not say.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Facts {
     /// Who uses the group, by the core's record.
     pub users: Users,
+    /// Whether C blocks the device while it is reset: it has ATS.
+    pub may_be_reset: bool,
+    /// Whether firmware does DMA with the device.
+    pub direct: bool,
     /// Whether the device's unit is being given back.
     pub unit_leaves: bool,
 }
 
 /// What C means, as far as can be told.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Meaning {
+#[derive(Copy, Clone)]
+enum Meaning {
     /// The group goes to its default domain or stays there. A claim or a loan ends.
     GoHome,
     /// The owner attaches a domain.
@@ -176,17 +153,9 @@ pub enum Meaning {
     Leave,
     /// The device leaves, and firmware goes on to use it while its unit is given back.
     StayAttached,
-    /// C no longer knows the device.
-    Forget,
-    /// As `Forget`, and the device is held again.
-    HoldAgain,
-    /// A driver starts to use the DMA API.
-    StartUse,
-    /// A driver no longer uses the DMA API.
-    EndUse,
 }
 
-/// What the frontend is to do. "The domain" is the one that the event is about.
+/// What the frontend is to do. "The domain" is the one that C attaches.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
     /// Makes the domain the group's default domain, which attaches it if nobody holds the group.
@@ -217,23 +186,13 @@ pub enum Step {
     Adopt,
     /// Takes the device out of the group, if it is a member, and blocks it. Cannot fail.
     Leave,
-    /// Takes the device out of the group that it was held in and blocks it. Cannot fail.
-    LeaveHold,
-    /// Holds the device, where it is, for its direct regions.
-    HoldAgain,
-    /// Puts what is left in the group, all of it held, on identity. Failure has no consequence.
-    Restore,
-    /// Counts the device's driver as a user of the group.
-    StartUse,
-    /// Ends `StartUse`. Cannot fail.
-    EndUse,
 }
 
 /// What follows a step that failed.
 enum Recovery {
-    /// The event fails.
+    /// The attach fails.
     Fail,
-    /// The event fails, after one more step.
+    /// The attach fails, after one more step.
     Undo(Step),
     /// The steps of another meaning take the place of the rest.
     Instead(Meaning),
@@ -281,47 +240,50 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
         &self.devices
     }
 
-    /// As [`devices`](Self::devices): the frontend adds one when C asks for its group, and removes
-    /// it after [`Event::Release`].
+    /// As [`devices`](Self::devices): the frontend adds a device when C asks for its group, and
+    /// removes the device when C releases it.
     pub fn devices_mut(&mut self) -> &mut S {
         &mut self.devices
     }
 
-    /// What C means by `event` for the device at `at`.
-    pub fn meaning(&self, at: usize, event: Event, facts: Facts) -> Meaning {
-        let stays = facts.unit_leaves && self.devices[at].direct;
-        match event {
-            Event::Attach(Target::Default) => Meaning::GoHome,
-            Event::Attach(Target::Own) => match (self.holder, facts.users) {
+    /// What C means when it attaches the device at `at` to `target`.
+    fn meaning(&self, at: usize, target: Target, facts: Facts) -> Meaning {
+        match target {
+            Target::Default => Meaning::GoHome,
+            Target::Own => match (self.holder, facts.users) {
                 (Holder::Owner { .. }, _) => Meaning::AttachClaimed,
                 (Holder::Driver, _) => Meaning::AttachLent,
                 (Holder::Nobody, Users::OnlyThis) => Meaning::Lend,
                 // The core refuses where others use the group.
                 (Holder::Nobody, Users::None | Users::Others) => Meaning::ClaimAndAttach,
             },
-            Event::Attach(Target::Blocked) => match self.holder {
+            Target::Blocked => match self.holder {
                 Holder::Owner { attached: false } => Meaning::StayBlocked,
-                _ if self.is_reset(at, facts.users) => Meaning::Reset,
+                _ if self.is_reset(at, facts) => Meaning::Reset,
                 Holder::Owner { attached: true } => Meaning::Detach,
                 Holder::Nobody | Holder::Driver => Meaning::Claim,
             },
-            Event::Attach(Target::Release) if stays => Meaning::StayAttached,
-            Event::Attach(Target::Release) => Meaning::Leave,
-            Event::Release if stays => Meaning::HoldAgain,
-            Event::Release => Meaning::Forget,
-            Event::DriverBinds => Meaning::StartUse,
-            Event::DriverUnbound => Meaning::EndUse,
+            Target::Release => {
+                // The release itself follows, and asks the same.
+                let seen = Seen::Released {
+                    unit_leaves: facts.unit_leaves,
+                    direct: facts.direct,
+                };
+                match self.devices[at].stage.see(seen).0 {
+                    Move::Hold(_) => Meaning::StayAttached,
+                    _ => Meaning::Leave,
+                }
+            }
         }
     }
 
     /// Whether C blocks the device at `at` to reset it, and not the whole group.
-    fn is_reset(&self, at: usize, users: Users) -> bool {
-        let device = &self.devices[at];
-        if !device.may_be_reset || device.stage != Stage::Member {
+    fn is_reset(&self, at: usize, facts: Facts) -> bool {
+        if !facts.may_be_reset || self.devices[at].stage != Stage::Member {
             return false;
         }
         // C claims no group that kernel drivers use.
-        let in_use = users != Users::None || self.holder == Holder::Driver;
+        let in_use = facts.users != Users::None || self.holder == Holder::Driver;
         let all_others = || {
             let mut others = self.devices.iter().enumerate().filter(|(i, _)| *i != at);
             others.all(|(_, other)| other.suspended)
@@ -330,7 +292,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
     }
 
     /// The steps of a meaning, in order, given where things are now.
-    fn parts(&self, at: usize, meaning: Meaning, facts: Facts) -> [Option<Part>; STEPS] {
+    fn parts(&self, at: usize, meaning: Meaning) -> [Option<Part>; STEPS] {
         let device = &self.devices[at];
         let one = |step| Some(Part::One(step));
         let resume = device.suspended.then_some(Part::One(Step::Resume));
@@ -344,14 +306,6 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             Holder::Owner { .. } => one(Step::EndClaim),
             Holder::Driver => one(Step::EndLoan),
         };
-        let is_last = self.devices.len() == 1;
-        // The group is no business of C's any more, whatever C left behind.
-        let drop = match self.holder {
-            Holder::Owner { .. } if is_last => one(Step::DropClaim),
-            Holder::Driver if is_last => one(Step::EndLoan),
-            _ => None,
-        };
-        let restore = (is_last && !facts.unit_leaves).then_some(Part::One(Step::Restore));
         match meaning {
             Meaning::GoHome => [one(Step::SetDefault), end, arrive, resume],
             Meaning::AttachClaimed => [one(Step::AttachClaimed), arrive, resume, None],
@@ -365,14 +319,6 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             Meaning::StayBlocked => [Some(Part::ResumeAll), arrive, None, None],
             Meaning::Leave => [resume, one(Step::Leave), None, None],
             Meaning::StayAttached => [resume, None, None, None],
-            Meaning::HoldAgain => [one(Step::HoldAgain), drop, restore, None],
-            Meaning::Forget => {
-                let handed_over = device.stage == Stage::HandedOver;
-                let leave_hold = handed_over.then_some(Part::One(Step::LeaveHold));
-                [one(Step::Leave), leave_hold, drop, restore]
-            }
-            Meaning::StartUse => [one(Step::StartUse), None, None, None],
-            Meaning::EndUse => [one(Step::EndUse), None, None, None],
         }
     }
 
@@ -385,7 +331,6 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             }
             // The group is where it was before, on its default domain.
             (Meaning::ClaimAndAttach, Step::AttachClaimed) => Recovery::Undo(Step::DropClaim),
-            (Meaning::HoldAgain, Step::HoldAgain) => Recovery::Instead(Meaning::Forget),
             _ => Recovery::Fail,
         }
     }
@@ -405,36 +350,26 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
                 device.stage = Stage::New;
                 device.suspended = false;
             }
-            Step::LeaveHold => device.stage = Stage::New,
-            Step::HoldAgain => {
-                device.stage = Stage::Held(HoldReason::DirectRegions);
-                device.suspended = false;
-            }
-            Step::Leave
-            | Step::SetDefault
-            | Step::AttachLent
-            | Step::Restore
-            | Step::StartUse
-            | Step::EndUse => {}
+            Step::Leave | Step::SetDefault | Step::AttachLent => {}
         }
     }
 
-    /// Handles one call of C's for the device at `at`. `carry_out` is called for each step, with
-    /// the device that the step is about; when it fails it has changed nothing.
+    /// C attaches the device at `at` to `target`. `carry_out` is called for each step, with the
+    /// device that the step is about; when it fails it has changed nothing.
     ///
     /// # Errors
     ///
     /// That of the step that failed and could not be replaced; C is to be told.
-    pub fn handle<E>(
+    pub fn attach<E>(
         &mut self,
         at: usize,
-        event: Event,
+        target: Target,
         facts: Facts,
         mut carry_out: impl FnMut(Step, &K) -> Result<(), E>,
-    ) -> Result<Meaning, E> {
-        let mut meaning = self.meaning(at, event, facts);
+    ) -> Result<(), E> {
+        let mut meaning = self.meaning(at, target, facts);
         'again: loop {
-            for part in self.parts(at, meaning, facts).into_iter().flatten() {
+            for part in self.parts(at, meaning).into_iter().flatten() {
                 let step = match part {
                     Part::One(step) => step,
                     Part::ResumeAll => {
@@ -459,7 +394,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
                     }
                 }
             }
-            return Ok(meaning);
+            return Ok(());
         }
     }
 

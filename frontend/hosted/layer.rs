@@ -8,10 +8,7 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{
-    attach,
-    inferred::{Hosted, Inferred},
-};
+use super::{attach, inferred::Hosted, intent::Tracked};
 use crate::{
     endpoint::Endpoint,
     ffi::device::Driver,
@@ -32,16 +29,24 @@ impl<D: Hosted> Layer for D {
         board.add(group.as_c() as usize, group.core().name())
     }
 
+    fn group_found(group: &ProviderGroup<D>, device: &ProviderDevice<D>) -> Result {
+        let tracked = Tracked::new(device.endpoint().clone(), group.stage_of(device));
+        let mut inferred = group.data().lock();
+        inferred.intent.devices_mut().push(tracked, GFP_KERNEL)?;
+        Ok(())
+    }
+
     fn device_left(group: &ProviderGroup<D>, endpoint: &Arc<Endpoint<D>>) {
         let mut inferred = group.data().lock();
-        inferred.alone.retain(|other| !Arc::ptr_eq(other, endpoint));
+        let devices = inferred.intent.devices_mut();
+        devices.retain(|other| !Arc::ptr_eq(other.key(), endpoint));
     }
 
     fn group_left(instance: &Instance<D>, group: &ProviderGroup<D>) {
         // C does not know the group any more, so its claim and its loan are over.
         let held = {
             let mut inferred = group.data().lock();
-            (inferred.claim.take(), inferred.loan.take())
+            (inferred.proofs.claim.take(), inferred.proofs.loan.take())
         };
         drop(held);
         instance.layer.board().remove(group.as_c() as usize);

@@ -114,14 +114,6 @@ impl<D: Served> ProviderDevice<D> {
         &self.device
     }
 
-    /// Whether the device stays attached while its unit is given back, because firmware does DMA
-    /// with it.
-    // Only the hosted frontend asks.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
-    pub fn lingers(&self) -> bool {
-        self.unit.is_leaving() && self.endpoint.has_direct_regions()
-    }
-
     /// Whether this is `device`.
     pub fn is(&self, device: Device<'_>) -> bool {
         self.device.get().as_raw() == device.as_raw()

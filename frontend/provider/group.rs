@@ -57,13 +57,6 @@ impl<D: Served> ProviderGroup<D> {
         &self.core
     }
 
-    /// How many devices C knows in the group.
-    // Only the hosted frontend asks.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
-    pub fn device_count(&self) -> usize {
-        self.devices.load(Relaxed)
-    }
-
     /// Whether a driver that C does not know of relies on the group being on identity.
     pub fn has_held_driver(&self) -> bool {
         self.held_driver

@@ -4,7 +4,7 @@
 //! `c.rs`, what has to hold is in `rules.rs`.
 
 use iommu_core_host::frontend::{
-    hosted::intent::{Event, Facts, Intent, Step, Target, Tracked, Users},
+    hosted::intent::{Facts, Holder, Intent, Step, Target, Tracked, Users},
     provider::stage::{HoldReason, Move, Seen, Stage},
 };
 
@@ -211,7 +211,7 @@ impl World {
         self.held[device].map_or(Stage::Outside, |(reason, _)| Stage::Held(reason))
     }
 
-    /// `Held::hold_all`, for one device.
+    /// `hold::hold_all`, for one device.
     pub fn unit_taken(&mut self, device: Device) -> Result<(), Error> {
         let seen = Seen::UnitTaken {
             driver: self.c.bus[device].driver.uses_dma_api(),
@@ -319,22 +319,26 @@ impl World {
                 held_driver,
             });
         }
-        let known = self.known.as_mut().expect("just made");
-        let stage = match self.moving[device] {
-            Some(slot) if slot == known.core => Stage::Member,
-            Some(_) => Stage::HandedOver,
-            None => Stage::New,
-        };
+        let stage = self.stage_inside(device);
         if stage == Stage::Member {
             self.moving[device] = None;
         }
-        known.intent.devices_mut().push(Tracked::new(
-            device,
-            stage,
-            self.config.ats[device],
-            self.config.direct[device] != Direct::No,
-        ));
+        let known = self.known.as_mut().expect("just made");
+        let devices = known.intent.devices_mut();
+        devices.push(Tracked::new(device, stage));
         Ok(())
+    }
+
+    /// `ProviderGroup::stage_of`.
+    fn stage_inside(&self, device: Device) -> Stage {
+        let core = self.known.as_ref().expect("a group").core;
+        let group = self.slots[core].as_ref().expect("a group");
+        match self.moving[device] {
+            Some(slot) if slot == core => Stage::Member,
+            Some(_) => Stage::HandedOver,
+            None if group.member(device).is_some() => Stage::Member,
+            None => Stage::New,
+        }
     }
 
     /// `release_device`.
@@ -348,14 +352,46 @@ impl World {
             }
             return;
         };
-        self.handle(device, Event::Release, None)
-            .expect("to be forgotten");
+        let seen = Seen::Released {
+            unit_leaves: self.leaving,
+            direct: self.is_direct(device),
+        };
+        let core = self.known.as_ref().expect("a group").core;
+        match self.stage_inside(device).see(seen).0 {
+            Move::Hold(reason) if self.allocate().is_ok() => {
+                self.held[device] = Some((reason, core));
+            }
+            _ => {
+                self.slot(core).leave(device);
+                self.look();
+                if let Some(from) = self.moving[device].take() {
+                    self.slot(from).leave(device);
+                }
+            }
+        }
+        self.look();
         let known = self.known.as_mut().expect("a group");
         known.intent.devices_mut().remove(at);
         if known.intent.devices().is_empty() {
-            self.known = None;
+            let holder = known.intent.holder();
+            self.group_left(core, holder);
         }
         self.tidy();
+    }
+
+    /// The last device that C knew has left.
+    fn group_left(&mut self, core: Slot, holder: Holder) {
+        match holder {
+            Holder::Owner { .. } => self.slot(core).end_claim(),
+            Holder::Driver => self.slot(core).end_loan(),
+            Holder::Nobody => {}
+        }
+        self.look();
+        if !self.slot(core).members.is_empty() && !self.leaving {
+            let _ = self.slot(core).set_default(Domain::Identity);
+            self.look();
+        }
+        self.known = None;
     }
 
     fn place(&self, device: Device) -> Option<usize> {
@@ -374,7 +410,20 @@ impl World {
         target: Target,
         domain: Domain,
     ) -> Result<(), Error> {
-        self.handle(device, Event::Attach(target), Some(domain))
+        let at = self.place(device).expect("C knows the device");
+        let facts = Facts {
+            users: self.users(device),
+            may_be_reset: self.config.ats[device],
+            direct: self.is_direct(device),
+            unit_leaves: self.leaving,
+        };
+        // `hosted/attach.rs`: asks the machine, and carries its steps out.
+        let mut intent = self.known.as_ref().expect("a group").intent.clone();
+        let result = intent.attach(at, target, facts, |step, &about| {
+            self.carry_out(step, about, domain)
+        });
+        self.known.as_mut().expect("a group").intent = intent;
+        result
     }
 
     fn users(&self, device: Device) -> Users {
@@ -389,62 +438,36 @@ impl World {
         }
     }
 
-    /// What the frontend does with an event: asks the machine, and carries its steps out.
-    fn handle(
-        &mut self,
-        device: Device,
-        event: Event,
-        domain: Option<Domain>,
-    ) -> Result<(), Error> {
-        let at = self.place(device).expect("C knows the device");
-        let facts = Facts {
-            users: self.users(device),
-            unit_leaves: self.leaving,
-        };
-        let mut intent = self.known.as_ref().expect("a group").intent.clone();
-        let result = intent.handle(at, event, facts, |step, &about| {
-            self.carry_out(step, about, domain)
-        });
-        self.known.as_mut().expect("a group").intent = intent;
-        result.map(drop)
-    }
-
-    fn carry_out(
-        &mut self,
-        step: Step,
-        device: Device,
-        domain: Option<Domain>,
-    ) -> Result<(), Error> {
+    fn carry_out(&mut self, step: Step, device: Device, domain: Domain) -> Result<(), Error> {
         let core = self.known.as_ref().expect("a group").core;
-        let domain = || domain.expect("an attach");
         match step {
             Step::SetDefault => {
-                if !self.slot(core).stays_on(domain()) {
+                if !self.slot(core).stays_on(domain) {
                     self.allocate()?;
                 }
-                self.slot(core).set_default(domain())?;
+                self.slot(core).set_default(domain)?;
             }
             Step::Claim => {
                 self.allocate()?;
                 self.slot(core).claim()?;
             }
             Step::AttachClaimed => {
-                if self.slot(core).current != domain() {
+                if self.slot(core).current != domain {
                     self.allocate()?;
                 }
-                self.slot(core).attach_claimed(domain());
+                self.slot(core).attach_claimed(domain);
             }
             Step::Detach => self.slot(core).detach_claimed(),
             Step::EndClaim | Step::DropClaim => self.slot(core).end_claim(),
             Step::Lend => {
                 self.allocate()?;
-                self.slot(core).lend(domain())?;
+                self.slot(core).lend(domain)?;
             }
             Step::AttachLent => {
-                if self.slot(core).current != domain() {
+                if self.slot(core).current != domain {
                     self.allocate()?;
                 }
-                self.slot(core).attach_lent(domain());
+                self.slot(core).attach_lent(domain);
             }
             Step::EndLoan => self.slot(core).end_loan(),
             Step::Suspend => {
@@ -477,21 +500,6 @@ impl World {
                 self.tidy();
             }
             Step::Leave => self.slot(core).leave(device),
-            Step::LeaveHold => {
-                let from = self.moving[device].take().expect("it was held");
-                self.slot(from).leave(device);
-            }
-            Step::HoldAgain => {
-                self.allocate()?;
-                self.held[device] = Some((HoldReason::DirectRegions, core));
-            }
-            Step::Restore => {
-                if !self.slot(core).members.is_empty() {
-                    let _ = self.slot(core).set_default(Domain::Identity);
-                }
-            }
-            Step::StartUse => self.slot(core).start_dma_api(device)?,
-            Step::EndUse => self.slot(core).end_dma_api(device),
         }
         self.look();
         Ok(())
@@ -501,18 +509,20 @@ impl World {
     pub fn driver_binds(&mut self, device: Device) {
         if self.place(device).is_some() {
             // A refusal is logged.
-            let _ = self.handle(device, Event::DriverBinds, None);
+            let core = self.known.as_ref().expect("a group").core;
+            let _ = self.slot(core).start_dma_api(device);
         }
     }
 
     /// The notifier: a driver is gone.
     pub fn driver_unbound(&mut self, device: Device) {
         if self.place(device).is_some() {
-            let _ = self.handle(device, Event::DriverUnbound, None);
+            let core = self.known.as_ref().expect("a group").core;
+            self.slot(core).end_dma_api(device);
         }
     }
 
-    /// The notifier, and `Held::let_go`: the hold of a device ends.
+    /// The notifier, and `HeldDevices::drop_all`: the hold of a device ends.
     pub fn ends_hold(&mut self, device: Device, seen: Seen) {
         if self.stage_outside(device).see(seen).0 == Move::Drop {
             let (_, slot) = self.held[device].take().expect("held");

@@ -36,7 +36,7 @@ pub struct Held<D: Served> {
     pub reason: HoldReason,
 }
 
-/// The reason of a device whose driver relies on identity, and must not be disturbed by an owner.
+/// While a device is held for this reason its driver relies on identity, and uses the group.
 const DRIVER_USES_DMA_API: HoldReason = HoldReason::DriverWasBound { dma_api: true };
 
 /// What the core has of a device that is handed over. It is still in `group`.

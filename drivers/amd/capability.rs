@@ -360,7 +360,7 @@ impl Encryption {
 pub enum Refusal {
     /// The PCI function has no capability block of an IOMMU where firmware says.
     NoCapability {
-        /// What is there.
+        /// The header that was read.
         header: u32,
     },
     /// The feature register reads all ones.

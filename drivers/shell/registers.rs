@@ -45,7 +45,7 @@ enum Source {
 ///
 /// # Invariants
 ///
-/// `ioremap()` returned the address, and nobody has unmapped it.
+/// `ioremap()` has returned the address, and this owns the mapping.
 struct Mapping(usize);
 
 impl Mapping {

@@ -386,7 +386,7 @@ pub(crate) fn unfit(name: Label, why: impl fmt::Display) -> Error {
     EOPNOTSUPP
 }
 
-/// Logs what somebody else does with the unit, and how to free it; returns the error for that
+/// Logs what another user does with the unit, and how to free it; returns the error for that
 /// (law 7).
 pub(crate) fn busy(name: Label, what: &str, how_to_free: &str) -> Error {
     log_err!(
@@ -398,8 +398,7 @@ pub(crate) fn busy(name: Label, what: &str, how_to_free: &str) -> Error {
     EBUSY
 }
 
-/// Logs why the unit's registers at `base` could not be claimed, if it is because somebody else has
-/// requested them.
+/// Logs, if `error` says so, that another driver has requested the unit's registers at `base`.
 pub(crate) fn log_claim_error(name: Label, base: u64, error: Error, how_to_free: &str) {
     if error == EBUSY {
         log_err!(

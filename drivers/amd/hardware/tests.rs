@@ -24,11 +24,11 @@ use crate::{
     pgtable::Top,
 };
 
-/// What an emulated unit says: six levels of host tables, one command to invalidate everything.
+/// The registers of an emulated unit: six levels of host tables, INVALIDATE_IOMMU_ALL.
 const CAPABILITY: u32 = 0x1f03_000f;
 const MISC: u32 = 0x0018_2800;
 const FEATURES: [u64; 2] = [0x29d3, 0];
-/// As [`FEATURES`], but without that command, and with a device table in 8 parts.
+/// As [`FEATURES`], but without INVALIDATE_IOMMU_ALL, and with a device table in 8 segments.
 const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
 
 fn unit_with(words: [u64; 2]) -> Result<Arc<Hardware>> {
@@ -53,7 +53,7 @@ fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>>
         flags: Flags(0),
     };
     let tables = DeviceTable::new(-1, 0x3ff, features.table_segments, |id| match id {
-        // INITPass, and system management messages that are translated.
+        // INITPass, and SysMgt 3: system management messages are translated.
         0x11 => Settings(0x31),
         _ => Settings::NONE,
     })?;
@@ -78,13 +78,13 @@ fn milliseconds(f: impl FnOnce()) -> i64 {
     start.elapsed().as_millis()
 }
 
-/// Has the registers say that commands are taken, or not.
+/// Makes the registers say that the unit takes commands, or does not.
 fn set_taking_commands(hardware: &Hardware, taking: bool) {
     let io = hardware.registers.io();
     io.write_reg(STATUS::zeroed().with_commands(taking));
 }
 
-/// Makes the unit one that was never there, so that what it could access can be freed.
+/// Stops the unit, so that its memory can be freed.
 fn forget(hardware: &Hardware) {
     set_taking_commands(hardware, false);
     hardware.stop();
@@ -106,11 +106,11 @@ mod suite {
     #[test]
     fn queue_that_never_completes() -> Result {
         let hardware = unit()?;
-        // Nothing is done with a queue that the unit does not know of.
+        // The unit does not know the queue yet.
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
 
         hardware.start()?;
-        // It is off: there is nothing to be invalidated.
+        // The unit is off and has nothing cached.
         assert_eq!(batch(&hardware), Ok(()));
         assert_eq!(u32::from(hardware.registers.io().read(COMMAND_TAIL)), 0);
 
@@ -127,7 +127,7 @@ mod suite {
             ));
         });
         assert!((1000..5000).contains(&took));
-        // From then on the answer is there at once, and the unit is not bothered.
+        // From then on batches fail at once, and the unit is told nothing.
         let took = milliseconds(|| {
             for _ in 0..100 {
                 assert_eq!(batch(&hardware), Err(Failure::Earlier));
@@ -135,13 +135,13 @@ mod suite {
         });
         assert!(took < 500);
         assert_eq!(u32::from(hardware.registers.io().read(COMMAND_TAIL)), 32);
-        // An empty batch asks nothing of the unit.
+        // An empty batch succeeds without the unit.
         assert_eq!(hardware.batch().run(), Ok(()));
         forget(&hardware);
         Ok(())
     }
 
-    /// A batch that is longer than the buffer waits for room, and not for ever.
+    /// A batch that is longer than the buffer waits for room, but not for ever.
     #[test]
     fn queue_that_is_full() -> Result {
         let hardware = unit()?;
@@ -167,7 +167,8 @@ mod suite {
         let hardware = unit()?;
         hardware.start()?;
         hardware.queue.run(&hardware.registers);
-        // The unit is stuck at the first command, and stays so when it is told to invalidate all.
+        // The unit is stuck at the first command, and stays stuck when INVALIDATE_IOMMU_ALL replaces
+        // it.
         assert_eq!(
             batch(&hardware),
             Err(Failure::Refused {
@@ -179,7 +180,7 @@ mod suite {
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
         forget(&hardware);
 
-        // A unit that has no such command cannot be helped.
+        // For a unit without that command there is no replacement.
         let hardware = unit_with(FEATURES_SPLIT)?;
         hardware.start()?;
         hardware.queue.run(&hardware.registers);
@@ -204,7 +205,7 @@ mod suite {
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         forget(&hardware);
-        // It can be tried again.
+        // Another start is possible.
         hardware.start()?;
         assert_eq!(batch(&hardware), Ok(()));
         forget(&hardware);
@@ -219,7 +220,7 @@ mod suite {
         let before = u32::from(io.read(CONTROL_LOW));
 
         assert_eq!(hardware.suspend(), Ok(()));
-        // The unit is not asked, whatever the length of the batch.
+        // Batches of any length are done without the unit.
         let mut long = hardware.batch();
         for domain in 0..600 {
             long.pages(domain, Space::Host, Pages::All, false);
@@ -234,7 +235,7 @@ mod suite {
         let id = RequesterId::pci(1, 0);
         hardware.tables.change(id, host(5, 0x1000, 3));
         assert_eq!(hardware.resume(), Err(ETIMEDOUT));
-        // The last try was to translate with a table that blocks.
+        // At last the unit was told to translate with a table that blocks.
         assert!(io.read(CONTROL_LOW).enable());
         assert_eq!(u32::from(io.read(CONTROL_LOW)) & before, before);
         assert_eq!(
@@ -269,7 +270,7 @@ mod suite {
         Ok(())
     }
 
-    /// The registers as the C driver sets them, but for what it wants more.
+    /// The registers are set as the C driver sets them for the same features.
     #[test]
     fn registers_at_takeover() -> Result {
         let hardware = unit()?;
@@ -288,7 +289,7 @@ mod suite {
         let io = hardware.registers.io();
         hardware.start()?;
         assert_eq!(hardware.tables.count(), 0x1_0000);
-        // 8 parts of 256 KiB: 3 in bits 36:34, and 64 pages each.
+        // 8 segments of 256 KiB: 3 in bits 36:34, and 64 pages each.
         assert_eq!(u32::from(io.read(CONTROL_HIGH)), 3 << 2);
         assert_eq!(u32::from(io.read(DEVICE_TABLE_LOW)) & 0x1ff, 63);
         for segment in 0..7 {
@@ -298,7 +299,7 @@ mod suite {
         Ok(())
     }
 
-    /// Law 7: nothing passes before somebody says so, and what firmware wants of an entry stays.
+    /// Law 7: no DMA passes before an attach, and the settings that firmware wants stay.
     #[test]
     fn device_table() -> Result {
         let hardware = unit()?;
@@ -342,7 +343,7 @@ mod suite {
             count += 1;
         });
         assert_eq!(&told[..count], &[a, b]);
-        // Who finds that somebody else was faster has to tell the unit as well.
+        // A thread that finds the entries changed by another one has to invalidate them as well.
         let mut again = 0;
         tables.follow(grown(4), |_| again += 1);
         assert_eq!(again, 2);
@@ -355,7 +356,7 @@ mod suite {
         }
         assert_eq!(read(a).map(|entry| entry.settings), Some(Settings(0x31)));
 
-        // An entry that has got a later top meanwhile keeps it.
+        // An entry that gets a later top meanwhile keeps it.
         let later = Cell::new(false);
         let old = tables.change_to(RequesterId::new(a), || match later.replace(true) {
             false => {
@@ -370,7 +371,7 @@ mod suite {
             Some(host(5, 0xa000, 5))
         );
 
-        // Who was blocked meanwhile is not let through again.
+        // An id that was blocked meanwhile stays blocked.
         assert_eq!(change(b, Translation::Blocked), Some(host(5, 0xa000, 5)));
         tables.follow(grown(5), |id| assert_eq!(id.raw(), a));
         assert!(blocked(b));
@@ -396,9 +397,9 @@ mod suite {
         };
         assert_eq!(kind(FEATURES, false), host(6, 64));
         assert_eq!(kind([0; 2], false), host(4, 48));
-        // Host tables have no bit against instruction fetches, whatever the unit knows (NXSup).
+        // Host tables have no NX bit, whether or not the unit has NXSup.
         assert_eq!(kind([FEATURES[0] | 1 << 3, 0], false), host(6, 64));
-        // Without host tables: only if guest tables can be had for what has no process id.
+        // Without host tables: only if requests without a PASID can use guest tables (GIOSup).
         assert_eq!(kind(FEATURES, true), Err(Refusal::NoHostTables));
         assert_eq!(
             kind([FEATURES[0] | 1 << 48, 0], true),
@@ -426,7 +427,7 @@ mod suite {
         let mut ids = hardware.ids.lock();
         let mut count = 0;
         while let Some(id) = ids.take() {
-            // 0 is nobody's.
+            // Id 0 is reserved.
             assert_ne!(id, 0);
             count += 1;
         }

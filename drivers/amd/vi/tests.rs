@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paging domains on a unit that is off: what its device table says, and what it leads to.
+//! Paging domains on a unit that is off: its device table, and the tables that this leads to.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use super::{
         commands::Space,
         entries::DeviceEntry,
         faults,
-        hardware::tests::unit_with_tables,
+        hardware::{tests::unit_with_tables, Hardware},
         regs::{CONTROL_LOW, EVENT_HEAD, STATUS},
     },
     *,
@@ -41,7 +41,7 @@ fn firmware() -> Result<Arc<Firmware>> {
     Firmware::check(bytes)
 }
 
-/// A unit that was taken over and is off, so it answers all that it is told.
+/// A unit that was taken over and is off, so it carries out every batch at once.
 fn unit(kind: TableKind) -> Result<AmdViUnit> {
     let hardware = unit_with_tables(kind)?;
     hardware.start()?;
@@ -104,9 +104,9 @@ const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 mod suite {
     use super::*;
 
-    /// Version 2, which no emulator translates with: the entry leads to a table of roots, that to
-    /// the table, and that to the page. Bits as the processor has them, and as the specification
-    /// shows the device table entry (2.2.2, 2.2.6).
+    /// Version 2, which no emulator translates with: the DTE leads to a GCR3 table, this to the page
+    /// table, and this to the page. The bits are those of the processors' tables, and of the
+    /// specification's DTE (2.2.2, 2.2.6).
     #[test]
     fn guest_tables() -> Result {
         for (levels, bits) in [(4, 47), (5, 56)] {
@@ -134,7 +134,7 @@ mod suite {
                 ..DeviceEntry::BLOCKED
             }
             .encode();
-            // V, TV, GIoV, GV, IR, IW; one level of tables of roots.
+            // V, TV, GIoV, GV, IR, IW; one level of GCR3 tables.
             assert_eq!(
                 words[0] & !(7 << 58),
                 1 | 1 << 1 | 1 << 54 | 1 << 55 | 1 << 61 | 1 << 62
@@ -158,7 +158,7 @@ mod suite {
             let leaf = entry(table, 4);
             assert_eq!(leaf & (ADDRESS | 7), 0x1234_5000 | 7);
 
-            // The attach, and the way commands name the addresses.
+            // The attach, and the address space in commands.
             let tag = AmdVi::acquire_tag(&unit, Some(&paging))?;
             let id = RequesterId::pci(1, 0);
             let hardware = hardware(&unit)?;
@@ -173,7 +173,7 @@ mod suite {
         Ok(())
     }
 
-    /// Events are read, whoever they are about, and what the unit says is not believed for ever.
+    /// All events are read, and a status that never changes does not keep the thread for ever.
     #[test]
     fn events() -> Result {
         let unit = Unit::<AmdVi>::new(unit(TableKind::Host)?)?;
@@ -198,7 +198,7 @@ mod suite {
         assert_eq!(hardware.own_events.load(Relaxed), 2);
         assert_eq!(hardware.overflows.load(Relaxed), 0);
 
-        // More than a log full, and round its end.
+        // More events than the log has slots, so that the indexes wrap around.
         for _ in 0..3 {
             for _ in 0..400 {
                 hardware
@@ -215,12 +215,12 @@ mod suite {
         faults::report(hardware, &*sink, || true);
         assert_eq!(head(), 1203 % 512 * 16);
 
-        // A log that was full starts again; these registers say for ever that it is.
+        // A log that was full is restarted. These registers say for ever that it is full.
         io.write_reg(STATUS::zeroed().with_event_overflow(true));
         faults::report(hardware, &*sink, || false);
         assert!((1..100).contains(&hardware.overflows.load(Relaxed)));
         assert!(io.read(CONTROL_LOW).event_log());
-        // And so they do of the interrupt; or nobody answers at all.
+        // The same for the interrupt bit, and for a unit that does not answer.
         io.write_reg(STATUS::zeroed().with_event_interrupt(true));
         faults::report(hardware, &*sink, || false);
         io.write_reg(STATUS::from(u32::MAX));
@@ -231,7 +231,7 @@ mod suite {
         Ok(())
     }
 
-    /// A domain fits units that walk as far as it may grow, with tables of its kind.
+    /// A domain fits units that walk tables of its kind, with as many levels as it may get.
     #[test]
     fn fitting_units() -> Result {
         let of = |kind, levels, bits| TableConfig {
@@ -245,11 +245,11 @@ mod suite {
         assert!(paging.fits(&of(TableKind::Host, 6, 64)));
         assert!(!paging.fits(&of(TableKind::Host, 4, 40)));
         assert!(!paging.fits(&of(TableKind::Guest, 5, 56)));
-        // It does not map what a unit cannot reach.
+        // It does not map addresses that a unit cannot translate.
         assert_eq!(map(&paging, 1 << 48, 0x1000), Err(ERANGE));
 
-        // A unit that takes the bit against instruction fetches for a reserved one walks no table
-        // that may have it; the other way round it does.
+        // A unit without NXSup takes NX for a reserved bit, so it walks no table that may have it. A
+        // unit with NXSup walks a table without it.
         let knows = TableConfig {
             no_execute: true,
             ..of(TableKind::Guest, 4, 47)

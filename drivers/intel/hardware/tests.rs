@@ -49,7 +49,7 @@ mod suite {
     #[test]
     fn queue_that_never_completes() -> Result {
         let hardware = unit()?;
-        // A unit that does not know of the queue has nothing cached.
+        // A unit that does not know the queue has nothing cached.
         assert_eq!(batch(&hardware), Ok(()));
         assert_eq!(u32::from(hardware.registers.io().read(IQT)), 0);
 
@@ -65,7 +65,7 @@ mod suite {
             ));
         });
         assert!((1000..5000).contains(&took));
-        // From then on the answer is there at once, and the unit is not bothered.
+        // From then on batches fail at once, and the unit is told nothing.
         let took = milliseconds(|| {
             for _ in 0..100 {
                 assert_eq!(batch(&hardware), Err(Failure::Earlier));
@@ -73,7 +73,7 @@ mod suite {
         });
         assert!(took < 500);
         assert_eq!(u32::from(hardware.registers.io().read(IQT)), 32);
-        // An empty batch asks nothing of the unit.
+        // An empty batch succeeds without the unit.
         assert_eq!(hardware.batch().run(), Ok(()));
         hardware.queue.take_back(&Off::observed());
         Ok(())
@@ -84,7 +84,7 @@ mod suite {
         let hardware = unit()?;
         let io = hardware.registers.io();
         hardware.queue.hand_over(&hardware.registers);
-        // The unit is stuck at the first descriptor and stays so, whatever replaces it.
+        // The unit is stuck at the first descriptor, and stays stuck whatever replaces it.
         io.write_reg(IQH::from(0));
         io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
 
@@ -107,7 +107,7 @@ mod suite {
         let took = milliseconds(|| result = hardware.start());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
-        // Its status says that it does not translate and has no queue, so it can be let go.
+        // Its status says that translation and queue are off, so it can be stopped.
         hardware.stop();
         Ok(())
     }
@@ -123,7 +123,7 @@ mod suite {
 
         assert_eq!(hardware.suspend(), Ok(()));
         assert!(io.read(FECTL).masked());
-        // The unit is not asked, whatever the length of the batch.
+        // Batches of any length are done without the unit.
         let mut long = hardware.batch();
         for domain in 0..600 {
             long.iotlb(TlbScope::Domain { domain });
@@ -142,7 +142,7 @@ mod suite {
         assert_eq!(u32::from(io.read(FEADDR)), 0xfee0_1000);
         assert_eq!(u32::from(io.read(FEUADDR)), 1);
         assert!(!io.read(FECTL).masked());
-        // The last try was to translate with tables that block.
+        // At last the unit was told to translate with tables that block.
         assert!(io.read(GCMD).translation());
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
         hardware.stop();
@@ -175,7 +175,7 @@ mod suite {
         Ok(())
     }
 
-    /// Law 8: as long as an entry is cached the unit may fill its IOTLB with what is behind it.
+    /// Law 8: as long as the unit has an entry cached, it may fill its IOTLB through the entry.
     #[test]
     fn all_entries_are_forgotten_before_the_domains_that_they_lead_to() -> Result {
         let hardware = unit()?;
@@ -196,7 +196,7 @@ mod suite {
 
         let mut removal = Removal::new(&hardware);
         ids.into_iter().for_each(|id| removal.remove(id));
-        // The unit does not answer, but it was asked.
+        // The unit does not answer, but the descriptors are in the ring.
         assert!(removal.run().is_err());
         assert!(ids.into_iter().all(|id| tables.read(id) == [0, 0]));
         let words = (0..7).map(|slot| hardware.queue.descriptor(slot).0[0]);

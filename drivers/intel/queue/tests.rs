@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue between several processors and a unit that is played by the test, on registers that
-//! are mere memory.
+//! The queue between several processors and a unit that the test plays, with memory in place of
+//! registers.
 
 #![forbid(unsafe_code)]
 
@@ -23,13 +23,13 @@ const NO_DRAIN: Drain = Drain {
 const WORKERS: u16 = 2;
 const ROUNDS: u64 = 150;
 
-/// A queue and the registers of the unit that it is for.
+/// A queue, and the registers of its unit.
 #[pin_data]
 struct Bench {
     registers: Registers,
     #[pin]
     queue: Queue,
-    /// For each domain id: descriptors that the unit has executed.
+    /// For each domain id: how many descriptors the unit has executed.
     executed: [Atomic<u64>; WORKERS as usize],
 }
 
@@ -53,7 +53,7 @@ impl Bench {
         Batch::new(&self.queue, &self.registers)
     }
 
-    /// A domain-selective invalidation that is in the ring, and the unit has not looked at it.
+    /// Submits a domain-selective invalidation. The unit does not execute it.
     fn put_in(&self, domain: u16) -> Option<Ticket> {
         let descriptor = Descriptor::iotlb(TlbScope::Domain { domain }, NO_DRAIN);
         self.queue
@@ -84,14 +84,14 @@ impl Bench {
         io.write_reg(IQH::from(((head + 1) % SLOTS * 16) as u32));
     }
 
-    /// The unit complains, with `status`, about the descriptor in slot `index`.
+    /// The unit reports `status` for the descriptor in slot `index`.
     fn complain(&self, index: usize, status: u32) {
         let io = self.registers.io();
         io.write_reg(IQH::from((index * 16) as u32));
         io.write_reg(FSTS::from(status));
     }
 
-    /// The unit is told that its complaint was heard: in memory nothing else clears it.
+    /// Clears the status. A unit does so when 1 is written; memory does not.
     fn is_heard(&self) {
         self.registers.io().write_reg(FSTS::from(0));
     }
@@ -136,7 +136,8 @@ impl WorkItem for Worker {
     fn run(this: Arc<Self>) {
         let mut asked = 0;
         for round in 0..ROUNDS {
-            // Some fit one part, some do not, and all together go round the ring many times.
+            // Some batches fit one part, some do not, and together they go round the ring many
+            // times.
             let count = 1 + round % 19;
             let mut batch = this.bench.batch();
             for _ in 0..count {
@@ -178,7 +179,7 @@ mod suite {
             bench.step();
             cpu_relax();
         }
-        // What is left are wait descriptors.
+        // Only wait descriptors are left.
         (0..SLOTS).for_each(|_| bench.step());
         for worker in workers.iter() {
             worker.done.wait_for_completion();
@@ -206,7 +207,7 @@ mod suite {
         assert_eq!(bench.queue.descriptor(0).0[0], 5 << 16 | 0x22);
         assert_eq!(bench.queue.counts().queue_errors, 1);
 
-        // If it does not understand that either there is nothing left to try.
+        // If the unit refuses the global invalidation as well, the queue has failed.
         bench.complain(2, FaultStatus::QUEUE_ERROR);
         assert_eq!(
             bench.queue.repair(&bench.registers),
@@ -237,7 +238,7 @@ mod suite {
     fn who_waits_in_vain_invalidates_everything() -> Result {
         let bench = Bench::new()?;
         let ticket = bench.put_in(5).ok_or(EINVAL)?;
-        // The unit has dropped the wait and is past it.
+        // The unit has dropped the wait descriptor, and its head is past it.
         bench.complain(2, FaultStatus::TIMEOUT_ERROR);
         assert_eq!(bench.queue.repair(&bench.registers), Ok(()));
         bench.is_heard();
@@ -248,7 +249,7 @@ mod suite {
         };
         assert_eq!((head, tail), (2, 2));
 
-        // This unit does not execute that either.
+        // This unit does not execute the repeated invalidation either.
         assert!(matches!(
             bench.queue.wait(&bench.registers, ticket),
             Err(Failure::Timeout { head: 32, .. })
@@ -276,7 +277,7 @@ mod suite {
             assert!(bench.put_in(0).is_some());
             assert_eq!(room(), SLOTS - 3);
             bench.step();
-            // The invalidation is executed, but only the wait says so.
+            // The unit has executed the invalidation, but only the wait descriptor says so.
             assert_eq!(room(), SLOTS - 3);
             bench.step();
             assert_eq!(room(), SLOTS - 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers, slots and giving up.
+//! Numbers of batches, slots, and giving up.
 
 #![forbid(unsafe_code)]
 
@@ -59,7 +59,7 @@ mod suite {
         for index in 0..8 {
             assert_eq!(slots.read(index), record(index));
         }
-        // In memory a record is next to the one before it, its lowest word first.
+        // Records are next to each other in memory, the lowest word first.
         let words = slots.pages.words();
         assert!((1..=32).all(|word| words[word - 1].load() == word as u64));
         Ok(())

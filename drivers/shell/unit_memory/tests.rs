@@ -9,7 +9,7 @@ use kernel::{macros::kunit_tests, sync::Arc};
 use super::*;
 use crate::pgtable::Entry;
 
-/// Counts how often it is dropped.
+/// A value that counts how often it is dropped.
 struct Counted(Arc<Atomic<u64>>);
 
 impl Drop for Counted {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An answer counts, however late the processor looks at it.
+//! An answer is valid, however late the processor looks.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables that grow while endpoints are attached, come and go: through the core, on a unit that is
-//! off and so does at once what it is told.
+//! Tables that grow while endpoints are attached and detached through the core, on a unit that is off
+//! and so carries out every batch at once.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ use crate::{
     endpoint::Endpoint,
     group::{Group, Reason},
     id_map::IdMap,
+    label::Label,
     ownership::Owner,
     registry::Registry,
     unit::Unit,
@@ -32,7 +33,7 @@ use crate::{
 /// The first addresses that take 4, 5 and 6 levels.
 const BEYOND: [u64; 3] = [1 << 39, 1 << 48, 1 << 57];
 
-/// A unit, and what a frontend would have made for it.
+/// A unit, and the objects that a frontend makes for it.
 struct Bench {
     units: [Arc<Unit<AmdVi>>; 1],
     registry: Arc<Registry>,
@@ -82,7 +83,7 @@ impl Bench {
         read(self.units[0].data(), RequesterId::pci(bus, 0))
     }
 
-    /// Levels of the table that an entry leads to, 0 for none.
+    /// How many levels the table of an entry has; 0 if it has none.
     fn levels(&self, bus: u8) -> u8 {
         levels(self.units[0].data(), bus)
     }
@@ -107,14 +108,14 @@ fn map(domain: &Domain<AmdVi>, iova: u64) -> Result {
     result
 }
 
-/// Maps further and further up.
+/// Maps at higher and higher addresses.
 #[pin_data]
 struct Mapper {
     domain: Arc<Domain<AmdVi>>,
     unit: Arc<Unit<AmdVi>>,
-    /// Where in a page table of the lowest level.
+    /// Where it maps within a page table of the lowest level.
     offset: u64,
-    /// Levels that mappings take which may be used.
+    /// How many levels the mappings need that devices may use.
     promised: Arc<Promised>,
     wrong: Atomic<u64>,
     #[pin]
@@ -160,7 +161,7 @@ impl WorkItem for Mapper {
         for (above, first) in BEYOND.iter().enumerate() {
             let needs = above as u8 + 4;
             let mapped = map(&this.domain, first + this.offset).is_ok();
-            // Device 1 is attached all the time, and may use what was mapped from now on.
+            // Device 1 is attached all the time, and may use the mapping from now on.
             if !mapped || levels(this.unit.data(), 1) < needs {
                 this.wrong.fetch_add(1, Relaxed);
             }
@@ -186,7 +187,7 @@ impl Promised {
 mod suite {
     use super::*;
 
-    /// The entries of all that is attached follow, and nobody else's.
+    /// The entries of all attached endpoints follow, and no others.
     #[test]
     fn entries_follow() -> Result {
         let bench = Bench::new()?;
@@ -207,15 +208,15 @@ mod suite {
         let top = bench.read(1);
         assert_eq!(bench.read(2), top);
         assert_eq!(bench.read(3), others);
-        // A mapping that takes no more levels is nothing to be told.
+        // A mapping that needs no more levels changes no entry.
         map(&domain, BEYOND[0] + 0x1000)?;
         assert_eq!(bench.read(1), top);
-        // What was blocked meanwhile does not come back.
+        // An endpoint that was blocked meanwhile stays blocked.
         second.set_default(&bench.blocked)?;
         map(&domain, BEYOND[1])?;
         assert_eq!([1, 2, 3].map(|bus| bench.levels(bus)), [5, 0, 3]);
         assert_eq!(bench.read(2), Some(Translation::Blocked));
-        // Who comes later comes to the top.
+        // An endpoint that is attached later gets the current top.
         second.set_default(&domain)?;
         assert_eq!(bench.read(2), bench.read(1));
         first.leave(&a);
@@ -229,7 +230,7 @@ mod suite {
         Ok(())
     }
 
-    /// A way back that was prepared before the table has grown leads to its top.
+    /// A plan that was prepared before the table grew writes the current top.
     #[test]
     fn plans_are_not_for_one_top() -> Result {
         let bench = Bench::new()?;
@@ -252,8 +253,8 @@ mod suite {
         Ok(())
     }
 
-    /// When several map, and others attach and detach, whoever is attached walks from the top when
-    /// a mapping may be used that needs it.
+    /// While several threads map, and others attach and detach: before a mapping may be used, the
+    /// unit walks from a top that covers it, for all attached endpoints.
     #[test]
     fn growth_and_attaches_race() -> Result {
         const ROUNDS: usize = 100;
@@ -295,7 +296,7 @@ mod suite {
         first.leave(&a);
         second.leave(&b);
         drop((first, second, a, b));
-        // A mapper lets go of the domain when its work item has ended, which is soon.
+        // A mapper drops its domain soon, when its work item has ended.
         let left = || {
             let (allocated, freed) = bench.registry.counts();
             allocated - freed

@@ -167,8 +167,8 @@ mod suite {
         let hardware = unit()?;
         hardware.start()?;
         hardware.queue.run(&hardware.registers);
-        // The unit is stuck at the first command, and stays stuck when INVALIDATE_IOMMU_ALL replaces
-        // it.
+        // The unit is stuck at the first command, and stays stuck when INVALIDATE_IOMMU_ALL
+        // replaces it.
         assert_eq!(
             batch(&hardware),
             Err(Failure::Refused {

@@ -104,8 +104,8 @@ const ADDRESS: u64 = 0xf_ffff_ffff_f000;
 mod suite {
     use super::*;
 
-    /// Version 2, which no emulator translates with: the DTE leads to a GCR3 table, this to the page
-    /// table, and this to the page. The bits are those of the processors' tables, and of the
+    /// Version 2, which no emulator translates with: the DTE leads to a GCR3 table, this to the
+    /// page table, and this to the page. The bits are those of the processors' tables, and of the
     /// specification's DTE (2.2.2, 2.2.6).
     #[test]
     fn guest_tables() -> Result {
@@ -248,8 +248,8 @@ mod suite {
         // It does not map addresses that a unit cannot translate.
         assert_eq!(map(&paging, 1 << 48, 0x1000), Err(ERANGE));
 
-        // A unit without NXSup takes NX for a reserved bit, so it walks no table that may have it. A
-        // unit with NXSup walks a table without it.
+        // A unit without NXSup takes NX for a reserved bit, so it walks no table that may have it.
+        // A unit with NXSup walks a table without it.
         let knows = TableConfig {
             no_execute: true,
             ..of(TableKind::Guest, 4, 47)

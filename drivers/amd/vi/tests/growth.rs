@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables that grow while endpoints are attached and detached through the core, on a unit that is off
-//! and so carries out every batch at once.
+//! Tables that grow while endpoints are attached and detached through the core, on a unit that is
+//! off and so carries out every batch at once.
 
 #![forbid(unsafe_code)]
 

@@ -5,9 +5,6 @@
 #[cfg(CONFIG_IOMMU_CORE_AMD)]
 pub(crate) mod amd;
 #[cfg(CONFIG_IOMMU_CORE_ARM_SMMU_V3)]
-// Only the tests use some records: substreams, device TLBs, nested stages. On other architectures
-// the driver is built for its suites.
-#[allow(dead_code, unused_imports)]
 pub(crate) mod arm_smmu_v3;
 #[cfg(CONFIG_IOMMU_CORE_INTEL)]
 pub(crate) mod intel;

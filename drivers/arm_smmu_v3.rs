@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Arm SMMUv3: one page table for each domain, of stage 1 or of stage 2, found by stream id.
+//! The driver for Arm SMMUv3. A domain has one page table, of stage 1 or of stage 2.
 //!
 //! | file | what |
 //! |---|---|
-//! | `records/` | registers, table entries, commands and queue records as plain values, pure |
-//! | `iort/` | what ACPI's IORT table says, pure |
+//! | `records/` | identification registers, STEs, CDs, commands and queue records as values, pure |
+//! | `iort/` | the parser of ACPI's IORT table, pure |
 //! | `unit/` | one SMMU, from takeover to release |
 //! | `device_tlb/` | TLBs of devices (ATS) |
 //! | `plan` | tags of domains, and prepared attaches |
@@ -14,16 +14,17 @@
 //! | `probe` | devices: their unit, stream ids, reserved regions and TLB |
 //! | `show` | debugfs |
 //! | `smmu` | what the core calls |
-//! | `tests/` | an SMMU in software, for the suites |
+//! | `tests/` | an emulated SMMU for the suites |
 //!
 //! Section numbers are those of the "Arm System Memory Management Unit Architecture Specification,
 //! SMMU architecture version 3" (IHI 0070).
 //!
 //! # Device TLBs
 //!
-//! A device may have a TLB of its own (ATS) while it is attached to a paging domain, if the unit,
-//! its root complex and the kernel let it. Then an invalidation waits for it too: see `device_tlb`.
-//! Page requests (PRI) are refused, since nobody could make a page present: see `unit/pri_queue`.
+//! While a device is attached to a paging domain it may have a TLB of its own (ATS), if unit, root
+//! complex and kernel support that. Invalidations then reach this TLB as well: see `device_tlb`.
+//! The driver refuses page requests (PRI), since it cannot make pages present: see
+//! `unit/pri_queue`.
 
 mod attach;
 mod device_tlb;

@@ -23,7 +23,6 @@
 //!
 //! No file here names a vendor.
 
-#[cfg(CONFIG_ACPI)]
 pub(crate) mod acpi_table;
 pub(crate) mod blocks;
 pub(crate) mod bytes;

@@ -1,48 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attaches: the stream table entries of a group change, and what is cached of the old ones goes.
+//! Attaches: the STEs of a group change, and what is cached of the old ones is invalidated.
 
 #![forbid(unsafe_code)]
 
-use kernel::sync::{
-    atomic::Full,
-    barrier::{dma_mb, smp_mb, Write},
-};
+use kernel::sync::barrier::{dma_mb, Write};
 
 use super::{
     device_tlb::{self, change::Action, EndpointStep, EndpointSteps},
     plan::of_asid,
     records::{
         command::{self, Command},
-        ste::{StreamEntry, Words},
+        ste::{Ste, Words},
         update::Update,
     },
     unit::{command_queue::Failure, hardware::Hardware},
 };
+use crate::drivers::shell::unit::UnitHardware;
 
-/// An entry changes in three steps at most; one more look finds that there is none left.
+/// An STE changes in [`Update::MAX_STEPS`] steps or fewer. One more look finds no step left.
 const MAX_STEPS: usize = Update::MAX_STEPS + 1;
 
-/// The domains that entries are taken away from.
+/// The domains that STEs have pointed to before the attach.
 #[derive(Default)]
-struct Left {
+struct OldDomains {
     tags: [Option<command::Tag>; Self::ROOM],
-    /// There was no room, or an entry that this driver has not written.
+    /// More domains than there is room for, or an STE that this driver does not write.
     all: bool,
 }
 
-impl Left {
-    /// The endpoints of a group come from one domain; more than that is rare.
+impl OldDomains {
+    /// The endpoints of a group usually come from one domain.
     const ROOM: usize = 4;
 
-    /// Notes whom an entry belongs to.
-    fn note(&mut self, hardware: &Hardware, entry: &Words) {
-        let tag = match StreamEntry::decode(entry) {
-            Some(StreamEntry::Invalid | StreamEntry::Abort | StreamEntry::Bypass { .. }) => return,
-            Some(StreamEntry::Stage2(stage)) => Some(command::Tag::Stage2 { vmid: stage.vmid }),
-            Some(StreamEntry::Stage1(stage)) => {
-                let contexts = hardware.contexts.lock();
-                contexts.asid_at(stage.contexts).map(of_asid)
+    /// Notes the domain that an STE points to.
+    fn note(&mut self, hardware: &Hardware, ste: &Words) {
+        let tag = match Ste::decode(ste) {
+            Some(Ste::Invalid | Ste::Abort | Ste::Bypass { .. }) => return,
+            Some(Ste::Stage2(stage)) => Some(command::Tag::Stage2 { vmid: stage.vmid }),
+            Some(Ste::Stage1(stage)) => {
+                let tags = hardware.tags.lock();
+                tags.asid_at(stage.context_descriptor).map(of_asid)
             }
             None => None,
         };
@@ -59,21 +57,21 @@ impl Left {
     fn invalidate(&self, hardware: &Hardware) -> Result<(), Failure> {
         let mut batch = hardware.batch();
         match self.all {
-            true => batch.forget_everything(),
+            true => batch.invalidate_everything(),
             false => self
                 .tags
                 .into_iter()
                 .flatten()
-                .for_each(|tag| batch.push(Command::forget_domain(tag))),
+                .for_each(|tag| batch.push(Command::invalidate_domain(tag))),
         }
         batch.run()
     }
 }
 
-/// Takes one step with each entry that is not yet what it is to be, and waits until the unit has
-/// seen that. Returns whether there was one to take.
+/// Takes the next step of each STE that is not yet as planned, and waits until the unit has seen
+/// it. Returns whether there was a step to take.
 fn step(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<bool, Failure> {
-    let tables = &hardware.tables;
+    let stream_table = &hardware.stream_table;
     let mut batch = hardware.batch();
     let mut found = false;
 
@@ -82,12 +80,12 @@ fn step(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<bool, Fail
             tlb.check(&mut batch, plan);
         }
         for &id in ids {
-            let update = Update::of_stream(&tables.read(id), plan.entry());
+            let update = Update::new(&stream_table.read(id), plan.ste());
             if let Some(step) = update.steps().first() {
-                tables.write(id, step);
+                stream_table.write(id, step);
                 found = true;
                 // The level 1 descriptor may be new as well.
-                batch.push(Command::forget_stream(id.raw(), false));
+                batch.push(Command::invalidate_ste(id.raw(), false));
             }
         }
     });
@@ -95,12 +93,10 @@ fn step(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<bool, Fail
     Ok(found)
 }
 
-/// Writes all entries.
-///
-/// They take their steps together, with one batch for each; mostly there is one.
+/// Writes all STEs. They take their steps together, with one batch for each step; most need one.
 fn write(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
     for _ in 0..MAX_STEPS {
-        // What was written to memory before comes before the entries that lead there.
+        // The unit sees what was written to memory before it sees the STEs that point there.
         dma_mb(Write);
         if !step(hardware, steps)? {
             break;
@@ -109,16 +105,16 @@ fn write(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failu
     Ok(())
 }
 
-/// Makes the plans of all `steps` true. See [`Update`] for what a change of an entry needs, and
-/// [`Action`] for what comes before and after it.
+/// Makes the plans of all `steps` true. [`Update`] says how an STE changes, and [`Action`] what
+/// comes before and after that.
 pub(super) fn commit(hardware: &Hardware, steps: &mut dyn EndpointSteps) {
-    let tables = &hardware.tables;
-    let mut left = Left::default();
+    let stream_table = &hardware.stream_table;
+    let mut old_domains = OldDomains::default();
     steps.for_each(&mut |EndpointStep { ids, plan, .. }| {
         for &id in ids {
-            let old = tables.read(id);
-            if old != *plan.entry() {
-                left.note(hardware, &old);
+            let old = stream_table.read(id);
+            if old != *plan.ste() {
+                old_domains.note(hardware, &old);
             }
         }
     });
@@ -126,22 +122,18 @@ pub(super) fn commit(hardware: &Hardware, steps: &mut dyn EndpointSteps) {
     let result = Action::ORDER
         .into_iter()
         .try_for_each(|action| match action {
-            Action::WriteEntry => write(hardware, steps),
-            Action::ForgetInUnit => left.invalidate(hardware),
+            Action::WriteSte => write(hardware, steps),
+            Action::InvalidateUnit => old_domains.invalidate(hardware),
             _ => device_tlb::take(hardware, steps, action),
         });
-    if let Err(failure) = result {
-        hardware.fail(failure);
-    }
-    // Who declares the unit failed says so first and clears the tables then; here it is the
-    // other way round. So one of the two sees what the other did.
-    smp_mb(Full);
-    if hardware.health.has_failed() {
+    // A unit that fails says so.
+    let _ = hardware.answered(result);
+    if hardware.has_failed_meanwhile() {
         steps.for_each(&mut |EndpointStep { ids, .. }| {
             for &id in ids {
-                tables.clear(id);
+                stream_table.clear(id);
             }
         });
-        device_tlb::give_up(steps);
+        device_tlb::disable_all(steps);
     }
 }

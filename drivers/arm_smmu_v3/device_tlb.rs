@@ -2,26 +2,30 @@
 
 //! TLBs in devices (IHI 0070 3.9 and 4.5; PCIe chapter 10, ATS).
 //!
-//! A device with a TLB asks the unit for translations, keeps them, and sends transactions that are
-//! translated already. It may do so while it is attached to a paging domain. Its entry says so
-//! (EATS), the unit looks at the entry also for what is translated (CR0.ATSCHK), and invalidations
-//! of the domain reach the device: the unit's [`Roster`](super::unit::ats_streams::Roster) has a
-//! seat for it. [`change`] gives the order in which these change.
+//! A device with a TLB asks the unit for translations, caches them, and sends transactions with
+//! translated addresses. The driver lets it do so while it is attached to a paging domain:
 //!
-//! # A device that does not answer
+//! - EATS in its STE allows ATS, and CR0.ATSCHK makes the unit check that for translated
+//!   transactions as well.
+//! - The unit's list of [`AtsStreams`](super::unit::ats_streams::AtsStreams) has its stream, so
+//!   that invalidations of the domain reach the TLB.
 //!
-//! What it has kept may lead to memory that is going to be used for something else. So before
-//! anybody is told that the invalidation is done its entry refuses all that it would do with
-//! translations (law 8). Its other transactions pass as before. Its TLB is not turned on again
-//! until the device is found anew.
+//! [`change`] gives the order of these steps in an attach.
 //!
-//! The unit does not say which of several devices it was, so they are asked once more, one at a
-//! time.
+//! # Devices that do not answer
+//!
+//! The TLB of a device that does not answer an invalidation may still lead to the unmapped memory.
+//! So before the invalidation is reported as complete, the driver forbids ATS in the device's STE
+//! (law 8). Transactions without a translated address pass as before. The driver enables ATS again
+//! only after the device was removed and probed anew.
+//!
+//! The unit does not say which of several devices has not answered, so the driver asks them once
+//! more, one at a time.
 //!
 //! # Locking
 //!
-//! The roster and the entries' EATS change under the lock of the command queue, which a batch
-//! holds. The lock of a TLB's own state nests inside it.
+//! The list and EATS change under the lock of the command queue, which a [`Batch`] holds. The lock
+//! of a TLB's state nests inside it.
 
 #![forbid(unsafe_code)]
 
@@ -56,25 +60,25 @@ use crate::{
 
 /// One endpoint of an attach.
 pub(super) struct EndpointStep<'a> {
-    /// Its TLB, if it has one.
+    /// Its TLB, if the driver may use one.
     pub(super) tlb: Option<&'a Tlb>,
-    /// The ids whose entries are to be written.
+    /// The stream ids whose STEs are written.
     pub(super) ids: &'a [RequesterId],
     pub(super) plan: &'a mut Plan,
 }
 
 /// The endpoints of an attach, all behind one unit.
 pub(super) trait EndpointSteps {
-    /// Calls `f` for each; each time in the same order.
+    /// Calls `f` for each endpoint, in the same order each time.
     fn for_each(&mut self, f: &mut dyn FnMut(EndpointStep<'_>));
 }
 
-/// What is known of a TLB. Only attaches change it, with the lock of the device's group.
+/// The state of a TLB. Only attaches change it, which hold the lock of the device's group.
 #[derive(Default)]
 struct State {
-    /// The domain of which the device may have translations; `None` if the TLB is off.
+    /// The domain whose translations the TLB may hold; `None` if ATS is off.
     under: Option<Tag>,
-    /// It did not do what it was told once, and stays off.
+    /// ATS stays off, because the device has not done what it was asked to do.
     is_unusable: bool,
 }
 
@@ -88,9 +92,11 @@ pub struct Tlb {
 }
 
 impl Tlb {
-    /// The TLB of a device with these ids; `None` if it is not going to be used.
+    /// The TLB of the device called `name`, which has the stream ids `ids`; `None` if the driver
+    /// does not use it.
     ///
-    /// A device that has several ids does not tell under which of them it is going to be asked.
+    /// It uses none of a device with several ids: an invalidation needs the id that the device uses
+    /// for ATS, which is not known.
     pub(super) fn new(
         hardware: &Arc<Hardware>,
         name: Label,
@@ -98,7 +104,7 @@ impl Tlb {
         switch: KBox<dyn DeviceTlb>,
     ) -> Result<Option<Self>> {
         let capability = &hardware.capability;
-        // Entries of stage 2 can have stalls or this (5.2, S2S).
+        // An STE of stage 2 must not have both stalls and ATS (5.2, S2S).
         let stalls = hardware.stage == Stage::Two && capability.stalls == Stalls::Always;
         let &[id] = ids else { return Ok(None) };
         if !capability.device_tlb || stalls {
@@ -113,7 +119,7 @@ impl Tlb {
             return Ok(None);
         }
         let state = KBox::pin_init(new_spinlock_irq!(State::default()), GFP_KERNEL)?;
-        hardware.promise_seats()?;
+        hardware.reserve_ats_stream()?;
         Ok(Some(Self {
             hardware: hardware.clone(),
             name,
@@ -123,7 +129,7 @@ impl Tlb {
         }))
     }
 
-    /// Whether it may be turned on.
+    /// Whether ATS may be enabled.
     pub(super) fn is_usable(&self) -> bool {
         !self.state.lock().is_unusable
     }
@@ -135,49 +141,50 @@ impl Tlb {
         }
     }
 
-    /// Keeps it off from now on, also where `plan` wanted it.
-    fn rule_out(&self, plan: &mut Plan) {
+    /// Keeps ATS off from now on, also if `plan` was to enable it.
+    fn set_unusable(&self, plan: &mut Plan) {
         self.state.lock().is_unusable = true;
         plan.forbid_tlb();
     }
 
-    /// Rules it out if it was found to be silent since the plan was made. An entry must not allow
-    /// again what it was made to refuse; `batch` keeps that from happening meanwhile.
+    /// Changes `plan` if the device was found not to answer since the plan was made: its STE must
+    /// not allow ATS again. As long as `batch` is there this cannot happen anew.
     pub(super) fn check(&self, batch: &mut Batch<'_>, plan: &mut Plan) {
         let Change { before, after } = self.change(plan);
         let stream = self.id.raw();
-        let mut is_silent =
-            |tag: Option<Tag>| tag.is_some_and(|tag| batch.roster().is_silent(tag, stream));
-        if is_silent(before) || is_silent(after) {
-            self.rule_out(plan);
+        let mut is_unresponsive = |tag: Option<Tag>| {
+            tag.is_some_and(|tag| batch.ats_streams().is_unresponsive(tag, stream))
+        };
+        if is_unresponsive(before) || is_unresponsive(after) {
+            self.set_unusable(plan);
         }
     }
 
-    fn enter(&self, plan: &mut Plan) {
+    fn list(&self, plan: &mut Plan) {
         let mut batch = self.hardware.batch();
         self.check(&mut batch, plan);
         if !self.is_usable() {
             plan.forbid_tlb();
         }
         if let Some(tag) = self.change(plan).after {
-            // The seat was promised.
-            if !batch.roster().enter(tag, self.id.raw()) {
-                self.rule_out(plan);
+            // Room is reserved, so this does not fail.
+            if !batch.ats_streams().insert(tag, self.id.raw()) {
+                self.set_unusable(plan);
             }
         }
-        // There is nothing in it.
+        // The batch has no command; it was there for the lock.
         let _ = batch.run();
     }
 
-    fn leave(&self, Change { before, after }: Change) {
+    fn unlist(&self, Change { before, after }: Change) {
         if let Some(tag) = before {
             self.hardware
-                .with_roster(|roster| roster.leave(tag, self.id.raw()));
+                .with_ats_streams(|streams| streams.remove(tag, self.id.raw()));
         }
         self.state.lock().under = after;
     }
 
-    fn turn_on(&self, plan: &mut Plan) -> Result<(), Failure> {
+    fn enable(&self, plan: &mut Plan) -> Result<(), Failure> {
         match self.switch.enable(self.hardware.granule.lg2()) {
             Ok(()) => {
                 self.state.lock().under = plan.tlb();
@@ -189,46 +196,46 @@ impl Tlb {
                     self.name,
                     error.to_errno(),
                 );
-                self.rule_out(plan);
+                self.set_unusable(plan);
                 let mut batch = self.hardware.batch();
-                refuse(&self.hardware, &mut batch, self.id);
+                forbid(&self.hardware, &mut batch, self.id);
                 let result = batch.run();
-                self.give_up();
+                self.disable();
                 result
             }
         }
     }
 
-    /// Turns it off, and forgets that it ever was on. Its entry refuses what it would do.
-    fn give_up(&self) {
+    /// Disables ATS in the device, and takes it off the list. Its STE forbids ATS by now.
+    fn disable(&self) {
         self.switch.disable();
         self.hardware
-            .with_roster(|roster| roster.leave_all(self.id.raw()));
+            .with_ats_streams(|streams| streams.remove_all(self.id.raw()));
         self.state.lock().under = None;
     }
 }
 
 impl Drop for Tlb {
     fn drop(&mut self) {
-        // It is off by now, unless its unit was given back first.
-        self.give_up();
-        self.hardware.with_roster(|roster| roster.end_promise());
+        // ATS is on if the unit was released while the endpoint was attached.
+        self.disable();
+        self.hardware
+            .with_ats_streams(|streams| streams.unreserve());
     }
 }
 
-/// Has the entry of `id` refuse all that its device would do with translations, and the unit see
-/// that.
-fn refuse(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
-    hardware.tables.forbid_device_tlb(id);
-    batch.push(Command::forget_stream(id.raw(), true));
+/// Forbids ATS in the STE of `id`. When this returns the unit uses the new STE.
+fn forbid(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
+    hardware.stream_table.forbid_device_tlb(id);
+    batch.push(Command::invalidate_ste(id.raw(), true));
     batch.sync();
 }
 
-/// As [`refuse`], because the device does not answer.
+/// As [`forbid`], for a device that does not answer.
 #[cold]
-fn cut_off(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
-    refuse(hardware, batch, id);
-    batch.roster().silence(id.raw());
+fn forbid_unresponsive(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
+    forbid(hardware, batch, id);
+    batch.ats_streams().set_unresponsive(id.raw());
     log_warn!(
         "{}: {} does not answer invalidations of its TLB (ATS); all that is in there is refused, \
          and it stays unused until the device is removed and found again",
@@ -237,45 +244,46 @@ fn cut_off(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
     );
 }
 
-/// Takes `action`, which is neither for entries nor for the unit, with the TLBs of all endpoints.
+/// Takes `action` with the TLBs of all endpoints. [`Action::WriteSte`] and
+/// [`Action::InvalidateUnit`] concern no TLB.
 pub(super) fn take(
     hardware: &Hardware,
     steps: &mut dyn EndpointSteps,
     action: Action,
 ) -> Result<(), Failure> {
-    if action == Action::ForgetInDevice {
-        return forget_all(hardware, steps);
+    if action == Action::InvalidateDevice {
+        return invalidate_changed(hardware, steps);
     }
     let mut result = Ok(());
     steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
         let Some(tlb) = tlb else { return };
         let change = tlb.change(plan);
         match action {
-            Action::Enter => tlb.enter(plan),
-            // It was found to be silent on the way.
-            Action::TurnOn if !tlb.is_usable() => tlb.give_up(),
+            Action::List => tlb.list(plan),
+            // It has not answered during this attach.
+            Action::EnableAts if !tlb.is_usable() => tlb.disable(),
             _ if !change.takes(action) => {}
-            Action::TurnOff => tlb.switch.disable(),
-            Action::Leave => tlb.leave(change),
-            Action::TurnOn => result = result.and(tlb.turn_on(plan)),
-            Action::WriteEntry | Action::ForgetInUnit | Action::ForgetInDevice => {}
+            Action::DisableAts => tlb.switch.disable(),
+            Action::Unlist => tlb.unlist(change),
+            Action::EnableAts => result = result.and(tlb.enable(plan)),
+            Action::WriteSte | Action::InvalidateUnit | Action::InvalidateDevice => {}
         }
     });
     result
 }
 
-/// Has all endpoints that change forget everything.
-fn forget_all(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
+/// Invalidates the TLBs of all endpoints that change.
+fn invalidate_changed(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
     let is_asked = |tlb: &Tlb, plan: &Plan| {
         let change = tlb.change(plan);
-        // Who is not there any more, or is known to be silent, is refused already.
+        // The STE of a device that is gone, or does not answer, forbids ATS already.
         let is_answering = tlb.is_usable() && tlb.switch.is_present();
-        change.takes(Action::ForgetInDevice) && (is_answering || change.after.is_some())
+        change.takes(Action::InvalidateDevice) && (is_answering || change.after.is_some())
     };
     let mut batch = hardware.batch();
     steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
         if let Some(tlb) = tlb.filter(|tlb| is_asked(tlb, plan)) {
-            batch.push(Command::forget_all_in_device(tlb.id.raw(), None));
+            batch.push(Command::invalidate_whole_atc(tlb.id.raw()));
         }
     });
     if !batch.sync() {
@@ -283,55 +291,60 @@ fn forget_all(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), 
             let Some(tlb) = tlb.filter(|tlb| is_asked(tlb, plan)) else {
                 return;
             };
-            batch.push(Command::forget_all_in_device(tlb.id.raw(), None));
+            batch.push(Command::invalidate_whole_atc(tlb.id.raw()));
             if !batch.sync() {
-                cut_off(hardware, &mut batch, tlb.id);
-                tlb.rule_out(plan);
+                forbid_unresponsive(hardware, &mut batch, tlb.id);
+                tlb.set_unusable(plan);
             }
         });
     }
     batch.run()
 }
 
-/// Turns the TLBs of all endpoints off, because the unit has failed.
+/// Disables ATS of all endpoints, because the unit has failed.
 #[cold]
-pub(super) fn give_up(steps: &mut dyn EndpointSteps) {
+pub(super) fn disable_all(steps: &mut dyn EndpointSteps) {
     steps.for_each(&mut |EndpointStep { tlb, .. }| {
         if let Some(tlb) = tlb {
-            tlb.give_up();
+            tlb.disable();
         }
     });
 }
 
-/// Has all devices forget the translations of `tag` in `range`, its first and last byte, or all of
-/// them, after all that is in `batch` is done: the unit must not know any more what they could ask
-/// for.
+/// Invalidates the translations of `tag` in all device TLBs: those of `range`, its first and last
+/// byte, or all. The commands in `batch` complete before: they invalidate what the unit has cached,
+/// so that devices cannot get it again.
 ///
-/// When this returns no device reaches anything through them.
+/// When this returns no device uses such a translation.
 #[inline]
-pub(super) fn forget(
+pub(super) fn invalidate(
     hardware: &Hardware,
     batch: &mut Batch<'_>,
     tag: Tag,
     range: Option<(u64, u64)>,
 ) {
-    if !batch.roster().is_empty() {
-        ask(hardware, batch, tag, range);
+    if !batch.ats_streams().is_empty() {
+        invalidate_listed(hardware, batch, tag, range);
     }
 }
 
-fn ask(hardware: &Hardware, batch: &mut Batch<'_>, tag: Tag, range: Option<(u64, u64)>) {
+fn invalidate_listed(
+    hardware: &Hardware,
+    batch: &mut Batch<'_>,
+    tag: Tag,
+    range: Option<(u64, u64)>,
+) {
     let command = |stream| match range {
-        Some((first, last)) => Command::forget_range_in_device(stream, None, first, last),
-        None => Command::forget_all_in_device(stream, None),
+        Some((first, last)) => Command::invalidate_atc_range(stream, first, last),
+        None => Command::invalidate_whole_atc(stream),
     };
-    let seat = |batch: &mut Batch<'_>, index| batch.roster().of(tag).get(index).copied();
+    let listed = |batch: &mut Batch<'_>, index| batch.ats_streams().of(tag).get(index).copied();
 
     batch.sync();
     for index in 0.. {
-        match seat(batch, index) {
-            Some(seat) if seat.silent => {}
-            Some(seat) => batch.push(command(seat.stream)),
+        match listed(batch, index) {
+            Some(device) if device.unresponsive => {}
+            Some(device) => batch.push(command(device.stream)),
             None => break,
         }
     }
@@ -339,13 +352,13 @@ fn ask(hardware: &Hardware, batch: &mut Batch<'_>, tag: Tag, range: Option<(u64,
         return;
     }
     for index in 0.. {
-        let Some(seat) = seat(batch, index) else {
+        let Some(device) = listed(batch, index) else {
             return;
         };
-        if !seat.silent {
-            batch.push(command(seat.stream));
+        if !device.unresponsive {
+            batch.push(command(device.stream));
             if !batch.sync() {
-                cut_off(hardware, batch, RequesterId::new(seat.stream));
+                forbid_unresponsive(hardware, batch, RequesterId::new(device.stream));
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paging domains: tables of one stage, in a shape that a unit walks.
+//! Paging domains: a page table of one stage, in a format that the unit walks.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,8 @@ use kernel::prelude::*;
 use super::{
     records::{
         capability::{Capability, FlagUpdates, SizeChange, Stage, Stalls},
-        cd::Context,
-        ste::{DeviceTlb, Sharing, Stage2, StreamEntry, Walk},
+        cd::ContextDescriptor,
+        ste::{DeviceTlb, Sharing, Stage2, Ste, Walk},
     },
     unit::hardware::Hardware,
 };
@@ -24,10 +24,10 @@ use crate::{
     },
 };
 
-/// A table of one stage and granule.
+/// A page table of one stage and granule.
 type Table<F> = PageTable<F, KernelMemory>;
 
-/// A table of any stage and granule.
+/// A page table of any stage and granule.
 enum AnyTable {
     One4K(Table<armv8::Stage1<Granule4K>>),
     One16K(Table<armv8::Stage1<Granule16K>>),
@@ -37,7 +37,7 @@ enum AnyTable {
     Two64K(Table<armv8::Stage2<Granule64K>>),
 }
 
-/// Calls a method of the table, whichever it is: one branch, then code for that one.
+/// Calls a method of the page table: one branch, then code for its stage and granule.
 macro_rules! of_table {
     ($paging:expr, $table:ident => $call:expr) => {
         match &$paging.table {
@@ -61,7 +61,7 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// An empty table for units like `hardware`.
+    /// An empty page table for units like `hardware`.
     pub(super) fn new(hardware: &Hardware, node: i32) -> Result<Self> {
         let capability = &hardware.capability;
         let (stage, granule) = (hardware.stage, hardware.granule);
@@ -96,7 +96,8 @@ impl Paging {
         })
     }
 
-    /// Whether a unit with `capability` can walk the table and reaches all that it can map.
+    /// Whether a unit with `capability` can walk the table, and reaches all addresses that it can
+    /// map.
     pub(super) fn fits(&self, capability: &Capability) -> bool {
         let (has_stage, input_bits) = match self.stage {
             Stage::One => (
@@ -112,7 +113,7 @@ impl Paging {
             && capability.granules.contains(self.granule)
             && input_bits >= self.shape.ia_bits
             && capability.table_output_bits(self.granule) >= self.shape.oa_bits
-            // Entries are written back from the caches only if the table was made for that.
+            // A unit whose walks do not snoop needs a table that is written back from the caches.
             && (capability.coherent || !self.coherent)
     }
 
@@ -120,9 +121,13 @@ impl Paging {
         of_table!(self, table => table.root()).raw()
     }
 
-    /// What a context descriptor says of the table.
-    pub(super) fn context(&self, capability: &Capability, asid: u16) -> Context {
-        Context {
+    /// The CD of a domain with this table and ASID.
+    pub(super) fn context_descriptor(
+        &self,
+        capability: &Capability,
+        asid: u16,
+    ) -> ContextDescriptor {
+        ContextDescriptor {
             table: self.root(),
             input_bits: self.shape.ia_bits,
             output_bits: self.shape.oa_bits,
@@ -135,14 +140,9 @@ impl Paging {
         }
     }
 
-    /// What a stream table entry says of the table.
-    pub(super) fn stream(
-        &self,
-        capability: &Capability,
-        vmid: u16,
-        device_tlb: DeviceTlb,
-    ) -> StreamEntry {
-        StreamEntry::Stage2(Stage2 {
+    /// The STE of a stage 2 domain with this table and VMID.
+    pub(super) fn ste(&self, capability: &Capability, vmid: u16, device_tlb: DeviceTlb) -> Ste {
+        Ste::Stage2(Stage2 {
             table: self.root(),
             vmid,
             input_bits: self.shape.ia_bits,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an attach is prepared to: the tag of a domain on a unit, and the entry of an endpoint.
+//! The tag of a domain on a unit, and a prepared attach.
 
 #![forbid(unsafe_code)]
 
@@ -8,36 +8,36 @@ use core::fmt;
 
 use super::records::{
     command,
-    ste::{DeviceTlb, StreamEntry, Words, World},
+    ste::{DeviceTlb, Ste, Words},
 };
 use crate::pgtable::armv8::GranuleSize;
 
-/// The VMID under which the unit caches translations of stage 1.
+/// The VMID under which the unit caches the translations of all stage 1 domains.
 pub(super) const STAGE1_VMID: u16 = 0;
 
 /// The name of a domain in a unit's caches.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Tag {
-    /// Of stage 1; also which of the unit's context descriptors is the domain's.
+    /// Of a stage 1 domain. The ASID also says which of the unit's CDs is the domain's.
     Asid {
         /// The name.
         asid: u16,
-        /// The granule of the domain's tables, which invalidations depend on.
+        /// The granule of the domain's page table: invalidations depend on it.
         granule: GranuleSize,
     },
-    /// Of stage 2.
+    /// Of a stage 2 domain.
     Vmid {
         /// The name.
         vmid: u16,
         /// As above.
         granule: GranuleSize,
     },
-    /// The domain does not translate, so nothing is cached.
+    /// Of the identity domain, of which nothing is cached.
     Untranslated,
 }
 
 impl Tag {
-    /// The tag as commands have it, and the granule; `None` if nothing is cached.
+    /// The tag in commands, and the granule; `None` if nothing is cached.
     pub(super) fn cached(self) -> Option<(command::Tag, GranuleSize)> {
         match self {
             Self::Asid { asid, granule } => Some((of_asid(asid), granule)),
@@ -57,47 +57,46 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The tag of a stage 1 domain with this ASID, as commands have it.
+/// The tag in commands of the stage 1 domain with this ASID.
 pub(super) fn of_asid(asid: u16) -> command::Tag {
     command::Tag::Stage1 {
-        world: World::El1,
         vmid: STAGE1_VMID,
         asid,
     }
 }
 
-/// A prepared attach.
+/// A prepared attach of one endpoint.
 pub struct Plan {
-    /// What the stream table entries of the endpoint will be.
-    entry: Words,
-    /// The domain of which the endpoint's TLB will have translations, if it is to be on. The entry
-    /// allows that then, and otherwise does not.
+    /// The endpoint's STEs after the attach.
+    ste: Words,
+    /// The domain whose translations the endpoint's TLB may hold after the attach; `None` if ATS
+    /// will be off. EATS in `ste` says the same.
     tlb: Option<command::Tag>,
 }
 
 impl Plan {
-    /// An attach that makes `entry` the endpoint's, and `tlb` the domain of which its TLB will have
-    /// translations. `entry` allows them exactly if `tlb` is `Some`.
-    pub(super) fn new(entry: &StreamEntry, tlb: Option<command::Tag>) -> Self {
+    /// An attach after which the endpoint has `ste`, and its TLB may hold translations of `tlb`.
+    /// EATS in `ste` allows ATS if and only if there is a `tlb`.
+    pub(super) fn new(ste: &Ste, tlb: Option<command::Tag>) -> Self {
         Self {
-            entry: entry.encode(),
+            ste: ste.encode(),
             tlb,
         }
     }
 
-    /// What the entries will be.
-    pub(super) fn entry(&self) -> &Words {
-        &self.entry
+    /// The endpoint's STEs after the attach.
+    pub(super) fn ste(&self) -> &Words {
+        &self.ste
     }
 
-    /// The domain of which the endpoint's TLB will have translations.
+    /// The domain whose translations the endpoint's TLB may hold after the attach.
     pub(super) fn tlb(&self) -> Option<command::Tag> {
         self.tlb
     }
 
-    /// The TLB is not to be on after all.
+    /// Changes the plan: ATS will be off.
     pub(super) fn forbid_tlb(&mut self) {
         self.tlb = None;
-        self.entry = DeviceTlb::forbid(&self.entry);
+        self.ste = DeviceTlb::forbid(&self.ste);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices that appear: their unit and stream ids, reserved regions, and TLB.
+//! New devices: their unit, stream ids, reserved regions and TLB.
 
 #![forbid(unsafe_code)]
 
@@ -20,8 +20,8 @@ use crate::{
     reserved::{Kind, Reserved},
 };
 
-/// Where owners of devices find room for the places that interrupt messages go to: the window that
-/// VFIO's users know from the kernel's own drivers.
+/// Addresses that owners of devices use for the doorbells of interrupt controllers. The kernel's
+/// own drivers reserve the same, and VFIO's users rely on that.
 const MESSAGES: (u64, u64) = (0x0800_0000, 0x080f_ffff);
 
 /// What the IORT table says of a device.
@@ -30,7 +30,7 @@ pub(super) struct Link {
     pub(super) unit_base: u64,
     /// The device's stream ids, none twice.
     pub(super) ids: KVec<RequesterId>,
-    /// Whether its translation requests (ATS) reach the unit.
+    /// Whether the root complex supports ATS.
     pub(super) passes_ats: bool,
 }
 
@@ -98,22 +98,22 @@ pub(super) fn endpoint(
     let hardware = unit.hardware()?;
 
     for id in ids {
-        hardware.tables.add(*id).inspect_err(|error| {
+        hardware.stream_table.add(*id).inspect_err(|error| {
             if *error == ERANGE {
                 log_err!(
                     "{}: {}: firmware gives it stream id {:#x}, but the unit has {} bits of it",
                     unit.health.name(),
                     name,
                     id.raw(),
-                    hardware.tables.layout().bits(),
+                    hardware.stream_table.layout().bits(),
                 );
             }
         })?;
     }
     let reserved = reserved(unit, ids)?;
     let tlb = match switch {
-        // What firmware keeps using is reached also while the unit does not translate, and a
-        // device whose TLB is on would ask it to.
+        // A device with direct regions must reach them also while the unit does not translate.
+        // With ATS it would send translation requests, which fail then.
         Some(switch) if passes_ats && !reserved.iter().any(Reserved::is_direct) => {
             Tlb::new(hardware, name, ids, switch)?
         }
@@ -135,10 +135,9 @@ fn reserved(unit: &SmmuUnit, ids: &[RequesterId]) -> Result<KVec<Reserved>> {
         GFP_KERNEL,
     )?;
 
-    let Some(iort) = &unit.description.iort else {
+    let Ok(table) = unit.description.iort() else {
         return Ok(reserved);
     };
-    let table = iort.table()?;
     let Some(node) = table.unit_at(unit.description.base) else {
         return Ok(reserved);
     };

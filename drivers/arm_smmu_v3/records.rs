@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the specification lays down, as plain values: pure, with the host's tests.
+//! Records that the specification defines, as plain values. Pure: host tests check them.
 //!
 //! | file | what | IHI 0070 |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | `capability` | identification registers, and whether the driver can use such a unit | 6.3 |
 //! | `stream_table_layout` | where the STE of a stream id is | 3.3.1, 5.1 |
 //! | `ste` | stream table entries (STE) | 5.2 |
-//! | `cd` | context descriptors (CD) | 5.3, 5.4 |
-//! | `update` | the order in which the words of an STE or CD are written | 3.21.3 |
+//! | `cd` | context descriptors (CD) | 5.4 |
+//! | `update` | the order in which the words of an STE are written | 3.21.3 |
 //! | `queue_index` | producer and consumer indexes of queues | 3.5.1 |
 //! | `command` | commands | 4 |
 //! | `invalidation` | the commands that invalidate a range of addresses | 4.4.1 |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's state in words.
+//! A unit's state, for debugfs.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ use core::fmt;
 use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::{
-    records::capability::{Stage, StreamTable},
+    records::{capability::Stage, stream_table_layout::StreamTableFormat},
     unit::{
         regs::{
             CMDQ_CONS, CMDQ_PROD, CR0, EVENTQ_CONS, EVENTQ_PROD, GBPA, GERROR, GERRORN, PRIQ_CONS,
@@ -18,8 +18,9 @@ use super::{
         smmu_unit::SmmuUnit,
     },
 };
+use crate::drivers::shell::show::abilities;
 
-/// Writes what is to be known about a unit, several lines.
+/// Writes the state of a unit, several lines.
 pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
     writeln!(
         f,
@@ -46,29 +47,26 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         capability.stream_bits,
         capability.output_bits,
     )?;
-    write!(f, "can:")?;
-    for (can, what) in [
-        (capability.stage1, "stage-1"),
-        (capability.stage2, "stage-2"),
-        (capability.nesting, "nesting"),
-        (capability.coherent, "coherent-walks"),
-        (capability.range_invalidation, "range-invalidation"),
-        (capability.messages, "messages"),
-        (capability.events, "events"),
-        (capability.device_tlb, "device-tlb"),
-        (capability.queues.page_requests.is_some(), "page-requests"),
-        (capability.broadcast, "broadcast-invalidation"),
-        (capability.hypervisor, "el2"),
-        (capability.two_level_contexts, "two-level-contexts"),
-        (capability.substream_bits > 0, "substreams"),
-        (capability.vmid_wildcards, "vmid-wildcards"),
-        (capability.force_write_back, "force-write-back"),
-    ] {
-        if can {
-            write!(f, " {what}")?;
-        }
-    }
-    writeln!(f)?;
+    abilities(
+        f,
+        &[
+            (capability.stage1, "stage-1"),
+            (capability.stage2, "stage-2"),
+            (capability.nesting, "nesting"),
+            (capability.coherent, "coherent-walks"),
+            (capability.range_invalidation, "range-invalidation"),
+            (capability.messages, "messages"),
+            (capability.events, "events"),
+            (capability.device_tlb, "device-tlb"),
+            (capability.queues.page_requests.is_some(), "page-requests"),
+            (capability.broadcast, "broadcast-invalidation"),
+            (capability.hypervisor, "el2"),
+            (capability.two_level_contexts, "two-level-contexts"),
+            (capability.substream_bits > 0, "substreams"),
+            (capability.vmid_wildcards, "vmid-wildcards"),
+            (capability.force_write_back, "force-write-back"),
+        ],
+    )?;
     writeln!(
         f,
         "control {:#x}, bypass {:#010x}, errors {:#x}",
@@ -76,23 +74,23 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         u32::from(io.read(GBPA)),
         u32::from(io.read(GERROR)) ^ u32::from(io.read(GERRORN)),
     )?;
-    let [asids, vmids] = hardware.contexts.lock().usage();
+    let [asids, vmids] = hardware.tags.lock().usage();
     writeln!(
         f,
         "asids: {} of {} in use; vmids: {} of {} in use",
         asids.0, asids.1, vmids.0, vmids.1,
     )?;
-    let layout = hardware.tables.layout();
-    match layout.kind() {
-        StreamTable::Linear => writeln!(f, "stream table: linear, {} bits", layout.bits()),
-        StreamTable::TwoLevel => writeln!(
+    let layout = hardware.stream_table.layout();
+    match layout.format() {
+        StreamTableFormat::Linear => writeln!(f, "stream table: linear, {} bits", layout.bits()),
+        StreamTableFormat::TwoLevel => writeln!(
             f,
             "stream table: two levels, {} bits, {} second-level tables",
             layout.bits(),
-            hardware.tables.level2_tables(),
+            hardware.stream_table.level2_tables(),
         ),
     }?;
-    let (counts, failed) = hardware.with_queue(|queue| (queue.counts(), queue.has_failed()));
+    let (counts, failed) = hardware.with_commands(|queue| (queue.counts(), queue.has_failed()));
     writeln!(
         f,
         "command queue: consumer {:#x}, producer {:#x}, {} batches, {} commands, {} illegal, {} \
@@ -125,7 +123,7 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         )?;
     }
     if capability.device_tlb {
-        let devices = hardware.with_roster(|roster| roster.devices());
+        let devices = hardware.with_ats_streams(|streams| streams.devices());
         writeln!(f, "device TLBs: {devices}")?;
     }
     Ok(())

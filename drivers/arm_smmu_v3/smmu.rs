@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the core calls.
+//! The SMMUv3 driver: what the core calls.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,7 @@ use super::{
     records::{
         capability::{Stage, Stalls},
         invalidation::{Plan as RangePlan, Range},
-        ste::{ContextFormat, DeviceTlb, NoSubstream, Sharing, Stage1, StreamEntry, Walk, World},
+        ste::{DeviceTlb, Sharing, Stage1, Ste, Walk},
     },
     show,
     unit::{firmware, smmu_unit::SmmuUnit},
@@ -29,6 +29,7 @@ use crate::{
         Attach, Capability as Ability, DeviceView, Geometry, KernelGather, PlatformIds, Probed,
         Scope, Step, Steps, Target, Translate, VendorDriver, When,
     },
+    drivers::shell::unit::UnitHardware,
     fault::FaultSink,
     health::Health,
     label::Label,
@@ -39,7 +40,7 @@ use crate::{
 /// The driver.
 pub struct SmmuV3;
 
-/// The steps of a commit, as this driver's attaches see them.
+/// The steps of a commit, as attaches of this driver need them.
 struct OwnSteps<'a, S>(&'a mut S);
 
 impl<S: Steps<SmmuV3>> EndpointSteps for OwnSteps<'_, S> {
@@ -66,7 +67,7 @@ impl Attach for SmmuV3 {
 
     type Unit = SmmuUnit;
 
-    /// Of most devices the ids say it all.
+    /// The device's TLB, if the driver uses one. The rest of an endpoint is its stream ids.
     type Endpoint = Option<Tlb>;
 
     type Paging = Paging;
@@ -83,12 +84,12 @@ impl Attach for SmmuV3 {
             return Ok(Tag::Untranslated);
         };
         let granule = paging.granule;
-        let mut contexts = hardware.contexts.lock();
+        let mut tags = hardware.tags.lock();
         let tag = match paging.stage {
-            Stage::One => contexts
-                .take_asid(|asid| paging.context(&hardware.capability, asid))
+            Stage::One => tags
+                .take_asid(|asid| paging.context_descriptor(&hardware.capability, asid))
                 .map(|asid| Tag::Asid { asid, granule }),
-            Stage::Two => contexts.take_vmid().map(|vmid| Tag::Vmid { vmid, granule }),
+            Stage::Two => tags.take_vmid().map(|vmid| Tag::Vmid { vmid, granule }),
         };
         tag.inspect_err(|error| {
             if *error == ENOSPC {
@@ -106,10 +107,10 @@ impl Attach for SmmuV3 {
 
     fn release_tag(unit: &SmmuUnit, tag: Tag) {
         if let Ok(hardware) = unit.hardware() {
-            let mut contexts = hardware.contexts.lock();
+            let mut tags = hardware.tags.lock();
             match tag {
-                Tag::Asid { asid, .. } => contexts.give_asid_back(asid),
-                Tag::Vmid { vmid, .. } => contexts.give_vmid_back(vmid),
+                Tag::Asid { asid, .. } => tags.give_asid_back(asid),
+                Tag::Vmid { vmid, .. } => tags.give_vmid_back(vmid),
                 Tag::Untranslated => {}
             }
         }
@@ -130,7 +131,7 @@ impl Attach for SmmuV3 {
             Target::Paging { paging, tag } => (paging, tag),
             Target::Identity { .. } => {
                 let sharing = Sharing::of(capability);
-                return Ok(Plan::new(&StreamEntry::Bypass { sharing }, None));
+                return Ok(Plan::new(&Ste::Bypass { sharing }, None));
             }
         };
         let (name, _) = tag.cached().ok_or(EINVAL)?;
@@ -142,27 +143,22 @@ impl Attach for SmmuV3 {
             Some(_) => DeviceTlb::Full,
             None => DeviceTlb::Forbidden,
         };
-        let entry = match tag {
-            Tag::Asid { asid, .. } => StreamEntry::Stage1(Stage1 {
-                contexts: hardware.contexts.lock().address(asid).ok_or(EINVAL)?,
-                format: ContextFormat::Linear,
-                substream_bits: 0,
-                no_substream: NoSubstream::Terminate,
+        let ste = match tag {
+            Tag::Asid { asid, .. } => Ste::Stage1(Stage1 {
+                context_descriptor: hardware.tags.lock().address(asid).ok_or(EINVAL)?,
                 walk: Walk::of(capability),
-                world: World::El1,
                 vmid: STAGE1_VMID,
                 never_stall: capability.stalls == Stalls::Optional,
                 device_tlb,
-                sharing: Sharing::of(capability),
             }),
-            Tag::Vmid { vmid, .. } => paging.stream(capability, vmid, device_tlb),
+            Tag::Vmid { vmid, .. } => paging.ste(capability, vmid, device_tlb),
             Tag::Untranslated => return Err(EINVAL),
         };
-        Ok(Plan::new(&entry, tlb))
+        Ok(Plan::new(&ste, tlb))
     }
 
     fn plan_blocked(_unit: &SmmuUnit, _tlb: &Option<Tlb>) -> Plan {
-        Plan::new(&StreamEntry::Invalid, None)
+        Plan::new(&Ste::Invalid, None)
     }
 
     fn commit(unit: &SmmuUnit, steps: &mut impl Steps<Self>) {
@@ -172,13 +168,13 @@ impl Attach for SmmuV3 {
     }
 
     fn needs_map_sync(_unit: &SmmuUnit) -> bool {
-        // Nothing is cached of what is not mapped, and walks see what was written.
+        // The unit caches no absent entries, and its walks see new ones at once.
         false
     }
 
     fn capable(unit: &SmmuUnit, _tlb: &Option<Tlb>, capability: Ability) -> bool {
         match capability {
-            // A unit whose walks snoop is connected to caches that its devices snoop as well.
+            // If the unit's walks snoop the CPUs' caches, so does the DMA of its devices.
             Ability::CoherentDma => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.coherent),
@@ -263,11 +259,8 @@ impl Translate for SmmuV3 {
         for command in plan.commands(tag) {
             batch.push(command);
         }
-        device_tlb::forget(hardware, &mut batch, tag, in_devices);
-        batch.run().map_err(|failure| {
-            hardware.fail(failure);
-            EIO
-        })
+        device_tlb::invalidate(hardware, &mut batch, tag, in_devices);
+        hardware.answered(batch.run())
     }
 }
 
@@ -295,7 +288,7 @@ impl VendorDriver for SmmuV3 {
     }
 
     fn enable(unit: &SmmuUnit) -> Result {
-        unit.hardware()?.enable()
+        unit.enable()
     }
 
     fn release(unit: &SmmuUnit) {
@@ -303,11 +296,11 @@ impl VendorDriver for SmmuV3 {
     }
 
     fn suspend(unit: &SmmuUnit) -> Result {
-        unit.hardware()?.suspend()
+        unit.suspend()
     }
 
     fn resume(unit: &SmmuUnit) -> Result {
-        unit.hardware()?.resume()
+        unit.resume()
     }
 
     fn probe<'a>(
@@ -321,8 +314,7 @@ impl VendorDriver for SmmuV3 {
             }
             place => {
                 let first = units.clone().next().ok_or(ENODEV)?;
-                let iort = first.description.iort.as_deref().ok_or(ENODEV)?;
-                let link = probe::link(iort.table()?, place, &device.ids)?;
+                let link = probe::link(first.description.iort()?, place, &device.ids)?;
                 let unit = units.find(|unit| unit.description.base == link.unit_base);
                 (unit.ok_or(ENODEV)?, link.ids, link.passes_ats)
             }

@@ -7,19 +7,19 @@
 //! | `firmware` | the SMMUs that the kernel has found in the device tree or in IORT |
 //! | `regs`, `mmio` | registers |
 //! | `stream_table` | the stream table in memory |
-//! | `asids` | ASIDs, VMIDs, and the context descriptor of each ASID |
-//! | `ats_streams` | which streams may hold translations of a domain in a TLB of their own, pure |
+//! | `domain_tags` | VMIDs, and ASIDs with a context descriptor each |
+//! | `ats_streams` | the streams whose devices may hold translations of a domain (ATS), pure |
 //! | `command_queue` | the command queue |
-//! | `output_queue` | the queues that the SMMU fills, in memory |
-//! | `hardware` | all of the above: start, stop, suspend, resume |
-//! | `faults` | reads the event queue and the SMMU's own errors |
-//! | `pri_queue` | reads the PRI queue, and refuses page requests |
+//! | `output_queue` | the event queue and the PRI queue in memory |
+//! | `hardware` | all of the above, and the steps of a unit's life |
+//! | `faults` | reports events and global errors |
+//! | `pri_queue` | refuses page requests |
 //! | `irq` | interrupts |
-//! | `smmu_unit` | the SMMU: what firmware says of it, its hardware and its interrupts |
+//! | `smmu_unit` | how hardware and interrupts are made from what firmware says |
 
-pub(super) mod asids;
 pub(super) mod ats_streams;
 pub(super) mod command_queue;
+pub(super) mod domain_tags;
 mod faults;
 pub(super) mod firmware;
 pub(super) mod hardware;

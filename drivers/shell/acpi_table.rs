@@ -5,9 +5,9 @@
 //! A table is hostile input, in memory that firmware owns. So a driver reads only a copy of the
 //! mapped table, which firmware cannot change after the driver has checked it.
 
-use core::{fmt, marker::PhantomData, ptr, slice};
+use core::{fmt, marker::PhantomData};
 
-use kernel::{bindings, prelude::*, str::CStrExt, sync::Arc};
+use kernel::{bindings, prelude::*, sync::Arc};
 
 use crate::log::{log_err, log_warn};
 
@@ -61,27 +61,7 @@ impl<T: AcpiTable> CheckedTable<T> {
     ///
     /// `ENODEV` if the machine has no such table, `EINVAL` if the driver cannot use it, `ENOMEM`.
     pub(crate) fn find() -> Result<Arc<Self>> {
-        let mut header = ptr::null_mut();
-        // SAFETY: The signature is a string of four characters, which the function does not write
-        // to, and `header` may be written to. The function may be called when ACPI is off.
-        let status = unsafe {
-            bindings::acpi_get_table(T::SIGNATURE.as_char_ptr().cast_mut(), 0, &raw mut header)
-        };
-        if status != 0 || header.is_null() {
-            return Err(ENODEV);
-        }
-
-        // SAFETY: On success `header` points to a mapped table, which has the length in its header
-        // and stays mapped until it is put.
-        let mapped = unsafe { slice::from_raw_parts(header.cast(), (*header).length as usize) };
-        let mut bytes = KVec::new();
-        let copied = bytes.extend_from_slice(mapped, GFP_KERNEL);
-        // SAFETY: `acpi_get_table()` has returned `header`, and nothing refers to the mapping any
-        // more.
-        unsafe { bindings::acpi_put_table(header) };
-        copied?;
-
-        Self::check(bytes)
+        Self::check(copy(T::SIGNATURE)?)
     }
 
     /// Checks `bytes`, and logs as [`find`](Self::find) does.
@@ -117,6 +97,39 @@ impl<T: AcpiTable> CheckedTable<T> {
     pub(crate) fn table(&self) -> T::Parsed<'_> {
         T::parsed(&self.bytes, &self.index)
     }
+}
+
+/// A copy of the machine's table with this signature.
+#[cfg(CONFIG_ACPI)]
+fn copy(signature: &'static CStr) -> Result<KVec<u8>> {
+    use core::{ptr, slice};
+
+    use kernel::str::CStrExt;
+
+    let mut header = ptr::null_mut();
+    // SAFETY: The signature is a string of four characters, which the function does not write to,
+    // and `header` may be written to. The function may be called when ACPI is off.
+    let status =
+        unsafe { bindings::acpi_get_table(signature.as_char_ptr().cast_mut(), 0, &raw mut header) };
+    if status != 0 || header.is_null() {
+        return Err(ENODEV);
+    }
+
+    // SAFETY: On success `header` points to a mapped table, which has the length in its header and
+    // stays mapped until it is put.
+    let mapped = unsafe { slice::from_raw_parts(header.cast(), (*header).length as usize) };
+    let mut bytes = KVec::new();
+    let copied = bytes.extend_from_slice(mapped, GFP_KERNEL);
+    // SAFETY: `acpi_get_table()` has returned `header`, and nothing refers to the mapping any more.
+    unsafe { bindings::acpi_put_table(header) };
+    copied?;
+    Ok(bytes)
+}
+
+/// A kernel without ACPI knows no tables.
+#[cfg(not(CONFIG_ACPI))]
+fn copy(_signature: &'static CStr) -> Result<KVec<u8>> {
+    Err(ENODEV)
 }
 
 /// The memory node of an ACPI proximity domain, negative for none.

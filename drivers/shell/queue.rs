@@ -75,6 +75,11 @@ impl<const WORDS: usize> Slots<WORDS> {
     pub(crate) fn flush(&self, index: usize) {
         self.pages.flush(self.slot(index));
     }
+
+    /// As [`flush`](Self::flush), for all slots.
+    pub(crate) fn flush_all(&self) {
+        self.pages.flush(self.pages.words());
+    }
 }
 
 /// The number of a batch. Batches are numbered in order, and the numbers wrap around.

@@ -1,59 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In which order a device's TLB, its stream table entry and who is told of invalidations change in
-//! an attach (SMMUv3 IHI 0070, 3.9.1 and 5.2, EATS).
+//! The order of the steps of an attach that concern a device's TLB: its switch, the EATS field of
+//! its STE, and which invalidations reach it (SMMUv3 IHI 0070, 3.9.1 and 5.2, EATS).
 //!
-//! Three things must never be:
+//! Three rules give the order:
 //!
-//! - a device that asks for translations which its entry refuses: it may give up, and the root
-//!   complex reports errors. So the TLB is off whenever EATS changes;
-//! - a device with a translation of a domain whose invalidations do not reach it. So it has its
-//!   seat before it can get one, and keeps it until it has forgotten all;
-//! - a device that asks for a translation after it was told to forget, and gets one that the unit
-//!   was to forget as well. So the unit forgets first.
+//! 1. A device must not ask for translations while its STE forbids that: it may give up, and the
+//!    root complex reports errors. So the TLB is off while EATS changes.
+//! 2. Invalidations of a domain must reach each device that has translations of it. So the device
+//!    is listed for the new domain before its STE points there, and stays listed for the old one
+//!    until its TLB is empty.
+//! 3. After a device has invalidated its TLB it must not get an old translation again. So the unit
+//!    invalidates its own TLB first.
 
 #![forbid(unsafe_code)]
 
 use super::super::records::command::Tag;
 
-/// A part of an attach; all devices of a group take it together.
+/// A step of an attach. The devices of a group take each step together.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Give the device a seat for the new domain.
-    Enter,
-    /// Turn its TLB off.
-    TurnOff,
-    /// Write its entry, with all that the unit needs to see it.
-    WriteEntry,
-    /// Have the unit forget what it knows of the old domain.
-    ForgetInUnit,
-    /// Have the device forget everything.
-    ForgetInDevice,
-    /// Take its seat for the old domain away.
-    Leave,
-    /// Turn its TLB on.
-    TurnOn,
+    /// List the device for invalidations of the new domain.
+    List,
+    /// Disable ATS in the device.
+    DisableAts,
+    /// Write its STE.
+    WriteSte,
+    /// Invalidate what the unit has cached of the old domain.
+    InvalidateUnit,
+    /// Invalidate the device's TLB.
+    InvalidateDevice,
+    /// Take it off the list for the old domain.
+    Unlist,
+    /// Enable ATS in the device.
+    EnableAts,
 }
 
 impl Action {
     /// All of them, in order.
     pub const ORDER: [Self; 7] = [
-        Self::Enter,
-        Self::TurnOff,
-        Self::WriteEntry,
-        Self::ForgetInUnit,
-        Self::ForgetInDevice,
-        Self::Leave,
-        Self::TurnOn,
+        Self::List,
+        Self::DisableAts,
+        Self::WriteSte,
+        Self::InvalidateUnit,
+        Self::InvalidateDevice,
+        Self::Unlist,
+        Self::EnableAts,
     ];
 }
 
-/// What becomes of one device's TLB: of which domain it may have translations, if it is on.
+/// The domains whose translations a device's TLB may hold; `None` if ATS is off.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Until now.
+    /// Before the attach.
     pub before: Option<Tag>,
-    /// From now on.
+    /// After it.
     pub after: Option<Tag>,
 }
 
@@ -62,14 +63,13 @@ impl Change {
     pub fn takes(self, action: Action) -> bool {
         let Self { before, after } = self;
         match action {
-            Action::Enter => after.is_some() && before != after,
-            Action::TurnOff => before.is_some() && after.is_none(),
-            Action::WriteEntry | Action::ForgetInUnit => true,
-            // Also before it is turned on: nobody knows what it has kept since it was on the last
-            // time.
-            Action::ForgetInDevice => before.is_some() || after.is_some(),
-            Action::Leave => before.is_some() && before != after,
-            Action::TurnOn => before.is_none() && after.is_some(),
+            Action::List => after.is_some() && before != after,
+            Action::DisableAts => before.is_some() && after.is_none(),
+            Action::WriteSte | Action::InvalidateUnit => true,
+            // Also before ATS is enabled: the TLB may hold translations from the last time.
+            Action::InvalidateDevice => before.is_some() || after.is_some(),
+            Action::Unlist => before.is_some() && before != after,
+            Action::EnableAts => before.is_none() && after.is_some(),
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attaches and invalidations with TLBs in devices, on a unit that is played: what it is told, in
-//! which order, and what stays in its tables.
+//! Attaches and invalidations with TLBs in devices, on an emulated unit: which commands it gets, in
+//! which order, and what is in its stream table afterwards.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use kernel::{
 
 use super::super::{
     smmu::SmmuV3,
-    tests::fake_unit::{self, Played},
+    tests::fake_unit::{self, FakeUnit},
     unit::hardware::Hardware,
 };
 use crate::{
@@ -42,7 +42,7 @@ const IDR0: u32 = fake_unit::IDR0 | ATS;
 const FULL: u64 = 1 << 28;
 const EATS: u64 = 3 << 28;
 
-/// What the switch does, between commands.
+/// What the switch records between commands.
 const OFF: u64 = 0xf0;
 const ON: u64 = 0xf1;
 /// CMD_CFGI_STE and CMD_SYNC; CMD_TLBI_NH_VA; CMD_TLBI_NH_ASID; CMD_ATC_INV (4.1.1).
@@ -53,9 +53,9 @@ const DEVICE: [u64; 2] = [0x40, 0x46];
 /// The CMD_SYNC that is repeated because a device has not answered.
 const AGAIN: [u64; 1] = [0x46];
 
-/// A switch that tells the unit's record what it does.
+/// A switch of a device's TLB. The emulated unit records when it is turned.
 struct Switch {
-    played: Arc<Played>,
+    fake: Arc<FakeUnit>,
     stream: u32,
     breaks: bool,
     is_on: Atomic<bool>,
@@ -73,13 +73,13 @@ impl DeviceTlb for Switch {
             return Err(EINVAL);
         }
         assert!(!self.is_on.xchg(true, Relaxed));
-        self.played.note([ON, self.stream.into()]);
+        self.fake.record([ON, self.stream.into()]);
         Ok(())
     }
 
     fn disable(&self) {
         if self.is_on.xchg(false, Relaxed) {
-            self.played.note([OFF, self.stream.into()]);
+            self.fake.record([OFF, self.stream.into()]);
         }
     }
 
@@ -88,25 +88,25 @@ impl DeviceTlb for Switch {
     }
 }
 
-/// A unit that is played and translates, and what is behind it.
+/// An emulated unit, and what is behind it.
 struct Bench {
-    played: Arc<Played>,
+    fake: Arc<FakeUnit>,
     units: KVec<Arc<Unit<SmmuV3>>>,
     registry: Arc<Registry>,
     blocked: Arc<Domain<SmmuV3>>,
     ids: Arc<dyn IdOwners<SmmuV3>>,
 }
 
-type Seated = (Arc<Endpoint<SmmuV3>>, Arc<Group<SmmuV3>>);
+type Device = (Arc<Endpoint<SmmuV3>>, Arc<Group<SmmuV3>>);
 
 impl Bench {
     fn new(idr0: u32) -> Result<Self> {
-        let played = Played::new()?;
+        let fake = FakeUnit::new()?;
         let mut units = KVec::new();
-        units.push(played.unit(idr0)?, GFP_KERNEL)?;
+        units.push(fake.unit(idr0)?, GFP_KERNEL)?;
         let registry = Registry::new()?;
         Ok(Self {
-            played,
+            fake,
             units,
             blocked: Domain::blocked(&registry)?,
             ids: IdMap::new()?,
@@ -119,12 +119,12 @@ impl Bench {
     }
 
     /// A device with a TLB in a group of its own, which is blocked.
-    fn device_with(&self, stream: u32, breaks: bool) -> Result<Seated> {
+    fn device_with(&self, stream: u32, breaks: bool) -> Result<Device> {
         let name = Label::new(format_args!("device {stream}"));
         let mut ids = KVec::new();
         ids.push(RequesterId::new(stream), GFP_KERNEL)?;
         let switch = Switch {
-            played: self.played.clone(),
+            fake: self.fake.clone(),
             stream,
             breaks,
             is_on: Atomic::new(false),
@@ -146,7 +146,7 @@ impl Bench {
         Ok((endpoint, group))
     }
 
-    fn device(&self, stream: u32) -> Result<Seated> {
+    fn device(&self, stream: u32) -> Result<Device> {
         self.device_with(stream, false)
     }
 
@@ -173,9 +173,9 @@ impl Bench {
         domain.sync(&mut gather);
     }
 
-    /// Whether the unit was told the operations in `parts` since the last time, and nothing else.
+    /// Whether the unit got the operations in `parts` since the last call, and no others.
     fn saw(&self, parts: &[&[u64]]) -> Result<bool> {
-        let seen = self.played.take_seen()?;
+        let seen = self.fake.take_seen()?;
         let expected = || parts.iter().copied().flatten().copied();
         let is_it = seen.iter().map(|[low, _]| low & 0xff).eq(expected());
         if !is_it {
@@ -185,13 +185,13 @@ impl Bench {
     }
 
     fn eats(&self, stream: u32) -> Result<u64> {
-        Ok(self.hardware()?.tables.read(RequesterId::new(stream))[1] & EATS)
+        Ok(self.hardware()?.stream_table.read(RequesterId::new(stream))[1] & EATS)
     }
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // Else the unit might still use its tables, and they would be kept.
+        // Otherwise the unit might still use its tables, and they would leak.
         SmmuV3::release(self.units[0].data());
     }
 }
@@ -200,7 +200,7 @@ impl Drop for Bench {
 mod suite {
     use super::*;
 
-    /// Where each step is in the order that `tlb_change` has.
+    /// Each step comes in the order of `change::Action`.
     #[test]
     fn attach_change_and_leave() -> Result {
         let bench = Bench::new(IDR0)?;
@@ -208,31 +208,34 @@ mod suite {
         let first = bench.domain(&endpoint)?;
         let second = bench.domain(&endpoint)?;
 
-        // What the unit does not look at, then the valid bit; the device's TLB; and then it is on.
+        // The words that the unit ignores, then the valid bit; the device's TLB; then ATS is
+        // enabled.
         group.set_default(&first)?;
         assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &[ON]])?);
         assert_eq!(bench.eats(5)?, FULL);
-        // One word leads to the other domain. It stays on.
+        // One word points to the other domain. ATS stays enabled.
         group.set_default(&second)?;
         assert!(bench.saw(&[&ENTRY, &DOMAIN, &DEVICE])?);
         assert_eq!(bench.eats(5)?, FULL);
-        // Identity: entries that bypass allow nothing (5.2). Off comes first.
+        // Identity: STEs that bypass allow no ATS (5.2). It is disabled first.
         group.set_default(&Domain::identity(&bench.registry)?)?;
-        let seen = bench.played.take_seen()?;
+        let seen = bench.fake.take_seen()?;
         assert_eq!(seen.first(), Some(&[OFF, 5]));
         assert_eq!(seen[seen.len() - 2..], [[0x5_0000_0040, 52], [0x46, 0]]);
         assert_eq!(bench.eats(5)?, 0);
         // The default domain again, and out of the group.
         group.set_default(&first)?;
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
         group.leave(&endpoint);
         assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &DOMAIN, &DEVICE])?);
         assert_eq!(bench.eats(5)?, 0);
-        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        assert!(bench
+            .hardware()?
+            .with_ats_streams(|streams| streams.is_empty()));
         Ok(())
     }
 
-    /// Law 8: the unit first, then each device of the domain, and nobody else.
+    /// Law 8: the unit first, then each device of the domain, and no other.
     #[test]
     fn invalidation_reaches_the_devices_of_the_domain() -> Result {
         let bench = Bench::new(IDR0)?;
@@ -243,10 +246,10 @@ mod suite {
         group_of_one.set_default(&domain)?;
         group_of_other.set_default(&domain)?;
         group_of_stranger.set_default(&bench.domain(&stranger)?)?;
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
 
         bench.unmap(&domain, 0x3000);
-        let seen = bench.played.take_seen()?;
+        let seen = bench.fake.take_seen()?;
         let operations = seen.iter().map(|[low, _]| low & 0xff);
         assert!(operations.eq([0x12, 0x46, 0x40, 0x40, 0x46]));
         // Stream id in bits 63:32; the page in bits 127:76, of 2^0 pages.
@@ -255,21 +258,21 @@ mod suite {
             [[0x5_0000_0040, 0x3000], [0x105_0000_0040, 0x3000]]
         );
 
-        // What is left in the domain when one has gone.
+        // One device has left the domain.
         group_of_one.leave(&one);
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
         bench.unmap(&domain, 0x4000);
         assert!(bench.saw(&[&PAGE, &DEVICE])?);
         group_of_other.leave(&other);
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
         bench.unmap(&domain, 0x5000);
-        // Nobody is attached any more.
+        // No device is attached any more.
         assert!(bench.saw(&[])?);
         group_of_stranger.leave(&stranger);
         Ok(())
     }
 
-    /// Law 8: what a device keeps that does not answer is refused before the invalidation ends.
+    /// Law 8: if a device does not answer, its STE forbids ATS before the invalidation ends.
     #[test]
     fn silent_device_is_cut_off() -> Result {
         let bench = Bench::new(IDR0)?;
@@ -278,10 +281,10 @@ mod suite {
         let domain = bench.domain(&good)?;
         group_of_good.set_default(&domain)?;
         group_of_bad.set_default(&domain)?;
-        bench.played.take_seen()?;
-        bench.played.silence(Some(6));
+        bench.fake.take_seen()?;
+        bench.fake.set_unresponsive(Some(6));
 
-        // Both at once; one after the other, to find out which; and its entry.
+        // Both at once; one after the other, to find out which; and its STE.
         bench.unmap(&domain, 0x3000);
         assert!(bench.saw(&[
             &PAGE,
@@ -294,19 +297,19 @@ mod suite {
             &ENTRY,
         ])?);
         assert_eq!((bench.eats(5)?, bench.eats(6)?), (FULL, 0));
-        // Valid, and still stage 1: its other DMA goes on.
-        let entry = bench.hardware()?.tables.read(RequesterId::new(6));
+        // Valid, and still stage 1: its other DMA passes.
+        let entry = bench.hardware()?.stream_table.read(RequesterId::new(6));
         assert_eq!(entry[0] & 0xf, 0xb);
 
-        // It is not asked any more, and nobody waits for it.
+        // It gets no further CMD_ATC_INV, so nothing waits for it.
         bench.unmap(&domain, 0x4000);
         assert!(bench.saw(&[&PAGE, &DEVICE])?);
-        // It goes to another domain, without its TLB.
+        // It is attached to another domain, with ATS disabled.
         group_of_bad.set_default(&bench.domain(&bad)?)?;
         assert!(bench.saw(&[&[OFF], &ENTRY, &DOMAIN])?);
         assert_eq!(bench.eats(6)?, 0);
-        // Also should it have come to itself.
-        bench.played.silence(None);
+        // Also if it would answer again.
+        bench.fake.set_unresponsive(None);
         group_of_bad.set_default(&domain)?;
         assert!(bench.saw(&[&ENTRY, &DOMAIN])?);
         assert_eq!(bench.eats(6)?, 0);
@@ -314,18 +317,18 @@ mod suite {
         group_of_bad.leave(&bad);
         group_of_good.leave(&good);
         assert!(!bench.units[0].has_failed());
-        let counts = bench.hardware()?.with_queue(|queue| queue.counts());
+        let counts = bench.hardware()?.with_commands(|queue| queue.counts());
         assert_eq!(counts.device_timeouts, 2);
         Ok(())
     }
 
-    /// The attach cannot fail; the device does without its TLB.
+    /// The attach cannot fail; ATS stays disabled.
     #[test]
     fn silent_device_is_attached() -> Result {
         let bench = Bench::new(IDR0)?;
         let (endpoint, group) = bench.device(6)?;
         let domain = bench.domain(&endpoint)?;
-        bench.played.silence(Some(6));
+        bench.fake.set_unresponsive(Some(6));
         group.set_default(&domain)?;
         assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &AGAIN, &DEVICE, &AGAIN, &ENTRY,])?);
         assert_eq!(bench.eats(6)?, 0);
@@ -335,14 +338,14 @@ mod suite {
         Ok(())
     }
 
-    /// It is on, and does not answer when it changes domains: its switch is turned as well.
+    /// ATS is enabled, and the device does not answer when it changes domains: ATS is disabled.
     #[test]
     fn device_falls_silent_on_the_way() -> Result {
         let bench = Bench::new(IDR0)?;
         let (endpoint, group) = bench.device(6)?;
         group.set_default(&bench.domain(&endpoint)?)?;
-        bench.played.take_seen()?;
-        bench.played.silence(Some(6));
+        bench.fake.take_seen()?;
+        bench.fake.set_unresponsive(Some(6));
         let domain = bench.domain(&endpoint)?;
         group.set_default(&domain)?;
         assert!(bench.saw(&[
@@ -356,7 +359,9 @@ mod suite {
             &[OFF],
         ])?);
         assert_eq!(bench.eats(6)?, 0);
-        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        assert!(bench
+            .hardware()?
+            .with_ats_streams(|streams| streams.is_empty()));
         bench.unmap(&domain, 0x3000);
         assert!(bench.saw(&[&PAGE])?);
         group.leave(&endpoint);
@@ -370,23 +375,25 @@ mod suite {
         group.set_default(&bench.domain(&endpoint)?)?;
         assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &ENTRY])?);
         assert_eq!(bench.eats(6)?, 0);
-        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
+        assert!(bench
+            .hardware()?
+            .with_ats_streams(|streams| streams.is_empty()));
         group.leave(&endpoint);
         Ok(())
     }
 
-    /// PCIe 10.3.1: a device that is being reset must not be asked anything.
+    /// PCIe 10.3.1: a device that is being reset must get no CMD_ATC_INV.
     #[test]
     fn device_is_off_during_a_reset() -> Result {
         let bench = Bench::new(IDR0)?;
         let (endpoint, group) = bench.device(5)?;
         let domain = bench.domain(&endpoint)?;
         group.set_default(&domain)?;
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
         group.suspend(&endpoint)?;
         assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &DOMAIN, &DEVICE])?);
         bench.unmap(&domain, 0x3000);
-        let seen = bench.played.take_seen()?;
+        let seen = bench.fake.take_seen()?;
         assert!(seen.iter().all(|[low, _]| low & 0xff != 0x40));
         group.resume(&endpoint);
         assert!(bench.saw(&[&ENTRY, &ENTRY, &DEVICE, &[ON]])?);
@@ -396,7 +403,7 @@ mod suite {
         Ok(())
     }
 
-    /// The unit is given back first: the TLB is turned off when the endpoint goes.
+    /// The unit is released first: ATS is disabled when the endpoint is dropped.
     #[test]
     fn endpoint_goes_after_its_unit() -> Result {
         let bench = Bench::new(IDR0)?;
@@ -404,11 +411,18 @@ mod suite {
         group.set_default(&bench.domain(&endpoint)?)?;
         bench.units[0].release();
         group.leave(&endpoint);
-        bench.played.take_seen()?;
+        bench.fake.take_seen()?;
         drop((endpoint, group));
         assert!(bench.saw(&[&[OFF]])?);
-        assert!(bench.hardware()?.with_roster(|roster| roster.is_empty()));
-        assert_eq!(bench.hardware()?.with_roster(|roster| roster.devices()), 0);
+        assert!(bench
+            .hardware()?
+            .with_ats_streams(|streams| streams.is_empty()));
+        assert_eq!(
+            bench
+                .hardware()?
+                .with_ats_streams(|streams| streams.devices()),
+            0
+        );
         Ok(())
     }
 

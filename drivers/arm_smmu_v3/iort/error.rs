@@ -1,30 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be wrong with an IORT, and where.
+//! Errors and oddities of an IORT.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use super::{Kind, MAX_MAPPINGS, MAX_NODES, MAX_REGIONS};
+use super::kind::Kind;
 
-/// What is wrong with a table.
+/// The most nodes of a table. This and the next two limits bound the comparisons of all elements
+/// with each other.
+pub const MAX_NODES: u32 = 4096;
+/// The most mappings of a table.
+pub const MAX_MAPPINGS: usize = 8192;
+/// The most memory ranges of a table.
+pub const MAX_REGIONS: usize = 1024;
+
+/// What is wrong with a table that cannot be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
     /// The signature is not `IORT`.
     Signature,
-    /// The table says that it is longer than the memory it was found in.
+    /// The table claims to be longer than the memory that it was found in.
     TableTruncated {
         /// Length that the table claims.
         claims: u32,
-        /// Bytes that there are.
+        /// Bytes of the memory.
         has: usize,
     },
     /// The length field is smaller than the fixed part.
     TooShort {
         /// Length that the node claims.
         claims: usize,
-        /// Length that its kind has at least.
+        /// The least length for its kind.
         needs: usize,
     },
     /// The node reaches past the end of the table.
@@ -53,7 +61,7 @@ pub enum Problem {
     TooManyMappings,
     /// More memory ranges than [`MAX_REGIONS`] in all nodes.
     TooManyRegions,
-    /// An array that does not lie in its node, behind the fixed part.
+    /// An array does not lie in its node, behind the fixed part.
     ArrayPastNode {
         /// Offset in the node where it starts.
         start: u32,
@@ -62,26 +70,26 @@ pub enum Problem {
         /// Length of the node.
         len: usize,
     },
-    /// Mappings of a node of a kind that has none.
+    /// The node has mappings, but its kind has none.
     MappingsUnexpected,
-    /// A mapping whose ids go past the largest one.
+    /// The ids of a mapping go past the largest id.
     IdsWrap {
         /// The first id.
         base: u32,
         /// How many follow it.
         more: u32,
     },
-    /// A reference to a place where no node starts.
+    /// A reference to an offset where no node starts.
     ReferenceDangling {
-        /// Offset in the table that it names.
+        /// The offset in the table.
         to: u32,
     },
-    /// A reference to a node of a kind that ids of this kind of node do not go to. It is what could
-    /// make them go in circles.
+    /// A reference to a node of a kind that mappings of this node cannot lead to. Such references
+    /// could form a circle.
     ReferenceKind {
-        /// Offset in the table that it names.
+        /// The offset in the table.
         to: u32,
-        /// What is there.
+        /// The kind of the node there.
         kind: Kind,
     },
     /// A register base that is zero or all ones.
@@ -186,15 +194,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a table was refused: the node, where in the table the trouble is, and what it is.
+/// Why a table cannot be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Error {
-    /// The node.
+    /// The kind of the node.
     pub kind: Kind,
     /// Offset of the node in the table.
     pub offset: usize,
-    /// Offset in the table of the mapping or memory range in the node, if that is where the trouble
-    /// is.
+    /// Offset in the table of the mapping or memory range that is wrong, if it is one.
     pub element: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
@@ -221,11 +228,12 @@ impl fmt::Display for Error {
     }
 }
 
-/// Something odd that does not keep the table from being used.
+/// An oddity of a table that can be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Warning {
-    /// Two mappings of a node have ids in common. If they share the last id of one and the first of
-    /// the other, firmware counted one too many, and the second counts; else the first does.
+    /// Two mappings of a node have ids in common. If the last id of one is the first of the other,
+    /// firmware counted one too many, and the other mapping is used; otherwise the first in the
+    /// table is used.
     MappingsOverlap {
         /// Kind of the node.
         kind: Kind,
@@ -234,42 +242,42 @@ pub enum Warning {
         /// Offset of the second mapping.
         second: usize,
     },
-    /// A mapping that takes no id, in a node that has ids of its own: it is not used.
+    /// A mapping takes no id, but the node has ids of its own. The mapping is not used.
     SingleUnexpected {
         /// Kind of the node.
         kind: Kind,
         /// Offset of the mapping.
         offset: usize,
     },
-    /// A second root complex of the same PCI segment: it is not used.
+    /// A second root complex of a PCI segment. It is not used.
     SecondRootComplex {
         /// The PCI segment.
         segment: u32,
         /// Offset of the node.
         offset: usize,
     },
-    /// A unit's own interrupts use a mapping that it does not have.
+    /// The unit does not have the mapping that its own interrupts shall use.
     MappingIndex {
         /// Offset of the unit's node.
         offset: usize,
         /// Index of the mapping.
         index: u32,
     },
-    /// Memory ranges in a table that is too old for them: they are not used.
+    /// The table is too old for reserved memory ranges. They are not used.
     RegionsTooOld {
         /// Offset of the node.
         offset: usize,
         /// The table's revision.
         revision: u8,
     },
-    /// A memory range without a byte: it is not used.
+    /// A memory range has no byte. It is not used.
     RegionEmpty {
         /// Offset of the memory range.
         offset: usize,
         /// Its address.
         base: u64,
     },
-    /// A memory range that is not made of whole 4 KiB pages: it is rounded outwards.
+    /// A memory range does not consist of whole 4 KiB pages. It is extended to them.
     RegionMisaligned {
         /// Offset of the memory range.
         offset: usize,

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings: how ids of a node become ids of the node that they lead to (DEN 0049, "ID mappings").
+//! Mappings of ids of a node to ids of the node that they lead to (DEN 0049, "ID mappings").
 
 #![forbid(unsafe_code)]
 
-use super::{u32_at, Kind, Warning};
+use super::{error::Warning, kind::Kind};
+use crate::drivers::shell::bytes::u32_at;
 
 /// One mapping.
 ///
@@ -12,9 +13,9 @@ use super::{u32_at, Kind, Warning};
 /// |---|---|
 /// | 0-3 | first id |
 /// | 4-7 | how many ids follow it |
-/// | 8-11 | first id that it becomes |
+/// | 8-11 | id that the first id becomes |
 /// | 12-15 | offset in the table of the node that it leads to |
-/// | 16-19 | flags; bit 0: takes no id, gives one |
+/// | 16-19 | flags; bit 0: single mapping, which takes no id |
 #[derive(Copy, Clone, Debug)]
 pub struct Mapping<'a> {
     bytes: &'a [u8],
@@ -40,7 +41,7 @@ impl Mapping<'_> {
         u32_at(self.bytes, 4)
     }
 
-    /// What the first id becomes.
+    /// The id that the first id becomes.
     pub fn output(self) -> u32 {
         u32_at(self.bytes, 8)
     }
@@ -50,7 +51,7 @@ impl Mapping<'_> {
         u32_at(self.bytes, 12)
     }
 
-    /// Whether it takes no id: the one it gives is the device's only one.
+    /// Whether it is a single mapping: it takes no id, and gives the device's only one.
     pub fn is_single(self) -> bool {
         u32_at(self.bytes, 16) & 1 != 0
     }
@@ -60,7 +61,7 @@ impl Mapping<'_> {
         self.input().saturating_add(self.more())
     }
 
-    /// What `id` becomes; `None` if the mapping is for other ids.
+    /// The id that `id` becomes; `None` if the mapping is for other ids.
     fn map(self, id: u32) -> Option<u32> {
         if id > self.last() {
             return None;
@@ -68,13 +69,13 @@ impl Mapping<'_> {
         self.output().checked_add(id.checked_sub(self.input())?)
     }
 
-    /// Whether `id` is one that it gives.
+    /// Whether some id becomes `id`.
     pub(super) fn gives(self, id: u32) -> bool {
         id.checked_sub(self.output())
             .is_some_and(|above| above <= self.more())
     }
 
-    /// Whether both have an id in common.
+    /// Whether the two mappings take an id in common.
     fn overlaps(self, other: Self) -> bool {
         self.input() <= other.last() && other.input() <= self.last()
     }
@@ -99,17 +100,16 @@ impl<'a> Mappings<'a> {
         }
     }
 
-    /// What `id` becomes, and the mapping that makes it so. With `single`, mappings that take no id
-    /// count for every id.
+    /// The id that `id` becomes, and its mapping. A single mapping is for every id.
     ///
     /// Some firmware counts one id too many in a mapping. So an id that is the last of one mapping
     /// and the first of another belongs to the other.
-    pub(super) fn map(self, id: u32, single: bool) -> Option<(u32, Mapping<'a>)> {
+    pub(super) fn map(self, id: u32) -> Option<(u32, Mapping<'a>)> {
         let mut found = None;
 
         for mapping in self {
             if mapping.is_single() {
-                if single && found.is_none() {
+                if found.is_none() {
                     return Some((mapping.output(), mapping));
                 }
                 continue;
@@ -129,7 +129,7 @@ impl<'a> Mappings<'a> {
         found
     }
 
-    /// What is odd about the mappings of a node of this kind.
+    /// Oddities of the mappings of a node of this kind.
     pub(super) fn warnings(self, kind: Kind) -> impl Iterator<Item = Warning> + 'a {
         let all = self.clone();
         let singles = self
@@ -139,7 +139,7 @@ impl<'a> Mappings<'a> {
                 kind,
                 offset: mapping.offset(),
             });
-        // One for each mapping is enough.
+        // One oddity for each mapping is enough.
         let overlaps = self
             .filter(|mapping| !mapping.is_single())
             .filter_map(move |mapping| {

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that firmware's devices keep using (DEN 0049, "Reserved Memory Range node").
+//! Reserved memory ranges, which devices use for firmware (DEN 0049, "Reserved Memory Range node").
 
 #![forbid(unsafe_code)]
 
-use super::{u32_at, u64_at, Node, Warning};
+use super::{error::Warning, kind::Kind, node::Node};
+use crate::drivers::shell::bytes::{u32_at, u64_at};
 
-/// Memory is in pages of this size.
+/// Bytes of the pages that memory ranges consist of.
 const PAGE: u64 = 4096;
 
-/// Memory that firmware's devices keep using; its mappings give the stream ids of those devices.
+/// A node of reserved memory ranges. The outputs of its mappings are the stream ids of the devices
+/// that use them.
 ///
 /// | bytes | field |
 /// |---|---|
@@ -21,11 +23,14 @@ pub struct Rmr<'a> {
     node: Node<'a>,
 }
 
-impl<'a> Rmr<'a> {
-    pub(super) fn new(node: Node<'a>) -> Self {
-        Self { node }
+impl<'a> Node<'a> {
+    /// The reserved memory ranges that the node describes, if it describes some.
+    pub fn as_rmr(self) -> Option<Rmr<'a>> {
+        (self.kind() == Kind::Rmr).then_some(Rmr { node: self })
     }
+}
 
+impl<'a> Rmr<'a> {
     /// Offset of the node in the table.
     pub fn offset(self) -> usize {
         self.node.offset()
@@ -35,12 +40,12 @@ impl<'a> Rmr<'a> {
         u32_at(self.node.bytes(), 16)
     }
 
-    /// Whether the memory is given up once a driver or an owner has the device.
+    /// Whether the devices may lose the memory once a driver or an owner has them.
     pub fn is_relaxable(self) -> bool {
         self.flags() & 1 != 0
     }
 
-    /// Whether devices use it with privileged transactions.
+    /// Whether the devices access it with privileged transactions.
     pub fn is_privileged(self) -> bool {
         self.flags() & 2 != 0
     }
@@ -50,31 +55,19 @@ impl<'a> Rmr<'a> {
         self.flags() >> 2 & 0xff <= 3
     }
 
-    /// Whether it is memory that is cached, inner and outer write-back.
+    /// Whether it is write-back cacheable memory.
     pub fn is_cached(self) -> bool {
         self.flags() >> 2 & 0xff == 5
     }
 
-    /// Whether the device with this stream id at the unit whose node is at `unit` uses it.
+    /// Whether the device with this stream id uses it. `unit` is the offset of its unit's node.
     pub fn concerns(self, unit: usize, stream: u32) -> bool {
         self.node
             .mappings()
             .any(|mapping| mapping.reference() as usize == unit && mapping.gives(stream))
     }
 
-    /// The stream ids, first and last, of devices behind the unit whose node is at `unit` that use
-    /// it.
-    pub fn streams(self, unit: usize) -> impl Iterator<Item = (u32, u32)> + 'a {
-        self.node
-            .mappings()
-            .filter(move |mapping| mapping.reference() as usize == unit)
-            .map(|mapping| {
-                let first = mapping.output();
-                (first, first.saturating_add(mapping.more()))
-            })
-    }
-
-    /// Its memory ranges but for empty ones.
+    /// Its memory ranges, without empty ones.
     pub fn regions(self) -> impl Iterator<Item = Region<'a>> {
         self.all_regions().filter(|region| region.raw_length() > 0)
     }

@@ -19,7 +19,7 @@ pub const fn bit(value: u64, at: u32) -> bool {
     value >> at & 1 != 0
 }
 
-/// `value` as bits `high` to `low`; what does not fit is dropped.
+/// `value` as bits `high` to `low`. Bits that do not fit are dropped.
 pub const fn put(value: u64, high: u32, low: u32) -> u64 {
     (value << low) & mask(high, low)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a unit can do: its identification registers in plain values, and whether that is enough to
-//! drive it (SMMUv3 IHI 0070, 6.3).
+//! What a unit can do: its identification registers, decoded, and whether the driver can use such a
+//! unit (SMMUv3 IHI 0070, 6.3).
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,11 @@ pub use self::{
     refusal::{Preset, Refusal},
 };
 
-use super::bits::{bit, field};
+use self::refusal::MIN_COMMANDS;
+use super::{
+    bits::{bit, field},
+    stream_table_layout::{StreamTableFormat, SPLIT},
+};
 use crate::pgtable::armv8::GranuleSize;
 
 /// The identification registers, as they read.
@@ -35,19 +39,19 @@ pub struct Registers {
     pub aidr: u32,
 }
 
-/// What firmware says about a unit; it counts more than the registers, because it knows the
-/// interconnect behind the unit.
+/// What firmware says about a unit. It overrides the registers, because firmware knows the
+/// interconnect that the unit is connected to.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Firmware {
     /// Whether the unit's accesses to tables and queues snoop the processors' caches.
     pub coherent: bool,
-    /// Which flags of table entries the unit may write; `None` if firmware leaves that to IDR0.
+    /// Which flags of page table entries the unit may write; `None` if IDR0 says so.
     pub flag_updates: Option<FlagUpdates>,
-    /// Only the first 64 KiB page of registers is there (Cavium CN99xx, erratum 74).
+    /// The unit has only the first 64 KiB page of registers (Cavium CN99xx, erratum 74).
     pub page0_only: bool,
 }
 
-/// Which flags of page table entries the unit writes by itself (IDR0.HTTU).
+/// Which flags of page table entries the unit updates (IDR0.HTTU).
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum FlagUpdates {
     /// None.
@@ -56,7 +60,7 @@ pub enum FlagUpdates {
     Access,
     /// The access flag and the dirty state.
     AccessDirty,
-    /// Both, and the access flag of table entries too.
+    /// The access flag and the dirty state, and the access flag of table descriptors.
     AccessDirtyTables,
 }
 
@@ -72,27 +76,25 @@ impl FlagUpdates {
     }
 }
 
-/// What can happen to a transaction that faults (IDR0.STALL_MODEL).
+/// What happens to a transaction that faults (IDR0.STALL_MODEL).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Stalls {
-    /// It is terminated. Entries must not ask for stalls.
+    /// It is terminated. STEs and CDs must not enable stalls.
     Never,
-    /// It is stalled if entries say so.
+    /// It is stalled if STE or CD enable that.
     Optional,
-    /// It is always stalled, and waits for software: entries must ask for stalls, and must not
-    /// disable them.
+    /// It is stalled, and waits for software. STEs and CDs must enable stalls.
     Always,
 }
 
-/// How far a second step without a break in between is allowed when the size of a page changes
-/// (IDR3.BBML).
+/// How software may change the size of a page that is mapped (IDR3.BBML).
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SizeChange {
-    /// The old entry must be made invalid and invalidated first.
+    /// Break before make: it clears the old entry, invalidates, and writes the new one.
     Break,
-    /// The new entry may be written at once if it has the nT bit.
+    /// It writes the new entry at once, with the nT bit.
     NonTranslating,
-    /// The new entry may be written at once.
+    /// It writes the new entry at once.
     Direct,
 }
 
@@ -105,16 +107,7 @@ pub enum Stage {
     Two,
 }
 
-/// How stream ids lead to stream table entries.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum StreamTable {
-    /// One table, indexed by the stream id.
-    Linear,
-    /// A table of tables.
-    TwoLevel,
-}
-
-/// Sizes of the queues as binary logarithms of their entries, as large as the unit allows.
+/// The largest sizes of the queues, as binary logarithms of their entries.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Queues {
     /// Command queue.
@@ -191,65 +184,63 @@ pub struct Queues {
 /// | 31:16 | STALL_MAX | [`max_stalls`](Self::max_stalls) |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Capability {
-    /// Stage 1: tables of processes and devices, named by ASID.
+    /// Stage 1 is implemented.
     pub stage1: bool,
-    /// Stage 2: tables of virtual machines, named by VMID.
+    /// Stage 2 is implemented.
     pub stage2: bool,
-    /// Both stages one after the other.
+    /// A stream can use both stages.
     pub nesting: bool,
-    /// Page tables in the format of 64-bit processors.
+    /// The unit walks page tables in AArch64 format.
     pub aarch64: bool,
     /// The unit's accesses to tables and queues snoop the processors' caches.
     pub coherent: bool,
-    /// IDR0 says something else about coherency than firmware.
+    /// IDR0 and firmware disagree about coherency.
     pub coherent_overridden: bool,
-    /// The unit hears the processors' invalidations.
+    /// The unit takes part in the processors' broadcast TLB invalidation.
     pub broadcast: bool,
-    /// Which flags of page table entries the unit writes.
+    /// Which flags of page table entries the unit updates.
     pub flag_updates: FlagUpdates,
-    /// Hints that a device sleeps are used.
+    /// The unit uses hints that its caches are not needed (dormant).
     pub dormant_hint: bool,
-    /// Stage 1 tables can belong to EL2.
+    /// Stage 1 can be that of EL2.
     pub hypervisor: bool,
-    /// Translation caches in devices.
+    /// ATS is implemented: devices can have TLBs.
     pub device_tlb: bool,
-    /// Devices can cache the result of stage 1 alone.
+    /// Split-stage ATS: device TLBs can hold the result of stage 1 alone.
     pub device_tlb_split: bool,
     /// Bits of an ASID: 8 or 16.
     pub asid_bits: u8,
     /// Bits of a VMID: 8 or 16.
     pub vmid_bits: u8,
-    /// Interrupts of the unit can be messages, and CMD_SYNC can send one.
+    /// The unit's interrupts and the completion of CMD_SYNC can be messages (MSI).
     pub messages: bool,
-    /// The unit sends events: CMD_SYNC can wake a processor that waits for one.
+    /// CMD_SYNC can complete with an event that wakes processors from WFE.
     pub events: bool,
-    /// Software can ask for translations.
+    /// Software can have the unit translate an address.
     pub address_lookup: bool,
-    /// An invalidation can cover VMIDs that differ in their lowest bits.
+    /// An invalidation can ignore the lowest bits of the VMID.
     pub vmid_wildcards: bool,
-    /// Tables of context descriptors may have two levels.
+    /// Tables of CDs may have two levels.
     pub two_level_contexts: bool,
-    /// What can happen to a transaction that faults.
+    /// What happens to a transaction that faults.
     pub stalls: Stalls,
-    /// A terminated transaction is always reported to the device; ignoring it is impossible, and
-    /// context descriptors must say so (CD.A = 1).
+    /// The unit reports each terminated transaction to the device as an abort. CDs must have A = 1.
     pub terminate_by_abort: bool,
-    /// Kind of stream table.
-    pub stream_table: StreamTable,
+    /// Format of the stream table.
+    pub stream_table: StreamTableFormat,
     /// Bits of a stream id, 0 to 32.
     pub stream_bits: u8,
     /// Bits of a substream id, 0 to 20; 0 if there are none.
     pub substream_bits: u8,
     /// Sizes of the queues.
     pub queues: Queues,
-    /// An entry can override the permissions of incoming transactions.
+    /// An STE can override the permissions of incoming transactions.
     pub override_permissions: bool,
-    /// An entry can override the memory type of incoming transactions; only then is STE.SHCFG
-    /// anything else than "use incoming".
+    /// An STE can override the memory type of incoming transactions. If not, STE.SHCFG is reserved.
     pub override_types: bool,
-    /// Permissions in table entries can be switched off.
+    /// Permissions in table descriptors can be disabled.
     pub hierarchy_disable: bool,
-    /// Page table entries have bits that only the interconnect understands.
+    /// Page table entries have page-based hardware attributes, which the interconnect uses.
     pub page_attributes: bool,
     /// Stage 2 has separate execute permissions for EL0 and EL1.
     pub execute_by_level: bool,
@@ -257,22 +248,22 @@ pub struct Capability {
     pub force_write_back: bool,
     /// Input addresses may have as few as 16 bits.
     pub small_tables: bool,
-    /// One command can invalidate a range.
+    /// One command can invalidate a range of addresses.
     pub range_invalidation: bool,
-    /// What a change of the size of a page needs.
+    /// How the size of a page may change.
     pub size_change: SizeChange,
-    /// Bits of a physical address: 32 to 52. 52 bits need 64 KiB granules, see
-    /// [`table_output_bits`](Self::table_output_bits).
+    /// Bits of a physical address: 32 to 52. With 52 bits only tables with the 64 KiB granule reach
+    /// all memory, see [`table_output_bits`](Self::table_output_bits).
     pub output_bits: u8,
-    /// Bits of an input address of stage 1: 48 or 52. 52 bits need 64 KiB granules.
+    /// Bits of an input address of stage 1: 48 or 52. 52 bits need the 64 KiB granule.
     pub virtual_bits: u8,
     /// Granules of page tables.
     pub granules: Granules,
-    /// Transactions that can be stalled at once.
+    /// How many transactions can be stalled at once.
     pub max_stalls: u16,
     /// Version of the architecture: major, minor.
     pub version: (u8, u8),
-    /// What this product needs.
+    /// Errata of the product.
     pub quirks: Quirks,
     /// Bytes of the register window: 64 or 128 KiB.
     pub register_bytes: usize,
@@ -280,8 +271,6 @@ pub struct Capability {
 
 /// Queues have at most 2^19 entries (SMMU_IDR1).
 const MAX_QUEUE: u8 = 19;
-/// A command queue with fewer than 2^4 entries would hardly hold a batch and its CMD_SYNC.
-const MIN_COMMANDS: u8 = 4;
 
 const fn at_most(value: u64, limit: u8) -> u8 {
     if value > limit as u64 {
@@ -328,17 +317,15 @@ impl Capability {
             stalls: match field(idr0, 25, 24) {
                 0 => Stalls::Optional,
                 2 => Stalls::Always,
-                // 3 is reserved: what asks for least.
+                // 3 is reserved.
                 _ => Stalls::Never,
             },
             terminate_by_abort: bit(idr0, 26),
-            // A second level is of use only if one table of it is not enough.
-            stream_table: if field(idr0, 28, 27) == 1
-                && stream_bits > super::stream_table_layout::SPLIT
-            {
-                StreamTable::TwoLevel
+            // A second level is useful only with more than one second-level table.
+            stream_table: if field(idr0, 28, 27) == 1 && stream_bits > SPLIT {
+                StreamTableFormat::TwoLevel
             } else {
-                StreamTable::Linear
+                StreamTableFormat::Linear
             },
             stream_bits,
             substream_bits: at_most(field(idr1, 10, 6), 20),
@@ -362,7 +349,7 @@ impl Capability {
             size_change: match field(idr3, 12, 11) {
                 1 => SizeChange::NonTranslating,
                 2 => SizeChange::Direct,
-                // 3 is reserved: what promises least.
+                // 3 is reserved.
                 _ => SizeChange::Break,
             },
             output_bits: match field(idr5, 2, 0) {
@@ -372,7 +359,7 @@ impl Capability {
                 3 => 42,
                 4 => 44,
                 6 => 52,
-                // 7 is reserved: what all of the larger ones have.
+                // 7 is reserved.
                 _ => 48,
             },
             virtual_bits: if field(idr5, 11, 10) == 1 { 52 } else { 48 },
@@ -391,7 +378,11 @@ impl Capability {
         }
     }
 
-    /// Decides whether a unit with these registers can be driven, and if not, why.
+    /// Decodes the registers of a unit, if the driver can use it.
+    ///
+    /// # Errors
+    ///
+    /// Why the driver cannot use it.
     pub fn judge(registers: &Registers, firmware: &Firmware) -> Result<Self, Refusal> {
         let Registers { idr0, idr1, .. } = *registers;
         if (idr0, idr1) == (u32::MAX, u32::MAX) || (idr0, idr1) == (0, 0) {
@@ -435,8 +426,7 @@ impl Capability {
         }
     }
 
-    /// Whether the completion of commands can be a message that is written to memory and polled
-    /// there.
+    /// Whether CMD_SYNC can complete with a message to memory, which the processor polls there.
     pub const fn poll_messages(&self) -> bool {
         self.messages && self.coherent
     }
@@ -446,19 +436,19 @@ impl Capability {
         Self::only_64k(self.virtual_bits, granule)
     }
 
-    /// Bits of a physical address that tables of either stage with this granule can name.
+    /// Bits of a physical address that page tables with this granule can have.
     pub const fn table_output_bits(&self, granule: GranuleSize) -> u8 {
         Self::only_64k(self.output_bits, granule)
     }
 
-    /// Bits of an input address of stage 2 with this granule: as many as physical addresses have
+    /// Bits of an input address of stage 2 with this granule: as many as of a physical address
     /// (3.4).
     pub const fn stage2_input_bits(&self, granule: GranuleSize) -> u8 {
         self.table_output_bits(granule)
     }
 
-    /// More than 48 bits need the 64 KiB granule, unless entries of another layout are used, which
-    /// this driver does not do.
+    /// More than 48 bits need the 64 KiB granule. (The layout of entries that has more with other
+    /// granules is not used.)
     const fn only_64k(bits: u8, granule: GranuleSize) -> u8 {
         match granule {
             GranuleSize::K64 => bits,

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Context descriptors: which stage 1 table a stream or substream uses (SMMUv3 IHI 0070, 5.3 and
-//! 5.4).
+//! Context descriptors (CD): which stage 1 page table a stream uses (SMMUv3 IHI 0070, 5.4).
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 use super::{
-    bits::{bit, field, flag, mask, put},
+    bits::{bit, field},
+    ste::{granule_of, size_of, updates_of},
+};
+use super::{
+    bits::{flag, mask, put},
     capability::FlagUpdates,
-    ste::{granule_code, granule_of, size_code, size_of, update_code, updates_of, Walk, Words},
+    ste::{granule_code, size_code, update_code, Walk, Words},
 };
 use crate::pgtable::armv8::GranuleSize;
 
-/// Bytes of a context descriptor.
-pub const CONTEXT_BYTES: usize = 64;
-/// Context descriptors in a second-level table.
-pub const LEVEL2_CONTEXTS: usize = 1024;
-/// Bytes of a second-level table, and its alignment.
-pub const LEVEL2_BYTES: usize = LEVEL2_CONTEXTS * CONTEXT_BYTES;
+/// Bytes of a CD.
+pub const CD_BYTES: usize = 64;
 
-/// A context descriptor that is valid.
+/// A valid CD.
 ///
 /// | word | bits | field |
 /// |---|---|---|
 /// | 0 | 5:0 | T0SZ: 64 - bits of an input address |
 /// | 0 | 7:6 | TG0: 0 4 KiB, 1 64 KiB, 2 16 KiB |
-/// | 0 | 9:8, 11:10, 13:12 | IR0, OR0, SH0: how tables are read |
+/// | 0 | 9:8, 11:10, 13:12 | IR0, OR0, SH0: how page tables are read |
 /// | 0 | 14 | EPD0: no table for the lower half of the addresses |
 /// | 0 | 15 | ENDI: big endian |
 /// | 0 | 30 | EPD1: no table for the upper half of the addresses |
@@ -35,47 +35,44 @@ pub const LEVEL2_BYTES: usize = LEVEL2_CONTEXTS * CONTEXT_BYTES;
 /// | 0 | 36, 37 | WXN, UWXN: what is writable is not executable |
 /// | 0 | 38, 39 | TBI0, TBI1: the top byte of an address is ignored |
 /// | 0 | 40 | PAN |
-/// | 0 | 41 | AA64: format of 64-bit processors |
-/// | 0 | 42, 43 | HD, HA: flags that the unit writes |
+/// | 0 | 41 | AA64: AArch64 format |
+/// | 0 | 42, 43 | HD, HA: flags that the unit updates |
 /// | 0 | 44 | S: stall |
 /// | 0 | 45 | R: record faults |
-/// | 0 | 46 | A: what is terminated is reported to the device |
-/// | 0 | 47 | ASET: the ASID is not one of the processors' |
+/// | 0 | 46 | A: terminated transactions are reported to the device as an abort |
+/// | 0 | 47 | ASET: the ASID is not shared with the processors |
 /// | 0 | 63:48 | ASID |
 /// | 1 | 51:4 | TTB0 |
 /// | 3 | 63:0 | MAIR: eight memory types |
 ///
 /// All other bits are 0: there is no table for the upper half.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Context {
+pub struct ContextDescriptor {
     /// Address of the top table; aligned to its size.
     pub table: u64,
     /// Bits of an input address.
     pub input_bits: u8,
-    /// Bits of a physical address; never more than the unit has.
+    /// Bits of a physical address, no more than the unit has.
     pub output_bits: u8,
     /// The granule of the tables.
     pub granule: GranuleSize,
     /// How the unit reads tables.
     pub walk: Walk,
-    /// The eight memory types that table entries choose from.
+    /// The eight memory types that page table entries select from (MAIR).
     pub memory_types: u64,
-    /// The name of the domain in the unit's caches.
+    /// The tag of the domain in the unit's caches.
     pub asid: u16,
-    /// Which flags of entries the unit writes.
+    /// Which flags of page table entries the unit updates.
     pub updates: FlagUpdates,
-    /// Transactions that fault are stalled. Only if the unit can; always if it always does.
+    /// Whether transactions that fault are stalled.
     pub stall: bool,
 }
 
-impl Context {
-    /// The descriptor that is not valid: transactions are terminated, and each is recorded as
-    /// C_BAD_CD.
+impl ContextDescriptor {
+    /// A CD that is not valid: the unit terminates transactions, and records C_BAD_CD for each.
     pub const INVALID: Words = [0; 8];
 
-    /// The descriptor as the unit reads it.
-    ///
-    /// Bits of the address that have no place in it are dropped.
+    /// The CD as the unit reads it. Bits of the address that have no place in it are dropped.
     pub const fn encode(&self) -> Words {
         [
             put(64u64.saturating_sub(self.input_bits as u64), 5, 0)
@@ -101,11 +98,12 @@ impl Context {
         ]
     }
 
-    /// What the unit would make of `words`; `None` if it is not valid, or if this driver would not
-    /// have written it.
+    /// How the unit reads `words`; `None` if they are not valid, or not what this driver writes.
+    /// Host tests compare it with [`encode`](Self::encode).
+    #[cfg(test)]
     pub const fn decode(words: &Words) -> Option<Self> {
         let low = words[0];
-        // Valid, only a lower half, little endian, and the format of 64-bit processors.
+        // Valid, only a lower half, little endian, and AArch64 format.
         if !bit(low, 31) || bit(low, 14) || !bit(low, 30) || bit(low, 15) || !bit(low, 41) {
             return None;
         }
@@ -127,38 +125,5 @@ impl Context {
             updates: updates_of(field(low, 43, 42)),
             stall: bit(low, 44),
         })
-    }
-}
-
-/// A level 1 context descriptor: where the second-level table is (5.3).
-///
-/// | bits | field |
-/// |---|---|
-/// | 0 | V: valid |
-/// | 51:12 | L2Ptr: address of a table of [`LEVEL2_CONTEXTS`] descriptors, 64 KiB aligned |
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Level1 {
-    /// Address of the second-level table; `None` refuses every substream that it would hold.
-    pub table: Option<u64>,
-}
-
-impl Level1 {
-    /// The descriptor as the unit reads it.
-    pub const fn encode(self) -> u64 {
-        match self.table {
-            Some(table) => table & mask(51, 12) | 1,
-            None => 0,
-        }
-    }
-
-    /// What the unit would make of `word`.
-    pub const fn decode(word: u64) -> Self {
-        Self {
-            table: if word & 1 != 0 {
-                Some(word & mask(51, 12))
-            } else {
-                None
-            },
-        }
     }
 }

@@ -1,35 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands: what software tells a unit (SMMUv3 IHI 0070, chapter 4).
+//! Commands to a unit (SMMUv3 IHI 0070, chapter 4).
 
 #![forbid(unsafe_code)]
 
-use super::{
-    bits::{field, flag, mask, put},
-    ste::World,
-};
+use super::bits::{field, flag, mask, put};
 use crate::pgtable::armv8::GranuleSize;
 
-/// One 128-bit entry of the command queue, low half first.
-///
-/// In every command bits 7:0 are the operation.
+/// 64-bit words of a command.
+pub const COMMAND_WORDS: usize = 2;
+
+/// One command, low word first. Bits 7:0 of each command are the operation.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Command(pub [u64; 2]);
+pub struct Command(pub [u64; COMMAND_WORDS]);
 
 /// Operations (4.1.1).
 mod op {
     pub(super) const CFGI_STE: u64 = 0x03;
     pub(super) const CFGI_STE_RANGE: u64 = 0x04;
-    pub(super) const CFGI_CD: u64 = 0x05;
-    pub(super) const CFGI_CD_ALL: u64 = 0x06;
-    pub(super) const TLBI_NH_ALL: u64 = 0x10;
     pub(super) const TLBI_NH_ASID: u64 = 0x11;
     pub(super) const TLBI_NH_VA: u64 = 0x12;
-    pub(super) const TLBI_NH_VAA: u64 = 0x13;
     pub(super) const TLBI_EL2_ALL: u64 = 0x20;
-    pub(super) const TLBI_EL2_ASID: u64 = 0x21;
-    pub(super) const TLBI_EL2_VA: u64 = 0x22;
-    pub(super) const TLBI_EL2_VAA: u64 = 0x23;
     pub(super) const TLBI_S12_VMALL: u64 = 0x28;
     pub(super) const TLBI_S2_IPA: u64 = 0x2a;
     pub(super) const TLBI_NSNH_ALL: u64 = 0x30;
@@ -44,16 +35,9 @@ pub const fn name(operation: u8) -> &'static str {
     match operation as u64 {
         op::CFGI_STE => "CMD_CFGI_STE",
         op::CFGI_STE_RANGE => "CMD_CFGI_STE_RANGE",
-        op::CFGI_CD => "CMD_CFGI_CD",
-        op::CFGI_CD_ALL => "CMD_CFGI_CD_ALL",
-        op::TLBI_NH_ALL => "CMD_TLBI_NH_ALL",
         op::TLBI_NH_ASID => "CMD_TLBI_NH_ASID",
         op::TLBI_NH_VA => "CMD_TLBI_NH_VA",
-        op::TLBI_NH_VAA => "CMD_TLBI_NH_VAA",
         op::TLBI_EL2_ALL => "CMD_TLBI_EL2_ALL",
-        op::TLBI_EL2_ASID => "CMD_TLBI_EL2_ASID",
-        op::TLBI_EL2_VA => "CMD_TLBI_EL2_VA",
-        op::TLBI_EL2_VAA => "CMD_TLBI_EL2_VAA",
         op::TLBI_S12_VMALL => "CMD_TLBI_S12_VMALL",
         op::TLBI_S2_IPA => "CMD_TLBI_S2_IPA",
         op::TLBI_NSNH_ALL => "CMD_TLBI_NSNH_ALL",
@@ -65,14 +49,12 @@ pub const fn name(operation: u8) -> &'static str {
     }
 }
 
-/// The domain that an invalidation is for.
+/// The domain that an invalidation is for, as the unit's TLB tags it.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Tag {
     /// A stage 1 domain.
     Stage1 {
-        /// Whose tables they are.
-        world: World,
-        /// The VMID of the entries, for [`World::El1`].
+        /// The VMID.
         vmid: u16,
         /// The ASID.
         asid: u16,
@@ -91,7 +73,7 @@ pub struct Pages {
     pub address: u64,
     /// How many bytes.
     pub extent: Extent,
-    /// Whether cached page tables may stay, because only leaf entries changed.
+    /// Whether cached table descriptors may stay, because only leaf entries changed.
     pub leaves_only: bool,
 }
 
@@ -108,14 +90,14 @@ pub enum Extent {
         scale: u8,
         /// The granule of the tables.
         granule: GranuleSize,
-        /// The level of all leaf entries in the range, 1 to 3, if that is known. A range of one
+        /// The level of all leaf entries in the range, 1 to 3, if it is known. A range of one
         /// granule must have it.
         level: Option<u8>,
     },
 }
 
 impl Pages {
-    /// The second word, and what belongs into the first.
+    /// The second word, and the bits of the first.
     ///
     /// | word | bits | field |
     /// |---|---|---|
@@ -163,135 +145,75 @@ impl Tag {
     }
 }
 
-/// What a unit does when the commands before a CMD_SYNC are done (4.7.3).
+/// What a unit does when a CMD_SYNC completes (4.7.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// Nothing: its consumer index passes the command.
+    /// Nothing. Software sees that the consumer index passes the command.
     None,
     /// It writes `data` to memory.
     Message {
         /// Physical address, 4-byte aligned.
         address: u64,
-        /// What it writes, 32 bits.
+        /// The value.
         data: u32,
     },
-    /// It sends an event to processors that wait for one, in addition to the consumer index.
-    Event,
 }
 
-/// How a page request of a device is answered (4.5.2).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum PageResponse {
-    /// No more requests of this device will be answered.
-    Failure,
-    /// The pages cannot be made present.
-    Invalid,
-    /// The pages are present now.
-    Success,
-}
-
-/// What becomes of a stalled transaction (4.6.1).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Resume {
-    /// It is terminated; the context descriptor says how that looks to the device.
-    Terminate,
-    /// It is tried again.
-    Retry,
-    /// It is terminated and an abort is reported to the device.
-    Abort,
-}
-
-/// Covers every translation in a device's cache, in 2^n pages of 4 KiB.
+/// Covers every translation in a device's TLB: 2^n pages of 4 KiB.
 const ALL_PAGES: u8 = 52;
 
 impl Command {
-    /// Forgets what is cached of one stream table entry; with `leaf`, level 1 descriptors may stay
-    /// (4.3.1). Context descriptors that were found through the entry are forgotten too.
+    /// Invalidates what the unit has cached of one STE, and of the CDs that it points to; with
+    /// `leaf` not of level 1 descriptors (4.3.1).
     ///
     /// | word | bits | field |
     /// |---|---|---|
     /// | 0 | 63:32 | stream id |
     /// | 1 | 0 | Leaf |
-    pub const fn forget_stream(stream: u32, leaf: bool) -> Self {
+    pub const fn invalidate_ste(stream: u32, leaf: bool) -> Self {
         Self([op::CFGI_STE | put(stream as u64, 63, 32), leaf as u64])
     }
 
-    /// Forgets what is cached of the 2^(`range` + 1) stream table entries around `stream`; of all
-    /// entries and context descriptors if `range` is 31 (4.3.2).
+    /// Invalidates what the unit has cached of the 2^(`range` + 1) STEs around `stream`; of all
+    /// STEs and CDs if `range` is 31 (4.3.2).
     ///
     /// | word | bits | field |
     /// |---|---|---|
     /// | 0 | 63:32 | stream id |
     /// | 1 | 4:0 | Range |
-    pub const fn forget_streams(stream: u32, range: u8) -> Self {
+    pub const fn invalidate_ste_range(stream: u32, range: u8) -> Self {
         Self([
             op::CFGI_STE_RANGE | put(stream as u64, 63, 32),
             put(range as u64, 4, 0),
         ])
     }
 
-    /// Forgets everything that is cached of the configuration (4.3.2).
-    pub const fn forget_configuration() -> Self {
-        Self::forget_streams(0, 31)
+    /// Invalidates what the unit has cached of all STEs and CDs (4.3.2).
+    pub const fn invalidate_all_stes() -> Self {
+        Self::invalidate_ste_range(0, 31)
     }
 
-    /// Forgets what is cached of one context descriptor; with `leaf`, level 1 descriptors may stay
-    /// (4.3.3).
-    ///
-    /// | word | bits | field |
-    /// |---|---|---|
-    /// | 0 | 31:12 | substream id |
-    /// | 0 | 63:32 | stream id |
-    /// | 1 | 0 | Leaf |
-    pub const fn forget_context(stream: u32, substream: u32, leaf: bool) -> Self {
-        Self([
-            op::CFGI_CD | put(substream as u64, 31, 12) | put(stream as u64, 63, 32),
-            leaf as u64,
-        ])
-    }
-
-    /// Forgets what is cached of all context descriptors of a stream (4.3.4).
-    pub const fn forget_contexts(stream: u32) -> Self {
-        Self([op::CFGI_CD_ALL | put(stream as u64, 63, 32), 0])
-    }
-
-    /// Forgets all cached translations of a domain (4.4.2 to 4.4.4).
-    pub const fn forget_domain(tag: Tag) -> Self {
+    /// Invalidates all cached translations of a domain (4.4.2 to 4.4.4).
+    pub const fn invalidate_domain(tag: Tag) -> Self {
         Self([
             match tag {
-                Tag::Stage1 {
-                    world: World::El1,
-                    vmid,
-                    asid,
-                } => op::TLBI_NH_ASID | Tag::names(vmid, asid),
-                Tag::Stage1 {
-                    world: World::El2,
-                    asid,
-                    ..
-                } => op::TLBI_EL2_ASID | Tag::names(0, asid),
+                Tag::Stage1 { vmid, asid } => op::TLBI_NH_ASID | Tag::names(vmid, asid),
                 Tag::Stage2 { vmid } => op::TLBI_S12_VMALL | Tag::names(vmid, 0),
             },
             0,
         ])
     }
 
-    /// Forgets cached translations of some addresses of a domain (4.4.2 to 4.4.4).
+    /// Invalidates cached translations of some addresses of a domain (4.4.2 to 4.4.4).
     ///
-    /// Stage 2 invalidations by address do not cover what both stages together led to; a domain of
-    /// stage 2 alone has no such entries.
-    pub const fn forget_pages(tag: Tag, pages: Pages) -> Self {
+    /// At stage 2 this does not cover translations by both stages. A domain of stage 2 alone has
+    /// none.
+    pub const fn invalidate_pages(tag: Tag, pages: Pages) -> Self {
         let [low, high] = pages.encode();
         match tag {
-            Tag::Stage1 {
-                world: World::El1,
-                vmid,
-                asid,
-            } => Self([op::TLBI_NH_VA | Tag::names(vmid, asid) | low, high]),
-            Tag::Stage1 {
-                world: World::El2,
-                asid,
-                ..
-            } => Self([op::TLBI_EL2_VA | Tag::names(0, asid) | low, high]),
+            Tag::Stage1 { vmid, asid } => {
+                Self([op::TLBI_NH_VA | Tag::names(vmid, asid) | low, high])
+            }
             Tag::Stage2 { vmid } => Self([
                 op::TLBI_S2_IPA | Tag::names(vmid, 0) | low,
                 // Bits of an intermediate physical address beyond 51 are reserved.
@@ -300,81 +222,51 @@ impl Command {
         }
     }
 
-    /// Forgets cached translations of some addresses in every ASID of a world, also entries that
-    /// are not marked with an ASID (4.4.2).
-    pub const fn forget_pages_of_all(world: World, vmid: u16, pages: Pages) -> Self {
-        let [low, high] = pages.encode();
-        Self([
-            match world {
-                World::El1 => op::TLBI_NH_VAA | Tag::names(vmid, 0),
-                World::El2 => op::TLBI_EL2_VAA,
-            } | low,
-            high,
-        ])
-    }
-
-    /// Forgets every cached stage 1 translation of a VMID (4.4.2).
-    pub const fn forget_stage1(vmid: u16) -> Self {
-        Self([op::TLBI_NH_ALL | Tag::names(vmid, 0), 0])
-    }
-
-    /// Forgets every cached translation of [`World::El1`], of both stages (4.4.4).
-    pub const fn forget_el1() -> Self {
+    /// Invalidates every cached translation of EL1, of both stages (4.4.4).
+    pub const fn invalidate_el1() -> Self {
         Self([op::TLBI_NSNH_ALL, 0])
     }
 
-    /// Forgets every cached translation of [`World::El2`] (4.4.3). Only for units with IDR0.HYP.
-    pub const fn forget_el2() -> Self {
+    /// Invalidates every cached translation of EL2 (4.4.3). Only for units with IDR0.HYP.
+    pub const fn invalidate_el2() -> Self {
         Self([op::TLBI_EL2_ALL, 0])
     }
 
-    /// Makes a device forget the translations of 2^`order` pages of 4 KiB from `address` on, which
-    /// must be a multiple of that (4.5.1). Without a substream the translations of all its
-    /// substreams go too.
+    /// Has a device invalidate the translations of 2^`order` pages of 4 KiB in its TLB, from
+    /// `address` on, which must be a multiple of that (4.5.1). Those of all its substreams are
+    /// covered.
     ///
     /// | word | bits | field |
     /// |---|---|---|
-    /// | 0 | 9 | G: of every substream |
-    /// | 0 | 11 | SSV: there is a substream id |
-    /// | 0 | 31:12 | substream id |
     /// | 0 | 63:32 | stream id |
     /// | 1 | 5:0 | Size: 2^n pages of 4 KiB |
     /// | 1 | 63:12 | address |
-    pub const fn forget_in_device(
-        stream: u32,
-        substream: Option<u32>,
-        address: u64,
-        order: u8,
-    ) -> Self {
+    pub const fn invalidate_atc(stream: u32, address: u64, order: u8) -> Self {
         Self([
-            op::ATC_INV | Self::substream(substream) | put(stream as u64, 63, 32),
+            op::ATC_INV | put(stream as u64, 63, 32),
             address & mask(63, 12) | put(order as u64, 5, 0),
         ])
     }
 
-    /// Makes a device forget every translation (4.5.1).
-    pub const fn forget_all_in_device(stream: u32, substream: Option<u32>) -> Self {
-        Self::forget_in_device(stream, substream, 0, ALL_PAGES)
+    /// Has a device invalidate its whole TLB (4.5.1).
+    pub const fn invalidate_whole_atc(stream: u32) -> Self {
+        Self::invalidate_atc(stream, 0, ALL_PAGES)
     }
 
-    /// Makes a device forget the translations of `first..=last`: of the smallest block around them
-    /// that one command can name.
-    pub const fn forget_range_in_device(
-        stream: u32,
-        substream: Option<u32>,
-        first: u64,
-        last: u64,
-    ) -> Self {
+    /// Has a device invalidate the translations of `first..=last`, and of the rest of the smallest
+    /// block around them that one command can name.
+    pub const fn invalidate_atc_range(stream: u32, first: u64, last: u64) -> Self {
         // The highest bit of the page numbers in which the ends differ, and all below it.
         let order = u64::BITS - (first >> 12 ^ last >> 12).leading_zeros();
         if order >= ALL_PAGES as u32 {
-            return Self::forget_all_in_device(stream, substream);
+            return Self::invalidate_whole_atc(stream);
         }
         let address = first & !((1 << (order + 12)) - 1);
-        Self::forget_in_device(stream, substream, address, order as u8)
+        Self::invalidate_atc(stream, address, order as u8)
     }
 
-    /// Answers a group of page requests (4.5.2).
+    /// Answers a group of page requests with "response failure" (4.5.2): the device gets no answer
+    /// to later requests either, until its page requests are enabled anew.
     ///
     /// | word | bits | field |
     /// |---|---|---|
@@ -382,49 +274,37 @@ impl Command {
     /// | 0 | 31:12 | substream id |
     /// | 0 | 63:32 | stream id |
     /// | 1 | 8:0 | index of the group |
-    /// | 1 | 13:12 | response: 0 failure, 1 invalid, 2 success |
-    pub const fn answer(
-        stream: u32,
-        substream: Option<u32>,
-        group: u16,
-        response: PageResponse,
-    ) -> Self {
-        let response = match response {
-            PageResponse::Failure => 0,
-            PageResponse::Invalid => 1,
-            PageResponse::Success => 2,
+    /// | 1 | 13:12 | Resp: 0 failure |
+    pub const fn refuse_page_requests(stream: u32, substream: Option<u32>, group: u16) -> Self {
+        let substream = match substream {
+            Some(id) => flag(true, 11) | put(id as u64, 31, 12),
+            None => 0,
         };
         Self([
-            op::PRI_RESP | Self::substream(substream) | put(stream as u64, 63, 32),
-            put(group as u64, 8, 0) | put(response, 13, 12),
+            op::PRI_RESP | substream | put(stream as u64, 63, 32),
+            put(group as u64, 8, 0),
         ])
     }
 
-    /// Ends the stall of a transaction (4.6.1).
+    /// Terminates a stalled transaction, and reports an abort to the device (4.6.1).
     ///
     /// | word | bits | field |
     /// |---|---|---|
-    /// | 0 | 12 | Ac: retry |
     /// | 0 | 13 | Ab: abort |
     /// | 0 | 63:32 | stream id |
     /// | 1 | 15:0 | stall tag |
-    pub const fn resume(stream: u32, tag: u16, how: Resume) -> Self {
-        let how = match how {
-            Resume::Terminate => 0,
-            Resume::Retry => 1,
-            Resume::Abort => 2,
-        };
+    pub const fn abort_stalled(stream: u32, tag: u16) -> Self {
         Self([
-            op::RESUME | put(how, 13, 12) | put(stream as u64, 63, 32),
+            op::RESUME | flag(true, 13) | put(stream as u64, 63, 32),
             tag as u64,
         ])
     }
 
-    /// Completes when all commands before it are done (4.7.3).
+    /// Completes when all commands before it have completed (4.7.3).
     ///
     /// | word | bits | field |
     /// |---|---|---|
-    /// | 0 | 13:12 | CS: 0 none, 1 message, 2 event |
+    /// | 0 | 13:12 | CS: 0 none, 1 message |
     /// | 0 | 23:22 | MSH: shareability of the message, 3 inner |
     /// | 0 | 27:24 | MSIAttr: memory type of the message, 0xf write-back |
     /// | 0 | 63:32 | MSIData |
@@ -432,7 +312,6 @@ impl Command {
     pub const fn sync(signal: Signal) -> Self {
         match signal {
             Signal::None => Self([op::SYNC, 0]),
-            Signal::Event => Self([op::SYNC | put(2, 13, 12), 0]),
             Signal::Message { address, data } => Self([
                 op::SYNC
                     | put(1, 13, 12)
@@ -444,14 +323,7 @@ impl Command {
         }
     }
 
-    const fn substream(substream: Option<u32>) -> u64 {
-        match substream {
-            Some(id) => flag(true, 11) | put(id as u64, 31, 12),
-            None => 0,
-        }
-    }
-
-    /// Whether the unit waits for a device's answer to it.
+    /// Whether the unit waits for a device's answer before the next CMD_SYNC completes.
     pub const fn is_for_device(self) -> bool {
         self.operation() as u64 == op::ATC_INV
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a unit reports: event records, and the errors of the unit itself (SMMUv3 IHI 0070, chapter
-//! 7).
+//! What a unit reports: event records, and global errors (SMMUv3 IHI 0070, chapter 7).
 
 #![forbid(unsafe_code)]
 
@@ -9,53 +8,53 @@ use core::fmt;
 
 use super::bits::{bit, field, mask};
 
-/// Bytes of an event record.
-pub const EVENT_BYTES: usize = 32;
+/// 64-bit words of an event record.
+pub const EVENT_WORDS: usize = 4;
 
-/// What an event is about (7.3).
+/// Kinds of events (7.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A transaction that the unit does not support.
     Unsupported,
-    /// No stream table entry for the stream id.
+    /// The stream id has no STE.
     BadStreamId,
     /// The stream table could not be read.
     StreamFetch,
-    /// The stream table entry is not valid.
+    /// The STE is not valid.
     BadStream,
-    /// A translation request that the stream table entry forbids.
+    /// A translation request (ATS) that the STE forbids.
     BadTranslationRequest,
-    /// The stream table entry refuses transactions without a substream id.
+    /// The STE terminates transactions without a substream id.
     StreamDisabled,
-    /// A translated transaction that the stream table entry forbids.
+    /// A translated transaction (ATS) that the STE forbids.
     TranslatedForbidden,
-    /// No context descriptor for the substream id.
+    /// The substream id has no CD.
     BadSubstreamId,
-    /// A context descriptor could not be read.
+    /// A CD could not be read.
     ContextFetch,
-    /// The context descriptor is not valid.
+    /// The CD is not valid.
     BadContext,
     /// A page table could not be read.
     WalkAbort,
-    /// No mapping.
+    /// The page is not mapped.
     Translation,
-    /// An address with too many bits.
+    /// An address has too many bits.
     AddressSize,
     /// The access flag is clear.
     AccessFlag,
-    /// A mapping that does not allow this access.
+    /// The page is not mapped for this access.
     Permission,
-    /// Two mappings for the same address in the unit's caches.
+    /// The unit's TLB has two translations of the address.
     TlbConflict,
-    /// Two configurations for the same stream in the unit's caches.
+    /// The unit's caches have two configurations of the stream.
     ConfigurationConflict,
-    /// A hint that a page will be wanted.
+    /// A device will probably access the page soon.
     PageRequest,
-    /// The table of virtual machines could not be read.
+    /// A virtual machine structure (VMS) could not be read.
     MachineFetch,
-    /// An event that the implementation defines.
+    /// An event that the manufacturer defines.
     Implementation(u8),
-    /// An event that the specification did not define when this was written.
+    /// Not in the specification.
     Unknown(u8),
 }
 
@@ -118,9 +117,8 @@ impl Kind {
         self.has_access() || matches!(self, Self::BadTranslationRequest | Self::PageRequest)
     }
 
-    /// Whether the record says what the transaction tried (PnU, InD, RnW). Requests for
-    /// translations and pages are none, and what is wrong with the configuration is so for all of
-    /// them.
+    /// Whether the record describes an access (PnU, InD, RnW). Translation requests and page
+    /// requests are no access, and a fault in the configuration does not depend on the access.
     pub const fn has_access(self) -> bool {
         matches!(
             self,
@@ -135,7 +133,7 @@ impl Kind {
         )
     }
 
-    /// Whether the record may be one of a stalled transaction.
+    /// Whether the transaction may be stalled.
     const fn may_stall(self) -> bool {
         matches!(
             self,
@@ -143,7 +141,7 @@ impl Kind {
         )
     }
 
-    /// Whether the record says where the unit could not read.
+    /// Whether the record has the address that the unit could not read.
     const fn has_fetch(self) -> bool {
         matches!(
             self,
@@ -198,20 +196,20 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the unit was translating when it faulted (CLASS).
+/// What the unit was about to translate when it faulted (CLASS).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// The address of a context descriptor.
+    /// The address of a CD.
     Context,
     /// The address of a stage 1 page table.
     Table,
-    /// The address that the device gave.
+    /// The input address.
     Input,
     /// Reserved.
     Unknown,
 }
 
-/// What a transaction tried.
+/// The access of a transaction.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Access {
     /// Whether it read; atomic operations count as writes.
@@ -230,41 +228,41 @@ pub struct Access {
 /// | 0 | 11 | SSV: there is a substream id |
 /// | 0 | 31:12 | substream id |
 /// | 0 | 63:32 | stream id |
-/// | 1 | 15:0 | STAG: names a stalled transaction |
+/// | 1 | 15:0 | STAG: tag of the stalled transaction |
 /// | 1 | 31 | Stall |
 /// | 1 | 33 | PnU: privileged |
 /// | 1 | 34 | InD: instruction fetch |
 /// | 1 | 35 | RnW: read |
 /// | 1 | 39 | S2: at stage 2 |
-/// | 1 | 41:40 | CLASS: 0 context descriptor, 1 page table, 2 input address |
+/// | 1 | 41:40 | CLASS: 0 CD, 1 page table, 2 input address |
 /// | 2 | 63:0 | InputAddr |
 /// | 3 | 51:12 | IPA, of faults at stage 2 |
 /// | 3 | 51:3 | FetchAddr, of external aborts |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// What it is about.
+    /// Its kind.
     pub kind: Kind,
     /// The stream id.
     pub stream: u32,
     /// The substream id, if the transaction had one.
     pub substream: Option<u32>,
-    /// The address that the device gave; `None` if the event is about no address.
+    /// The input address; `None` if the event has none.
     pub address: Option<u64>,
-    /// What it tried; `None` if the event is about no single transaction.
+    /// The access; `None` if the event has none.
     pub access: Option<Access>,
-    /// What was being translated.
+    /// What the unit was about to translate.
     pub class: Class,
-    /// The address that stage 2 was given, 4 KiB aligned; `None` if the fault is none of stage 2.
+    /// The intermediate physical address, 4 KiB aligned, of a fault at stage 2.
     pub intermediate: Option<u64>,
-    /// Where the unit could not read; `None` if that is not the trouble.
+    /// The address that the unit could not read; `None` if the event is about something else.
     pub fetch: Option<u64>,
-    /// The stalled transaction's name, for CMD_RESUME; `None` if it was terminated.
+    /// The stalled transaction's tag, for CMD_RESUME; `None` if the transaction was terminated.
     pub stall: Option<u16>,
 }
 
 impl Event {
-    /// Decodes a record, the word with the event number first.
-    pub const fn decode(words: [u64; 4]) -> Self {
+    /// Decodes a record. The event number is in the first word.
+    pub const fn decode(words: [u64; EVENT_WORDS]) -> Self {
         let [first, second, address, last] = words;
         let kind = Kind::from_code(first as u8);
         let second_stage = kind.may_stall() && bit(second, 39);
@@ -316,7 +314,7 @@ impl Event {
     }
 
     /// The event number.
-    pub const fn code(words: [u64; 4]) -> u8 {
+    pub const fn code(words: [u64; EVENT_WORDS]) -> u8 {
         words[0] as u8
     }
 }
@@ -324,15 +322,15 @@ impl Event {
 /// Why a unit stopped at a command (7.1, CERROR codes).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum CommandError {
-    /// It did not.
+    /// The unit did not stop.
     None,
-    /// The command is not one that it understands.
+    /// The unit does not understand the command.
     Illegal,
-    /// It could not read the command.
+    /// The unit could not read the command.
     Abort,
-    /// A device did not answer a CMD_ATC_INV that a CMD_SYNC waits for.
+    /// A device did not answer a CMD_ATC_INV before this CMD_SYNC.
     DeviceTlb,
-    /// A code that the specification did not define when this was written.
+    /// Not in the specification.
     Unknown(u8),
 }
 
@@ -362,7 +360,7 @@ impl CommandError {
     }
 }
 
-/// Errors of the unit itself that are active: GERROR exclusive-or GERRORN (7.5).
+/// The active global errors: GERROR exclusive-or GERRORN (7.5).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct GlobalErrors(u32);
 
@@ -381,7 +379,7 @@ impl GlobalErrors {
     pub const PAGE_REQUEST_MESSAGE: u32 = 1 << 6;
     /// The interrupt message for errors could not be written.
     pub const ERROR_MESSAGE: u32 = 1 << 7;
-    /// Service failure mode: the unit stopped.
+    /// The unit is in service failure mode.
     pub const SERVICE_FAILURE: u32 = 1 << 8;
 
     const TEXTS: [(u32, &'static str); 8] = [
@@ -416,8 +414,8 @@ impl GlobalErrors {
         ),
     ];
 
-    /// From the two registers. An error is active while its bits differ; writing the value of
-    /// GERROR to GERRORN acknowledges what was active in it.
+    /// From the two registers. An error is active while its bits differ. Software acknowledges it
+    /// by making them the same.
     pub const fn new(gerror: u32, gerrorn: u32) -> Self {
         Self(gerror ^ gerrorn)
     }
@@ -432,12 +430,12 @@ impl GlobalErrors {
         self.0 == 0
     }
 
-    /// The active bits, also those that have no name here.
+    /// All active bits.
     pub const fn raw(self) -> u32 {
         self.0
     }
 
-    /// Every active error in words; those without a name are left out.
+    /// The active errors in words, if they are defined.
     pub fn texts(self) -> impl Iterator<Item = &'static str> {
         Self::TEXTS
             .into_iter()

@@ -7,11 +7,11 @@
 use super::command::{Command, Extent, Pages, Tag};
 use crate::pgtable::armv8::GranuleSize;
 
-/// Range commands for one range at most; one command for the whole domain costs less than more of
-/// them. It is enough for every range of less than 2^20 granules.
+/// The most range commands for one range. More would cost more than one command for the whole
+/// domain. These are enough for every range of less than 2^20 granules.
 pub const MAX_RANGES: u8 = 4;
 
-/// What is to be invalidated.
+/// A range to invalidate.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First byte.
@@ -20,15 +20,15 @@ pub struct Range {
     pub last: u64,
     /// The granule of the tables.
     pub granule: GranuleSize,
-    /// Binary logarithm of the bytes of every leaf entry in the range, or of a run of them that
-    /// the unit may cache as one; `None` if that is not known or they differ.
+    /// Binary logarithm of the bytes of every leaf entry in the range, or of a contiguous run of
+    /// entries that the unit may cache as one; `None` if it is not known, or if they differ.
     pub leaf: Option<u8>,
-    /// Whether cached page tables may stay, because only leaf entries changed.
+    /// Whether cached table descriptors may stay, because only leaf entries changed.
     pub leaves_only: bool,
 }
 
 impl Range {
-    /// The level of its leaf entries, if one command may say so.
+    /// The level of its leaf entries, if commands may have it.
     fn level(&self) -> Option<u8> {
         let shift = self.granule.lg2() as u8;
         // A table has 2^(shift - 3) entries, and level 3 has the smallest pages.
@@ -50,10 +50,10 @@ pub enum Plan {
         count: u64,
         /// Binary logarithm of the bytes of each.
         shift: u8,
-        /// Whether cached page tables may stay.
+        /// Whether cached table descriptors may stay.
         leaves_only: bool,
     },
-    /// Commands that cover granules from `address` on.
+    /// Range commands for the granules from `address` on.
     Ranges {
         /// Address of the first granule.
         address: u64,
@@ -61,9 +61,9 @@ pub enum Plan {
         count: u64,
         /// The granule.
         granule: GranuleSize,
-        /// The level of all leaf entries, if that is known.
+        /// The level of all leaf entries, if it is known.
         level: Option<u8>,
-        /// Whether cached page tables may stay.
+        /// Whether cached table descriptors may stay.
         leaves_only: bool,
     },
     /// The whole domain.
@@ -71,13 +71,13 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Plans for the granules that `range` touches, on a unit with range commands (IDR3.RIL) or
-    /// without.
+    /// Plans the invalidation of the granules that `range` touches. `ranges` says whether the unit
+    /// has range commands (IDR3.RIL).
     ///
-    /// With range commands: exactly those granules, if [`MAX_RANGES`] commands can name them; one
-    /// more if there would have to be a range of one granule whose level is not known.
-    /// Without: one command for each leaf entry, if there are fewer of them than a table has
-    /// entries. Else the whole domain.
+    /// - With range commands: these granules, if [`MAX_RANGES`] commands can name them. One granule
+    ///   is added if a command would name a single granule of an unknown level.
+    /// - Without: one command for each leaf entry, if there are fewer than a table has entries.
+    /// - Otherwise the whole domain.
     pub fn new(range: &Range, ranges: bool) -> Self {
         let last = range.last.max(range.first);
         if ranges {
@@ -106,7 +106,7 @@ impl Plan {
     fn in_ranges(range: &Range, last: u64) -> Self {
         let shift = range.granule.lg2();
         let level = range.level();
-        // With a level, the address has to be that of a leaf entry.
+        // A command with a level needs the address of a leaf entry.
         let inside = match (level, range.leaf) {
             (Some(_), Some(leaf)) => (1 << leaf) - 1,
             _ => 0,
@@ -115,13 +115,13 @@ impl Plan {
         // Granule numbers have 52 bits at most.
         let mut count = last - first + 1;
         if count & 31 == 1 && level.is_none() {
-            // There is no command for one granule whose level is not known as a range (4.4.1.1),
-            // and commands without a range have errata on units that have ranges: take a neighbour
-            // along, the one in the same aligned pair.
+            // A range command cannot name one granule of an unknown level (4.4.1.1), and commands
+            // without a range have errata on units with range commands. So the range includes the
+            // other granule of the aligned pair.
             first &= !1;
             count += 1;
         }
-        // The scale has 5 bits, so the count in units of the scale reaches to bit 35.
+        // SCALE reaches to 31 and NUM has 5 bits, so bit 35 is the highest.
         if count >> 36 != 0 || Groups(count).count() > usize::from(MAX_RANGES) {
             return Self::Domain;
         }
@@ -134,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// The commands that do it for the domain with this tag.
+    /// The commands, for the domain with this tag.
     pub fn commands(self, tag: Tag) -> impl Iterator<Item = Command> {
         let (single, ranges, domain) = match self {
             Self::Single {
@@ -169,26 +169,26 @@ impl Plan {
                         },
                         leaves_only,
                     };
-                    // The range may end with the last address there is.
+                    // The range may end at the end of the address space.
                     address = address.wrapping_add(u64::from(count) << scale << granule.lg2());
                     pages
                 });
                 (None, Some(pages), None)
             }
-            Self::Domain => (None, None, Some(Command::forget_domain(tag))),
+            Self::Domain => (None, None, Some(Command::invalidate_domain(tag))),
         };
 
         single
             .into_iter()
             .flatten()
             .chain(ranges.into_iter().flatten())
-            .map(move |pages| Command::forget_pages(tag, pages))
+            .map(move |pages| Command::invalidate_pages(tag, pages))
             .chain(domain)
     }
 }
 
-/// A number as a sum of (count, scale) pairs that each stand for count · 2^scale, with counts of 1
-/// to 31, the smallest scale first.
+/// A number as a sum of count · 2^scale, with counts of 1 to 31. Iterates over the (count, scale)
+/// pairs, the smallest scale first.
 #[derive(Clone, Debug)]
 struct Groups(u64);
 

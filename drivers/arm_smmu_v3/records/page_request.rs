@@ -8,8 +8,8 @@ use core::fmt;
 
 use super::bits::{bit, field, mask};
 
-/// Bytes of a record.
-pub const PAGE_REQUEST_BYTES: usize = 16;
+/// 64-bit words of a record.
+pub const PAGE_REQUEST_WORDS: usize = 2;
 
 /// A device's request to make a page present (chapter 8).
 ///
@@ -18,9 +18,9 @@ pub const PAGE_REQUEST_BYTES: usize = 16;
 /// | 0 | 31:0 | stream id |
 /// | 0 | 51:32 | substream id |
 /// | 0 | 58 | pX/uX: privileged |
-/// | 0 | 59 | X: wants to execute |
-/// | 0 | 60 | R: wants to read |
-/// | 0 | 61 | W: wants to write |
+/// | 0 | 59 | X: execute |
+/// | 0 | 60 | R: read |
+/// | 0 | 61 | W: write |
 /// | 0 | 62 | L: last of its group |
 /// | 0 | 63 | SSV: there is a substream id |
 /// | 1 | 8:0 | index of the group |
@@ -33,23 +33,23 @@ pub struct PageRequest {
     pub substream: Option<u32>,
     /// The page, 4 KiB aligned.
     pub page: u64,
-    /// Index of the group that is answered as one, 0 to 511.
+    /// Index of the group, 0 to 511. A group gets one answer.
     pub group: u16,
-    /// Whether it is the last of its group: only then is there an answer.
+    /// Whether it is the last of its group, which the answer is sent to.
     pub last: bool,
-    /// Wants to read.
+    /// The device wants to read.
     pub read: bool,
-    /// Wants to write.
+    /// The device wants to write.
     pub write: bool,
-    /// Wants to execute.
+    /// The device wants to execute.
     pub execute: bool,
-    /// Asks as a privileged program.
+    /// The access is privileged.
     pub privileged: bool,
 }
 
 impl PageRequest {
     /// Decodes a record.
-    pub const fn decode(words: [u64; 2]) -> Self {
+    pub const fn decode(words: [u64; PAGE_REQUEST_WORDS]) -> Self {
         let [first, second] = words;
         Self {
             stream: first as u32,
@@ -68,13 +68,13 @@ impl PageRequest {
         }
     }
 
-    /// Whether it asks for nothing: a marker that the device stopped using a substream (chapter 8).
+    /// Whether it is a Stop PASID marker: it requests nothing (chapter 8).
     pub const fn is_stop_marker(&self) -> bool {
         self.last && !self.read && !self.write
     }
 }
 
-/// What it asks for: `page 0x1000 to read and write, group 5`.
+/// For example `page 0x1000 to read and write, group 5`.
 impl fmt::Display for PageRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "page {:#x} to", self.page)?;

@@ -2,10 +2,10 @@
 
 //! Producer and consumer indexes of a circular queue (SMMUv3 IHI 0070, 3.5.1).
 //!
-//! An index has as many bits as are needed to name an entry, and above them a bit that changes
-//! each time the index wraps around: it tells a full queue from an empty one. In the queues that
-//! the unit fills, bit 31 of the producer index changes when records were lost because the queue
-//! was full, and software answers by making bit 31 of the consumer index the same (7.4).
+//! The bit above those that name an entry changes each time the index wraps around. It tells a full
+//! queue from an empty one. In the queues that the unit fills, bit 31 of the producer index changes
+//! when records were lost because the queue was full. Software acknowledges that by making bit 31
+//! of the consumer index the same (7.4).
 
 #![forbid(unsafe_code)]
 
@@ -13,23 +13,18 @@
 /// consumer index.
 const OVERFLOW: u32 = 1 << 31;
 
-/// The size of a queue: what its indexes mean.
+/// The size of a queue, which says what its indexes mean.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Ring {
     shift: u8,
 }
 
 impl Ring {
-    /// A queue with 2^`shift` entries; no queue has more than 2^19 (SMMU_IDR1).
+    /// A queue with 2^`shift` entries, 2^19 at most (SMMU_IDR1).
     pub const fn new(shift: u8) -> Self {
         Self {
             shift: if shift > 19 { 19 } else { shift },
         }
-    }
-
-    /// Binary logarithm of the number of entries, as the base registers want it (LOG2SIZE).
-    pub const fn shift(self) -> u8 {
-        self.shift
     }
 
     /// How many entries there are.
@@ -41,7 +36,7 @@ impl Ring {
         self.entries() << 1
     }
 
-    /// The entry and the wrap bit: what an index counts with.
+    /// An index without its overflow flag: the entry and the wrap bit.
     const fn counter(self, index: u32) -> u32 {
         index & (self.wrap_mask() - 1)
     }
@@ -51,8 +46,8 @@ impl Ring {
         (index & (self.entries() - 1)) as usize
     }
 
-    /// Entries between the consumer and the producer: those that wait. Never more than there are:
-    /// `None` if the two cannot both be true.
+    /// How many entries are between consumer and producer; `None` if that is more than the queue
+    /// has, so that one of the indexes is wrong.
     pub const fn used(self, producer: u32, consumer: u32) -> Option<u32> {
         let used = self.counter(self.counter(producer).wrapping_sub(self.counter(consumer)));
         if used > self.entries() {
@@ -62,15 +57,7 @@ impl Ring {
         }
     }
 
-    /// Entries that are free; 0 if the two indexes cannot both be true.
-    pub const fn space(self, producer: u32, consumer: u32) -> u32 {
-        match self.used(producer, consumer) {
-            Some(used) => self.entries() - used,
-            None => 0,
-        }
-    }
-
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub const fn is_empty(self, producer: u32, consumer: u32) -> bool {
         self.counter(producer) == self.counter(consumer)
     }
@@ -80,8 +67,7 @@ impl Ring {
         index & OVERFLOW | self.counter(self.counter(index).wrapping_add(count))
     }
 
-    /// Whether the consumer has passed the entry at `position`, which was produced before
-    /// `producer`, the index of the next entry.
+    /// Whether the consumer has passed the entry at `position`, which is before `producer`.
     pub const fn consumed(self, producer: u32, consumer: u32, position: u32) -> bool {
         let since = self.counter(self.counter(producer).wrapping_sub(self.counter(position)));
         match self.used(producer, consumer) {
@@ -90,12 +76,12 @@ impl Ring {
         }
     }
 
-    /// Whether records were lost since software answered for the last time.
+    /// Whether records were lost since software last acknowledged that.
     pub const fn overflowed(self, producer: u32, consumer: u32) -> bool {
         (producer ^ consumer) & OVERFLOW != 0
     }
 
-    /// The consumer index that answers an overflow: the flag of the producer.
+    /// The consumer index that acknowledges an overflow: it has the producer's flag.
     pub const fn acknowledge(self, producer: u32, consumer: u32) -> u32 {
         producer & OVERFLOW | self.counter(consumer)
     }
@@ -127,7 +113,7 @@ impl CommandConsumer {
         self.0 & 0xf_ffff
     }
 
-    /// Why the unit stopped; counts only while GERROR says that it did.
+    /// Why the unit stopped. Valid only while CMDQ_ERR is active in GERROR.
     pub const fn error(self) -> u8 {
         (self.0 >> 24 & 0x7f) as u8
     }

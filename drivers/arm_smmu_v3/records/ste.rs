@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stream table entries: what happens to the transactions of one stream id (SMMUv3 IHI 0070, 5.2).
+//! Stream table entries (STE): what happens to the transactions of a stream (SMMUv3 IHI 0070, 5.2).
 
 #![forbid(unsafe_code)]
 
@@ -10,21 +10,20 @@ use super::{
 };
 use crate::pgtable::armv8::GranuleSize;
 
-/// A stream table entry or a context descriptor as the unit reads it: eight 64-bit words, the one
-/// with the valid bit first.
+/// An STE or a CD as the unit reads it: eight 64-bit words. The valid bit is in the first.
 pub type Words = [u64; 8];
 
-/// How the unit reads memory: what tables are in.
+/// How the unit reads tables in memory.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Walk {
-    /// Write-back cacheable, inner shareable: a unit that is coherent.
+    /// Write-back cacheable, inner shareable: for a unit whose reads snoop the CPUs' caches.
     Cached,
-    /// Not cacheable, outer shareable: a unit that is not.
+    /// Not cacheable, outer shareable: for other units.
     Uncached,
 }
 
 impl Walk {
-    /// How a unit with `capability` reads what the kernel has written.
+    /// How a unit with `capability` has to read what the kernel writes.
     pub const fn of(capability: &Capability) -> Self {
         match capability.coherent {
             true => Self::Cached,
@@ -41,7 +40,7 @@ impl Walk {
     }
 
     /// Inner or outer cacheability: 0 none, 1 write-back with allocation. The code is the same for
-    /// context tables (5.2, S1CIR) and translation tables (5.4, IR0).
+    /// CDs (5.2, S1CIR) and page tables (5.4, IR0).
     const fn cacheability(self) -> u64 {
         match self {
             Self::Cached => 1,
@@ -83,8 +82,7 @@ pub(super) const fn granule_of(code: u64) -> Option<GranuleSize> {
     })
 }
 
-/// The code of a number of bits of physical addresses in IPS and S2PS: the largest that is not
-/// more.
+/// The code in IPS and S2PS for physical addresses of `bits` bits, or of the next smaller size.
 pub(super) const fn size_code(bits: u8) -> u64 {
     match bits {
         52.. => 6,
@@ -97,7 +95,7 @@ pub(super) const fn size_code(bits: u8) -> u64 {
     }
 }
 
-/// The number of bits of physical addresses with this code in IPS and S2PS.
+/// The bits of physical addresses for this code in IPS and S2PS.
 pub(super) const fn size_of(code: u64) -> Option<u8> {
     Some(match code {
         0 => 32,
@@ -120,7 +118,7 @@ pub(super) const fn update_code(updates: FlagUpdates) -> u64 {
     }
 }
 
-/// What HD and HA as the two lowest bits ask for. HD alone would do nothing.
+/// The flags that HD and HA, as the two lowest bits, enable. HD alone enables none.
 pub(super) const fn updates_of(code: u64) -> FlagUpdates {
     match code & 3 {
         0b10 => FlagUpdates::Access,
@@ -129,19 +127,18 @@ pub(super) const fn updates_of(code: u64) -> FlagUpdates {
     }
 }
 
-/// Shareability of transactions that are not translated (SHCFG).
+/// The shareability of transactions that pass untranslated (SHCFG).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Sharing {
-    /// What the unit does when it cannot override it (IDR1.ATTR_TYPES_OVR is 0): the field is
-    /// reserved, 0.
+    /// The field is reserved, 0: the unit cannot override the shareability (IDR1.ATTR_TYPES_OVR is
+    /// 0).
     Reserved,
-    /// What the device says.
+    /// That of the incoming transaction.
     Incoming,
 }
 
 impl Sharing {
-    /// How transactions that pass untranslated, or that only stage 2 translates, are shared by a
-    /// unit with `capability`.
+    /// The shareability in STEs of a unit with `capability`.
     pub const fn of(capability: &Capability) -> Self {
         match capability.override_types {
             true => Self::Incoming,
@@ -165,12 +162,12 @@ impl Sharing {
     }
 }
 
-/// What a device may do with translations of its own (EATS).
+/// Whether a device may use ATS (EATS).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum DeviceTlb {
-    /// Nothing: its translation requests and translated transactions are refused.
+    /// No: the unit aborts its translation requests and translated transactions.
     Forbidden,
-    /// Ask for translations and use them.
+    /// Yes.
     Full,
 }
 
@@ -190,8 +187,7 @@ impl DeviceTlb {
         })
     }
 
-    /// The stream table entry `words`, but the device may do nothing with translations. Changes
-    /// EATS only, which is in word 1.
+    /// The STE `words`, but with ATS forbidden. Only word 1 differs.
     pub const fn forbid(words: &Words) -> Words {
         let mut words = *words;
         words[1] &= !mask(29, 28);
@@ -199,92 +195,53 @@ impl DeviceTlb {
     }
 }
 
-/// To whose tables the entries in the unit's caches belong (STRW).
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum World {
-    /// EL1 of the virtual machine that VMID names: invalidated by the CMD_TLBI_NH commands.
-    El1,
-    /// EL2 with CR2.E2H set: invalidated by the CMD_TLBI_EL2 commands.
-    El2,
-}
-
-/// How the table of context descriptors is laid out (S1Fmt).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum ContextFormat {
-    /// One table.
-    Linear,
-    /// A table of tables of 64 KiB, 1024 descriptors each.
-    TwoLevel,
-}
-
-/// What happens to transactions without a substream id where there are substreams (S1DSS).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum NoSubstream {
-    /// They are terminated.
-    Terminate,
-    /// They pass untranslated.
-    Bypass,
-    /// They use the first context descriptor.
-    First,
-}
-
-/// Stage 1: input addresses go through the table that a context descriptor names.
+/// Stage 1: input addresses go through the page table that a context descriptor names.
+///
+/// There is one context descriptor, and the device must not send substream ids.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Stage1 {
-    /// Address of the table of context descriptors, 64-byte aligned and aligned to its size; of one
-    /// descriptor if `substream_bits` is 0.
-    pub contexts: u64,
-    /// How that table is laid out.
-    pub format: ContextFormat,
-    /// It has 2^n descriptors (S1CDMax); 0 means that transactions with a substream id are refused.
-    pub substream_bits: u8,
-    /// What transactions without a substream id do. Ignored if `substream_bits` is 0: they use the
-    /// one context descriptor.
-    pub no_substream: NoSubstream,
-    /// How the unit reads context descriptors.
+    /// Physical address of the context descriptor, 64-byte aligned.
+    pub context_descriptor: u64,
+    /// How the unit reads the context descriptor.
     pub walk: Walk,
-    /// To whom cached translations belong.
-    pub world: World,
-    /// With which VMID they are marked in [`World::El1`]. No stage 2 domain may have the same.
+    /// The VMID under which the unit caches translations. No stage 2 domain may have the same.
     pub vmid: u16,
     /// Transactions that fault are never stalled, whatever the context descriptor says. Only for
     /// [`Stalls::Optional`](super::capability::Stalls::Optional).
     pub never_stall: bool,
-    /// What the device may do with translations.
+    /// Whether the device may use ATS.
     pub device_tlb: DeviceTlb,
-    /// Shareability of what passes untranslated; counts for [`NoSubstream::Bypass`].
-    pub sharing: Sharing,
 }
 
-/// Stage 2: input addresses go through one table.
+/// Stage 2: input addresses go through one page table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Stage2 {
     /// Address of the top table: aligned to its size.
     pub table: u64,
-    /// The name of the domain in the unit's caches.
+    /// The tag of the domain in the unit's caches.
     pub vmid: u16,
     /// Bits of an input address (64 - S2T0SZ).
     pub input_bits: u8,
-    /// Bits of a physical address (S2PS); never more than the unit has.
+    /// Bits of a physical address (S2PS), no more than the unit has.
     pub output_bits: u8,
     /// The granule of the tables.
     pub granule: GranuleSize,
-    /// The level that the top table is of; see [`level_code`].
+    /// The level of the top table.
     pub start_level: u8,
     /// How the unit reads tables.
     pub walk: Walk,
-    /// Which flags of entries the unit writes.
+    /// Which flags of page table entries the unit updates.
     pub updates: FlagUpdates,
-    /// Transactions that fault are stalled. Only if the unit can.
+    /// Whether transactions that fault are stalled.
     pub stall: bool,
-    /// What the device may do with translations.
+    /// Whether the device may use ATS.
     pub device_tlb: DeviceTlb,
-    /// Shareability that the stage 2 table's is combined with.
+    /// The shareability that is combined with the page table's.
     pub sharing: Sharing,
 }
 
-/// The code of the level that a stage 2 walk starts at (S2SL0): 2, 1, 0 for 4 KiB and 3, 2, 1 for
-/// larger granules are 0, 1, 2.
+/// The code of the level that a stage 2 walk starts at (S2SL0). Codes 0, 1, 2 are levels 2, 1, 0
+/// with 4 KiB granules, and levels 3, 2, 1 with larger ones.
 const fn level_code(granule: GranuleSize, level: u8) -> u64 {
     let lowest: u8 = match granule {
         GranuleSize::K4 => 2,
@@ -293,7 +250,7 @@ const fn level_code(granule: GranuleSize, level: u8) -> u64 {
     lowest.saturating_sub(level) as u64
 }
 
-/// A stream table entry.
+/// An STE.
 ///
 /// | word | bits | field |
 /// |---|---|---|
@@ -303,7 +260,7 @@ const fn level_code(granule: GranuleSize, level: u8) -> u64 {
 /// | 0 | 51:6 | S1ContextPtr |
 /// | 0 | 63:59 | S1CDMax |
 /// | 1 | 1:0 | S1DSS: 0 terminate, 1 bypass, 2 first descriptor |
-/// | 1 | 3:2, 5:4, 7:6 | S1CIR, S1COR, S1CSH: how context descriptors are read |
+/// | 1 | 3:2, 5:4, 7:6 | S1CIR, S1COR, S1CSH: how CDs are read |
 /// | 1 | 19 | MEV: events may be merged |
 /// | 1 | 25 | S2FWB: stage 2 forces write-back |
 /// | 1 | 27 | S1STALLD: stage 1 never stalls |
@@ -315,28 +272,28 @@ const fn level_code(granule: GranuleSize, level: u8) -> u64 {
 /// | 2 | 15:0 | S2VMID |
 /// | 2 | 37:32 | S2T0SZ: 64 - bits of an input address |
 /// | 2 | 39:38 | S2SL0: level to start at |
-/// | 2 | 41:40, 43:42, 45:44 | S2IR0, S2OR0, S2SH0: how tables are read |
+/// | 2 | 41:40, 43:42, 45:44 | S2IR0, S2OR0, S2SH0: how page tables are read |
 /// | 2 | 47:46 | S2TG: 0 4 KiB, 1 64 KiB, 2 16 KiB |
 /// | 2 | 50:48 | S2PS: bits of a physical address |
-/// | 2 | 51 | S2AA64: format of 64-bit processors |
+/// | 2 | 51 | S2AA64: AArch64 format |
 /// | 2 | 52 | S2ENDI: big endian |
 /// | 2 | 53 | S2AFFD: no fault for a clear access flag |
 /// | 2 | 54 | S2PTW: table walks of stage 1 must not end in device memory |
-/// | 2 | 55, 56 | S2HD, S2HA: flags that the unit writes |
+/// | 2 | 55, 56 | S2HD, S2HA: flags that the unit updates |
 /// | 2 | 57 | S2S: stall |
 /// | 2 | 58 | S2R: record faults |
 /// | 3 | 51:4 | S2TTB |
 ///
 /// All other bits are 0.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum StreamEntry {
-    /// Not valid (V = 0): transactions are terminated, and each is recorded as C_BAD_STE.
+pub enum Ste {
+    /// Not valid (V = 0): the unit terminates transactions, and records C_BAD_STE for each.
     Invalid,
-    /// Valid, and transactions are terminated without a record (Config = 0).
+    /// Valid, with Config = 0: the unit terminates transactions and records nothing.
     Abort,
     /// Transactions pass untranslated.
     Bypass {
-        /// With which shareability.
+        /// Their shareability.
         sharing: Sharing,
     },
     /// Stage 1.
@@ -345,7 +302,7 @@ pub enum StreamEntry {
     Stage2(Stage2),
 }
 
-impl StreamEntry {
+impl Ste {
     const VALID: u64 = 1;
     const ABORT: u64 = 0;
     const BYPASS: u64 = 4;
@@ -356,9 +313,7 @@ impl StreamEntry {
         Self::VALID | put(kind, 3, 1)
     }
 
-    /// The entry as the unit reads it.
-    ///
-    /// Bits of addresses that have no place in the entry are dropped.
+    /// The STE as the unit reads it. Bits of addresses that have no place in it are dropped.
     pub const fn encode(&self) -> Words {
         match *self {
             Self::Invalid => [0; 8],
@@ -372,7 +327,7 @@ impl StreamEntry {
         }
     }
 
-    /// What the unit would make of `words`; `None` if this driver would not have written it.
+    /// How the unit reads `words`; `None` if they are not what this driver writes.
     pub const fn decode(words: &Words) -> Option<Self> {
         if words[0] & Self::VALID == 0 {
             return Some(Self::Invalid);
@@ -398,35 +353,12 @@ impl StreamEntry {
 
 impl Stage1 {
     const fn encode(&self) -> Words {
-        let format = match self.format {
-            ContextFormat::Linear => 0,
-            ContextFormat::TwoLevel => 2,
-        };
-        let no_substream = match self.no_substream {
-            NoSubstream::Terminate => 0,
-            NoSubstream::Bypass => 1,
-            NoSubstream::First => 2,
-        };
-        let sharing = match self.no_substream {
-            NoSubstream::Bypass => self.sharing.code(),
-            _ => 0,
-        };
-        let (world, vmid) = match self.world {
-            World::El1 => (0, self.vmid as u64),
-            World::El2 => (2, 0),
-        };
         [
-            StreamEntry::config(StreamEntry::STAGE1)
-                | put(format, 5, 4)
-                | self.contexts & mask(51, 6)
-                | put(self.substream_bits as u64, 63, 59),
-            no_substream
-                | put(self.walk.encode(), 7, 2)
+            Ste::config(Ste::STAGE1) | self.context_descriptor & mask(51, 6),
+            put(self.walk.encode(), 7, 2)
                 | flag(self.never_stall, 27)
-                | put(self.device_tlb.code(), 29, 28)
-                | put(world, 31, 30)
-                | put(sharing, 45, 44),
-            vmid,
+                | put(self.device_tlb.code(), 29, 28),
+            self.vmid as u64,
             0,
             0,
             0,
@@ -436,40 +368,24 @@ impl Stage1 {
     }
 
     const fn decode(words: &Words) -> Option<Self> {
-        let format = match field(words[0], 5, 4) {
-            0 => ContextFormat::Linear,
-            2 => ContextFormat::TwoLevel,
-            _ => return None,
-        };
-        let no_substream = match field(words[1], 1, 0) {
-            0 => NoSubstream::Terminate,
-            1 => NoSubstream::Bypass,
-            2 => NoSubstream::First,
-            _ => return None,
-        };
-        let world = match field(words[1], 31, 30) {
-            0 => World::El1,
-            2 => World::El2,
-            _ => return None,
-        };
-        let (Some(walk), Some(device_tlb), Some(sharing)) = (
+        // No substreams (S1Fmt, S1CDMax, S1DSS), EL1 (STRW), and no sharing of its own (SHCFG).
+        if words[0] & (mask(5, 4) | mask(63, 59)) != 0
+            || words[1] & (mask(1, 0) | mask(31, 30) | mask(45, 44)) != 0
+        {
+            return None;
+        }
+        let (Some(walk), Some(device_tlb)) = (
             Walk::decode(field(words[1], 7, 2)),
             DeviceTlb::decode(field(words[1], 29, 28)),
-            Sharing::decode(field(words[1], 45, 44)),
         ) else {
             return None;
         };
         Some(Self {
-            contexts: words[0] & mask(51, 6),
-            format,
-            substream_bits: field(words[0], 63, 59) as u8,
-            no_substream,
+            context_descriptor: words[0] & mask(51, 6),
             walk,
-            world,
             vmid: words[2] as u16,
             never_stall: bit(words[1], 27),
             device_tlb,
-            sharing,
         })
     }
 }
@@ -477,7 +393,7 @@ impl Stage1 {
 impl Stage2 {
     const fn encode(&self) -> Words {
         [
-            StreamEntry::config(StreamEntry::STAGE2),
+            Ste::config(Ste::STAGE2),
             put(self.device_tlb.code(), 29, 28) | put(self.sharing.code(), 45, 44),
             self.vmid as u64
                 | put(64u64.saturating_sub(self.input_bits as u64), 37, 32)
@@ -499,7 +415,7 @@ impl Stage2 {
     }
 
     const fn decode(words: &Words) -> Option<Self> {
-        // The format of 64-bit processors, little endian, and faults are recorded.
+        // AArch64 format, little endian, and faults are recorded.
         if !bit(words[2], 51) || bit(words[2], 52) || !bit(words[2], 58) {
             return None;
         }

@@ -1,64 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the stream table entry of a stream id is: the layout of the stream table (SMMUv3 IHI 0070
+//! The layout of the stream table, which says where the STE of a stream id is (SMMUv3 IHI 0070
 //! 3.3.1 and 5.1, SMMU_STRTAB_BASE and SMMU_STRTAB_BASE_CFG in 6.3).
 
 #![forbid(unsafe_code)]
 
-use super::{
-    bits::{field, mask, put},
-    capability::StreamTable,
-};
+use super::bits::{field, mask, put};
 
-/// Bits of a stream id that select an entry of a second-level table, as this driver lays tables
-/// out: one such table has 256 entries, as many as a PCI bus has functions.
+/// Bits of a stream id that select an STE of a second-level table. This driver makes such tables
+/// with 256 STEs, as many as a PCI bus has functions.
 pub const SPLIT: u8 = 8;
-/// Bytes of a stream table entry.
-pub const ENTRY_BYTES: usize = 64;
-/// Entries of a second-level table.
-pub const LEVEL2_ENTRIES: usize = 1 << SPLIT;
+/// Bytes of an STE.
+pub const STE_BYTES: usize = 64;
+/// STEs of a second-level table.
+pub const LEVEL2_STES: usize = 1 << SPLIT;
 /// Bytes of a second-level table, and its alignment.
-pub const LEVEL2_BYTES: usize = LEVEL2_ENTRIES * ENTRY_BYTES;
-/// A first-level table has 2^17 entries (1 MiB) at most: stream ids of 25 bits.
+pub const LEVEL2_BYTES: usize = LEVEL2_STES * STE_BYTES;
+/// A first-level table has 2^17 descriptors (1 MiB) at most, for stream ids of 25 bits.
 const MAX_LEVEL1_BITS: u8 = 17;
-/// A linear table has 2^16 entries (4 MiB) at most: every function of one PCI segment.
+/// A linear table has 2^16 STEs (4 MiB) at most, as many as a PCI segment has functions.
 const MAX_LINEAR_BITS: u8 = 16;
 
-/// How a stream table is laid out.
+/// The format of a stream table (STRTAB_BASE_CFG.FMT).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum StreamTableFormat {
+    /// One table, indexed by the stream id.
+    Linear,
+    /// Level 1 descriptors, which point to second-level tables.
+    TwoLevel,
+}
+
+/// The layout of a stream table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
-    kind: StreamTable,
+    format: StreamTableFormat,
     bits: u8,
 }
 
-/// Where an entry is.
+/// Where an STE is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// In the one table.
+    /// In the linear table.
     Linear {
-        /// Index of the entry.
+        /// Index of the STE.
         index: usize,
     },
     /// In a second-level table.
     TwoLevel {
         /// Index of the descriptor in the first-level table.
         level1: usize,
-        /// Index of the entry in the second-level table.
+        /// Index of the STE in the second-level table.
         level2: usize,
     },
 }
 
 impl Layout {
-    /// The layout for a unit with this kind of table and stream ids of `stream_bits` bits. A table
-    /// that would be unreasonably large is cut: ids beyond it are answered with an abort by the
-    /// unit.
-    pub const fn new(kind: StreamTable, stream_bits: u8) -> Self {
-        let most = match kind {
-            StreamTable::Linear => MAX_LINEAR_BITS,
-            StreamTable::TwoLevel => MAX_LEVEL1_BITS + SPLIT,
+    /// The layout for a unit with this format of table and stream ids of `stream_bits` bits. Very
+    /// large tables are cut: the unit aborts transactions with stream ids beyond them.
+    pub const fn new(format: StreamTableFormat, stream_bits: u8) -> Self {
+        let most = match format {
+            StreamTableFormat::Linear => MAX_LINEAR_BITS,
+            StreamTableFormat::TwoLevel => MAX_LEVEL1_BITS + SPLIT,
         };
         Self {
-            kind,
+            format,
             bits: if stream_bits > most {
                 most
             } else {
@@ -67,36 +72,36 @@ impl Layout {
         }
     }
 
-    /// The kind of table.
-    pub const fn kind(self) -> StreamTable {
-        self.kind
+    /// The format of the table.
+    pub const fn format(self) -> StreamTableFormat {
+        self.format
     }
 
-    /// Stream ids below 2^n have an entry.
+    /// Stream ids below 2^n have an STE.
     pub const fn bits(self) -> u8 {
         self.bits
     }
 
-    /// Bytes of the table, or of the first-level table; it must be aligned to its size, and to 64
-    /// bytes at least.
+    /// Bytes of the linear or first-level table. It must be aligned to its size, and to 64 bytes at
+    /// least.
     pub const fn bytes(self) -> usize {
-        match self.kind {
-            StreamTable::Linear => ENTRY_BYTES << self.bits,
-            StreamTable::TwoLevel => 8 << self.bits.saturating_sub(SPLIT),
+        match self.format {
+            StreamTableFormat::Linear => STE_BYTES << self.bits,
+            StreamTableFormat::TwoLevel => 8 << self.bits.saturating_sub(SPLIT),
         }
     }
 
-    /// Where the entry of a stream id is; `None` if it has none.
+    /// Where the STE of a stream id is; `None` if it has none.
     pub const fn place(self, stream: u32) -> Option<Place> {
         if (stream as u64) >> self.bits != 0 {
             return None;
         }
         let stream = stream as usize;
-        Some(match self.kind {
-            StreamTable::Linear => Place::Linear { index: stream },
-            StreamTable::TwoLevel => Place::TwoLevel {
+        Some(match self.format {
+            StreamTableFormat::Linear => Place::Linear { index: stream },
+            StreamTableFormat::TwoLevel => Place::TwoLevel {
                 level1: stream >> SPLIT,
-                level2: stream % LEVEL2_ENTRIES,
+                level2: stream % LEVEL2_STES,
             },
         })
     }
@@ -105,13 +110,13 @@ impl Layout {
     ///
     /// | bits | field |
     /// |---|---|
-    /// | 5:0 | LOG2SIZE: bits of a stream id that have an entry |
+    /// | 5:0 | LOG2SIZE: bits of stream ids that have an STE |
     /// | 10:6 | SPLIT, for two levels |
     /// | 17:16 | FMT: 0 linear, 1 two levels |
     pub const fn base_config(self) -> u32 {
-        let config = match self.kind {
-            StreamTable::Linear => 0,
-            StreamTable::TwoLevel => put(1, 17, 16) | put(SPLIT as u64, 10, 6),
+        let config = match self.format {
+            StreamTableFormat::Linear => 0,
+            StreamTableFormat::TwoLevel => put(1, 17, 16) | put(SPLIT as u64, 10, 6),
         };
         (config | put(self.bits as u64, 5, 0)) as u32
     }
@@ -127,16 +132,16 @@ impl Layout {
     }
 }
 
-/// A level 1 stream table descriptor: where the second-level table is (5.1).
+/// A level 1 stream table descriptor, which points to a second-level table (5.1).
 ///
 /// | bits | field |
 /// |---|---|
-/// | 4:0 | Span: the table has 2^(Span - 1) entries; 0 means that there is none |
+/// | 4:0 | Span: the table has 2^(Span - 1) STEs; 0: there is no table |
 /// | 51:6 | L2Ptr: address of the table |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Level1 {
-    /// Address of a second-level table with [`LEVEL2_ENTRIES`] entries; `None` aborts every stream
-    /// id that it would hold.
+    /// Address of a second-level table with [`LEVEL2_STES`] STEs. If there is `None`, the unit
+    /// aborts the transactions of its stream ids.
     pub table: Option<u64>,
 }
 
@@ -149,7 +154,7 @@ impl Level1 {
         }
     }
 
-    /// What the unit would make of `word`.
+    /// How the unit reads `word`.
     pub const fn decode(word: u64) -> Self {
         Self {
             table: match field(word, 4, 0) {

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In which order the words of an entry are written, so that a unit that reads it meanwhile never
-//! sees anything but the old entry, the new one, or one that terminates (SMMUv3 IHI 0070, 3.21.3).
+//! The order in which the words of an STE are written. A unit that reads the STE meanwhile must see
+//! the old STE, the new one, or one that terminates transactions (SMMUv3 IHI 0070, 3.21.3).
 //!
-//! An entry has eight words. A unit reads each word as a whole, but the words at different times,
-//! and it may keep what it read until a CMD_CFGI command and a CMD_SYNC are done. So between two
-//! syncs it may have any mixture of what the words were before and after the writes in between.
+//! An STE has eight words. The unit reads each word at once, but different words at different
+//! times, and it may cache them until a CMD_CFGI_STE and a CMD_SYNC have completed. So between two
+//! syncs it may see any mixture of the words before and after the writes in between.
 //!
-//! Which words matter depends on the entry itself: a stream table entry that bypasses does not look
-//! at its stage 2 table, for one. That gives three kinds of updates:
+//! Which words the unit uses depends on the STE: one that bypasses has no page table, for example.
+//! The steps depend on how many of the words that the unit uses in both STEs differ:
 //!
-//! - No word that both entries look at changes: everything is written at once.
-//! - One word does: first all that the old entry does not look at is written, then, with one write,
-//!   that word, and at last all that the new entry does not look at.
-//! - More than one does: the entry is made invalid first, then the rest is written, then the word
-//!   with the valid bit. Transactions in between are terminated.
+//! - None: write everything at once.
+//! - One: write the words unused by the old STE, then that word, then the rest.
+//! - More: write V = 0, then everything but the word with V, then that word. In between the unit
+//!   terminates transactions.
 
 #![forbid(unsafe_code)]
 
@@ -23,8 +22,7 @@ use super::{
     ste::Words,
 };
 
-/// One step: some words to write, in any order, and then a sync: a CMD_CFGI command for the entry
-/// and a CMD_SYNC.
+/// One step: words to write, in any order, and then a CMD_CFGI_STE and a CMD_SYNC.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Step {
     words: Words,
@@ -32,7 +30,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The words that change: index and value. Each must be written with one 64-bit store.
+    /// The words that change, by index. Each must be written with one 64-bit store.
     pub fn writes(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.words
             .iter()
@@ -41,55 +39,46 @@ impl Step {
             .filter(|(index, _)| self.changed >> index & 1 != 0)
     }
 
-    /// The whole entry as it is after the step.
+    /// The whole STE after the step. For host tests.
+    #[cfg(test)]
     pub const fn result(&self) -> &Words {
         &self.words
     }
 }
 
-/// How to get from one entry to another.
+/// The steps from one STE to another.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Update {
     steps: [Step; Self::MAX_STEPS],
     count: usize,
-    breaks: bool,
 }
 
 impl Update {
-    /// No update has more steps.
+    /// The most steps of an update.
     pub const MAX_STEPS: usize = 3;
 
-    /// Plans the update of a stream table entry.
+    /// Plans the update of an STE from `old` to `new`.
     ///
-    /// EATS may change at a time of its own: while it does, the device's cache must be switched off
-    /// in the device, so that nobody uses it. And MEV only says how much is reported.
-    pub fn of_stream(old: &Words, new: &Words) -> Self {
+    /// Bits that may change at any time need no step of their own: EATS, because ATS is disabled in
+    /// the device meanwhile, and MEV, which only says how many events the unit records.
+    pub fn new(old: &Words, new: &Words) -> Self {
+        let (old_used, new_used) = (used(old), used(new));
         let mut free = [0; 8];
-        free[1] = stream_free(old, new);
-        Self::new(old, new, &stream_used(old), &stream_used(new), &free)
-    }
-
-    /// Plans the update of a context descriptor.
-    pub fn of_context(old: &Words, new: &Words) -> Self {
-        Self::new(old, new, &context_used(old), &context_used(new), &[0; 8])
-    }
-
-    fn new(old: &Words, new: &Words, old_used: &Words, new_used: &Words, free: &Words) -> Self {
+        free[1] = free_in_word_1(old, new);
         let mut this = Self {
             steps: [Step {
                 words: *old,
                 changed: 0,
             }; Self::MAX_STEPS],
             count: 0,
-            breaks: false,
         };
-        // The new entry in every bit that the old one does not look at.
+        // The old STE, with the bits of the new one where the unit does not use the old ones.
         let mut ahead = *old;
         let mut critical = None;
         let mut different = 0;
 
         for index in 0..8 {
-            // Bits that only one of the two entries looks at change when nobody does.
+            // A bit that only one of the two STEs uses changes while it is unused.
             let free = free[index] & old_used[index] & new_used[index];
             let kept = old_used[index] & !free;
             ahead[index] = old[index] & kept | new[index] & !kept;
@@ -102,8 +91,7 @@ impl Update {
         match critical {
             None => {}
             Some(index) if different == 1 => {
-                // Bits of that word that the old entry does not look at can wait for the write
-                // that is needed anyway.
+                // The unused bits of that word can wait for its own write.
                 ahead[index] = old[index];
                 this.step(&ahead);
                 ahead[index] = new[index];
@@ -112,7 +100,6 @@ impl Update {
             Some(_) => {
                 let mut invalid = *old;
                 invalid[0] = 0;
-                this.breaks = invalid[0] != old[0];
                 this.step(&invalid);
                 let mut filled = *new;
                 filled[0] = 0;
@@ -123,7 +110,7 @@ impl Update {
         this
     }
 
-    /// Adds the step to `words`, if that is one.
+    /// Adds the step to `words`, unless they are there already.
     fn step(&mut self, words: &Words) {
         let before = match self.count.checked_sub(1) {
             Some(last) => self.steps[last].words,
@@ -150,47 +137,53 @@ impl Update {
         self.steps.get(..self.count).unwrap_or_default()
     }
 
-    /// Whether transactions in between are terminated although both entries let them pass.
-    pub const fn breaks(&self) -> bool {
-        self.breaks
+    /// Whether the STE is made invalid in between, although both the old and the new one are valid.
+    /// For host tests.
+    #[cfg(test)]
+    pub fn breaks(&self) -> bool {
+        match (self.steps().first(), self.steps().last()) {
+            (Some(first), Some(last)) => {
+                first.writes().next() == Some((0, 0)) && last.words[0] != 0
+            }
+            _ => false,
+        }
     }
 }
 
-/// Valid, in word 0 of a stream table entry.
-const STREAM_VALID: u64 = 1;
-/// S2S in word 2 of a stream table entry.
+/// V in word 0.
+const VALID: u64 = 1;
+/// S2S in word 2.
 const STALL2: u64 = 1 << 57;
-/// MEV in word 1 of a stream table entry.
+/// MEV in word 1.
 const MERGE: u64 = 1 << 19;
-/// S2FWB in word 1 of a stream table entry.
+/// S2FWB in word 1.
 const FORCE_WRITE_BACK: u64 = 1 << 25;
-/// EATS in word 1 of a stream table entry; the value 1 gives full use.
+/// EATS in word 1; 1 is full ATS, 2 is split-stage ATS.
 const DEVICE_TLB: u64 = mask(29, 28);
 const DEVICE_TLB_FULL: u64 = 1 << 28;
 const DEVICE_TLB_SPLIT: u64 = 2 << 28;
-/// SHCFG in word 1 of a stream table entry.
+/// SHCFG in word 1.
 const SHARING: u64 = mask(45, 44);
-/// S1Fmt, S1ContextPtr and S1CDMax in word 0 of a stream table entry.
+/// S1Fmt, S1ContextPtr and S1CDMax in word 0.
 const CONTEXTS: u64 = mask(5, 4) | mask(51, 6) | mask(63, 59);
-/// S1DSS, S1CIR, S1COR, S1CSH, S1STALLD and STRW in word 1 of a stream table entry.
+/// S1DSS, S1CIR, S1COR, S1CSH, S1STALLD and STRW in word 1.
 const CONTEXT_WALK: u64 = mask(7, 0) | 1 << 27 | mask(31, 30);
-/// S2VMID in word 2 of a stream table entry.
+/// S2VMID in word 2.
 const VMID: u64 = mask(15, 0);
 
-/// The bits of a stream table entry that the unit looks at. A bit that is not known to be ignored
-/// counts as one that is looked at (5.2).
-fn stream_used(entry: &Words) -> Words {
-    if entry[0] & STREAM_VALID == 0 {
-        return [STREAM_VALID, 0, 0, 0, 0, 0, 0, 0];
+/// The bits of an STE that the unit may use: all but those that it is known to ignore (5.2).
+fn used(ste: &Words) -> Words {
+    if ste[0] & VALID == 0 {
+        return [VALID, 0, 0, 0, 0, 0, 0, 0];
     }
-    let config = field(entry[0], 3, 1);
+    let config = field(ste[0], 3, 1);
     let (stage1, stage2) = (bit(config, 0), bit(config, 1));
     let mut used = [u64::MAX; 8];
 
-    // Abort: the rest is not looked at. Neither is it when the most significant bit of Config is
-    // 0 with other values, but those are reserved.
+    // Abort: the unit ignores the rest. So it does if bit 2 of Config is 0 and others are not, but
+    // such values are reserved.
     if config == 0 {
-        return [STREAM_VALID | mask(3, 1), 0, 0, 0, 0, 0, 0, 0];
+        return [VALID | mask(3, 1), 0, 0, 0, 0, 0, 0, 0];
     }
     if !stage1 {
         used[0] &= !CONTEXTS;
@@ -198,51 +191,28 @@ fn stream_used(entry: &Words) -> Words {
     }
     if !stage2 {
         used[1] &= !FORCE_WRITE_BACK;
-        // Stage 1 marks what it caches with a VMID.
+        // Stage 1 tags what it caches with a VMID.
         used[2] = if stage1 { VMID } else { 0 };
         used[3] = 0;
     }
     if !stage1 && !stage2 {
         used[1] &= !(DEVICE_TLB | MERGE);
     }
-    // Stage 1 replaces the shareability of what it translates (13.5), but what it lets pass
-    // because it has no substream id keeps it.
-    if stage1 && !stage2 && entry[1] & 3 != 1 {
+    // Stage 1 replaces the shareability of translated transactions (13.5). With S1DSS = 1 those
+    // without a substream id bypass it, and keep theirs.
+    if stage1 && !stage2 && ste[1] & 3 != 1 {
         used[1] &= !SHARING;
     }
     used
 }
 
-/// Bits in word 1 of a stream table entry that may change at any time.
-fn stream_free(old: &Words, new: &Words) -> u64 {
-    // Split use and full use have different bits, and what both together mean is nothing sensible;
-    // and full use together with stalls at stage 2 is not a valid entry.
+/// The bits in word 1 that may change at any time.
+fn free_in_word_1(old: &Words, new: &Words) -> u64 {
+    // Full and split-stage ATS are different bits, and both together are reserved. ATS with stalls
+    // at stage 2 is not valid either.
     if (old[1] | new[1]) & DEVICE_TLB_SPLIT != 0 || (old[2] | new[2]) & STALL2 != 0 {
         MERGE
     } else {
         MERGE | DEVICE_TLB_FULL
     }
-}
-
-/// Valid, in word 0 of a context descriptor.
-const CONTEXT_VALID: u64 = 1 << 31;
-/// EPD0 in word 0 of a context descriptor.
-const NO_TABLE: u64 = 1 << 14;
-/// T0SZ, TG0, IR0, OR0 and SH0 in word 0 of a context descriptor.
-const TABLE_FORMAT: u64 = mask(13, 0);
-/// TTB0 in word 1 of a context descriptor.
-const TABLE: u64 = mask(51, 4);
-
-/// The bits of a context descriptor that the unit looks at. A bit that is not known to be ignored
-/// counts as one that is looked at (5.4).
-fn context_used(entry: &Words) -> Words {
-    if entry[0] & CONTEXT_VALID == 0 {
-        return [CONTEXT_VALID, 0, 0, 0, 0, 0, 0, 0];
-    }
-    let mut used = [u64::MAX; 8];
-    if entry[0] & NO_TABLE != 0 {
-        used[0] &= !TABLE_FORMAT;
-        used[1] &= !TABLE;
-    }
-    used
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit that answers, for the suites: it plays on registers that are memory.
+//! An emulated unit for the suites: it works on registers that are memory.
 //!
-//! It carries commands out whenever the driver waits for it, and remembers them. What they do to a
-//! unit's caches is nothing here; devices answer the CMD_ATC_INV commands that are for them, unless
-//! they are said not to.
+//! It executes commands whenever the driver waits for it, and records them. It has no caches.
+//! Devices answer CMD_ATC_INV, but for the one that a suite makes unresponsive.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +20,7 @@ use super::super::{
     unit::{
         firmware::Description,
         hardware::Hardware,
-        mmio::Registers,
+        mmio::{Emulator, Registers},
         regs::{
             CMDQ_BASE_HIGH, CMDQ_BASE_LOW, CMDQ_CONS, CMDQ_PROD, CR0, CR0ACK, GBPA, GERROR,
             GERRORN, IRQ_CTRL, IRQ_CTRLACK, PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_PROD,
@@ -32,6 +31,7 @@ use super::super::{
 use crate::{
     addr::PhysAddr,
     device::FirmwareNode,
+    drivers::shell::{registers::join, unit::UnitHardware},
     health::Health,
     label::Label,
     pgtable::{
@@ -48,32 +48,32 @@ pub const IDR0: u32 = 3 | 2 << 2 | 1 << 4 | 1 << 12 | 2 << 21 | 1 << 24 | 1 << 2
 const IDR1: u32 = 16 | 4 << 11 | 10 << 16 | 10 << 21;
 /// 44 bits of physical addresses, all granules.
 const IDR5: u32 = 4 | 7 << 4;
-/// What tells devices that they are behind the unit.
+/// The name of the unit in a device's description.
 pub const NODE: FirmwareNode = FirmwareNode::at(1);
 
-/// How much is remembered.
+/// How much is recorded.
 const ROOM: usize = 64;
 /// Operations (IHI 0070 4.1.1).
 const ATC_INV: u64 = 0x40;
 const SYNC: u64 = 0x46;
-/// The command queue's error that a device did not answer (7.1), and its bit among global errors.
+/// CERROR_ATC_INV_SYNC in CMDQ_CONS (7.1), and CMDQ_ERR in GERROR.
 const ATC_INV_SYNC: u32 = 3 << 24;
 const CMDQ_ERR: u32 = 1;
 
-/// A command, or what else the suites want to be remembered between commands.
+/// A command, or something else that a suite has recorded between commands.
 pub type Seen = [u64; 2];
 
 struct State {
     seen: [Seen; ROOM],
     count: usize,
     /// The stream id of the device that does not answer.
-    silent: Option<u32>,
-    /// It has been asked since the last CMD_SYNC.
-    owes: bool,
+    unresponsive: Option<u32>,
+    /// Whether it got a CMD_ATC_INV since the last CMD_SYNC.
+    owes_answer: bool,
 }
 
 impl State {
-    fn note(&mut self, what: Seen) {
+    fn record(&mut self, what: Seen) {
         if let Some(place) = self.seen.get_mut(self.count) {
             *place = what;
             self.count += 1;
@@ -83,13 +83,13 @@ impl State {
 
 /// The unit.
 #[pin_data]
-pub struct Played {
+pub struct FakeUnit {
     memory: KernelMemory,
     #[pin]
     state: SpinLockIrq<State>,
 }
 
-impl Played {
+impl FakeUnit {
     /// A unit that is off.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -98,15 +98,15 @@ impl Played {
                 state <- new_spinlock_irq!(State {
                     seen: [[0; 2]; ROOM],
                     count: 0,
-                    silent: None,
-                    owes: false,
+                    unresponsive: None,
+                    owes_answer: false,
                 }),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// A unit whose IDR0 is `idr0`, as the driver knows it. It was taken over, and translates.
+    /// The driver's unit for it, which was taken over and translates. IDR0 is `idr0`.
     pub fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
         let registers = capability::Registers {
             idr0,
@@ -122,19 +122,19 @@ impl Played {
             page0_only: false,
         };
         let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
-        let health = Arc::new(Health::new(Label::from("played")), GFP_KERNEL)?;
-        let hardware = Hardware::with(&health, Registers::played(self)?, capability, -1)?;
+        let health = Arc::new(Health::new(Label::from("fake")), GFP_KERNEL)?;
+        let hardware = Hardware::with(&health, Registers::emulated(self.clone())?, capability, -1)?;
         hardware.start()?;
         hardware.enable()?;
         self.take_seen()?;
         let description = Description::of_nothing(NODE, firmware)?;
-        Unit::new(SmmuUnit::taken(description, hardware)?)
+        Unit::new(SmmuUnit::taken_over(health, description, hardware)?)
     }
 
     /// Puts a record into the PRI queue.
     pub fn request_page(&self, registers: &Registers, record: [u64; 2]) {
         let (io, page1) = (registers.io(), registers.page1());
-        let base = both(
+        let base = join(
             io.read(PRIQ_BASE_LOW).into(),
             io.read(PRIQ_BASE_HIGH).into(),
         );
@@ -155,16 +155,16 @@ impl Played {
     }
 
     /// From now on this device does not answer, and all others do.
-    pub fn silence(&self, stream: Option<u32>) {
-        self.state.lock().silent = stream;
+    pub fn set_unresponsive(&self, stream: Option<u32>) {
+        self.state.lock().unresponsive = stream;
     }
 
-    /// Remembers something that is no command.
-    pub fn note(&self, what: Seen) {
-        self.state.lock().note(what);
+    /// Records something that is no command.
+    pub fn record(&self, what: Seen) {
+        self.state.lock().record(what);
     }
 
-    /// All that was seen since the last time.
+    /// What was recorded since the last call.
     pub fn take_seen(&self) -> Result<KVec<Seen>> {
         let (seen, count) = {
             let mut state = self.state.lock();
@@ -174,9 +174,10 @@ impl Played {
         all.extend_from_slice(&seen[..count], GFP_KERNEL)?;
         Ok(all)
     }
+}
 
-    /// Does what the registers ask for.
-    pub fn play(&self, registers: &Registers) {
+impl Emulator for FakeUnit {
+    fn run(&self, registers: &Registers) {
         let io = registers.io();
         let control = io.read(CR0);
         io.write_reg(CR0ACK::from(u32::from(control)));
@@ -187,7 +188,7 @@ impl Played {
         if !control.commands() || (errors ^ acknowledged) & CMDQ_ERR != 0 {
             return;
         }
-        let base = both(
+        let base = join(
             io.read(CMDQ_BASE_LOW).into(),
             io.read(CMDQ_BASE_HIGH).into(),
         );
@@ -199,10 +200,12 @@ impl Played {
         while consumer != u32::from(io.read(CMDQ_PROD)) & wrap {
             let at = (consumer & (slots - 1)) as usize * 2;
             let command = [words[at].load(), words[at + 1].load()];
-            state.note(command);
+            state.record(command);
             match command[0] & 0xff {
-                ATC_INV => state.owes |= state.silent == Some((command[0] >> 32) as u32),
-                SYNC if core::mem::take(&mut state.owes) => {
+                ATC_INV => {
+                    state.owes_answer |= state.unresponsive == Some((command[0] >> 32) as u32)
+                }
+                SYNC if core::mem::take(&mut state.owes_answer) => {
                     io.write_reg(CMDQ_CONS::from(consumer | ATC_INV_SYNC));
                     io.write_reg(GERROR::from(errors ^ CMDQ_ERR));
                     return;
@@ -213,9 +216,4 @@ impl Played {
             io.write_reg(CMDQ_CONS::from(consumer));
         }
     }
-}
-
-/// A register of 64 bits.
-fn both(low: u32, high: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
 }

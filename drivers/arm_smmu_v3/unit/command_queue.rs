@@ -2,94 +2,86 @@
 
 //! The command queue (IHI 0070 3.5, 4.7 and 7.1).
 //!
-//! A [`Batch`] is a number of commands and one CMD_SYNC at its end, which is done when everything
-//! before it is. The queue's lock is held, with interrupts off, from the first command to the end
-//! of the CMD_SYNC, so a batch always finds the queue empty.
+//! A [`Batch`] is a number of commands, and a CMD_SYNC at the end, which completes when the
+//! commands before it have. The queue's lock is held, with interrupts off, until the CMD_SYNC has
+//! completed. So a batch always finds the queue empty.
 //!
-//! The end of a CMD_SYNC shows in a message that the unit writes to memory, where unit and platform
-//! have that, and otherwise in the queue's consumer index.
+//! Where unit and platform can do it, the unit writes a message to memory when a CMD_SYNC
+//! completes, and the processor polls that; otherwise it polls the queue's consumer index.
 //!
-//! # When the unit complains (7.1)
+//! # Command errors (7.1)
 //!
-//! - *Illegal command*: the unit does not understand a command and has stopped at it. It is
-//!   replaced by a CMD_SYNC, and after the batch everything is invalidated instead.
-//! - *Abort*: it could not read the command. It tries again.
-//! - *Device TLB*: a device did not answer a CMD_ATC_INV, the unit does not say which. The CMD_SYNC
-//!   is repeated for all others, and who has asked devices looks for the one: see
-//!   [`device_tlb`](super::super::device_tlb).
+//! - CERROR_ILL: the unit stopped at a command that it does not understand. The driver replaces the
+//!   command by a CMD_SYNC, and invalidates everything after the batch.
+//! - CERROR_ABT: the unit could not read a command. The driver has it try again.
+//! - CERROR_ATC_INV_SYNC: a device did not answer a CMD_ATC_INV; the unit does not say which one.
+//!   The driver has the CMD_SYNC repeated for the others. The caller, who knows which devices it
+//!   asked, looks for the one: see [`device_tlb`](super::super::device_tlb).
 //!
-//! All that happens a bounded number of times. A unit that still has not finished, or that does not
-//! finish in [`TIMEOUT`], or in [`DEVICE_TIMEOUT`] if devices are asked, never gets another batch.
+//! The driver does this a limited number of times. A batch must end within [`TIMEOUT`], or
+//! [`DEVICE_TIMEOUT`] if it has a CMD_ATC_INV. Otherwise the queue has failed, and gets no further
+//! batch.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use kernel::{
-    io::Io,
-    prelude::*,
-    processor::cpu_relax,
-    sync::SpinLockIrqGuard,
-    time::{Delta, Instant, Monotonic},
-};
+use kernel::{io::Io, prelude::*, sync::SpinLockIrqGuard, time::Delta};
 
 use super::super::records::{
     capability::Capability,
-    command::{self, Command, Signal},
+    command::{self, Command, Signal, COMMAND_WORDS},
     event::{CommandError, GlobalErrors},
     queue_index::{CommandConsumer, Ring},
 };
 use super::{
-    ats_streams::{Roster, Seat},
+    ats_streams::{AtsStream, AtsStreams},
     mmio::Registers,
     regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
 };
 use crate::{
-    addr::PhysAddr,
-    log::{log_err, log_warn},
-    pgtable::{
-        kernel_memory::{Gfp, KernelEntry, KernelMemory},
-        Entry, Table, TableMemory,
+    drivers::shell::{
+        queue::{Number, QueueMemory},
+        unit_memory::{Exposed, Off},
+        wait::Wait,
     },
+    log::log_warn,
 };
 
-/// Bytes of the page that the unit writes messages to.
-const STATUS_BYTES: usize = 4096;
-/// Bytes of a command.
-const COMMAND_BYTES: usize = 16;
 /// Binary logarithm of the commands in the ring, if the unit allows so many: one page.
 const MAX_SHIFT: u8 = 8;
-/// How long a batch may take that waits for no device: a unit that works needs microseconds.
+/// How long a batch may take if it has no CMD_ATC_INV. A unit that works needs microseconds.
 const TIMEOUT: Delta = Delta::from_secs(1);
-/// How long a batch may take that waits for devices. It is the unit that says when one has taken
-/// too long; interrupts are off meanwhile, so it does not get as much time as it could have by
-/// PCIe.
+/// How long a batch with a CMD_ATC_INV may take. The unit decides when a device has taken too long.
+/// PCIe would allow a device more time than this, but interrupts are off meanwhile.
 const DEVICE_TIMEOUT: Delta = Delta::from_secs(5);
-/// How often a batch may be repaired.
+/// How many command errors of a batch are repaired.
 const REPAIRS: usize = 4;
-/// How often memory is polled for each look at the registers.
+/// How often the memory for messages is polled before the registers are read.
 const POLLS: usize = 64;
 
-/// Why a queue does not work any more.
+/// Why the unit cannot be used any more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// A batch did not complete in time.
     Timeout {
-        /// Where the unit has stopped.
+        /// CMDQ_CONS.
         consumer: u32,
-        /// What it was given up to.
+        /// CMDQ_PROD.
         producer: u32,
-        /// The errors that were active.
+        /// The global errors that are active.
         errors: u32,
     },
-    /// The unit refuses one command after the other.
+    /// The unit reports one command after the other as illegal.
     Refused {
         /// The last one.
         command: Command,
         /// Why.
         error: CommandError,
     },
-    /// It had failed before, or does not run.
+    /// The unit is in service failure mode (6.3.16, SFM_ERR).
+    ServiceFailure,
+    /// The queue had failed before, or the unit does not know it.
     Earlier,
 }
 
@@ -113,12 +105,13 @@ impl fmt::Display for Failure {
                 command::name(command.operation()),
                 error.text(),
             ),
+            Self::ServiceFailure => f.write_str("it is in service failure mode"),
             Self::Earlier => f.write_str("its command queue has failed"),
         }
     }
 }
 
-/// What the queue has done, for people.
+/// What the queue has done, for debugfs.
 #[derive(Copy, Clone, Default)]
 pub struct Counts {
     pub batches: u64,
@@ -128,54 +121,42 @@ pub struct Counts {
     pub device_timeouts: u64,
 }
 
-/// The ring, and where the unit reports to.
+/// The command queue.
 ///
 /// # Invariants
 ///
 /// While no [`Batch`] exists the unit has executed everything before `producer`, or `failed`.
-pub struct Queue {
-    memory: KernelMemory,
+pub struct CommandQueue {
+    memory: Exposed<QueueMemory<COMMAND_WORDS, u32>>,
     ring: Ring,
-    commands: Table,
-    status: Table,
     /// Whether the unit's accesses snoop the CPUs' caches.
     coherent: bool,
     /// Whether a CMD_SYNC ends with a message.
     messages: bool,
-    /// Commands that may follow each other without a CMD_SYNC, as the product needs it.
+    /// How many commands may follow each other without a CMD_SYNC.
     max_unsynced: usize,
     /// Whether there are caches of EL2 as well.
     has_el2: bool,
     producer: u32,
-    /// What the last message is.
+    /// The data of the last message.
     sequence: u32,
     failed: bool,
-    /// Whether the unit is off for a while and caches nothing, so that there is nothing to do.
+    /// Whether the unit is off and caches nothing, so that there is nothing to do.
     asleep: bool,
-    /// Whether the unit may access ring and status. They are not freed then.
-    in_use: bool,
     counts: Counts,
-    /// Who is to be asked to forget a domain.
-    roster: Roster<KVec<Seat>>,
+    /// The devices whose TLBs an invalidation has to reach.
+    ats_streams: AtsStreams<KVec<AtsStream>>,
 }
 
-impl Queue {
+impl CommandQueue {
     /// An empty queue that no unit knows of.
     pub(super) fn new(node: i32, capability: &Capability) -> Result<Self> {
-        let memory = KernelMemory::new(node);
         let ring = Ring::new(capability.queues.commands.min(MAX_SHIFT));
-        let bytes = (ring.entries() as usize * COMMAND_BYTES).max(STATUS_BYTES);
-        let commands = memory.alloc(bytes, Gfp::KERNEL).ok_or(ENOMEM)?;
-        let Some(status) = memory.alloc(STATUS_BYTES, Gfp::KERNEL) else {
-            memory.free(commands);
-            return Err(ENOMEM);
-        };
+        let memory = QueueMemory::new(node, ring.entries() as usize)?;
         let room = ring.entries() as usize - 1;
         Ok(Self {
-            memory,
+            memory: Exposed::new("a command queue", memory),
             ring,
-            commands,
-            status,
             coherent: capability.coherent,
             messages: capability.poll_messages(),
             max_unsynced: match capability.quirks.max_unsynced {
@@ -187,36 +168,35 @@ impl Queue {
             sequence: 0,
             failed: false,
             asleep: false,
-            in_use: false,
             counts: Counts::default(),
-            roster: Roster::new(KVec::new()),
+            ats_streams: AtsStreams::new(KVec::new()),
         })
     }
 
-    /// Tells the unit where the queue is; it is to be enabled next.
+    /// Tells the unit where the queue is. The caller enables it next.
     pub(super) fn hand_over(&mut self, registers: &Registers) {
         self.producer = 0;
         self.failed = false;
         self.asleep = false;
-        self.in_use = true;
-        registers.set_command_queue(self.ring.base(self.commands.addr().raw()));
+        self.memory.hand_over();
+        registers.set_command_queue(self.ring.base(self.memory.slots.addr().raw()));
         let io = registers.io();
         io.write_reg(CMDQ_PROD::from(0));
         io.write_reg(CMDQ_CONS::from(0));
     }
 
-    /// The unit does not use the queue any more.
-    pub(super) fn take_back(&mut self) {
-        self.in_use = false;
+    /// The unit, which is off, does not use the queue any more.
+    pub(super) fn take_back(&self, off: &Off) {
+        self.memory.take_back(off);
     }
 
-    /// The unit does not use the queue until the next [`hand_over`](Self::hand_over), and then
-    /// everything is invalidated: batches are done at once.
+    /// The unit does not use the queue until the next [`hand_over`](Self::hand_over), after which
+    /// the caller invalidates everything. Until then batches succeed at once.
     pub(super) fn sleep(&mut self) {
         self.asleep = true;
     }
 
-    /// The unit cannot be used any more: batches fail at once.
+    /// The unit cannot be used any more. Batches fail at once.
     pub(super) fn give_up(&mut self) {
         self.failed = true;
     }
@@ -225,94 +205,60 @@ impl Queue {
         self.counts
     }
 
-    /// Which devices have TLBs of their own.
-    pub(super) fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
-        &mut self.roster
-    }
-
-    fn works(&self) -> bool {
-        self.in_use && !self.failed
-    }
-
     pub fn has_failed(&self) -> bool {
         self.failed
     }
 
-    fn slot(&self, index: u32) -> &[KernelEntry] {
-        let words = self
-            .memory
-            .entries(self.commands, self.ring.entries() as usize * 2);
-        let at = self.ring.entry(index) * 2;
-        &words[at..at + 2]
+    /// The devices whose TLBs an invalidation has to reach.
+    pub(super) fn ats_streams(&mut self) -> &mut AtsStreams<KVec<AtsStream>> {
+        &mut self.ats_streams
     }
 
-    fn read_slot(&self, index: u32) -> Command {
-        let slot = self.slot(index);
-        Command([slot[0].load(), slot[1].load()])
+    fn works(&self) -> bool {
+        self.memory.is_in_use() && !self.failed
     }
 
     fn write_slot(&self, index: u32, Command(words): Command) {
-        let slot = self.slot(index);
-        slot[0].store(words[0]);
-        slot[1].store(words[1]);
+        let slot = self.ring.entry(index);
+        self.memory.slots.write(slot, words);
         if !self.coherent {
-            self.memory.flush(slot);
+            self.memory.slots.flush(slot);
         }
     }
 
-    /// Appends a command, which the unit does not look at yet.
+    /// Appends a command. The unit does not see it before CMDQ_PROD is written.
     fn append(&mut self, command: Command) {
         self.write_slot(self.producer, command);
         self.producer = self.ring.advance(self.producer, 1);
         self.counts.commands += 1;
     }
-
-    fn status_word(&self) -> &KernelEntry {
-        &self.memory.entries(self.status, 1)[0]
-    }
-
-    /// Where messages go.
-    fn status_address(&self) -> PhysAddr {
-        self.status.addr()
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        if self.in_use {
-            log_err!("a command queue is leaked: a unit may still access it");
-            return;
-        }
-        self.memory.free(self.commands);
-        self.memory.free(self.status);
-    }
 }
 
 /// Commands that are executed together.
 ///
-/// A batch that is dropped without [`run`](Self::run) has done nothing, or an unknown part of it;
-/// none of the driver's functions does that.
+/// The caller must [`run`](Self::run) it: if a batch is dropped, none or some of its commands were
+/// executed.
 #[must_use]
 pub struct Batch<'a> {
-    queue: SpinLockIrqGuard<'a, Queue>,
+    queue: SpinLockIrqGuard<'a, CommandQueue>,
     registers: &'a Registers,
     /// Commands since the last CMD_SYNC.
     count: usize,
-    /// Whether one of them waits for a device.
-    asks: bool,
-    /// Whether a device has not answered since [`sync`](Self::sync).
+    /// Whether a CMD_ATC_INV is among them.
+    asks_device: bool,
+    /// Whether a device has not answered since the last [`sync`](Self::sync).
     unanswered: bool,
     result: Result<(), Failure>,
 }
 
 impl<'a> Batch<'a> {
     /// An empty batch. The queue is locked until it is run.
-    pub(super) fn new(queue: SpinLockIrqGuard<'a, Queue>, registers: &'a Registers) -> Self {
+    pub(super) fn new(queue: SpinLockIrqGuard<'a, CommandQueue>, registers: &'a Registers) -> Self {
         Self {
             queue,
             registers,
             count: 0,
-            asks: false,
+            asks_device: false,
             unanswered: false,
             result: Ok(()),
         }
@@ -327,34 +273,34 @@ impl<'a> Batch<'a> {
         if !self.queue.asleep {
             self.queue.append(command);
         }
-        self.asks |= command.is_for_device();
+        self.asks_device |= command.is_for_device();
         self.count += 1;
     }
 
-    /// Adds what makes the unit forget everything.
-    pub fn forget_everything(&mut self) {
-        self.push(Command::forget_configuration());
+    /// Adds an invalidation of everything that the unit caches.
+    pub fn invalidate_everything(&mut self) {
+        self.push(Command::invalidate_all_stes());
         if self.queue.has_el2 {
-            self.push(Command::forget_el2());
+            self.push(Command::invalidate_el2());
         }
-        self.push(Command::forget_el1());
+        self.push(Command::invalidate_el1());
     }
 
-    /// Executes what was pushed so far, before what is pushed next. Says whether all devices have
-    /// answered that were asked.
+    /// Executes what was pushed so far, before what is pushed next. Returns whether all devices
+    /// have answered their CMD_ATC_INV.
     pub fn sync(&mut self) -> bool {
         self.flush();
         !core::mem::take(&mut self.unanswered)
     }
 
-    /// Which devices have TLBs of their own.
+    /// The devices whose TLBs an invalidation has to reach.
     #[inline]
-    pub fn roster(&mut self) -> &mut Roster<KVec<Seat>> {
-        self.queue.roster()
+    pub fn ats_streams(&mut self) -> &mut AtsStreams<KVec<AtsStream>> {
+        self.queue.ats_streams()
     }
 
-    /// Executes the batch; everything in it is done when this returns `Ok`. An empty one costs
-    /// nothing.
+    /// Executes the batch. When this returns `Ok`, all its commands have completed. An empty batch
+    /// costs nothing.
     pub fn run(mut self) -> Result<(), Failure> {
         if self.count > 0 && !self.queue.works() {
             return Err(Failure::Earlier);
@@ -371,7 +317,7 @@ impl<'a> Batch<'a> {
             self.queue.failed = self.result.is_err();
         }
         self.count = 0;
-        self.asks = false;
+        self.asks_device = false;
     }
 
     fn execute(&mut self) -> Result<(), Failure> {
@@ -386,26 +332,25 @@ impl<'a> Batch<'a> {
             command::name(command.operation()),
             error.text(),
         );
-        // What the unit does not pass on is not answered.
+        // The unit passed no such CMD_ATC_INV on, so no device has answered it.
         self.unanswered |= command.is_for_device();
-        // By now the queue is empty again.
-        self.queue.append(Command::forget_configuration());
-        self.queue.append(Command::forget_el1());
+        // The queue is empty again.
+        self.queue.append(Command::invalidate_all_stes());
+        self.queue.append(Command::invalidate_el1());
         match self.submit_and_wait()? {
             None => Ok(()),
             Some((command, error)) => Err(Failure::Refused { command, error }),
         }
     }
 
-    /// Hands what is in the queue and a CMD_SYNC to the unit, and waits. Returns a command that it
-    /// refused and that was left out.
+    /// Hands what is in the queue and a CMD_SYNC to the unit, and waits. Returns the last command
+    /// that the unit reported as illegal, if there was one; a CMD_SYNC has taken its place.
     fn submit_and_wait(&mut self) -> Result<Option<(Command, CommandError)>, Failure> {
         let queue = &mut *self.queue;
-        // 0 is what the status page starts with.
-        queue.sequence = queue.sequence.checked_add(1).unwrap_or(1);
+        queue.sequence = queue.sequence.next();
         let signal = match queue.messages {
             true => Signal::Message {
-                address: queue.status_address().raw(),
+                address: queue.memory.completions.addr().raw(),
                 data: queue.sequence,
             },
             false => Signal::None,
@@ -417,30 +362,27 @@ impl<'a> Batch<'a> {
         // The write of a register is ordered after the writes to memory before it.
         io.write_reg(CMDQ_PROD::from(queue.producer));
 
-        let start = Instant::<Monotonic>::now();
-        let limit = match self.asks {
+        let wait = Wait::begin(match self.asks_device {
             true => DEVICE_TIMEOUT,
             false => TIMEOUT,
-        };
+        });
         let mut refused = None;
         let mut repairs = 0;
         loop {
-            // Before the poll: if the time is over and the poll still finds nothing, nothing has
-            // come in time. The other way round a processor that is away for long in between
-            // would blame the unit.
-            let late = start.elapsed() >= limit;
-            if queue.messages {
-                for _ in 0..POLLS {
-                    if queue.status_word().load() as u32 == queue.sequence {
-                        return Ok(refused);
-                    }
-                    cpu_relax();
-                }
-            }
-            let consumer = CommandConsumer(io.read(CMDQ_CONS).into());
-            if !queue.messages && queue.ring.consumed(queue.producer, consumer.index(), sync) {
+            self.registers.run_emulator();
+            let mut consumer = None;
+            let looked = match queue.messages {
+                true => wait.look(POLLS, || queue.memory.completions.is_done(queue.sequence)),
+                false => wait.look(1, || {
+                    let now = CommandConsumer(io.read(CMDQ_CONS).into());
+                    consumer = Some(now);
+                    queue.ring.consumed(queue.producer, now.index(), sync)
+                }),
+            };
+            let Err(in_vain) = looked else {
                 return Ok(refused);
-            }
+            };
+            let consumer = consumer.unwrap_or_else(|| CommandConsumer(io.read(CMDQ_CONS).into()));
 
             let errors = GlobalErrors::new(io.read(GERROR).into(), io.read(GERRORN).into());
             if errors.has(GlobalErrors::COMMAND) && repairs < REPAIRS {
@@ -455,9 +397,10 @@ impl<'a> Batch<'a> {
                     }
                     CommandError::Illegal | CommandError::Unknown(_) => {
                         queue.counts.illegal += 1;
-                        refused = Some((queue.read_slot(consumer.index()), error));
+                        let slot = queue.ring.entry(consumer.index());
+                        refused = Some((Command(queue.memory.slots.read(slot)), error));
                         let replacement = match consumer.index() == sync {
-                            // The one that is waited for: without a message.
+                            // The CMD_SYNC that is waited for.
                             true => Command::sync(signal),
                             false => Command::sync(Signal::None),
                         };
@@ -466,7 +409,7 @@ impl<'a> Batch<'a> {
                 }
                 acknowledge(self.registers, GlobalErrors::COMMAND);
             }
-            if late {
+            if in_vain.is_late() {
                 return Err(match refused {
                     Some((command, error)) => Failure::Refused { command, error },
                     None => Failure::Timeout {
@@ -476,22 +419,21 @@ impl<'a> Batch<'a> {
                     },
                 });
             }
-            self.registers.relax();
         }
     }
 }
 
-/// Says that software has seen the errors in `mask` that are active. The queue's lock is held: the
-/// register has one bit for each error, and more than one writer.
+/// Acknowledges the errors in `mask` that are active. The caller holds the queue's lock: GERRORN
+/// has one bit for each error, and more than one writer.
 fn acknowledge(registers: &Registers, mask: u32) {
     let io = registers.io();
     let (active, seen): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
     io.write_reg(GERRORN::from(seen ^ ((active ^ seen) & mask)));
 }
 
-/// Reads the errors that are active, but for that of the command queue, which a batch looks after,
-/// and acknowledges them. `_queue` keeps batches off.
-pub(super) fn take_errors(_queue: &Queue, registers: &Registers) -> GlobalErrors {
+/// Reads and acknowledges the active errors but for CMDQ_ERR, which a batch handles. `_queue` shows
+/// that the caller holds the queue's lock.
+pub(super) fn take_errors(_queue: &CommandQueue, registers: &Registers) -> GlobalErrors {
     let io = registers.io();
     let (active, seen): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
     let mask = !GlobalErrors::COMMAND;

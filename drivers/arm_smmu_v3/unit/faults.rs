@@ -1,37 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads what a unit reports: events, errors of its own.
+//! Reports what a unit has recorded: events, and global errors.
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    io::Io,
-    sync::atomic::Relaxed,
-    time::{delay::fsleep, Delta},
-};
+use kernel::{io::Io, sync::atomic::Relaxed};
 
 use super::super::records::{
-    command::{Command, Resume},
+    command::Command,
     event::{Event, GlobalErrors},
 };
 use super::{
+    command_queue::Failure,
     hardware::Hardware,
     regs::{EVENTQ_CONS, EVENTQ_PROD},
 };
 use crate::{
     addr::Iova,
+    drivers::shell::{
+        fault_pace::{count_loss, Pace},
+        unit::UnitHardware,
+    },
     fault::{Access, Fault, FaultSink},
-    log::{log_err, log_warn},
+    log::log_err,
     requester::RequesterId,
 };
 
-/// Records that are read without a pause. A device that faults all the time costs a part of one
-/// processor's time, and records are lost, which is counted.
-pub(super) const BURST: usize = 256;
-/// How long the pause is.
-pub(super) const PAUSE: Delta = Delta::from_millis(10);
-
-/// Reports all events that are pending, until there is none or `stopping`.
+/// Reports pending events until none is left or `stopping`.
 ///
 /// Context: may sleep.
 pub(super) fn report_events(
@@ -40,27 +35,20 @@ pub(super) fn report_events(
     stopping: impl Fn() -> bool,
 ) {
     let page1 = hardware.registers.page1();
-    let mut burst = 0;
+    let mut pace = Pace::new();
 
     while !stopping() {
         let (record, lost) = {
             let mut events = hardware.events.lock();
             let producer = page1.read(EVENTQ_PROD).into();
-            let record = events.take::<4>(producer);
-            // Answered when all that came before is read.
+            let record = events.take(producer);
+            // An overflow is acknowledged once all records before it are read.
             let lost = record.is_none() && events.take_overflow(producer);
             page1.write_reg(EVENTQ_CONS::from(events.consumer()));
             (record, lost)
         };
         if lost {
-            let before = hardware.overflows.fetch_add(1, Relaxed);
-            if before == 0 {
-                log_warn!(
-                    "{}: faults come faster than they are read, some are lost (said once; \
-                     debugfs counts)",
-                    hardware.health.name(),
-                );
-            }
+            count_loss(&hardware.overflows, hardware.health.name(), "faults");
         }
         match record {
             Some(words) => {
@@ -71,26 +59,22 @@ pub(super) fn report_events(
             None if lost => {}
             None => break,
         }
-        burst += 1;
-        if burst >= BURST {
-            burst = 0;
-            fsleep(PAUSE);
-        }
+        pace.count();
+        pace.pause_if_due();
     }
 }
 
-/// Terminates the transaction of an event if it is stalled: nobody is there to make the page
+/// Terminates the transaction of an event if it is stalled: the driver cannot make the page
 /// present.
 fn end_stall(hardware: &Hardware, event: &Event) {
     let Some(tag) = event.stall else { return };
     let mut batch = hardware.batch();
-    batch.push(Command::resume(event.stream, tag, Resume::Abort));
-    if let Err(failure) = batch.run() {
-        hardware.fail(failure);
-    }
+    batch.push(Command::abort_stalled(event.stream, tag));
+    // A unit that fails says so.
+    let _ = hardware.answered(batch.run());
 }
 
-/// The record in the core's words.
+/// The event as the core describes faults.
 fn fault(event: &Event, code: u8) -> Fault {
     let access = event.access.map(|access| {
         if access.execute {
@@ -110,8 +94,8 @@ fn fault(event: &Event, code: u8) -> Fault {
     }
 }
 
-/// Reports errors of the unit itself. A device that faults faster than events are read makes some
-/// kinds come again and again: they are said at the first, second, fourth, eighth time.
+/// Reports global errors. Some repeat while a device faults faster than events are read, so the
+/// first, second, fourth, eighth and so on are logged.
 pub(super) fn report_errors(hardware: &Hardware) {
     let errors = hardware.take_errors();
     if errors.is_empty() {
@@ -130,9 +114,6 @@ pub(super) fn report_errors(hardware: &Hardware) {
         }
     }
     if is_fatal {
-        hardware
-            .health
-            .fail(format_args!("it is in service failure mode"));
-        hardware.block_all();
+        hardware.fail(Failure::ServiceFailure);
     }
 }

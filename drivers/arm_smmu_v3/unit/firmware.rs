@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The units of this machine: platform devices that the kernel has made of what the device tree or
-//! ACPI's IORT table says; and that table, where there is one.
+//! The units of this machine: platform devices that the kernel has made from the device tree or
+//! from ACPI's IORT table, and that table.
 
-use core::{ffi::c_void, ptr, slice};
+use core::{ffi::c_void, fmt, ptr, slice};
 
 use kernel::{
     bindings,
@@ -14,18 +14,19 @@ use kernel::{
 };
 
 use super::super::{
-    iort::{Model, Table},
+    iort::{Error as IortError, Model, Table},
     records::capability,
 };
 use crate::{
     device::FirmwareNode,
     driver::PlatformIds,
+    drivers::shell::acpi_table::{AcpiTable, CheckedTable},
     ffi::{
         device::{self, Counted, Device},
         firmware::node_of,
     },
     label::Label,
-    log::{log_err, log_warn},
+    log::log_warn,
 };
 
 /// What the kernel calls the devices.
@@ -41,64 +42,30 @@ extern "C" {
     fn of_device_is_compatible(node: *const c_void, name: *const kernel::ffi::c_char) -> c_int;
 }
 
-/// A copy of the IORT table, which firmware cannot change any more.
-///
-/// # Invariants
-///
-/// [`Table::parse`] accepts `bytes`.
-pub struct Iort {
-    bytes: KVec<u8>,
-}
+/// The IORT table.
+pub struct Iort;
 
-impl Iort {
-    /// Finds and checks the table; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if it is broken, which is logged; `ENOMEM`.
-    fn find() -> Result<Option<Arc<Self>>> {
-        let mut header = ptr::null_mut();
-        // SAFETY: The signature is a string of four characters, which is not written to, and
-        // `header` is valid for the answer. The function copes with ACPI being off.
-        let status = unsafe {
-            bindings::acpi_get_table(c"IORT".as_char_ptr().cast_mut(), 0, &raw mut header)
-        };
-        if status != 0 || header.is_null() {
-            return Ok(None);
-        }
+impl AcpiTable for Iort {
+    const SIGNATURE: &'static CStr = c"IORT";
 
-        // SAFETY: On success `header` points to a mapped table of the length that is in it, which
-        // stays mapped until it is put.
-        let mapped = unsafe { slice::from_raw_parts(header.cast(), (*header).length as usize) };
-        let mut bytes = KVec::new();
-        let copied = bytes.extend_from_slice(mapped, GFP_KERNEL);
-        // SAFETY: `header` was just got, and nothing refers to the mapping any more.
-        unsafe { bindings::acpi_put_table(header) };
-        copied?;
+    /// An index is not needed: walks over the bytes answer all questions.
+    type Entry = ();
+    type Parsed<'a> = Table<'a>;
+    type Error = IortError;
 
-        match Table::parse(&bytes) {
-            Ok(table) => {
-                for warning in table.warnings() {
-                    log_warn!("IORT table: {}", warning);
-                }
-            }
-            Err(error) => {
-                log_err!(
-                    "the machine's IORT table is broken and cannot be used: {}; a firmware update \
-                     may help",
-                    error,
-                );
-                return Err(EINVAL);
-            }
-        }
-        // INVARIANT: Just parsed.
-        Ok(Some(Arc::new(Self { bytes }, GFP_KERNEL)?))
+    fn count(bytes: &[u8]) -> Result<usize, IortError> {
+        Table::parse(bytes)?;
+        Ok(0)
     }
 
-    /// The table.
-    pub fn table(&self) -> Result<Table<'_>> {
-        // By the invariant this succeeds.
-        Table::parse(&self.bytes).map_err(|_| EINVAL)
+    fn index(bytes: &[u8], _index: &mut [()], log: &mut dyn FnMut(&dyn fmt::Display)) {
+        Table::new(bytes)
+            .warnings()
+            .for_each(|warning| log(&warning));
+    }
+
+    fn parsed<'a>(bytes: &'a [u8], _index: &'a [()]) -> Table<'a> {
+        Table::new(bytes)
     }
 }
 
@@ -108,20 +75,21 @@ pub struct Description {
     device: Counted,
     /// The name of that.
     pub name: Label,
-    /// What devices behind the unit are told apart by.
+    /// What firmware names the unit by when it describes a device.
     pub node: FirmwareNode,
     /// Physical address of the registers.
     pub base: u64,
-    /// What counts more than the registers.
+    /// What overrides the identification registers.
     pub(super) firmware: capability::Firmware,
-    /// The memory node that the unit is close to, negative for none.
+    /// The memory node close to the unit, negative for none.
     pub memory_node: i32,
-    /// The table that tells of the unit, if it is not the device tree.
-    pub iort: Option<Arc<Iort>>,
+    /// The IORT table, if it describes the unit; otherwise the device tree does.
+    iort: Option<Arc<CheckedTable<Iort>>>,
 }
 
 impl Description {
-    /// A unit that nobody has described, for suites: the root of the platform bus plays its device.
+    /// A unit that firmware does not describe, for suites. Its device is the root of the platform
+    /// bus.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub fn of_nothing(node: FirmwareNode, firmware: capability::Firmware) -> Result<Self> {
         // SAFETY: The root is there for as long as the kernel runs.
@@ -144,6 +112,15 @@ impl Description {
             bindings::platform_get_irq_byname_optional(self.platform(), name.as_char_ptr())
         };
         c_uint::try_from(irq).ok().filter(|irq| *irq > 0)
+    }
+
+    /// The IORT table.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it does not describe the unit.
+    pub fn iort(&self) -> Result<Table<'_>> {
+        self.iort.as_ref().map(|iort| iort.table()).ok_or(ENODEV)
     }
 
     /// The kernel's device.
@@ -171,8 +148,13 @@ fn platform(device: Device<'_>) -> *mut bindings::platform_device {
 ///
 /// `EINVAL` if there is an IORT table and it is broken, which is logged; `ENOMEM`.
 pub fn find() -> Result<KVec<Description>> {
+    let iort = match CheckedTable::find() {
+        Ok(iort) => Some(iort),
+        Err(error) if error == ENODEV => None,
+        Err(error) => return Err(error),
+    };
     let mut search = Search {
-        iort: Iort::find()?,
+        iort,
         found: KVec::new(),
         result: Ok(()),
     };
@@ -191,22 +173,21 @@ pub fn find() -> Result<KVec<Description>> {
 }
 
 struct Search {
-    iort: Option<Arc<Iort>>,
+    iort: Option<Arc<CheckedTable<Iort>>>,
     found: KVec<Description>,
     result: Result,
 }
 
-/// Adds a device to what was found, if it is a unit.
+/// Adds a device to the search's result, if it is a unit.
 extern "C" fn look_at(device: *mut bindings::device, search: *mut c_void) -> c_int {
-    // SAFETY: `find` has C call with its search, and with devices that C keeps.
+    // SAFETY: `find` has C call this with its `Search`, and with devices that C keeps.
     let (device, search) = unsafe { (Device::from_raw(device), &mut *search.cast::<Search>()) };
     let Some(device) = device.filter(|device| is_unit(*device)) else {
         return 0;
     };
-    search.result = describe(device, search.iort.as_ref()).and_then(|unit| match unit {
-        Some(unit) => Ok(search.found.push(unit, GFP_KERNEL)?),
-        None => Ok(()),
-    });
+    if let Some(unit) = describe(device, search.iort.as_ref()) {
+        search.result = search.found.push(unit, GFP_KERNEL).map_err(Error::from);
+    }
     // Anything but 0 ends the search.
     c_int::from(search.result.is_err())
 }
@@ -225,21 +206,18 @@ fn is_unit(device: Device<'_>) -> bool {
     }
 }
 
-/// Describes a unit; `None` if what firmware says of it cannot be true, which is logged.
-fn describe(device: Device<'_>, iort: Option<&Arc<Iort>>) -> Result<Option<Description>> {
+/// Describes a unit; `None` if firmware does not say where its registers are (logged).
+fn describe(device: Device<'_>, iort: Option<&Arc<CheckedTable<Iort>>>) -> Option<Description> {
     let name = device.name();
     let Some(base) = registers(device) else {
         log_warn!(
-            "{}: firmware says of no registers where they are; not used",
-            name
+            "{}: firmware does not say where the unit's registers are; not used",
+            name,
         );
-        return Ok(None);
+        return None;
     };
-    let listed = match iort {
-        Some(iort) => iort.table()?.unit_at(base),
-        None => None,
-    };
-    Ok(Some(Description {
+    let listed = iort.and_then(|iort| iort.table().unit_at(base));
+    Some(Description {
         device: device.counted(),
         name,
         node: node_of(device),
@@ -254,7 +232,7 @@ fn describe(device: Device<'_>, iort: Option<&Arc<Iort>>) -> Result<Option<Descr
         },
         memory_node: memory_node(device),
         iort: listed.and(iort).cloned(),
-    }))
+    })
 }
 
 /// Physical address of a device's first memory resource, if it is large enough.
@@ -274,7 +252,7 @@ fn registers(device: Device<'_>) -> Option<u64> {
         .then_some(memory.start)
 }
 
-/// What the device tree says that counts more than the unit's registers.
+/// What the device tree says that overrides the identification registers.
 fn properties(device: Device<'_>) -> capability::Firmware {
     // SAFETY: The device is valid, the name is a C string.
     unsafe {
@@ -290,7 +268,7 @@ fn properties(device: Device<'_>) -> capability::Firmware {
     }
 }
 
-/// The memory node that a device is close to, negative for none.
+/// The memory node close to a device, negative for none.
 fn memory_node(device: Device<'_>) -> i32 {
     #[cfg(CONFIG_NUMA)]
     // SAFETY: The device is valid.

@@ -7,98 +7,99 @@
 use kernel::prelude::*;
 
 use super::super::records::{
-    capability::Capability, event::EVENT_BYTES, page_request::PAGE_REQUEST_BYTES, queue_index::Ring,
+    capability::Capability, event::EVENT_WORDS, page_request::PAGE_REQUEST_WORDS, queue_index::Ring,
 };
-use crate::{
-    log::log_err,
-    pgtable::{
-        kernel_memory::{Gfp, KernelMemory},
-        Entry, Table, TableMemory,
-    },
+use crate::drivers::shell::{
+    queue::Slots,
+    unit_memory::{Exposed, Off},
 };
 
 /// Bytes of a queue, if the unit allows so many. A device that is blocked in the middle of a page
 /// may cause an event for each word of it, and what does not fit is lost.
 const MAX_BYTES: usize = 64 << 10;
 
-/// A queue of records.
-pub(super) struct Records {
-    memory: KernelMemory,
-    table: Table,
+/// The event queue.
+pub(super) type EventQueue = OutputQueue<EVENT_WORDS>;
+/// The PRI queue.
+pub(super) type PriQueue = OutputQueue<PAGE_REQUEST_WORDS>;
+
+/// A queue of records of `WORDS` 64-bit words.
+pub(super) struct OutputQueue<const WORDS: usize> {
+    slots: Exposed<Slots<WORDS>>,
     ring: Ring,
-    /// 64-bit words of a record.
-    words: usize,
+    /// Whether the unit's writes snoop the CPUs' caches.
     coherent: bool,
     consumer: u32,
-    /// Whether the unit may write to the queue. It is not freed then.
-    in_use: bool,
 }
 
-impl Records {
-    /// The event queue, which no unit knows of.
+impl EventQueue {
+    /// An event queue that no unit knows of.
     pub(super) fn events(node: i32, capability: &Capability) -> Result<Self> {
-        Self::new(node, capability, capability.queues.events, EVENT_BYTES)
+        Self::new(
+            "an event queue",
+            node,
+            capability.coherent,
+            capability.queues.events,
+        )
     }
+}
 
-    /// The PRI queue, which no unit knows of; `None` if the unit has none.
+impl PriQueue {
+    /// A PRI queue that no unit knows of; `None` if the unit has none.
     pub(super) fn page_requests(node: i32, capability: &Capability) -> Result<Option<Self>> {
         capability
             .queues
             .page_requests
-            .map(|shift| Self::new(node, capability, shift, PAGE_REQUEST_BYTES))
+            .map(|shift| Self::new("a PRI queue", node, capability.coherent, shift))
             .transpose()
     }
+}
 
-    fn new(node: i32, capability: &Capability, shift: u8, record: usize) -> Result<Self> {
-        let memory = KernelMemory::new(node);
-        let table = memory.alloc(MAX_BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
-        let this = Self {
-            memory,
-            table,
-            ring: Ring::new(shift.min((MAX_BYTES / record).ilog2() as u8)),
-            words: record / 8,
-            coherent: capability.coherent,
-            consumer: 0,
-            in_use: false,
-        };
-        if !this.coherent {
-            memory.flush(memory.entries(table, MAX_BYTES / 8));
+impl<const WORDS: usize> OutputQueue<WORDS> {
+    /// A queue of 2^`shift` records, or of as many as there is room for.
+    fn new(what: &'static str, node: i32, coherent: bool, shift: u8) -> Result<Self> {
+        let ring = Ring::new(shift.min((MAX_BYTES / 8 / WORDS).ilog2() as u8));
+        let slots = Slots::new(node, ring.entries() as usize)?;
+        if !coherent {
+            slots.flush_all();
         }
-        Ok(this)
+        Ok(Self {
+            slots: Exposed::new(what, slots),
+            ring,
+            coherent,
+            consumer: 0,
+        })
     }
 
     /// The value of the queue's base register.
     pub(super) fn base(&self) -> u64 {
-        self.ring.base(self.table.addr().raw())
+        self.ring.base(self.slots.addr().raw())
     }
 
-    /// Says whether the unit may write to the queue from now on, which then is empty.
-    pub(super) fn set_in_use(&mut self, in_use: bool) {
-        self.in_use = in_use;
+    /// A unit is about to be told of the queue, and that it is empty.
+    pub(super) fn hand_over(&mut self) {
+        self.slots.hand_over();
         self.consumer = 0;
     }
 
-    /// Takes the next record, given the unit's producer index; `None` if there is none. The new
-    /// consumer index has to be written for the unit to use its place again.
-    pub(super) fn take<const N: usize>(&mut self, producer: u32) -> Option<[u64; N]> {
-        if N != self.words || self.ring.is_empty(producer, self.consumer) {
+    /// The unit, which is off, does not write to the queue any more.
+    pub(super) fn take_back(&self, off: &Off) {
+        self.slots.take_back(off);
+    }
+
+    /// Takes the next record, given the unit's producer index; `None` if there is none. The unit
+    /// uses the record's slot again once it was told the new [`consumer`](Self::consumer) index.
+    pub(super) fn take(&mut self, producer: u32) -> Option<[u64; WORDS]> {
+        if self.ring.is_empty(producer, self.consumer) {
             return None;
         }
-        let all = self
-            .memory
-            .entries(self.table, self.ring.entries() as usize * N);
-        let at = self.ring.entry(self.consumer) * N;
-        let record = all.get(at..at + N)?;
+        let index = self.ring.entry(self.consumer);
         if !self.coherent {
-            // Nobody writes here but the unit, so this only drops what the caches have.
-            self.memory.flush(record);
-        }
-        let mut words = [0; N];
-        for (word, from) in words.iter_mut().zip(record) {
-            *word = from.load();
+            // Only the unit writes here, so this drops what the caches hold.
+            self.slots.flush(index);
         }
         self.consumer = self.ring.advance(self.consumer, 1);
-        Some(words)
+        Some(self.slots.read(index))
     }
 
     /// The consumer index for the unit.
@@ -106,27 +107,13 @@ impl Records {
         self.consumer
     }
 
-    /// Whether records were lost since the last time; the consumer index answers that then.
+    /// Whether records were lost since the last call; if so, the consumer index acknowledges that
+    /// now.
     pub(super) fn take_overflow(&mut self, producer: u32) -> bool {
         let lost = self.ring.overflowed(producer, self.consumer);
         if lost {
             self.consumer = self.ring.acknowledge(producer, self.consumer);
         }
         lost
-    }
-
-    /// Begins anew: the unit was told that the queue is empty.
-    pub(super) fn rewind(&mut self) {
-        self.consumer = 0;
-    }
-}
-
-impl Drop for Records {
-    fn drop(&mut self) {
-        if self.in_use {
-            log_err!("a queue of events is leaked: a unit may still write to it");
-            return;
-        }
-        self.memory.free(self.table);
     }
 }

@@ -1,45 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads the PRI queue, and refuses what is in it (IHI 0070, chapter 8).
+//! Refuses the page requests in the PRI queue (IHI 0070, chapter 8).
 //!
-//! Nobody lets a device make page requests, but one may do so. The unit answers by itself only
-//! what finds no place in the queue; without an answer the device would have one request less
-//! that it can make, and somebody who uses it later would wait for it in vain.
+//! The driver enables page requests (PRI) of no device, but a device may send some nevertheless.
+//! The unit answers by itself only those that find no room in the queue. If the others got no
+//! answer, the device could never use their credits again, not even for a later owner.
 
 #![forbid(unsafe_code)]
 
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 
-use kernel::{io::Io, sync::atomic::Relaxed, time::delay::fsleep};
+use kernel::{io::Io, sync::atomic::Relaxed};
 
-use super::super::records::{
-    command::{Command, PageResponse},
-    page_request::PageRequest,
-};
+use super::super::records::{command::Command, page_request::PageRequest};
 use super::{
-    faults::{BURST, PAUSE},
     hardware::Hardware,
     regs::{PRIQ_CONS, PRIQ_PROD},
 };
-use crate::{log::log_warn, requester::RequesterId};
+use crate::{
+    drivers::shell::{
+        fault_pace::{count_loss, Pace},
+        unit::UnitHardware,
+    },
+    log::log_warn,
+    requester::RequesterId,
+};
 
-/// A record that is next in the queue, or that there was no room for.
+/// What is next in the queue.
 enum Next {
     Request(PageRequest),
+    /// Requests were lost, because there was no room for them.
     Lost,
 }
 
-/// Takes the next record. A queue that has overflown takes no more until that is acknowledged,
-/// which is when all that came before is read.
+/// Takes the next request. After an overflow the unit writes no further requests until that is
+/// acknowledged. It is acknowledged once all requests before it are read.
 fn take(hardware: &Hardware) -> Option<Next> {
     let page1 = hardware.registers.page1();
-    let mut requests = hardware.requests.lock();
+    let mut requests = hardware.page_requests.lock();
     let Some(requests) = &mut *requests else {
         return None;
     };
     let producer = page1.read(PRIQ_PROD).into();
-    let next = match requests.take::<2>(producer) {
+    let next = match requests.take(producer) {
         Some(words) => Some(Next::Request(PageRequest::decode(words))),
         None => requests.take_overflow(producer).then_some(Next::Lost),
     };
@@ -47,39 +51,32 @@ fn take(hardware: &Hardware) -> Option<Next> {
     next
 }
 
-/// Refuses all page requests that are pending, until there is none or `stopping`.
+/// Refuses pending page requests until none is left or `stopping`.
 ///
 /// Context: may sleep.
 pub(super) fn refuse_all(hardware: &Hardware, stopping: impl Fn() -> bool) {
-    let mut burst = 0;
+    let mut pace = Pace::new();
 
     while !stopping() {
         match take(hardware) {
-            // It wants nothing.
+            // A Stop PASID marker needs no answer.
             Some(Next::Request(request)) if request.is_stop_marker() => {}
             Some(Next::Request(request)) => refuse(hardware, request),
-            // The devices were told by the unit that their requests have failed.
-            Some(Next::Lost) => {
-                if hardware.lost_requests.fetch_add(1, Relaxed) == 0 {
-                    log_warn!(
-                        "{}: page requests come faster than they are read, some are lost (said \
-                         once; debugfs counts)",
-                        hardware.health.name(),
-                    );
-                }
-            }
+            // The unit has answered them with a failure.
+            Some(Next::Lost) => count_loss(
+                &hardware.lost_requests,
+                hardware.health.name(),
+                "page requests",
+            ),
             None => return,
         }
-        burst += 1;
-        if burst >= BURST {
-            burst = 0;
-            fsleep(PAUSE);
-        }
+        pace.count();
+        pace.pause_if_due();
     }
 }
 
-/// Says that there was a request, at the first, second, fourth, eighth time; and answers it, if it
-/// is the last of its group.
+/// Answers a request with a failure if it is the last of its group. Logs the first, second, fourth,
+/// eighth and so on.
 fn refuse(hardware: &Hardware, request: PageRequest) {
     let count = hardware.refused_requests.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {
@@ -95,13 +92,11 @@ fn refuse(hardware: &Hardware, request: PageRequest) {
         return;
     }
     let mut batch = hardware.batch();
-    batch.push(Command::answer(
+    batch.push(Command::refuse_page_requests(
         request.stream,
         request.substream,
         request.group,
-        PageResponse::Failure,
     ));
-    if let Err(failure) = batch.run() {
-        hardware.fail(failure);
-    }
+    // A unit that fails says so.
+    let _ = hardware.answered(batch.run());
 }

@@ -13,7 +13,7 @@
 use kernel::io::register;
 
 register! {
-    /// Identification 0; `records/capability.rs` decodes it, as it does the others.
+    /// Identification 0. `records/capability.rs` decodes the identification registers.
     pub IDR0(u32) @ 0x00 {
         31:0 value;
     }
@@ -45,7 +45,7 @@ register! {
 
     /// Control 0. A write takes effect when [`CR0ACK`] reads the same.
     pub CR0(u32) @ 0x20 {
-        /// ATSCHK: look up the stream of translated transactions too.
+        /// ATSCHK: check the STE also for translated transactions.
         4:4 check_translated => bool;
         /// CMDQEN: take commands.
         3:3 commands => bool;
@@ -57,7 +57,7 @@ register! {
         0:0 translation => bool;
     }
 
-    /// What has taken effect of [`CR0`].
+    /// The bits of [`CR0`] that have taken effect.
     pub CR0ACK(u32) @ 0x24 {
         31:0 value;
     }
@@ -80,17 +80,17 @@ register! {
 
     /// Control 2.
     pub CR2(u32) @ 0x2c {
-        /// PTM: do not take part in the processors' broadcast invalidations.
+        /// PTM: ignore broadcast TLB invalidations.
         2:2 private_maintenance => bool;
-        /// RECINVSID: record transactions of stream ids beyond the table.
+        /// RECINVSID: record an event for stream ids beyond the stream table.
         1:1 record_bad_streams => bool;
-        /// E2H: EL2 tables have ASIDs.
+        /// E2H: stage 1 of EL2 has ASIDs.
         0:0 el2_host => bool;
     }
 
-    /// Global bypass attributes: what happens while the unit does not translate.
+    /// Global bypass attributes: what happens to transactions while the unit does not translate.
     pub GBPA(u32) @ 0x44 {
-        /// Update: the new value is to be taken, or being so.
+        /// Update: software sets it with a new value, the unit clears it when it uses the value.
         31:31 update => bool;
         /// ABORT: terminate everything.
         20:20 abort => bool;
@@ -103,7 +103,7 @@ register! {
         0:0 errors => bool;
     }
 
-    /// What has taken effect of [`IRQ_CTRL`].
+    /// The bits of [`IRQ_CTRL`] that have taken effect.
     pub IRQ_CTRLACK(u32) @ 0x54 {
         31:0 value;
     }
@@ -113,7 +113,7 @@ register! {
         31:0 value;
     }
 
-    /// The errors that software has seen.
+    /// The acknowledged errors.
     pub GERRORN(u32) @ 0x64 {
         31:0 value;
     }
@@ -163,12 +163,12 @@ register! {
         31:0 value;
     }
 
-    /// Index of the next command that will be put in.
+    /// Index of the next command that software will write.
     pub CMDQ_PROD(u32) @ 0x98 {
         31:0 value;
     }
 
-    /// Index of the next command that the unit takes, and why it has stopped; see
+    /// Index of the next command that the unit will execute, and why it stopped; see
     /// [`CommandConsumer`](super::super::records::queue_index::CommandConsumer).
     pub CMDQ_CONS(u32) @ 0x9c {
         31:0 value;

@@ -2,31 +2,27 @@
 
 //! A unit's stream table in memory.
 //!
-//! A stream that is blocked has an entry that is not valid, or none: what its device tries is
-//! terminated and recorded. An entry with Config "abort" would terminate it too, but in silence.
+//! A blocked stream has an STE that is not valid, or none. So the unit terminates what the device
+//! tries, and records an event. With Config "abort" there would be no event.
 //!
-//! An entry changes in the steps that [`Update`] plans, each of single 64-bit writes, with a
-//! CMD_CFGI_STE and a CMD_SYNC after each: see there.
+//! An STE changes in the steps that [`Update`] plans: each is some 64-bit writes, a CMD_CFGI_STE
+//! and a CMD_SYNC.
 
 #![forbid(unsafe_code)]
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        barrier::{dma_mb, Write},
-    },
+    sync::barrier::{dma_mb, Write},
 };
 
 use super::super::records::{
     capability::Capability,
-    ste::{DeviceTlb, StreamEntry, Words},
-    stream_table_layout::{Layout, Level1, Place, ENTRY_BYTES, LEVEL2_BYTES, LEVEL2_ENTRIES},
+    ste::{DeviceTlb, Ste, Words},
+    stream_table_layout::{Layout, Level1, Place, LEVEL2_BYTES, LEVEL2_STES, STE_BYTES},
     update::{Step, Update},
 };
 use crate::{
     addr::PhysAddr,
-    log::log_err,
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,
@@ -34,29 +30,27 @@ use crate::{
     requester::RequesterId,
 };
 
-/// 64-bit words of an entry.
-const WORDS: usize = ENTRY_BYTES / 8;
+/// 64-bit words of an STE.
+const WORDS: usize = STE_BYTES / 8;
 /// No table is smaller than a page.
 const MIN_BYTES: usize = 4096;
 
-/// The stream table, or the first-level table and those that it points to.
+/// A linear stream table, or a first-level table and the second-level tables that it points to.
 ///
 /// # Invariants
 ///
 /// 1. `top` is a table of `memory`, and so is every table that a level 1 descriptor points to.
-/// 2. A level 1 descriptor that points to a table never changes while the value is there.
-pub struct Tables {
+/// 2. A level 1 descriptor that points to a table does not change until this is dropped.
+pub struct StreamTable {
     memory: KernelMemory,
     layout: Layout,
     top: Table,
     /// Whether the unit's reads snoop the CPUs' caches.
     coherent: bool,
-    /// Whether the unit may read the tables. They are not freed then.
-    in_use: Atomic<bool>,
 }
 
-impl Tables {
-    /// An empty table: everything is blocked.
+impl StreamTable {
+    /// A table that blocks every stream.
     pub(super) fn new(node: i32, capability: &Capability) -> Result<Self> {
         let memory = KernelMemory::new(node);
         let layout = Layout::new(capability.stream_table, capability.stream_bits);
@@ -67,7 +61,6 @@ impl Tables {
             layout,
             top,
             coherent: capability.coherent,
-            in_use: Atomic::new(false),
         };
         this.flush(this.memory.entries(top, bytes / 8));
         Ok(this)
@@ -102,25 +95,25 @@ impl Tables {
         descriptor.table.map(|at| Table::at(PhysAddr::new(at)))
     }
 
-    /// The words of the entry of `id`; `None` if there is none.
-    fn entry(&self, id: RequesterId) -> Option<&[KernelEntry]> {
+    /// The words of the STE of `id`; `None` if there is none.
+    fn ste(&self, id: RequesterId) -> Option<&[KernelEntry]> {
         let (table, index, count) = match self.layout.place(id.raw())? {
             Place::Linear { index } => (self.top, index, 1 << self.layout.bits()),
             Place::TwoLevel { level1, level2 } => {
                 let table = self.level2(self.descriptors().get(level1)?)?;
-                (table, level2, LEVEL2_ENTRIES)
+                (table, level2, LEVEL2_STES)
             }
         };
         let words = self.memory.entries(table, count * WORDS);
         words.get(index * WORDS..(index + 1) * WORDS)
     }
 
-    /// Makes sure that `id` has an entry, so that writing it cannot fail. What was blocked by the
-    /// level 1 descriptor is blocked by the entries then.
+    /// Makes sure that `id` has an STE, so that later writes cannot fail. A new second-level table
+    /// blocks the streams that the level 1 descriptor has blocked before.
     ///
     /// # Errors
     ///
-    /// `ERANGE` if the unit has no such stream, `ENOMEM`.
+    /// `ERANGE` if the unit has no such stream id; `ENOMEM`.
     pub fn add(&self, id: RequesterId) -> Result {
         let Place::TwoLevel { level1, .. } = self.layout.place(id.raw()).ok_or(ERANGE)? else {
             return Ok(());
@@ -136,55 +129,57 @@ impl Tables {
         let new = Level1 {
             table: Some(table.addr().raw()),
         };
-        // INVARIANT: From no table to one, and only once: who comes second frees its own.
+        // INVARIANT: This succeeds once, for a descriptor that points to no table. A caller that
+        // comes second frees its table.
         if descriptor[0]
             .compare_exchange(Level1 { table: None }.encode(), new.encode())
             .is_err()
         {
             self.memory.free(table);
         }
-        // Also by who came second: the first may not have got so far.
+        // The caller that comes second flushes as well: the first may not have done so yet.
         self.flush(descriptor);
         Ok(())
     }
 
-    /// The entry of `id`; one that blocks if it has none.
+    /// The STE of `id`; one that blocks if there is none.
     pub fn read(&self, id: RequesterId) -> Words {
-        let mut words = StreamEntry::Invalid.encode();
-        if let Some(entry) = self.entry(id) {
-            for (word, from) in words.iter_mut().zip(entry) {
+        let mut words = Ste::Invalid.encode();
+        if let Some(ste) = self.ste(id) {
+            for (word, from) in words.iter_mut().zip(ste) {
                 *word = from.load();
             }
         }
         words
     }
 
-    /// Writes the words of a step. A CMD_CFGI_STE and a CMD_SYNC have to follow before the next.
+    /// Writes the words of a step. The caller sends a CMD_CFGI_STE and a CMD_SYNC before the next
+    /// step.
     pub fn write(&self, id: RequesterId, step: &Step) {
-        let Some(entry) = self.entry(id) else {
+        let Some(ste) = self.ste(id) else {
             return;
         };
         for (index, value) in step.writes() {
-            entry[index].store(value);
+            ste[index].store(value);
         }
-        self.flush(entry);
+        self.flush(ste);
     }
 
-    /// Refuses what the device of `id` would do with translations of its own, with one write. A
-    /// CMD_CFGI_STE and a CMD_SYNC have to follow.
+    /// Forbids the device of `id` to use ATS (EATS), with one write. The caller sends a
+    /// CMD_CFGI_STE and a CMD_SYNC.
     pub fn forbid_device_tlb(&self, id: RequesterId) {
         let old = self.read(id);
-        for step in Update::of_stream(&old, &DeviceTlb::forbid(&old)).steps() {
+        for step in Update::new(&old, &DeviceTlb::forbid(&old)).steps() {
             self.write(id, step);
         }
     }
 
-    /// Blocks `id` with one write. An invalidation has to follow.
+    /// Blocks `id` with one write. The caller invalidates what the unit caches of it.
     pub fn clear(&self, id: RequesterId) {
-        if let Some(entry) = self.entry(id) {
-            // The word with the valid bit; the others are not looked at any more.
-            entry[0].store(StreamEntry::Invalid.encode()[0]);
-            self.flush(entry);
+        if let Some(ste) = self.ste(id) {
+            // The word with the valid bit. The unit ignores the others then.
+            ste[0].store(Ste::Invalid.encode()[0]);
+            self.flush(ste);
         }
     }
 
@@ -194,19 +189,19 @@ impl Tables {
             _ => {
                 for descriptor in self.descriptors() {
                     if let Some(table) = self.level2(descriptor) {
-                        f(table, LEVEL2_ENTRIES);
+                        f(table, LEVEL2_STES);
                     }
                 }
             }
         }
     }
 
-    /// Blocks every stream. An invalidation has to follow.
+    /// Blocks every stream. The caller invalidates everything.
     pub(super) fn clear_all(&self) {
         self.for_each_table(|table, count| {
             let words = self.memory.entries(table, count * WORDS);
-            for entry in words.chunks(WORDS) {
-                entry[0].store(StreamEntry::Invalid.encode()[0]);
+            for ste in words.chunks(WORDS) {
+                ste[0].store(Ste::Invalid.encode()[0]);
             }
             self.flush(words);
         });
@@ -219,24 +214,10 @@ impl Tables {
             .filter(|descriptor| self.level2(descriptor).is_some())
             .count()
     }
-
-    /// Says whether the unit may read the tables from now on.
-    pub(super) fn set_in_use(&self, in_use: bool) {
-        self.in_use.store(in_use, Relaxed);
-    }
-
-    /// Whether the unit may read the tables.
-    pub(super) fn is_in_use(&self) -> bool {
-        self.in_use.load(Relaxed)
-    }
 }
 
-impl Drop for Tables {
+impl Drop for StreamTable {
     fn drop(&mut self) {
-        if self.is_in_use() {
-            log_err!("a stream table is leaked: a unit may still read it");
-            return;
-        }
         for descriptor in self.descriptors() {
             if let Some(table) = self.level2(descriptor) {
                 self.memory.free(table);

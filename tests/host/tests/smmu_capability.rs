@@ -3,11 +3,16 @@
 //! Identification registers of SMMUv3: QEMU's values, and each bit separately.
 
 mod smmu;
+mod drivers {
+    pub use iommu_core_host::shell;
+}
 
 use iommu_core_host::pgtable::{self, armv8::GranuleSize};
-use smmu::records::capability::{
-    Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stalls,
-    StreamTable,
+use smmu::records::{
+    capability::{
+        Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stalls,
+    },
+    stream_table_layout::StreamTableFormat,
 };
 
 const FIRMWARE: Firmware = Firmware {
@@ -44,7 +49,7 @@ fn qemu_unit() {
     assert!(cap.terminate_by_abort && !cap.messages && !cap.events && !cap.hypervisor);
     assert!(!cap.device_tlb && !cap.device_tlb_split && !cap.broadcast && !cap.two_level_contexts);
     assert_eq!(cap.flag_updates, FlagUpdates::None);
-    assert_eq!(cap.stream_table, StreamTable::TwoLevel);
+    assert_eq!(cap.stream_table, StreamTableFormat::TwoLevel);
     assert_eq!((cap.stream_bits, cap.substream_bits), (16, 0));
     assert_eq!((cap.queues.commands, cap.queues.events), (19, 19));
     assert_eq!(cap.queues.page_requests, None);
@@ -98,7 +103,7 @@ fn features() {
         base.coherent_overridden,
         "firmware says coherent, IDR0 does not"
     );
-    assert_eq!(base.stream_table, StreamTable::Linear);
+    assert_eq!(base.stream_table, StreamTableFormat::Linear);
     assert_eq!((base.asid_bits, base.vmid_bits), (8, 8));
     assert_eq!(base.stalls, Stalls::Optional);
 
@@ -140,8 +145,8 @@ fn features() {
     assert_eq!(idr1(32).stream_bits, 32);
     assert_eq!(idr1(63).stream_bits, 32);
     // Two levels are useful only with more than one second-level table.
-    assert_eq!(idr1(8).stream_table, StreamTable::Linear);
-    assert_eq!(idr1(9).stream_table, StreamTable::TwoLevel);
+    assert_eq!(idr1(8).stream_table, StreamTableFormat::Linear);
+    assert_eq!(idr1(9).stream_table, StreamTableFormat::TwoLevel);
     assert_eq!(idr1(20 << 6).substream_bits, 20);
     assert_eq!(idr1(31 << 6).substream_bits, 20);
     assert_eq!(idr1(7 << 11).queues.page_requests, Some(7));

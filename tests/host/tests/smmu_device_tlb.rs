@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! TLBs of devices: the roster of streams with ATS; and attaches, checked against a model of a
-//! device with a TLB, a unit, and a processor that unmaps at the same time.
+//! TLBs of devices: the list of ATS streams; and attaches, checked against a model of a device with
+//! a TLB, a unit, and a processor that unmaps at the same time.
 
 mod smmu;
+mod drivers {
+    pub use iommu_core_host::shell;
+}
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,67 +16,63 @@ use smmu::{
     device_tlb::change::{Action, Change},
     records::{
         command::{Command, Tag},
-        ste::{DeviceTlb, World},
+        ste::DeviceTlb,
     },
-    unit::ats_streams::{Roster, Seat},
+    unit::ats_streams::{AtsStream, AtsStreams},
 };
 
 fn asid(asid: u16) -> Tag {
-    Tag::Stage1 {
-        world: World::El1,
-        vmid: 0,
-        asid,
-    }
+    Tag::Stage1 { vmid: 0, asid }
 }
 
-fn roster(room: usize) -> Roster<Vec<Seat>> {
-    Roster::new(vec![Seat::FREE; room])
+fn ats_streams(room: usize) -> AtsStreams<Vec<AtsStream>> {
+    AtsStreams::new(vec![AtsStream::FREE; room])
 }
 
 #[test]
-fn room_is_promised() {
-    let mut roster = roster(0);
-    assert_eq!(roster.promise(), Err(2));
-    assert_eq!(roster.grow(vec![Seat::FREE; 4]).len(), 0);
-    assert_eq!((roster.promise(), roster.promise()), (Ok(()), Ok(())));
-    assert_eq!(roster.promise(), Err(6));
+fn room_is_reserved() {
+    let mut streams = ats_streams(0);
+    assert_eq!(streams.reserve(), Err(2));
+    assert_eq!(streams.grow(vec![AtsStream::FREE; 4]).len(), 0);
+    assert_eq!((streams.reserve(), streams.reserve()), (Ok(()), Ok(())));
+    assert_eq!(streams.reserve(), Err(6));
     for stream in [7, 8] {
-        assert!(roster.enter(asid(1), stream) && roster.enter(asid(2), stream));
+        assert!(streams.insert(asid(1), stream) && streams.insert(asid(2), stream));
     }
-    // No capacity was reserved for it.
-    assert!(!roster.enter(asid(3), 7));
-    assert_eq!(roster.devices(), 2);
-    // A smaller roster is returned unused; a larger one takes over all pairs.
-    assert_eq!(roster.grow(vec![Seat::FREE; 3]).len(), 3);
-    assert_eq!(roster.grow(vec![Seat::FREE; 8]).len(), 4);
-    assert_eq!(roster.of(asid(1)).len(), 2);
-    roster.end_promise();
-    assert_eq!(roster.devices(), 1);
+    // No room was reserved for it.
+    assert!(!streams.insert(asid(3), 7));
+    assert_eq!(streams.devices(), 2);
+    // Smaller storage is returned unused; larger storage takes over all pairs.
+    assert_eq!(streams.grow(vec![AtsStream::FREE; 3]).len(), 3);
+    assert_eq!(streams.grow(vec![AtsStream::FREE; 8]).len(), 4);
+    assert_eq!(streams.of(asid(1)).len(), 2);
+    streams.unreserve();
+    assert_eq!(streams.devices(), 1);
 }
 
 #[test]
-fn silence_is_of_the_device() {
-    let mut roster = roster(8);
+fn devices_that_do_not_answer() {
+    let mut streams = ats_streams(8);
     for (tag, stream) in [(1, 5), (2, 5), (1, 6)] {
-        assert!(roster.enter(asid(tag), stream));
+        assert!(streams.insert(asid(tag), stream));
     }
-    roster.silence(5);
-    assert!(roster.is_silent(asid(1), 5) && roster.is_silent(asid(2), 5));
-    assert!(!roster.is_silent(asid(1), 6) && !roster.is_silent(asid(3), 5));
-    roster.leave_all(5);
-    assert_eq!(roster.of(asid(1)).len(), 1);
-    // A newly entered stream starts without an earlier stream's state.
-    assert!(roster.enter(asid(1), 5) && !roster.is_silent(asid(1), 5));
+    streams.set_unresponsive(5);
+    assert!(streams.is_unresponsive(asid(1), 5) && streams.is_unresponsive(asid(2), 5));
+    assert!(!streams.is_unresponsive(asid(1), 6) && !streams.is_unresponsive(asid(3), 5));
+    streams.remove_all(5);
+    assert_eq!(streams.of(asid(1)).len(), 1);
+    // A stream that is listed anew starts without its earlier state.
+    assert!(streams.insert(asid(1), 5) && !streams.is_unresponsive(asid(1), 5));
 }
 
 proptest! {
-    /// The roster is a set of pairs, for any order of insertions and removals.
+    /// The list is a set of pairs, for any order of insertions and removals.
     #[test]
-    fn roster_is_a_set(
+    fn ats_streams_are_a_set(
         steps in prop::collection::vec((0u8..6, 0u16..4, 0u32..4, any::<bool>()), 0..60),
     ) {
         // At most 16 pairs of tag and stream exist.
-        let mut roster = roster(16);
+        let mut streams = ats_streams(16);
         let mut model: BTreeMap<(bool, u16, u32), bool> = BTreeMap::new();
         for (what, name, stream, stage2) in steps {
             let tag = if stage2 { Tag::Stage2 { vmid: name } } else { asid(name) };
@@ -82,34 +81,34 @@ proptest! {
                 0..=2 => {
                     let room = model.len() < 16;
                     let had = model.contains_key(&key);
-                    prop_assert_eq!(roster.enter(tag, stream), room || had);
+                    prop_assert_eq!(streams.insert(tag, stream), room || had);
                     if room || had {
                         model.entry(key).or_insert(false);
                     }
                 }
                 3 => {
-                    roster.leave(tag, stream);
+                    streams.remove(tag, stream);
                     model.remove(&key);
                 }
                 4 => {
-                    roster.leave_all(stream);
+                    streams.remove_all(stream);
                     model.retain(|key, _| key.2 != stream);
                 }
                 _ => {
-                    roster.silence(stream);
+                    streams.set_unresponsive(stream);
                     let of_device = model.iter_mut().filter(|(key, _)| key.2 == stream);
                     of_device.for_each(|(_, silent)| *silent = true);
                 }
             }
-            prop_assert_eq!(roster.is_empty(), model.is_empty());
+            prop_assert_eq!(streams.is_empty(), model.is_empty());
             for stage2 in [false, true] {
                 for name in 0..4 {
                     let tag = if stage2 { Tag::Stage2 { vmid: name } } else { asid(name) };
-                    let found: BTreeMap<_, _> = roster.of(tag).iter().map(|seat| {
-                        assert_eq!(seat.tag, tag);
-                        ((stage2, name, seat.stream), seat.silent)
+                    let found: BTreeMap<_, _> = streams.of(tag).iter().map(|listed| {
+                        assert_eq!(listed.tag, tag);
+                        ((stage2, name, listed.stream), listed.unresponsive)
                     }).collect();
-                    prop_assert_eq!(found.len(), roster.of(tag).len());
+                    prop_assert_eq!(found.len(), streams.of(tag).len());
                     let expected: BTreeMap<_, _> = model.iter()
                         .filter(|((of, tag, _), _)| (*of, *tag) == (stage2, name))
                         .map(|(key, silent)| (*key, *silent)).collect();
@@ -151,7 +150,7 @@ struct Machine {
     /// Whether the device's TLB is enabled, and its contents: the output of each page.
     is_on: bool,
     device: BTreeMap<u64, Place>,
-    roster: Roster<Vec<Seat>>,
+    streams: AtsStreams<Vec<AtsStream>>,
     /// The number of requests that the entry refused although ATS was enabled in the device.
     refused: usize,
 }
@@ -190,12 +189,12 @@ impl Machine {
         places
     }
 
-    fn forget_in_unit(&mut self, domain: u16) {
+    fn invalidate_unit(&mut self, domain: u16) {
         self.unit.retain(|place| place.0 != domain);
     }
 
     /// Executes a CMD_ATC_INV, as the specification's table of its fields describes it (4.5.1).
-    fn forget_in_device(&mut self, Command([low, high]): Command) {
+    fn invalidate_device(&mut self, Command([low, high]): Command) {
         assert_eq!(low & 0xff, 0x40);
         assert_eq!((low >> 32) as u32, STREAM);
         let (size, address) = (high & 0x3f, high >> 12);
@@ -208,16 +207,16 @@ impl Machine {
     /// Unmaps a page. Like an invalidation, returns when no device may reach the page any more.
     fn unmap(&mut self, domain: u16, page: u64) {
         self.domains.get_mut(&domain).unwrap().mapped.remove(&page);
-        self.forget_in_unit(domain);
+        self.invalidate_unit(domain);
         let asked: Vec<_> = self
-            .roster
+            .streams
             .of(asid(domain))
             .iter()
-            .map(|seat| seat.stream)
+            .map(|listed| listed.stream)
             .collect();
         for stream in asked {
             let (first, last) = (page << 12, page << 12 | 0xfff);
-            self.forget_in_device(Command::forget_range_in_device(stream, None, first, last));
+            self.invalidate_device(Command::invalidate_atc_range(stream, first, last));
         }
     }
 
@@ -271,7 +270,7 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
         unit: BTreeSet::new(),
         is_on: false,
         device: BTreeMap::new(),
-        roster: roster(2),
+        streams: ats_streams(2),
         refused: 0,
     };
     let mut under = None;
@@ -287,19 +286,19 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
         for (action, events) in order.iter().zip(between) {
             if change.takes(*action) {
                 match action {
-                    Action::Enter => assert!(machine.roster.enter(after.unwrap(), STREAM)),
-                    Action::TurnOff => machine.is_on = false,
-                    Action::WriteEntry => machine.entry = (*target, after.is_some()),
-                    Action::ForgetInUnit => {
+                    Action::List => assert!(machine.streams.insert(after.unwrap(), STREAM)),
+                    Action::DisableAts => machine.is_on = false,
+                    Action::WriteSte => machine.entry = (*target, after.is_some()),
+                    Action::InvalidateUnit => {
                         if let Some(current) = current.filter(|old| Some(*old) != *target) {
-                            machine.forget_in_unit(current);
+                            machine.invalidate_unit(current);
                         }
                     }
-                    Action::ForgetInDevice => {
-                        machine.forget_in_device(Command::forget_all_in_device(STREAM, None));
+                    Action::InvalidateDevice => {
+                        machine.invalidate_device(Command::invalidate_whole_atc(STREAM));
                     }
-                    Action::Leave => machine.roster.leave(under.unwrap(), STREAM),
-                    Action::TurnOn => machine.is_on = true,
+                    Action::Unlist => machine.streams.remove(under.unwrap(), STREAM),
+                    Action::EnableAts => machine.is_on = true,
                 }
             }
             for event in events {
@@ -323,8 +322,10 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
         // The attach has completed: the old domain cannot be reached.
         machine.check(&[current]);
         assert_eq!(machine.is_on, under.is_some());
-        let seats: usize = (1..4).map(|name| machine.roster.of(asid(name)).len()).sum();
-        assert_eq!(seats, usize::from(under.is_some()));
+        let listed: usize = (1..4)
+            .map(|name| machine.streams.of(asid(name)).len())
+            .sum();
+        assert_eq!(listed, usize::from(under.is_some()));
     }
     machine.refused
 }
@@ -365,11 +366,11 @@ fn the_model_detects_wrong_orders() {
         })
     };
     let found = [
-        is_found(Action::Enter, Action::Leave),
-        is_found(Action::TurnOff, Action::WriteEntry),
-        is_found(Action::WriteEntry, Action::ForgetInDevice),
-        is_found(Action::WriteEntry, Action::TurnOn),
-        is_found(Action::ForgetInDevice, Action::Leave),
+        is_found(Action::List, Action::Unlist),
+        is_found(Action::DisableAts, Action::WriteSte),
+        is_found(Action::WriteSte, Action::InvalidateDevice),
+        is_found(Action::WriteSte, Action::EnableAts),
+        is_found(Action::InvalidateDevice, Action::Unlist),
     ];
     set_hook(hook);
     assert_eq!(found, [true; 5]);

@@ -3,6 +3,9 @@
 //! Event records of an SMMUv3, compared with values from the specification.
 
 mod smmu;
+mod drivers {
+    pub use iommu_core_host::shell;
+}
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;

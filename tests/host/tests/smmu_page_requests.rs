@@ -3,6 +3,9 @@
 //! Page requests, compared with records from the specification.
 
 mod smmu;
+mod drivers {
+    pub use iommu_core_host::shell;
+}
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Granules of page tables that a unit walks (SMMUv3 IHI 0070, SMMU_IDR5 in 6.3).
+//! The granules of page tables that a unit walks (SMMUv3 IHI 0070, SMMU_IDR5 in 6.3).
 
 #![forbid(unsafe_code)]
 
@@ -31,8 +31,8 @@ impl Granules {
         self.0 == 0
     }
 
-    /// The best one for a kernel with pages of `page_bytes`: the same, or else the largest that is
-    /// smaller, or else the smallest; `None` if there is none.
+    /// The best granule for a kernel with pages of `page_bytes`: the largest that is not larger, or
+    /// else the smallest; `None` if there is none.
     pub fn for_pages_of(self, page_bytes: u64) -> Option<GranuleSize> {
         GranuleSize::ALL
             .into_iter()

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What single products need (SMMUv3 IHI 0070, SMMU_IIDR in 6.3, and errata notices).
+//! Errata of products (SMMUv3 IHI 0070, SMMU_IIDR in 6.3, and Arm's errata notices).
 
 #![forbid(unsafe_code)]
 
 use super::super::bits::field;
 
-/// What a unit needs although the specification does not say so.
+/// How a unit differs from the specification.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Quirks {
-    /// Commands that may follow each other without a CMD_SYNC (Arm erratum 2812531 of MMU-700).
+    /// The most commands that may follow each other without a CMD_SYNC (Arm erratum 2812531 of
+    /// MMU-700).
     pub max_unsynced: Option<u8>,
-    /// Both stages at once do not work (Arm errata 1209401 of MMU-600 and 2268618 of MMU-700).
+    /// Streams with both stages do not work (Arm errata 1209401 of MMU-600 and 2268618 of MMU-700).
     pub no_nesting: bool,
-    /// The processors' broadcast invalidations do not work (Arm errata of MMU-700, 3878312 of
+    /// Broadcast TLB invalidation does not work (Arm errata of MMU-700, 3878312 of
     /// MMU-L1, 3995052 of MMU-S3).
     pub no_broadcast: bool,
-    /// CMD_SYNC by event does not work (Arm erratum 1076982 of MMU-600).
+    /// CMD_SYNC does not complete with an event (Arm erratum 1076982 of MMU-600).
     pub no_events: bool,
 }
 

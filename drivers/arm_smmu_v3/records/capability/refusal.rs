@@ -1,45 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a unit cannot be driven.
+//! Why the driver cannot use a unit.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 
-use super::MIN_COMMANDS;
+/// Binary logarithm of the commands that a queue must have room for: a smaller one would hardly
+/// hold a batch and its CMD_SYNC.
+pub(super) const MIN_COMMANDS: u8 = 4;
 
-/// What a unit has fixed in its memory that this driver would have to choose.
+/// What is at an address that the unit defines. This driver wants to choose it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Preset {
     /// The stream table.
     Tables,
     /// The queues.
     Queues,
-    /// Bases of those are offsets from the registers.
+    /// Addresses of tables and queues are relative to the registers.
     Relative,
 }
 
-/// Why a unit cannot be driven.
+/// Why the driver cannot use a unit.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// All registers read all ones, or all zeros.
     NoRegisters,
-    /// Tables or queues are in the unit itself.
+    /// Tables or queues are where the unit defines.
     Preset(Preset),
-    /// Neither stage.
+    /// It has neither stage.
     NoTranslation,
-    /// Page tables of 32-bit processors only.
+    /// It does not walk AArch64 page tables.
     NoFormat,
-    /// Page tables must be big endian, or something that is not known.
+    /// Page tables must be big endian, or in an unknown byte order.
     Endianness {
         /// IDR0.TTENDIAN.
         code: u8,
     },
-    /// No size of pages.
+    /// It has no granule.
     NoGranule,
     /// The command queue is too small.
     CommandQueue {
-        /// Entries that it can have.
+        /// The most entries that it can have.
         entries: u32,
     },
 }

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, and units that somebody else has: on registers that are mere memory.
+//! Units that do not answer, and units that are in use already. Their registers are mere memory.
 
 #![forbid(unsafe_code)]
 
-use kernel::macros::kunit_tests;
+use kernel::{
+    macros::kunit_tests,
+    time::{Instant, Monotonic},
+};
 
 use super::super::super::records::{
     capability::{self, Firmware},
-    cd::Context,
+    cd::ContextDescriptor,
     command::Command,
     event::CommandError,
-    ste::{Sharing, StreamEntry, Walk},
+    ste::{Sharing, Ste, Walk},
     update::Update,
 };
 use super::super::regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN};
@@ -52,7 +55,7 @@ fn unit() -> Result<Arc<Hardware>> {
 /// A batch of one command.
 fn batch(hardware: &Hardware) -> Result<(), Failure> {
     let mut batch = hardware.batch();
-    batch.push(Command::forget_el1());
+    batch.push(Command::invalidate_el1());
     batch.run()
 }
 
@@ -77,10 +80,10 @@ mod suite {
     #[test]
     fn queue_that_never_completes() -> Result {
         let hardware = unit()?;
-        // Nothing is done with a queue that the unit does not know of.
+        // The unit does not know the queue yet.
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
 
-        hardware.queue.lock().hand_over(&hardware.registers);
+        hardware.commands.lock().hand_over(&hardware.registers);
         let took = milliseconds(|| {
             assert_eq!(
                 batch(&hardware),
@@ -92,7 +95,7 @@ mod suite {
             );
         });
         assert!((1000..5000).contains(&took));
-        // From then on the answer is there at once, and the unit is not bothered.
+        // From then on batches fail at once, without the unit.
         let took = milliseconds(|| {
             for _ in 0..100 {
                 assert_eq!(batch(&hardware), Err(Failure::Earlier));
@@ -100,9 +103,9 @@ mod suite {
         });
         assert!(took < 500);
         assert_eq!(u32::from(hardware.registers.io().read(CMDQ_PROD)), 2);
-        // An empty batch asks nothing of the unit.
+        // An empty batch has nothing to do.
         assert_eq!(hardware.batch().run(), Ok(()));
-        hardware.queue.lock().take_back();
+        hardware.commands.lock().take_back(&Off::observed());
         Ok(())
     }
 
@@ -110,11 +113,11 @@ mod suite {
     fn message_that_never_comes() -> Result {
         let hardware = unit_with(IDR0 | 1 << 13)?;
         assert!(hardware.capability.poll_messages());
-        hardware.queue.lock().hand_over(&hardware.registers);
-        // The unit takes the commands, but that alone does not count.
+        hardware.commands.lock().hand_over(&hardware.registers);
+        // The consumer index passes the commands, but only the message shows completion.
         hardware.registers.io().write_reg(CMDQ_CONS::from(2));
         assert!(matches!(batch(&hardware), Err(Failure::Timeout { .. })));
-        hardware.queue.lock().take_back();
+        hardware.commands.lock().take_back(&Off::observed());
         Ok(())
     }
 
@@ -122,8 +125,8 @@ mod suite {
     fn queue_that_refuses() -> Result {
         let hardware = unit()?;
         let io = hardware.registers.io();
-        hardware.queue.lock().hand_over(&hardware.registers);
-        // The unit is stuck at the first command (CERROR_ILL) and stays so, whatever replaces it.
+        hardware.commands.lock().hand_over(&hardware.registers);
+        // The unit stops at the first command (CERROR_ILL), and at whatever replaces it.
         io.write_reg(CMDQ_CONS::from(1 << 24));
         io.write_reg(GERROR::from(1));
 
@@ -135,13 +138,13 @@ mod suite {
                 error: CommandError::Illegal,
             })
         );
-        // It was told that the error was seen.
+        // The error was acknowledged.
         assert_eq!(u32::from(io.read(GERRORN)), 1);
-        let counts = hardware.with_queue(Queue::counts);
+        let counts = hardware.with_commands(CommandQueue::counts);
         assert!((1..=4).contains(&counts.illegal));
         assert_eq!(counts.batches, 1);
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
-        hardware.queue.lock().take_back();
+        hardware.commands.lock().take_back(&Off::observed());
         Ok(())
     }
 
@@ -165,11 +168,11 @@ mod suite {
         let took = milliseconds(|| result = hardware.start());
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
-        // Should it say later that it is off it can be let go.
+        // If its registers later say that it is off, the memory can be taken back.
         let io = hardware.registers.io();
         io.write_reg(CR0::zeroed());
         io.write_reg(GBPA::zeroed());
-        hardware.let_go();
+        hardware.take_back(&Off::observed());
         Ok(())
     }
 
@@ -195,7 +198,7 @@ mod suite {
     #[test]
     fn streams_are_blocked_until_they_are_written() -> Result {
         let hardware = unit()?;
-        let tables = &hardware.tables;
+        let tables = &hardware.stream_table;
         let id = RequesterId::new(0x1234);
         assert_eq!(tables.level2_tables(), 0);
         assert_eq!(tables.read(id), [0; 8]);
@@ -206,10 +209,10 @@ mod suite {
         // Beyond what the unit has.
         assert_eq!(tables.add(RequesterId::new(0x1_0000)), Err(ERANGE));
 
-        let bypass = StreamEntry::Bypass {
+        let bypass = Ste::Bypass {
             sharing: Sharing::Incoming,
         };
-        for step in Update::of_stream(&tables.read(id), &bypass.encode()).steps() {
+        for step in Update::new(&tables.read(id), &bypass.encode()).steps() {
             tables.write(id, step);
         }
         // V, Config 0b100; SHCFG 1.
@@ -226,22 +229,22 @@ mod suite {
     #[test]
     fn names_run_out_and_come_back() -> Result {
         let hardware = unit()?;
-        let mut contexts = hardware.contexts.lock();
+        let mut tags = hardware.tags.lock();
         let mut count = 0;
-        while contexts.take_vmid().is_ok() {
+        while tags.take_vmid().is_ok() {
             count += 1;
         }
-        // 0 marks what stage 1 caches.
+        // VMID 0 is that of stage 1.
         assert_eq!(count, 255);
-        contexts.give_vmid_back(17);
-        assert_eq!(contexts.take_vmid(), Ok(17));
+        tags.give_vmid_back(17);
+        assert_eq!(tags.take_vmid(), Ok(17));
         Ok(())
     }
 
     #[test]
     fn each_asid_has_a_context_descriptor() -> Result {
         let hardware = unit()?;
-        let context = |asid| Context {
+        let context = |asid| ContextDescriptor {
             table: 0x1234_5000,
             input_bits: 48,
             output_bits: 44,
@@ -252,18 +255,18 @@ mod suite {
             updates: capability::FlagUpdates::None,
             stall: false,
         };
-        let mut contexts = hardware.contexts.lock();
+        let mut tags = hardware.tags.lock();
         let mut seen = KVec::new();
         for _ in 0..200 {
-            let asid = contexts.take_asid(context)?;
-            let address = contexts.address(asid).ok_or(EINVAL)?;
+            let asid = tags.take_asid(context)?;
+            let address = tags.address(asid).ok_or(EINVAL)?;
             assert_eq!(address % 64, 0);
             assert!(!seen.contains(&address));
-            assert_eq!(contexts.asid_at(address), Some(asid));
+            assert_eq!(tags.asid_at(address), Some(asid));
             seen.push(address, GFP_KERNEL)?;
         }
-        assert_eq!(contexts.asid_at(0x1000), None);
-        contexts.give_asid_back(5);
+        assert_eq!(tags.asid_at(0x1000), None);
+        tags.give_asid_back(5);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page requests that a played unit puts into its queue, and what it is told then.
+//! Page requests that an emulated unit puts into its queue, and the commands that it gets then.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use kernel::{io::Io, macros::kunit_tests, prelude::*, sync::atomic::Relaxed};
 
 use super::super::super::{
     smmu::SmmuV3,
-    tests::fake_unit::{self, Played},
+    tests::fake_unit::{self, FakeUnit},
 };
 use super::super::regs::{PRIQ_CONS, PRIQ_PROD};
 use super::*;
@@ -23,8 +23,8 @@ mod suite {
 
     #[test]
     fn the_last_of_a_group_is_answered() -> Result {
-        let played = Played::new()?;
-        let unit = played.unit(fake_unit::IDR0 | PRI)?;
+        let fake = FakeUnit::new()?;
+        let unit = fake.unit(fake_unit::IDR0 | PRI)?;
         let hardware = unit.data().hardware()?;
         let page1 = hardware.registers.page1();
         // Stream 8: R and W of two pages, group 5; a Stop PASID marker; R, substream 3, group
@@ -35,11 +35,11 @@ mod suite {
             [0xc000_0003_0000_0008, 0],
             [0xd000_0003_0000_0008, 0x31ff],
         ] {
-            played.request_page(&hardware.registers, record);
+            fake.request_page(&hardware.registers, record);
         }
         refuse_all(hardware, || false);
         // CMD_PRI_RESP with response 0, and CMD_SYNC.
-        let seen = played.take_seen()?;
+        let seen = fake.take_seen()?;
         assert_eq!(
             seen[..],
             [
@@ -59,24 +59,24 @@ mod suite {
     /// What found no place is counted, and the queue goes on.
     #[test]
     fn overflow_is_acknowledged() -> Result {
-        let played = Played::new()?;
-        let unit = played.unit(fake_unit::IDR0 | PRI)?;
+        let fake = FakeUnit::new()?;
+        let unit = fake.unit(fake_unit::IDR0 | PRI)?;
         let hardware = unit.data().hardware()?;
         let page1 = hardware.registers.page1();
         // All 16 places, and one more: OVFLG.
         for group in 0..16 {
-            played.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1000 | group]);
+            fake.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1000 | group]);
         }
         let full = u32::from(page1.read(PRIQ_PROD));
         page1.write_reg(PRIQ_PROD::from(full | 1 << 31));
         refuse_all(hardware, || false);
-        assert_eq!(played.take_seen()?.len(), 32);
+        assert_eq!(fake.take_seen()?.len(), 32);
         assert_eq!(u32::from(page1.read(PRIQ_CONS)), full | 1 << 31);
         assert_eq!(hardware.lost_requests.load(Relaxed), 1);
 
-        played.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1003]);
+        fake.request_page(&hardware.registers, [0x7000_0000_0000_0008, 0x1003]);
         refuse_all(hardware, || false);
-        assert_eq!(played.take_seen()?[..], [[0x8_0000_0041, 3], [0x46, 0]]);
+        assert_eq!(fake.take_seen()?[..], [[0x8_0000_0041, 3], [0x46, 0]]);
         assert_eq!(hardware.lost_requests.load(Relaxed), 1);
         SmmuV3::release(unit.data());
         Ok(())
@@ -84,10 +84,10 @@ mod suite {
 
     #[test]
     fn unit_without_a_queue() -> Result {
-        let played = Played::new()?;
-        let unit = played.unit(fake_unit::IDR0)?;
+        let fake = FakeUnit::new()?;
+        let unit = fake.unit(fake_unit::IDR0)?;
         refuse_all(unit.data().hardware()?, || false);
-        assert!(played.take_seen()?.is_empty());
+        assert!(fake.take_seen()?.is_empty());
         SmmuV3::release(unit.data());
         Ok(())
     }

@@ -236,6 +236,8 @@ pub(crate) fn for_each_on_platform<F: FnMut(Device<'_>) -> Result>(mut f: F) -> 
 /// The running process, as messages name it.
 pub(crate) struct Process {
     /// Its process id, which all of its threads share.
+    // Only the hosted frontend asks: it has no other name for an owner.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
     pub(crate) id: i32,
     /// `name (pid 12)`.
     pub(crate) label: Label,

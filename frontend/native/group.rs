@@ -11,7 +11,7 @@
 //!
 //! 1. The shape ([`Shape`]), held to change members or the default domain.
 //! 2. The mutex, which `iommu_group_mutex_assert()` asks for. It is held during calls of C's
-//!   drivers. Members do not change in these calls, so a driver may look at them.
+//!    drivers. Members do not change in these calls, so a driver may look at them.
 //!
 //! The DMA API is told of a default domain with the shape held and the mutex free. It takes the
 //! lock of CPU hot-plug when it gets a domain and when it gives one up. Some device drivers look up

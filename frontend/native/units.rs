@@ -5,10 +5,7 @@
 //! C links them, for whoever looks for the unit that a node of the firmware's stands for, at any
 //! time.
 
-use core::{
-    mem::offset_of,
-    ptr::{self, NonNull},
-};
+use core::{mem::offset_of, ptr::NonNull};
 
 use kernel::{
     bindings,

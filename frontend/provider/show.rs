@@ -4,7 +4,7 @@
 
 use core::fmt::{self, Write};
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::sync::Arc;
 
 use super::{instance::Instance, served::Served, slot::Callable, unit::ProviderUnit};
 use crate::group::Group;

@@ -4,12 +4,9 @@
 
 use core::ptr;
 
-use kernel::{
-    prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Full, Release},
-        Arc, ArcBorrow,
-    },
+use kernel::sync::{
+    atomic::{Acquire, Atomic, Full, Release},
+    Arc, ArcBorrow,
 };
 
 use super::{instance::Instance, served::Served};

@@ -121,9 +121,9 @@ impl<D: Attach> Member<D> {
         let _ = self.drives.push_within_capacity(id);
     }
 
-    /// Makes `other` drive the ids that both members share, instead of this member. Calls `reassign`
-    /// for each of them. Writes nothing: the shared entries must already match `other`'s state, or
-    /// `other` must be about to write them.
+    /// Makes `other` drive the ids that both members share, instead of this member. Calls
+    /// `reassign` for each of them. Writes nothing: the shared entries must already match `other`'s
+    /// state, or `other` must be about to write them.
     pub(super) fn transfer_shared_ids(
         &mut self,
         other: &mut Self,

@@ -103,7 +103,8 @@ proptest! {
         }
         let bytes = table(&blocks);
         match Checked::new(&bytes) {
-            // The parser accounts for every byte of a table that it accepts, or reports where it stops.
+            // The parser accounts for every byte of a table that it accepts, or reports where it
+            // stops.
             Ok(checked) => {
                 let mut at = 48;
                 for _ in checked.table().blocks() {

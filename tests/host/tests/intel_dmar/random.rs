@@ -94,7 +94,8 @@ proptest! {
         }
         let bytes = table(&structures);
         match Checked::new(&bytes) {
-            // The parser accounts for every byte of a table that it accepts, or reports where it stops.
+            // The parser accounts for every byte of a table that it accepts, or reports where it
+            // stops.
             Ok(checked) => {
                 let mut at = 48;
                 for _ in checked.table().structures() {

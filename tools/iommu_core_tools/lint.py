@@ -109,7 +109,7 @@ def clippy_built(build):
         env = {"CLIPPY_CONF_DIR": str(intree.SOURCE), "RUSTC_BOOTSTRAP": "1"}
         result = root.get().run(argv, cwd=intree.BUILD, env=env, binds=intree.binds(build), log=step.log)
         if not result:
-            module.show_compiler_output(result.output, intree.FOLDER)
+            module.show_compiler_output(result.output, intree.SOURCE / intree.FOLDER)
             raise step.fail("clippy found something", shown=True)
 
 

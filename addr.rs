@@ -189,6 +189,7 @@ pub struct Prot(u32);
 
 impl Prot {
     /// Neither read nor write.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub const NONE: Self = Self(0);
     /// The device may read.
     pub const READ: Self = Self(1 << 0);

@@ -72,10 +72,13 @@ impl<D: Attach> IdMap<D> {
     }
 
     /// The endpoint and the group of an id.
-    fn get(&self, id: UnitId) -> Option<(Arc<Endpoint<D>>, Arc<Group<D>>)> {
+    fn get(&self, id: UnitId) -> Option<IdOwner<D>> {
         let owners = self.owners.lock();
         let owner = owners.get(&id)?;
-        Some((owner.endpoint.clone(), owner.group.clone()))
+        Some(IdOwner {
+            endpoint: owner.endpoint.clone(),
+            group: owner.group.clone(),
+        })
     }
 }
 
@@ -170,7 +173,7 @@ impl<D: Attach> FaultSink for UnitFaults<D> {
     fn report(&self, fault: &Fault) {
         let unit = self.unit.name();
         match self.map.get(UnitId::new(&self.unit, fault.requester)) {
-            Some((endpoint, group)) => group.report_fault(unit, &endpoint.name(), fault),
+            Some(IdOwner { endpoint, group }) => group.report_fault(unit, &endpoint.name(), fault),
             None => self.report_unknown_id(unit, fault),
         }
     }

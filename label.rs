@@ -40,6 +40,8 @@ impl Label {
     }
 
     /// Whether there is no text.
+    // Asked by host tests.
+    #[allow(dead_code)]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -42,11 +42,15 @@ mod firmware;
 mod function;
 mod hardware;
 mod irq;
+// Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
+#[allow(dead_code, unused_imports)]
 mod ivrs;
 mod mmio;
 mod paging;
 mod queue;
 mod regs;
+// Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
+#[allow(dead_code)]
 mod scope;
 mod show;
 mod tables;

@@ -26,8 +26,7 @@ pub mod machine;
 mod memory;
 
 pub use self::{
-    checks::{violations, Countdown},
-    driver::{Mock, Paging},
-    hardware::{Counts, Dma, Entry, Hardware, Options},
-    memory::{live as live_tables, MockMemory, FAIL_TABLE},
+    driver::Mock,
+    hardware::{Dma, Entry, Hardware, Options},
+    memory::{live as live_tables, FAIL_TABLE},
 };

@@ -58,6 +58,8 @@ impl<D: Attach> Group<D> {
     }
 
     /// Writes one line with the holder of the group; if kernel drivers use it, the line names them.
+    // A file in sysfs, which only the native frontend can add.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn show_owner(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         write!(f, "{}", state.ownership)?;
@@ -72,11 +74,15 @@ impl<D: Attach> Group<D> {
     }
 
     /// Writes one line with the domain that the group is attached to.
+    // A file in sysfs, which only the native frontend can add.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn show_domain(&self, f: &mut dyn Write) -> Result {
         writeln!(f, "{}", &**self.state.lock().current.domain())
     }
 
     /// Writes one line for each member with the reason why it is in the group.
+    // A file in sysfs, which only the native frontend can add.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn show_reasons(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         let mut members = state.members.iter();

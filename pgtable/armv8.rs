@@ -29,6 +29,6 @@ mod format;
 mod shape;
 
 pub use self::{
-    format::{Armv8, Granule, Granule16K, Granule4K, Granule64K, Kind, One, Stage1, Stage2, Two},
+    format::{Granule16K, Granule4K, Granule64K, Stage1, Stage2},
     shape::{Control, GranuleSize, Shape, Stage, MAIR},
 };

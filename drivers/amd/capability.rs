@@ -322,6 +322,8 @@ pub fn table_config(
 }
 
 /// Whether memory is encrypted (SME), and whether units can access encrypted memory.
+// A kernel that cannot encrypt memory does not ask.
+#[cfg_attr(not(CONFIG_AMD_MEM_ENCRYPT), allow(dead_code))]
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Encryption {
     /// Memory is not encrypted.
@@ -337,6 +339,7 @@ pub enum Encryption {
     Guest,
 }
 
+#[cfg_attr(not(CONFIG_AMD_MEM_ENCRYPT), allow(dead_code))]
 impl Encryption {
     /// The family of processors whose units need a certain microcode (17h).
     const FAMILY: u8 = 0x17;

@@ -18,8 +18,6 @@ mod code {
     pub(super) const COMPLETION_WAIT: u64 = 0x1 << 60;
     pub(super) const INVALIDATE_DEVTAB_ENTRY: u64 = 0x2 << 60;
     pub(super) const INVALIDATE_IOMMU_PAGES: u64 = 0x3 << 60;
-    pub(super) const INVALIDATE_IOTLB_PAGES: u64 = 0x4 << 60;
-    pub(super) const INVALIDATE_INTERRUPT_TABLE: u64 = 0x5 << 60;
     pub(super) const INVALIDATE_IOMMU_ALL: u64 = 0x8 << 60;
 }
 
@@ -138,46 +136,6 @@ impl Command {
             code::INVALIDATE_IOMMU_PAGES | (domain as u64) << 32 | pasid,
             pages.encode() | (!leaves_only as u64) << 1 | guest,
         ])
-    }
-
-    /// Invalidates the TLB of a device (INVALIDATE_IOTLB_PAGES). `pending` is how many
-    /// invalidations the device takes at a time.
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 15:0 | device id |
-    /// | 23:16 | PASID, bits 15:8 |
-    /// | 31:24 | Maxpend |
-    /// | 47:32 | queue id: a device id; invalidations are counted for each |
-    /// | 55:48 | PASID, bits 7:0 |
-    /// | 59:56 | PASID, bits 19:16 |
-    /// | 63:60 | code, 4 |
-    /// | 64 | S: the address encodes a size |
-    /// | 66 | GN: an address of the guest table's |
-    /// | 127:76 | address |
-    pub const fn device_tlb(device: u16, pending: u8, space: Space, pages: Pages) -> Self {
-        let (guest, pasid) = space.encode();
-        let device = device as u64;
-        Self([
-            code::INVALIDATE_IOTLB_PAGES
-                | device
-                | (pasid >> 8 & 0xff) << 16
-                | (pending as u64) << 24
-                | device << 32
-                | (pasid & 0xff) << 48
-                | (pasid >> 16) << 56,
-            pages.encode() | guest,
-        ])
-    }
-
-    /// Invalidates a device's cached interrupt table (INVALIDATE_INTERRUPT_TABLE).
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 15:0 | device id |
-    /// | 63:60 | code, 5 |
-    pub const fn interrupt_table(device: u16) -> Self {
-        Self([code::INVALIDATE_INTERRUPT_TABLE | device as u64, 0])
     }
 
     /// Invalidates everything (INVALIDATE_IOMMU_ALL). The unit must have IASup.

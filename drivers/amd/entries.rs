@@ -277,15 +277,4 @@ impl Gcr3Entry {
             None => 0,
         }
     }
-
-    /// What `word` means to the unit.
-    pub const fn decode(word: u64) -> Self {
-        Self {
-            table: if word & 1 != 0 {
-                Some(word & PAGE_ADDRESS)
-            } else {
-                None
-            },
-        }
-    }
 }

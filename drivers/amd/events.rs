@@ -273,14 +273,6 @@ impl Event {
         }
     }
 
-    /// Whether the unit has stopped at a command (2.4, 2.5).
-    pub const fn stops_commands(&self) -> bool {
-        matches!(
-            self,
-            Self::IllegalCommand { .. } | Self::CommandError { .. }
-        )
-    }
-
     /// The reason in words.
     pub const fn reason(&self) -> &'static str {
         match self {

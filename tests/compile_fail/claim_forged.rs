@@ -13,10 +13,9 @@ use crate::{
 };
 
 fn forge<D: VendorDriver>(group: &Arc<Group<D>>, owner: Owner) -> Claim<D> {
-    let group = group.clone();
     Claim {
-        group,
-        owner,
-        ended: false,
-    } //~ E0451
+        group: group.clone(), //~ E0451
+        owner,                //~ E0451
+        ended: false,         //~ E0451
+    }
 }

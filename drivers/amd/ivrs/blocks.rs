@@ -51,12 +51,10 @@ impl<'a> Iterator for Blocks<'a> {
             Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 => {
                 Block::Ivhd(Ivhd::new(bytes, offset, kind))
             }
-            Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
-                match Ivmd::new(bytes, offset, kind) {
-                    region if region.refusal().is_some() => Block::Other,
-                    region => Block::Ivmd(region),
-                }
-            }
+            Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => match Ivmd::new(bytes, kind) {
+                region if region.refusal().is_some() => Block::Other,
+                region => Block::Ivmd(region),
+            },
             Kind::Header | Kind::Unknown(_) => Block::Other,
         })
     }

@@ -275,7 +275,7 @@ fn blocks(table: &[u8], index: &[Entry], report: Report<'_>) {
                     });
             }
             Kind::IvmdAll | Kind::IvmdOne | Kind::IvmdRange => {
-                let region = Ivmd::new(bytes, offset, kind);
+                let region = Ivmd::new(bytes, kind);
                 if let Some(oddity) = region.refusal().or_else(|| region.oddity()) {
                     let (first, last) = region.devices();
                     report(&Warning {

@@ -26,12 +26,10 @@ use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
 /// Types of device entries.
 mod kind {
-    pub(super) const PAD4: u8 = 0;
     pub(super) const ALL: u8 = 1;
     pub(super) const SELECT: u8 = 2;
     pub(super) const RANGE_START: u8 = 3;
     pub(super) const RANGE_END: u8 = 4;
-    pub(super) const PAD8: u8 = 64;
     pub(super) const ALIAS_SELECT: u8 = 66;
     pub(super) const ALIAS_RANGE_START: u8 = 67;
     pub(super) const EXTENDED_SELECT: u8 = 70;

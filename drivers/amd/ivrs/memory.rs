@@ -39,7 +39,6 @@ pub enum Usage {
 #[derive(Copy, Clone, Debug)]
 pub struct Ivmd<'a> {
     bytes: &'a [u8],
-    offset: usize,
     kind: Kind,
 }
 
@@ -49,18 +48,9 @@ impl<'a> Ivmd<'a> {
     const WRITE: u8 = 1 << 2;
     const EXCLUSION: u8 = 1 << 3;
 
-    /// The block in `bytes`, which are at `offset` in the table.
-    pub(super) fn new(bytes: &'a [u8], offset: usize, kind: Kind) -> Self {
-        Self {
-            bytes,
-            offset,
-            kind,
-        }
-    }
-
-    /// Offset of the block in the table.
-    pub fn offset(self) -> usize {
-        self.offset
+    /// The block in `bytes`.
+    pub(super) fn new(bytes: &'a [u8], kind: Kind) -> Self {
+        Self { bytes, kind }
     }
 
     fn has(self, flag: u8) -> bool {

@@ -80,7 +80,7 @@ pub enum Failure {
         error: CommandError,
     },
     /// The unit is in service failure mode (6.3.16, SFM_ERR).
-    ServiceFailure,
+    OutOfService,
     /// The queue had failed before, or the unit does not know it.
     Earlier,
 }
@@ -105,7 +105,7 @@ impl fmt::Display for Failure {
                 command::name(command.operation()),
                 error.text(),
             ),
-            Self::ServiceFailure => f.write_str("it is in service failure mode"),
+            Self::OutOfService => f.write_str("it is in service failure mode"),
             Self::Earlier => f.write_str("its command queue has failed"),
         }
     }

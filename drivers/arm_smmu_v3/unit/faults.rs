@@ -114,6 +114,6 @@ pub(super) fn report_errors(hardware: &Hardware) {
         }
     }
     if is_fatal {
-        hardware.fail(Failure::ServiceFailure);
+        hardware.fail(Failure::OutOfService);
     }
 }

@@ -9,10 +9,7 @@ mod drivers {
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::records::{
-    command::{Command, PageResponse},
-    page_request::PageRequest,
-};
+use smmu::records::{command::Command, page_request::PageRequest};
 
 /// IHI 0070 chapter 8.
 #[test]
@@ -64,7 +61,7 @@ fn texts_and_answers() {
     assert!(!is_marker([0x8000_0001_0000_0008, 0]));
     assert!(!is_marker([0xd000_0001_0000_0008, 0]));
     // The response that refuses: operation 0x41, response 0 (deny), as the C driver writes it.
-    let refuse = |substream| Command::answer(8, substream, 0x1ff, PageResponse::Failure).0;
+    let refuse = |substream| Command::refuse_page_requests(8, substream, 0x1ff).0;
     assert_eq!(refuse(None), [0x8_0000_0041, 0x1ff]);
     assert_eq!(refuse(Some(3)), [0x8_0000_3841, 0x1ff]);
 }

@@ -93,7 +93,7 @@ fn amd_vi(words: &mut Words<'_>) {
         (more >> 32) as u32,
     ));
     if let Some(event) = Event::decode(words.some()) {
-        black_box((event.request(), event.stops_commands()));
+        black_box(event.request());
         show(event.reason());
         show(event);
     }

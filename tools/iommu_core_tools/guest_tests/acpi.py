@@ -109,7 +109,6 @@ def _dmar_odd(first, last):
         _rmrr(0x200000, 0x1FFFFF, disk),
         _rmrr(first, last - 0x400, disk),
         _dmar_structure(_ANDD, bytes([0, 0, 0, 1, 0, 0])),
-        bytes(16),
     )
     return table, [
         "DRHD at offset 0x30: device scope at offset 0x40: names device 32, function 0",
@@ -118,12 +117,12 @@ def _dmar_odd(first, last):
         "RMRR at offset 0x6c: the region 0x200000-0x1fffff ends before it starts",
         f"RMRR at offset 0x8e: the region {first:#x}-{last - 0x400:#x} is not made of whole 4 KiB pages",
         "ANDD at offset 0xb0: the name of device 1 is empty",
-        "the table ends with 16 zeros",
     ]
 
 
-# Device scopes of length 0 are left to the tests on the host: the stock kernel's own parser never
-# gets past one, so the guest does not boot.
+# Device scopes of length 0, and zeros at the end of the table, are left to the tests on the host: the
+# stock kernel's own parser never gets past them (dmar_acpi_dev_scope_init() has no check for a
+# structure of length 0), so the guest does not boot.
 _DMAR = Tables(
     file="dmar",
     broken={

@@ -120,8 +120,8 @@ def _dmar_odd(first, last):
     ]
 
 
-# Device scopes of length 0, and zeros at the end of the table, are left to the tests on the host: the
-# stock kernel's own parser never gets past them (dmar_acpi_dev_scope_init() has no check for a
+# Device scopes of length 0, and zeros at the end of the table, are left to the tests on the host.
+# The stock kernel's own parser never gets past them (dmar_acpi_dev_scope_init() has no check for a
 # structure of length 0), so the guest does not boot.
 _DMAR = Tables(
     file="dmar",

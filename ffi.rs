@@ -32,7 +32,11 @@ pub(crate) mod kprobe;
 pub(crate) mod pci;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod syscore;
-#[cfg(CONFIG_IOMMU_CORE_INTEL)]
+#[cfg(any(
+    CONFIG_IOMMU_CORE_PROVIDER,
+    CONFIG_IOMMU_CORE_NATIVE,
+    CONFIG_IOMMU_CORE_INTEL
+))]
 pub(crate) mod table;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

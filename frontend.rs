@@ -19,7 +19,6 @@ mod page;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 mod provider;
 mod reason;
-mod table;
 
 use kernel::{ffi::c_int, prelude::*};
 

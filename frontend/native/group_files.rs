@@ -32,7 +32,7 @@ use super::{
     merge::merge,
     reserved,
 };
-use crate::frontend::{page::Page, table::Table};
+use crate::{ffi::table::Table, frontend::page::Page};
 
 static KIND: Table<bindings::kobj_type> = {
     let mut kind: bindings::kobj_type = pin_init::zeroed();

@@ -18,8 +18,10 @@ use kernel::{
 
 use super::vendor::{Unbindable, Vendor};
 use crate::{
-    ffi::device::{Counted, Device},
-    frontend::table::Table,
+    ffi::{
+        device::{Counted, Device},
+        table::Table,
+    },
     label::Label,
     log::{log_err, log_warn},
 };

@@ -20,7 +20,10 @@ use kernel::{
 };
 
 use super::{device::ProviderDevice, instance::Instance, slot::Callable};
-use crate::{ffi::device::Device, frontend::table::Table, ownership::Ownership};
+use crate::{
+    ffi::{device::Device, table::Table},
+    ownership::Ownership,
+};
 
 const VENDOR: u32 = 0x1234;
 const DEVICE: u32 = 0x11e8;

@@ -22,8 +22,8 @@ use kernel::{
 
 use super::served::Served;
 use crate::{
-    ffi::device::Device,
-    frontend::{page::Page, table::Table},
+    ffi::{device::Device, table::Table},
+    frontend::page::Page,
     id_map::{IdMap, UnitFaults},
     unit::Unit,
 };

@@ -2,14 +2,14 @@
 
 //! Checks an IVRS table.
 //!
-//! The check leaves out what makes no sense, as little as possible, and reports each case. What it
-//! leaves out can reach nothing:
+//! The check leaves out what makes no sense, as little as possible, and reports each case:
 //!
 //! - A region that is left out is mapped for no device.
 //! - If a device entry is left out, its unit blocks the device: a unit blocks every id that the
 //!   driver did not attach there.
-//! - If the registers of a unit cannot be where the table says, nothing can block the devices that
-//!   the unit lists. The driver takes none of them, so none gets a domain that is not enforced.
+//! - If the registers of a unit cannot be where the table says, the unit is left out. The driver
+//!   cannot block the devices that the unit lists: their DMA is not translated, as without the
+//!   driver. It takes none of them, so none gets a domain that is not enforced.
 //!
 //! The check refuses the table if it cannot read the block of a unit: the devices behind that unit
 //! are unknown, so a unit for all devices would get them. The check also refuses a wrong checksum,

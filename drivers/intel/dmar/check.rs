@@ -2,15 +2,15 @@
 
 //! Checks a DMAR table.
 //!
-//! The check leaves out what makes no sense, as little as possible, and reports each case. What it
-//! leaves out can reach nothing:
+//! The check leaves out what makes no sense, as little as possible, and reports each case:
 //!
 //! - A region that is left out is mapped for no device.
 //! - If a device scope of a unit is left out, the driver may look for its device behind another
 //!   unit. Hardware sends the device's requests to its own unit, which blocks every device that the
 //!   driver did not attach there.
-//! - If the registers of a unit cannot be where the table says, nothing can block the devices that
-//!   the unit lists. The driver takes none of them, so none gets a domain that is not enforced.
+//! - If the registers of a unit cannot be where the table says, the unit is left out. The driver
+//!   cannot block the devices that the unit lists: their DMA is not translated, as without the
+//!   driver. It takes none of them, so none gets a domain that is not enforced.
 //!
 //! The check refuses the table if it cannot read the structure of a unit: the devices behind that
 //! unit are unknown, so a unit for "all other devices" would get them. The check also refuses a

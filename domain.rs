@@ -124,7 +124,7 @@ impl<D: Attach> Domain<D> {
 
     /// Makes a domain from a page table that other code has allocated; `name` is the name of its
     /// kind in messages.
-    pub fn of(
+    pub fn from_paging(
         registry: &Arc<Registry>,
         paging: D::Paging,
         name: &'static str,
@@ -279,7 +279,7 @@ impl<D: Translate> Domain<D> {
         }
         match D::new_top(paging) {
             None => (mapped, result),
-            Some(top) => (mapped, result.and(self.tell_top(paging, top))),
+            Some(top) => (mapped, result.and(self.update_top(paging, top))),
         }
     }
 
@@ -287,18 +287,18 @@ impl<D: Translate> Domain<D> {
     ///
     /// This can miss a unit on which an endpoint is being attached at this moment. The commit of
     /// that attach reads the top again after it has written its entries (see
-    /// [`Translate::tell_top`]).
+    /// [`Translate::update_top`]).
     ///
     /// # Errors
     ///
     /// `EIO` if a unit of a residence has failed. All other units use the new top then.
     #[cold]
-    fn tell_top(&self, paging: &D::Paging, top: Top) -> Result {
+    fn update_top(&self, paging: &D::Paging, top: Top) -> Result {
         let mut result = Ok(());
         self.residences.for_each(|unit, tag| {
-            result = result.and(D::tell_top(unit.data(), tag, paging));
+            result = result.and(D::update_top(unit.data(), tag, paging));
         });
-        D::top_is_told(paging, top);
+        D::acknowledge_top(paging, top);
         result
     }
 

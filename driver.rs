@@ -353,14 +353,14 @@ pub trait Translate: Attach {
     /// # Errors
     ///
     /// `EIO` if the unit has failed.
-    fn tell_top(_unit: &Self::Unit, _tag: Self::Tag, _paging: &Self::Paging) -> Result {
+    fn update_top(_unit: &Self::Unit, _tag: Self::Tag, _paging: &Self::Paging) -> Result {
         Ok(())
     }
 
     /// Records that all units use `top`, which [`new_top`](Self::new_top) returned.
     ///
     /// Context: any.
-    fn top_is_told(_paging: &Self::Paging, _top: Top) {}
+    fn acknowledge_top(_paging: &Self::Paging, _top: Top) {}
 
     /// Unmaps, and adds to `gather` what must be invalidated. Returns the number of bytes unmapped;
     /// stops at the first address that is not mapped.
@@ -473,7 +473,7 @@ pub trait VendorDriver: Translate {
     /// may do DMA from now on. Most drivers do nothing here.
     ///
     /// Context: may sleep. The caller holds no lock.
-    fn buses_are_back(_unit: &Self::Unit) {}
+    fn buses_resumed(_unit: &Self::Unit) {}
 
     /// Finds the unit of `device` among `units` and allocates the driver's state for the device.
     ///

@@ -36,7 +36,7 @@ impl<D: Attach> Endpoint<D> {
     /// # Errors
     ///
     /// `EINVAL` if the device has no ids.
-    pub fn of(name: Label, unit: Arc<Unit<D>>, probed: Probed<D>) -> Result<Arc<Self>> {
+    pub fn from_probed(name: Label, unit: Arc<Unit<D>>, probed: Probed<D>) -> Result<Arc<Self>> {
         let Probed {
             ids,
             data,
@@ -118,7 +118,7 @@ impl<D: VendorDriver> Endpoint<D> {
     pub fn new(units: &[Arc<Unit<D>>], device: DeviceInfo) -> Result<Arc<Self>> {
         let name = device.name;
         let (unit, probed) = probe(units, device)?;
-        Self::of(name, unit, probed)
+        Self::from_probed(name, unit, probed)
     }
 }
 

@@ -149,7 +149,7 @@ impl<D: Attach> UnitFaults<D> {
     }
 
     /// The number of faults of unknown ids: ids that no group has.
-    pub fn stray(&self) -> u64 {
+    pub fn unknown_ids(&self) -> u64 {
         self.unknown_ids.load(Relaxed)
     }
 

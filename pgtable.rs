@@ -61,7 +61,7 @@
 //! correct: the old root still translates what it always did.
 //!
 //! Units also walk from the old root until the driver makes them use the new one: see
-//! [`PageTable::top_is_news`]. A table that was ever a root therefore stays until the page table is
+//! [`PageTable::has_new_top`]. A table that was ever a root therefore stays until the page table is
 //! freed, even if everything that it translates is unmapped.
 
 pub mod amd_v1;

@@ -130,8 +130,8 @@ impl<D: VendorDriver> Unit<D> {
     }
 
     /// Tells the driver, after [`resume`](Self::resume), that devices can be reached again.
-    pub fn buses_are_back(&self) {
-        D::buses_are_back(&self.data);
+    pub fn buses_resumed(&self) {
+        D::buses_resumed(&self.data);
     }
 
     /// Releases the unit. Endpoints that are still attached reach their domain until translation

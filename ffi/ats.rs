@@ -12,7 +12,7 @@ use kernel::{
 };
 
 #[cfg(CONFIG_PCI_ATS)]
-use super::device::Counted;
+use super::device::DeviceRef;
 use super::pci::Pci;
 use crate::device::DeviceTlb;
 
@@ -49,7 +49,7 @@ pub(super) fn control(_function: Pci<'_>) -> Result<Option<KBox<dyn DeviceTlb>>>
 
 /// A PCI function with the ATS capability.
 #[cfg(CONFIG_PCI_ATS)]
-struct Ats(Counted);
+struct Ats(DeviceRef);
 
 #[cfg(CONFIG_PCI_ATS)]
 impl Ats {

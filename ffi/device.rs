@@ -107,11 +107,11 @@ impl<'a> Device<'a> {
     }
 
     /// Takes a reference to the device.
-    pub(crate) fn counted(self) -> Counted {
+    pub(crate) fn counted(self) -> DeviceRef {
         // SAFETY: By the invariant the device is valid.
         unsafe { bindings::get_device(self.as_raw()) };
         // INVARIANT: The reference has just been taken.
-        Counted(self.raw)
+        DeviceRef(self.raw)
     }
 }
 
@@ -120,14 +120,14 @@ impl<'a> Device<'a> {
 /// # Invariants
 ///
 /// The pointer is valid, and this object owns one reference to the device.
-pub(crate) struct Counted(NonNull<bindings::device>);
+pub(crate) struct DeviceRef(NonNull<bindings::device>);
 
 // SAFETY: Any task may use a device and drop a reference to it.
-unsafe impl Send for Counted {}
+unsafe impl Send for DeviceRef {}
 // SAFETY: As above.
-unsafe impl Sync for Counted {}
+unsafe impl Sync for DeviceRef {}
 
-impl Counted {
+impl DeviceRef {
     /// The device.
     pub(crate) fn get(&self) -> Device<'_> {
         // INVARIANT: The device is valid as long as the reference.
@@ -156,7 +156,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for DeviceRef {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
         unsafe { bindings::put_device(self.0.as_ptr()) }

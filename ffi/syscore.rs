@@ -47,7 +47,7 @@ extern "C" {
 }
 
 /// A handler for suspend, resume and shutdown.
-pub(crate) trait Sleeper: Send + Sync + 'static {
+pub(crate) trait SyscoreHandler: Send + Sync + 'static {
     /// The machine suspends; all devices are suspended already.
     ///
     /// Context: interrupts off, one processor.
@@ -67,17 +67,17 @@ pub(crate) trait Sleeper: Send + Sync + 'static {
 }
 
 /// A registered handler. Dropping it removes the registration.
-pub(crate) struct Syscore<S: Sleeper> {
+pub(crate) struct Syscore<S: SyscoreHandler> {
     raw: Opaque<Raw>,
     sleeper: S,
 }
 
 // SAFETY: C manages `raw`; the handler can be shared.
-unsafe impl<S: Sleeper> Send for Syscore<S> {}
+unsafe impl<S: SyscoreHandler> Send for Syscore<S> {}
 // SAFETY: As above.
-unsafe impl<S: Sleeper> Sync for Syscore<S> {}
+unsafe impl<S: SyscoreHandler> Sync for Syscore<S> {}
 
-impl<S: Sleeper> Syscore<S> {
+impl<S: SyscoreHandler> Syscore<S> {
     const OPS: &'static Ops = &Ops {
         suspend: Some(Self::suspend),
         resume: Some(Self::resume),
@@ -125,7 +125,7 @@ impl<S: Sleeper> Syscore<S> {
     }
 }
 
-impl<S: Sleeper> Drop for Syscore<S> {
+impl<S: SyscoreHandler> Drop for Syscore<S> {
     fn drop(&mut self) {
         // SAFETY: It is registered: only `new` creates one.
         unsafe { unregister_syscore(self.raw.get().cast()) }

@@ -40,7 +40,7 @@ impl<M: TableMemory> Gather<M> {
     /// Creates a gather from parts that a caller stored in another form: the first and the last
     /// address, whether entries that point to tables were changed, and the tables.
     #[inline]
-    pub fn of(range: Option<(Iova, Iova)>, tables_changed: bool, tables: M::List) -> Self {
+    pub fn from_parts(range: Option<(Iova, Iova)>, tables_changed: bool, tables: M::List) -> Self {
         Self {
             range: range.map(|(first, last)| (first.raw(), last.raw())),
             tables_changed,

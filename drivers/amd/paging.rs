@@ -10,7 +10,7 @@
 //! A host table starts with three levels and gets another level on top when an address needs it.
 //! Device table entries hold the address of the top. So before a mapping below a new top may be
 //! used, the entries have to be written again, and the unit has to be told. The core does this for
-//! all units where the domain lives, with [`Translate::tell_top`](crate::driver::Translate). The
+//! all units where the domain lives, with [`Translate::update_top`](crate::driver::Translate). The
 //! entries concerned are found by the root in them, see
 //! [`DeviceTable::follow`](super::tables::DeviceTable::follow). No lock is needed.
 
@@ -217,12 +217,12 @@ impl Paging {
     /// See [`Translate::new_top`](crate::driver::Translate::new_top).
     #[inline]
     pub(super) fn new_top(&self) -> Option<Top> {
-        with_table!(self, table => table.top_is_news().then(|| table.top()))
+        with_table!(self, table => table.has_new_top().then(|| table.top()))
     }
 
-    /// See [`Translate::top_is_told`](crate::driver::Translate::top_is_told).
-    pub(super) fn top_is_told(&self, top: Top) {
-        with_table!(self, table => table.top_is_told(top));
+    /// See [`Translate::acknowledge_top`](crate::driver::Translate::acknowledge_top).
+    pub(super) fn acknowledge_top(&self, top: Top) {
+        with_table!(self, table => table.acknowledge_top(top));
     }
 
     /// The current top, if `root` is or was a top of this domain's table. Both addresses are as in

@@ -167,15 +167,15 @@ impl Attach for AmdVi {
         // written entries and now reads; the full barrier on both sides makes one see the other.
         //
         // 1. A thread that declares the unit failed blocks the entries afterwards.
-        // 2. A thread that grows a table sets its top, then changes the entries (`tell_top`). If
+        // 2. A thread that grows a table sets its top, then changes the entries (`update_top`). If
         //    the top read here is a later one, a third thread may rely on it already although the
         //    unit was not told of the entry: so this commit tells it.
         let has_failed = hardware.has_failed_meanwhile();
         steps.for_each(|Step { plan, target, .. }| {
             let has_grown = plan.new != translation(&target);
             if let (true, Some(Target::Paging { paging, tag })) = (has_grown, target) {
-                // If the unit fails, `tell_top` says so and blocks all entries.
-                let _ = Self::tell_top(unit, tag, paging);
+                // If the unit fails, `update_top` says so and blocks all entries.
+                let _ = Self::update_top(unit, tag, paging);
             }
         });
         if has_failed {
@@ -243,7 +243,7 @@ impl Translate for AmdVi {
         paging.new_top()
     }
 
-    fn tell_top(unit: &AmdViUnit, _tag: DomainId, paging: &Paging) -> Result {
+    fn update_top(unit: &AmdViUnit, _tag: DomainId, paging: &Paging) -> Result {
         let hardware = unit.hardware()?;
         // The caller has set the top and now the entries change. A commit does the opposite: it
         // writes an entry, and then reads the top. This barrier pairs with the one in `commit`.
@@ -255,8 +255,8 @@ impl Translate for AmdVi {
         hardware.answered(batch.run())
     }
 
-    fn top_is_told(paging: &Paging, top: Top) {
-        paging.top_is_told(top);
+    fn acknowledge_top(paging: &Paging, top: Top) {
+        paging.acknowledge_top(top);
     }
 
     #[inline]
@@ -334,7 +334,7 @@ impl VendorDriver for AmdVi {
 
     /// An emulated unit lets everything pass after a reset until it is told of each entry. When it
     /// is told, it finds a device by its id only if the bridges above have their bus numbers.
-    fn buses_are_back(unit: &AmdViUnit) {
+    fn buses_resumed(unit: &AmdViUnit) {
         if let Ok(hardware) = unit.hardware() {
             let _ = hardware.answered(hardware.invalidate_entries());
         }

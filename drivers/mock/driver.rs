@@ -287,12 +287,12 @@ impl Translate for Mock {
     }
 
     fn new_top(paging: &Paging) -> Option<Top> {
-        with_table!(paging, table => table.top_is_news().then(|| table.top()))
+        with_table!(paging, table => table.has_new_top().then(|| table.top()))
     }
 
-    fn tell_top(unit: &Self::Unit, tag: u16, paging: &Paging) -> Result {
+    fn update_top(unit: &Self::Unit, tag: u16, paging: &Paging) -> Result {
         unit.health.check()?;
-        let answered = unit.tell_top(tag, || with_table!(paging, table => table.top()));
+        let answered = unit.update_top(tag, || with_table!(paging, table => table.top()));
         if !answered {
             unit.health.fail(format_args!("its queue does not answer"));
             return Err(EIO);
@@ -300,8 +300,8 @@ impl Translate for Mock {
         Ok(())
     }
 
-    fn top_is_told(paging: &Paging, top: Top) {
-        with_table!(paging, table => table.top_is_told(top));
+    fn acknowledge_top(paging: &Paging, top: Top) {
+        with_table!(paging, table => table.acknowledge_top(top));
     }
 
     fn mapped(unit: &Self::Unit, tag: u16, first: Iova, last: Iova) -> Result {

@@ -414,7 +414,7 @@ impl Hardware {
 
     /// Makes the entries of `tag` use `top`, invalidates the cached copies of entries, and waits.
     /// Returns whether the unit responded.
-    pub(super) fn tell_top(&self, tag: u16, top: impl Fn() -> Top) -> bool {
+    pub(super) fn update_top(&self, tag: u16, top: impl Fn() -> Top) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
         let top = top();

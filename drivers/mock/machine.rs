@@ -199,7 +199,7 @@ impl Machine {
 
     /// The number of faults of unit number `unit` with unknown ids.
     pub fn faults_of_unknown_ids(&self, unit: usize) -> u64 {
-        self.faults[unit].stray()
+        self.faults[unit].unknown_ids()
     }
 
     /// The address that a read by the device with `id` behind unit number `unit` reaches; `None` if

@@ -10,7 +10,7 @@ use kernel::{bindings, error::from_err_ptr, prelude::*};
 use crate::{
     device::DeviceInfo,
     ffi::{
-        device::{self, Counted, Device},
+        device::{self, Device, DeviceRef},
         firmware,
         pci::{self, Isolation, Pci},
     },
@@ -107,7 +107,7 @@ pub fn for_each_device(mut f: impl FnMut(Device<'_>) -> Result) -> Result {
 }
 
 /// All devices for which `f` is true, with a count each.
-pub fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<Counted>> {
+pub fn collect_devices(mut f: impl FnMut(Device<'_>) -> bool) -> Result<KVec<DeviceRef>> {
     let mut found = KVec::new();
     for_each_device(|device| {
         if f(device) {

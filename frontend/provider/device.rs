@@ -11,14 +11,14 @@ use kernel::{
 use super::{group::ProviderGroup, served::Served, unit::ProviderUnit};
 use crate::{
     endpoint::Endpoint,
-    ffi::device::{Counted, Device},
+    ffi::device::{Device, DeviceRef},
     group::Group,
 };
 
 /// A device that C's IOMMU layer knows; what `dev_iommu_priv_get()` returns.
 #[pin_data]
 pub struct ProviderDevice<D: Served> {
-    device: Counted,
+    device: DeviceRef,
     endpoint: Arc<Endpoint<D>>,
     unit: Arc<ProviderUnit<D>>,
     group: SetOnce<Arc<ProviderGroup<D>>>,
@@ -110,7 +110,7 @@ impl<D: Served> ProviderDevice<D> {
     }
 
     /// The device itself, with its count.
-    pub fn counted(&self) -> &Counted {
+    pub fn counted(&self) -> &DeviceRef {
         &self.device
     }
 

@@ -56,7 +56,7 @@ pub unsafe fn take(c: *mut bindings::iommu_iotlb_gather) -> Gather<KernelMemory>
     // SAFETY: By the requirements.
     unsafe {
         let (first, last) = ((*c).start as u64, (*c).end as u64);
-        Gather::of(
+        Gather::from_parts(
             // An empty gather begins after its end.
             (first <= last).then_some((Iova::new(first), Iova::new(last))),
             (*c).__bindgen_anon_1.pt.table_levels_bitmap != 0,

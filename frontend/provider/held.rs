@@ -20,14 +20,14 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    ffi::device::{Counted, Device},
+    ffi::device::{Device, DeviceRef},
     group::Group,
     unit::Unit,
 };
 
 /// A held device.
 pub struct Held<D: Served> {
-    pub device: Counted,
+    pub device: DeviceRef,
     pub endpoint: Arc<Endpoint<D>>,
     pub group: Arc<Group<D>>,
     /// Equal for devices that cannot be isolated from each other, see

@@ -19,7 +19,7 @@ use kernel::{
 use super::vendor::{Unbindable, Vendor};
 use crate::{
     ffi::{
-        device::{Counted, Device},
+        device::{Device, DeviceRef},
         table::Table,
     },
     label::Label,
@@ -216,7 +216,7 @@ fn check_free(vendor: &dyn Vendor, unit: &dyn Unbindable, name: Label) {
 }
 
 /// The device called `name` on the platform bus.
-fn find(name: Label) -> Option<Counted> {
+fn find(name: Label) -> Option<DeviceRef> {
     let text =
         kernel::str::CString::try_from_fmt(kernel::prelude::fmt!("{}", name.as_str())).ok()?;
     // SAFETY: The bus is there; the function compares names with the string.
@@ -227,7 +227,7 @@ fn find(name: Label) -> Option<Counted> {
             text.as_char_ptr().cast::<c_void>(),
             Some(is_called),
         );
-        Device::from_raw(raw).map(|device| Counted::adopt(device))
+        Device::from_raw(raw).map(|device| DeviceRef::adopt(device))
     }
 }
 
@@ -295,7 +295,7 @@ extern "C" fn resume_early(device: *mut bindings::device) -> c_int {
         )
     };
     if let Some((unit, _)) = found {
-        unit.buses_are_back();
+        unit.buses_resumed();
     }
     0
 }

@@ -13,7 +13,7 @@
 use kernel::{prelude::*, sync::Arc};
 
 use super::{instance::Instance, served::Served};
-use crate::ffi::syscore::{Sleeper, Syscore};
+use crate::ffi::syscore::{Syscore, SyscoreHandler};
 
 /// The units of one vendor driver.
 pub struct Units<D: Served>(Arc<Instance<D>>);
@@ -28,7 +28,7 @@ impl<D: Served> Units<D> {
     }
 }
 
-impl<D: Served> Sleeper for Units<D> {
+impl<D: Served> SyscoreHandler for Units<D> {
     fn suspend(&self) {
         for unit in self.0.units.iter().filter(|unit| unit.is_active()) {
             unit.core().suspend();

@@ -27,12 +27,12 @@ impl<D: Served> Instance<D> {
     pub fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
         self.for_each_group(|group| group.show_faults(f))?;
         for unit in &self.units {
-            if unit.stray_faults() > 0 {
+            if unit.faults_of_unknown_ids() > 0 {
                 writeln!(
                     f,
                     "{}: {} faults of unknown devices",
                     unit.core().name(),
-                    unit.stray_faults()
+                    unit.faults_of_unknown_ids()
                 )?;
             }
         }

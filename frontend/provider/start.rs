@@ -197,9 +197,9 @@ impl<D: Layer> Unbindable for Handle<D> {
         }
     }
 
-    fn buses_are_back(&self) {
+    fn buses_resumed(&self) {
         if self.unit.is_active() {
-            self.unit.core().buses_are_back();
+            self.unit.core().buses_resumed();
         }
     }
 

@@ -7,7 +7,7 @@ use kernel::{prelude::*, sync::Arc};
 use super::{bus, hold, instance::Instance, served::Served, unit::ProviderUnit};
 use crate::{
     endpoint,
-    ffi::device::{Counted, Device},
+    ffi::device::{Device, DeviceRef},
     log::{log_err, log_info, log_warn},
 };
 
@@ -116,7 +116,7 @@ impl<D: Served> ProviderUnit<D> {
         self.core().suspend();
     }
 
-    fn quiesce(&self, device: &Counted) {
+    fn quiesce(&self, device: &DeviceRef) {
         if device.get().driver().is_some() {
             // It was bound after the last round, before the unit was unregistered.
             self.unbind(device);
@@ -149,7 +149,7 @@ impl<D: Served> ProviderUnit<D> {
         );
     }
 
-    fn unbind(&self, device: &Counted) {
+    fn unbind(&self, device: &DeviceRef) {
         if let Some(driver) = device.get().driver() {
             log_info!(
                 "{}: unbinds driver {} from {}: its unit is given back",

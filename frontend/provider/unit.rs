@@ -92,8 +92,8 @@ impl<D: Served> ProviderUnit<D> {
     }
 
     /// Faults of devices behind the unit that are in no group.
-    pub fn stray_faults(&self) -> u64 {
-        self.faults.stray()
+    pub fn faults_of_unknown_ids(&self) -> u64 {
+        self.faults.unknown_ids()
     }
 
     /// The pointer that C knows the unit by.
@@ -180,7 +180,7 @@ impl<D: Served> ProviderUnit<D> {
         match attribute {
             Attribute::Driver => writeln!(f, "{}", D::NAME),
             Attribute::Failed => writeln!(f, "{}", u8::from(unit.core.has_failed())),
-            Attribute::StrayFaults => writeln!(f, "{}", unit.stray_faults()),
+            Attribute::StrayFaults => writeln!(f, "{}", unit.faults_of_unknown_ids()),
             Attribute::Endpoints => (unit.show_endpoints)(unit, f),
         }
     }

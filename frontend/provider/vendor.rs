@@ -37,7 +37,7 @@ pub trait Unbindable: Send + Sync {
     /// Whether the unit is in use.
     fn is_bound(&self) -> bool;
     /// Tells the unit that the machine wakes up and other devices can be reached again.
-    fn buses_are_back(&self);
+    fn buses_resumed(&self);
     /// The error of the last [`bind`](Self::bind), if it failed.
     fn error(&self) -> Option<Error>;
     /// Sets the error with which the unit was not taken.

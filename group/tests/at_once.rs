@@ -81,7 +81,7 @@ impl Stage {
 
     fn endpoint(&self, id: u32) -> Result<Arc<Endpoint<AtOnce>>> {
         let name = Label::new(format_args!("device {id}"));
-        Endpoint::of(name, self.unit.clone(), probed(self.unit.data(), id)?)
+        Endpoint::from_probed(name, self.unit.clone(), probed(self.unit.data(), id)?)
     }
 
     fn fail_attach(&self, n: u32) {
@@ -131,7 +131,7 @@ impl Stage {
 
 fn domain(registry: &Arc<Registry>, number: u32) -> Result<Arc<Domain<AtOnce>>> {
     let lives = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-    Domain::of(registry, Number::new(number, &lives), "numbered")
+    Domain::from_paging(registry, Number::new(number, &lives), "numbered")
 }
 
 #[kunit_tests(iommu_core_at_once)]
@@ -298,7 +298,7 @@ mod suite {
     fn law_2_a_foreign_domain_lives_while_a_group_is_attached() -> Result {
         let stage = Stage::new(1)?;
         let lives = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-        let own = Domain::of(&stage.registry, Number::new(5, &lives), "nested")?;
+        let own = Domain::from_paging(&stage.registry, Number::new(5, &lives), "nested")?;
         let name = Label::new(format_args!("{}", &*own));
         assert!(name.as_str().starts_with("nested domain "));
         let loan = stage.group.lend("driver".into(), &own)?;

@@ -198,7 +198,7 @@ mod amd_v1 {
         let first = bench.table.top();
 
         assert_eq!(bench.map(0, G1, K4), (K4, Ok(())));
-        assert!(!bench.table.top_is_news());
+        assert!(!bench.table.has_new_top());
         assert_eq!(bench.table.iova_to_phys(Iova::new(1 << 40)), None);
         assert_eq!(bench.unmap(1 << 40, K4), 0);
         assert_eq!(bench.table.top(), first);
@@ -222,9 +222,9 @@ mod amd_v1 {
             }
         );
         assert_ne!(second.root, first.root);
-        assert!(bench.table.top_is_news());
-        bench.table.top_is_told(second);
-        assert!(!bench.table.top_is_news());
+        assert!(bench.table.has_new_top());
+        bench.table.acknowledge_top(second);
+        assert!(!bench.table.has_new_top());
         assert_eq!(bench.walk(0), Some(G1));
         assert_eq!(bench.walk(1 << 40), Some(M2));
 

@@ -16,7 +16,7 @@ use crate::{
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns the root and the number of levels, for the unit. The two are consistent: they change
-    /// together when the page table grows, see [`top_is_news`](Self::top_is_news).
+    /// together when the page table grows, see [`has_new_top`](Self::has_new_top).
     #[inline(always)]
     pub fn top(&self) -> Top {
         Top::unpack(self.top.load())
@@ -43,7 +43,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// 1. read the [`top`](Self::top);
     /// 2. make every unit walk from that top, or from a later one, and invalidate what it cached of
     ///    the entry that contains the root;
-    /// 3. call [`top_is_told`](Self::top_is_told) with the top from step 1.
+    /// 3. call [`acknowledge_top`](Self::acknowledge_top) with the top from step 1.
     ///
     /// Several callers may do this concurrently without a lock. Each reads an entry first, then the
     /// top with [`top_over`](Self::top_over), and then exchanges the entry. The number of levels of
@@ -55,12 +55,12 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// An attach reads the top before it writes the entry, and again afterwards. If the top has
     /// changed in between, the callers that updated the units may have missed the entry.
     #[inline(always)]
-    pub fn top_is_news(&self) -> bool {
+    pub fn has_new_top(&self) -> bool {
         F::GROWS && self.top.load() != self.told.load()
     }
 
     /// Records that every unit walks from `top`, or from a later one.
-    pub fn top_is_told(&self, top: Top) {
+    pub fn acknowledge_top(&self, top: Top) {
         let mut told = self.told.load();
 
         // The exchange orders this after the updates of the units.

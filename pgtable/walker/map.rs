@@ -34,7 +34,7 @@ impl Work {
 
 impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Maps `len` bytes at `iova` to those at `paddr`, with the largest pages that fit. If the
-    /// format grows, the caller checks [`top_is_news`](Self::top_is_news) afterwards.
+    /// format grows, the caller checks [`has_new_top`](Self::has_new_top) afterwards.
     ///
     /// Returns how many bytes, from `iova` on, are mapped when the call returns. On an error the
     /// caller may unmap them. What was mapped in the range before is unchanged.

@@ -194,7 +194,7 @@ mod suite {
         }
         faults::report(hardware, &*sink, || false);
         assert_eq!(head(), 48);
-        assert_eq!(sink.stray(), 1);
+        assert_eq!(sink.unknown_ids(), 1);
         assert_eq!(hardware.own_events.load(Relaxed), 2);
         assert_eq!(hardware.overflows.load(Relaxed), 0);
 
@@ -208,7 +208,7 @@ mod suite {
             faults::report(hardware, &*sink, || false);
         }
         assert_eq!(head(), 1203 % 512 * 16);
-        assert_eq!(sink.stray(), 1201);
+        assert_eq!(sink.unknown_ids(), 1201);
 
         // Nothing is read once the interrupt is about to end.
         hardware.events.put(registers, [0; 2]);

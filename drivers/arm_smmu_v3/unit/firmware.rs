@@ -22,7 +22,7 @@ use crate::{
     driver::PlatformIds,
     drivers::shell::acpi_table::{AcpiTable, CheckedTable},
     ffi::{
-        device::{self, Counted, Device},
+        device::{self, Device, DeviceRef},
         firmware::node_of,
     },
     label::Label,
@@ -72,7 +72,7 @@ impl AcpiTable for Iort {
 /// What firmware says of a unit.
 pub struct Description {
     /// The kernel's device for it.
-    device: Counted,
+    device: DeviceRef,
     /// The name of that.
     pub name: Label,
     /// What firmware names the unit by when it describes a device.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     drivers::shell::interrupt::{Serve, ThreadedInterrupt, Trigger},
     fault::FaultSink,
-    ffi::device::Counted,
+    ffi::device::DeviceRef,
     log::log_info,
 };
 
@@ -98,7 +98,7 @@ impl Serve for Work {
 /// They were allocated for `device`, whose driver data is what `hardware` points to.
 struct Messages {
     hardware: Arc<Hardware>,
-    device: Counted,
+    device: DeviceRef,
 }
 
 impl Messages {

@@ -83,7 +83,7 @@ pub unsafe fn domain_of(raw: *mut bindings::iommu_domain) -> Result<Arc<Domain<F
             (*(*raw).ops).free.is_none(),
         )
     };
-    let domain = Domain::of(registry()?, foreign, name)?;
+    let domain = Domain::from_paging(registry()?, foreign, name)?;
     if !is_part_of_driver {
         table.try_create_and_insert(raw as usize, domain.clone(), GFP_KERNEL)?;
     }

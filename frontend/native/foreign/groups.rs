@@ -184,7 +184,7 @@ unsafe fn describe(dev: *mut bindings::device) -> Result<Arc<Endpoint<Foreign>>>
     }
     let mut ids = KVec::new();
     ids.push(RequesterId::new(NUMBER.fetch_add(1, Relaxed)), GFP_KERNEL)?;
-    Endpoint::of(
+    Endpoint::from_probed(
         device.name(),
         unit,
         Probed {

@@ -63,7 +63,7 @@ impl<C: Case> Bench<C> {
 
         self.hardware
             .set_top(C::walker(&self.cfg, top), top.root.raw());
-        self.table.top_is_told(top);
+        self.table.acknowledge_top(top);
     }
 
     fn map_with(&mut self, iova: u64, phys: u64, len: u64, prot: Prot) -> (u64, Result<(), Error>) {
@@ -77,7 +77,7 @@ impl<C: Case> Bench<C> {
             &mut gather,
         );
 
-        if self.table.top_is_news() {
+        if self.table.has_new_top() {
             self.tell();
         }
         self.sync(&mut gather);

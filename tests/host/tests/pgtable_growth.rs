@@ -38,7 +38,7 @@ fn with(levels: u8, coherent: bool) -> (HostMemory, Rc<Table>, Hardware<Amd>) {
     let table = Table::new(&cfg, memory.clone(), ()).unwrap();
     let hardware = AmdCase::hardware(&memory, &cfg, &table);
 
-    assert!(!table.top_is_news());
+    assert!(!table.has_new_top());
     (memory, Rc::new(table), hardware)
 }
 
@@ -61,7 +61,7 @@ fn tell(table: &Table, hardware: &mut Hardware<Amd>) {
     let top = table.top();
 
     hardware.set_top(Amd::new(top.levels), top.root.raw());
-    table.top_is_told(top);
+    table.acknowledge_top(top);
 }
 
 #[test]
@@ -93,12 +93,12 @@ fn a_table_grows_no_more_than_necessary() {
             assert_eq!(map(&table, iova, M2 + K4, K4), (K4, Ok(())));
             assert_eq!(table.levels(), end);
             if end > start {
-                assert!(table.top_is_news());
+                assert!(table.has_new_top());
                 // Until the unit uses the new top, it sees only the old mappings.
                 assert_eq!(hardware.access(iova, true), Err(Fault::Refused));
             }
             tell(&table, &mut hardware);
-            assert!(!table.top_is_news());
+            assert!(!table.has_new_top());
             assert_eq!(hardware.access(iova, true), Ok(M2 + K4));
             if end > start {
                 assert_eq!(hardware.access(last, true), Ok(0));
@@ -184,7 +184,7 @@ fn only_mapping_lets_it_grow() {
     assert_eq!(top_now, top);
     assert_eq!(allocated_now - allocated, 2);
     assert_eq!(memory.allocated(), allocated_now);
-    assert!(!table.top_is_news());
+    assert!(!table.has_new_top());
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn failing_to_grow_changes_nothing() {
             memory.fail_nth(n);
             assert_eq!(map(&table, 1 << 60, 0, K4), (0, Err(Error::NoMemory)));
             assert_eq!((table.top(), memory.live()), (top, live));
-            assert!(!table.top_is_news());
+            assert!(!table.has_new_top());
             assert_eq!(hardware.access(0, true), Ok(M2));
         }
         // The page table has grown, and a table below the root cannot be allocated.
@@ -265,7 +265,7 @@ fn failing_to_grow_changes_nothing() {
         assert_eq!(map(&table, 1 << 60, 0, K4), (0, Err(Error::NoMemory)));
         memory.fail_nth(0);
         assert_eq!((table.levels(), memory.live()), (6, live + 4));
-        assert!(table.top_is_news());
+        assert!(table.has_new_top());
         tell(&table, &mut hardware);
         assert_eq!(hardware.access(0, true), Ok(M2));
         assert_eq!(map(&table, 1 << 60, 0, K4), (K4, Ok(())));
@@ -321,15 +321,15 @@ fn a_caller_that_finds_the_table_grown_must_update_the_units_too() {
     // Another caller maps before the first one has updated the unit.
     assert_eq!(map(&table, T1 + K4, K4, K4), (K4, Ok(())));
     assert_eq!(table.top(), first);
-    assert!(table.top_is_news());
+    assert!(table.has_new_top());
     tell(&table, &mut hardware);
-    assert!(!table.top_is_news());
+    assert!(!table.has_new_top());
     assert_eq!(hardware.access(T1 + K4, true), Ok(K4));
 
     // Updating the units to an older top does not complete the update.
     assert_eq!(map(&table, 1 << 60, 0, K4), (K4, Ok(())));
-    table.top_is_told(first);
-    assert!(table.top_is_news());
+    table.acknowledge_top(first);
+    assert!(table.has_new_top());
     let now = table.top();
     assert_eq!(
         now,
@@ -338,11 +338,11 @@ fn a_caller_that_finds_the_table_grown_must_update_the_units_too() {
             levels: 6
         }
     );
-    table.top_is_told(now);
-    assert!(!table.top_is_news());
+    table.acknowledge_top(now);
+    assert!(!table.has_new_top());
     // A late report of an older top does not make the newer top unknown again.
-    table.top_is_told(first);
-    assert!(!table.top_is_news());
+    table.acknowledge_top(first);
+    assert!(!table.has_new_top());
 }
 
 #[test]

@@ -260,13 +260,13 @@ impl<C: Case> Bench<C> {
                 assert!(free - mapped < size, "stopped {size:#x} too early");
             }
         }
-        if self.table.top_is_news() {
+        if self.table.has_new_top() {
             let top = self.table.top();
 
             self.hardware
                 .set_top(C::walker(&self.cfg, top), top.root.raw());
-            self.table.top_is_told(top);
-            assert!(!self.table.top_is_news());
+            self.table.acknowledge_top(top);
+            assert!(!self.table.has_new_top());
         }
         if mapped > 0 {
             self.model.map(iova, phys, mapped, C::granted(prot));

@@ -84,14 +84,14 @@ impl<C: Case> Bench<C> {
         );
 
         assert_eq!(result, (len, Ok(())));
-        if self.table.top_is_news() {
+        if self.table.has_new_top() {
             // A call that runs at a step inside this section would deadlock on the lock.
             without_steps(|| {
                 let mut told = self.told.lock().unwrap();
                 let top = self.table.top();
 
                 *told = (C::walker(&self.cfg, top), top.root.raw());
-                self.table.top_is_told(top);
+                self.table.acknowledge_top(top);
             });
         }
         gather

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A running guest: starts QEMU in the root, runs commands in it, watches its log.
+"""A running guest: starts QEMU in the root, runs commands in the guest, and watches the guest's log.
 
-Three lines lead into it: the console, which only ever is written to a log file; the agent, which
-executes shell commands (see guest_agent.py); and QMP. They are sockets that QEMU inherits, so no
-paths or ports are shared with other guests.
+Three sockets connect the tools with a guest:
+
+- the console, whose output goes to a log file;
+- the agent, which runs shell commands (see guest_agent.py);
+- QMP.
+
+QEMU inherits the sockets, so guests share no paths and no ports.
 """
 
 import contextlib
@@ -20,11 +24,11 @@ from .qmp import Qmp, QmpError
 
 
 class GuestError(ToolError):
-    """The guest died, hung, or said something that its user cannot accept."""
+    """The guest ended, hangs, or did something wrong."""
 
 
 class CommandError(GuestError):
-    """A command in the guest ended with another status than 0."""
+    """A command in the guest ended with a status other than 0."""
 
     def __init__(self, command, status, output, log):
         text = output.strip() or "(no output)"
@@ -66,7 +70,7 @@ class Guest:
     def start(self):
         """Starts QEMU and waits until the agent answers.
 
-        A boot that a known defect of QEMU's has ended gets a second try, and no third.
+        If a known defect of QEMU ends the boot, starts QEMU once more.
         """
         try:
             self._start()
@@ -74,7 +78,7 @@ class Guest:
             if not guest_log.is_of_stale_translation(self.said()):
                 raise
             PROGRESS.line(
-                f"guest {self.name}: QEMU ran code that was overwritten before; starting it again (log: {self.log})"
+                f"guest {self.name}: QEMU ran code that had been overwritten; starting the guest again (log: {self.log})"
             )
             self.stop()
             self.log = _log_of(f"{self.name}-again")
@@ -110,7 +114,7 @@ class Guest:
             raise self._dead(error.what) from error
 
     def stop(self):
-        """Ends the guest, whatever state it is in."""
+        """Ends the guest, in any state."""
         if self.qmp:
             self.qmp.close()
             self.qmp = None
@@ -128,18 +132,18 @@ class Guest:
         self._folder = None
 
     def run(self, command, timeout=30, check=True):
-        """Runs a shell command; its output. With `check` a status other than 0 raises."""
+        """Runs a shell command and returns its output. With `check`, raises if the status is not 0."""
         status, output = self.status(command, timeout)
         if check and status:
             raise CommandError(command, status, output, self.log)
         return output
 
     def status(self, command, timeout=30):
-        """Runs a shell command; its exit status and output."""
+        """Runs a shell command and returns its exit status and output."""
         return self.ask("sh", command.strip(), timeout)
 
     def ask(self, verb, text, timeout=30):
-        """Makes a request of the agent; its status and output."""
+        """Sends a request to the agent and returns its status and output."""
         try:
             return self._agent.ask(verb, text, timeout)
         except Killed as error:
@@ -152,7 +156,7 @@ class Guest:
         return self.status(command, timeout)[0] == 0
 
     def wait_for(self, command, timeout=30):
-        """Runs a command until it succeeds; False when it does not within `timeout` seconds."""
+        """Runs a command again and again until it succeeds. False if it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.works(command):
@@ -161,23 +165,23 @@ class Guest:
         return False
 
     def mark(self):
-        """Writes a line to the kernel's log; what `kernel_log()` takes as its start."""
+        """Writes a line to the kernel's log. Returns the line, as the `since` of `kernel_log()`."""
         text = f"guest: mark {time.monotonic_ns()}"
         self.run(f"echo '{text}' >/dev/kmsg")
         return text
 
     def kernel_log(self, since=None):
-        """The kernel's log as text, all of it or what follows a mark."""
+        """The kernel's log as text: all of it, or what follows a mark."""
         if since is None:
             return self.run("dmesg")
         return self.run(f"dmesg | sed '1,/{since}/d'")
 
     def said(self):
-        """Everything that the console said so far."""
+        """Everything that the console has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def alarms(self, allowed=()):
-        """Defects that the kernel reported so far."""
+        """The lines with which the kernel has reported defects so far."""
         return guest_log.alarms(self.said(), allowed)
 
     def running(self):
@@ -189,22 +193,22 @@ class Guest:
         self._console.send(data)
 
     def watch_console(self, function):
-        """Also calls `function` with everything that the console says from now on."""
+        """Also calls `function` with everything that the console prints from now on."""
         self._console.watch = function
 
     def disk_image(self, name):
-        """The file on the host behind a disk."""
+        """The file on the host that holds a disk's content."""
         return self._folder / f"{name}.img"
 
     def _dead(self, what):
-        """The error for a guest that is of no more use; shows what its console said last."""
-        # What it wrote last may be still on its way to the log.
+        """The error for a guest that no longer works. It has an alarm or the last line of the log."""
+        # The console's last output may not be in the log yet.
         time.sleep(0.5)
         found = guest_log.alarms(self.said()) if self.log.exists() else []
         if found:
             what = f"{what}: {found[0].strip()}"
         elif tail := last_lines(self.log, 1):
-            what = f"{what}; its last words: {tail[0]}"
+            what = f"{what}; the last line of its log: {tail[0]}"
         return GuestError(f"guest {self.name}: {what}", log=self.log)
 
 

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The host's end of the line to a guest's agent (tools/guest/agent): requests and their replies."""
+"""The host's end of the socket to a guest's agent (tools/guest/agent): requests and replies."""
 
 import socket
 import time
 
 from .errors import ToolError
 
-# What the agent may take on top of a request's own time.
+# The seconds that a reply may take beyond the request's own time.
 _GRACE = 15
 _KILLED = 137
 
 
 class AgentError(ToolError):
-    """The agent is of no more use: the guest hangs, has ended, or says what makes no sense."""
+    """The agent no longer works: the guest hangs or has ended, or the reply is not one to the request."""
 
 
 class Killed(ToolError):
-    """The agent ended a request because its time was over; `output` is what it said before."""
+    """The agent killed a request's command because its time was over. `output` is its output until then."""
 
     def __init__(self, output):
         super().__init__("killed")
@@ -24,7 +24,7 @@ class Killed(ToolError):
 
 
 class Agent:
-    """A client on a connected socket. One request at a time."""
+    """A client on a connected socket. It makes one request at a time."""
 
     def __init__(self, sock):
         self._socket = sock
@@ -32,17 +32,17 @@ class Agent:
         self._buffer = b""
 
     def close(self):
-        """Hangs up; the guest powers itself off."""
+        """Closes the socket. The guest then powers itself off."""
         self._socket.close()
 
     def wait_ready(self, timeout):
-        """Waits until the agent has been started."""
+        """Waits until the agent runs."""
         deadline = time.monotonic() + timeout
         while self._read_line(deadline, "while it started") != "ready":
             pass
 
     def ask(self, verb, text, timeout):
-        """Makes a request; its status and output."""
+        """Makes a request and returns its status and output."""
         self._id += 1
         what = f"{text!r}"
         escaped = text.replace("\\", "\\\\").replace("\n", "\\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest's console: everything that it says goes to a log file as it comes."""
+"""A guest's console: everything that it prints goes to a log file at once."""
 
 import shlex
 import threading
@@ -18,18 +18,18 @@ class Console:
         self._reader.start()
 
     def note(self, data):
-        """Writes something to the log that the guest did not say."""
+        """Writes something to the log that does not come from the guest."""
         with self._lock:
             if not self._log.closed:
                 self._log.write(data)
                 self._log.flush()
 
     def send(self, data):
-        """Types bytes."""
+        """Sends bytes to the guest, as a keyboard would."""
         self._socket.sendall(data)
 
     def close(self):
-        """Ends it, with all that was said before in the log."""
+        """Closes the console after all earlier output is in the log."""
         self._reader.join(2)
         self._socket.close()
         with self._lock:

@@ -11,7 +11,7 @@ from .paths import cache_dir
 from .progress import PROGRESS
 from .root import SUITE
 
-# package: the file of it that is kept
+# package: the one file of it that guests need
 _FILES = {
     "busybox-static": "usr/bin/busybox",
     # UEFI for QEMU's machine "virt".
@@ -32,17 +32,17 @@ def busybox(root, arch):
 
 
 def uefi(arch):
-    """The path of the firmware that machines of an architecture other than the first boot with."""
+    """The path of the UEFI firmware of an architecture other than amd64."""
     return _foreign(arch) / "QEMU_EFI.fd"
 
 
 def libcap(arch):
-    """The path of the static libcap of an architecture other than the first; the root has its headers."""
+    """The path of the static libcap of an architecture other than amd64. The root has its headers."""
     return _foreign(arch) / "libcap.a"
 
 
 def _foreign(arch):
-    """The entry with the files of an architecture whose packages the root does not have."""
+    """The cache entry with the files of an architecture other than amd64."""
 
     def make(folder):
         host.need("apt-get", "dpkg-deb")

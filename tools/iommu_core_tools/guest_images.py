@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What guests boot: a kernel and a file system that belongs to it."""
+"""The images that guests boot: a kernel, and a file system for this kernel."""
 
 import dataclasses
 import pathlib
@@ -12,36 +12,36 @@ OURS, STOCK = "iommu_core", "stock"
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """A kernel and its file system; `start()` makes guests of it."""
+    """A kernel and its file system. `start()` makes a guest that boots them."""
 
     kernel: pathlib.Path
     initramfs: pathlib.Path
-    # Whether our module and the device drivers are modules, to be loaded in the guest.
+    # Whether iommu_core and the device drivers are modules that a guest must load.
     modular: bool = True
-    # What its kernel needs to be told, and how long it may take to boot, in seconds.
+    # Parameters of the kernel, and the seconds that a boot may take.
     parameters: tuple = ()
     boot_timeout: float = 120.0
-    # What makes guests.
+    # The class of its guests.
     guest: object = Guest
 
     def start(self, machine, name):
-        """A guest that is not started yet; use it as a context manager."""
+        """A guest that is not started yet. Use it as a context manager."""
         machine.parameters += self.parameters
         return self.guest(root.get(), machine, self.kernel, self.initramfs, name, boot_timeout=self.boot_timeout)
 
     def with_programs(self, programs, target):
-        """The same, with programs (paths) in /suites; the file system is written to `target`."""
+        """This image with programs (paths) in /suites. Writes the file system to `target`."""
         archive = initramfs.with_programs(self.initramfs, programs, target)
         return dataclasses.replace(self, initramfs=archive)
 
     def with_acpi_tables(self, tables, target):
-        """The same, with some of the firmware's ACPI tables replaced; written to `target`."""
+        """This image with ACPI tables that replace the firmware's. Writes the file system to `target`."""
         archive = initramfs.with_acpi_tables(self.initramfs, tables, target)
         return dataclasses.replace(self, initramfs=archive)
 
 
 def stock(arch, module=None):
-    """The stock kernel, with our module at the path `module` if given."""
+    """The image of the stock kernel, with the module file `module` if given."""
     linux = kernel.stock(arch)
     ours = [module] if module else []
     files = initramfs.build(root.get(), arch, linux.release, linux.modules, ours)
@@ -49,12 +49,12 @@ def stock(arch, module=None):
 
 
 def custom(kernel):
-    """A `custom_kernel.Kernel`, which has everything built in."""
+    """The image of a `custom_kernel.Kernel`, which has everything built in. Builds the kernel."""
     return of_kernel(kernel, custom_kernel.build(kernel))
 
 
 def of_kernel(kernel, path):
-    """The image of such a kernel that was built."""
+    """The image of a `custom_kernel.Kernel` that was built to `path`."""
     files = initramfs.build(root.get(), kernel.arch, "none")
-    # Every check is on, and under emulation that takes its time.
+    # All of the kernel's checks are on, which makes an emulated boot slow.
     return Image(path, files, modular=False, parameters=kernel.parameters, boot_timeout=600.0)

@@ -25,9 +25,9 @@ def interface(guest, address):
 
 
 def write_and_read(guest, disk, size=8):
-    """Writes `size` MiB of random bytes with direct I/O and reads them back, also with direct I/O.
+    """Writes `size` MiB of random bytes with direct I/O, and reads them back with direct I/O.
 
-    Returns the checksum. What was read is not what the page cache remembered.
+    Direct I/O bypasses the page cache, so the bytes come from the disk. Returns their checksum.
     """
     script = f"""
         set -e
@@ -40,7 +40,7 @@ def write_and_read(guest, disk, size=8):
     """
     want, _, got, _ = guest.run(script, timeout=90).split()
     if want != got:
-        raise GuestError(f"guest {guest.name}: {disk} gave back other bytes than were written",
+        raise GuestError(f"guest {guest.name}: the bytes read from {disk} differ from those written",
                          log=guest.log)  # fmt: skip
     return want
 
@@ -52,7 +52,7 @@ def read_checksum(guest, disk, size):
 
 
 def image_checksum(guest, name, size):
-    """The checksum of the first `size` MiB of the file behind a disk, on the host."""
+    """The checksum of the first `size` MiB of the file on the host that holds a disk's content."""
     with open(guest.disk_image(name), "rb") as image:
         return hashlib.sha256(image.read(size * _MIB)).hexdigest()
 

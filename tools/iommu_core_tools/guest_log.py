@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel's log must not contain."""
+"""Finds the lines of a kernel's log that report a defect."""
 
 import re
 
-# Each starts a report by one of the kernel's own checkers, or is part of one.
+# Each pattern matches the first line, or another line, of a report by one of the kernel's checkers.
 _ALARMS = re.compile(
     r"""
     \bWARNING:\ (?!\[)              # WARN(), lockdep ("WARNING: possible ...")
@@ -24,22 +24,23 @@ _ALARMS = re.compile(
     re.VERBOSE,
 )
 
-# The words of some alarms also occur in the harmless lines in which a kernel lists what it can do.
+# Harmless lines that list features or parameters of the kernel, and have the words of an alarm.
 _HARMLESS = re.compile(r"Lock dependency validator|lockdep is|Kernel command line:|kasan: Kernel")
 
 _CYCLE = re.compile(r"^[^\n]*WARNING: possible circular locking.*?stack backtrace:.*?ret_from_fork[^\n]*\n", re.S | re.M)
-# Locks that Linux 7.3 takes in orders of which one is wrong.
-# A port that unplugs devices by itself (pciehp), which has nothing to do with units: it takes its
-# lock and then that of hot-plug; a program that has VFIO reset a device, and a host bridge from a
-# device tree that adds one, take them in the other order. With ACPI another driver unplugs.
+# Locks that Linux 7.3 takes in two orders. lockdep reports such a pair.
+#
+# The port driver pciehp takes its reset lock, and then the lock of PCI hot-plug. VFIO's reset of a
+# device, and a host bridge from a device tree that adds a device, take them in the other order. No
+# unit takes part. With ACPI another driver unplugs devices.
 _CYCLE_OF_PCIEHP = ("(&ctrl->reset_lock)",)
-# The group's lock of the C layer, on arm64: it is taken when an interrupt is allocated, which
-# virtio-net does under the lock of CPU hot-plug; the DMA API takes these two in the other order
-# when a group gets its domain. The core has no lock of this name.
+# The C layer's lock of a group, on arm64. virtio-net allocates interrupts under the lock of CPU
+# hot-plug, and an allocation takes the group's lock. When a group gets its domain, the DMA API
+# takes the two locks in the other order. The core has no lock of this name.
 _CYCLE_OF_C_GROUPS = ("(&group->mutex)", "(cpu_hotplug_lock)")
 
-# A breakpoint that the kernel knows nothing of, and what memory has where it was: the byte before
-# the mark.
+# The report of a breakpoint that the kernel did not set. The byte before the mark "<" is what
+# memory has at the breakpoint's address.
 _INT3 = re.compile(r"\bOops: int3:.*?\bCode:(?: [0-9a-f]{2})* ([0-9a-f]{2}) <", re.S)
 
 
@@ -57,18 +58,18 @@ def alarms(text, allowed=()):
 
 
 def has_cycle_of_c_groups(text):
-    """Whether lockdep has turned itself off over a lock that only the C layer's groups have."""
+    """Whether lockdep has turned itself off because of a lock that only the C layer's groups have."""
     return any(_is_about(_CYCLE_OF_C_GROUPS, report) for report in _CYCLE.findall(text))
 
 
 def is_of_stale_translation(text):
-    """Whether the kernel has ended by a defect of the emulator's: it ran a breakpoint that was gone.
+    """Whether a defect of QEMU has ended the kernel: a processor ran a breakpoint that was already removed.
 
-    A kernel patches its static keys by way of a breakpoint (int3). When a processor overwrites
-    code, QEMU first drops what was translated of it and then stores (notdirty_write() in
-    accel/tcg/cputlb.c), with no lock over both: what another processor translates in between is of
-    the old bytes, and stays. The breakpoint is then met when nobody expects it any more. The
-    report gives it away: it shows the memory, and there is no breakpoint (0xcc) in it.
+    The kernel patches its static keys with the help of a breakpoint (int3). When a processor overwrites code,
+    QEMU first drops its translation of the old code, and then stores the new bytes (notdirty_write() in
+    accel/tcg/cputlb.c). No lock covers both steps. If another processor translates the code in between, QEMU
+    keeps a translation of the old bytes. This processor then runs the breakpoint after the kernel has removed it.
+    The kernel's report shows such a case: the bytes in memory that it prints have no breakpoint (0xcc).
     """
     found = _INT3.search(text)
     return found is not None and found[1] != "cc"

@@ -7,12 +7,12 @@ _DEVICES = "/sys/bus/pci/devices"
 _DRIVERS = "/sys/bus/pci/drivers"
 # Base class and subclass (PCI Code and ID Assignment Specification, 1.9).
 _IOMMU_CLASS = "0x0806"
-# Virtio's has no class of its own (Virtual I/O Device specification 1.3, 4.1.2 and 5.13).
+# virtio-iommu has no class of its own (Virtual I/O Device specification 1.3, 4.1.2 and 5.13).
 _VIRTIO_IOMMU = "pci:v00001AF4d00001057"
 
 
 def behind(guest, slot, function=0):
-    """The address of a device right behind the root port in `slot` of the root bus."""
+    """The address of the device directly behind the root port in `slot` of the root bus."""
     pattern = f"{_DEVICES}/0000:00:{slot:02x}.0/0000:*.{function}"
     status, output = guest.status(f"basename $(ls -d {pattern})")
     if status:
@@ -21,21 +21,20 @@ def behind(guest, slot, function=0):
 
 
 def devices(guest):
-    """The addresses of all PCI devices but IOMMUs, which are not behind themselves."""
+    """The addresses of all PCI devices except IOMMUs, because no IOMMU translates its own DMA."""
     units = f"grep -l '^{_IOMMU_CLASS}' */class; grep -l '^{_VIRTIO_IOMMU}' */modalias"
     return guest.run(f"cd {_DEVICES}; {{ {units}; ls; }} | cut -d/ -f1 | sort | uniq -u").split()
 
 
 def group(guest, address):
-    """The number of a device's group, or None when it has none."""
+    """The number of a device's group, or None if the device is in no group."""
     status, output = guest.status(f"readlink {_DEVICES}/{address}/iommu_group")
     return None if status else int(output.strip().rsplit("/", 1)[-1])
 
 
 def groups(guest):
     """`{group: (type, [addresses])}` of all groups."""
-    # Without another process: there are many groups, and an emulated guest with every checker is
-    # slow.
+    # The shell alone does it: a process for each group would take long in an emulated guest.
     script = """
         for g in /sys/kernel/iommu_groups/*; do
             [ ! -d "$g" ] || { read type <$g/type; echo ${g##*/} $type $g/devices/*; }
@@ -55,41 +54,41 @@ def driver(guest, address):
 
 
 def unbind(guest, address):
-    """Takes a device away from its driver, if it has one."""
+    """Unbinds a device's driver, if the device has one."""
     guest.run(f"d={_DEVICES}/{address}/driver/unbind; [ ! -e $d ] || echo {address} >$d")
 
 
 def bind(guest, address, name):
-    """Binds a device without a driver to the driver `name`; raises what the kernel refused."""
+    """Binds a device that has no driver to the driver `name`. Raises if the kernel refuses."""
     guest.run(f"echo {address} >{_DRIVERS}/{name}/bind")
 
 
 def bind_status(guest, address, name):
-    """Tries to bind a device to a driver; the shell's status and text (the errno's)."""
+    """Tries to bind a device to a driver. Returns the shell's status and its text, which names the errno."""
     return guest.status(f"echo {address} >{_DRIVERS}/{name}/bind")
 
 
 def find_driver(guest, address):
-    """Binds a device to whatever driver is for it, if there is one."""
+    """Lets the kernel bind a device to a driver that matches it, if there is one."""
     guest.status(f"echo {address} >/sys/bus/pci/drivers_probe")
 
 
 def give_to_vfio(guest, address):
-    """Moves a device from whatever driver it has to vfio-pci."""
+    """Unbinds a device's driver, if it has one, and binds vfio-pci."""
     unbind(guest, address)
     guest.run(f"echo vfio-pci >{_DEVICES}/{address}/driver_override")
     bind(guest, address, "vfio-pci")
 
 
 def give_back(guest, address, name):
-    """Moves a device from vfio-pci to the kernel driver `name`."""
+    """Unbinds vfio-pci from a device, and binds the kernel driver `name`."""
     unbind(guest, address)
     guest.run(f"echo >{_DEVICES}/{address}/driver_override")
     bind(guest, address, name)
 
 
 def load_vfio(guest):
-    """Loads the VFIO modules; without interrupt remapping they, and iommufd, have to be told to go on."""
+    """Loads the VFIO modules. Without interrupt remapping, sets the parameter that VFIO and iommufd then require."""
     if not guest.viommu.unsafe_interrupts:
         guest.run("[ -e /sys/module/vfio_iommu_type1 ] || modprobe -a vfio_iommu_type1 vfio-pci")
         return

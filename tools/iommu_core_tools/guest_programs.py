@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The static programs that run inside the guests: one folder of C files each below tools/guest."""
+"""The static programs that run in guests. Each has a folder of C files in tools/guest."""
 
 from . import cache
 from .paths import TOOLS
 from .progress import PROGRESS
 
 FOLDER = TOOLS / "guest"
-# Those of the guests that tests talk to; and the first process of those that only run programs.
+# The programs of guests with an agent. Guests that only run suites have `suites` as first process.
 PROGRAMS = ("agent", "vfio-user", "dma-probe")
 _ALL = (*PROGRAMS, "suites")
 _FLAGS = (
@@ -15,7 +15,7 @@ _FLAGS = (
 
 
 def build(root, arch):
-    """The folder that holds the programs for an architecture, compiled in the root."""
+    """The folder of the programs for an architecture. Compiles them in the root if they are not in the cache."""
     compiler = f"{arch.tools}gcc-14"
     sources = {
         name: sorted(path for path in (FOLDER / name).iterdir() if path.suffix in (".c", ".h"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make shell`: a guest with the module loaded and a shell in it, on this terminal."""
+"""`make shell`: runs a shell on this terminal, in a guest with the module loaded."""
 
 import base64
 import os
@@ -15,20 +15,20 @@ from .progress import PROGRESS
 _ESCAPE = b"\x1d"  # Ctrl-]
 
 _TEXT = f"""
-This guest runs the stock Debian kernel on an emulated {{title}}; iommu_core is loaded and
-drives the DMA of every device here.
+This guest runs the stock Debian kernel on an emulated {{title}}. iommu_core is loaded, and all
+devices are behind its unit.
 
   cd {core_view.FOLDER}
     cat groups                  groups: members, domain, owner, faults
     cat domains                 domains, and what is mapped in them
     cat units                   units: capabilities, queue, counters
     cat faults                  DMA that was blocked
-  dmesg | grep iommu_core       what it said
+  dmesg | grep iommu_core       the module's messages
   vfio-user                     drives devices from user space ("help" lists its commands)
 
   cd /sys/bus/platform/drivers/{{driver}}
-    echo NAME >unbind           release a unit (NAME: what ls shows); bind takes it again
-  rmmod iommu_core              unload it once no unit is taken; modprobe loads it again
+    echo NAME >unbind           releases a unit (ls shows the names); bind takes it over again
+  rmmod iommu_core              unloads the module after all units are released; modprobe loads it again
 
 Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behind 00:14.0;
 00:15.0 is empty. To leave: "poweroff", or Ctrl-] here.
@@ -37,7 +37,7 @@ Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behin
 
 
 def run(kind, build_module):
-    """Boots the guest and hands the terminal to it until it is left."""
+    """Boots the guest, and connects the terminal with it until the user leaves."""
     if not sys.stdin.isatty():
         raise ToolError("there is no terminal for the shell", hint="run it from a terminal")
     kind = viommu.get(kind)

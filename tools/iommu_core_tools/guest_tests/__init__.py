@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests that run in guests, some guests at a time."""
+"""The tests that run in guests. Several guests run at the same time."""
 
 import concurrent.futures
 import functools
@@ -11,7 +11,7 @@ from . import (
     topology, variants, vfio,
 )  # fmt: skip
 
-# The ones that take longest come first, so that none is left to run alone.
+# The longest come first, so that at the end no long one runs alone.
 _MODULES = (
     hotplug, variants, vfio, lifecycle, power, dma, harness, isolation, topology, named, refusals,
     firmware,
@@ -24,11 +24,11 @@ def scenarios(kind):
 
 
 def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None):
-    """What `play()` takes: the tests on the stock kernel whose name contains `only` (default: all).
+    """The plays, for `play()`, of the tests on the stock kernel whose name contains `only` (default: all).
 
-    `kinds` are the names of the kinds of IOMMU. `build_module(arch)` makes iommu_core.ko. With
-    `driver` "stock" the kernel's own driver is tested instead, as far as the tests are not about
-    iommu_core alone: that checks the tests.
+    `kinds` are the names of the kinds of IOMMU. `build_module(arch)` builds iommu_core.ko. With the
+    `driver` "stock" the tests run on the kernel's own driver, to check the tests. Tests of what only
+    iommu_core does are skipped then.
     """
     plays = []
     for kind in map(viommu.get, kinds):
@@ -45,10 +45,10 @@ def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build
 
 
 def on_custom_kernel(report, only=None, *, kinds):
-    """What `play()` takes: the KUnit suites and some tests in guests with the custom kernel.
+    """The plays, for `play()`, of the KUnit suites and some tests in guests with the custom kernel.
 
-    One play, as long as many others together: it builds the kernel and boots it with each kind of
-    IOMMU.
+    It is one play, as long as many others together. It builds the kernel, and boots the kernel with
+    each kind of IOMMU.
     """
 
     def build_and_boot(folder):
@@ -61,8 +61,8 @@ def on_custom_kernel(report, only=None, *, kinds):
 
 
 def play(report, plays):
-    """Runs plays, some at a time."""
-    # Guests wait now and then: one more than there are processors keeps these busy.
+    """Runs plays, several at a time."""
+    # A guest waits at times. One guest more than there are processors keeps the processors busy.
     pool = concurrent.futures.ThreadPoolExecutor(jobs() + 1)
     with report.suite(scenario.SUITE), cache.scratch("tests") as folder, pool:
         waiting = [pool.submit(one, folder) for one in plays]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""ACPI tables of units, right ones and broken ones, for guests that get them instead of QEMU's.
+"""ACPI tables of units, good and broken ones. Guests get them instead of QEMU's tables.
 
-Tables that are broken in every other way are left to the tests on the host: each here costs a guest.
+Each table costs a guest, so only some kinds of broken tables are here. The host tests have all kinds.
 """
 
 import dataclasses
@@ -9,11 +9,11 @@ import struct
 
 from .. import machine
 
-# The kernel replaces a firmware's table by one with the same ids and a higher revision.
+# The kernel replaces a table of firmware by a table with the same ids and a higher revision.
 _IDS = (b"BOCHS ", b"BXPC    ")
 _REVISION = 0xFFFF
 
-# An address that is no memory and no device: reads give all ones.
+# An address without memory or device. A read returns all ones.
 _NOTHING = 0xE8000000
 
 
@@ -30,14 +30,16 @@ def _table(signature, revision, body):
 class Tables:
     """The tables for one kind of unit.
 
-    `broken`: name of the test: (table, the place and the reason in the message). `odd(first, last)`:
-    (table, lines of the log): one that can be used, from which much is left out, and with memory that
-    the firmware uses with the disk; None if nothing is ever left out. `nothing_there`: a unit where
-    nothing answers; None where a machine does not survive to look there.
-    `direct(first, last)`: good, with memory that the firmware uses with the disk, and with a
-    structure of an unknown type. `named(devices, first, last)`: good, with devices by name (see
-    named.py), and memory that the firmware uses with the last one; None if the machine has none.
-    `component(path, id)`: good, with one device by its path, where that is all that names one.
+    - `broken`: `{name of the test: (table, the place in the message, the reason in the message)}`.
+    - `odd(first, last)`: a table that the module can use, but leaves much out of, with the lines of the log
+      that say so. It has a direct region for the disk. None if the module leaves nothing out of such tables.
+    - `nothing_there`: a table with a unit at an address where nothing answers. None if a read there ends the
+      kernel.
+    - `direct(first, last)`: a good table with a direct region for the disk, and a structure of an unknown type.
+    - `named(devices, first, last)`: a good table that names devices (see named.py), and has a direct region
+      for the last of them. None if the machine has no such devices.
+    - `component(path, id)`: a good table that names one device by its path. None if tables of this kind name
+      devices otherwise.
     """
 
     file: str
@@ -98,7 +100,7 @@ def _dmar_named(devices, first, last):
 
 
 def _dmar_odd(first, last):
-    """Firmware's faults of every kind that the kernel's own parser survives, too."""
+    """A table with an error of each kind, except errors at which the kernel's own parser hangs."""
     path = bytes([machine.DISK, 0, 0, 0])
     disk = _scope(6 + len(path), path)
     cut = struct.pack("<BB", 1, 8)
@@ -120,9 +122,9 @@ def _dmar_odd(first, last):
     ]
 
 
-# Device scopes of length 0, and zeros at the end of the table, are left to the tests on the host.
-# The stock kernel's own parser never gets past them (dmar_acpi_dev_scope_init() has no check for a
-# structure of length 0), so the guest does not boot.
+# Device scopes of length 0, and zeros at the end of the table, are only in the host tests. The
+# stock kernel's own parser hangs at them (dmar_acpi_dev_scope_init() has no check for a structure
+# of length 0), so a guest does not boot.
 _DMAR = Tables(
     file="dmar",
     broken={
@@ -143,7 +145,7 @@ _DMAR = Tables(
 
 _IVHD, _IVHD_WITH_NAMES, _IVMD_ONE = 0x10, 0x40, 0x21
 _NAMED_BY_ID = 0xF0
-# The unit's own function and its capability, as QEMU has them.
+# The PCI function of QEMU's unit, and the offset of its capability.
 _UNIT, _CAPABILITY = 0x0008, 0x40
 _AMD_REGISTERS = 0xFED80000
 _ALL_DEVICES = struct.pack("<BHB", 1, 0, 0)
@@ -168,7 +170,7 @@ def _ivrs_named(devices, first, last):
         bus, slot, function = device.id
         return bus << 8 | slot << 3 | function
 
-    # Hardware id, no compatible one, no unique one.
+    # Hardware id, no compatible id, no unique id.
     names = [struct.pack("<BHB8s8sBB", _NAMED_BY_ID, number(device), 0, device.hid, b"", 0, 0)
              for device in devices]  # fmt: skip
     entries = _ALL_DEVICES + b"".join(names)
@@ -184,7 +186,7 @@ def _ivrs_direct(first, last):
 
 
 def _ivrs_odd(first, last):
-    """Firmware's faults of every kind that the kernel's own parser survives, too."""
+    """A table with an error of each kind, except errors at which the kernel's own parser fails."""
     not_ended = struct.pack("<BHB", 3, 0xF800, 0)
     table = _ivrs(
         _ivhd(entries=_ALL_DEVICES + not_ended),
@@ -216,13 +218,14 @@ _IVRS = Tables(
 
 _ITS_GROUP, _NAMED_COMPONENT, _ROOT_COMPLEX, _SMMUV3, _RMR = 0, 1, 2, 4, 6
 _SMMU_REGISTERS = 0x0C000000
-# Interrupts: events, page requests, global errors, CMD_SYNC; as QEMU has wired them.
+# The interrupts of QEMU's unit: events, page requests, global errors, CMD_SYNC.
 _SMMU_WIRES = (0x90, 0x91, 0x93, 0x92)
 _COHERENT = 1
-# Devices' accesses to memory are coherent; so are those that say nothing.
+# The memory access properties of a node: coherent, also for accesses without attributes.
 _COHERENT_MEMORY = struct.pack("<IBHB", 1, 0, 0, 3)
 
-# The offsets of the first nodes: interrupt translators, root complex, unit; then what a test adds.
+# The offsets of the first nodes (ITS group, root complex, SMMUv3), and of the nodes that a test
+# adds.
 _AT_ITS, _AT_ROOT, _AT_UNIT, _AT_MORE = 48, 72, 128, 216
 
 
@@ -258,8 +261,10 @@ def _smmu(base=_SMMU_REGISTERS, length=None):
 
 
 def _component(to, path=b"\\_SB.NONE", number=0):
-    """A component; by default one that the machine does not have, so that nobody but us looks where it
-    leads to."""
+    """A named component with one mapping to the node at `to`.
+
+    By default the machine does not have this device, so only our parser follows the mapping.
+    """
     body = struct.pack("<I8sB", 0, _COHERENT_MEMORY, 64) + path.ljust(15, b"\0")
     return _node(_NAMED_COMPONENT, 4, body, [(0, number, to, 1)], single=True)
 

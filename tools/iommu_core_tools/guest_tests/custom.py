@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The custom kernel, with every checker on: the KUnit suites, then real DMA, then leaks."""
+"""Guests with the custom kernels, which have all checks on: the KUnit suites, then real DMA, then leaks."""
 
 import dataclasses
 import re
@@ -10,33 +10,35 @@ from ..story import NATIVE_STEPS
 from . import dma, hotplug, injection, topology, variants, vfio
 from .scenario import Scenario, play
 
-# `nothing_leaks` tells a leak from what only looks like one.
+# kmemleak prints this line also for memory that is not leaked. `nothing_leaks` finds out.
 ALLOWED = (r"kmemleak: \d+ new suspected",)
 
 _LEAKS = "/sys/kernel/debug/kmemleak"
-# How often what looks like a leak gets another chance to go.
+# How many times a suspected leak is looked for again.
 _LEAK_ROUNDS = 3
 
 
 def _kunit(report, suite):
     def every_KUnit_suite_ends(run):
-        # The serial console drops what a busy host does not read in time; the log keeps it.
+        # The serial console loses lines that a busy host does not read in time. The kernel's log
+        # has all lines.
         output = run.guest.run("dmesg", timeout=180)
         uml.add_results(report, suite, output, run.guest.log)
-        run.check(report.count(PASSED, suite), "there are suites that pass")
+        run.check(report.count(PASSED, suite), "some case passes")
 
     return every_KUnit_suite_ends
 
 
 def the_unit_is_taken_during_boot(run):
-    run.check(core_view.groups(run.guest), "groups are there")
+    run.check(core_view.groups(run.guest), "there are groups")
     address = run.at(machine.DISK)
     run.check(run.type_of(address).startswith("DMA"), "the disk is translated", run.type_of(address))
 
 
 def nothing_leaks(run):
-    # A leak stays. What the kernel only keeps where kmemleak does not look, such as packets that
-    # wait to be freed by the processor that received them, goes when there is more to do.
+    # kmemleak also suspects memory that the kernel references only from places that kmemleak does
+    # not scan, such as packets that wait for a processor to free them. Further traffic frees such
+    # memory. It frees no leak.
     found = _unreferenced(run)
     for _ in range(_LEAK_ROUNDS):
         if not found:
@@ -49,23 +51,25 @@ def nothing_leaks(run):
 
 
 def _unreferenced(run):
-    """What nobody points to: kmemleak's reports, by what tells one object from others."""
-    # An object has to be five seconds old to count, and the same in two scans to be believed.
+    """kmemleak's reports of unreferenced objects: `{the two lines that identify an object: report}`."""
+    # kmemleak reports an object that is at least five seconds old, and that two scans have found
+    # unreferenced.
     run.guest.run(f"echo scan >{_LEAKS}; sleep 6; echo scan >{_LEAKS}", timeout=240)
     reports = re.split(r"(?m)^(?=unreferenced object)", run.guest.run(f"cat {_LEAKS}"))
-    # The first two lines have its address and size, and who allocated it when.
+    # The first two lines have the object's address and size, the task that allocated it, and the
+    # time.
     return {tuple(report.splitlines()[:2]): report for report in reports if report.strip()}
 
 
 def lockdep_is_still_on(run):
     if guest_log.has_cycle_of_c_groups(run.guest.said()):
-        run.skip("the C layer's groups have ended lockdep, see guest_log")
+        run.skip("lockdep has turned itself off because of the C layer's groups, see guest_log")
     run.check(run.guest.run("grep debug_locks /proc/lockdep_stats").split()[-1] == "1",
               "lockdep did not turn itself off")  # fmt: skip
 
 
 def run(report, image, kind, only, folder):
-    """Boots the kernel; every KUnit case is a case of the report.
+    """Boots the kernel and runs the tests. Every KUnit case is a case of the report.
 
     Suites that need no hardware run with the first kind of unit only.
     """
@@ -83,15 +87,16 @@ def run(report, image, kind, only, folder):
 
 
 def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK):
-    """Boots a native kernel with a driver of its own for the unit, or with ours.
+    """Boots a native kernel with the kernel's own driver for the unit, or with ours, and runs the tests.
 
-    `options` are of the machine.
+    `options` are those of the machine.
     """
     scenario = _scenario(
         re.sub(r"\W+", "-", suite), options, None,
         [
-            dma.the_module_takes_every_device, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
-            # Before devices are unplugged: see guest_log on what may end lockdep then.
+            dma.every_device_is_in_a_group, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
+            # Before devices are unplugged, because pciehp may then make lockdep turn itself off:
+            # see guest_log.
             lockdep_is_still_on, *_HOTPLUG, nothing_leaks,
         ],
         ours_only=False,
@@ -102,7 +107,7 @@ def run_native(report, image, folder, *, suite, kind, options, driver=guest_imag
 
 
 def run_native_topology(report, image, folder, *, suite, kind, driver=guest_images.STOCK):
-    """Boots a native kernel in the machine that has devices in one group, and device TLBs."""
+    """Boots a native kernel in the machine of `topology`, and runs its tests."""
     [scenario] = topology.scenarios(kind)
     scenario = dataclasses.replace(
         scenario,
@@ -117,14 +122,14 @@ def run_native_topology(report, image, folder, *, suite, kind, driver=guest_imag
 
 
 def run_native_story(report, image, folder, *, suite, kind):
-    """Tells the story on a native kernel, with our driver; each step is a case of `suite`."""
+    """Runs the story on a native kernel, with our driver. Each step is a case of `suite`."""
     scenario = _scenario(f"native-story-{kind.name}", kind.plain, None, variants.tests_of(NATIVE_STEPS))
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
 
 
 def run_native_kunit(report, image, folder, *, suite, kind, pattern, driver=guest_images.STOCK):
-    """Boots a native kernel for KUnit suites alone; every case is one of `suite`."""
+    """Boots a native kernel only for KUnit suites. Every case is a case of `suite`."""
     name = re.sub(r"\W+", "-", f"{suite}-{pattern}")
     scenario = _scenario(name, kind.plain, pattern, [_kunit(report, suite)], ours_only=False)
     with report.suite(suite):
@@ -132,7 +137,7 @@ def run_native_kunit(report, image, folder, *, suite, kind, pattern, driver=gues
 
 
 def run_native_parameters(report, image, folder, *, suite, kind, options):
-    """Boots a native kernel with each parameter that says what default domains are; each is a case."""
+    """Boots a native kernel with each parameter that chooses the default domains. Each boot is a case."""
     for given, wanted in _DEFAULTS.items():
         scenario = _scenario(
             re.sub(r"\W+", "-", given), options, None, [_groups_are(given, wanted)], ours_only=False,
@@ -142,7 +147,7 @@ def run_native_parameters(report, image, folder, *, suite, kind, options):
             play(scenario, image, kind, guest_images.STOCK, report, None, folder, suite)
 
 
-# What the type of a group is with a parameter (Documentation/admin-guide/kernel-parameters.txt).
+# Parameter: type of groups (the kernel's Documentation/admin-guide/kernel-parameters.txt).
 _DEFAULTS = {
     "iommu.passthrough=1": "identity",
     "iommu.passthrough=0": "DMA-FQ",
@@ -167,14 +172,14 @@ _TRAFFIC = (
     dma.an_nvme_disk_keeps_what_is_written, dma.an_ahci_disk_is_read, dma.a_network_card_passes_traffic,
 )  # fmt: skip
 
-# What a guest of any native kernel can do besides.
+# Further tests for guests of every native kernel.
 _MORE = (
     dma.a_virtio_network_card_passes_traffic,
     dma.the_type_of_a_group_can_be_changed, dma.the_type_of_a_group_in_use_cannot_be_changed,
     dma.a_disk_works_with_each_type, dma.lazy_flushing_can_be_turned_on_while_in_use,
 )  # fmt: skip
 _HOTPLUG = (
-    hotplug.a_new_device_gets_a_group_and_works, hotplug.a_group_goes_with_its_last_device,
+    hotplug.a_new_device_gets_a_group_and_works, hotplug.a_group_ends_with_its_last_device,
 )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own DMA, with each kind of unit and each default domain that can be asked for."""
+"""DMA of kernel drivers, with each kind of unit and each default domain that a parameter can choose."""
 
 from .. import core_view, guest_io, guest_pci, machine
 from .scenario import Scenario
 
 
-def the_module_takes_every_device(run):
+def every_device_is_in_a_group(run):
     run.load()
     if run.ours:
         groups = [group.members for group in core_view.groups(run.guest).values()]
@@ -21,11 +21,11 @@ def an_nvme_disk_keeps_what_is_written(run):
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     checksum = guest_io.write_and_read(run.guest, disk)
     run.check(guest_io.image_checksum(run.guest, "disk", 8) == checksum,
-              "the host's disk has the same bytes")  # fmt: skip
+              "the disk's file on the host has the same bytes")  # fmt: skip
 
 
 def an_ahci_disk_is_read(run):
-    run.check(run.guest.wait_for("[ -b /dev/sda ]"), "the disk is there")
+    run.check(run.guest.wait_for("[ -b /dev/sda ]"), "the kernel finds the disk")
     run.check(
         guest_io.read_checksum(run.guest, "/dev/sda", 1)
         == guest_io.image_checksum(run.guest, "sata", 1),
@@ -49,7 +49,7 @@ def _traffic(run, slot):
 
 
 _TRAFFIC = [
-    the_module_takes_every_device,
+    every_device_is_in_a_group,
     an_nvme_disk_keeps_what_is_written,
     an_ahci_disk_is_read,
     a_network_card_passes_traffic,
@@ -73,7 +73,7 @@ def the_type_of_a_group_can_be_changed(run):
         run.guest.run(f"echo {kind} >{path}")
         if kind != "auto":
             run.check(run.type_of(address) == kind, f"the type is {kind}", run.type_of(address))
-    run.check(run.type_of(address) == before, f"auto gives {before} back", run.type_of(address))
+    run.check(run.type_of(address) == before, f"auto sets {before} again", run.type_of(address))
 
 
 def the_type_of_a_group_in_use_cannot_be_changed(run):
@@ -109,7 +109,7 @@ def lazy_flushing_can_be_turned_on_while_in_use(run):
 
 
 def scenarios(kind):
-    """Ways to ask for a default domain; those that units have no part in with the first kind only."""
+    """A guest for each default domain. The guest with identity runs with the first kind of unit only."""
     lazy = Scenario(
         "lazy", machine.bench,
         [

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Firmware tables: broken ones are refused with the place and the reason; from odd ones as little as possible
-is left out, with a word about it; direct regions are kept."""
+"""Firmware tables.
+
+- The module refuses a broken table, and says where it is broken and why.
+- From an odd table the module leaves out as little as possible, and says what.
+- Direct regions stay mapped.
+"""
 
 from .. import core_view, guest_io, guest_pci, machine, units
 from . import acpi
@@ -21,7 +25,7 @@ def _test(name, place, reason):
 
 def _no_registers(run):
     output, messages = run.refusal()
-    run.check(output and messages, "the module says that no unit answers there", messages)
+    run.check(output and messages, "the module says why", messages)
 
 
 _no_registers.__name__ = "a_register_base_where_nothing_answers_is_refused"
@@ -35,18 +39,18 @@ def _odd(lines):
         messages = core_view.messages(run.guest.kernel_log(mark))
         for line in lines:
             run.check(any(line in message for message in messages), f"the log says {line!r}", messages)
-        # The pages that the region touches, and none of those without bytes.
+        # All pages that the region touches. The regions without bytes are not mapped.
         _check_mapped(run, address)
 
     return an_odd_table_is_used_and_says_what_is_left_out
 
 
-# Memory that is the firmware's on every PC.
+# Memory that belongs to the firmware on every PC.
 _REGION = (0xF0000, 0xFFFFF)
 
 
 def _check_mapped(run, address, *, had_driver=False):
-    """The region is mapped one to one in whatever domain the device is attached to."""
+    """Checks that the domain to which the device is attached maps the region."""
     group = core_view.group_of(run.guest, address)
     mapped = core_view.domains(run.guest)[group.domain]
     size = _REGION[1] + 1 - _REGION[0]
@@ -83,7 +87,7 @@ def a_device_with_a_direct_region_cannot_be_owned(run):
         f"echo {address} >/sys/bus/pci/drivers/vfio-pci/bind; "
         f"echo 'container c\ngroup g {run.group(address)}\nset-container g c' | vfio-user | grep -q error"
     )
-    run.check(status == 0, "its owner would take the region away, and is refused")
+    run.check(status == 0, "an owner is refused, because its domain would not map the region")
     run.guest.run(f"echo {address} >/sys/bus/pci/drivers/vfio-pci/unbind; "
                   f"echo >/sys/bus/pci/devices/{address}/driver_override")  # fmt: skip
     _check_mapped(run, address, had_driver=True)
@@ -97,7 +101,7 @@ def a_direct_region_survives_a_release_of_the_unit(run):
 
 
 def scenarios(kind):
-    """One guest for each table: the kernel reads tables only while it boots."""
+    """A guest for each table, because the kernel reads tables only while it boots."""
     tables = acpi.TABLES[kind.acpi_table]
     tests = [
         (_test(name, place, reason), table)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest runner itself: what it says when things go wrong, and that it notices them."""
+"""Tests of the guest runner itself: that it notices when something goes wrong, and what it says then."""
 
 import dataclasses
 import pathlib
@@ -14,7 +14,7 @@ from ..paths import TOOLS
 from ..root import Root
 from .scenario import SUITE, Scenario, TestFailure, small
 
-_COMPLAINTS = """\
+_ALARMS = """\
 [    1.0] WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:100 f+0x1/0x2
 [    1.0] WARNING: possible circular locking dependency detected
 [    1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2
@@ -43,18 +43,18 @@ def _fails_with(words, function):
         if missing:
             raise TestFailure(f"the message lacks {missing}: {error.what}") from error
         return
-    raise TestFailure("it did not fail")
+    raise TestFailure("the call did not fail")
 
 
-def _each_complaint_of_a_kernel_is_noticed(_image, _kind):
-    for line in _COMPLAINTS.splitlines():
+def _each_alarm_of_a_kernel_is_noticed(_image, _kind):
+    for line in _ALARMS.splitlines():
         if not guest_log.alarms(line):
             raise TestFailure(f"not noticed: {line}")
 
 
-def _harmless_lines_are_not_taken_for_complaints(_image, _kind):
+def _harmless_lines_are_not_taken_for_alarms(_image, _kind):
     if found := guest_log.alarms(_HARMLESS):
-        raise TestFailure(f"taken for a complaint: {found[0]}")
+        raise TestFailure(f"taken for an alarm: {found[0]}")
 
 
 def _an_unknown_kind_of_IOMMU_is_named(_image, _kind):
@@ -81,7 +81,7 @@ def _a_device_that_QEMU_does_not_have_is_named(image, kind):
 
 def _a_root_without_busybox_is_named(_image, _kind):
     class Empty(Root):
-        """The root, but for its files."""
+        """The root, with a path that has no files."""
 
         def __init__(self):
             super().__init__(root.get().path)
@@ -90,8 +90,8 @@ def _a_root_without_busybox_is_named(_image, _kind):
     _fails_with(["busybox"], lambda: initramfs.build(Empty(), AMD64, "none"))
 
 
-def _a_line_into_the_root_may_have_any_number(_image, _kind):
-    # In a process of its own, where all numbers are free.
+def _a_pipe_into_the_root_may_have_any_number(_image, _kind):
+    # In a process of its own, where all descriptor numbers are free.
     script = """
 import os, sys
 sys.dont_write_bytecode = True
@@ -140,27 +140,27 @@ def a_command_that_hangs_is_ended_and_named(run):
     except CommandError as error:
         run.check("sleep 100" in error.what, "the command is named", error.what)
     else:
-        run.check(False, "it fails")
+        run.check(False, "the command fails")
     run.check(run.guest.works("true"), "the guest goes on")
 
 
-def a_program_can_be_talked_to_until_it_ends(run):
+def a_program_answers_until_it_ends(run):
     ask = run.guest.ask
     ask("start", "echo exec cat")
-    run.check(ask("say", "echo 2 one\ntwo\n") == (0, "one\ntwo\n"), "it answers")
+    run.check(ask("say", "echo 2 one\ntwo\n") == (0, "one\ntwo\n"), "the program answers")
     ask("start", "brief read -r line; exit 3")
-    run.check(ask("say", "echo 1 three\n") == (0, "three\n"), "also when there is another one")
+    run.check(ask("say", "echo 1 three\n") == (0, "three\n"), "the program answers also beside a second one")
     status, _output = ask("say", "brief 1 x\n")
-    run.check(status, "that the other one ended without an answer is said", status)
-    run.check(ask("end", "brief ")[0] == 3, "its status can be had")
+    run.check(status, "a program that ends without an answer gives an error", status)
+    run.check(ask("end", "brief ")[0] == 3, "the agent returns the status of a program that has ended")
     try:
         ask("say", "echo 1 no line feed", timeout=1)
     except CommandError as error:
-        run.check("no line feed" in error.what, "what is not answered in time is named", error.what)
+        run.check("no line feed" in error.what, "the error names a request without an answer", error.what)
     else:
-        run.check(False, "it fails")
-    run.check(ask("kill", "echo")[0] == 0 and not run.guest.works("pidof cat"), "it can be killed")
-    run.check(ask("say", "echo 1 x\n")[0], "and is not there any more")
+        run.check(False, "a request without an answer fails")
+    run.check(ask("kill", "echo")[0] == 0 and not run.guest.works("pidof cat"), "the agent kills a program")
+    run.check(ask("say", "echo 1 x\n")[0], "a request to a killed program fails")
 
 
 def background_processes_do_not_disturb_the_agent(run):
@@ -174,31 +174,31 @@ def a_panic_is_reported_with_its_cause(run):
         run.guest.run("echo c >/proc/sysrq-trigger")
     except GuestError as error:
         run.check("panic" in error.what or "Oops" in error.what or "BUG" in error.what,
-                  "the message has the kernel's last words", error.what)  # fmt: skip
-        run.check(error.log == run.guest.log, "and the path of the log")
+                  "the message has the kernel's alarm", error.what)  # fmt: skip
+        run.check(error.log == run.guest.log, "the error has the path of the log")
         return
-    run.check(False, "it fails")
+    run.check(False, "the command fails")
 
 
-def a_guest_that_stands_still_is_reported(run):
+def a_guest_that_hangs_is_reported(run):
     run.guest.qmp.execute("stop")
     try:
         run.guest.run("true", timeout=1)
     except GuestError as error:
-        run.check("hangs" in error.what, "the message says that it hangs", error.what)
+        run.check("hangs" in error.what, "the message says that the guest hangs", error.what)
         return
-    run.check(False, "it fails")
+    run.check(False, "the command fails")
 
 
 PLAIN = [
-    _each_complaint_of_a_kernel_is_noticed,
-    _harmless_lines_are_not_taken_for_complaints,
+    _each_alarm_of_a_kernel_is_noticed,
+    _harmless_lines_are_not_taken_for_alarms,
     _an_unknown_kind_of_IOMMU_is_named,
     _a_missing_QEMU_is_named,
     _a_missing_kernel_is_named,
     _a_device_that_QEMU_does_not_have_is_named,
     _a_root_without_busybox_is_named,
-    _a_line_into_the_root_may_have_any_number,
+    _a_pipe_into_the_root_may_have_any_number,
 ]
 
 
@@ -212,16 +212,16 @@ def run_plain(report, image, kind, only):
 
 
 def scenarios(kind):
-    """Guests that do what no guest should."""
+    """A guest for the tests of the agent, and a guest that panics."""
     if not kind.is_first:
         return []
     return [
         Scenario("agent", small, [
             output_and_status_of_a_command_come_back_unchanged,
             a_command_that_hangs_is_ended_and_named,
-            a_program_can_be_talked_to_until_it_ends,
+            a_program_answers_until_it_ends,
             background_processes_do_not_disturb_the_agent,
-            a_guest_that_stands_still_is_reported,
+            a_guest_that_hangs_is_reported,
         ], ours_only=False),
         Scenario("panic", small, [a_panic_is_reported_with_its_cause],
                  allowed=(r".",), ours_only=False),  # fmt: skip

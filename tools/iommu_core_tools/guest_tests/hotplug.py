@@ -21,12 +21,12 @@ def _machine(kind):
 
 
 def _plug(run, driver, **properties):
-    """Plugs a device into the spare port; its address once the guest has it, in a group."""
+    """Plugs a device into the spare port, and waits until the device is in a group. Returns its address."""
     run.guest.qmp.execute("device_add", driver=driver, id="new", bus=f"port{machine.SPARE:x}",
                           **properties)  # fmt: skip
     pattern = f"{_DEVICES}/0000:00:{machine.SPARE:02x}.0/0000:*.0"
     run.check(run.guest.wait_for(f"ls -d {pattern}"), "the guest sees the new device")
-    # Its folder is there a little before the device is looked at.
+    # The kernel adds the device's folder to sysfs before it gives the device a group.
     run.check(run.guest.wait_for(f"ls -d {pattern}/iommu_group"), "the new device gets a group")
     return run.at(machine.SPARE)
 
@@ -50,7 +50,7 @@ def a_new_device_gets_a_group_and_works(run):
     _unplug(run, address)
 
 
-def a_group_goes_with_its_last_device(run):
+def a_group_ends_with_its_last_device(run):
     before = guest_pci.groups(run.guest)
     address = _plug(run, "edu")
     group = run.group(address)
@@ -70,7 +70,7 @@ def devices_come_and_go_many_times_and_nothing_is_left(run):
                   core_view.domains(run.guest))  # fmt: skip
 
 
-def a_disk_that_is_unplugged_under_load_takes_nothing_with_it(run):
+def a_disk_that_is_unplugged_under_load_disturbs_no_other_device(run):
     address = _plug(run, "nvme", serial="spare", drive="spare")
     disk = guest_io.nvme_disk(run.guest, address)
     run.guest.run(f"dd if=/dev/zero of={disk} bs=64k oflag=direct >/dev/null 2>&1 &")
@@ -79,7 +79,7 @@ def a_disk_that_is_unplugged_under_load_takes_nothing_with_it(run):
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, "0000:00:02.0"), 2)
 
 
-def a_device_that_is_held_can_be_unplugged_once_it_is_closed(run):
+def a_device_that_a_user_has_open_is_unplugged_when_the_user_closes_it(run):
     address = run.at(machine.A)
     group = run.group(address)
     guest_pci.give_to_vfio(run.guest, address)
@@ -91,7 +91,7 @@ def a_device_that_is_held_can_be_unplugged_once_it_is_closed(run):
     run.check(run.guest.works(f"[ -e {_DEVICES}/{address} ]"),
               "VFIO keeps the device while its user has it open")  # fmt: skip
     user.script(["fill b 0 4096 3", "edu-copy d 0x100000 0x101000 4096"])
-    run.check(user.say("check b 4096 4096 3") == "match", "its DMA works until then")
+    run.check(user.say("check b 4096 4096 3") == "match", "the device's DMA works until the user closes it")
     user.quit()
     run.guest.qmp.wait_event("DEVICE_DELETED", 40, lambda data: data.get("device") == "a")
     run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
@@ -104,10 +104,10 @@ def scenarios(_kind):
         [
             the_module_is_loaded,
             a_new_device_gets_a_group_and_works,
-            a_group_goes_with_its_last_device,
+            a_group_ends_with_its_last_device,
             devices_come_and_go_many_times_and_nothing_is_left,
-            a_disk_that_is_unplugged_under_load_takes_nothing_with_it,
-            a_device_that_is_held_can_be_unplugged_once_it_is_closed,
+            a_disk_that_is_unplugged_under_load_disturbs_no_other_device,
+            a_device_that_a_user_has_open_is_unplugged_when_the_user_closes_it,
         ],
         ours_only=False,
     )]  # fmt: skip

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each allocation fails once, in every operation that a user program can start.
+"""Lets each allocation fail, in operations that a user program starts.
 
-Needs a kernel with fault injection. An operation is tried with its first allocation failing, then
-with its second, and so on, until it makes no more of them.
+A test starts an operation again and again: first its first allocation fails, then its second, and so on,
+until the operation makes fewer allocations than that. The kernel must have fault injection.
 """
 
 from .. import core_view, guest_pci, machine
@@ -26,7 +26,7 @@ def allocations_can_be_made_to_fail(run):
 
 
 def _each(run, user, command, undo, errors):
-    """Runs a command with each of its allocations failing; how many there were."""
+    """Runs a command with each of its allocations failing in turn. Returns the number of allocations."""
     for nth in range(1, _MOST):
         answer = user.many([f"fail-nth {nth} {command}"])[0]
         if answer.startswith("ok"):
@@ -49,7 +49,7 @@ def a_mapping_fails_cleanly_at_each_allocation(run):
     count = _each(run, user, f"map c b 0 0x4000 {_IOVA:#x} rw", [f"unmap c {_IOVA:#x} 0x4000"],
                   ("ENOMEM", "EFAULT"))  # fmt: skip
     run.check(count >= 3, "page tables were among the allocations", count)
-    run.check(user.say(f"testdev-run d {_IOVA:#x} b 0 64") == "result 0", "in the end it works")
+    run.check(user.say(f"testdev-run d {_IOVA:#x} b 0 64") == "result 0", "the mapping works in the end")
     user.say(f"unmap c {_IOVA:#x} 0x4000")
     run.check(core_view.domains(run.guest) == mapped, "nothing is counted as mapped",
               core_view.domains(run.guest))  # fmt: skip
@@ -65,7 +65,7 @@ def an_attach_fails_cleanly_at_each_allocation(run):
     user.script([f"group h {run.group(second)}"])
     _each(run, user, "set-container h c", ["unset-container h"], ("ENOMEM",))
     user.script([f"device d g {first} testdev", "buffer b 0x1000", f"map c b 0 0x1000 {_IOVA:#x} rw"])
-    run.check(user.say(f"testdev-run d {_IOVA:#x} b 0 64") == "result 0", "in the end it works")
+    run.check(user.say(f"testdev-run d {_IOVA:#x} b 0 64") == "result 0", "the attach works in the end")
     names = {core_view.group_of(run.guest, address).domain for address in (first, second)}
     run.check(len(names) == 1, "both groups have one domain", names)
     user.quit()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Loading late, unloading, loading again; units that are released under their devices."""
+"""Loads the module after device drivers, unloads it, loads it again; releases units while devices use them."""
 
 from .. import core_view, guest_io, guest_pci, machine, units
 from ..vfio_user import VfioUser
@@ -18,10 +18,10 @@ def a_device_with_a_driver_stays_on_identity_and_works(run):
     for address in (run.at(machine.DISK), run.at(machine.NET), run.kind.ahci):
         group = core_view.group_of(run.guest, address)
         run.check(group and group.domain.startswith("identity"), f"{address} is on identity", group)
-        run.check("kernel" in group.owner, "and owned by the kernel", group.owner)
+        run.check("kernel" in group.owner, "the kernel owns the group", group.owner)
         lines = [line for line in core_view.messages(run.guest.kernel_log(mark)) if address in line]
         run.check(len(lines) == 1 and "identity" in lines[0],
-                  f"one clear line says so of {address}", lines)  # fmt: skip
+                  f"one line of the log says so of {address}", lines)  # fmt: skip
     guest_io.write_and_read(run.guest, disk, 4)
     guest_io.echo(run.guest, 1024)
     guest_io.network_down(run.guest, name)
@@ -52,9 +52,9 @@ def a_device_leaves_identity_when_the_unit_is_taken_again(run):
 
 
 def _memory(run):
-    """What the kernel holds in KiB, and how many pages IOMMU drivers have.
+    """The kernel's slab memory that it cannot reclaim, in KiB, and the number of pages of IOMMU drivers.
 
-    Not what is free: the kernel keeps memory for modules in blocks of 2 MiB for a while.
+    The kernel's free memory would not do: the kernel keeps memory of modules in blocks of 2 MiB for a while.
     """
     run.guest.run("echo 3 >/proc/sys/vm/drop_caches; sleep 0.5")
     slab = run.guest.run("grep ^SUnreclaim: /proc/meminfo").split()[1]
@@ -76,7 +76,7 @@ def the_module_loads_and_unloads_many_times(run):
             before = _memory(run)
     after = _memory(run)
     run.check(after[1] == 0, "no page of a table or queue is left", after[1])
-    run.check(after[0] - before[0] < 1024, f"{_LOOPS - 4} times cost less than 1 MiB of memory",
+    run.check(after[0] - before[0] < 1024, f"{_LOOPS - 4} loads and unloads cost less than 1 MiB of memory",
               f"{after[0] - before[0]} KiB")  # fmt: skip
     run.guest.run("modprobe iommu_core")
     run.load_drivers()
@@ -103,7 +103,7 @@ def the_module_cannot_be_unloaded_while_a_device_uses_it(run):
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
 
 
-def a_unit_is_released_under_load_once_its_owners_are_done(run):
+def a_release_under_load_waits_for_the_owners_of_devices(run):
     guest_pci.load_vfio(run.guest)
     address = run.at(machine.TEST)
     guest_pci.give_to_vfio(run.guest, address)
@@ -116,14 +116,15 @@ def a_unit_is_released_under_load_once_its_owners_are_done(run):
     name = units.names(run.guest)[0]
     folder = f"/sys/bus/platform/drivers/{run.kind.platform_driver}"
     run.guest.run(f"(echo {name} >{folder}/unbind; echo $? >/run/unbound) >/dev/null 2>&1 & sleep 2")
-    # The owner's device sees what it saw before, and nothing else, for as long as it is held.
+    # While the owner holds its device, the device reaches the same memory as before, and nothing
+    # else.
     physical = int(user.say("physical b 0x1000"), 16)
     user.say("fill b 0x1000 4096 6")
     user.say(f"testdev-run d {physical:#x} b 0x1000 64")
     run.check(user.say("check b 0x1000 4096 6") == "match",
-              "the owner's device does not reach memory that it never had")  # fmt: skip
+              "the owner's device does not reach memory that the owner never mapped")  # fmt: skip
     user.quit()
-    run.check(run.guest.wait_for("[ -e /run/unbound ]", 30), "the unit is released in the end")
+    run.check(run.guest.wait_for("[ -e /run/unbound ]", 30), "the unit is released after the owner has quit")
     run.check(not guest_pci.groups(run.guest), "no group is left")
     units.take(run.guest, name)
     run.guest.run(f"echo {run.at(machine.DISK)} >/sys/bus/pci/drivers_probe")
@@ -132,7 +133,7 @@ def a_unit_is_released_under_load_once_its_owners_are_done(run):
 
 
 def scenarios(kind):
-    """Late loading; then loading and unloading with everything there is."""
+    """A guest where device drivers come first, and a guest where the module is loaded and unloaded often."""
     return [
         Scenario("late", machine.bench, [
             a_device_with_a_driver_stays_on_identity_and_works,
@@ -144,6 +145,6 @@ def scenarios(kind):
             the_module_loads_and_unloads_many_times,
             a_unit_can_be_released_and_taken_again,
             the_module_cannot_be_unloaded_while_a_device_uses_it,
-            a_unit_is_released_under_load_once_its_owners_are_done,
+            a_release_under_load_waits_for_the_owners_of_devices,
         ]),
     ]  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machines that sleep (S3) and wake up, and machines that restart."""
+"""A machine that sleeps (S3) and wakes up, and then restarts."""
 
 import dataclasses
 import time
@@ -9,7 +9,7 @@ from ..errors import ToolError
 from ..vfio_user import VfioUser
 from .scenario import Scenario
 
-# What the kernel says at the end.
+# The kernel's message when a sleep has ended.
 _AWAKE = "PM: suspend exit"
 _BASE = 0x10000000
 
@@ -33,8 +33,9 @@ def _status(run):
 
 
 def _wakes(run, times):
-    """Whether the kernel says in time that it has woken up so often."""
-    # The line to the guest's agent loses what is sent before the kernel has it running again.
+    """Whether the console has the kernel's message of a wake-up at least `times` times, within a minute."""
+    # The agent cannot be asked: its serial port loses what the host sends before the port is
+    # resumed.
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if run.guest.said().count(_AWAKE) >= times:
@@ -44,7 +45,7 @@ def _wakes(run, times):
 
 
 def _sleep(run):
-    """Lets the machine go to sleep, and wakes it up."""
+    """Puts the machine to sleep, and wakes it up."""
     times = run.guest.said().count(_AWAKE) + 1
     run.guest.run("(sleep 1; echo mem >/sys/power/state; echo $? >/run/awake) >/dev/null 2>&1 &")
     run.guest.qmp.wait_event("SUSPEND", 60)
@@ -52,7 +53,7 @@ def _sleep(run):
     run.check(_wakes(run, times), "the machine wakes up")
     run.check(run.guest.wait_for("[ -e /run/awake ]"), "the kernel returns from sleep")
     status = run.guest.run("cat /run/awake; rm /run/awake").strip()
-    run.check(status == "0", "it was asleep", status)
+    run.check(status == "0", "the kernel reports a successful sleep", status)
 
 
 def _devices_work(run):
@@ -72,7 +73,7 @@ def devices_work(run):
     _devices_work(run)
 
 
-def a_sleep_that_ends_before_it_began_changes_nothing(run):
+def a_sleep_that_is_broken_off_changes_nothing(run):
     run.guest.run("echo core >/sys/power/pm_test && echo deep >/sys/power/mem_sleep")
     run.guest.run("echo mem >/sys/power/state", timeout=60)
     run.guest.run("echo none >/sys/power/pm_test")
@@ -80,7 +81,7 @@ def a_sleep_that_ends_before_it_began_changes_nothing(run):
     _devices_work(run)
 
 
-def devices_and_their_owners_do_not_notice_that_the_machine_slept(run):
+def devices_and_their_owners_go_on_after_a_sleep(run):
     address = run.at(machine.TEST)
     guest_pci.load_vfio(run.guest)
     guest_pci.give_to_vfio(run.guest, address)
@@ -89,7 +90,7 @@ def devices_and_their_owners_do_not_notice_that_the_machine_slept(run):
                  "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
                  f"map c b 0 0x1000 {_BASE:#x} rw"])  # fmt: skip
     reached = f"testdev-run d {_BASE:#x} b 0 64"
-    run.check(user.say(reached) == "result 0", "an owner's device reaches what is mapped")
+    run.check(user.say(reached) == "result 0", "an owner's device reaches mapped memory")
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     before = guest_io.write_and_read(run.guest, disk, 2)
 
@@ -97,11 +98,11 @@ def devices_and_their_owners_do_not_notice_that_the_machine_slept(run):
     run.check(_status(run).translates, "the unit translates", _status(run))
     run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
     _devices_work(run)
-    run.check(user.say(reached) == "result 0", "the owner's device still reaches it")
+    run.check(user.say(reached) == "result 0", "the owner's device still reaches mapped memory")
     # The fault interrupt works as well.
     mark = run.guest.mark()
     run.check(user.say(f"testdev-run d {_BASE + 0x1000:#x} b 0x1000 64") != "result 0",
-              "it reaches nothing else")  # fmt: skip
+              "the owner's device reaches nothing else")  # fmt: skip
     run.guest.run("sleep 0.5")
     lines = core_view.faults(run.guest.kernel_log(mark))
     recorded = run.kind.recorded(address, _BASE + 0x1000)
@@ -119,17 +120,17 @@ def a_unit_is_off_when_the_machine_restarts(run):
 
 
 def _bench(kind):
-    """The machine, which stands still where it would restart."""
+    """The machine of the story, except that QEMU stops it instead of restarting it."""
     found = machine.bench(kind)
     found.arguments += ["-no-shutdown"]
     return found
 
 
 def scenarios(kind):
-    """Sleep, where the machine can; then the end."""
+    """A sleep, if the machine can sleep, and then a restart."""
     sleep = [
-        a_sleep_that_ends_before_it_began_changes_nothing,
-        devices_and_their_owners_do_not_notice_that_the_machine_slept,
+        a_sleep_that_is_broken_off_changes_nothing,
+        devices_and_their_owners_go_on_after_a_sleep,
     ]
     return [
         Scenario("power", _bench, [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machines where the module must not, or cannot, take a unit: it says why and leaves no trace."""
+"""Machines where the module must not, or cannot, take over a unit: the module says why, and changes nothing."""
 
 from .. import guest_io, machine, viommu
 from .scenario import Scenario, small
@@ -11,7 +11,7 @@ def loading_fails_with_ENODEV_where_there_is_no_IOMMU(run):
     run.check("no IOMMU" in messages, "the log says that there is no IOMMU", messages)
     for kind in viommu.VIOMMUS.values():
         run.check((kind.acpi_table in messages) == (kind.arch is run.kind.arch),
-                  "it names the tables that such a machine may have, and no others", messages)  # fmt: skip
+                  "the log names the tables that such a machine may have, and no others", messages)  # fmt: skip
 
 
 def loading_again_fails_the_same_way(run):
@@ -32,11 +32,11 @@ def _owned_by(name):
     def test(run):
         _owned(run)
 
-    test.__name__ = f"a_unit_with_{name.replace('-', '_')}_on_is_refused_and_the_remedy_named"
+    test.__name__ = f"a_unit_with_{name.replace('-', '_')}_on_is_refused_and_the_log_names_the_remedy"
     return test
 
 
-def the_owner_of_the_unit_goes_on_undisturbed(run):
+def the_driver_that_uses_the_unit_is_not_disturbed(run):
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     guest_io.write_and_read(run.guest, disk, 2)
 
@@ -53,7 +53,7 @@ def a_machine_with_little_memory_works(run):
 
 
 def scenarios(kind):
-    """Machines without a unit, with one that is owned, or with one that cannot be used."""
+    """Machines without a unit, with a unit that another driver uses, or with a unit that cannot translate."""
     found = [
         Scenario(
             "no-iommu", lambda kind: small(kind, unit=None),
@@ -73,7 +73,7 @@ def scenarios(kind):
     for name, parameters in kind.owned.items():
         found.append(Scenario(
             f"owned-{name}", machine.bench,
-            [_owned_by(name), the_owner_of_the_unit_goes_on_undisturbed],
+            [_owned_by(name), the_driver_that_uses_the_unit_is_not_disturbed],
             instead_of_free=parameters,
         ))  # fmt: skip
     return found

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Scenarios: a machine that is booted once, and the tests that run in it one after the other.
+"""Scenarios. A scenario is a guest that boots once, and the tests that run in this guest one after the other.
 
-A test is a function of one argument, a `Run`, and is named after the behaviour that it checks. It
-fails by an exception; `Run.check()` raises one. A scenario's first function usually loads the
-module; when it fails, the rest is not run, and so it is when the guest dies. A test that finds what
-another one has left says so with `after()`: whoever asks for it gets both.
+- A test is a function with one argument, a `Run`. Its name says which behaviour it checks.
+- A test fails if it raises an exception, such as the one of `Run.check()`.
+- The first test usually loads the module. If the first test fails, or the guest ends, the other tests are
+  not run and fail.
+- `after()` marks a test that depends on an earlier test. Whoever runs only the later test gets both.
 """
 
 import dataclasses
@@ -29,16 +30,17 @@ class TestFailure(ToolError):
 class Scenario:
     """One guest.
 
-    `machine(kind)` makes it; `tests` run in that order. `parameters` are for the kernel, on top of
-    what leaves the unit to our module. `allowed` are patterns of kernel complaints that are not
-    ours. `ours_only`: nothing of it makes sense with the kernel's own driver.
+    `machine(kind)` makes its machine. `tests` run in their order. `parameters` are for the kernel, besides
+    those that leave the unit to our module. `allowed` are patterns of alarms in the kernel's log that do not
+    fail a test. `ours_only` says that no test makes sense with the kernel's own driver.
     """
 
     name: str
     machine: object
     tests: list
     parameters: tuple = ()
-    # Replaces the parameters that free the unit, where a test wants it owned.
+    # Replaces the parameters that leave the unit to our module, for a unit that another driver
+    # uses.
     instead_of_free: tuple | None = None
     allowed: tuple = ()
     ours_only: bool = True
@@ -54,18 +56,18 @@ class Scenario:
 
 
 class Run:
-    """What a test gets: the running guest and shorthands."""
+    """The argument of a test: the running guest, and shorthands."""
 
     def __init__(self, guest, kind, driver, modular):
         self.guest = guest
         self.kind = kind
         self._modular = modular
         self.ours = driver == OURS
-        # The story, where tests are its steps.
+        # The `Story`, if the tests are its steps.
         self.story = None
 
     def check(self, holds, claim, seen=None):
-        """Fails the test with "not so: <claim>" unless it holds."""
+        """Fails the test with "not so: <claim>" if the claim does not hold."""
         if not holds:
             text = f"not so: {claim}" if seen is None else f"not so: {claim}; instead: {seen}"
             raise TestFailure(text, log=self.guest.log)
@@ -76,13 +78,13 @@ class Run:
             self.guest.run(f"modprobe iommu_core {parameters}".strip())
 
     def load_drivers(self, *names):
-        """Loads device drivers, by default all that the machines have devices for."""
+        """Loads device drivers. By default, those of all devices that the machines have."""
         if self._modular:
             names = names or ("nvme", "ahci", "sd_mod", "e1000e")
             self.guest.run(f"modprobe -a {' '.join(names)}")
 
     def refusal(self, parameters=""):
-        """Tries to load the module, which has to fail; the shell's text and the module's messages."""
+        """Tries to load the module, which must fail. Returns the shell's text and the module's messages."""
         mark = self.guest.mark()
         status, output = self.guest.status(f"modprobe iommu_core {parameters}".strip())
         self.check(status, "loading the module fails")
@@ -90,18 +92,18 @@ class Run:
         return output.strip(), "\n".join(core_view.messages(self.guest.kernel_log(mark)))
 
     def unload(self):
-        """Releases every unit and unloads the module; devices must have no drivers."""
+        """Releases every unit and unloads the module. Devices must have no drivers."""
         if self.ours:
             for name in units.names(self.guest):
                 units.release(self.guest, name)
             self.guest.run("rmmod iommu_core")
 
     def at(self, slot, function=0):
-        """The PCI address behind a root port."""
+        """The PCI address of the device behind a root port."""
         return guest_pci.behind(self.guest, slot, function)
 
     def group(self, address):
-        """The group's number of a device."""
+        """The number of a device's group."""
         return guest_pci.group(self.guest, address)
 
     def type_of(self, address):
@@ -109,27 +111,27 @@ class Run:
         return self.guest.run(f"cat /sys/bus/pci/devices/{address}/iommu_group/type").strip()
 
     def skip(self, why):
-        """Ends the test without a verdict."""
+        """Ends the test as skipped."""
         raise Skip(why)
 
     def need_ours(self):
-        """Skips with the kernel's own driver."""
+        """Skips the test if the kernel's own driver is tested."""
         if not self.ours:
             self.skip("only iommu_core does this")
 
 
 def after(earlier, *tests):
-    """Marks tests as run only after `earlier`, a test of the same scenario; the tests."""
+    """Marks tests as dependent on `earlier`, a test of the same scenario. Returns the tests as a list."""
     for test in tests:
         test.after = earlier
     return list(tests)
 
 
 def picked(tests, is_wanted):
-    """Those tests of a scenario that are wanted, with what they cannot do without; in order."""
+    """The wanted tests of a scenario, with the tests on which they depend, in order."""
     found = set()
     for test in filter(is_wanted, tests):
-        # The first test loads the module: it has to run whatever is asked for.
+        # All tests depend on the first one, which loads the module.
         found.add(tests[0])
         while test and test not in found:
             found.add(test)
@@ -138,12 +140,12 @@ def picked(tests, is_wanted):
 
 
 def small(kind, **options):
-    """A machine with nothing but an IOMMU, for tests that end when the module is loaded."""
+    """A machine that has an IOMMU and no other device, for tests that need no DMA."""
     return Machine(kind, memory=512, cpus=1, **options)
 
 
 def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
-    """Boots a scenario's guest and runs its tests, each as a case of a suite of the report."""
+    """Boots a scenario's guest and runs its tests. Each test is a case of the report's `suite`."""
     tests = picked(scenario.tests, lambda test: not only or only in _case(kind, scenario, test))
     if not tests:
         return
@@ -179,14 +181,14 @@ def _play(scenario, tests, guest, run, report, suite, step):
                     if i == 0:
                         dead = f"not run: {test.__name__} failed"
                     elif not _alive(guest):
-                        dead = f"not run: the guest is gone since {test.__name__}"
+                        dead = f"not run: the guest ended during {test.__name__}"
                     raise
     finally:
         guest.stop()
 
 
 def _one(test, run, scenario, seen):
-    """Runs a test; `seen` are the kernel's complaints so far, none before the first test."""
+    """Runs a test, and fails it for new alarms in the kernel's log. `seen` has the alarms so far."""
     found = []
     try:
         test(run)
@@ -194,7 +196,7 @@ def _one(test, run, scenario, seen):
         found += run.guest.alarms(scenario.allowed)[len(seen) :]
         seen += found
     if found:
-        raise TestFailure(f"the kernel complained: {found[0].strip()}", log=run.guest.log)
+        raise TestFailure(f"the kernel reports a defect: {found[0].strip()}", log=run.guest.log)
 
 
 def _alive(guest):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Devices that share what the unit sees of them, and devices on other host bridges."""
+"""Devices that share an id, devices on another host bridge, virtual functions, and devices with a TLB."""
 
 from .. import core_view, guest_io, guest_pci
 from ..machine import Machine
@@ -45,7 +45,7 @@ _EDU, _TESTDEV = ("0x1234", "0x11e8"), ("0x1b36", "0x0005")
 
 
 def the_module_is_loaded(run):
-    # virtio-pci is built in, so the device would be held for it.
+    # virtio-pci is built in and already bound, so the device would stay on identity.
     guest_pci.unbind(run.guest, run.at(_CACHING))
     run.load()
     guest_pci.load_vfio(run.guest)
@@ -53,8 +53,8 @@ def the_module_is_loaded(run):
 
 def devices_behind_a_PCI_bridge_share_a_group(run):
     edu, testdev = _find(run, _EDU, 1, 0x40), _find(run, _TESTDEV, 1, 0x40)
-    run.check(edu and testdev, "both devices are there")
-    run.check(run.group(edu) == run.group(testdev), "they are in one group")
+    run.check(edu and testdev, "the kernel finds both devices")
+    run.check(run.group(edu) == run.group(testdev), "both devices are in one group")
     if run.ours:
         text = run.guest.run(f"cat {core_view.FOLDER}/groups")
         line = next(line for line in text.splitlines() if f"member   {edu}" in line)
@@ -63,7 +63,7 @@ def devices_behind_a_PCI_bridge_share_a_group(run):
 
 def devices_behind_a_PCI_bridge_do_DMA(run):
     edu, testdev = _find(run, _EDU, 1, 0x40), _find(run, _TESTDEV, 1, 0x40)
-    # The bridge is in their group, and may have a driver of its own.
+    # The bridge is in the same group, and may have a driver.
     guest_pci.unbind(run.guest, run.at(_BRIDGE))
     for address in (edu, testdev):
         guest_pci.give_to_vfio(run.guest, address)
@@ -72,12 +72,12 @@ def devices_behind_a_PCI_bridge_do_DMA(run):
                  "set-iommu c type1v2", f"device e g {edu} edu", f"device t g {testdev} testdev",
                  "buffer b 0x3000", f"map c b 0 0x3000 {_IOVA:#x} rw", "fill b 0 4096 1",
                  f"edu-copy e {_IOVA:#x} {_IOVA + 4096:#x} 4096"])  # fmt: skip
-    run.check(user.say("check b 4096 4096 1") == "match", "the first reaches memory")
+    run.check(user.say("check b 4096 4096 1") == "match", "edu reaches memory")
     run.check(user.say(f"testdev-run t {_IOVA + 8192:#x} b 8192 64") == "result 0",
-              "the second reaches memory")  # fmt: skip
+              "iommu-testdev reaches memory")  # fmt: skip
     user.say(f"unmap c {_IOVA:#x} 0x3000")
     mark = run.guest.mark()
-    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") != "result 0", "and then no more")
+    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") != "result 0", "unmapped memory is not reached")
     if run.ours and not run.kind.half_records:
         run.guest.wait_for(f"dmesg | sed '1,/{mark}/d' | grep -q fault", 5)
         faults = core_view.faults(run.guest.kernel_log(mark))
@@ -88,16 +88,16 @@ def devices_behind_a_PCI_bridge_do_DMA(run):
 
 def a_device_behind_another_host_bridge_does_DMA(run):
     address = _find(run, _TESTDEV, 0x40, 0x100)
-    run.check(address, "the device is there")
-    run.check(run.group(address) is not None, "it has a group")
+    run.check(address, "the kernel finds the device")
+    run.check(run.group(address) is not None, "the device is in a group")
     guest_pci.give_to_vfio(run.guest, address)
     user = VfioUser(run.guest, "far")
     user.script(["container c", f"group g {run.group(address)}", "set-container g c",
                  "set-iommu c type1v2", f"device t g {address} testdev", "buffer b 0x2000",
                  f"map c b 0 0x1000 {_IOVA:#x} rw"])  # fmt: skip
-    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") == "result 0", "it reaches memory")
+    run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") == "result 0", "the device reaches mapped memory")
     run.check(user.say(f"testdev-run t {_IOVA + 4096:#x} b 4096 64") != "result 0",
-              "but only what is mapped")  # fmt: skip
+              "the device does not reach other memory")  # fmt: skip
     user.quit()
 
 
@@ -110,7 +110,7 @@ def virtual_functions_get_groups_of_their_own_and_lose_them(run):
     functions = run.guest.run(f"for f in {path}/virtfn*; do basename $(readlink $f); done").split()
     groups = [run.group(address) for address in functions]
     run.check(len(functions) == 2 and None not in groups, "both functions have groups", groups)
-    run.check(len({*groups, run.group(card)}) == 3, "each has its own, as the card has", groups)
+    run.check(len({*groups, run.group(card)}) == 3, "the card and both functions are in three groups", groups)
     run.guest.run(f"echo 0 >{path}/sriov_numvfs", timeout=60)
     run.check(guest_pci.groups(run.guest) == before, "the groups are as before")
 
@@ -127,20 +127,20 @@ def a_device_with_a_TLB_of_its_own_works(run):
     address = run.at(_CACHING)
     run.check(run.type_of(address).startswith("DMA"), "its type is DMA", run.type_of(address))
     run.load_drivers("virtio_blk")
-    # Where the kernel waited for the unit it has bound the device already.
+    # On a kernel that waits for the driver of the unit, virtio-pci is bound already.
     if not guest_pci.driver(run.guest, address):
         guest_pci.bind(run.guest, address, "virtio-pci")
-    run.check(run.guest.wait_for("[ -b /dev/vda ]"), "the disk is there")
+    run.check(run.guest.wait_for("[ -b /dev/vda ]"), "the kernel finds the disk")
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
 
 
 def a_device_with_a_TLB_of_its_own_works_after_a_reset(run):
-    # Its driver sees the reset coming, and sets the device up again after it.
+    # The kernel tells the device's driver of the reset. The driver sets the device up again.
     address = run.at(_CACHING)
     before = run.type_of(address)
     run.guest.run(f"echo 1 >/sys/bus/pci/devices/{address}/reset", timeout=60)
-    run.check(run.type_of(address) == before, "its type is what it was", run.type_of(address))
+    run.check(run.type_of(address) == before, "the group's type is unchanged", run.type_of(address))
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
 
 

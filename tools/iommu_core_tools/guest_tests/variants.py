@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The story that `make run` shows, with other variants of the unit."""
+"""Runs the story of `make run` with variants of the unit."""
 
 import re
 
@@ -16,11 +16,11 @@ def _test(steps, number):
             native = steps is NATIVE_STEPS
             run.story = Story(run.guest, run.ours, show=lambda _text: None, native=native)
         if run.story.steps != number:
-            raise TestFailure("not run: a step before it failed", log=run.guest.log)
+            raise TestFailure("not run: an earlier step failed", log=run.guest.log)
         step(run.story)
         run.story.steps += 1
 
-    # What comes before the first colon or semicolon.
+    # The step's title up to the first colon or semicolon.
     test.__name__ = re.match("[^:;]*", step.__doc__)[0]
     return test
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Domains of user programs: sharing, sizes, wrong arguments, a random sequence against a model."""
+"""Domains of user programs: sharing, page sizes, wrong arguments, random mappings compared with a model."""
 
 import random
 import re
@@ -13,14 +13,14 @@ _PAGE = 4096
 _MIB = 1 << 20
 _BASE = 0x10000000
 _SEED = 20260
-# For how many seconds the limit on a group's printed faults holds (fault.rs).
+# The interval, in seconds, of the limit on printed faults of a group (fault.rs).
 _FAULT_INTERVAL = 5
 
 
 class _Held:
-    """A user program that has the test device (and edu) in a container, for one test.
+    """A user program that has opened iommu-testdev, edu or both in a container, for one test.
 
-    `container` may be "iommufd", too.
+    `container` is "container" or "iommufd".
     """
 
     def __init__(self, run, name, devices=("test",), container="container"):
@@ -40,18 +40,18 @@ class _Held:
         return self.user
 
     def __exit__(self, *exception):
-        # One that is skipped half way has nothing that anybody wants to look at.
+        # A failed test leaves its program running. A skipped test does not.
         if exception[0] in (None, Skip):
             self.user.quit()
 
 
 def _reaches(user, iova, buffer, offset, length=_PAGE):
-    """Whether the test device reaches these bytes of a buffer at `iova`."""
+    """Whether iommu-testdev reaches these bytes of a buffer at `iova`."""
     return user.say(f"testdev-run test {iova:#x} {buffer} {offset:#x} {length}") == "result 0"
 
 
 def _ranges(user):
-    """The addresses that may be mapped: first and last of each range."""
+    """The first and last address of each range that VFIO allows to map."""
     found = re.findall(r"(0x[0-9a-f]+|0)-(0x[0-9a-f]+)", user.say("ranges c"))
     return [(int(first, 16), int(last, 16)) for first, last in found]
 
@@ -63,7 +63,7 @@ def the_module_and_vfio_are_loaded(run):
         guest_pci.give_to_vfio(run.guest, run.at(slot))
 
 
-def a_mapping_is_reached_at_both_ends_and_not_beyond(run):
+def DMA_reaches_both_ends_of_a_mapping_and_nothing_beyond(run):
     with _Held(run, "ends") as user:
         user.script(["buffer b 0x4000", f"map c b 0x1000 0x2000 {_BASE:#x} rw"])
         run.check(_reaches(user, _BASE, "b", 0x1000), "the first page is reached")
@@ -111,17 +111,17 @@ def large_and_small_pages_mix(run):
         run.check(int(user.say(f"unmap c {_BASE:#x} {size}")) == size, "all of it is unmapped")
         for offset in (0, 2 * _MIB, size - _PAGE):
             run.check(not _reaches(user, _BASE + offset, "b", offset), "nothing is left")
-        # The same range again, out of step with large pages.
+        # The same range again, with an offset that allows no large pages.
         user.say(f"map c b 0 {8 * _MIB} {_BASE + _PAGE:#x} rw")
-        run.check(_reaches(user, _BASE + _PAGE, "b", 0), "it can be mapped again")
+        run.check(_reaches(user, _BASE + _PAGE, "b", 0), "the range can be mapped again")
 
 
 def one_domain_serves_two_groups(run):
     with _Held(run, "two", ("test", "a")) as user:
         user.script(["buffer b 0x4000", f"map c b 0 0x4000 {_BASE:#x} rw", "fill b 0 4096 8"])
         user.say(f"edu-copy a {_BASE:#x} {_BASE + 0x1000:#x} 4096")
-        run.check(user.say("check b 4096 4096 8") == "match", "the first group's device reaches it")
-        run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "so does the second's")
+        run.check(user.say("check b 4096 4096 8") == "match", "edu's group reaches the mapping")
+        run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "iommu-testdev's group reaches the mapping")
         if run.ours:
             names = {core_view.group_of(run.guest, run.at(slot)).domain
                      for slot in (machine.A, machine.TEST)}  # fmt: skip
@@ -135,9 +135,9 @@ def a_group_that_joins_later_sees_what_is_mapped(run):
         user.script([f"group a {run.group(address)}", "set-container a c",
                      f"device a a {address} edu",
                      f"edu-copy a {_BASE:#x} {_BASE + 0x1000:#x} 4096"])  # fmt: skip
-        run.check(user.say("check b 4096 4096 8") == "match", "its DMA works")
+        run.check(user.say("check b 4096 4096 8") == "match", "DMA of the group that has joined works")
         user.script(["close-device a", "close-group a"])
-        run.check(_reaches(user, _BASE, "b", 0), "the other goes on when it leaves")
+        run.check(_reaches(user, _BASE, "b", 0), "DMA of the first group works after the other has left")
 
 
 def an_interrupt_reaches_the_program(run):
@@ -151,11 +151,11 @@ def an_iommufd_serves_two_groups_and_interrupts(run):
     with _Held(run, "iommufd", ("test", "a"), "iommufd") as user:
         user.script(["buffer b 0x4000", f"map c b 0 0x4000 {_BASE:#x} rw", "fill b 0 4096 8"])
         user.say(f"edu-copy a {_BASE:#x} {_BASE + 0x1000:#x} 4096")
-        run.check(user.say("check b 4096 4096 8") == "match", "the second group's device reaches it")
-        run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "so does the first's")
+        run.check(user.say("check b 4096 4096 8") == "match", "edu's group reaches the mapping")
+        run.check(_reaches(user, _BASE + 0x2000, "b", 0x2000), "iommu-testdev's group reaches the mapping")
         user.script(["edu-interrupt a", "edu-interrupt a"])
         user.say(f"unmap c {_BASE:#x} 0x4000")
-        run.check(not _reaches(user, _BASE, "b", 0), "what was unmapped is not reached")
+        run.check(not _reaches(user, _BASE, "b", 0), "unmapped memory is not reached")
 
 
 def wrong_arguments_get_the_right_errno(run):
@@ -163,10 +163,10 @@ def wrong_arguments_get_the_right_errno(run):
     read_write = 3
     with _Held(run, "wrong") as user:
         user.script(["buffer b 0x4000", f"map c b 0 0x2000 {_BASE:#x} rw"])
-        # A page of this program that is certainly not mapped into it.
+        # An address at which the program has no memory.
         nowhere = 0x1000
         beyond = _ranges(user)[-1][1] + 1
-        # Version 1 tables of AMD-Vi have as many levels as all addresses take: none is beyond.
+        # AMD-Vi's version 1 tables can grow to six levels, which cover all addresses.
         too_high = [(f"map c b 0 0x1000 {beyond:#x} rw", "EINVAL")] if beyond <= top else []
         for command, errno in (
             (f"map c b 0 0x1000 {_BASE + 0x10001:#x} rw", "EINVAL"),
@@ -191,14 +191,14 @@ def wrong_arguments_get_the_right_errno(run):
             seen = user.errno(command)
             run.check(seen == errno, f"{command!r} gives {errno}", seen)
         run.check(user.say(f"unmap c {_BASE + 0x100000:#x} 0x1000") == "0",
-                  "unmapping nothing unmaps nothing")  # fmt: skip
-        run.check(_reaches(user, _BASE + 0x1000, "b", 0x1000), "what was mapped still is")
-        run.check(not _reaches(user, _BASE + 0x10000, "b", 0), "nothing else is")
+                  "an unmap of a range without mappings unmaps 0 bytes")  # fmt: skip
+        run.check(_reaches(user, _BASE + 0x1000, "b", 0x1000), "the first mapping is still there")
+        run.check(not _reaches(user, _BASE + 0x10000, "b", 0), "no other address is mapped")
 
 
 def a_failed_mapping_leaves_no_trace(run):
     with _Held(run, "trace") as user:
-        # The second half of this range is memory that the program does not have.
+        # The program has no memory at the second half of this range.
         user.script(["buffer b 0x200000", "buffer c 0x1000"])
         before = core_view.domains(run.guest) if run.ours else None
         start = int(user.say("where b"), 16)
@@ -236,7 +236,7 @@ def random_mappings_agree_with_a_model(run):
             _offset, count = mapped.pop(start)
             commands.append(f"unmap c {_BASE + start * _PAGE:#x} {count * _PAGE}")
             expected.append(f"ok {count * _PAGE}")
-        # One look at what the device can reach, wherever it falls.
+        # One access of the device to a random page.
         page, at = random_source.randrange(pages), random_source.randrange(pages)
         for start, (offset, count) in mapped.items():
             if start <= page < start + count:
@@ -261,14 +261,14 @@ def a_killed_program_frees_everything(run):
     held.user.kill()
     if run.ours:
         after = set(core_view.domains(run.guest))
-        run.check(not after - before, "its domain is gone", after - before)
+        run.check(not after - before, "the program's domain is freed", after - before)
     with _Held(run, "next", ("test", "a")) as user:
         user.script(["buffer b 0x1000", f"map c b 0 0x1000 {_BASE:#x} rw"])
-        run.check(_reaches(user, _BASE, "b", 0), "the next one can use the devices")
+        run.check(_reaches(user, _BASE, "b", 0), "the next program can use the devices")
 
 
-def faults_are_counted_and_do_not_bury_the_log(run):
-    # What was printed for the group before must not count against this.
+def faults_are_counted_and_do_not_flood_the_log(run):
+    # After the interval, earlier faults of the group no longer count towards the limit.
     run.guest.run(f"sleep {_FAULT_INTERVAL}")
     mark = run.guest.mark()
     address = run.at(machine.TEST)
@@ -286,19 +286,19 @@ def faults_are_counted_and_do_not_bury_the_log(run):
         lines = core_view.faults(log)
         run.check(lines, "faults are in the log")
         run.check(len(lines) <= 60, "400 faults give few lines", len(lines))
-        # Some units record each piece of an access that they see.
+        # Some units split an access, and record a fault for each part.
         wrong = [line for line in lines if line.device != device
                  or not recorded <= line.address < recorded + length]  # fmt: skip
-        run.check(not wrong, "each names device and address", wrong)
+        run.check(not wrong, "each line names device and address", wrong)
         count = core_view.group_of(run.guest, device).faults - before
-        run.check(count >= len(lines), "debugfs counts at least those", count)
+        run.check(count >= len(lines), "debugfs counts at least as many faults as there are lines", count)
 
 
 TESTS = [
     the_module_and_vfio_are_loaded,
     *after(
         the_module_and_vfio_are_loaded,
-        a_mapping_is_reached_at_both_ends_and_not_beyond,
+        DMA_reaches_both_ends_of_a_mapping_and_nothing_beyond,
         a_read_only_mapping_cannot_be_written,
         both_ends_of_the_aperture_can_be_mapped,
         large_and_small_pages_mix,
@@ -309,17 +309,17 @@ TESTS = [
         a_failed_mapping_leaves_no_trace,
         random_mappings_agree_with_a_model,
         a_killed_program_frees_everything,
-        faults_are_counted_and_do_not_bury_the_log,
+        faults_are_counted_and_do_not_flood_the_log,
     ),
 ]
 
 
-# Where the kernel has iommufd, which the stock one has not.
+# For kernels with iommufd. The stock kernel does not have it.
 IOMMUFD_TESTS = after(the_module_and_vfio_are_loaded, an_iommufd_serves_two_groups_and_interrupts)
 
 
 def scenarios(kind):
-    """The same tests with some variants of the unit."""
+    """A guest with the tests for each variant of the unit."""
     return [
         Scenario(f"vfio-{name}", lambda kind, name=name: machine.bench(kind, **kind.owners[name]),
                  TESTS, ours_only=False)

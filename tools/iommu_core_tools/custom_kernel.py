@@ -66,9 +66,9 @@ _X86 = {
     "arch": AMD64,
     "arguments": ("LLVM=-19", "CC=ccache clang-19"),
     "image": "arch/x86/boot/bzImage",
-    # With five-level tables KASAN asks the CPU's capability bits where memory begins, and
-    # identify_cpu() clears these for a moment: an interrupt just then is reported as an access to
-    # nowhere.
+    # With five-level tables KASAN reads the CPU's capability bits to find out where memory begins.
+    # identify_cpu() clears these bits for a moment. KASAN reports a false error in an interrupt at
+    # that moment.
     "parameters": ("no5lvl", "log_buf_len=8M"),
 }
 _ARM64 = {

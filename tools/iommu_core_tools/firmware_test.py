@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Firmware tables, read by the drivers' parsers on the build machine and by ACPICA's disassembler.
+"""Compares the drivers' parsers of firmware tables, run on the build machine, with ACPICA's disassembler.
 
-Each table is a case: both have to agree on the structures, the addresses of units and of memory, and for every
-id on the unit that it belongs to. Without a folder the tables are those that the tree makes itself, for the
-tests on the host and for guests.
+Each table is a case. Both must agree on the structures, the addresses of units and of memory regions, and the unit
+of each id. Without a folder, the tables are those of the host tests and of the guest tests.
 """
 
 import dataclasses
@@ -20,15 +19,15 @@ _SIGNATURES = (b"DMAR", b"IVRS")
 # A table is read once and looked at often: neither may take long.
 _PARSE_NS_PER_BYTE = 2000
 _LOOKUP_NS = 500_000
-# Memory that is the firmware's on every PC.
+# Memory that belongs to the firmware on every PC.
 _REGION = (0xF0000, 0xFFFFF)
-# How many tables one run of a program gets.
+# The number of tables for one run of a program.
 _AT_ONCE = 64
 
 
 @dataclasses.dataclass
 class _Ours:
-    """What the parsers make of a table."""
+    """What the parsers say of a table."""
 
     kind: str
     refusal: str | None
@@ -91,7 +90,7 @@ def _given(folder, scratch):
 
 
 def _own(scratch, binary):
-    """Writes the tables that the tree makes itself into the scratch folder: {number: name}."""
+    """Writes the tables of the host tests and of the guest tests into the scratch folder: {number: name}."""
     if not root.get().run([binary, "--write", scratch], cwd=scratch):
         raise ToolError("the tables of the tests on the host cannot be written")
     found = {}
@@ -113,7 +112,7 @@ def _own(scratch, binary):
     return found
 
 
-# --- what is read -----------------------------------------------------------------------------
+# --- the two readers --------------------------------------------------------------------------
 
 
 def _parse(binary, scratch, numbers, step):
@@ -147,7 +146,7 @@ def _parse(binary, scratch, numbers, step):
 
 def _disassemble(scratch, numbers, step):
     for some in _some(numbers):
-        # It fails if a table is odd, and has written the others all the same.
+        # iasl's status is ignored: it fails if one table is odd, but still writes the other tables.
         root.get().run(["iasl", "-d", *some], cwd=scratch, log=step.log, timeout=600)
     found = {}
     for number in numbers:
@@ -162,7 +161,7 @@ def _some(numbers):
         yield [f"{number}.bin" for number in numbers[start : start + _AT_ONCE]]
 
 
-# --- what has to agree ------------------------------------------------------------------------
+# --- the comparison ---------------------------------------------------------------------------
 
 
 def _line(ours):
@@ -182,7 +181,8 @@ def _compare(ours, text):
     assert took < 1_000_000 + lookups * _LOOKUP_NS, f"{took} ns for {lookups} look-ups"
     assert text is not None, "iasl has not read it"
     theirs = iasl.facts(text)
-    # Where iasl gives up there is nothing to compare with, unless that is where the structures end.
+    # If iasl has stopped early, there is nothing to compare with, unless the parser stops there
+    # too.
     if not theirs.is_whole and not any("the table ends with" in words for words in ours.odd):
         return
     _same("structures", theirs.counts, ours.counts)

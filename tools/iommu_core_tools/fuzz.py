@@ -3,7 +3,7 @@
 
 tests/host/fuzz has the layout of cargo-fuzz, which wants a nightly compiler for its sanitizers. The code under
 test has no `unsafe`, so coverage is enough: rustc inserts it by options of LLVM, and libFuzzer's runtime comes
-with the crate libfuzzer-sys. What was found to reach new code is kept in the cache for the next run.
+with the crate libfuzzer-sys. Inputs that reach new code stay in the cache for the next run.
 """
 
 import pathlib

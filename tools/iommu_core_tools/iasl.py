@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What ACPICA's disassembler (`iasl -d`) says of firmware tables, and what follows from that.
+"""Reads firmware tables as ACPICA's disassembler (`iasl -d`) shows them.
 
-This is a second reading of the tables, which shares nothing with the drivers' parsers: the fields are iasl's,
-and which unit an id belongs to is computed from them by the rules of the specifications and of the C drivers.
+This reader shares nothing with the drivers' parsers. It takes the fields from iasl's output, and finds the unit of
+each id by the rules of the specifications and of the C drivers.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ _IVMD = {0x20, 0x21, 0x22}
 class Facts:
     """What a table says. `ids`: for each segment and id the base of the id's unit, or None.
 
-    `is_whole`: whether iasl has read the table to its end.
+    `ids` has, for each segment and id, the register base of the id's unit, or None. `is_whole` says whether
+    iasl has read the table to its end.
     """
 
     counts: dict
@@ -50,7 +51,7 @@ def facts(text):
 
 
 def _fields(text):
-    """(offset, length, name, value) of every line of a field, and whether the text goes to the table's end."""
+    """(offset, length, name, value) of each line that shows a field, and whether the text covers the whole table."""
     found, is_whole = [], True
     for line in text.splitlines():
         if match := _FIELD.match(line):
@@ -159,7 +160,7 @@ def _ivrs(fields, is_whole):
             if length == 0 or last >= 1 << 64:
                 continue
             counts["IVMD"] += 1
-            # iasl has no name for the bytes of the segment.
+            # iasl does not show the field with the segment.
             regions.append((first & -_PAGE, last | (_PAGE - 1), None))
 
     best = {}
@@ -191,7 +192,7 @@ def _ivrs(fields, is_whole):
 
 
 def _listed(entries):
-    """Whether device entries have every device, and the ids that they list."""
+    """Whether some device entry is for all devices, and the ids that the entries list."""
     every, ids, start = False, set(), None
     for entry in entries:
         kind, device = entry["type"], entry.get("Device ID")

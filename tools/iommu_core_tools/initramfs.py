@@ -15,7 +15,7 @@ MODULES = (
 )  # fmt: skip
 
 _INIT = guest_programs.FOLDER / "init"
-# Where an ACPI table has to be to replace the firmware's: see the kernel's
+# The folder for ACPI tables that replace the firmware's: see the kernel's
 # Documentation/admin-guide/acpi/initrd_table_override.rst.
 _ACPI = "kernel/firmware/acpi"
 

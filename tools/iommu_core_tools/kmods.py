@@ -54,9 +54,9 @@ class StockModules:
             raise ToolError(f"no kernel modules below {folder}")
 
     def with_dependencies(self, names):
-        """`{name: (image, [names it needs])}` for the modules and all they need.
+        """`{name: (image, [names of modules that it depends on])}` for the modules and all their dependencies.
 
-        If there is no such module it is assumed to be built in; if it is not, the guest fails.
+        A dependency without a file is left out, because it may be built in.
         """
         found = {}
         waiting = [name.replace("-", "_") for name in names]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Emulated machines: which devices sit where, and the QEMU command line that makes them.
+"""Emulated machines: their devices, and the QEMU command line that makes them.
 
-PCI slots are fixed, so that tests can name a place ("what is behind slot 12") whatever bus numbers
-the firmware gives out.
+Each device has a fixed PCI slot, because the bus numbers depend on the firmware. Tests name a device by the
+slot of its root port.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ _MIB = 1 << 20
 
 @dataclasses.dataclass
 class Machine:
-    """A machine to be started; change fields and add devices before that."""
+    """A machine to be started. Change its fields and add devices before the start."""
 
     viommu: Viommu
     memory: int = 1024
     cpus: int = 2
     # Properties of the IOMMU; None leaves the machine without one.
     unit: dict | None = dataclasses.field(default_factory=dict)
-    # The processor, if not the architecture's usual one.
+    # The processor that QEMU emulates, if not the one of `Arch`.
     cpu: str | None = None
-    # Booted by UEFI firmware, with ACPI tables instead of a device tree.
+    # Whether UEFI firmware boots the machine, with ACPI tables instead of a device tree.
     uefi: bool = False
-    # Kernel parameters that are not about the console.
+    # Kernel parameters besides those that every guest has.
     parameters: list = dataclasses.field(default_factory=list)
     arguments: list = dataclasses.field(default_factory=list)
     # name of a disk: its content (padded with zeroes) and size in MiB
@@ -59,13 +59,13 @@ class Machine:
         return self
 
     def network(self, name):
-        """Adds a network without the outside world, with one host that echoes TCP."""
+        """Adds a network that is not connected to the outside, with one host that echoes TCP."""
         echo = f"guestfwd=tcp:{ECHO_ADDRESS}:{ECHO_PORT}-cmd:cat"
         self.arguments += ["-netdev", f"user,id={name},restrict=on,{echo}"]
         return self
 
     def virtio_card(self):
-        """Adds a virtio network card whose DMA goes through the unit, as virtio's does only if told to."""
+        """Adds a virtio network card behind the unit. Without `iommu_platform` its DMA would bypass the unit."""
         self.root_port(VIRTIO).network("virtio")
         return self.device(
             "virtio-net-pci", netdev="virtio", bus=f"port{VIRTIO:x}",
@@ -73,7 +73,7 @@ class Machine:
         )  # fmt: skip
 
     def command(self, folder, kernel, initramfs):
-        """QEMU's command line, but for the lines to the outside; makes disk images in `folder`."""
+        """QEMU's command line without the sockets to the guest. Makes disk images in `folder`."""
         arch = self.viommu.arch
         words = [
             arch.qemu,
@@ -102,11 +102,11 @@ class Machine:
 
 
 def bench(viommu, **options):
-    """The machine of the story: every kind of device the project promises to drive.
+    """The machine of the story.
 
-    Behind root ports: an NVMe disk, a network card, device A (edu), device B (NVMe, with a second
-    network card as its sibling function, so that its group has room for a kernel driver),
-    iommu-testdev, and an empty port. The SATA controller on the root bus has a disk.
+    Behind root ports: an NVMe disk, a network card, device A (edu), device B (NVMe), iommu-testdev, and an
+    empty port. A network card is a second function of device B, so a kernel driver can use B's group as well.
+    The SATA controller on the root bus has a disk.
     """
     machine = Machine(viommu, **options)
     for slot in (DISK, NET, A, B, TEST, SPARE):
@@ -118,8 +118,8 @@ def bench(viommu, **options):
         "nvme", id="b", serial=NVME_B_SERIAL, drive="b", bus=f"port{B:x}", addr="0.0",
         multifunction="on",
     )  # fmt: skip
-    # Both functions say that they are one of several, as hardware has it: the kernel itself marks
-    # those that do not only after they were given groups.
+    # Both functions have the multi-function bit, as on hardware. The kernel would set the missing
+    # mark of a second function only after the function has a group.
     machine.network("net-b").device(
         "e1000e", netdev="net-b", bus=f"port{B:x}", addr="0.1", multifunction="on",
     )  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What kernels have to pass whose IOMMU layer is the core: suites and guests, by the kernel they run on."""
+"""The suites and guests for kernels whose IOMMU layer is the core, each with the kernel that it runs on."""
 
 import dataclasses
 import functools
@@ -14,11 +14,11 @@ from .progress import PROGRESS
 from .report import FAILED, PASSED
 
 NEVER, CORE, BOTH = "never", "core", "both"
-# A run's own case, next to those of a suite: no warning in the log, results that are complete.
+# A case that each run adds to its suite: the log has no warning, and the results are complete.
 CLEAN = "a clean log"
-# For one program: some of VFIO's map and copy gigabytes in each of 35 cases, in a guest that is
-# emulated, on a kernel that checks each access. The harness watches the cases, the kernel says when
-# a task hangs.
+# The time limit of one program. Some programs of VFIO map and copy gigabytes in each of 35 cases,
+# in an emulated guest, on a kernel that checks each access. The harness has a limit for each case,
+# and the kernel reports a task that hangs.
 _TIMEOUT = 5400
 
 
@@ -34,16 +34,16 @@ class Bench:
     family: str
     kernel: custom_kernel.Kernel
     run: object
-    # Suites of others, of which cases may fail that fail with the C layer as well.
+    # The kernel's own suites. A case may fail if it also fails with the C layer.
     theirs: bool = False
-    # Suites and drivers of this tree, which a kernel with the C layer has not.
+    # Suites and drivers of this tree. A kernel with the C layer does not have them.
     ours: bool = False
-    # What `make test` has of it: nothing, the core's part, or both layers.
+    # What `make test` runs: nothing, the bench with the core, or the bench with both layers.
     often: str = NEVER
 
 
 def all_benches():
-    """All of them: first the kernel that is built soonest, then what takes longest."""
+    """All benches: first those of the kernel that is built first, then the longest."""
     um, x86, arm64 = custom_kernel.UML_NATIVE, custom_kernel.NATIVE["amd64"], custom_kernel.NATIVE["arm64"]
     found = [
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
@@ -93,7 +93,7 @@ def all_benches():
 
 
 def often():
-    """Those that `make test` has, as it has them."""
+    """The benches of `make test`, with the layers that it runs."""
     return [
         dataclasses.replace(bench, ours=bench.often == CORE)
         for bench in all_benches()
@@ -105,8 +105,7 @@ _call = functools.partial
 _OURS = guest_images.OURS
 _VTD, _AMDVI, _SMMUV3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3"))
 
-# The kernel's own drivers of units: what a suite is called, the kind of unit, options of the
-# machine.
+# The kernel's own drivers of units: the suite's name, the kind of unit, options of the machine.
 _GUESTS = {
     "x86-64": (
         ("intel-iommu", viommu.NATIVE_VTD, viommu.NATIVE_VTD.plain),
@@ -121,16 +120,15 @@ _GUESTS = {
         ("virtio-iommu, ACPI", viommu.VIRTIO_ARM64, viommu.VIRTIO_ARM64.acpi),
     ),
 }
-# With devices that are in one group, virtual functions (for which the arm64 kernel has no support),
-# and devices with a TLB that are reset.
+# Guests of `topology`. The arm64 kernel has no support for virtual functions.
 _TOPOLOGIES = {"x86-64": (("intel-iommu", viommu.NATIVE_VTD), ("amd-iommu", _AMDVI))}
-# Where parameters of the boot decide. With caching mode, which a unit of a virtual machine has, the
-# driver does without lazy invalidation whatever they say.
+# Guests for boot parameters, with caching mode off. With caching mode on, the driver never uses
+# lazy invalidation.
 _PARAMETERS = {"x86-64": (viommu.NATIVE_VTD, viommu.NATIVE_VTD.owners["caching-off-48bit"])}
-# Not those of generic_pt: they count pages, and the counters of a kernel for several processors
-# are not exact. User-mode Linux has them.
+# Without the suites of generic_pt: they count pages, and the counters of a kernel for several
+# processors are not exact. User-mode Linux runs them.
 _ARM64_KUNIT = ("arm-smmu-v3*", "io-pgtable*")
-# Counts each page that is mapped: not for suites that map terabytes.
+# The kernel then counts each mapped page, which is too slow for suites that map terabytes.
 _PAGES = ("iommu.debug_pagealloc=1",)
 _UML_KUNIT = ("*_iommu_test", "*_fmt_test")
 
@@ -166,7 +164,7 @@ def _uml_kunit(pattern, report, image, folder, parameters=()):
 
 
 def _boot_uml(folder, image, what, *arguments):
-    """What User-mode Linux prints until it ends, and its log."""
+    """Boots User-mode Linux. Returns its output until it ends, and the log file."""
     with PROGRESS.step(f"native: {what} on User-mode Linux, {image.kernel.parent.name}") as step:
         argv = [image.kernel, "mem=1500M", "console=tty", f"uml_dir={folder}", *arguments]
         result = root.get().run(argv, cwd=folder, log=step.log, timeout=_TIMEOUT)
@@ -176,7 +174,7 @@ def _boot_uml(folder, image, what, *arguments):
 
 
 def _add_selftests(report, where, output, problems, log):
-    """Adds what programs of `selftests` have printed; `problems` are of the guest."""
+    """Adds the results in the output of `selftests`' programs. `problems` are those of the guest."""
     suites, wrong = selftests.results(output)
     for suite, cases in suites.items():
         for name, outcome in cases.items():
@@ -188,7 +186,7 @@ def _add_selftests(report, where, output, problems, log):
 
 
 def _note(report, suite, problems, log):
-    """Adds what is wrong with a run as such: output that is cut off, a warning in the log."""
+    """Adds the case `CLEAN` of a run, with problems such as incomplete output or a warning in the log."""
     report.add(suite, CLEAN, FAILED if problems else PASSED, detail="\n".join(problems), log=log)
 
 
@@ -204,7 +202,7 @@ def _iommufd(where, wanted, report, image, folder):
 
 
 def _vfio(where, report, image, folder):
-    """The selftests of VFIO, on a network card that has functions to give away."""
+    """The selftests of VFIO, on a network card that can have virtual functions."""
     programs = selftests.build_vfio(root.get(), kernel.stock().source)
     kind = viommu.NATIVE_VTD
     parameters = [*kind.stock, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
@@ -216,7 +214,7 @@ def _vfio(where, report, image, folder):
 
 
 def _run_programs(report, where, image, folder, bench, programs, device=None):
-    """Runs programs one after the other; those for a device are told the address of that behind a port."""
+    """Runs programs one after the other. With `device`, they get the address of the device behind this port."""
     name = f"{programs[0].name}-{image.kernel.parent.name}"
     image = image.with_programs(programs, folder / f"{name}.initramfs")
     bench.parameters += ["kunit.enable=0"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own selftests of iommufd and VFIO, as static programs, and what they print."""
+"""Builds the kernel's own selftests of iommufd and VFIO as static programs, and reads their output."""
 
 import re
 import shutil
@@ -18,12 +18,12 @@ VFIO = (
 )  # fmt: skip
 _FOLDER = "tools/testing/selftests"
 _FLAGS = "-D_GNU_SOURCE -O2 -static -Wall -Wno-unused-function".split()
-# The harness gives a case 30 s, and one of VFIO's 60, which is not enough where every access is
-# checked and the machine is emulated and busy.
+# The harness ends a case after 30 s, and one case of VFIO's after 60 s. These limits are too short
+# on an emulated machine with a kernel that checks every access.
 _TIMEOUT = ("#define TEST_TIMEOUT_DEFAULT 30\n", "#define TEST_TIMEOUT_DEFAULT 600\n")
 _VFIO_TIMEOUT = ("vfio_pci_driver_test", "memcpy_storm, 60)\n", "memcpy_storm, 600)\n")
 
-# How a program ends that has found nothing to run on.
+# The exit status of a program that skips all its cases.
 _SKIPPED = "4"
 
 _RESULT = re.compile(r"^(not ok|ok) (\d+) ([^#]*?)\s*(?:# *(SKIP|XFAIL)\b ?(.*))?$")
@@ -33,17 +33,17 @@ _ENDS = re.compile(r"^suite (\S+): (exit|signal|cannot) ?(.*)$")
 
 
 def build(root, source, arch=AMD64):
-    """The folder with the programs of iommufd, compiled in the root from the kernel's source."""
+    """The folder with the programs of iommufd. Compiles them in the root from the kernel's source."""
     libcap = ["-lcap"] if arch == AMD64 else ["-idirafter", "/usr/include", guest_files.libcap(arch)]
     folder = source / _FOLDER / "iommu"
     return _programs(root, source, arch, "iommufd", IOMMUFD, lambda _scratch, name: [folder / f"{name}.c", *libcap])
 
 
 def build_vfio(root, source):
-    """The same of VFIO's, whose library the root has for the first architecture only."""
+    """The same for VFIO. Only for amd64, because the root has the library that they need only for amd64."""
 
     def words(scratch, name):
-        # Some programs include the harness as a file of the folder above theirs.
+        # Some programs include the harness by a path through their parent folder.
         tests = scratch / "vfio"
         if not tests.exists():
             shutil.copytree(source / _FOLDER / "vfio", tests)
@@ -58,15 +58,15 @@ def build_vfio(root, source):
 
 
 def _replace(file, target, old, new):
-    """Writes a file with some text in it replaced, which has to be there, to `target`."""
+    """Writes a copy of a file to `target`, with a text replaced. Fails if the file does not have the text."""
     text = file.read_text(encoding="utf-8")
     if old not in text:
-        raise ToolError(f"{file.name}: the time that a case gets is not where it was")
+        raise ToolError(f"{file.name}: does not have the expected line with a case's time limit")
     target.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def _programs(root, source, arch, what, names, words):
-    """An entry with programs; `words(scratch, name)` are what the compiler is told about each."""
+    """A cache entry with programs. `words(scratch, name)` are the compiler's arguments for a program."""
     compiler = f"{arch.tools}gcc-14"
     tests = source / _FOLDER
     key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=names, recipe=cache.file_hash(__file__),
@@ -75,7 +75,8 @@ def _programs(root, source, arch, what, names, words):
     def make(folder):
         text = f"selftests: compile those of {what} for {arch.name}"
         with PROGRESS.step(text) as step, cache.scratch("headers") as scratch:
-            # Not in the source: a build in another folder refuses a source that was built in.
+            # Not in the source folder: builds in other folders refuse a source that has build
+            # results.
             headers = ["make", "-C", source, f"O={scratch}", f"ARCH={arch.kernel}", f"INSTALL_HDR_PATH={scratch}/usr"]
             if not root.run([*headers, "headers_install"], log=step.log):
                 raise step.fail("the kernel's headers cannot be installed")
@@ -90,14 +91,14 @@ def _programs(root, source, arch, what, names, words):
 
 
 def results(output):
-    """What the programs have printed: `{suite: {case: outcome}}`, and what is wrong with it, as lines.
+    """The results in the programs' output, `{suite: {case: outcome}}`, and the errors in the output, as lines.
 
-    Outcomes are `passed`, `failed` and `skipped`. A suite that did not end as its results say is wrong.
+    Outcomes are `passed`, `failed` and `skipped`. It is an error if a suite's exit status does not fit its results.
     """
     suites, wrong = {}, []
     current, planned = None, None
     for raw in output.splitlines():
-        # A message of the kernel may have come in between, never in the middle of such a line.
+        # Messages of the kernel may come between these lines, but never inside of one.
         line = raw.strip()
         if match := _BEGINS.match(line):
             current, planned = match[1], None

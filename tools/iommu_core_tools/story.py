@@ -19,8 +19,8 @@ _LENGTH = 4 * _MIB
 
 # Our own kernels have the suites built in.
 _OWN_PARAMETERS = ("kunit.enable=0",)
-# With every check on it takes a second or two to unbind the driver of a device, and here all have
-# one.
+# The seconds that the kernel may take to unbind, or to bind, the drivers of all devices. With all
+# of the kernel's checks on, one driver takes a second or two.
 _ALL_DRIVERS = 180
 
 _DRIVERS = "nvme ahci sd_mod e1000e"
@@ -55,7 +55,7 @@ class Story:
         """Prints a note, which is not a check."""
         self._show(f"        note: {text}")
 
-    # The steps. Each leaves what the next ones use in attributes.
+    # The steps. A step stores what later steps need in attributes.
 
     def takeover(self):
         """The module takes the unit; every device is behind it; disks and network work"""
@@ -69,7 +69,7 @@ class Story:
                     if group.domain.startswith("identity")]  # fmt: skip
             for group in held:
                 drivers = {guest_pci.driver(guest, address) for address in group.members} - {None}
-                self.check(f"{group.name} is on identity: {', '.join(drivers)} was there first",
+                self.check(f"{group.name} is on identity: {', '.join(drivers)} was bound before",
                            drivers)  # fmt: skip
         guest.run(f"modprobe -a {_DRIVERS}")
         self._devices_work()
@@ -170,7 +170,7 @@ class Story:
         if self.ours:
             lines = [line for line in core_view.messages(guest.kernel_log(self.before_claims))
                      if f"group {self.group_b}" in line and "vfio" in line]  # fmt: skip
-            self.check(f"the log says who holds it: {lines[-1] if lines else None!r}", lines)
+            self.check(f"the log says who holds the group: {lines[-1] if lines else None!r}", lines)
             owner = self._group_b().owner
             self.check(f"debugfs says the owner of group {self.group_b}: {owner}", "vfio" in owner)
         if self.native:
@@ -180,7 +180,7 @@ class Story:
                 self.check(f"sysfs says the {name} of group {self.group_b}: {first}", has in text)
 
     def unplug(self):
-        """A is closed and unplugged; the domain that was made with it goes on for B"""
+        """A is closed and unplugged; the domain that was allocated with A still serves B"""
         guest, user = self.guest, self.user
         user.script(["close-device a", "close-group a"])
         guest.qmp.execute("device_del", id="a")
@@ -190,14 +190,14 @@ class Story:
         if self.ours:
             self.check(f"group {self.group_b} is still attached to {self.domain}",
                        self._group_b().domain == self.domain)  # fmt: skip
-        self._identify(0x4000, "B still does DMA through it")
+        self._identify(0x4000, "B still does DMA through that domain")
         user.script(["buffer later 8192", f"map c later 0 8192 {_LATER:#x} rw"])
         user.say(f"nvme-identify b {_LATER:#x}")
-        self.check("memory that is mapped only now is reached as well",
+        self.check("B also reaches memory that is mapped after the unplug",
                    self._is_identification("later", 0))  # fmt: skip
 
     def block(self):
-        """Memory is unmapped: the same DMA is blocked, and the fault says everything"""
+        """Memory is unmapped: the same DMA is blocked, and the log names device, group, domain and owner"""
         guest, user, mark = self.guest, self.user, self.guest.mark()
         user.say("fill memory 0x3000 4096 2")
         unmapped = user.say(f"unmap c {_BUFFER:#x} {_LENGTH}")
@@ -214,12 +214,12 @@ class Story:
             self.check(f"the fault is in the log ({len(faults)} times)", faults)
             fault = faults[0]
             group = core_view.group_of(guest, device)
-            self.check(f"it names unit {fault.unit}, {fault.device}, {fault.group}, {fault.domain}, "
+            self.check(f"the log names {fault.unit}, {fault.device}, {fault.group}, {fault.domain}, "
                        f"owner {fault.owner}, {fault.access} at {fault.address:#x}: {fault.reason}",
                        fault.device == device and fault.group == group.name
                        and fault.domain == group.domain and fault.access == "write"
                        and fault.address == address)  # fmt: skip
-            self.check(f"debugfs counts it: {group.faults}", group.faults >= 1)
+            self.check(f"debugfs counts the fault: {group.faults}", group.faults >= 1)
         else:
             pattern = guest.viommu.stock_fault.format(device=device, address=f"{address:#x}")
             self.check("the fault is in the log", re.search(pattern, guest.kernel_log(mark)))
@@ -230,7 +230,7 @@ class Story:
         self.user.quit()
         if self.ours:
             after = core_view.domains(guest)
-            self.check(f"{self.domain} is freed, and so is all that the program made",
+            self.check(f"{self.domain} is freed, and no other domain of the program is left",
                        self.domain not in after
                        and not set(after) - self.domains_before, seen=after)  # fmt: skip
         guest_pci.give_back(guest, self.b, "nvme")
@@ -367,7 +367,7 @@ def _run(story, steps, rows):
         PROGRESS.line(f"story {i + 1}/{len(steps)}: {function.__doc__}")
         function(story)
         found = story.guest.alarms()
-        story.check("the kernel's log has no complaint", not found, seen=found)
+        story.check("the kernel's log reports no defect", not found, seen=found)
         rows[i] = (function.__doc__, story.checks, "ok")
 
 
@@ -385,13 +385,13 @@ def _summary(rows):
 
 
 def main_native(kind):
-    """What `make native` calls: the same story, on a kernel whose IOMMU layer is the core."""
+    """Runs `make native`: the same story, on a kernel whose IOMMU layer is the core."""
     image = guest_images.custom(custom_kernel.NATIVE[kind.arch.name])
     tell(image, kind, guest_images.OURS, native=True)
 
 
 def main(kind="vtd", driver=guest_images.OURS, build_module=None):
-    """What `make run` calls: builds what is needed, then tells the story."""
+    """Runs `make run`: builds the module, and runs the story on the stock kernel."""
     kind = viommu.get(kind)
     module = build_module(kind.arch) if driver == guest_images.OURS else None
     tell(guest_images.stock(kind.arch, module), kind, driver)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The host's side of tools/guest/vfio-user: one running program in a guest."""
+"""The host's side of tools/guest/vfio-user, a program in a guest."""
 
 from .guest import GuestError
 
 
 class VfioError(GuestError):
-    """The program answered a command with an error; `errno` is its symbol."""
+    """The program answered a command with an error. `errno` is the symbol of the errno."""
 
     def __init__(self, command, answer, log):
         super().__init__(f"vfio-user: {command!r}: {answer}", log=log)
@@ -13,7 +13,7 @@ class VfioError(GuestError):
 
 
 class VfioUser:
-    """A running program, talked to through the guest's agent."""
+    """A running program. The guest's agent passes commands and answers on."""
 
     def __init__(self, guest, name):
         self._guest = guest
@@ -23,14 +23,14 @@ class VfioUser:
         self.running = True
 
     def say(self, command, timeout=30):
-        """Runs a command; what comes after "ok". An error raises."""
+        """Runs a command and returns the rest of the answer after "ok". Raises on an error."""
         answer = self.many([command], timeout)[0]
         if answer != "ok" and not answer.startswith("ok "):
             raise VfioError(command, answer, self._guest.log)
         return answer[3:]
 
     def errno(self, command, timeout=30):
-        """Runs a command that may fail; the symbol of its errno, or None when it worked."""
+        """Runs a command that may fail. Returns the symbol of the errno, or None if the command worked."""
         try:
             self.say(command, timeout)
         except VfioError as error:
@@ -38,7 +38,7 @@ class VfioUser:
         return None
 
     def script(self, commands, timeout=60):
-        """Runs several commands in one go; what comes after each "ok". The first error raises."""
+        """Sends several commands at once, and returns the rest of each answer after "ok". Raises on the first error."""
         answers = self.many(commands, timeout)
         for command, answer in zip(commands, answers):
             if answer != "ok" and not answer.startswith("ok "):
@@ -46,7 +46,7 @@ class VfioUser:
         return [answer[3:] for answer in answers]
 
     def many(self, commands, timeout=60):
-        """Runs commands in one go, all of them whatever happens; the program's answers."""
+        """Sends several commands at once, and returns all answers. The program runs all commands, even after an error."""
         text = "".join(f"{command}\n" for command in commands)
         status, answers = self._guest.ask("say", f"{self._name} {len(commands)} {text}", timeout)
         if status:
@@ -54,7 +54,7 @@ class VfioUser:
         return answers.splitlines()
 
     def quit(self):
-        """Ends the program, which closes all that it holds, and waits until it is gone."""
+        """Tells the program to close everything and exit, and waits until it has exited."""
         self._end("end", f"{self._name} quit\n")
 
     def kill(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What differs between the kinds of emulated IOMMU, for guests and tests: this table, no other."""
+"""The differences between the kinds of emulated IOMMU. No other file has any."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from .errors import ToolError
 
 @dataclasses.dataclass(frozen=True)
 class Registers:
-    """Where a unit's registers show what it does: one of 32 bits, and two bits of it."""
+    """A 32-bit register of a unit, and its bits that say what the unit does."""
 
     address: int
     translates: int
@@ -25,11 +25,14 @@ class Viommu:
     with a name. `remedy` is what a refusal to touch such a unit has to name. `late` lets device
     drivers bind before there is a driver for the unit.
 
-    Options of a `machine.Machine`: `plain` is what most guests have. Variants, by name: in each of
-    `stories` the story is told, and with each of `owners` user programs put the unit through its
-    paces; together they are all that have to work. `device_tlb` lets devices cache translations,
-    `useless` makes a unit that cannot translate, which the module refuses with a
-    message that has `useless_word` in it (None: there are no such units).
+    Options of a `machine.Machine`:
+
+    - `plain`: those of most guests.
+    - `stories`: by name, variants for the story. `owners`: by name, variants for the tests of domains of user
+      programs. Together they are all variants that must work.
+    - `device_tlb` lets devices cache translations.
+    - `useless` makes a unit that cannot translate. The module refuses this unit, with `useless_word` in the
+      message. None if there is no such unit.
     """
 
     name: str
@@ -50,50 +53,51 @@ class Viommu:
     device_tlb: dict
     useless: dict | None
     useless_word: str
-    # What QEMU needs to be told for a unit at another host bridge, or nothing: the unit serves all.
+    # QEMU's arguments for a second unit at another host bridge. None if one unit serves all
+    # bridges.
     another: str | None
-    # The machine's SATA controller, and what QEMU needs to be told to have one.
+    # The address of the machine's SATA controller, and QEMU's arguments that add the controller.
     ahci: str
     ahci_arguments: tuple
-    # Where in /sys/bus/platform/drivers our units are.
+    # The name of our units' driver in /sys/bus/platform/drivers.
     platform_driver: str
-    # How the kernel's own driver reports a blocked DMA.
+    # The pattern of the kernel's own driver's message about a blocked DMA.
     stock_fault: str
-    # Firmware's table of units, and options of a machine that is booted with one.
+    # Firmware's table of units, and the options of a machine that boots with this table.
     acpi_table: str
     acpi: dict
     registers: Registers
-    # An address in the window that interrupts are written to.
+    # An address in the range to which devices write interrupts.
     interrupts: int
-    # Whether the kernel remaps no interrupts, so that VFIO has to be told to go on without.
+    # Whether the kernel remaps no interrupts, so that VFIO requires allow_unsafe_interrupts.
     unsafe_interrupts: bool
     # Whether the machine can sleep (S3).
     sleeps: bool
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
-    # Whether interrupts are translated as other writes are, so that the kernel maps a page for
+    # Whether the unit translates interrupts like other writes, so that the kernel maps a page for
     # them.
     maps_interrupts: bool = False
-    # Whether VFIO's containers let programs have interrupts. Linux 7.3 has none for a unit that
-    # passes them on as they are without remapping them.
+    # Whether programs can have interrupts through VFIO's containers. In Linux 7.3 they cannot if
+    # the unit bypasses interrupts and does not remap them.
     vfio_interrupts: bool = True
-    # How much a test sends over the network, in KiB.
+    # The KiB that a test sends over the network.
     traffic: int = 2048
 
     @property
     def is_first(self):
-        """Whether what does not depend on the kind is tested with this one."""
+        """Whether tests that do not depend on the kind run with this kind."""
         return self is _VTD
 
     def recorded(self, device, address):
-        """The device and the address that the unit's record of a fault has."""
+        """The device and the address in the unit's record of a fault."""
         if self.half_records:
             return f"0000:00:{device.split(':')[2]}", 0
         return device, address
 
 
 def _unit(**properties):
-    """A machine's options for a unit with properties; `_` in their names stands for `-`."""
+    """A machine's options for a unit with properties. `_` in a name stands for `-`."""
     return {"unit": {name.replace("_", "-"): value for name, value in properties.items()}}
 
 
@@ -148,7 +152,7 @@ _AMDVI = Viommu(
     name="amdvi",
     title="AMD-Vi",
     driver="amd",
-    # Without it the unit takes commands but lets all DMA pass.
+    # Without dma-remap the unit accepts commands, but lets all DMA pass untranslated.
     device="amd-iommu,dma-remap=on",
     free=("amd_iommu=off",),
     # QEMU's table names an IOAPIC behind a southbridge that is not there, so the kernel's driver
@@ -182,7 +186,8 @@ _SMMUV3 = Viommu(
     stock=("iommu.passthrough=0",),
     owned={"translation": ("iommu.passthrough=0",)},
     remedy=("initcall_blacklist=arm_smmu_driver_init",),
-    # Firmware says that the devices have a unit, and the kernel waits a while for its driver.
+    # Firmware says that the devices have a unit. Without the parameter, device drivers wait some
+    # time for the unit's driver.
     late=("deferred_probe_timeout=0",),
     plain=_unit(stage=1),
     stories={
@@ -192,10 +197,10 @@ _SMMUV3 = Viommu(
         "stage2-acpi": {**_unit(stage=2), "uefi": True},
     },
     owners={
-        # This processor has 52 bits of addresses, so that the kernel's memory lies elsewhere.
+        # With 52 bits of addresses, which this processor has, the kernel's memory is elsewhere.
         "nested-dt": {**_unit(stage="nested"), "cpu": "max"},
     },
-    # Nothing but ACPI tells of another host bridge.
+    # Only ACPI describes a second host bridge.
     device_tlb={**_unit(stage=1), "uefi": True},
     useless=None,
     useless_word="",
@@ -208,7 +213,7 @@ _SMMUV3 = Viommu(
     acpi={**_unit(stage=1), "uefi": True},
     # Control register 0 (Arm SMMU architecture specification version 3, 6.3.9).
     registers=Registers(0x0C00_0000 + 0x20, translates=1 << 0, queue_runs=1 << 3),
-    # Where the kernel maps the doorbell of the interrupt translation service.
+    # The address at which the kernel maps the doorbell of the interrupt translation service.
     interrupts=0x0800_0000,
     unsafe_interrupts=False,
     sleeps=False,
@@ -217,7 +222,7 @@ _SMMUV3 = Viommu(
 
 
 def _virtio(base, **more):
-    """virtio-iommu in the machine of another kind: our drivers know nothing of it, the kernel's does."""
+    """virtio-iommu in the machine of another kind. Only the kernel has a driver for virtio-iommu."""
     return dataclasses.replace(
         base,
         name=f"virtio-{base.arch.name}",
@@ -226,7 +231,7 @@ def _virtio(base, **more):
         plain=_unit(),
         stories={},
         owners={},
-        # A message for each page that is mapped or unmapped takes a while.
+        # The driver sends a message for each page that it maps or unmaps, which is slow.
         traffic=256,
         **more,
     )
@@ -236,15 +241,15 @@ VIRTIO_ARM64 = _virtio(
     _SMMUV3,
     device="virtio-iommu-pci,bus=pcie.0",
     acpi={**_unit(), "uefi": True},
-    # The doorbell of the interrupt translation service; QEMU has the unit pass on what goes there.
+    # The doorbell of the interrupt translation service. QEMU lets the unit bypass writes to it.
     interrupts=0x0809_0000,
     maps_interrupts=False,
     vfio_interrupts=False,
 )
-# Behind the first host bridge.
+# At the first host bridge.
 VIRTIO_AMD64 = _virtio(_VTD, device="virtio-iommu-pci", stock=("iommu=nopt", "intel_iommu=off"))
 
-# For a kernel that remaps interrupts, which needs its own driver.
+# For a kernel whose own driver remaps interrupts.
 NATIVE_VTD = dataclasses.replace(
     _VTD,
     device="intel-iommu,intremap=on",

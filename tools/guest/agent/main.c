@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The host's hands in a guest: does what comes in on a serial port, one request
- * a line, one after the other.
+ * Runs commands in a guest for the host. The host sends requests on a serial
+ * port, one on each line. The agent serves them one after the other.
  *
  *	ID SECONDS sh COMMAND		runs a shell command
- *	ID SECONDS start NAME COMMAND	starts one that is talked to from now on
- *	ID SECONDS say NAME COUNT TEXT	sends it TEXT; its next COUNT lines
- *	ID SECONDS end NAME TEXT	sends it TEXT and waits until it has ended
- *	ID SECONDS kill NAME		kills it and waits until it is gone
+ *	ID SECONDS start NAME COMMAND	starts a shell command as program NAME
+ *	ID SECONDS say NAME COUNT TEXT	sends TEXT to the program's input, and
+ *					returns the next COUNT lines of its output
+ *	ID SECONDS end NAME TEXT	sends TEXT, and waits until the program ends
+ *	ID SECONDS kill NAME		kills the program
  *
- * In a line \n stands for a line feed and \\ for a backslash. Each request is
- * answered, after SECONDS at most, with a line and as many bytes of output as
- * it says:
+ * In a line \n stands for a line feed and \\ for a backslash. The agent answers
+ * each request after at most SECONDS with this line and LENGTH bytes of output:
  *
  *	reply ID STATUS LENGTH
  *
- * STATUS is that of a command as a shell has it: 137 for one that had to be
- * killed. Starting programs is what takes long in an emulated machine, so
- * nothing is started that was not asked for.
+ * STATUS is the exit status as a shell counts it: 137 if the agent had to kill
+ * the command. The agent starts no other processes, because this takes long in
+ * an emulated machine.
  */
 #include <err.h>
 #include <errno.h>
@@ -38,7 +38,7 @@
 #define KILLED		(128 + SIGKILL)
 #define NO_SUCH		127
 
-/* A program that is talked to; its standard input and output. */
+/* A program of a "start" request, and the pipes to its input and output. */
 struct program {
 	struct program *next;
 	char *name;
@@ -49,7 +49,7 @@ struct program {
 
 static struct program *programs;
 
-/* Where answers go, and what they consist of; both for as long as we live. */
+/* The serial port, and a file in memory with the output of the request. */
 static int line_fd;
 static int output_fd;
 
@@ -61,7 +61,7 @@ static int64_t now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Waits until @fd can be read; false when @deadline comes first. */
+/* Waits until @fd can be read. Returns false if @deadline comes first. */
 static int readable(int fd, int64_t deadline)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
@@ -80,7 +80,7 @@ static void write_all(int fd, const char *bytes, size_t count)
 	while (count) {
 		ssize_t done = write(fd, bytes, count);
 
-		/* A program that ended takes no more; its end is seen elsewhere. */
+		/* The program has ended. The caller finds out. */
 		if (done < 0 && errno != EINTR)
 			return;
 		if (done > 0) {
@@ -102,7 +102,7 @@ static void reply(const char *id, int status)
 	ssize_t count;
 	off_t at = 0;
 
-	/* What a process in the background writes from here on is nobody's. */
+	/* Later output, of a process in the background, is not sent. */
 	if (fstat(output_fd, &stat))
 		err(1, "the output");
 	dprintf(line_fd, "reply %s %d %lld\n", id, status, (long long)stat.st_size);
@@ -120,7 +120,7 @@ static void reply(const char *id, int status)
 	close(output_fd);
 }
 
-/* A child that runs a shell command in a process group of its own. */
+/* Starts a child that runs a shell command in its own process group. */
 static pid_t shell(const char *command, int in, int out, int error)
 {
 	pid_t pid = fork();
@@ -136,7 +136,7 @@ static pid_t shell(const char *command, int in, int out, int error)
 	_exit(NO_SUCH);
 }
 
-/* Waits for a child until @deadline, then kills it and all of its group. */
+/* Waits for a child. At @deadline, kills its process group. Returns the status. */
 static int status_of(pid_t pid, int64_t deadline)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -186,7 +186,7 @@ static int do_start(const char *name, const char *command)
 	return program->pid < 0 ? NO_SUCH : 0;
 }
 
-/* Copies @count lines of a program's to the output. */
+/* Sends @text to a program, and copies the next @count lines of its output. */
 static int do_say(struct program *program, const char *text, long count, int64_t deadline)
 {
 	char bytes[4096];
@@ -199,7 +199,7 @@ static int do_say(struct program *program, const char *text, long count, int64_t
 			return KILLED;
 		got = read(program->out, bytes, sizeof(bytes));
 		if (got <= 0) {
-			note("it has ended\n");
+			note("the program has ended\n");
 			return 1;
 		}
 		write_all(output_fd, bytes, (size_t)got);
@@ -228,7 +228,7 @@ static int do_end(struct program *program, const char *text, int64_t deadline)
 	return status;
 }
 
-/* The next word of *@text, which then is what follows it. */
+/* Removes the first word of *@text and returns it. */
 static char *word(char **text)
 {
 	char *found = strsep(text, " ");
@@ -294,7 +294,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		errx(2, "usage: agent SERIAL-PORT");
-	/* A program that is gone is an answer, not our end. */
+	/* A write to a program that has ended must not kill the agent. */
 	signal(SIGPIPE, SIG_IGN);
 	line_fd = open(argv[1], O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (line_fd < 0 || tcgetattr(line_fd, &mode))

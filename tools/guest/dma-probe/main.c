@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Plays a device that does DMA where nobody told it to: makes QEMU's
- * iommu-testdev write to a page of this program, by its physical address, over
- * and over, whatever driver the device has or has not.
+ * Lets QEMU's iommu-testdev write to a page of this program by its physical
+ * address, again and again, although no driver has mapped the page for it. The
+ * device may have any driver, or none.
  *
  *	dma-probe PCI-ADDRESS
  *
- * Prints a line each time when that starts or stops to work: "reached N" or
- * "blocked N", N being the number of attempts so far. The kernel has to be
- * started with iomem=relaxed, or it takes the registers away once a driver is
- * bound.
+ * Prints "reached N" when a write reaches the page and the one before did not,
+ * and "blocked N" in the other case. N is the number of writes so far. The
+ * kernel needs the parameter iomem=relaxed: without it the kernel denies access
+ * to the registers while a driver is bound.
  */
 #include <err.h>
 #include <errno.h>
@@ -43,7 +43,7 @@ static uint64_t physical_address(const volatile void *address)
 		err(1, "pagemap");
 	close(fd);
 	if (!(entry >> 63))
-		errx(1, "the page is not there");
+		errx(1, "the page is not in memory");
 	return (entry & ((1ULL << 55) - 1)) * PAGE;
 }
 
@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 		const uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 		int now;
 
-		/* Drivers that come and go turn these off. */
+		/* A driver switches these off when it is bound or unbound. */
 		if (pwrite(config, &command, sizeof(command), PCI_COMMAND) != sizeof(command))
 			err(1, "config");
 		*page = 0;
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 		registers[TESTDEV_IOVA_HIGH / 4] = (uint32_t)(physical >> 32);
 		registers[TESTDEV_LENGTH / 4] = sizeof(*page);
 		registers[TESTDEV_DOORBELL / 4] = 1;
-		/* The page is memory, the rest a device: processors may order them anew. */
+		/* Orders the accesses to the page and to the device's registers. */
 		__sync_synchronize();
 		(void)registers[TESTDEV_TRIGGER / 4];
 		__sync_synchronize();

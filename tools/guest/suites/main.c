@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * First process of a guest that does nothing but run test programs: those of
- * /suites that "suites=A,B" on the kernel's command line names, one after the
- * other. What they print is in the console's output, with two lines of ours
- * around each:
+ * The first process of a guest that only runs test programs: the programs in
+ * /suites that suites=A,B on the kernel's command line names, one after the
+ * other. Their output goes to the console. This program prints a line before
+ * and after the output of each:
  *
  *	suite A: begins
  *	suite A: exit 0		(or: signal 11)
@@ -21,7 +21,7 @@
 
 static void mount_at(const char *kind, const char *where, const char *options)
 {
-	/* The folder is there, or this makes it, or the mount says why not. */
+	/* mkdir() fails if the folder exists. After any other failure mount() fails too. */
 	mkdir(where, 0755);
 	if (mount(kind, where, kind, 0, options) && errno != EBUSY)
 		printf("mount %s: %s\n", where, strerror(errno));

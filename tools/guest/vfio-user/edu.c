@@ -18,7 +18,7 @@
 #define EDU_DMA_RUN		0x1
 #define EDU_DMA_TO_MEMORY	0x2
 
-/* Where the device's own buffer sits in its DMA address space, and its size. */
+/* The address of the device's buffer, for its DMA registers, and the buffer's size. */
 #define EDU_BUFFER		0x40000
 #define EDU_BUFFER_LENGTH	4096
 
@@ -36,7 +36,7 @@ static int edu_dma(struct device *device, uint64_t source, uint64_t destination,
 		return -ENODEV;
 	if (!length || length > EDU_BUFFER_LENGTH)
 		return -EINVAL;
-	/* 0xRRrr00ed: anything else is not this device, or it is gone from the bus. */
+	/* 0xRRrr00ed. Otherwise it is another device, or it was unplugged. */
 	if ((read32(device, EDU_IDENTIFICATION) & 0xffff) != 0x00ed)
 		return -ENXIO;
 	write64(device, EDU_DMA_SOURCE, source);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drives PCI devices from user space through VFIO's type 1 interface, one
- * command a line on standard input, one line of answer on standard output:
+ * Drives PCI devices from user space through VFIO's type 1 interface. Each line
+ * on standard input is a command. The program answers with one line on standard
+ * output:
  *
- *	ok [value...]		it worked
- *	error ERRNO text	it did not; ERRNO is the symbol, such as EBUSY
+ *	ok [value...]		the command worked
+ *	error ERRNO text	the command failed; ERRNO is a symbol such as EBUSY
  *
- * Objects have names that the commands choose. Numbers may be decimal or 0x
- * hexadecimal. "help" lists the commands. Nothing is retried, and nothing is
- * undone when a command fails: the caller sees what the kernel did.
+ * Commands give names to objects. Numbers are decimal, or hexadecimal with 0x.
+ * "help" lists the commands. The program retries nothing, and undoes nothing
+ * after a failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@
 
 #define MAX_WORDS	12
 
-/* What a command has to say beyond "ok". */
+/* The text of the answer after "ok". */
 static char answer[256];
 
 static int number(const char *word, uint64_t *value)
@@ -161,7 +162,7 @@ static int do_free_buffer(char **words)
 	return buffer_free(words[1]);
 }
 
-/* Where a buffer is in this program, for map-raw. */
+/* Answers with the address of a buffer in this program, for map-raw. */
 static int do_where(char **words)
 {
 	struct buffer *buffer = buffer_find(words[1]);
@@ -172,7 +173,7 @@ static int do_where(char **words)
 	return 0;
 }
 
-/* Where a byte of a buffer is in the machine. */
+/* Answers with the physical address of a byte of a buffer. */
 static int do_physical(char **words)
 {
 	struct buffer *buffer = buffer_find(words[1]);
@@ -301,7 +302,7 @@ static int do_page_sizes(char **words)
 	return 0;
 }
 
-/* The address ranges that may be mapped: "first-last" each. */
+/* Answers with the address ranges that VFIO allows to map, as "first-last". */
 static int do_ranges(char **words)
 {
 	union {
@@ -527,7 +528,7 @@ static int run(char *line)
 /*
  * Runs a command while the kernel fails its Nth allocation for this program
  * (the kernel's Documentation/fault-injection/fault-injection.rst). Answers
- * "hit" when there were so many, "missed" when not.
+ * "hit" if there were at least N allocations, otherwise "missed".
  */
 static int do_fail_nth(char **words)
 {
@@ -548,7 +549,7 @@ static int do_fail_nth(char **words)
 		return ret;
 	}
 	ret = run_words(words + 2, count);
-	/* What is left of N; the kernel leaves 0 once it was used up. */
+	/* The rest of N. It is 0 if an allocation has failed. */
 	if (pread(fd, left, sizeof(left) - 1, 0) < 0 || pwrite(fd, "0", 1, 0) < 0)
 		ret = ret ? ret : -EIO;
 	close(fd);

@@ -40,7 +40,7 @@ int buffer_alloc(const char *name, size_t length)
 	if (!buffer)
 		return -ENOSPC;
 
-	/* Reserve enough to find an aligned start in it, then keep only that part. */
+	/* Reserves enough addresses for an aligned start, and keeps only the aligned part. */
 	window = mmap(NULL, length + ALIGNMENT, PROT_NONE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (window == MAP_FAILED)
@@ -55,7 +55,7 @@ int buffer_alloc(const char *name, size_t length)
 	}
 	if (start > window)
 		munmap(window, (size_t)(start - window));
-	/* Large pages are a wish, not a need. */
+	/* The buffer also works without large pages. */
 	madvise(start, length, MADV_HUGEPAGE);
 	memset(start, 0, length);
 	buffer->start = start;

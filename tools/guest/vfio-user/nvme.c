@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* As much of an NVMe controller as one admin command needs (NVMe base specification 2.0). */
+/* The part of an NVMe driver that one admin command needs (NVMe base specification 2.0). */
 #include <errno.h>
 #include <string.h>
 
@@ -109,7 +109,7 @@ int nvme_identify(struct device *device, uint64_t to, uint16_t *status)
 		return -ESHUTDOWN;
 
 	slot = device->tail % QUEUE_ENTRIES;
-	/* The phase bit turns with each pass over the queue, starting at 1. */
+	/* The phase bit is 1 in the first pass over the queue, and changes with each pass. */
 	phase = !(device->tail / QUEUE_ENTRIES % 2);
 	command = (struct command *)device->queues + slot;
 	done = (volatile struct completion *)(device->queues + QUEUE_LENGTH) + slot;

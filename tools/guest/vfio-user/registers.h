@@ -29,7 +29,7 @@ static inline void write64(const struct device *device, unsigned int offset, uin
 	*(volatile uint64_t *)(device->bar + offset) = value;
 }
 
-/* One step of a polling loop: sleeps a millisecond, false once @tries are used up. */
+/* One step of a polling loop: sleeps for a millisecond. Returns false after @tries calls. */
 static inline bool poll_again(unsigned int *tries)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };

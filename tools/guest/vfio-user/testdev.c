@@ -31,7 +31,7 @@ int testdev_run(struct device *device, uint64_t to, uint64_t physical, uint32_t 
 	write32(device, TESTDEV_PHYSICAL_HIGH, (uint32_t)(physical >> 32));
 	write32(device, TESTDEV_LENGTH, length);
 	write32(device, TESTDEV_DOORBELL, TESTDEV_ARM);
-	/* Reading this register runs the DMA before the value comes back. */
+	/* The device does the DMA before it answers this read. */
 	read32(device, TESTDEV_TRIGGER);
 	*result = read32(device, TESTDEV_RESULT);
 	return 0;

@@ -157,7 +157,7 @@ struct device *device_find(const char *name)
 	return NULL;
 }
 
-/* VFIO hands a device out with bus mastering off: without it nothing does DMA. */
+/* VFIO opens a device with bus mastering off, so the device could not do DMA. */
 static int enable_bus_master(int fd)
 {
 	struct vfio_region_info config = {

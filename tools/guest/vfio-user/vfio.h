@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * VFIO containers, groups and devices, each known by a short name that the
- * person (or script) on standard input chose for it.
+ * VFIO containers, groups and devices. The commands on standard input give each
+ * of them a short name.
  *
- * Every function returns 0 or a negative errno and leaves nothing half-done.
+ * Every function returns 0 or a negative errno. A function that fails changes
+ * nothing.
  */
 #ifndef VFIO_USER_VFIO_H
 #define VFIO_USER_VFIO_H
@@ -15,10 +16,10 @@
 
 struct device;
 
-/* What one kind of PCI device can be told to do. */
+/* A kind of PCI device that this program can drive. */
 struct device_kind {
 	const char *name;
-	/* Offset and length of the registers in BAR 0 that are needed. */
+	/* The length of the registers, at the start of BAR 0. */
 	size_t bar_length;
 };
 
@@ -27,7 +28,7 @@ struct device {
 	const struct device_kind *kind;
 	int fd;
 	volatile uint8_t *bar;
-	/* Submission queue tail and command identifiers, for NVMe. */
+	/* For NVMe: the tail of the submission queue, also the next command identifier. */
 	uint16_t tail;
 	uint8_t *queues;
 };
@@ -37,13 +38,13 @@ extern const struct device_kind device_kind_nvme;
 extern const struct device_kind device_kind_testdev;
 
 int container_open(const char *name);
-/* An iommufd, which the kernel lets stand in for a container. */
+/* An iommufd, which the kernel accepts in place of a container. */
 int container_open_iommufd(const char *name);
 int container_close(const char *name);
 int container_set_iommu(const char *name, unsigned long type);
 int container_fd(const char *name);
 
-/* 1 when the group may be used, 0 when a kernel driver still has part of it. */
+/* Returns 1 if the group is viable, 0 if a kernel driver still uses a device of it. */
 int group_open(const char *name, unsigned int number);
 int group_close(const char *name);
 int group_set_container(const char *name, const char *container);
@@ -53,7 +54,7 @@ int device_open(const char *name, const char *group, const char *address,
 		const struct device_kind *kind);
 int device_close(const char *name);
 int device_reset(const char *name);
-/* Has the device's first message signalled to an eventfd; with -1 messages are off again. */
+/* Connects the device's first MSI with an eventfd. With -1, switches MSIs off. */
 int device_set_msi(struct device *device, int event);
 struct device *device_find(const char *name);
 

@@ -3,14 +3,13 @@
 //! The ACPI IVRS table: which units exist, which devices are behind each, which memory firmware
 //! keeps using (AMD-Vi 5.2, "I/O Virtualization Reporting Structure").
 //!
-//! Firmware tables are hostile input. A table is checked once, when it is found (`check`): what
-//! makes no sense in it is left out and reported, and an index of its units is made. After that
-//! every question is answered by walking over the bytes, without an error path; all walks end and
-//! stay inside the table whatever the bytes are. Nothing is copied and nothing is allocated here:
-//! every block borrows from the bytes of the table, and the index stands beside these bytes.
+//! Firmware tables are hostile input. `check` reads a table once, when the driver has found it. It
+//! leaves out and reports what makes no sense, and makes an index of the units. Later look-ups walk
+//! over the bytes and cannot fail. For any bytes, a walk ends and stays inside the table. This code
+//! copies and allocates nothing: every block borrows from the bytes of the table.
 //!
-//! A unit may be described several times, by blocks of different kinds. The later kinds say more
-//! about the same unit, and software uses the one that says most: [`Table::units`].
+//! A table may describe a unit by several blocks of different kinds. A newer kind has more fields.
+//! The driver uses the block of the newest kind: [`Table::units`].
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which unit is responsible for a device, and what the IVRS table says about it.
+//! Finds the unit of a device, and the IVRS table's other statements about a device.
 //!
-//! Unlike on other machines firmware names devices by the ids that their requests carry, bus
-//! numbers included (AMD-Vi 5.2). Look-ups need nothing but the id.
+//! The table names a device by the id of its requests, with the bus number (AMD-Vi 5.2). So a
+//! look-up needs only the id.
 
 #![forbid(unsafe_code)]
 
@@ -11,19 +11,19 @@ use super::ivrs::{
     DeviceEntry, Devices, Ivhd, Ivmd, Named, Settings, Special, Table, UniqueId, Unit, Variety,
 };
 
-/// The units of one segment, also those that cannot be used.
+/// The units of one segment, also units that cannot be used.
 fn described(table: Table<'_>, segment: u16) -> impl Iterator<Item = Unit<'_>> + Clone {
     table
         .described()
         .filter(move |unit| unit.block.segment() == segment)
 }
 
-/// The units of one segment.
+/// The units of one segment that can be used.
 fn units(table: Table<'_>, segment: u16) -> impl Iterator<Item = Ivhd<'_>> + Clone {
     table.units().filter(move |unit| unit.segment() == segment)
 }
 
-/// The lists of PCI functions that concern `device` of `unit`.
+/// The device entries of `unit` for PCI functions that include `device`.
 fn lists(unit: Ivhd<'_>, device: u16) -> impl Iterator<Item = Devices> + use<'_> {
     unit.entries().filter_map(move |entry| match entry {
         DeviceEntry::Devices(devices) if devices.contains(device) => Some(devices),
@@ -33,13 +33,14 @@ fn lists(unit: Ivhd<'_>, device: u16) -> impl Iterator<Item = Devices> + use<'_>
 
 /// The units of one segment that claim requests with the id `device`, in the order of the table.
 ///
-/// A unit claims an id that it lists: by itself, as another device's alias, or as that of a device
-/// without a PCI function. If no unit lists the id, the units for all devices of the segment claim
-/// it. The id of a unit's own function is claimed by none, whatever the table says: its requests go
-/// through no unit.
+/// - A unit claims each id that it lists: the id of a PCI function, an alias, or the id of a
+///   special or named device.
+/// - If no unit lists an id, the units for all devices of the segment claim it.
+/// - No unit claims the id of a unit's own PCI function, because this function's requests go
+///   through no unit.
 ///
-/// If several units claim an id, the last one counts, as in the C driver. If that is the wrong
-/// unit, the right one blocks the device.
+/// If several units claim an id, the last one counts, as in the C driver. If this is the wrong
+/// unit, the right unit blocks the device.
 pub fn claims(
     table: Table<'_>,
     segment: u16,
@@ -64,17 +65,17 @@ fn is_all(entry: &DeviceEntry<'_>) -> bool {
     matches!(entry, DeviceEntry::Devices(devices) if devices.all)
 }
 
-/// The unit that is responsible for requests with the id `device`.
+/// The unit that translates requests with the id `device`.
 ///
-/// `None` means that no unit translates what the device does, or that the unit that does cannot be
-/// used.
+/// `None` means that no unit does, or that the unit that does cannot be used.
 pub fn unit_for(table: Table<'_>, segment: u16, device: u16) -> Option<Ivhd<'_>> {
     claims(table, segment, device).last()?.used()
 }
 
-/// The id that requests of `device` carry if it is not the device's own.
+/// The id of requests of `device` if it is not the device's own id.
 ///
-/// Of several entries the last one counts. The device's own id counts too: some machines use both.
+/// Of several entries the last one counts. On some machines a device uses both its own id and the
+/// alias.
 pub fn alias_of(unit: Ivhd<'_>, device: u16) -> Option<u16> {
     lists(unit, device)
         .filter_map(|devices| devices.alias)
@@ -82,9 +83,10 @@ pub fn alias_of(unit: Ivhd<'_>, device: u16) -> Option<u16> {
         .filter(|alias| *alias != device)
 }
 
-/// What the device table entry of `device` has to let through.
+/// The messages that the device table entry of `device` must let through.
 ///
-/// Of several entries that say something the one for the fewest devices counts, then the first.
+/// Of several entries with such messages the one for the fewest devices counts. If there are
+/// several of these, the first one counts.
 pub fn settings_of(unit: Ivhd<'_>, device: u16) -> Settings {
     unit.entries()
         .filter_map(|entry| match entry {
@@ -107,7 +109,7 @@ fn settings(entry: &DeviceEntry<'_>) -> Settings {
     }
 }
 
-/// Whether firmware forbids `device` to use translation services (ATS).
+/// Whether firmware forbids `device` to use ATS.
 pub fn ats_disabled(unit: Ivhd<'_>, device: u16) -> bool {
     lists(unit, device).any(|devices| devices.ats_disabled)
 }
@@ -124,7 +126,7 @@ pub fn regions_for(
     })
 }
 
-/// The highest device id of `segment` that the table names: device tables reach as far at least.
+/// The highest device id of `segment` in the table. Device tables must reach at least as far.
 pub fn last_device(table: Table<'_>, segment: u16) -> Option<u16> {
     units(table, segment)
         .flat_map(|unit| unit.entries())
@@ -132,7 +134,7 @@ pub fn last_device(table: Table<'_>, segment: u16) -> Option<u16> {
         .max()
 }
 
-/// The I/O APIC or timer with the number `handle`, and the unit that it is behind.
+/// The I/O APIC or timer with the number `handle`, and its unit.
 pub fn special(table: Table<'_>, variety: Variety, handle: u8) -> Option<(Ivhd<'_>, Special)> {
     table.units().find_map(|unit| {
         unit.entries().find_map(|entry| match entry {
@@ -146,10 +148,10 @@ pub fn special(table: Table<'_>, variety: Variety, handle: u8) -> Option<(Ivhd<'
     })
 }
 
-/// Whether this is how the ACPI namespace tells a device from others with its hardware id.
+/// Whether `id` is the unique id `uid` of the ACPI namespace.
 fn is_unique_id(id: UniqueId<'_>, uid: &[u8]) -> bool {
     match id {
-        // There are no others, or all are meant.
+        // The entry is for all devices with this hardware id.
         UniqueId::None => true,
         UniqueId::Integer(number) => core::str::from_utf8(uid)
             .is_ok_and(|digits| digits.parse().is_ok_and(|other: u64| other == number)),
@@ -157,11 +159,10 @@ fn is_unique_id(id: UniqueId<'_>, uid: &[u8]) -> bool {
     }
 }
 
-/// The device that the ACPI namespace has with this hardware id and unique id, and the unit that it
-/// is behind.
+/// The entry for a device of the ACPI namespace with this hardware id and unique id, and its unit.
 ///
-/// Some firmware has other unique ids here than there. An entry that is the only one with the
-/// hardware id is the device's all the same.
+/// In some firmware the unique ids of the IVRS table differ from those of the namespace. So if only
+/// one entry has the hardware id, it counts with any unique id.
 pub fn named_for<'a>(table: Table<'a>, hid: &[u8], uid: &[u8]) -> Option<(Ivhd<'a>, Named<'a>)> {
     let mut like = None;
     let mut alike = 0;
@@ -178,7 +179,7 @@ pub fn named_for<'a>(table: Table<'a>, hid: &[u8], uid: &[u8]) -> Option<(Ivhd<'
     like.filter(|_| alike == 1)
 }
 
-/// The devices by name, each with the unit that it is behind.
+/// The named devices, each with its unit.
 pub fn named(table: Table<'_>) -> impl Iterator<Item = (Ivhd<'_>, Named<'_>)> {
     table.units().flat_map(|unit| {
         unit.entries().filter_map(move |entry| match entry {

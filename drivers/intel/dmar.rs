@@ -3,11 +3,10 @@
 //! The ACPI DMAR table: which units exist, which devices are behind each, which memory firmware
 //! keeps using (Intel VT-d specification, chapter 8, "BIOS Considerations").
 //!
-//! Firmware tables are hostile input. A table is checked once, when it is found (`check`): what
-//! makes no sense in it is left out and reported, and an index of its units is made. After that
-//! every question is answered by walking over the bytes, without an error path; all walks end and
-//! stay inside the table whatever the bytes are. Nothing is copied and nothing is allocated here:
-//! every record borrows from the bytes of the table, and the index stands beside these bytes.
+//! Firmware tables are hostile input. `check` reads a table once, when the driver has found it. It
+//! leaves out and reports what makes no sense, and makes an index of the units. Later look-ups walk
+//! over the bytes and cannot fail. For any bytes, a walk ends and stays inside the table. This code
+//! copies and allocates nothing: every record borrows from the bytes of the table.
 
 #![forbid(unsafe_code)]
 

@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which unit is responsible for a device, and which parts of the DMAR table concern it.
+//! Finds the unit of a device, and the other parts of the DMAR table that concern a device.
 //!
-//! A device scope does not name a bus number for its device, because bus numbers below a bridge
-//! are the operating system's to assign: it names a bus to start on and the bridges to go through
-//! (VT-d 8.3.1). So a device is matched from below: it must be the last step of the path, its
-//! bridge the step before, and so on up to the bus where the path starts. Nothing is remembered
-//! between look-ups, so buses that are renumbered and devices that come and go need no care.
+//! The operating system assigns the bus numbers below bridges, so a device scope cannot have the
+//! bus number of its device. It has a start bus and a path over the bridges to the device (VT-d
+//! 8.3.1). The comparison goes the other way: the device must be the last step of the path, the
+//! bridge above the device the step before, and so on up to the start bus. A look-up reads only the
+//! table and the device's place at that time, so hot-plug and new bus numbers need no update here.
 //!
-//! A device on no bus that has numbers is named by its path in the ACPI namespace (8.8), and its
-//! scope is the id that its requests have.
+//! If a device is on a bus without bus numbers, the table has its path in the ACPI namespace (8.8),
+//! and its device scope has the id of its requests.
 
 #![forbid(unsafe_code)]
 
 use super::dmar::{DeviceScope, Drhd, Hop, Numbers, Rmrr, ScopeKind, Structure, Table};
 use crate::requester::RequesterId;
 
-/// A device, as far as firmware's tables tell one from another.
+/// A device, described in the terms of the table.
 #[derive(Copy, Clone, Debug)]
 pub enum Device<'a> {
     /// A PCI function.
     Function(Location<'a>),
-    /// A device that has this path in the ACPI namespace, and is no PCI function.
+    /// A device that is not a PCI function, by its path in the ACPI namespace.
     Named(&'a [u8]),
 }
 
-/// A device as device scopes name it.
+/// A device, described in the terms of device scopes.
 #[derive(Copy, Clone, Debug)]
 enum Subject<'a> {
     /// A PCI function.
     Function(Location<'a>),
-    /// A named device, by its numbers.
+    /// A named device, by the numbers that the table gives it.
     Named(Numbers),
 }
 
@@ -52,7 +52,7 @@ impl<'a> Subject<'a> {
         Self::Named(numbers)
     }
 
-    /// Whether a structure of this segment may be about the device. A named one is in none.
+    /// Whether a structure of this segment may concern the device. A named device has no segment.
     fn may_be_in(&self, segment: u16) -> bool {
         match self {
             Self::Function(location) => location.segment == segment,
@@ -62,8 +62,8 @@ impl<'a> Subject<'a> {
 
     /// Whether `scope` names the device, directly or as a part of a sub-hierarchy.
     ///
-    /// The segment is the structure's and is compared by the callers. I/O APICs and timers are no
-    /// devices on the operating system's side and never match.
+    /// The callers compare the segment, which belongs to the structure. Scopes of I/O APICs and
+    /// timers match no device.
     fn is_in(&self, scope: DeviceScope<'_>) -> bool {
         match (scope.kind(), self) {
             (Some(ScopeKind::Endpoint), Self::Function(location)) => {
@@ -79,15 +79,15 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Where a PCI function is.
+/// The place of a PCI function.
 #[derive(Copy, Clone, Debug)]
 pub struct Location<'a> {
     /// PCI segment.
     pub segment: u16,
     /// The function. For a virtual function its physical function: firmware cannot list virtual
-    /// functions, and they are behind the unit that their physical function is behind (8.3).
+    /// functions, and they are behind the unit of their physical function (8.3).
     pub function: RequesterId,
-    /// The bridges above it, the nearest first, up to the root bus.
+    /// The bridges above the function, the nearest first, up to the root bus.
     pub upstream: &'a [RequesterId],
 }
 
@@ -97,7 +97,7 @@ impl Location<'_> {
         core::iter::once(self.function).chain(self.upstream.iter().copied())
     }
 
-    /// The port of the root complex that the function is below; `None` on a root bus.
+    /// The root port above the function; `None` on a root bus.
     fn root_port(&self) -> Option<RequesterId> {
         self.upstream.last().copied()
     }
@@ -120,9 +120,9 @@ fn leads_to(scope: DeviceScope<'_>, mut way_up: impl Iterator<Item = RequesterId
     top.is_some_and(|step| step.bus() == scope.start_bus())
 }
 
-/// Whether two paths in the ACPI namespace lead to the same object. Both start at the root, with a
-/// backslash or without; a name of less than four characters ends in as many underscores as are
-/// missing (ACPI 5.3), written or not.
+/// Whether two paths in the ACPI namespace name the same object. Both start at the root, with or
+/// without a backslash. Underscores pad names to four characters (ACPI 5.3); a path may leave them
+/// out.
 fn is_same_path(one: &[u8], other: &[u8]) -> bool {
     let (mut one, mut other) = (names_in(one), names_in(other));
     loop {
@@ -145,11 +145,11 @@ fn names_in(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The unit that is responsible for the device.
+/// The unit that the device is behind.
 ///
-/// The one that lists it, or else, for a PCI function, the first one for all other devices of its
-/// segment (8.4). `None` means that no unit translates what the device does, or that the unit that
-/// does cannot be used.
+/// This is the unit that lists the device. If no unit lists a PCI function, it is the first unit
+/// for all other devices of the segment (8.4). `None` means that no unit translates the device's
+/// requests, or that the unit that does cannot be used.
 pub fn unit_for<'a>(table: Table<'a>, device: Device<'_>) -> Option<Drhd<'a>> {
     let subject = Subject::new(table, device);
     let drhds = || {
@@ -163,12 +163,12 @@ pub fn unit_for<'a>(table: Table<'a>, device: Device<'_>) -> Option<Drhd<'a>> {
         Subject::Named(_) => None,
     })?;
 
-    // What was found may be a second structure of the unit, or one of a unit that is left out.
+    // The structure may be a further one of the unit, or belong to a unit that is left out.
     table.units().find(|unit| unit.is_same_unit(responsible))
 }
 
-/// The ids that the unit's own scopes give to the device: none to a PCI function, whose bus has
-/// them; to a named device those that its scopes are (8.3.1).
+/// The ids of a named device, from the unit's device scopes for it (8.3.1). A PCI function has none
+/// here, because its bus gives the id.
 pub fn ids_for<'a, 'd: 'a>(
     table: Table<'a>,
     unit: Drhd<'a>,
@@ -184,7 +184,7 @@ pub fn ids_for<'a, 'd: 'a>(
             let mut path = scope.path();
             match (path.next().and_then(Hop::devfn), path.next()) {
                 (Some(devfn), None) => Some(RequesterId::pci(scope.start_bus(), devfn)),
-                // Bridges on its way would give the bus a number that firmware does not know.
+                // The device's bus number would depend on bridges, so firmware does not know it.
                 _ => None,
             }
         })
@@ -208,12 +208,12 @@ pub enum TranslationCache {
     Unsupported,
     /// The device may cache translations.
     Supported,
-    /// The device does not work correctly without (8.9).
+    /// The device does not work correctly without caching translations (8.9).
     Required,
 }
 
-/// Whether the device may cache translations: it is listed itself (8.9), or the root port above it
-/// passes translation requests on (8.6).
+/// Whether the device may cache translations: the table lists the device itself (8.9), or the root
+/// port above the device (8.6).
 pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCache {
     let subject = Subject::new(table, device);
     let mut answer = TranslationCache::Unsupported;
@@ -235,8 +235,8 @@ pub fn translation_cache(table: Table<'_>, device: Device<'_>) -> TranslationCac
             }
             Structure::Atsr(atsr) if subject.may_be_in(atsr.segment()) => {
                 let passes = root_port.is_some_and(|port| {
-                    // Ports are listed as bridges, and which of the two types says so is not
-                    // consistent between machines: where the path leads is what counts.
+                    // Some machines list ports as endpoints, others as sub-hierarchies. So only the
+                    // path counts here, not the scope's type.
                     atsr.all_ports()
                         || atsr
                             .scopes()

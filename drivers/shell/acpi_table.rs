@@ -11,15 +11,15 @@ use kernel::{bindings, prelude::*, sync::Arc};
 
 use crate::log::{log_err, log_warn};
 
-/// How a driver reads its ACPI table.
+/// A driver's reader of its ACPI table.
 ///
-/// A table is checked once. What the check has found is kept in an index beside the bytes, so that
-/// looking something up later costs no second check.
+/// The driver checks a table once. It keeps the results of the check in an index, so later look-ups
+/// need no second check.
 pub(crate) trait AcpiTable {
     /// The table's signature, four characters.
     const SIGNATURE: &'static CStr;
 
-    /// What the index has of one part of the table.
+    /// An entry of the index, for one part of the table.
     type Entry: Clone + Default;
 
     /// A table that was checked.
@@ -35,11 +35,11 @@ pub(crate) trait AcpiTable {
     /// Why the driver cannot use the table.
     fn count(bytes: &[u8]) -> Result<usize, Self::Error>;
 
-    /// Fills the index, of as many entries as [`count`](Self::count) said. Calls `log` with
-    /// everything that is wrong in the table.
+    /// Fills the index, which has as many entries as [`count`](Self::count) has returned. Calls
+    /// `log` with everything that is wrong in the table.
     fn index(bytes: &[u8], index: &mut [Self::Entry], log: &mut dyn FnMut(&dyn fmt::Display));
 
-    /// Returns the table in `bytes`, which `index` is the index of.
+    /// Returns the table in `bytes`. `index` is its index.
     fn parsed<'a>(bytes: &'a [u8], index: &'a [Self::Entry]) -> Self::Parsed<'a>;
 }
 

@@ -18,11 +18,11 @@ pub enum Block<'a> {
     Ivhd(Ivhd<'a>),
     /// A memory region.
     Ivmd(Ivmd<'a>),
-    /// A block that is not looked into: of a kind that is not known, or left out.
+    /// A block of an unknown kind, or one that the check has left out.
     Other,
 }
 
-/// The blocks of a table. One that makes no sense counts as [`Block::Other`].
+/// The blocks of a table. A block that makes no sense is [`Block::Other`].
 #[derive(Clone, Debug)]
 pub struct Blocks<'a>(RawBlocks<'a>);
 

@@ -9,7 +9,7 @@
 //!   driver did not attach there.
 //! - If the registers of a unit cannot be where the table says, the unit is left out. The driver
 //!   cannot block the devices that the unit lists: their DMA is not translated, as without the
-//!   driver. It takes none of them, so none gets a domain that is not enforced.
+//!   driver. The driver accepts none of these devices, so none gets a domain that no unit enforces.
 //!
 //! The check refuses the table if it cannot read the block of a unit: the devices behind that unit
 //! are unknown, so a unit for all devices would get them. The check also refuses a wrong checksum,
@@ -34,10 +34,10 @@ use crate::drivers::shell::{
     sort::sort_by_key,
 };
 
-/// Takes warnings.
+/// The function to call with each warning.
 pub type Report<'r> = &'r mut dyn FnMut(&Warning);
 
-/// The bytes of the table that `bytes` begin with.
+/// Returns the bytes of the table, which is at the start of `bytes`.
 pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
     let refuse = |problem| Error {
         kind: Kind::Header,
@@ -70,7 +70,7 @@ pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
-/// How many hardware definitions the table has.
+/// Returns the number of hardware definitions in the table.
 ///
 /// # Errors
 ///
@@ -172,7 +172,7 @@ fn about(kind: Kind, offset: usize, oddity: Oddity) -> Warning {
     }
 }
 
-/// Decides which of the blocks for one unit counts: the one that says most, or else the first.
+/// Decides which of a unit's blocks counts: the first block of the newest kind.
 fn same_units(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Ivhd::at(table, entry.offset);
     sort_by_key(index, |entry| {
@@ -181,7 +181,7 @@ fn same_units(table: &[u8], index: &mut [Entry], report: Report<'_>) {
         (unit.segment(), unit.device(), rank, entry.offset)
     });
 
-    // The block that counts, and whether another one has contradicted it.
+    // The block that counts, and whether another block of the unit has another register base.
     let mut best: Option<(Ivhd<'_>, bool)> = None;
     for entry in index {
         let this = unit(entry);
@@ -210,7 +210,7 @@ fn same_units(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     }
 }
 
-/// Leaves units out whose registers cannot be where they are said to be.
+/// Leaves out units whose registers cannot be where the table says.
 fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Ivhd::at(table, entry.offset);
     sort_by_key(index, |entry| (unit(entry).base(), entry.offset));
@@ -224,7 +224,7 @@ fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
         } else if base % WINDOW != 0 {
             Oddity::BaseMisaligned { base }
         } else if let Some(before) = before.filter(|before| before.base() == base) {
-            // Windows are aligned to their size.
+            // Windows are aligned to their size, so two of them overlap only if they are equal.
             let other = before.offset();
             Oddity::UnitsOverlap { base, other }
         } else {
@@ -243,7 +243,7 @@ fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     }
 }
 
-/// Reports what is wrong in blocks, each by itself. `index` is in the table's order.
+/// Reports what is wrong inside of each block. `index` is in the table's order.
 fn blocks(table: &[u8], index: &[Entry], report: Report<'_>) {
     let mut units = index.iter();
     let mut walk = RawBlocks::new(table);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device entries of an IVRS table: which devices a unit is responsible for, under which ids their
-//! requests arrive, and what their device table entries have to let through (AMD-Vi 5.2.2, "IVHD
-//! device entries").
+//! Device entries of an IVRS table: the devices of a unit, the ids of their requests, and the
+//! messages that their device table entries must let through (AMD-Vi 5.2.2, "IVHD device
+//! entries").
 //!
 //! | type | bytes | what |
 //! |---|---|---|
@@ -16,8 +16,8 @@
 //! | 72 | 8 | an I/O APIC or a timer |
 //! | 240 | 22 and more | a device with an ACPI name |
 //!
-//! Bits 7:6 of any other type tell its length: 4, 8, 16 or 32 bytes. Types above 240 are of
-//! variable length.
+//! Bits 7:6 of any other type give the entry's length: 4, 8, 16 or 32 bytes. Entries of types above
+//! 240 have variable lengths.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +41,7 @@ mod kind {
 /// Fixed part of a device entry of type 240, up to and with the length of the unique id.
 const HID_FIXED: usize = 22;
 
-/// What a device table entry has to let through for a device (data setting).
+/// The messages that a device table entry must let through (data setting).
 ///
 /// | bits | name |
 /// |---|---|
@@ -55,7 +55,7 @@ const HID_FIXED: usize = 22;
 pub struct Settings(pub u8);
 
 impl Settings {
-    /// Nothing special.
+    /// No such messages.
     pub const NONE: Self = Self(0);
 
     /// INIT messages pass.
@@ -73,8 +73,8 @@ impl Settings {
         self.0 & 1 << 2 != 0
     }
 
-    /// What happens to system management messages: 0 they are refused, 1 writes pass untranslated,
-    /// 2 interrupts pass, 3 they are translated.
+    /// The treatment of system management messages: 0 the unit blocks them, 1 writes pass
+    /// untranslated, 2 interrupts pass, 3 the unit translates them.
     pub const fn system_management(self) -> u8 {
         self.0 >> 4 & 3
     }
@@ -89,7 +89,7 @@ impl Settings {
         self.0 & 1 << 7 != 0
     }
 
-    /// Whether there is anything special.
+    /// Whether no such messages must pass.
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
@@ -102,13 +102,13 @@ pub struct Devices {
     pub first: u16,
     /// The last device id.
     pub last: u16,
-    /// Whether this stands for all devices, rather than for those that firmware knows of.
+    /// Whether this entry is for all devices (type 1). Other entries list devices of the machine.
     pub all: bool,
-    /// The id that the devices' requests carry; `None` for their own.
+    /// The id of the devices' requests; `None` if each has its own.
     pub alias: Option<u16>,
-    /// What their device table entries have to let through.
+    /// The messages that their device table entries must let through.
     pub settings: Settings,
-    /// The devices must not use translation services (ATS), although they offer them.
+    /// The devices must not use ATS, although they support it.
     pub ats_disabled: bool,
 }
 
@@ -119,14 +119,14 @@ impl Devices {
     }
 }
 
-/// What kind of device without a PCI function of its own.
+/// The kind of a special device.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Variety {
     /// An I/O interrupt controller.
     IoApic,
     /// A timer that sends message-signalled interrupts.
     Hpet,
-    /// A kind that is not known.
+    /// An unknown kind.
     Unknown(u8),
 }
 
@@ -140,34 +140,34 @@ impl Variety {
     }
 }
 
-/// A device without a PCI function of its own.
+/// A special device: one without a PCI function.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Special {
-    /// What it is.
+    /// The kind.
     pub variety: Variety,
-    /// The number of the I/O APIC or timer, as other ACPI tables give it.
+    /// The number of the I/O APIC or timer in other ACPI tables.
     pub handle: u8,
-    /// The device id that its requests carry.
+    /// The device id of its requests.
     pub device: u16,
-    /// What its device table entry has to let through.
+    /// The messages that its device table entry must let through.
     pub settings: Settings,
 }
 
-/// How a named device is told from others of its kind.
+/// The unique id of a named device. It differs between devices with the same hardware id.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum UniqueId<'a> {
-    /// It is not.
+    /// No unique id.
     None,
-    /// By a number.
+    /// A number.
     Integer(u64),
-    /// By a string of ASCII characters.
+    /// A string of ASCII characters.
     Text(&'a [u8]),
 }
 
 /// A device that ACPI names and no bus enumerates.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Named<'a> {
-    /// The device id that its requests carry.
+    /// The device id of its requests.
     pub device: u16,
     /// The hardware id, up to 8 ASCII characters.
     pub hid: &'a [u8],
@@ -175,23 +175,23 @@ pub struct Named<'a> {
     pub cid: &'a [u8],
     /// The unique id.
     pub uid: UniqueId<'a>,
-    /// What its device table entry has to let through.
+    /// The messages that its device table entry must let through.
     pub settings: Settings,
 }
 
-/// One device entry; a range's two are one here.
+/// One device entry. The two entries of a range count as one.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum DeviceEntry<'a> {
     /// PCI functions.
     Devices(Devices),
     /// An I/O APIC or a timer.
     Special(Special),
-    /// A device by name.
+    /// A named device.
     Named(Named<'a>),
 }
 
 impl DeviceEntry<'_> {
-    /// Whether requests with the id `device` come from here.
+    /// Whether requests of these devices may have the id `device`.
     pub fn has(&self, device: u16) -> bool {
         match self {
             Self::Devices(devices) => devices.contains(device) || devices.alias == Some(device),
@@ -200,7 +200,7 @@ impl DeviceEntry<'_> {
         }
     }
 
-    /// The lowest id that requests from here carry.
+    /// The lowest id of these devices' requests.
     pub(super) fn first_id(&self) -> u16 {
         match self {
             Self::Devices(devices) => devices.first.min(devices.alias.unwrap_or(u16::MAX)),
@@ -209,7 +209,7 @@ impl DeviceEntry<'_> {
         }
     }
 
-    /// The highest id that requests from here carry.
+    /// The highest id of these devices' requests.
     pub fn last_id(&self) -> u16 {
         match self {
             Self::Devices(devices) => devices.last.max(devices.alias.unwrap_or(0)),
@@ -219,7 +219,7 @@ impl DeviceEntry<'_> {
     }
 }
 
-/// Bytes of the device entry at the start of `rest`, at least 4, or why that cannot be known.
+/// The length of the device entry at the start of `rest`, at least 4, or why it is unknown.
 fn length(rest: &[u8]) -> Result<usize, Oddity> {
     let value = u8_at(rest, 0);
     let claims = match value {
@@ -261,7 +261,7 @@ impl Raw<'_> {
         u16_at(self.bytes, 5)
     }
 
-    /// The devices that start, or are, here.
+    /// The device of this entry, or the first device of the range that starts here.
     fn devices(&self) -> Devices {
         let kind = self.kind();
         let all = kind == kind::ALL;
@@ -300,19 +300,19 @@ impl<'a> Iterator for RawEntries<'a> {
     }
 }
 
-/// A device entry, or why there is none where the table has one.
+/// A device entry, or why the entry in the table makes no sense.
 type Step<'a> = Result<DeviceEntry<'a>, Oddity>;
 
 /// Iterates over the device entries of a block.
 ///
-/// As for the C driver, other entries may be between the first and the last device of a range, and
-/// a range that is never ended lists nothing.
+/// As in the C driver, other entries may come between the start and the end of a range, and a range
+/// without an end lists nothing.
 #[derive(Clone, Debug)]
 pub struct DeviceEntries<'a> {
     raw: RawEntries<'a>,
-    /// Whether the block may have devices by name.
+    /// Whether the block may have named devices.
     named: bool,
-    /// The range that is not ended yet.
+    /// The start of a range whose end has not come yet.
     open: Option<Raw<'a>>,
 }
 
@@ -329,7 +329,7 @@ impl<'a> DeviceEntries<'a> {
         }
     }
 
-    /// Calls `report` with the offset in the table of each entry about which something is odd.
+    /// Calls `report` for each odd entry, with its offset in the table.
     pub(super) fn check(mut self, report: &mut dyn FnMut(usize, Oddity)) {
         while let Some(raw) = self.raw.next() {
             let before = self.open;
@@ -357,7 +357,7 @@ impl<'a> DeviceEntries<'a> {
         }
     }
 
-    /// What `raw` is, after those before it.
+    /// The device entry that `raw` is or completes, after the entries before it.
     fn step(&mut self, raw: &Raw<'a>) -> Option<Step<'a>> {
         Some(match raw.kind() {
             kind::ALL | kind::SELECT | kind::ALIAS_SELECT | kind::EXTENDED_SELECT => {
@@ -400,7 +400,7 @@ impl<'a> Iterator for DeviceEntries<'a> {
     }
 }
 
-/// What is odd about an entry that counts.
+/// What is odd about an entry that is not left out.
 fn oddity(raw: &Raw<'_>, entry: &DeviceEntry<'_>) -> Option<Oddity> {
     match entry {
         DeviceEntry::Special(Special {
@@ -431,7 +431,7 @@ fn special(raw: &Raw<'_>) -> Special {
     }
 }
 
-/// `None` if it has no hardware id.
+/// A named device; `None` if the entry has no hardware id.
 ///
 /// | bytes | field |
 /// |---|---|

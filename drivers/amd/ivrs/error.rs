@@ -8,9 +8,9 @@ use core::fmt;
 
 use super::kind::Kind;
 
-/// A longer table than this is refused.
+/// The most bytes that a table may have.
 pub const MAX_LEN: usize = 1 << 20;
-/// A table with more blocks of units than this is refused.
+/// The most hardware definition blocks that a table may have.
 pub const MAX_UNITS: usize = 256;
 
 /// What is wrong with a table.
@@ -47,7 +47,7 @@ pub enum Problem {
     /// The bytes of the table do not sum up to zero. The C driver refuses such a table, too, so no
     /// machine needs one.
     Checksum {
-        /// What they sum up to.
+        /// The sum, modulo 256.
         sum: u8,
     },
     /// More hardware definition blocks than [`MAX_UNITS`].
@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a table was refused: the block, where in the table it is, and what is wrong.
+/// Why a table was refused: the block, its offset in the table, and what is wrong with it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// The block.

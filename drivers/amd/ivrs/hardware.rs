@@ -87,12 +87,12 @@ impl<'a> Ivhd<'a> {
         u16_at(self.bytes, 16)
     }
 
-    /// Which of the unit's messages interrupts for events use.
+    /// The number of the MSI that the unit uses for its event log.
     pub fn msi_number(self) -> u8 {
         (u16_at(self.bytes, 18) & 0x1f) as u8
     }
 
-    /// What a block of type 10h says about features; 0 for the others.
+    /// The features field of a block of type 10h; 0 for other blocks.
     ///
     /// | bits | field |
     /// |---|---|
@@ -116,8 +116,8 @@ impl<'a> Ivhd<'a> {
         }
     }
 
-    /// Whether the unit cannot walk host page tables (attribute bit 0, HATDis); blocks of type 10h
-    /// cannot say so.
+    /// Whether the unit cannot walk host page tables (attribute bit 0, HATDis). Blocks of type 10h
+    /// do not have this bit.
     pub fn host_translation_disabled(self) -> bool {
         self.kind != Kind::Ivhd10 && u32_at(self.bytes, 20) & 1 != 0
     }
@@ -130,10 +130,10 @@ impl<'a> Ivhd<'a> {
         }
     }
 
-    /// What counts as the unit's extended feature registers, which read as `registers`.
+    /// The values that count as the unit's extended feature registers, which read as `registers`.
     ///
-    /// What firmware says counts instead of them, if it says anything: a block of type 11h or 40h
-    /// has an image of both, one of type 10h some fields of the first.
+    /// The table's values count instead of the registers' if the table has them. A block of type
+    /// 11h or 40h has images of both registers. A block of type 10h has some fields of the first.
     pub fn features(self, info: Info, registers: [u64; 2]) -> [u64; 2] {
         /// Lowest bit in a block of type 10h, lowest bit in the register, bits.
         const FIELDS: [(u32, u32, u32); 10] = [
@@ -182,7 +182,7 @@ impl<'a> Ivhd<'a> {
 pub struct Flags(pub u8);
 
 impl Flags {
-    /// HyperTransport tunnel traffic is translated.
+    /// The unit translates HyperTransport tunnel traffic.
     pub const fn ht_tunnel(self) -> bool {
         self.0 & 1 << 0 != 0
     }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the units of an IVRS table are, and which blocks count: decided once, when a table is
-//! checked.
+//! The index of an IVRS table: the offsets of the units' blocks, and which of the blocks count. The
+//! check of a table fills it.
 
 #![forbid(unsafe_code)]
 
-/// What a hardware definition counts as.
+/// What a hardware definition stands for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum Use {
-    /// A unit, by the block that says most about it.
+    /// A unit, and this is its newest block.
     #[default]
     Unit,
-    /// Another block for a unit; it does not count.
+    /// A unit that has another block, which counts instead.
     Ignored,
-    /// A unit that cannot be used, by the block that says most about it.
+    /// A unit that the driver cannot use, and this is its newest block.
     LeftOut,
 }
 
-/// What the index of a table has of one hardware definition.
+/// The entry of the index for one hardware definition.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// Offset of the block in the table.

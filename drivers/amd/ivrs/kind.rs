@@ -20,7 +20,7 @@ pub enum Kind {
     Ivhd10,
     /// Hardware definition of type 11h: with the extended feature registers.
     Ivhd11,
-    /// Hardware definition of type 40h: with devices by name, too.
+    /// Hardware definition of type 40h: as 11h, and may name devices.
     Ivhd40,
     /// Memory definition of type 20h: for all devices.
     IvmdAll,
@@ -28,7 +28,7 @@ pub enum Kind {
     IvmdOne,
     /// Memory definition of type 22h: for a range of devices.
     IvmdRange,
-    /// A type that the specification did not define when this was written.
+    /// A type that this driver does not know.
     Unknown(u8),
 }
 
@@ -61,7 +61,7 @@ impl Kind {
         self.rank() > 0
     }
 
-    /// How much a hardware definition says: more is better.
+    /// The rank of a hardware definition. Of a unit's blocks, the one with the highest rank counts.
     pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Ivhd10 => 1,

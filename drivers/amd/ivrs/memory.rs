@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory definitions of an IVRS table: what firmware's devices keep using (AMD-Vi 5.2, IVMD).
+//! Memory definitions of an IVRS table: memory that firmware uses with devices (AMD-Vi 5.2, IVMD).
 
 #![forbid(unsafe_code)]
 
@@ -10,21 +10,21 @@ use crate::drivers::shell::bytes::{u16_at, u64_at, u8_at};
 /// Memory is in pages of this size.
 const PAGE: u64 = 4096;
 
-/// What a memory definition asks for.
+/// How devices must reach the memory of a memory definition.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Usage {
-    /// Firmware does DMA here: the memory is mapped one to one, as far as allowed.
+    /// Firmware does DMA here. The core maps the memory one to one, with these permissions.
     Unity {
         /// Devices may read.
         read: bool,
         /// Devices may write.
         write: bool,
     },
-    /// Nothing.
+    /// Devices need not reach the memory.
     None,
 }
 
-/// Memory that firmware's devices keep using: I/O virtualization memory definition.
+/// Memory that firmware uses with devices: I/O virtualization memory definition.
 ///
 /// | bytes | field |
 /// |---|---|
@@ -57,10 +57,10 @@ impl<'a> Ivmd<'a> {
         u8_at(self.bytes, 1) & flag != 0
     }
 
-    /// What the memory is for.
+    /// How devices must reach the memory.
     ///
-    /// A unit has registers for one exclusion range, and a table may have many: devices that have
-    /// one get it mapped one to one instead, which is the same to them.
+    /// A unit has registers for one exclusion range, but a table may have many. So the core maps an
+    /// exclusion range one to one, which has the same effect for a device.
     pub fn usage(self) -> Usage {
         if self.has(Self::EXCLUSION) {
             Usage::Unity {
@@ -100,22 +100,22 @@ impl<'a> Ivmd<'a> {
         u64_at(self.bytes, 24)
     }
 
-    /// The last byte; if it can be used, it does not wrap.
+    /// The last byte. It wraps only in a region that the check leaves out.
     fn end(self) -> u64 {
         self.start().saturating_add(self.length().saturating_sub(1))
     }
 
-    /// Physical address of the first byte; 4 KiB aligned.
+    /// Physical address of the first byte, rounded down to a page.
     pub fn base(self) -> u64 {
         self.start() & !(PAGE - 1)
     }
 
-    /// Physical address of the last byte; the last one of a 4 KiB page.
+    /// Physical address of the last byte, rounded up to the end of a page.
     pub fn limit(self) -> u64 {
         self.end() | (PAGE - 1)
     }
 
-    /// Why nobody can use it.
+    /// Why the region is left out.
     pub(super) fn refusal(self) -> Option<Oddity> {
         let (base, length) = (self.start(), self.length());
         let (first, last) = self.devices();
@@ -131,7 +131,7 @@ impl<'a> Ivmd<'a> {
         }
     }
 
-    /// What is odd about it, though it can be used.
+    /// What is odd about a region that can be used.
     pub(super) fn oddity(self) -> Option<Oddity> {
         if self.start() != self.base() || self.end() != self.limit() {
             Some(Oddity::RegionMisaligned)

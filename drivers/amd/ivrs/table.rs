@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A whole IVRS table, and what can be asked of it.
+//! A checked IVRS table.
 
 #![forbid(unsafe_code)]
 
@@ -28,8 +28,10 @@ use crate::drivers::shell::bytes::u32_at;
 /// | 40-47 | reserved |
 /// | 48- | blocks |
 ///
-/// A table is checked once, by [`count`](Self::count) and [`index`](Self::index), and may then be
-/// looked at any number of times.
+/// [`count`](Self::count) and [`index`](Self::index) check a table, once. After that, [`new`] makes
+/// this view of it, as often as needed.
+///
+/// [`new`]: Self::new
 #[derive(Copy, Clone, Debug)]
 pub struct Table<'a> {
     bytes: &'a [u8],
@@ -37,8 +39,8 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// How many entries the index of the table in `bytes` has. `bytes` may be longer than the
-    /// table.
+    /// Returns how many entries the index of the table in `bytes` needs. `bytes` may be longer than
+    /// the table.
     ///
     /// # Errors
     ///
@@ -47,16 +49,16 @@ impl<'a> Table<'a> {
         check::count(bytes)
     }
 
-    /// Fills the index of the table in `bytes`, and reports all that is wrong in it.
+    /// Fills the index of the table in `bytes`, and reports everything that is wrong in the table.
     ///
-    /// `index` has as many entries as [`count`](Self::count) said.
+    /// `index` has as many entries as [`count`](Self::count) has returned.
     pub fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
         check::index(bytes, index, report);
     }
 
-    /// The table in `bytes`, which [`index`](Self::index) has made `index` for.
+    /// The table in `bytes`. [`index`](Self::index) has filled `index` for these bytes.
     ///
-    /// With another index the answers are wrong, and that is all.
+    /// With the index of another table the answers are wrong, but nothing worse happens.
     pub fn new(bytes: &'a [u8], index: &'a [Entry]) -> Self {
         let bytes = check::whole(bytes).unwrap_or_default();
         Self { bytes, index }
@@ -72,13 +74,12 @@ impl<'a> Table<'a> {
         Blocks::new(self.bytes)
     }
 
-    /// Every unit that can be used, in the order of the table, by the block that says most about
-    /// it.
+    /// Every unit that can be used, with its newest block, in the order of the table.
     pub fn units(self) -> impl Iterator<Item = Ivhd<'a>> + Clone {
         self.described().filter_map(Unit::used)
     }
 
-    /// Every unit, also those that cannot be used, in the order of the table.
+    /// Every unit, also units that cannot be used, in the order of the table.
     pub fn described(self) -> impl Iterator<Item = Unit<'a>> + Clone {
         let Self { bytes, index } = self;
         index
@@ -99,7 +100,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A unit, by the block that says most about it.
+/// A unit, with its newest block.
 #[derive(Copy, Clone, Debug)]
 pub struct Unit<'a> {
     /// The block.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is wrong in an IVRS table that can be used all the same, and what that means.
+//! Errors in an IVRS table that the driver can still use, and their consequences.
 
 #![forbid(unsafe_code)]
 
@@ -9,17 +9,17 @@ use core::fmt;
 use super::{error::Problem, kind::Kind};
 use crate::requester::RequesterId;
 
-/// What is wrong in a table that can be used.
+/// An error in a table that can be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Oddity {
-    /// Addresses of more than 64 bits; the width counts as not said.
+    /// A width of addresses exceeds 64 bits. The driver ignores it.
     AddressWidth {
         /// Bits that the table claims.
         bits: u8,
     },
     /// Zeros after the last block.
     Padding {
-        /// How many.
+        /// Their number.
         bytes: usize,
     },
     /// A block whose end cannot be found; it and what follows it is left out.
@@ -31,19 +31,19 @@ pub enum Oddity {
         /// The base.
         base: u64,
     },
-    /// A register base that is not on a 16 KiB boundary; the unit is not used.
+    /// A register base is not on a 16 KiB boundary. The unit is left out.
     BaseMisaligned {
         /// The base.
         base: u64,
     },
-    /// Registers that are those of another unit; the unit is not used.
+    /// Another unit has the same registers. The second unit is left out.
     UnitsOverlap {
         /// The register base.
         base: u64,
         /// Offset of the other unit's block.
         other: usize,
     },
-    /// Two blocks of one kind for the same unit; the first one counts.
+    /// A unit has two blocks of one kind. The first block counts.
     SecondBlock {
         /// The unit's own device id.
         device: u16,
@@ -52,66 +52,68 @@ pub enum Oddity {
         /// Offset of the first block.
         other: usize,
     },
-    /// Two blocks of one unit do not agree where its registers are; the more capable one counts.
+    /// Two blocks of a unit have different register bases. The block of the newer kind counts.
     BasesDiffer {
         /// Offset of the other block.
         other: usize,
     },
-    /// A memory region without bytes is left out.
+    /// A memory region has no bytes. It is left out.
     RegionEmpty {
         /// First byte.
         base: u64,
     },
-    /// A memory region that wraps around the end of the address space is left out.
+    /// A memory region wraps around the end of the address space. It is left out.
     RegionWraps {
         /// First byte.
         base: u64,
-        /// Bytes.
+        /// The number of bytes.
         length: u64,
     },
-    /// A memory region is not made of whole 4 KiB pages; the pages that it touches count.
+    /// A memory region does not consist of whole 4 KiB pages. All pages that it touches belong to
+    /// it.
     RegionMisaligned,
-    /// A memory region is to be mapped, and to be left out of translation; it is mapped.
+    /// A memory region is both a unity mapping and an exclusion range. It is mapped.
     RegionContradicts,
-    /// A device entry reaches past the end of its block; it is left out.
+    /// A device entry reaches past the end of its block. It is left out.
     EntryPastBlock {
-        /// Length that the entry's type stands for.
+        /// The length of an entry of this type.
         claims: usize,
         /// Bytes left in the block.
         left: usize,
     },
-    /// A device entry of a type without a known length; it and those that follow are left out.
+    /// The length of a device entry of this type is unknown. The entry and all after it are left
+    /// out.
     EntryLength {
         /// The type.
         value: u8,
     },
-    /// A range of devices that is started and never ended is left out.
+    /// A range of devices has no end. It is left out.
     RangeNotEnded {
         /// Its first device.
         first: u16,
     },
-    /// A range of devices that is ended and was never started is left out.
+    /// A range of devices has no start. It is left out.
     RangeNotStarted {
         /// Its last device.
         last: u16,
     },
-    /// A range of devices that ends before it starts is left out.
+    /// A range of devices ends before it starts. It is left out.
     RangeBackwards {
         /// Its first device.
         first: u16,
         /// Its last device.
         last: u16,
     },
-    /// A special device is of a kind that is not known; nothing needs it to be.
+    /// A special device is of an unknown kind, which has no consequence.
     UnknownSpecial {
         /// The kind.
         variety: u8,
     },
-    /// A device by name, in a block of a kind that has none; it is left out.
+    /// A block of a kind without named devices has a named device. The device is left out.
     NameNotAllowed,
-    /// A device by name, without a name; it is left out.
+    /// A named device has no name. It is left out.
     NameMissing,
-    /// A device's unique id has a format or a length that makes no sense; it counts as having none.
+    /// The format or the length of a unique id makes no sense. The device counts as having none.
     UniqueId,
 }
 
@@ -119,7 +121,7 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::AddressWidth { bits } => {
-                write!(f, "addresses of {bits} bits cannot be true; the width is not used")
+                write!(f, "no machine has addresses of {bits} bits; the driver ignores the width")
             }
             Self::Padding { bytes } => write!(f, "the table ends with {bytes} zeros"),
             Self::Unreadable(problem) => write!(
@@ -155,8 +157,8 @@ impl fmt::Display for Oddity {
             ),
             Self::BasesDiffer { other } => write!(
                 f,
-                "another block of the unit, at offset {other:#x}, does not agree where its \
-                 registers are; this one counts"
+                "another block of the unit, at offset {other:#x}, has another register base; this \
+                 block counts"
             ),
             Self::RegionEmpty { base } => write!(
                 f,
@@ -172,17 +174,17 @@ impl fmt::Display for Oddity {
                  own",
             ),
             Self::RegionContradicts => {
-                f.write_str("the region is to be mapped and to be excluded; it is mapped")
+                f.write_str("both a unity mapping and an exclusion range; the region is mapped")
             }
             Self::EntryPastBlock { claims, left } => write!(
                 f,
-                "needs {claims} bytes, but its block ends after {left}; it is left out, DMA of \
-                 devices in there is blocked"
+                "needs {claims} bytes, but its block ends after {left}; the entry is left out, DMA \
+                 of its devices is blocked"
             ),
             Self::EntryLength { value } => write!(
                 f,
-                "type {value:#04x} has a length that is not known; it and those that follow it are \
-                 left out, DMA of devices in there is blocked"
+                "the length of type {value:#04x} is unknown; this entry and all after it are left \
+                 out, DMA of their devices is blocked"
             ),
             Self::RangeNotEnded { first } => write!(
                 f,
@@ -205,29 +207,31 @@ impl fmt::Display for Oddity {
                 write!(f, "a special device of unknown kind {variety}")
             }
             Self::NameNotAllowed => f.write_str(
-                "a device by name in a block that cannot have one; it is left out, its DMA is \
-                 blocked",
+                "a block of this kind cannot have named devices; the device is left out, its DMA \
+                 is blocked",
             ),
             Self::NameMissing => f.write_str(
-                "a device by name without a name; it is left out, its DMA is blocked",
+                "a named device without a name; the device is left out, its DMA is blocked",
             ),
-            Self::UniqueId => f.write_str("a unique id that makes no sense; it counts as none"),
+            Self::UniqueId => {
+                f.write_str("the unique id makes no sense; the device counts as having none")
+            }
         }
     }
 }
 
-/// Something that is wrong in a table that can be used: where, what, and which devices it is about.
+/// An error in a table that can be used: its place, what is wrong, and which devices it concerns.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Warning {
     /// The block.
     pub kind: Kind,
     /// Offset of the block in the table.
     pub offset: usize,
-    /// Offset in the table of the device entry in the block, if that is what is wrong.
+    /// Offset in the table of the device entry, if the error is in a device entry.
     pub entry: Option<usize>,
     /// What is wrong.
     pub oddity: Oddity,
-    /// The segment and the first and last device of the block, if they are what it is about.
+    /// The devices that the error concerns, if they are known: segment, first, last.
     pub devices: Option<(u16, u16, u16)>,
 }
 
@@ -251,7 +255,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// A device id, to be shown in the way of lspci.
+/// A device id, to be shown as lspci does.
 fn id(device: u16) -> RequesterId {
     RequesterId::new(device.into())
 }

@@ -10,7 +10,7 @@
 //!   driver did not attach there.
 //! - If the registers of a unit cannot be where the table says, the unit is left out. The driver
 //!   cannot block the devices that the unit lists: their DMA is not translated, as without the
-//!   driver. It takes none of them, so none gets a domain that is not enforced.
+//!   driver. The driver accepts none of these devices, so none gets a domain that no unit enforces.
 //!
 //! The check refuses the table if it cannot read the structure of a unit: the devices behind that
 //! unit are unknown, so a unit for "all other devices" would get them. The check also refuses a
@@ -34,10 +34,10 @@ use crate::drivers::shell::{
     sort::sort_by_key,
 };
 
-/// Takes warnings.
+/// The function to call with each warning.
 pub type Report<'r> = &'r mut dyn FnMut(&Warning<'_>);
 
-/// The bytes of the table that `bytes` begin with.
+/// Returns the bytes of the table, which is at the start of `bytes`.
 pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
     let refuse = |problem| Error {
         kind: Kind::Header,
@@ -69,7 +69,7 @@ pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
-/// The width of physical addresses in bits, if it makes sense: a page has 12.
+/// The width of physical addresses in bits, if it makes sense: 12, the bits of a page, to 64.
 pub(super) fn host_address_bits(table: &[u8]) -> Option<u8> {
     match u8_at(table, 36) {
         last @ 11..=63 => Some(last + 1),
@@ -77,7 +77,7 @@ pub(super) fn host_address_bits(table: &[u8]) -> Option<u8> {
     }
 }
 
-/// How many DRHD structures the table has.
+/// Returns the number of DRHD structures in the table.
 ///
 /// # Errors
 ///
@@ -196,13 +196,13 @@ fn about_unit(unit: Drhd<'_>, oddity: Oddity, with_devices: bool) -> Warning<'_>
     }
 }
 
-/// Decides which structures are units, by where their registers are. `index` is in the table's
-/// order before and after.
+/// Decides which structures are units, from the addresses of their registers. `index` is in the
+/// table's order before and after.
 fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Drhd::at(table, entry.offset);
     sort_by_key(index, |entry| (unit(entry).base(), entry.offset));
 
-    // The unit whose registers reach furthest so far, and the last one by base.
+    // Of the units so far: the one whose registers end last, and the one with the highest base.
     let mut furthest: Option<(u64, Drhd<'_>)> = None;
     let mut before: Option<Drhd<'_>> = None;
     for entry in index.iter_mut() {
@@ -264,8 +264,8 @@ fn last_register(unit: Drhd<'_>) -> Result<u64, Oddity> {
         .ok_or(Oddity::BaseWraps { base })
 }
 
-/// Reports units for all other devices of a segment that are not the only or not the last ones.
-/// `index` is in the table's order before and after.
+/// Reports a unit for all other devices of a segment if it is not the only such unit, or not the
+/// last unit of the segment. `index` is in the table's order before and after.
 fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     let unit = |entry: &Entry| Drhd::at(table, entry.offset);
     sort_by_key(index, |entry| (unit(entry).segment(), entry.offset));
@@ -284,7 +284,7 @@ fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
             }
             None => {}
             Some(first) if this.include_all() => {
-                // Two structures for one unit say the same.
+                // Two structures for one unit do not contradict each other.
                 if !first.is_same_unit(this) {
                     let other = first.offset();
                     let oddity = Oddity::SecondIncludeAll { segment, other };
@@ -305,7 +305,7 @@ fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
     sort_by_key(index, |entry| entry.offset);
 }
 
-/// Reports what is wrong in structures, each by itself.
+/// Reports what is wrong inside of each structure.
 fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
     let mut named = Numbers::NONE;
     for raw in RawStructures::new(table).filter(|raw| raw.kind == Kind::Andd && raw.is_complete()) {
@@ -344,7 +344,7 @@ fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
     });
 }
 
-/// Reports what is wrong in the fixed part of a structure that is no unit's.
+/// Reports what is wrong in the fixed part of a structure. [`registers`] checks those of units.
 fn structure(raw: Raw<'_>, report: Report<'_>) {
     let mut warn = |oddity, with_devices: bool| {
         report(&Warning {
@@ -383,8 +383,8 @@ fn structure(raw: Raw<'_>, report: Report<'_>) {
     }
 }
 
-/// Reports what is wrong in the device scopes of a structure. `named` are the named devices whose
-/// names are known; `None` unless the structure is a unit's.
+/// Reports what is wrong in the device scopes of a structure. For a unit, `named` are the named
+/// devices whose names are known; otherwise it is `None`.
 fn device_scopes(
     raw: Raw<'_>,
     mut scopes: Scopes<'_>,
@@ -436,7 +436,7 @@ fn device_scopes(
     warn(Some(at), oddity);
 }
 
-/// What is wrong with a device scope whose end can be found.
+/// What is wrong inside of a device scope.
 fn device_scope(scope: DeviceScope<'_>) -> Option<Oddity> {
     let claims = scope.len();
     if scope.kind().is_none() {

@@ -8,7 +8,7 @@ use core::fmt;
 
 use super::kind::Kind;
 
-/// A table with more units than this is refused.
+/// The most units that a table may have.
 pub const MAX_UNITS: usize = 1024;
 
 /// What is wrong with a table.
@@ -60,7 +60,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a table was refused: the structure, where in the table it is, and what is wrong.
+/// Why a table was refused: the structure, its offset in the table, and what is wrong with it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// The structure.

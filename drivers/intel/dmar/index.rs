@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the units of a DMAR table are, and which are used: decided once, when a table is checked.
+//! The index of a DMAR table: the offsets of the units, and which of them the driver can use. The
+//! check of a table fills it.
 
 #![forbid(unsafe_code)]
 
-/// What a DRHD structure counts as.
+/// What a DRHD structure stands for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum Use {
     /// A unit.
     #[default]
     Unit,
-    /// Another structure for a unit.
+    /// A unit that has an earlier structure.
     Again,
     /// A unit that cannot be used.
     LeftOut,
 }
 
-/// What the index of a table has of one DRHD structure.
+/// The entry of the index for one DRHD structure.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// Offset of the structure in the table.

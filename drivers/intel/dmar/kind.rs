@@ -30,7 +30,7 @@ pub enum Kind {
     Satc,
     /// SoC integrated device property reporting.
     Sidp,
-    /// A type that the specification did not define when this was written.
+    /// A type that this driver does not know.
     Unknown(u16),
 }
 
@@ -56,7 +56,7 @@ impl Kind {
             Self::Rmrr => 24,
             Self::Atsr | Self::Satc | Self::Sidp => 8,
             Self::Rhsa => 20,
-            // One character and its terminator at least.
+            // With a name of one character and its terminator.
             Self::Andd => 10,
             Self::Unknown(_) => STRUCTURE_PREFIX,
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sets of the numbers that tell named devices apart (8.8).
+//! Sets of named devices, by their numbers (8.8).
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@
 pub struct Numbers([u64; 4]);
 
 impl Numbers {
-    /// No device.
+    /// The empty set.
     pub const NONE: Self = Self([0; 4]);
 
     /// Adds a device.

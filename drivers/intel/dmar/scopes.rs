@@ -56,7 +56,7 @@ impl Hop {
     }
 }
 
-/// One device, or one bridge with all that is behind it (8.3.1).
+/// One device, or one bridge with all devices behind it (8.3.1).
 ///
 /// | bytes | field |
 /// |---|---|
@@ -82,7 +82,7 @@ impl<'a> DeviceScope<'a> {
         u8_at(self.bytes, 0)
     }
 
-    /// What is named; `None` for a type that is not known.
+    /// The kind of device that the scope names; `None` for an unknown type.
     pub fn kind(self) -> Option<ScopeKind> {
         ScopeKind::from_type(self.kind_value())
     }
@@ -97,8 +97,8 @@ impl<'a> DeviceScope<'a> {
         u8_at(self.bytes, 5)
     }
 
-    /// From the bus on which it starts down to the device, bridge by bridge. A last byte that is no
-    /// whole pair is not looked at.
+    /// The path, from the start bus over the bridges down to the device. Ignores a last byte that
+    /// is half a pair.
     pub fn path(self) -> impl DoubleEndedIterator<Item = Hop> + ExactSizeIterator + 'a {
         let path = self.bytes.get(SCOPE_PREFIX..).unwrap_or_default();
         path.chunks_exact(2).map(|pair| Hop {
@@ -108,7 +108,7 @@ impl<'a> DeviceScope<'a> {
     }
 }
 
-/// In the way of lspci, with the bridges on the way: `00:1c.0/00.1`.
+/// As lspci shows a device with the path to it: `00:1c.0/00.1`.
 impl fmt::Display for DeviceScope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.enumeration_id();
@@ -142,7 +142,7 @@ impl<'a> Scopes<'a> {
         }
     }
 
-    /// The bytes of the scopes that are still to come, and of what follows the last.
+    /// The bytes that were not iterated over yet: further scopes, and bytes that are no scope.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -162,7 +162,7 @@ impl<'a> Iterator for Scopes<'a> {
     }
 }
 
-/// Shows the first few devices of a structure, and how many others there are.
+/// Shows the first few devices of a structure, and the number of the others.
 pub(super) struct Listed<'a>(pub(super) Scopes<'a>);
 
 impl fmt::Display for Listed<'_> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
-/// Registers are addressed in pages of this size.
+/// The size of a page: registers and memory regions consist of whole pages.
 pub(super) const PAGE: u64 = 4096;
 
 /// One remapping structure.
@@ -20,15 +20,15 @@ pub enum Structure<'a> {
     Drhd(Drhd<'a>),
     /// A reserved memory region.
     Rmrr(Rmrr<'a>),
-    /// Root ports that pass translation requests on.
+    /// Root ports below which devices may use ATS.
     Atsr(Atsr<'a>),
     /// The memory node of a unit.
     Rhsa(Rhsa),
     /// The name of a device that firmware describes by name.
     Andd(Andd<'a>),
-    /// Devices on the board that cache translations.
+    /// Devices of the SoC that cache translations.
     Satc(Satc<'a>),
-    /// A structure that is not looked into: SIDP, and kinds that are not known.
+    /// A structure that the driver does not use: SIDP, an unknown kind, or one that was left out.
     Other,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Iterator for RawStructures<'a> {
     }
 }
 
-/// The structures of a table. One that makes no sense counts as [`Structure::Other`].
+/// The structures of a table. A structure that makes no sense is [`Structure::Other`].
 #[derive(Clone, Debug)]
 pub struct Structures<'a>(RawStructures<'a>);
 
@@ -161,7 +161,7 @@ pub struct Drhd<'a> {
 }
 
 impl<'a> Drhd<'a> {
-    /// The structure at `offset` of a table, which is one of this kind.
+    /// The structure at `offset` of a table, which is a DRHD.
     pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
         let bytes = Raw::at(table, offset).map_or(&[][..], |raw| raw.bytes);
         Self { bytes, offset }
@@ -172,7 +172,7 @@ impl<'a> Drhd<'a> {
         self.offset
     }
 
-    /// Whether every device of the segment that no other unit lists is behind this one.
+    /// Whether all devices of the segment that no other unit lists are behind this unit.
     pub fn include_all(self) -> bool {
         u8_at(self.bytes, 4) & 1 != 0
     }
@@ -187,12 +187,12 @@ impl<'a> Drhd<'a> {
         u16_at(self.bytes, 6)
     }
 
-    /// Physical address of the registers; 4 KiB aligned if the unit is used.
+    /// Physical address of the registers. It is 4 KiB aligned if the unit can be used.
     pub fn base(self) -> u64 {
         u64_at(self.bytes, 8)
     }
 
-    /// The devices that are listed.
+    /// The devices that the structure lists.
     pub fn scopes(self) -> Scopes<'a> {
         Scopes::new(self.bytes, Kind::Drhd)
     }
@@ -203,7 +203,7 @@ impl<'a> Drhd<'a> {
     }
 }
 
-/// Memory that firmware's devices keep using (8.5).
+/// Memory that firmware uses with devices: reserved memory region reporting (8.5).
 ///
 /// | bytes | field |
 /// |---|---|
@@ -229,19 +229,19 @@ impl<'a> Rmrr<'a> {
         (u64_at(self.bytes, 8), u64_at(self.bytes, 16))
     }
 
-    /// Whether the region has no bytes. A region whose last byte is its first one counts as empty:
-    /// firmware writes 0 to 0 where it has no region, and no region has a single byte.
+    /// Whether the region has no bytes. A region whose last byte is its first byte counts as empty:
+    /// some firmware writes 0 as both if it has no region, and no real region has one byte.
     pub(super) fn is_empty(self) -> bool {
         let (first, last) = self.as_written();
         last <= first
     }
 
-    /// Physical address of the first byte; 4 KiB aligned.
+    /// Physical address of the first byte, rounded down to a page.
     pub fn base(self) -> u64 {
         self.as_written().0 & !(PAGE - 1)
     }
 
-    /// Physical address of the last byte; the last one of a 4 KiB page.
+    /// Physical address of the last byte, rounded up to the end of a page.
     pub fn limit(self) -> u64 {
         self.as_written().1 | (PAGE - 1)
     }
@@ -252,7 +252,7 @@ impl<'a> Rmrr<'a> {
     }
 }
 
-/// Root ports below which devices may ask for translations (8.6).
+/// Root ports below which devices may use ATS (8.6).
 ///
 /// | bytes | field |
 /// |---|---|
@@ -267,7 +267,7 @@ pub struct Atsr<'a> {
 }
 
 impl<'a> Atsr<'a> {
-    /// Whether every root port of the segment is meant.
+    /// Whether the structure is for all root ports of the segment.
     pub fn all_ports(self) -> bool {
         u8_at(self.bytes, 4) & 1 != 0
     }
@@ -277,7 +277,7 @@ impl<'a> Atsr<'a> {
         u16_at(self.bytes, 6)
     }
 
-    /// The ports, unless all are meant.
+    /// The ports, if the structure is not for all.
     pub fn scopes(self) -> Scopes<'a> {
         Scopes::new(self.bytes, Kind::Atsr)
     }
@@ -304,7 +304,7 @@ impl<'a> Andd<'a> {
         u8_at(self.bytes, 7)
     }
 
-    /// Whether the path is empty or never ends.
+    /// Whether the path is empty or has no terminator.
     pub(super) fn is_nameless(self) -> bool {
         let path = self.bytes.get(8..).unwrap_or_default();
         !path.contains(&0) || path.first() == Some(&0)
@@ -317,7 +317,7 @@ impl<'a> Andd<'a> {
     }
 }
 
-/// Devices on the board that cache translations (8.9).
+/// Devices of the SoC that cache translations (8.9).
 ///
 /// | bytes | field |
 /// |---|---|
@@ -332,7 +332,7 @@ pub struct Satc<'a> {
 }
 
 impl<'a> Satc<'a> {
-    /// Whether the devices cannot work without their cache of translations.
+    /// Whether the devices do not work correctly without their translation cache.
     pub fn cache_required(self) -> bool {
         u8_at(self.bytes, 4) & 1 != 0
     }

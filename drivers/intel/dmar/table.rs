@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A whole DMAR table, and what can be asked of it.
+//! A checked DMAR table.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +26,10 @@ use crate::drivers::shell::bytes::u8_at;
 /// | 38-47 | reserved |
 /// | 48- | remapping structures |
 ///
-/// A table is checked once, by [`count`](Self::count) and [`index`](Self::index), and may then be
-/// looked at any number of times.
+/// [`count`](Self::count) and [`index`](Self::index) check a table, once. After that, [`new`] makes
+/// this view of it, as often as needed.
+///
+/// [`new`]: Self::new
 #[derive(Copy, Clone, Debug)]
 pub struct Table<'a> {
     bytes: &'a [u8],
@@ -35,8 +37,8 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// How many entries the index of the table in `bytes` has. `bytes` may be longer than the
-    /// table.
+    /// Returns how many entries the index of the table in `bytes` needs. `bytes` may be longer than
+    /// the table.
     ///
     /// # Errors
     ///
@@ -45,16 +47,16 @@ impl<'a> Table<'a> {
         check::count(bytes)
     }
 
-    /// Fills the index of the table in `bytes`, and reports all that is wrong in it.
+    /// Fills the index of the table in `bytes`, and reports everything that is wrong in the table.
     ///
-    /// `index` has as many entries as [`count`](Self::count) said.
+    /// `index` has as many entries as [`count`](Self::count) has returned.
     pub fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
         check::index(bytes, index, report);
     }
 
-    /// The table in `bytes`, which [`index`](Self::index) has made `index` for.
+    /// The table in `bytes`. [`index`](Self::index) has filled `index` for these bytes.
     ///
-    /// With another index the answers are wrong, and that is all.
+    /// With the index of another table the answers are wrong, but nothing worse happens.
     pub fn new(bytes: &'a [u8], index: &'a [Entry]) -> Self {
         let bytes = check::whole(bytes).unwrap_or_default();
         Self { bytes, index }
@@ -80,7 +82,7 @@ impl<'a> Table<'a> {
         Structures::new(self.bytes)
     }
 
-    /// Every unit that can be used, once, in the order of the table.
+    /// Every unit that can be used, in the order of the table. Each unit comes once.
     pub fn units(self) -> impl Iterator<Item = Drhd<'a>> + Clone {
         self.index
             .iter()
@@ -88,8 +90,8 @@ impl<'a> Table<'a> {
             .map(move |entry| Drhd::at(self.bytes, entry.offset))
     }
 
-    /// Every structure of a unit, in the order of the table, also of units that cannot be used, and
-    /// the second structure of one.
+    /// Every DRHD structure, in the order of the table, also those of units that cannot be used,
+    /// and further structures of a unit.
     pub fn drhds(self) -> impl Iterator<Item = Drhd<'a>> + Clone {
         let bytes = self.bytes;
         self.index

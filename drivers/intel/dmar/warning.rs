@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is wrong in a DMAR table that can be used all the same, and what that means.
+//! Errors in a DMAR table that the driver can still use, and their consequences.
 
 #![forbid(unsafe_code)]
 
@@ -12,22 +12,22 @@ use super::{
     scopes::{Listed, Scopes},
 };
 
-/// What is wrong in a table that can be used.
+/// An error in a table that can be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Oddity {
     /// The bytes of the table do not sum up to zero.
     Checksum {
-        /// What they sum up to.
+        /// The sum, modulo 256.
         sum: u8,
     },
-    /// A host address width that no machine has; it counts as 64 bits.
+    /// No machine has this host address width. The driver takes 64 bits.
     AddressWidth {
         /// Bits that the table claims.
         bits: u16,
     },
     /// Zeros after the last structure.
     Padding {
-        /// How many.
+        /// Their number.
         bytes: usize,
     },
     /// A structure whose end cannot be found; it and what follows it is left out.
@@ -39,113 +39,114 @@ pub enum Oddity {
         /// The base.
         base: u64,
     },
-    /// A register base that is not on a 4 KiB boundary; the unit is not used.
+    /// A register base is not on a 4 KiB boundary. The unit is left out.
     BaseMisaligned {
         /// The base.
         base: u64,
     },
-    /// A register window that wraps around the end of the address space; the unit is not used.
+    /// A register window wraps around the end of the address space. The unit is left out.
     BaseWraps {
         /// The base.
         base: u64,
     },
-    /// A second structure for the registers of a unit of another segment; the unit is not used.
+    /// An earlier structure has the same registers and another segment. The second unit is left
+    /// out.
     SegmentsDiffer {
         /// The base.
         base: u64,
         /// Offset of the first structure.
         other: usize,
     },
-    /// A second structure for one unit; its devices count.
+    /// An earlier structure describes the same unit. The devices of both are behind the unit.
     DescribedTwice {
         /// The base.
         base: u64,
         /// Offset of the first structure.
         other: usize,
     },
-    /// A register window that reaches into that of another unit.
+    /// Two units' register windows overlap.
     WindowsOverlap {
         /// The base.
         base: u64,
         /// Offset of the other unit's structure.
         other: usize,
     },
-    /// A second unit that claims every other device of one segment; the first gets them.
+    /// A second unit claims all other devices of a segment. The first unit gets them.
     SecondIncludeAll {
         /// The PCI segment.
         segment: u16,
         /// Offset of the first unit's structure.
         other: usize,
     },
-    /// The unit for all other devices of a segment must be listed last (8.4), and is not.
+    /// The unit for all other devices of a segment is not the last one listed (8.4).
     IncludeAllNotLast {
         /// The PCI segment.
         segment: u16,
     },
-    /// A memory region without bytes is left out.
+    /// A memory region has no bytes. It is left out.
     RegionEmpty {
         /// First byte.
         base: u64,
         /// Last byte.
         limit: u64,
     },
-    /// A memory region that is not made of whole 4 KiB pages; the pages that it touches count.
+    /// A memory region does not consist of whole 4 KiB pages. All pages that it touches belong to
+    /// it.
     RegionMisaligned {
         /// First byte.
         base: u64,
         /// Last byte.
         limit: u64,
     },
-    /// An ACPI object name without a terminator, or with nothing before it, is left out.
+    /// An ACPI object name is empty or has no terminator. It is left out.
     Name {
         /// The number of the named device.
         number: u8,
     },
-    /// No structure gives a named device behind a unit a name (8.3.1).
+    /// A unit lists a named device, and no structure has this device's name (8.3.1).
     NameMissing {
         /// The number of the named device.
         number: u8,
     },
-    /// The path of a named device is more than the device and function number of its requests
-    /// (8.3.1), so that these are not known.
+    /// The path of a named device does not have exactly one step. So the id of its requests is
+    /// unknown (8.3.1).
     NamePath {
         /// The number of the named device.
         number: u8,
     },
-    /// A device scope is shorter than its fixed part; it and those that follow it are left out.
+    /// A device scope is shorter than its fixed part. The scope and all after it are left out.
     ScopeTooShort {
-        /// Length that the scope claims.
+        /// The length field.
         claims: usize,
     },
-    /// A device scope reaches into the next structure; it is left out.
+    /// A device scope reaches into the next structure. The scope is left out.
     ScopePastStructure {
-        /// Length that the scope claims.
+        /// The length field.
         claims: usize,
         /// Bytes left in the structure.
         left: usize,
     },
     /// Zeros after the last device scope.
     ScopePadding {
-        /// How many.
+        /// Their number.
         bytes: usize,
     },
-    /// A device scope's path does not consist of whole (device, function) pairs; its last byte is
+    /// A device scope's path does not consist of whole (device, function) pairs. Its last byte is
     /// left out.
     ScopePathOdd {
-        /// Length that the scope claims.
+        /// The length field.
         claims: usize,
     },
-    /// A device scope has no path, so that it names no device.
+    /// A device scope has no path, so it names no device.
     ScopePathMissing,
-    /// A device scope's path has a device above 31 or a function above 7, so that it names no
-    /// device.
+    /// A device scope's path has a device above 31 or a function above 7, so it names no device.
     ScopePath {
         /// Device number.
         device: u8,
         /// Function number.
         function: u8,
     },
-    /// A device scope of a type that is not known names no device.
+    /// A device scope has an unknown type, so it names no device.
     ScopeUnknown {
         /// The type.
         value: u8,
@@ -161,13 +162,13 @@ impl fmt::Display for Oddity {
             ),
             Self::AddressWidth { bits } => write!(
                 f,
-                "a host address width of {bits} bits cannot be true; it counts as 64 bits"
+                "no machine has a host address width of {bits} bits; the driver takes 64 bits"
             ),
             Self::Padding { bytes } => write!(f, "the table ends with {bytes} zeros"),
             Self::Unreadable(problem) => write!(
                 f,
-                "{problem}; it and all that follows it is left out, so memory regions and names in \
-                 there reach no device"
+                "{problem}; this structure and all after it are left out, so their memory regions \
+                 and names reach no device"
             ),
             Self::LeftOut(problem) => write!(f, "{problem}; it is left out"),
             Self::BaseImpossible { base } => write!(
@@ -193,17 +194,17 @@ impl fmt::Display for Oddity {
             Self::DescribedTwice { base, other } => write!(
                 f,
                 "the registers at {base:#x} are those of the unit at offset {other:#x}; the devices \
-                 of both are behind it"
+                 of both structures are behind that unit"
             ),
             Self::WindowsOverlap { base, other } => write!(
                 f,
-                "the registers at {base:#x} overlap those of the unit at offset {other:#x}; only \
-                 one of the two can be taken over if that is true"
+                "the registers at {base:#x} overlap those of the unit at offset {other:#x}; the \
+                 driver can take over only one of the two units"
             ),
             Self::SecondIncludeAll { segment, other } => write!(
                 f,
-                "a second unit for all other devices of segment {segment:#06x}; they count as \
-                 behind the first, at offset {other:#x}, and those that are behind this one are \
+                "a second unit for all other devices of segment {segment:#06x}; the first unit, at \
+                 offset {other:#x}, gets these devices, and those that are behind this unit are \
                  blocked"
             ),
             Self::IncludeAllNotLast { segment } => write!(
@@ -245,16 +246,17 @@ impl fmt::Display for Oddity {
             Self::ScopePadding { bytes } => write!(f, "the structure ends with {bytes} zeros"),
             Self::ScopePathOdd { claims } => write!(
                 f,
-                "claims {claims} bytes, which is no whole number of path entries; the last byte is \
+                "claims {claims} bytes, so its path has half an entry at the end; the last byte is \
                  left out"
             ),
             Self::ScopePathMissing => f.write_str("names no device (it has no path)"),
             Self::ScopePath { device, function } => write!(
                 f,
-                "names device {device}, function {function}, which cannot be; it is left out"
+                "names device {device}, function {function}, which cannot exist; the scope is left \
+                 out"
             ),
             Self::ScopeUnknown { value } => {
-                write!(f, "type {value} is not known; it is left out")
+                write!(f, "type {value} is unknown; the scope is left out")
             }
         }
     }
@@ -263,9 +265,9 @@ impl fmt::Display for Oddity {
 /// The devices of a structure.
 #[derive(Clone, Debug)]
 pub enum Devices<'a> {
-    /// Those that it lists.
+    /// The devices that the structure lists.
     Listed(Scopes<'a>),
-    /// Those of a segment that no other unit lists, too.
+    /// All devices of a segment that no other unit lists.
     Rest {
         /// The PCI segment.
         segment: u16,
@@ -286,18 +288,18 @@ impl fmt::Display for Devices<'_> {
     }
 }
 
-/// Something that is wrong in a table that can be used: where, what, and which devices it concerns.
+/// An error in a table that can be used: its place, what is wrong, and which devices it concerns.
 #[derive(Clone, Debug)]
 pub struct Warning<'a> {
     /// The structure.
     pub kind: Kind,
     /// Offset of the structure in the table.
     pub offset: usize,
-    /// Offset in the table of the device scope in the structure, if that is what is wrong.
+    /// Offset in the table of the device scope, if the error is in a device scope.
     pub scope: Option<usize>,
     /// What is wrong.
     pub oddity: Oddity,
-    /// The devices that this concerns, if they are known.
+    /// The devices that the error concerns, if they are known.
     pub devices: Option<Devices<'a>>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a DMAR table says.
+//! The facts of a DMAR table.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ impl Report for Checked<'_> {
 
         let mut lookups = 0;
         for segment in segments {
-            // Every function of every bus, as if each were a root bus.
+            // Every function of every bus, each taken for a root bus.
             lookups += print_ids(segment, |id| {
                 let function = RequesterId::new(id.into());
                 let device = Device::Function(Location {
@@ -69,7 +69,7 @@ impl Report for Checked<'_> {
                 unit_for(table, device).map(|unit| unit.base())
             });
         }
-        // Every path through bridges leads to a unit that lists it, or to none that is used.
+        // Every path over bridges leads to a unit that lists it, or to no unit that is used.
         for drhd in table.drhds() {
             for scope in drhd.scopes() {
                 let is_pci = matches!(
@@ -80,7 +80,7 @@ impl Report for Checked<'_> {
                 let Some(devfns) = devfns.filter(|devfns| is_pci && !devfns.is_empty()) else {
                     continue;
                 };
-                // Any numbers do for the buses below the first.
+                // The numbers of the buses below the first do not matter.
                 let mut way: Vec<_> = devfns
                     .iter()
                     .enumerate()

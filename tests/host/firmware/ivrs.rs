@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an IVRS table says.
+//! The facts of an IVRS table.
 
 use std::collections::BTreeSet;
 

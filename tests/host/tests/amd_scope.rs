@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which unit a device is behind, and its settings in the IVRS table.
+//! The unit of a device, and its settings in the IVRS table.
 
 mod amd;
 #[allow(dead_code)]
@@ -109,7 +109,7 @@ fn laptop() {
     assert_eq!(find("AMDI0020", "ID00"), Some((0xfd20_0000, 0xa5)));
     assert_eq!(find("AMDI0020", "ID04"), Some((0xfd20_0000, 0xa5)));
     assert_eq!(find("MSFT0201", "1"), Some((0xfd20_0000, 0x60)));
-    // The only device with that hardware id, whatever its unique id is.
+    // The only device with this hardware id matches with any unique id.
     assert_eq!(find("MSFT0201", "2"), Some((0xfd20_0000, 0x60)));
     assert_eq!(find("MSFT0201", ""), Some((0xfd20_0000, 0x60)));
     // If there are several such devices, the unique id must match.
@@ -253,7 +253,7 @@ fn units_that_claim_the_same_device() {
     // A unit may list a device twice.
     let twice = [range, range].concat();
     assert_eq!(found(&twice, &[], 0x1541), (Some(FIRST), 1));
-    // Who lists it comes before who has all devices.
+    // A unit that lists the device comes before a unit for all devices.
     assert_eq!(found(&single, &all, 0x1541), (Some(FIRST), 1));
     assert_eq!(found(&all, &single, 0x1541), (Some(SECOND), 1));
     assert_eq!(found(&all, &all, 0x1541), (Some(SECOND), 2));
@@ -262,7 +262,7 @@ fn units_that_claim_the_same_device() {
     assert_eq!(found(&all, &all, 3), (None, 0));
 }
 
-/// A device behind a unit that is left out is not given to another.
+/// If a device's unit is left out, no other unit gets the device.
 #[test]
 fn units_that_are_left_out() {
     const GOOD: u32 = 0xfed8_0000;
@@ -285,7 +285,7 @@ fn units_that_are_left_out() {
             let unit = |device| unit_for(checked.table(), 0, device).map(|unit| unit.device());
             assert_eq!(unit(0x1540), Some(2));
             assert_eq!(unit(0x1541), None);
-            // Its own function is behind no unit all the same.
+            // Also then, the unit's own function is behind no unit.
             assert_eq!(unit(3), None);
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which unit a device is behind.
+//! The unit of a device, and the other parts of the DMAR table that concern a device.
 
 mod intel;
 #[allow(dead_code)]
@@ -306,7 +306,7 @@ fn drhd(include_all: bool, base: u32, scopes: &[u8]) -> Vec<u8> {
 
 const GRAPHICS: [u8; 8] = [1, 8, 0, 0, 0, 0, 2, 0];
 
-/// A device behind a unit that is left out is not given to the one for all others.
+/// If a device's unit is left out, the unit for all other devices does not get the device.
 #[test]
 fn units_that_are_left_out() {
     const REST: u32 = 0xfed9_1000;
@@ -314,14 +314,14 @@ fn units_that_are_left_out() {
         let bytes = table(&[drhd(false, base, &GRAPHICS), drhd(true, REST, &[])].concat());
         assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), None);
         assert_eq!(unit(&bytes, 0, id(0, 3, 0), &[]), Some(REST.into()));
-        // ThinkPad E15 Gen 2 has it the other way round.
+        // On ThinkPad E15 Gen 2 the other unit is left out.
         let bytes = table(&[drhd(false, REST, &GRAPHICS), drhd(true, base, &[])].concat());
         assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(REST.into()));
         assert_eq!(unit(&bytes, 0, id(0, 3, 0), &[]), None);
     }
 }
 
-/// The registers of a unit may be described twice.
+/// Two structures may describe one unit.
 #[test]
 fn units_that_are_described_twice() {
     const ONE: u32 = 0xfed9_0000;
@@ -348,7 +348,7 @@ fn two_units_for_all_other_devices() {
     assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(OTHER.into()));
 }
 
-/// A path with a device that cannot be names no device, and no other one either.
+/// A path with a device number that cannot exist matches no device.
 #[test]
 fn paths_that_lead_nowhere() {
     const UNIT: u32 = 0xfed9_0000;
@@ -364,15 +364,16 @@ fn paths_that_lead_nowhere() {
             assert_eq!(unit(&bytes, 0, function, &[]), None);
             assert_eq!(unit(&bytes, 0, id(1, 0, 0), &[function]), None);
         }
-        // Behind the unit, which blocks it, as its id is not known.
+        // The device is behind the unit, but has no id, so the unit blocks it.
         assert_eq!(named(&bytes, "A"), Some((UNIT.into(), vec![])));
     }
-    // What is left of a path with half an entry.
+    // A path with half an entry at the end: the whole entries count.
     let bytes = table(&drhd(false, UNIT, &[1, 9, 0, 0, 0, 0, 2, 0, 7]));
     assert_eq!(unit(&bytes, 0, id(0, 2, 0), &[]), Some(UNIT.into()));
 }
 
-/// A region that is not of whole pages is the pages that it touches; one without bytes is none.
+/// A region that does not consist of whole pages gets all pages that it touches. A region without
+/// bytes is left out.
 #[test]
 fn odd_regions() {
     let rmrr = |base: u32, limit: u32| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMAR tables: nothing panics, what is accepted holds, and the time is linear.
+//! DMAR tables: no input panics, accepted tables are consistent, and the times are linear.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The decoders of registers, events and fault records, of all three vendors: nothing panics, and
-//! what is decoded can be shown.
+//! The decoders of registers, events and fault records, of all three vendors: no input panics, and
+//! each decoded value has a text.
 
 #![no_main]
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the targets for firmware tables share: tables with a good header, and long ones.
+//! Code that the targets for firmware tables share: tables with a good header, and long tables.
 
 use std::time::{Duration, Instant};
 
-/// Tables are repeated up to this length to see how the time grows.
+/// The length of long tables, which show how the times grow.
 const LONG: usize = 256 << 10;
-/// One parse of a table of that length and one look-up may take this long, at most. A parse that
-/// compares everything with everything else takes seconds.
+/// The most time that one parse of a long table, with one look-up, may take. A quadratic parse
+/// takes seconds.
 const LIMIT: Duration = Duration::from_millis(250);
 
-/// The table in `bytes` with the right signature, length and checksum. What a fuzzer finds out
-/// about these three is soon known, and would hide the rest.
+/// The table in `bytes` with the right signature, length and checksum. Otherwise the parser would
+/// refuse most inputs at once.
 pub fn with_header(signature: &[u8; 4], bytes: &[u8]) -> Vec<u8> {
     let mut table = bytes.to_vec();
     table.resize(bytes.len().max(48), 0);
@@ -28,8 +28,8 @@ fn fix(signature: &[u8; 4], table: &mut [u8]) {
     table[9] = sum.wrapping_neg();
 }
 
-/// Repeats the structures of `table`, and checks that `look` does not take too long. One input in
-/// 64 is tried: it takes as long as a thousand short ones.
+/// Repeats the structures of `table`, and checks that `look` does not take too long. Only one input
+/// in 64 is tried, because a long table takes as much time as a thousand short ones.
 pub fn check_time(signature: &[u8; 4], table: &[u8], look: impl Fn(&[u8])) {
     let structures = &table[48..];
     if structures.is_empty() || table[9] % 64 != 0 {
@@ -40,7 +40,7 @@ pub fn check_time(signature: &[u8; 4], table: &[u8], look: impl Fn(&[u8])) {
         long.extend_from_slice(structures);
     }
     fix(signature, &mut long);
-    // Of several times the shortest: this process may have to wait for the processor.
+    // The shortest of several times counts, because other processes may use the processor.
     let took = (0..3).map(|_| {
         let started = Instant::now();
         look(&long);

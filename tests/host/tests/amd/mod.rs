@@ -21,13 +21,13 @@ pub use tree::{capability, commands, entries, events, ivrs, scope, update};
 
 use ivrs::{Entry, Error, Kind, Oddity, Table};
 
-/// A table that was checked, with what a driver keeps of it.
+/// A checked table, with the index that a driver keeps.
 pub struct Checked<'a> {
     bytes: &'a [u8],
     index: Vec<Entry>,
     /// Kind and offset of the block, offset of the device entry, and what is odd.
     pub odd: Vec<(Kind, usize, Option<usize>, Oddity)>,
-    /// The same in words.
+    /// The messages.
     pub words: Vec<String>,
 }
 

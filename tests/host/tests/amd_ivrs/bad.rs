@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! IVRS tables that are refused, and those of which something is left out.
+//! IVRS tables that the parser refuses, and tables from which it leaves something out.
 
 use super::*;
 use crate::amd::scope::{regions_for, unit_for};
@@ -48,7 +48,7 @@ fn words(blocks: &[u8]) -> Vec<String> {
     Checked::new(&table(blocks)).unwrap().words
 }
 
-/// What is odd about the device entries of a unit, and what is left of them.
+/// The oddities of a unit's device entries, and the entries that are not left out.
 fn of_entries(entries: &[u8]) -> (Vec<(usize, Oddity)>, Vec<DeviceEntry<'static>>) {
     let bytes = table(&one(entries)).leak();
     let checked = Box::leak(Box::new(Checked::new(bytes).unwrap()));
@@ -85,7 +85,7 @@ fn address_widths() {
     }
 }
 
-/// Nobody knows which devices are behind a unit that cannot be read.
+/// If the parser cannot read a unit's block, the devices behind the unit are unknown.
 #[test]
 fn units_that_cannot_be_read() {
     assert_eq!(
@@ -132,7 +132,7 @@ fn blocks_that_cannot_be_read() {
         let padding = Oddity::Padding { bytes };
         assert_eq!(after(&vec![0; bytes]), at(Kind::Header, padding));
     }
-    // One that is too short is left out, and what follows it is not.
+    // The parser leaves out a block that is too short, but not the blocks after it.
     let mut bytes = one(&[]);
     bytes.extend_from_slice(&ivmd(0x22, 1, (0, 1), 0x1000, 0x1000)[..31]);
     bytes[0x28 + 2] = 31;
@@ -147,7 +147,7 @@ fn blocks_that_cannot_be_read() {
     assert!(regions.eq([0x2000]));
 }
 
-/// A good entry is followed by what cannot be read.
+/// In each case a good entry comes before one that the parser cannot read.
 #[test]
 fn entries_whose_end_cannot_be_found() {
     let with = |rest: &[u8]| {
@@ -162,7 +162,7 @@ fn entries_whose_end_cannot_be_found() {
     assert_eq!(with(&[0x42, 0, 0, 0, 0, 0, 0]), past(8, 7));
     assert_eq!(with(&[0x80, 0, 0, 0]), past(16, 4));
     assert_eq!(with(&[0xef; 31]), past(32, 31));
-    // A device by name without the length of its unique id, and with one that is too long.
+    // A named device without the length of its unique id, and one whose unique id is too long.
     assert_eq!(with(&[0xf0; 21]), past(22, 21));
     let mut name = [0x41; 26];
     name[0] = 0xf0;
@@ -171,13 +171,13 @@ fn entries_whose_end_cannot_be_found() {
     for value in 241..=255 {
         assert_eq!(with(&[value; 64]), at(Oddity::EntryLength { value }));
     }
-    // A block of type 10h has its entries elsewhere.
+    // The entries of a block of type 10h are at another offset.
     let cut = odd(&ivhd(0x10, 2, 0, BASE, &[2, 0, 0, 0, 4, 0, 0]));
     assert_eq!(cut[0].2, Some(0x4c));
 }
 
-/// As for the C driver: a range lasts until it is ended, whatever is between, and of two that are
-/// started the last one counts.
+/// As in the C driver, other entries may come before the end of a range. Of two starts without an
+/// end in between, the second one counts.
 #[test]
 fn ranges() {
     let start = [3, 0x10, 0, 0];
@@ -257,7 +257,7 @@ fn units_that_are_not_used() {
              not used and DMA of its devices is not translated (devices 0003:00:01.0 to 00:03.0)"
         ]
     );
-    // The last window there is.
+    // The highest window of the address space.
     let bytes = table(&ivhd(0x10, 2, 0, u64::MAX - 0x3fff, &[]));
     let checked = Checked::new(&bytes).unwrap();
     assert_eq!((checked.table().units().count(), checked.odd.len()), (1, 0));
@@ -301,7 +301,7 @@ fn units_that_are_described_twice() {
             vec![0x30]
         )
     );
-    // Of different kinds, that do not agree.
+    // Blocks of different kinds with different register bases.
     let differ = Oddity::BasesDiffer { other: 0x30 };
     assert_eq!(
         two(
@@ -310,7 +310,7 @@ fn units_that_are_described_twice() {
         ),
         (vec![(Kind::Ivhd11, 0x48, None, differ)], vec![0x48])
     );
-    // What the one that does not count says is of no importance.
+    // Errors in a block that does not count are not reported.
     assert_eq!(
         two(
             ivhd(0x10, 2, 0, BASE, &[3, 0, 0, 0]),
@@ -334,7 +334,7 @@ fn regions() {
     };
     let all = |start, length| with(0x20, (0, 0), start, length);
 
-    // Without bytes: a Strix Halo laptop's. Linux maps nothing.
+    // A region without bytes, from a Strix Halo laptop. Linux maps nothing for it.
     for base in [0, 0x1000, 0x1234] {
         assert_eq!(all(base, 0), (None, Some(Oddity::RegionEmpty { base })));
     }
@@ -347,7 +347,7 @@ fn regions() {
         let wraps = Oddity::RegionWraps { base, length };
         assert_eq!(all(base, length), (None, Some(wraps)));
     }
-    // Up to the very end.
+    // Up to the end of the address space.
     let end = u64::MAX - 0xfff;
     assert_eq!(all(end, 0x1000), (Some((end, u64::MAX)), None));
     // Not of whole pages.
@@ -369,7 +369,7 @@ fn regions() {
 }
 
 #[test]
-fn what_can_be_lived_with() {
+fn other_oddities() {
     let entry = |oddity| vec![(0x58, oddity)];
 
     let contradicts = Oddity::RegionContradicts;
@@ -377,20 +377,21 @@ fn what_can_be_lived_with() {
         odd(&ivmd(0x21, 0xf, (8, 0), 0x1000, 0x1000)),
         [(Kind::IvmdOne, 0x30, None, contradicts)]
     );
-    // One that is for nothing.
+    // A region without any use.
     let bytes = table(&ivmd(0x21, 6, (8, 0), 0x1000, 0x1000));
     let checked = Checked::new(&bytes).unwrap();
     let region = checked.table().regions().next().unwrap();
     assert_eq!(region.usage(), Usage::None);
 
-    // A special device of a kind that is not known.
+    // A special device of an unknown kind.
     let variety = 9;
     assert_eq!(
         of_entries(&[0x48, 0, 0, 0, 1, 0xa0, 0, 9]).0,
         entry(Oddity::UnknownSpecial { variety })
     );
 
-    // Devices by name: where there are none, without a name, with an id that makes no sense.
+    // Named devices: in a block that has none, without a name, with a unique id that makes no
+    // sense.
     let name = |hid: u8, format: u8, uid: &[u8]| {
         let mut bytes = vec![0xf0, 0xa5, 0, 0, hid, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&[0; 8]);
@@ -440,7 +441,7 @@ fn too_many_units() {
     assert_eq!(checked.table().units().count(), MAX_UNITS);
 }
 
-/// A message names what is wrong, where, and what that means for which device.
+/// A message says what is wrong, where, and the consequence for which device.
 #[test]
 fn messages() {
     assert_eq!(
@@ -486,8 +487,8 @@ fn messages() {
     );
 }
 
-/// The time for a parse and a look-up grows with the length of the table, not with its square: the
-/// longest table takes milliseconds here, and would take minutes.
+/// The times of a parse and of a look-up are linear in the length of the table. So the longest
+/// table takes milliseconds. With quadratic times it would take minutes.
 #[test]
 fn long_tables() {
     let fill = |first: &[u8], again: &[u8]| {
@@ -497,7 +498,7 @@ fn long_tables() {
         }
         table(&bytes)
     };
-    // As many units as may be, in one segment, with long lists; regions; the shortest blocks.
+    // The maximum number of units, in one segment, with long lists; regions; the shortest blocks.
     let list = [3, 0, 0, 0, 4, 0xff, 0xff, 0].repeat(480);
     let units: Vec<u8> = (0..MAX_UNITS as u64)
         .flat_map(|n| ivhd(0x40, n as u16, 0, 0x1_0000_0000 + n * 0x4000, &list))

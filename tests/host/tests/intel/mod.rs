@@ -19,13 +19,13 @@ pub mod tables;
 
 use dmar::{Entry, Error, Kind, Oddity, Table};
 
-/// A table that was checked, with what a driver keeps of it.
+/// A checked table, with the index that a driver keeps.
 pub struct Checked<'a> {
     bytes: &'a [u8],
     index: Vec<Entry>,
     /// Kind and offset of the structure, offset of the scope, and what is odd.
     pub odd: Vec<(Kind, usize, Option<usize>, Oddity)>,
-    /// The same in words.
+    /// The messages.
     pub words: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DMAR tables that are refused, and those of which something is left out.
+//! DMAR tables that the parser refuses, and tables from which it leaves something out.
 
 use super::*;
 use crate::{
@@ -20,7 +20,7 @@ fn odd(structures: &[u8]) -> Vec<(Kind, usize, Oddity)> {
     .collect()
 }
 
-/// The same in words.
+/// The messages about a table of `structures`.
 fn words(structures: &[u8]) -> Vec<String> {
     Checked::new(&table(structures)).unwrap().words
 }
@@ -55,7 +55,7 @@ fn header_refusals() {
     assert_eq!(problem(&bytes), truncated(u32::MAX, 0x98));
 }
 
-/// Linux says so and goes on.
+/// As Linux, the parser reports it and uses the table.
 #[test]
 fn a_wrong_sum() {
     let mut bytes = QEMU.to_vec();
@@ -108,7 +108,7 @@ fn flags() {
     assert_eq!(with(0xf7), (true, false));
 }
 
-/// Nobody knows which devices are behind a unit that cannot be read.
+/// If the parser cannot read a unit's structure, the devices behind the unit are unknown.
 #[test]
 fn units_that_cannot_be_read() {
     let at = |problem| (Kind::Drhd, 0x30, problem);
@@ -123,7 +123,7 @@ fn units_that_cannot_be_read() {
     );
     assert_eq!(refusal(&drhd(1, 0, 0, BASE, &[])[..15]), at(past(16, 15)));
     assert_eq!(refusal(&[0, 0, 16]), at(past(4, 3)));
-    // Behind other structures.
+    // After other structures.
     let mut bytes = rmrr(0x1000, 0x1fff);
     bytes.extend_from_slice(&drhd(0, 0, 0, BASE, &[])[..10]);
     assert_eq!(refusal(&bytes), (Kind::Drhd, 0x48, past(16, 10)));
@@ -149,7 +149,8 @@ fn zeros_at_the_end() {
     }
 }
 
-/// What cannot be found is left out: the units come first, so that they are known.
+/// The parser leaves out the structures that it cannot find. Units come first, so it knows them
+/// all.
 #[test]
 fn structures_whose_end_cannot_be_found() {
     let after = |rest: &[u8]| {
@@ -174,7 +175,7 @@ fn structures_whose_end_cannot_be_found() {
     assert_eq!(after(&[2, 0, 9, 0, 1, 0, 0, 0]), at(Kind::Atsr, past(9, 8)));
     assert_eq!(after(&[1, 0, 24]), at(Kind::Rmrr, past(4, 3)));
     assert_eq!(after(&[7]), at(Kind::Unknown(7), past(4, 1)));
-    // What follows is not looked at.
+    // The parser does not look at the structures after it.
     let mut bytes = vec![1, 0, 0, 0];
     bytes.extend_from_slice(&rmrr(0x1000, 0x1fff));
     assert_eq!(after(&bytes), at(Kind::Rmrr, short(0, 24)));
@@ -200,7 +201,7 @@ fn structures_that_are_too_short() {
     );
 }
 
-/// In each case the first scope is at fault, and a good one follows it.
+/// In each case the first scope is bad, and a good scope follows.
 #[test]
 fn scopes_that_name_no_device() {
     let with = |scope: &[u8], paths: &[&str]| {
@@ -245,7 +246,7 @@ fn scopes_that_name_no_device() {
     );
 }
 
-/// In each case a good scope is followed by what cannot be read.
+/// In each case a good scope comes before one that the parser cannot read.
 #[test]
 fn scopes_whose_end_cannot_be_found() {
     let with = |rest: &[u8]| {
@@ -281,7 +282,7 @@ fn scopes_whose_end_cannot_be_found() {
     );
     assert_eq!(with(&[1, 8, 0, 0, 0]), past(6, 5));
     assert_eq!(with(&[1]), past(6, 1));
-    // Reaches into the structure that follows.
+    // The scope reaches into the next structure.
     assert_eq!(with(&[1, 10, 0, 0, 0, 0, 2, 0]), past(10, 8));
 }
 
@@ -352,7 +353,8 @@ fn registers_of_two_units() {
         two(drhd(0, 0, 0, BASE, &[]), drhd(0, 0, 1, BASE, &[])),
         (second(Oddity::SegmentsDiffer { base, other }), vec![0x30])
     );
-    // The window of the first reaches over the base of the second, and the other way round.
+    // The window of the first unit reaches over the base of the second, in both orders of the
+    // structures.
     let base = BASE + 0x1000;
     assert_eq!(
         two(drhd(0, 1, 0, BASE, &[]), drhd(0, 0, 0, base, &[])),
@@ -372,7 +374,7 @@ fn registers_of_two_units() {
             vec![0x30, 0x40]
         )
     );
-    // A third one, over which the first reaches, not the second.
+    // The first window reaches over the base of a third unit, the second window does not.
     let three = [
         drhd(0, 3, 0, BASE, &[]),
         drhd(0, 0, 0, BASE + 0x8000, &[]),
@@ -387,7 +389,7 @@ fn registers_of_two_units() {
 
 #[test]
 fn units_for_all_other_devices() {
-    // Once in each segment.
+    // One such unit in each segment.
     let bytes = [drhd(1, 0, 0, BASE, &[]), drhd(1, 0, 1, BASE + 0x1000, &[])];
     assert_eq!(odd(&bytes.concat()), []);
 
@@ -403,7 +405,7 @@ fn units_for_all_other_devices() {
              one listed"
         ]
     );
-    // Once for each such unit, however many follow.
+    // One report for each such unit, for any number of units after it.
     let many = [
         &not_last[..],
         &[drhd(0, 0, 3, BASE + 0x2000, &[])],
@@ -411,7 +413,7 @@ fn units_for_all_other_devices() {
     ];
     assert_eq!(odd(&many.concat().concat()).len(), 1);
 
-    // Two in one segment: the first counts, as in Linux.
+    // Two such units in one segment: the first one counts, as in Linux.
     let (segment, other) = (7, 0x40);
     let second = [
         drhd(1, 0, 0, BASE + 0x3000, &[]),
@@ -443,7 +445,7 @@ fn named_devices_that_cannot_be_found() {
         // Without a name.
         &andd(2, 0),
         &andd(3, b'A'),
-        // One that never ends.
+        // A name without a terminator.
         &[4, 0, 10, 0, 0, 0, 0, 4, b'A', b'B'],
     ]
     .concat();
@@ -519,7 +521,7 @@ fn regions() {
     ] {
         assert_eq!(with(base, limit), (Some((base, limit)), None));
     }
-    // Without bytes: left out. HP Compaq 6730b has the first, an X58 board's the second.
+    // Regions without bytes are left out. HP Compaq 6730b has the first, an X58 board the second.
     for (base, limit) in [
         (0, 0),
         (0xbf7d_c000, 0xbf7d_bfff),
@@ -532,7 +534,8 @@ fn regions() {
         let empty = Oddity::RegionEmpty { base, limit };
         assert_eq!(with(base, limit), (None, Some(empty)));
     }
-    // Not of whole pages: the pages that it touches. ASRock P55M Pro has the first two.
+    // Regions that do not consist of whole pages get all pages that they touch. ASRock P55M Pro has
+    // the first two.
     for ((base, limit), pages) in [
         ((0xe_4000, 0xe_8bff), (0xe_4000, 0xe_8fff)),
         ((0xcf7e_b400, 0xcf7f_ffff), (0xcf7e_b000, 0xcf7f_ffff)),
@@ -547,7 +550,7 @@ fn regions() {
     }
 }
 
-/// The words say which devices lose what.
+/// A message says which devices lose what.
 #[test]
 fn warnings_name_the_devices() {
     let with = |base, limit, scopes: &[u8]| {
@@ -590,8 +593,8 @@ fn warnings_name_the_devices() {
     );
 }
 
-/// The time for a parse and a look-up grows with the length of the table, not with its square: a
-/// table of 1 MiB takes milliseconds here, and would take minutes.
+/// The times of a parse and of a look-up are linear in the length of the table. So a table of 1 MiB
+/// takes milliseconds. With quadratic times it would take minutes.
 #[test]
 fn long_tables() {
     const LEN: usize = 1 << 20;
@@ -602,8 +605,8 @@ fn long_tables() {
         }
         table(&bytes)
     };
-    // As many units as may be, all at the same place or far from each other; scopes for named
-    // devices and names; nothing but the shortest structures.
+    // The maximum number of units, all at the same address or far from each other; scopes for named
+    // devices and names; only the shortest structures.
     let units: Vec<u8> = (0..MAX_UNITS as u64)
         .flat_map(|n| drhd(1, 0, 0, BASE + (n << 12), &[]))
         .collect();

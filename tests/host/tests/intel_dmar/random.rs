@@ -30,7 +30,7 @@ fn every_prefix() {
             fix_sum(&mut bytes);
             let complete = starts.iter().filter(|(start, _)| *start <= len).count() - 1;
             let (start, is_unit) = starts[complete];
-            // A unit that is cut off; what is left of it may be nothing but zeros.
+            // A truncated unit. Its remaining bytes may all be zeros.
             let is_cut = start < len && whole[start..len].iter().any(|byte| *byte != 0);
             match Checked::new(&bytes) {
                 Err(_) => assert!(is_cut && is_unit, "length {len:#x}"),

@@ -438,10 +438,16 @@ pub trait VendorDriver: Translate {
     /// unchanged until translation is off: endpoints whose DMA may continue afterwards (identity
     /// domains, direct regions) are still attached, all other endpoints have left their groups.
     /// Also undoes [`take_over`](Self::take_over) without [`enable`](Self::enable). `take_over` may
-    /// be called again afterwards. Cannot fail: a unit that does not respond is left as it is.
+    /// be called again afterwards.
     ///
     /// The core may drop tags and endpoints of the unit later.
-    fn release(unit: &Self::Unit);
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not stop. It is left as it is: it goes on with its entries, and
+    /// may access its tables at any time. The core then declares it failed, writes no more entries,
+    /// and never frees a page table that the unit may read (law 8).
+    fn release(unit: &Self::Unit) -> Result;
 
     /// Disables an enabled unit while no device does DMA: translation, queue and interrupt. Tables
     /// and tags stay. Commits and invalidations still work while the unit is off, and change only

@@ -26,6 +26,8 @@ use crate::{
 /// The core's record of one unit.
 pub struct Unit<D: Attach> {
     released: Atomic<bool>,
+    /// Whether the unit stopped when it was released.
+    stopped: Atomic<bool>,
     data: D::Unit,
 }
 
@@ -34,6 +36,7 @@ impl<D: Attach> Unit<D> {
     pub fn new(data: D::Unit) -> Result<Arc<Self>> {
         let unit = Self {
             released: Atomic::new(false),
+            stopped: Atomic::new(false),
             data,
         };
         Ok(Arc::new(unit, GFP_KERNEL)?)
@@ -49,9 +52,20 @@ impl<D: Attach> Unit<D> {
         &self.data
     }
 
-    /// Whether the unit was released: the core must not write entries or invalidate any more.
+    /// Whether the unit was released: the core must not write entries any more.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Relaxed)
+    }
+
+    /// Whether the unit was released and has stopped: it uses no table, so nothing has to be
+    /// invalidated.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.is_released() && self.stopped.load(Relaxed)
+    }
+
+    /// Whether the unit was released and did not stop: it goes on with its entries.
+    fn runs_on(&self) -> bool {
+        self.is_released() && !self.stopped.load(Relaxed)
     }
 
     /// Declares the unit failed, see [`Health::fail`](crate::health::Health::fail).
@@ -63,12 +77,15 @@ impl<D: Attach> Unit<D> {
 
     /// Whether the unit has failed.
     pub fn has_failed(&self) -> bool {
-        D::health(&self.data).has_failed()
+        D::health(&self.data).has_failed() || self.runs_on()
     }
 
     /// `EIO` if the unit has failed.
     pub fn check(&self) -> Result {
-        D::health(&self.data).check()
+        match self.has_failed() {
+            true => Err(EIO),
+            false => Ok(()),
+        }
     }
 }
 
@@ -137,8 +154,19 @@ impl<D: VendorDriver> Unit<D> {
     /// Releases the unit. Endpoints that are still attached reach their domain until translation
     /// ends. When they leave their groups afterwards, the core no longer writes entries or
     /// invalidates.
-    pub fn release(&self) {
-        D::release(&self.data);
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VendorDriver::release`]: the unit has not stopped. It is declared failed until it
+    /// is taken over again. Endpoints that are still attached reach their domain as before, and the
+    /// page tables of these domains are never freed.
+    pub fn release(&self) -> Result {
+        let result = D::release(&self.data);
+        if result.is_err() {
+            self.fail(format_args!("it did not stop when it was released"));
+        }
+        self.stopped.store(result.is_ok(), Relaxed);
         self.released.store(true, Relaxed);
+        result
     }
 }

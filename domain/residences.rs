@@ -93,7 +93,7 @@ impl<D: Attach> Residences<D> {
         can
     }
 
-    /// Calls `f`, without a lock, for each unit that is not released. If a unit is added or removed
+    /// Calls `f`, without a lock, for each unit that has not stopped. If a unit is added or removed
     /// at the same time, `f` may or may not be called for it.
     pub(super) fn for_each(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
         let mut after = None;
@@ -108,7 +108,7 @@ impl<D: Attach> Residences<D> {
                 }
             }
             for (unit, tag) in some.iter().flatten() {
-                if !unit.is_released() {
+                if !unit.has_stopped() {
                     f(unit, *tag);
                 }
             }

@@ -320,8 +320,8 @@ impl VendorDriver for AmdVi {
         unit.enable()
     }
 
-    fn release(unit: &AmdViUnit) {
-        unit.release();
+    fn release(unit: &AmdViUnit) -> Result {
+        unit.release()
     }
 
     fn suspend(unit: &AmdViUnit) -> Result {

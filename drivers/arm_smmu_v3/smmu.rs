@@ -291,8 +291,8 @@ impl VendorDriver for SmmuV3 {
         unit.enable()
     }
 
-    fn release(unit: &SmmuUnit) {
-        unit.release();
+    fn release(unit: &SmmuUnit) -> Result {
+        unit.release()
     }
 
     fn suspend(unit: &SmmuUnit) -> Result {

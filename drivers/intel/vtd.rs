@@ -321,8 +321,8 @@ impl VendorDriver for Vtd {
         unit.enable()
     }
 
-    fn release(unit: &VtdUnit) {
-        unit.release();
+    fn release(unit: &VtdUnit) -> Result {
+        unit.release()
     }
 
     fn suspend(unit: &VtdUnit) -> Result {

@@ -336,8 +336,8 @@ impl VendorDriver for Mock {
         Ok(())
     }
 
-    fn release(unit: &Self::Unit) {
-        unit.release();
+    fn release(unit: &Self::Unit) -> Result {
+        unit.release()
     }
 
     fn suspend(unit: &Self::Unit) -> Result {

@@ -174,6 +174,8 @@ struct Witness {
 struct State {
     power: Power,
     answers: bool,
+    /// Whether the unit stops when it is released.
+    stops: bool,
     entries: KVec<Entry>,
     /// The unit's cached copies of entries.
     cached_entries: KVec<Option<Entry>>,
@@ -213,6 +215,7 @@ impl Hardware {
         let state = State {
             power: Power::Off,
             answers: true,
+            stops: true,
             entries: KVec::from_elem(Entry::Blocked, IDS, GFP_KERNEL)?,
             cached_entries: KVec::from_elem(None, IDS, GFP_KERNEL)?,
             cached: KVec::with_capacity(CACHED, GFP_KERNEL)?,
@@ -273,6 +276,11 @@ impl Hardware {
         self.state.lock().answers = false;
     }
 
+    /// From now on the unit does not stop when it is released, or stops again.
+    pub fn set_stops(&self, stops: bool) {
+        self.state.lock().stops = stops;
+    }
+
     /// A device does DMA.
     pub fn dma(&self, id: RequesterId, iova: Iova, write: bool) -> Dma {
         self.state.lock().dma(&self.options, id, iova, write)
@@ -313,15 +321,19 @@ impl Hardware {
         self.state.lock().power = Power::On;
     }
 
-    pub(super) fn release(&self) {
+    pub(super) fn release(&self) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if !state.stops {
+            return Err(ETIMEDOUT);
+        }
         state.power = Power::Blocking;
         state.entries.iter_mut().for_each(|e| *e = Entry::Blocked);
         state.cached_entries.iter_mut().for_each(|e| *e = None);
         state.cached.clear();
         state.observe(&self.options);
         state.power = Power::Off;
+        Ok(())
     }
 
     pub(super) fn suspend(&self) -> Result {
@@ -372,11 +384,13 @@ impl Hardware {
         let has_tag = |entry: &Entry| entry.tag() == Some(tag);
         let in_use =
             state.entries.iter().any(has_tag) || state.cached_entries.iter().flatten().any(has_tag);
-        if in_use && state.answers {
+        // The core gives tags back after the release, also if the unit goes on with its entries.
+        let obeys = state.answers && state.stops;
+        if in_use && obeys {
             violation(format_args!("tag {tag} is released, but an entry has it"));
         }
         // A unit that does not respond cannot invalidate its caches; it gets no new domains either.
-        if state.cached.iter().any(|cached| cached.tag == tag) && state.answers {
+        if state.cached.iter().any(|cached| cached.tag == tag) && obeys {
             violation(format_args!(
                 "tag {tag} is released, but a translation is cached under it"
             ));

@@ -140,14 +140,19 @@ pub trait UnitHardware: Send + Sync + 'static {
     fn start(&self) -> Result {
         let off = self.acquire()?;
         self.set_up(off).inspect_err(|_| {
-            self.stop();
+            // If it does not stop either, its memory is never freed.
+            let _ = self.stop();
         })
     }
 
     /// Gives the unit back. Entries stay as they are until translation is off, so endpoints that go
-    /// on untranslated do not notice. Returns whether the unit has stopped. A unit that has not is
-    /// left as it is, and the memory that it may still access is never freed.
-    fn stop(&self) -> bool {
+    /// on untranslated do not notice.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`switch_off`](Self::switch_off): the unit has not stopped (logged). It is left as
+    /// it is, and the memory that it may still access is never freed.
+    fn stop(&self) -> Result {
         let name = self.health().name();
         self.before_release();
         let off = self.switch_off();
@@ -164,7 +169,7 @@ pub trait UnitHardware: Send + Sync + 'static {
             ),
         }
         self.relinquish();
-        off.is_ok()
+        off.map(drop)
     }
 
     /// Switches the unit off until [`resume`](Self::resume), or for the next kernel.
@@ -347,7 +352,8 @@ impl<D: UnitDescription> ShellUnit<D> {
                     name,
                     error.to_errno(),
                 );
-                hardware.stop();
+                // If it does not stop, its memory is never freed.
+                let _ = hardware.stop();
                 return Err(error);
             }
         }
@@ -360,13 +366,16 @@ impl<D: UnitDescription> ShellUnit<D> {
         self.hardware()?.enable()
     }
 
-    /// See [`VendorDriver::release`](crate::driver::VendorDriver::release). Returns whether the
-    /// unit has stopped.
-    pub(crate) fn release(&self) -> bool {
+    /// See [`VendorDriver::release`](crate::driver::VendorDriver::release).
+    pub(crate) fn release(&self) -> Result {
         // The interrupt's thread ends when the interrupt is dropped, which needs no lock.
         let interrupt = self.interrupt.lock().take();
         drop(interrupt);
-        self.hardware().is_ok_and(|hardware| hardware.stop())
+        match self.hardware() {
+            Ok(hardware) => hardware.stop(),
+            // It was never taken over.
+            Err(_) => Ok(()),
+        }
     }
 
     /// See [`VendorDriver::suspend`](crate::driver::VendorDriver::suspend).

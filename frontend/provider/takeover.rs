@@ -25,12 +25,16 @@ impl<D: Served> ProviderUnit<D> {
         self.core().take_over(self.faults().clone())?;
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
         if let Err(error) = result {
-            self.core().release();
+            let stopped = self.core().release();
             instance.held.drop_all(self.core());
             log_err!(
-                "{}: not taken: error {}; the unit is as it was",
+                "{}: not taken: error {}; {}",
                 self.core().name(),
-                error.to_errno()
+                error.to_errno(),
+                match stopped {
+                    Ok(()) => "the unit is as it was",
+                    Err(_) => "the unit does not stop",
+                },
             );
             return Err(error);
         }
@@ -38,9 +42,10 @@ impl<D: Served> ProviderUnit<D> {
         // SAFETY: The unit is not registered. It is a part of the instance, which stays until
         // `release` has unregistered the unit.
         unsafe { self.register(parent, instance.ops()) }.inspect_err(|error| {
-            self.give_up(instance);
+            // If the unit does not stop, the log says so.
+            let _ = self.give_up(instance);
             log_err!(
-                "{}: the kernel's IOMMU layer refused the unit: error {}; it was given back",
+                "{}: the kernel's IOMMU layer refused the unit: error {}; it is not used",
                 self.core().name(),
                 error.to_errno()
             );
@@ -64,18 +69,29 @@ impl<D: Served> ProviderUnit<D> {
         self.unbind_drivers(instance);
         // SAFETY: The unit is registered.
         unsafe { self.unregister() };
-        self.give_up(instance);
+        let result = self.give_up(instance);
         self.set_leaving(false);
-        log_info!(
-            "{}: given back; DMA is no longer translated; drivers that were unbound come back with \
-             'echo <device> > /sys/bus/<its bus>/drivers_probe'",
-            self.core().name()
-        );
+        match result {
+            Ok(()) => log_info!(
+                "{}: given back; DMA is no longer translated; drivers that were unbound come back \
+                 with 'echo <device> > /sys/bus/<its bus>/drivers_probe'",
+                self.core().name()
+            ),
+            Err(_) => log_err!(
+                "{}: not given back: it goes on with the entries that it has, and refuses DMA of all \
+                 devices that were not held; reset the machine",
+                self.core().name()
+            ),
+        }
     }
 
     /// Gives the unit back. C does not know it any more, and all devices but the held ones are
     /// blocked.
-    fn give_up(&self, instance: &Arc<Instance<D>>) {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`release`](crate::unit::Unit::release): the unit goes on with its entries.
+    fn give_up(&self, instance: &Arc<Instance<D>>) -> Result {
         // A device that is not held was translated until now: without translation its DMA would
         // reach any memory (law 7). It has no driver, so it needs no DMA.
         let devices = bus::collect_devices(|device| {
@@ -98,8 +114,9 @@ impl<D: Served> ProviderUnit<D> {
             ),
         }
         self.set_active(false);
-        self.core().release();
+        let result = self.core().release();
         instance.held.drop_all(self.core());
+        result
     }
 
     /// Switches the unit off for the next kernel. Drivers have stopped their devices.

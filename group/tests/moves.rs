@@ -8,10 +8,14 @@ use kernel::{macros::kunit_tests, prelude::*};
 
 use crate::{
     addr::{Iova, PhysAddr},
+    domain::Domain,
+    driver::Scope,
     drivers::mock::{
-        machine::{owner, Machine},
-        Dma, Options,
+        live_tables as live,
+        machine::{owner, unmap, Machine},
+        Dma, Mock, Options,
     },
+    endpoint::Endpoint,
     group::Reason,
     requester::RequesterId,
 };
@@ -126,10 +130,10 @@ mod suite {
         let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
         group.set_default(&domain)?;
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
-        machine.units[0].release();
+        machine.units[0].release()?;
         let counts = machine.hardware(0).counts();
         // An endpoint that leaves, or an unmap, no longer touches the released unit.
-        crate::drivers::mock::machine::unmap(&domain, 0x1000, 0x1000);
+        unmap(&domain, 0x1000, 0x1000);
         group.leave(&endpoint);
         assert_eq!(machine.hardware(0).counts(), counts);
         assert_eq!(machine.hardware(0).tags_in_use(), 0);
@@ -145,6 +149,65 @@ mod suite {
         group.leave(&elsewhere);
         drop((group, endpoint, elsewhere, domain));
         machine.finish()
+    }
+
+    /// The unit goes on with its entries, and may read its tables at any time.
+    #[test]
+    fn law_8_a_unit_that_does_not_stop_keeps_its_tables() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let (untranslated, other) = machine.alone(2)?;
+        let domain = machine.paging(&endpoint, &[(0x1000, 0xa000), (0x20_0000, 0xb000)])?;
+        let identity = machine.identity()?;
+        group.set_default(&domain)?;
+        untranslated.set_default(&identity)?;
+        let (unit, hardware) = (&machine.units[0], machine.hardware(0));
+        let entry = |endpoint: &Endpoint<Mock>| hardware.entry(endpoint.ids()[0]);
+        let before = (entry(&endpoint), entry(&other));
+        hardware.set_stops(false);
+        assert_eq!(unit.release(), Err(ETIMEDOUT));
+
+        assert!(unit.has_failed());
+        // Devices that go on do not notice.
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        assert_eq!(machine.dma(0, 2, 0x1000), Some(0x1000));
+        // An unmap cannot be invalidated, so it frees no page-table page.
+        let tables = live();
+        assert_eq!(domain.invalidate(Scope::All), Err(EIO));
+        unmap(&domain, 0x20_0000, 0x1000);
+        assert_eq!(live(), tables);
+        // Nor does the end of the domain. The entries stay.
+        group.leave(&endpoint);
+        untranslated.leave(&other);
+        assert!((entry(&endpoint), entry(&other)) == before);
+        drop((group, untranslated, domain, identity));
+        assert_eq!(live(), tables);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+
+        // Somebody uses the unit, although nobody does: it stays failed, and gets no new domain.
+        assert_eq!(machine.take_over(0), Err(EBUSY));
+        assert!(unit.has_failed());
+        assert_eq!(
+            Domain::paging(&machine.registry, &endpoint).err(),
+            Some(EIO)
+        );
+        // At last it stops, and works again.
+        hardware.set_stops(true);
+        unit.release()?;
+        assert!(hardware.is_blocked());
+        machine.take_over(0)?;
+        unit.enable()?;
+        assert!(!unit.has_failed());
+        let (group, again) = machine.alone(1)?;
+        let domain = machine.paging(&again, &[(0x1000, 0xc000)])?;
+        group.set_default(&domain)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xc000));
+        group.leave(&again);
+        drop((group, again, domain, endpoint, other));
+        // The tables that were kept are left: that many, and no more.
+        let kept = live() - machine.tables();
+        assert!(kept > 0);
+        machine.finish_with(kept)
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // Otherwise the unit might still use its tables, and they would leak.
-        SmmuV3::release(self.units[0].data());
+        let _ = SmmuV3::release(self.units[0].data());
     }
 }
 
@@ -409,7 +409,7 @@ mod suite {
         let bench = Bench::new(IDR0)?;
         let (endpoint, group) = bench.device(5)?;
         group.set_default(&bench.domain(&endpoint)?)?;
-        bench.units[0].release();
+        bench.units[0].release()?;
         group.leave(&endpoint);
         bench.fake.take_seen()?;
         drop((endpoint, group));

@@ -23,7 +23,7 @@ use kernel::{
 
 use super::{
     capability::{table_config, Capability, Encryption, Features, Refusal, TableConfig, TableKind},
-    commands::{Pages, Space},
+    commands::{Command, Pages, Space},
     event_log::EventLog,
     function::{encryption, Function},
     ivrs::{Flags, Info, Ivhd},
@@ -239,7 +239,7 @@ impl UnitHardware for Hardware {
         let io = self.registers.io();
         let flags = self.properties.flags;
 
-        self.registers.control(|_| {
+        self.registers.reset_control(
             CONTROL_LOW::zeroed()
                 .with_tunnel(flags.ht_tunnel())
                 .with_requests_pass(flags.pass_posted_writes())
@@ -248,8 +248,8 @@ impl UnitHardware for Hardware {
                 // This driver does not flush the caches after it has written table or buffers.
                 .with_coherent(true)
                 .with_const_device_timeout::<DEVICE_TIMEOUT>()
-                .with_guest_translation(self.properties.tables.kind == TableKind::Guest)
-        });
+                .with_guest_translation(self.properties.tables.kind == TableKind::Guest),
+        );
         // No exclusion range: regions that firmware wants untranslated are mapped, in the domains
         // of the devices that they are for.
         io.write_reg(EXCLUSION_BASE_LOW::zeroed());
@@ -300,9 +300,11 @@ impl UnitHardware for Hardware {
         });
         let io = self.registers.io();
         wait_until(TIMEOUT, || {
-            let status = io.read(STATUS);
+            let status: STATUS = self.registers.read();
             !io.read(CONTROL_LOW).enable() && !status.commands() && !status.event_log()
-        })?;
+        })
+        // It may still use what it has cached, and was told to take no commands.
+        .inspect_err(|_| self.give_up())?;
         Ok(Off::observed())
     }
 
@@ -321,10 +323,24 @@ impl UnitHardware for Hardware {
         Ok(())
     }
 
-    fn refuse_all(&self) {
+    /// A unit has no way to invalidate anything but its command buffer. So the buffer starts anew,
+    /// with the invalidations only.
+    fn refuse_all(&self) -> Result {
         // The unit may have lost the table's address, or have another kernel's.
         self.tables.hand_over(&self.registers);
         self.registers.control(|control| control.with_enable(true));
+        let entries = (0..self.tables.count()).map(|id| Command::device_entry(id as u16));
+        let (all, domains) = match self.properties.features.invalidate_all {
+            true => (Some(Command::all()), 0..0),
+            false => (None, 0..DOMAINS),
+        };
+        let space = self.space();
+        let pages = domains.map(|domain| Command::pages(domain as u16, space, Pages::All, false));
+        // Translations after the entries that they were made with.
+        let all_entries = Iterator::chain(entries, [Command::fence()]);
+        let translations = Iterator::chain(all.into_iter(), pages);
+        self.queue
+            .restart(&self.registers, Iterator::chain(all_entries, translations))
     }
 
     fn give_up(&self) {

@@ -4,8 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use kernel::sync::Arc;
 use kernel::{
-    io::{register::Array, Io, Mmio, Region},
+    io::{
+        register::{Array, FixedRegister},
+        Io, Mmio, Region,
+    },
     prelude::*,
     sync::{new_spinlock_irq, SpinLockIrq},
 };
@@ -15,6 +20,8 @@ use super::regs::{
     DEVICE_TABLE_LOW, EVENT_BASE_HIGH, EVENT_BASE_LOW, FEATURES2_HIGH, FEATURES2_LOW,
     FEATURES_HIGH, FEATURES_LOW, SEGMENT_HIGH, SEGMENT_LOW,
 };
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use crate::drivers::shell::registers::Player;
 use crate::{addr::PhysAddr, drivers::shell::registers::Window, pgtable::encrypted};
 
 /// The size of the window: all registers of [`regs`](super::regs). Some units have counters behind
@@ -57,6 +64,22 @@ impl Registers {
         Self::new(Window::dead()?)
     }
 
+    /// Memory in place of registers, and `player` for the unit.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn played(player: Arc<dyn Player<BYTES>>) -> Result<Self> {
+        Self::new(Window::played(player)?)
+    }
+
+    /// Reads a register that the unit changes by itself.
+    #[inline]
+    pub(super) fn read<R>(&self) -> R
+    where
+        R: FixedRegister<Storage = u32>,
+        u32: From<R> + Into<R>,
+    {
+        self.window.read()
+    }
+
     /// The registers at fixed offsets.
     #[inline]
     pub(super) fn io(&self) -> Mmio<'_, Region<BYTES>> {
@@ -77,7 +100,18 @@ impl Registers {
         let _order = self.control.lock();
         io.write_reg(change(io.read(CONTROL_LOW)));
         // The read returns after the unit has got the write.
-        let _ = io.read(CONTROL_LOW);
+        let _: CONTROL_LOW = self.read();
+    }
+
+    /// Sets the whole control register of a unit that is off to `low`, and all bits above to 0, so
+    /// that nothing stays of what another kernel or firmware has set.
+    pub(super) fn reset_control(&self, low: CONTROL_LOW) {
+        let io = self.io();
+        let _order = self.control.lock();
+        io.write_reg(low);
+        io.write_reg(CONTROL_HIGH::zeroed());
+        // The read returns after the unit has got the writes.
+        let _ = io.read(CONTROL_HIGH);
     }
 
     /// Sets in how many segments (a power of 2, 8 at most) the device table is.

@@ -35,7 +35,7 @@ use crate::{
     drivers::shell::{
         queue::{GivenUp, Number, QueueMemory},
         unit_memory::{Exposed, Off},
-        wait::Wait,
+        wait::{wait_until, Wait},
     },
     log::log_warn,
     pgtable::encrypted,
@@ -50,6 +50,8 @@ const SLOTS: usize = 1 << SLOTS_LG2;
 const COMMAND_BYTES: usize = 16;
 /// How long a batch may take. The unit waits for no device, so it needs microseconds if it works.
 const TIMEOUT: Delta = Delta::from_secs(1);
+/// How long a unit may take to invalidate everything, by up to 2^17 commands, after a restart.
+const RESTART_TIMEOUT: Delta = Delta::from_secs(4);
 /// How long a unit may take to start taking commands after it was told to.
 const GRACE: Delta = Delta::from_millis(10);
 /// How often memory is polled for each look at the status register.
@@ -172,10 +174,61 @@ impl Queue {
         ring.tail = 0;
         ring.state = BufferState::Stopped;
         self.failed.clear();
+        self.place(registers);
+    }
+
+    /// Tells the unit, which takes no commands now, where the buffer is. It starts at the beginning.
+    fn place(&self, registers: &Registers) {
         self.memory.hand_over();
         registers.set_commands(self.memory.slots.addr(), SLOTS_LG2);
         registers.io().write_reg(COMMAND_HEAD::from(0));
         registers.io().write_reg(COMMAND_TAIL::from(0));
+    }
+
+    /// Has the unit, whose queue has failed, start the buffer anew with `commands` and nothing else.
+    /// Returns when they are done. Batches go on to fail. The buffer is locked meanwhile, with
+    /// interrupts off.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    pub(super) fn restart(
+        &self,
+        registers: &Registers,
+        commands: impl Iterator<Item = Command>,
+    ) -> Result {
+        let mut guard = self.ring.lock();
+        let ring = &mut *guard;
+        registers.control(|control| control.with_commands(false));
+        wait_until(TIMEOUT, || !registers.read::<STATUS>().commands())?;
+        self.place(registers);
+        // INVARIANT: The unit starts at the beginning.
+        ring.head = 0;
+        ring.tail = 0;
+        registers.control(|control| control.with_commands(true));
+        ring.state = BufferState::Running;
+
+        ring.sequence = ring.sequence.next();
+        let status = encrypted::seen(self.memory.completions.addr()).raw();
+        let last = Command::wait(status, ring.sequence);
+        let mut commands = Iterator::chain(commands, [last]).peekable();
+        let wait = Wait::begin(RESTART_TIMEOUT);
+        // The buffer is filled again each time that the unit has emptied it.
+        while commands.peek().is_some() {
+            for Command(words) in commands.by_ref().take(SLOTS - 1) {
+                self.memory.slots.write(ring.tail, words);
+                // INVARIANT: The remainder is below `SLOTS`.
+                ring.tail = (ring.tail + 1) % SLOTS;
+                ring.counts.commands += 1;
+            }
+            // The kernel orders the write of a register after earlier writes to memory.
+            let tail = (ring.tail * COMMAND_BYTES) as u32;
+            registers.io().write_reg(COMMAND_TAIL::from(tail));
+            wait.until(|| u32::from(registers.read::<COMMAND_HEAD>()) == tail)?;
+            // INVARIANT: The head register says that the unit has taken all.
+            ring.head = ring.tail;
+        }
+        wait.until(|| self.memory.completions.is_done(ring.sequence))
     }
 
     /// Makes the unit take commands from now on.
@@ -265,7 +318,7 @@ impl Queue {
                 // Another processor has seen the unit fail.
                 return Err(Failure::Earlier);
             }
-            let status = io.read(STATUS);
+            let status: STATUS = registers.read();
             if !status.commands() && in_vain.has_lasted(GRACE) {
                 if let Some(failure) = repair() {
                     return Err(self.give_up(failure));
@@ -285,7 +338,7 @@ impl Queue {
     /// failure if it cannot.
     fn repair(&self, ring: &mut Ring, registers: &Registers) -> Option<Failure> {
         let io = registers.io();
-        if io.read(STATUS).commands() {
+        if registers.read::<STATUS>().commands() {
             // Another processor has repaired it.
             return None;
         }
@@ -389,7 +442,8 @@ impl Batch<'_> {
         loop {
             let mut head = next;
             let has_room = || {
-                head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
+                let read: COMMAND_HEAD = self.registers.read();
+                head = u32::from(read) as usize / COMMAND_BYTES % SLOTS;
                 next != head
             };
             let Err(in_vain) = wait.look(1, has_room) else {

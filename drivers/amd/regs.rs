@@ -80,7 +80,8 @@ register! {
         0:0 enable => bool;
     }
 
-    /// The upper half of [`CONTROL_LOW`].
+    /// The upper half of [`CONTROL_LOW`]. Among others it has XTEn and IntCapXTEn (x2APIC mode, and
+    /// the unit's own interrupts in that form) and SNPAVICEn, which this driver leaves off.
     pub CONTROL_HIGH(u32) @ 0x1c {
         /// DevTblSegEn: the number of segments of the device table, as a power of 2.
         4:2 segments_lg2;

@@ -20,7 +20,7 @@ use kernel::{
 use super::{
     capability::{AddressSpace, Capability},
     fault_record::FaultStatus,
-    invalidation::{ContextScope, Drain, TlbScope},
+    invalidation::{by_register, ContextScope, Drain, TlbScope},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, PMEN},
@@ -173,8 +173,36 @@ impl Hardware {
         let io = self.registers.io();
         let _order = self.commands.lock();
 
-        io.write_reg(change(io.read(GSTS).repeat()));
-        wait_until(TIMEOUT, || done(io.read(GSTS)))
+        io.write_reg(change(self.registers.read::<GSTS>().repeat()));
+        wait_until(TIMEOUT, || done(self.registers.read()))
+    }
+
+    /// Has the unit walk from this driver's root table.
+    fn set_root_table(&self) -> Result {
+        // Bits 11:10 of the address are 0: legacy mode.
+        self.registers.set_root_table(self.tables.root());
+        self.flush_write_buffer();
+        self.command(
+            |gcmd| gcmd.with_set_root_table(true),
+            |gsts| gsts.root_table_set(),
+        )
+    }
+
+    /// Invalidates everything with registers, for which the queue has to be off (6.5.1).
+    fn invalidate_by_registers(&self) -> Result {
+        if self.registers.read::<GSTS>().queue() {
+            self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())?;
+        }
+        let iotlb = by_register::iotlb(self.queue.drain());
+        // Entries before translations, as in `removal`.
+        for (offset, command) in [
+            (by_register::CONTEXT_AT, by_register::CONTEXT),
+            (by_register::iotlb_at(self.capability.iotlb_offset), iotlb),
+        ] {
+            self.registers.start_invalidation(offset, command)?;
+            wait_until(TIMEOUT, || !self.registers.is_invalidating(offset))?;
+        }
+        Ok(())
     }
 
     /// Clears the faults and queue errors from before the takeover.
@@ -219,14 +247,8 @@ impl UnitHardware for Hardware {
         self.was_protected.store(false, Relaxed);
         self.clear_faults();
         self.tables.hand_over();
-        // Bits 11:10 of the address are 0: legacy mode.
-        self.registers.set_root_table(self.tables.root());
-        self.flush_write_buffer();
-        self.command(
-            |gcmd| gcmd.with_set_root_table(true),
-            |gsts| gsts.root_table_set(),
-        )
-        .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
+        self.set_root_table()
+            .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
 
         self.queue.hand_over(&self.registers);
         self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
@@ -320,9 +342,21 @@ impl UnitHardware for Hardware {
         Ok(())
     }
 
-    fn refuse_all(&self) {
-        // `resume` has an error to return already.
-        let _ = self.enable();
+    /// Sets the root table again. A unit with ESRTPS then invalidates everything by itself (6.6);
+    /// another one is told to with registers.
+    fn refuse_all(&self) -> Result {
+        // The unit may have lost the table's address, or have another kernel's.
+        let invalidated =
+            self.set_root_table()
+                .and_then(|()| match self.capability.root_pointer_flushes {
+                    true => Ok(()),
+                    false => self.invalidate_by_registers(),
+                });
+        let translates = match self.registers.read::<GSTS>().translation() {
+            true => Ok(()),
+            false => self.enable(),
+        };
+        invalidated.and(translates)
     }
 
     fn give_up(&self) {

@@ -147,3 +147,36 @@ pub struct Drain {
     /// Reads, which needs CAP.DRD.
     pub reads: bool,
 }
+
+/// Invalidations without the queue: values of registers (6.5.1, 11.4.5 and 11.4.7). They work only
+/// while the queue is off.
+pub mod by_register {
+    use super::Drain;
+
+    /// ICC or IVT: starts an invalidation. The unit clears the bit when it has done it.
+    pub const PENDING: u64 = 1 << 63;
+
+    /// Byte offset of the context command register (CCMD).
+    pub const CONTEXT_AT: usize = 0x28;
+
+    /// Invalidates the whole context cache: CIRG, bits 62:61, is 1.
+    pub const CONTEXT: u64 = PENDING | 1 << 61;
+
+    /// Byte offset of the IOTLB invalidation register, if the IOTLB registers are at byte offset
+    /// `iotlb`.
+    pub const fn iotlb_at(iotlb: u32) -> usize {
+        iotlb as usize + 8
+    }
+
+    /// Invalidates the whole IOTLB.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 48 | DW: drain writes |
+    /// | 49 | DR: drain reads |
+    /// | 61:60 | IIRG: 1 global |
+    /// | 63 | IVT |
+    pub const fn iotlb(drain: Drain) -> u64 {
+        PENDING | 1 << 60 | (drain.reads as u64) << 49 | (drain.writes as u64) << 48
+    }
+}

@@ -4,15 +4,20 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use kernel::sync::Arc;
 use kernel::{
-    io::{Io, Mmio, Region},
+    io::{register::FixedRegister, Io, Mmio, Region},
     prelude::*,
 };
 
 use super::{
     fault_record::FaultRecord,
+    invalidation::by_register,
     regs::{CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, IQA_HIGH, IQA_LOW, RTADDR_HIGH, RTADDR_LOW},
 };
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use crate::drivers::shell::registers::Player;
 use crate::{
     addr::PhysAddr,
     drivers::shell::registers::{join, Window},
@@ -46,6 +51,22 @@ impl Registers {
         Ok(Self(Window::dead()?))
     }
 
+    /// Memory in place of registers, and `player` for the unit.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn played(player: Arc<dyn Player<MIN_BYTES>>) -> Result<Self> {
+        Ok(Self(Window::played(player)?))
+    }
+
+    /// Reads a register that the unit changes by itself.
+    #[inline]
+    pub(super) fn read<R>(&self) -> R
+    where
+        R: FixedRegister<Storage = u32>,
+        u32: From<R> + Into<R>,
+    {
+        self.0.read()
+    }
+
     /// The registers at fixed offsets.
     #[inline]
     pub(super) fn io(&self) -> Mmio<'_, Region<MIN_BYTES>> {
@@ -70,6 +91,27 @@ impl Registers {
     /// Sets the invalidation queue address (IQA): one page, descriptors of 128 bits.
     pub(super) fn set_queue(&self, address: PhysAddr) {
         self.0.write_halves::<IQA_LOW, IQA_HIGH>(address.raw());
+    }
+
+    /// Writes `command` of [`by_register`] to the register at byte offset `offset`, which starts an
+    /// invalidation.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is not mapped.
+    pub(super) fn start_invalidation(&self, offset: usize, command: u64) -> Result {
+        let io = self.io();
+        // The upper half starts it.
+        io.try_write32(command as u32, offset)?;
+        io.try_write32((command >> 32) as u32, offset + 4)
+    }
+
+    /// Whether the invalidation that was started there goes on.
+    pub(super) fn is_invalidating(&self, offset: usize) -> bool {
+        self.0.play();
+        self.io()
+            .try_read32(offset + 4)
+            .is_ok_and(|high| join(0, high) & by_register::PENDING != 0)
     }
 
     /// The fault recording register at byte offset `offset`; `None` if it holds no fault.

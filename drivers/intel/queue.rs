@@ -253,6 +253,11 @@ impl Queue {
         self.failed.set(reason, Failure::Earlier)
     }
 
+    /// The requests in flight that the unit can wait for.
+    pub(super) fn drain(&self) -> Drain {
+        self.drain
+    }
+
     /// The descriptor in slot `index` of the ring.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn descriptor(&self, index: usize) -> Descriptor {

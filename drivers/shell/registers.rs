@@ -7,6 +7,8 @@
 //! requests their memory region, as every driver in the kernel does, so that two drivers never have
 //! the same unit.
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+use kernel::sync::Arc;
 use kernel::{
     bindings,
     ffi::c_void,
@@ -27,6 +29,8 @@ use kernel::{
 pub(crate) struct Window<const MIN: usize> {
     raw: MmioRaw<Region<MIN>>,
     _source: Source,
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    player: Option<Arc<dyn Player<MIN>>>,
 }
 
 /// What keeps registers mapped.
@@ -39,6 +43,14 @@ enum Source {
     /// Memory in place of registers.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     Memory { _words: KVec<u64> },
+}
+
+/// A unit in software, for suites: it works on registers that are memory.
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+pub(crate) trait Player<const MIN: usize>: Send + Sync {
+    /// Does what the registers ask for. A driver's [`read`](Window::read) calls this before it
+    /// reads, so the unit can act between any two reads.
+    fn act(&self, window: &Window<MIN>);
 }
 
 /// Device memory, mapped until the value is dropped.
@@ -142,6 +154,8 @@ impl<const MIN: usize> Window<MIN> {
                 _mapping: mapping,
                 _claim: claim,
             },
+            #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+            player: None,
         })
     }
 
@@ -154,7 +168,38 @@ impl<const MIN: usize> Window<MIN> {
         Ok(Self {
             raw: MmioRaw::new_region(words.as_mut_ptr() as usize, MIN)?,
             _source: Source::Memory { _words: words },
+            player: None,
         })
+    }
+
+    /// As [`dead`](Self::dead), but with `player` for the unit.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(crate) fn played(player: Arc<dyn Player<MIN>>) -> Result<Self> {
+        Ok(Self {
+            player: Some(player),
+            ..Self::dead()?
+        })
+    }
+
+    /// Reads register `R`. To be used for what the unit changes by itself; otherwise
+    /// [`io`](Self::io) does as well.
+    #[inline(always)]
+    pub(crate) fn read<R>(&self) -> R
+    where
+        R: FixedRegister<Storage = u32>,
+        u32: From<R> + Into<R>,
+    {
+        self.play();
+        self.io().read(FixedRegisterLoc::<R>::new())
+    }
+
+    /// Lets a unit in software do what the registers ask for. Real units do so all the time.
+    #[inline(always)]
+    pub(crate) fn play(&self) {
+        #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+        if let Some(player) = &self.player {
+            player.act(self);
+        }
     }
 
     /// The registers.

@@ -115,9 +115,16 @@ pub trait UnitHardware: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Translates with tables that block everything, on a unit that did not come back: a unit that
-    /// does not translate lets all DMA pass.
-    fn refuse_all(&self);
+    /// Has the unit refuse all DMA, whatever it has cached, without its queue, which has failed.
+    /// Every id is blocked in memory. The unit may be translating or not, and it may have lost its
+    /// registers: a unit that does not translate lets all DMA pass.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer. What it has cached is unknown then.
+    fn refuse_all(&self) -> Result;
 
     /// Fails all batches from now on without asking the unit.
     fn give_up(&self);
@@ -209,7 +216,7 @@ pub trait UnitHardware: Send + Sync + 'static {
         if result.is_err() {
             self.give_up();
             self.block_entries();
-            self.refuse_all();
+            self.refuse_all_or_say();
         }
         result
     }
@@ -231,8 +238,22 @@ pub trait UnitHardware: Send + Sync + 'static {
         // Pairs with the barrier in `has_failed_meanwhile`.
         smp_mb(Full);
         self.block_entries();
-        // The queue may be what has failed.
-        let _ = self.invalidate_everything();
+        // The queue may be what has failed. Then the unit goes on with what it has cached until
+        // something else ends that.
+        if self.invalidate_everything().is_err() {
+            self.refuse_all_or_say();
+        }
+    }
+
+    /// As [`refuse_all`](Self::refuse_all); logs if the unit does not answer.
+    fn refuse_all_or_say(&self) {
+        if self.refuse_all().is_err() {
+            log_err!(
+                "{}: the unit takes no orders any more: its devices may still reach the memory \
+                 that it has cached translations of; reset the machine",
+                self.health().name(),
+            );
+        }
     }
 
     /// Declares the unit failed if `result`, that of a batch, is a failure.

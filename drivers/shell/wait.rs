@@ -66,6 +66,20 @@ impl Wait {
         }
         Err(in_vain)
     }
+
+    /// Waits on until `done` returns true.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if it does not within the limit.
+    pub(crate) fn until(&self, mut done: impl FnMut() -> bool) -> Result {
+        while let Err(in_vain) = self.look(1, &mut done) {
+            if in_vain.is_late() {
+                return Err(ETIMEDOUT);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl InVain {
@@ -87,12 +101,6 @@ impl InVain {
 /// # Errors
 ///
 /// `ETIMEDOUT` if it does not within `limit`.
-pub(crate) fn wait_until(limit: Delta, mut done: impl FnMut() -> bool) -> Result {
-    let wait = Wait::begin(limit);
-    while let Err(in_vain) = wait.look(1, &mut done) {
-        if in_vain.is_late() {
-            return Err(ETIMEDOUT);
-        }
-    }
-    Ok(())
+pub(crate) fn wait_until(limit: Delta, done: impl FnMut() -> bool) -> Result {
+    Wait::begin(limit).until(done)
 }

@@ -9,6 +9,7 @@ use core::cell::Cell;
 
 use kernel::{
     macros::kunit_tests,
+    sync::{new_spinlock_irq, SpinLockIrq},
     time::{Instant, Monotonic},
 };
 
@@ -19,9 +20,17 @@ use crate::{
         commands::Command,
         entries::Translation,
         ivrs::Settings,
-        regs::{COMMAND_BASE_HIGH, COMMAND_TAIL, CONTROL_HIGH, DEVICE_TABLE_LOW, EVENT_BASE_HIGH},
+        mmio::BYTES,
+        regs::{
+            COMMAND_BASE_HIGH, COMMAND_BASE_LOW, COMMAND_HEAD, COMMAND_TAIL, CONTROL_HIGH,
+            DEVICE_TABLE_LOW, EVENT_BASE_HIGH,
+        },
     },
-    pgtable::Top,
+    drivers::shell::registers::{join, Player, Window},
+    pgtable::{
+        kernel_memory::{KernelEntry, KernelMemory},
+        Entry, Table, TableMemory, Top,
+    },
 };
 
 /// The registers of an emulated unit: six levels of host tables, INVALIDATE_IOMMU_ALL.
@@ -45,6 +54,14 @@ pub(in super::super) fn unit_with_tables(kind: TableKind) -> Result<Arc<Hardware
 }
 
 fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>> {
+    describe_unit_with(words, no_host_tables, Registers::dead()?)
+}
+
+fn describe_unit_with(
+    words: [u64; 2],
+    no_host_tables: bool,
+    registers: Registers,
+) -> Result<Arc<Hardware>> {
     let (features, config) = table_config(words, no_host_tables, 0).map_err(|_| EINVAL)?;
     let properties = Properties {
         capability: Capability::decode(CAPABILITY, MISC).map_err(|_| EINVAL)?,
@@ -58,11 +75,121 @@ fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>>
         _ => Settings::NONE,
     })?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
-    Hardware::with(&health, Registers::dead()?, None, properties, tables, -1)
+    Hardware::with(&health, registers, None, properties, tables, -1)
 }
 
 fn unit() -> Result<Arc<Hardware>> {
     unit_with(FEATURES)
+}
+
+/// The id and the domain of which a [`Played`] unit has something cached.
+const ID: u64 = 0x12;
+const DOMAIN: u64 = 5;
+
+/// What happens to the command buffer of a [`Played`] unit.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Buffer {
+    /// The unit takes commands.
+    Works,
+    /// It takes none until the buffer is switched off and on.
+    Stuck,
+    /// It takes none, and does not stop.
+    Broken,
+}
+
+/// What a [`Played`] unit has cached of [`ID`] and [`DOMAIN`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct Cached {
+    entry: bool,
+    translations: bool,
+}
+
+impl Cached {
+    const NOTHING: Self = Self {
+        entry: false,
+        translations: false,
+    };
+}
+
+/// A unit in software.
+#[pin_data]
+struct Played {
+    memory: KernelMemory,
+    #[pin]
+    state: SpinLockIrq<(Buffer, Cached)>,
+}
+
+impl Played {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                memory: KernelMemory::new(-1),
+                state <- new_spinlock_irq!((Buffer::Works, Cached::NOTHING)),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// From now on this happens, and something is cached.
+    fn set(&self, buffer: Buffer) {
+        let all = Cached {
+            entry: true,
+            translations: true,
+        };
+        *self.state.lock() = (buffer, all);
+    }
+
+    fn cached(&self) -> Cached {
+        self.state.lock().1
+    }
+
+    fn words(&self, address: u64, count: usize) -> &[KernelEntry] {
+        self.memory
+            .entries(Table::at(PhysAddr::new(address)), count)
+    }
+
+    fn execute(&self, cached: &mut Cached, command: [u64; 2]) {
+        match command[0] >> 60 {
+            1 if command[0] & 1 != 0 => {
+                self.words(command[0] & 0xf_ffff_ffff_fff8, 1)[0].store(command[1]);
+            }
+            2 => cached.entry &= command[0] & 0xffff != ID,
+            // The unit fills its caches again through an entry that it has still cached.
+            3 if command[0] >> 32 & 0xffff == DOMAIN => cached.translations = cached.entry,
+            8 => *cached = Cached::NOTHING,
+            _ => {}
+        }
+    }
+}
+
+impl Player<BYTES> for Played {
+    fn act(&self, window: &Window<BYTES>) {
+        let io = window.io();
+        let mut state = self.state.lock();
+        let (buffer, cached) = &mut *state;
+        let control = io.read(CONTROL_LOW);
+        let takes = control.enable() && control.commands();
+        if !takes && *buffer == Buffer::Stuck {
+            *buffer = Buffer::Works;
+        }
+        io.write_reg(STATUS::zeroed().with_commands(takes || *buffer == Buffer::Broken));
+        if !takes || *buffer != Buffer::Works {
+            return;
+        }
+        let base = join(
+            io.read(COMMAND_BASE_LOW).into(),
+            io.read(COMMAND_BASE_HIGH).into(),
+        );
+        let slots = 1usize << (base >> 56 & 0xf);
+        let words = self.words(base & 0xf_ffff_ffff_f000, slots * 2);
+        let mut head = u32::from(io.read(COMMAND_HEAD)) as usize / 16;
+        let tail = u32::from(io.read(COMMAND_TAIL)) as usize / 16;
+        while head != tail {
+            self.execute(cached, [words[head * 2].load(), words[head * 2 + 1].load()]);
+            head = (head + 1) % slots;
+        }
+        io.write_reg(COMMAND_HEAD::from(head as u32 * 16));
+    }
 }
 
 /// A batch of one command.
@@ -87,7 +214,7 @@ fn set_taking_commands(hardware: &Hardware, taking: bool) {
 /// Stops the unit, so that its memory can be freed.
 fn forget(hardware: &Hardware) {
     set_taking_commands(hardware, false);
-    hardware.stop();
+    assert_eq!(hardware.stop(), Ok(()));
 }
 
 fn host(domain: u16, root: u64, levels: u8) -> Translation {
@@ -243,6 +370,93 @@ mod suite {
             Some(Translation::Blocked)
         );
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        forget(&hardware);
+        Ok(())
+    }
+
+    /// Law 7: the unit may go on with what it has cached, and its buffer is the only way to tell it
+    /// otherwise.
+    #[test]
+    fn law_7_nothing_is_reachable_after_the_queue_has_failed() -> Result {
+        for words in [FEATURES, FEATURES_SPLIT] {
+            let played = Played::new()?;
+            let registers = Registers::played(played.clone())?;
+            let hardware = describe_unit_with(words, false, registers)?;
+            let id = RequesterId::new(ID as u32);
+            hardware.start()?;
+            hardware.enable()?;
+            assert_eq!(batch(&hardware), Ok(()));
+            hardware.tables.change(id, host(DOMAIN as u16, 0x1000, 3));
+
+            played.set(Buffer::Stuck);
+            assert_eq!(hardware.answered(batch(&hardware)), Err(EIO));
+            assert!(hardware.health.has_failed());
+            assert_eq!(played.cached(), Cached::NOTHING);
+            assert_eq!(
+                hardware.tables.read(id).map(|entry| entry.translation),
+                Some(Translation::Blocked)
+            );
+            assert!(hardware.registers.io().read(CONTROL_LOW).enable());
+            // The buffer was for that only.
+            assert_eq!(batch(&hardware), Err(Failure::Earlier));
+            hardware.stop()?;
+        }
+        Ok(())
+    }
+
+    /// What the unit has cached is not known then. A person is told.
+    #[test]
+    fn buffer_that_never_stops() -> Result {
+        let played = Played::new()?;
+        let registers = Registers::played(played.clone())?;
+        let hardware = describe_unit_with(FEATURES, false, registers)?;
+        hardware.start()?;
+        hardware.enable()?;
+        played.set(Buffer::Broken);
+        hardware.give_up();
+        hardware.block_entries();
+        assert_eq!(hardware.refuse_all(), Err(ETIMEDOUT));
+        // Law 8: as it does not stop, batches must not count as done.
+        assert_eq!(hardware.stop(), Err(ETIMEDOUT));
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        played.set(Buffer::Works);
+        hardware.stop()?;
+        Ok(())
+    }
+
+    /// A unit that works until it does not stop.
+    #[test]
+    fn law_8_batches_fail_on_a_unit_that_does_not_stop() -> Result {
+        let played = Played::new()?;
+        let registers = Registers::played(played.clone())?;
+        let hardware = describe_unit_with(FEATURES, false, registers)?;
+        for stop in [Hardware::stop, Hardware::suspend] {
+            hardware.start()?;
+            hardware.enable()?;
+            assert_eq!(batch(&hardware), Ok(()));
+            played.set(Buffer::Broken);
+            assert_eq!(stop(&hardware), Err(ETIMEDOUT));
+            assert_eq!(batch(&hardware), Err(Failure::Earlier));
+            played.set(Buffer::Works);
+            hardware.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing stays of what another kernel or firmware has set, such as x2APIC mode.
+    #[test]
+    fn whole_control_register_is_set() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        io.write_reg(
+            CONTROL_LOW::from(u32::MAX)
+                .with_enable(false)
+                .with_commands(false),
+        );
+        io.write_reg(CONTROL_HIGH::from(u32::MAX));
+        hardware.start()?;
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        assert_eq!(u32::from(io.read(CONTROL_HIGH)), 0);
         forget(&hardware);
         Ok(())
     }

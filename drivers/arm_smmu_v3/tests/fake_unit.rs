@@ -70,6 +70,14 @@ struct State {
     unresponsive: Option<u32>,
     /// Whether it got a CMD_ATC_INV since the last CMD_SYNC.
     owes_answer: bool,
+    /// How often the driver looks at the unit before it does the next thing.
+    pause: usize,
+    /// How many of these looks are left.
+    looks_left: usize,
+    /// The unit takes no commands.
+    is_stuck: bool,
+    /// GBPA does not change.
+    keeps_bypass: bool,
 }
 
 impl State {
@@ -100,6 +108,10 @@ impl FakeUnit {
                     count: 0,
                     unresponsive: None,
                     owes_answer: false,
+                    pause: 0,
+                    looks_left: 0,
+                    is_stuck: false,
+                    keeps_bypass: false,
                 }),
             }),
             GFP_KERNEL,
@@ -159,6 +171,24 @@ impl FakeUnit {
         self.state.lock().unresponsive = stream;
     }
 
+    /// From now on the driver reads `looks` registers before the unit takes commands, and again
+    /// before it goes on after an error.
+    pub fn set_pause(&self, looks: usize) {
+        let mut state = self.state.lock();
+        state.pause = looks;
+        state.looks_left = looks;
+    }
+
+    /// From now on the unit takes no commands, or takes them again.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.state.lock().is_stuck = stuck;
+    }
+
+    /// From now on the unit does not change GBPA, or does so again.
+    pub fn set_keeps_bypass(&self, keeps: bool) {
+        self.state.lock().keeps_bypass = keeps;
+    }
+
     /// Records something that is no command.
     pub fn record(&self, what: Seen) {
         self.state.lock().record(what);
@@ -182,7 +212,10 @@ impl Emulator for FakeUnit {
         let control = io.read(CR0);
         io.write_reg(CR0ACK::from(u32::from(control)));
         io.write_reg(IRQ_CTRLACK::from(u32::from(io.read(IRQ_CTRL))));
-        io.write_reg(io.read(GBPA).with_update(false));
+        let mut state = self.state.lock();
+        if !state.keeps_bypass {
+            io.write_reg(io.read(GBPA).with_update(false));
+        }
 
         let (errors, acknowledged): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
         if !control.commands() || (errors ^ acknowledged) & CMDQ_ERR != 0 {
@@ -194,9 +227,16 @@ impl Emulator for FakeUnit {
         );
         let (words, slots) = self.ring(base);
 
-        let mut state = self.state.lock();
         let wrap = slots * 2 - 1;
         let mut consumer = u32::from(io.read(CMDQ_CONS)) & wrap;
+        if state.is_stuck || consumer == u32::from(io.read(CMDQ_PROD)) & wrap {
+            return;
+        }
+        if state.looks_left > 0 {
+            state.looks_left -= 1;
+            return;
+        }
+        state.looks_left = state.pause;
         while consumer != u32::from(io.read(CMDQ_PROD)) & wrap {
             let at = (consumer & (slots - 1)) as usize * 2;
             let command = [words[at].load(), words[at + 1].load()];

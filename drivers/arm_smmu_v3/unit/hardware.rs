@@ -246,7 +246,7 @@ impl Hardware {
 
         let new = change(io.read(CR0));
         io.write_reg(new);
-        self.wait(|| u32::from(io.read(CR0ACK)) == u32::from(new))
+        self.wait(|| u32::from(self.registers.read::<CR0ACK>()) == u32::from(new))
     }
 
     /// Changes IRQ_CTRL and waits until the unit acknowledges that.
@@ -256,7 +256,7 @@ impl Hardware {
 
         let new = change(io.read(IRQ_CTRL));
         io.write_reg(new);
-        self.wait(|| u32::from(io.read(IRQ_CTRLACK)) == u32::from(new))
+        self.wait(|| u32::from(self.registers.read::<IRQ_CTRLACK>()) == u32::from(new))
     }
 
     /// Changes what happens to DMA while the unit does not translate. GBPA may be written while its
@@ -264,7 +264,7 @@ impl Hardware {
     fn set_bypass(&self, value: GBPA) -> Result {
         let io = self.registers.io();
         let _order = self.control.lock();
-        let done = || !io.read(GBPA).update();
+        let done = || !self.registers.read::<GBPA>().update();
 
         self.wait(done)?;
         io.write_reg(value.with_update(true));
@@ -273,10 +273,12 @@ impl Hardware {
 
     /// Waits until `done`, for [`TIMEOUT`] at most.
     fn wait(&self, done: impl Fn() -> bool) -> Result {
-        wait_until(TIMEOUT, || {
-            self.registers.run_emulator();
-            done()
-        })
+        wait_until(TIMEOUT, done)
+    }
+
+    /// Has the unit refuse all DMA from now on while it does not translate.
+    fn refuse_untranslated(&self) -> Result {
+        self.set_bypass(GBPA::from(self.bypass.load(Relaxed)).with_abort(true))
     }
 }
 
@@ -374,7 +376,7 @@ impl UnitHardware for Hardware {
             .inspect_err(|_| log_err!("{}: the unit does not start to translate", name))?;
         // From now on DMA is refused even if something else ends translation. Until now it had to
         // pass: devices that firmware uses relied on that.
-        self.set_bypass(GBPA::from(self.bypass.load(Relaxed)).with_abort(true))
+        self.refuse_untranslated()
             .inspect_err(|_| log_err!("{}: GBPA does not change", name))
     }
 
@@ -404,15 +406,21 @@ impl UnitHardware for Hardware {
         self.enable_interrupts()
     }
 
-    fn refuse_all(&self) {
+    /// GBPA refuses what is not translated, and the unit stops to translate: then it uses nothing
+    /// that it has cached. If GBPA does not change, the unit translates with the table that blocks.
+    fn refuse_all(&self) -> Result {
+        if self.refuse_untranslated().is_ok() {
+            return self.control(|cr0| cr0.with_translation(false));
+        }
         // The unit may have lost the table's address, or have another kernel's. It must not change
         // while the unit translates (6.3.24).
-        let acknowledged = CR0::from(u32::from(self.registers.io().read(CR0ACK)));
+        let acknowledged = CR0::from(u32::from(self.registers.read::<CR0ACK>()));
         if !acknowledged.translation() {
             self.hand_over_stream_table();
+            self.control(|cr0| cr0.with_translation(true))?;
         }
-        // `resume` has an error to return already.
-        let _ = self.enable();
+        // What it has cached is not known.
+        Err(ETIMEDOUT)
     }
 
     fn give_up(&self) {

@@ -7,7 +7,7 @@
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use kernel::sync::Arc;
 use kernel::{
-    io::{Io, Mmio, Region},
+    io::{register::FixedRegister, Io, Mmio, Region},
     prelude::*,
 };
 
@@ -115,6 +115,18 @@ impl Registers {
         if let Some(emulator) = &self.emulator {
             emulator.run(self);
         }
+    }
+
+    /// Reads a register of page 0 that the unit changes by itself. A unit in software can act
+    /// before each such read.
+    #[inline]
+    pub(super) fn read<R>(&self) -> R
+    where
+        R: FixedRegister<Storage = u32>,
+        u32: From<R> + Into<R>,
+    {
+        self.run_emulator();
+        self.page0.read()
     }
 
     /// The registers of page 0.

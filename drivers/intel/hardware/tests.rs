@@ -13,9 +13,11 @@ use super::*;
 use crate::{
     drivers::intel::{
         entries::{ContextEntry, Translation},
-        regs::{IQH, IQT},
+        mmio::MIN_BYTES,
+        regs::{IQH, IQT, RTADDR_LOW},
         removal::Removal,
     },
+    drivers::shell::registers::{join, Player, Window},
     requester::RequesterId,
 };
 
@@ -23,10 +25,102 @@ use crate::{
 const CAP: u64 = 0x008c_222f_0602;
 const ECAP: u64 = 0xf0_0f02;
 
+/// The unit invalidates everything when the root table is set (ESRTPS).
+const CAP_ESRTPS: u64 = CAP | 1 << 63;
+
 fn unit() -> Result<Arc<Hardware>> {
-    let (capability, space) = Capability::judge(CAP, ECAP).map_err(|_| EINVAL)?;
+    unit_with(CAP, Registers::dead()?)
+}
+
+fn unit_with(cap: u64, registers: Registers) -> Result<Arc<Hardware>> {
+    let (capability, space) = Capability::judge(cap, ECAP).map_err(|_| EINVAL)?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
-    Hardware::with(&health, Registers::dead()?, capability, space, -1)
+    Hardware::with(&health, registers, capability, space, -1)
+}
+
+/// What a unit in software has cached.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+struct Cached {
+    contexts: bool,
+    translations: bool,
+}
+
+/// A unit in software whose queue takes no descriptors. It obeys its registers, with bugs where a
+/// suite asks for them.
+#[pin_data]
+struct Played {
+    esrtps: bool,
+    /// It never switches its queue off.
+    keeps_queue: bool,
+    #[pin]
+    cached: SpinLockIrq<Cached>,
+}
+
+impl Played {
+    /// All is cached, from before.
+    fn new(cap: u64, keeps_queue: bool) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                esrtps: cap >> 63 != 0,
+                keeps_queue,
+                cached <- new_spinlock_irq!(Cached { contexts: true, translations: true }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Player<MIN_BYTES> for Played {
+    fn act(&self, window: &Window<MIN_BYTES>) {
+        // IRO in `ECAP`, and the invalidation register behind it.
+        const IOTLB: usize = 0xf0 + 8;
+        let io = window.io();
+        let mut cached = self.cached.lock();
+        let (command, status) = (io.read(GCMD), io.read(GSTS));
+        let queue = command.queue() || self.keeps_queue && status.queue();
+        let mut next = GSTS::zeroed()
+            .with_translation(command.translation())
+            .with_queue(queue)
+            .with_root_table_set(status.root_table_set());
+        if command.set_root_table() {
+            io.write_reg(command.with_set_root_table(false));
+            next = next.with_root_table_set(true);
+            if self.esrtps {
+                *cached = Cached::default();
+            }
+        }
+        io.write_reg(next);
+        if queue {
+            return;
+        }
+        let execute = |offset, command: u64| {
+            let high = io.try_read32(offset + 4).unwrap_or(0);
+            let is_it = high >> 31 != 0 && join(0, high) == command & !0xffff_ffff;
+            let _ = io.try_write32(high & !(1 << 31), offset + 4);
+            is_it
+        };
+        cached.contexts &= !execute(0x28, 0xa000_0000_0000_0000);
+        // The unit would fill its IOTLB through entries that it has still cached.
+        cached.translations &= !execute(IOTLB, 0x9000_0000_0000_0000) || cached.contexts;
+    }
+}
+
+/// A unit that works but for its queue, with `played` for the hardware.
+fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>> {
+    let hardware = unit_with(cap, Registers::played(played.clone())?)?;
+    hardware.tables.hand_over();
+    hardware.queue.hand_over(&hardware.registers);
+    hardware.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())?;
+    hardware.enable()?;
+    hardware.tables.add_bus(0)?;
+    let entry = ContextEntry {
+        translation: Translation::PassThrough {
+            width: hardware.space.width,
+        },
+        domain: 7,
+    };
+    hardware.tables.write(RequesterId::new(8), entry.encode());
+    Ok(hardware)
 }
 
 /// A batch of one descriptor.
@@ -108,7 +202,7 @@ mod suite {
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         // Its status says that translation and queue are off, so it can be stopped.
-        hardware.stop();
+        hardware.stop()?;
         Ok(())
     }
 
@@ -142,10 +236,60 @@ mod suite {
         assert_eq!(u32::from(io.read(FEADDR)), 0xfee0_1000);
         assert_eq!(u32::from(io.read(FEUADDR)), 1);
         assert!(!io.read(FECTL).masked());
-        // At last the unit was told to translate with tables that block.
+        // At last the unit was told to translate with tables that block, and to forget the others.
         assert!(io.read(GCMD).translation());
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
-        hardware.stop();
+        hardware.stop()?;
+        Ok(())
+    }
+
+    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its queue.
+    #[test]
+    fn law_7_nothing_is_reachable_after_the_queue_has_failed() -> Result {
+        for cap in [CAP, CAP_ESRTPS] {
+            let played = Played::new(cap, false)?;
+            let hardware = unit_with_dead_queue(cap, &played)?;
+            assert_eq!(
+                *played.cached.lock(),
+                Cached {
+                    contexts: true,
+                    translations: true
+                }
+            );
+            let result = hardware.answered(batch(&hardware));
+            assert_eq!(result, Err(EIO));
+            assert!(hardware.health.has_failed());
+            assert_eq!(*played.cached.lock(), Cached::default());
+            assert_eq!(hardware.tables.read(RequesterId::new(8)), [0, 0]);
+            // It translates with the table that blocks.
+            let io = hardware.registers.io();
+            assert!(io.read(GSTS).translation());
+            assert_eq!(
+                u64::from(u32::from(io.read(RTADDR_LOW))),
+                hardware.tables.root().raw() & 0xffff_ffff
+            );
+            // ESRTPS needs no more than the root table.
+            assert_eq!(io.read(GSTS).queue(), cap == CAP_ESRTPS);
+            hardware.stop()?;
+        }
+        Ok(())
+    }
+
+    /// The queue does not even stop. With ESRTPS this does not matter; without, a person is told.
+    #[test]
+    fn queue_that_never_stops() -> Result {
+        for (cap, expected) in [(CAP_ESRTPS, Ok(())), (CAP, Err(ETIMEDOUT))] {
+            let played = Played::new(cap, true)?;
+            let hardware = unit_with_dead_queue(cap, &played)?;
+            hardware.give_up();
+            hardware.block_entries();
+            assert_eq!(hardware.refuse_all(), expected);
+            let cached = *played.cached.lock();
+            assert_eq!(cached.contexts || cached.translations, expected.is_err());
+            assert_eq!(hardware.stop(), Err(ETIMEDOUT));
+            // So that the memory can be freed.
+            hardware.take_back(&Off::observed());
+        }
         Ok(())
     }
 

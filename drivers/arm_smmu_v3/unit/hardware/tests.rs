@@ -17,9 +17,13 @@ use super::super::super::records::{
     ste::{Sharing, Ste, Walk},
     update::Update,
 };
+use super::super::super::{
+    smmu::SmmuV3,
+    tests::fake_unit::{self, FakeUnit},
+};
 use super::super::regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN};
 use super::*;
-use crate::{pgtable::armv8::GranuleSize, requester::RequesterId};
+use crate::{pgtable::armv8::GranuleSize, requester::RequesterId, unit::Unit};
 
 /// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no
 /// messages, two levels of stream table.
@@ -73,9 +77,88 @@ fn is_untouched(hardware: &Hardware, except: usize) -> bool {
         .all(|offset| offset == except || io.try_read32(offset) == Ok(0))
 }
 
+/// A unit that translates, and a stream that bypasses.
+fn playing() -> Result<(Arc<FakeUnit>, Arc<Unit<SmmuV3>>)> {
+    let fake = FakeUnit::new()?;
+    let unit = fake.unit(fake_unit::IDR0)?;
+    let hardware = unit.data().hardware()?;
+    hardware.stream_table.add(STREAM)?;
+    let bypass = Ste::Bypass {
+        sharing: Sharing::Incoming,
+    };
+    let now = hardware.stream_table.read(STREAM);
+    for step in Update::new(&now, &bypass.encode()).steps() {
+        hardware.stream_table.write(STREAM, step);
+    }
+    Ok((fake, unit))
+}
+
+const STREAM: RequesterId = RequesterId::new(0x1234);
+
+/// Whether the unit refuses everything: no valid STE, and no translation or anything cached.
+fn refuses_all(hardware: &Hardware) -> bool {
+    let io = hardware.registers.io();
+    let acknowledged = CR0::from(u32::from(io.read(CR0ACK)));
+    hardware.stream_table.read(STREAM)[0] == 0
+        && !acknowledged.translation()
+        && io.read(GBPA).abort()
+}
+
 #[kunit_tests(iommu_core_arm_smmu_v3_hardware)]
 mod suite {
     use super::*;
+
+    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its queue.
+    #[test]
+    fn law_7_nothing_is_reachable_after_the_queue_has_failed() -> Result {
+        let (fake, unit) = playing()?;
+        let hardware = unit.data().hardware()?;
+        assert_eq!(batch(hardware), Ok(()));
+        fake.set_stuck(true);
+        assert_eq!(hardware.answered(batch(hardware)), Err(EIO));
+        assert!(unit.has_failed());
+        assert!(refuses_all(hardware));
+        fake.set_stuck(false);
+        unit.release()?;
+        // As it was found.
+        assert!(!hardware.registers.io().read(GBPA).abort());
+        Ok(())
+    }
+
+    /// The unit that does not come back has lost its registers: all DMA would pass.
+    #[test]
+    fn law_7_unit_that_does_not_come_back() -> Result {
+        let (fake, unit) = playing()?;
+        let hardware = unit.data().hardware()?;
+        unit.suspend();
+        assert!(!unit.has_failed());
+        hardware.registers.io().write_reg(GBPA::zeroed());
+        fake.set_stuck(true);
+        unit.resume();
+        assert!(unit.has_failed());
+        assert!(refuses_all(hardware));
+        fake.set_stuck(false);
+        unit.release()?;
+        Ok(())
+    }
+
+    /// Without GBPA the unit has to go on to translate. A person is told that what it has cached is
+    /// not known.
+    #[test]
+    fn unit_whose_bypass_does_not_change() -> Result {
+        let (fake, unit) = playing()?;
+        let hardware = unit.data().hardware()?;
+        fake.set_keeps_bypass(true);
+        hardware.give_up();
+        hardware.block_entries();
+        assert_eq!(hardware.refuse_all(), Err(ETIMEDOUT));
+        let io = hardware.registers.io();
+        assert!(CR0::from(u32::from(io.read(CR0ACK))).translation());
+        assert_eq!(hardware.stream_table.read(STREAM)[0], 0);
+        fake.set_keeps_bypass(false);
+        unit.release()?;
+        Ok(())
+    }
 
     #[test]
     fn queue_that_never_completes() -> Result {

@@ -322,6 +322,25 @@ mod suite {
         Ok(())
     }
 
+    /// Law 8: the unit reports at any moment, between any two reads of the driver. An error that is
+    /// judged by the reason of an earlier one would be lost.
+    #[test]
+    fn law_8_no_silent_device_is_missed() -> Result {
+        for pause in 0..16 {
+            let bench = Bench::new(IDR0)?;
+            let (endpoint, group) = bench.device(6)?;
+            let domain = bench.domain(&endpoint)?;
+            group.set_default(&domain)?;
+            bench.fake.set_unresponsive(Some(6));
+            bench.fake.set_pause(pause);
+            bench.unmap(&domain, 0x3000);
+            assert_eq!(bench.eats(6)?, 0);
+            group.leave(&endpoint);
+            assert!(!bench.units[0].has_failed());
+        }
+        Ok(())
+    }
+
     /// The attach cannot fail; ATS stays disabled.
     #[test]
     fn silent_device_is_attached() -> Result {

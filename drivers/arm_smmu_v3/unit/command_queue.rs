@@ -368,23 +368,28 @@ impl<'a> Batch<'a> {
         });
         let mut refused = None;
         let mut repairs = 0;
+        let read_consumer = || CommandConsumer(self.registers.read::<CMDQ_CONS>().into());
         loop {
-            self.registers.run_emulator();
-            let mut consumer = None;
             let looked = match queue.messages {
-                true => wait.look(POLLS, || queue.memory.completions.is_done(queue.sequence)),
+                true => {
+                    self.registers.run_emulator();
+                    wait.look(POLLS, || queue.memory.completions.is_done(queue.sequence))
+                }
                 false => wait.look(1, || {
-                    let now = CommandConsumer(io.read(CMDQ_CONS).into());
-                    consumer = Some(now);
-                    queue.ring.consumed(queue.producer, now.index(), sync)
+                    let consumer = read_consumer().index();
+                    queue.ring.consumed(queue.producer, consumer, sync)
                 }),
             };
             let Err(in_vain) = looked else {
                 return Ok(refused);
             };
-            let consumer = consumer.unwrap_or_else(|| CommandConsumer(io.read(CMDQ_CONS).into()));
 
-            let errors = GlobalErrors::new(io.read(GERROR).into(), io.read(GERRORN).into());
+            // The consumer index says why the unit has stopped, but only if it is read after
+            // GERROR: the unit sets the reason, then the error (7.1). A reason that was read before
+            // may be that of an earlier error.
+            let errors = self.registers.read::<GERROR>();
+            let errors = GlobalErrors::new(errors.into(), io.read(GERRORN).into());
+            let consumer = read_consumer();
             if errors.has(GlobalErrors::COMMAND) && repairs < REPAIRS {
                 repairs += 1;
                 let error = CommandError::from_code(consumer.error());

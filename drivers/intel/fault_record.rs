@@ -148,6 +148,11 @@ impl FaultStatus {
     /// Invalidation time-out error.
     pub const TIMEOUT_ERROR: u32 = 1 << 6;
 
+    /// Whether nothing answers at the unit's registers, which then read as all ones.
+    pub const fn is_gone(self) -> bool {
+        self.0 == u32::MAX
+    }
+
     /// Whether all bits of `mask` are set.
     pub const fn has(self, mask: u32) -> bool {
         self.0 & mask == mask

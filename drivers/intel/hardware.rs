@@ -77,6 +77,8 @@ pub struct Hardware {
     was_protected: Atomic<bool>,
     /// How often fault records were lost because no register was free.
     pub(super) overflows: Atomic<u64>,
+    /// How often the unit has announced faults that it did not have.
+    pub(super) false_alarms: Atomic<u64>,
 }
 
 impl Hardware {
@@ -102,7 +104,7 @@ impl Hardware {
     }
 
     /// Allocates what is needed to drive the unit with `registers`. Changes nothing.
-    fn with(
+    pub(super) fn with(
         health: &Arc<Health>,
         registers: Registers,
         capability: Capability,
@@ -134,6 +136,7 @@ impl Hardware {
                 suspended_interrupt <- new_spinlock_irq!(None),
                 was_protected: Atomic::new(false),
                 overflows: Atomic::new(0),
+                false_alarms: Atomic::new(0),
             }),
             GFP_KERNEL,
         )

@@ -394,7 +394,11 @@ impl Queue {
         const ERRORS: u32 =
             FaultStatus::QUEUE_ERROR | FaultStatus::TIMEOUT_ERROR | FaultStatus::COMPLETION_ERROR;
         let io = registers.io();
-        if u32::from(io.read(FSTS)) & ERRORS == 0 {
+        let status = FaultStatus(io.read(FSTS).into());
+        if status.is_gone() {
+            return Err(self.time_out(registers));
+        }
+        if status.0 & ERRORS == 0 {
             return match self.has_failed() {
                 true => Err(Failure::Earlier),
                 false => Ok(()),

@@ -10,7 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     entries::{ContextEntry, Translation},
-    firmware::Firmware,
+    firmware::{Firmware, MemoryNodes},
     invalidation::{ContextScope, TlbScope},
     paging::Paging,
     removal::Removal,
@@ -295,13 +295,14 @@ impl VendorDriver for Vtd {
             return Err(ENODEV);
         }
 
+        let nodes = MemoryNodes::new(table)?;
         for (number, unit) in table.units().enumerate() {
             let description = Description {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 include_all: unit.include_all(),
-                memory_node: firmware.node_of(unit.base()),
+                memory_node: nodes.of(unit.base()),
             };
             let name = Label::new(format_args!("dmar{number}"));
             units.push(VtdUnit::new(name, description)?, GFP_KERNEL)?;

@@ -412,7 +412,12 @@ impl<D: UnitDescription> ShellUnit<D> {
 
 /// Logs that the unit called `name` lacks what the driver needs; returns the error for that.
 pub(crate) fn unfit(name: Label, why: impl fmt::Display) -> Error {
-    log_err!("{}: the unit cannot be driven: {}", name, why);
+    log_err!(
+        "{}: the unit cannot be driven: {}; DMA of its devices is not translated, so it reaches all \
+         memory",
+        name,
+        why,
+    );
     EOPNOTSUPP
 }
 

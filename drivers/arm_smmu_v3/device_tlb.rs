@@ -22,10 +22,14 @@
 //! The unit does not say which of several devices has not answered, so the driver asks them once
 //! more, one at a time.
 //!
+//! The unit gives up on a device as PCIe says, after a minute or more. Until then it executes no
+//! other command, so nobody can invalidate anything: all wait, and nothing is reported as complete
+//! that is not. [`command_queue`](super::unit::command_queue) says how they wait.
+//!
 //! # Locking
 //!
-//! The list and EATS change under the lock of the command queue, which a [`Batch`] holds. The lock
-//! of a TLB's state nests inside it.
+//! The list and EATS change under the lock of the command queue. A [`Batch`] holds it, but while
+//! the unit waits for a device. The lock of a TLB's state nests inside it.
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +51,7 @@ use super::{
         command::{Command, Tag},
     },
     unit::{
-        command_queue::{Batch, Failure},
+        command_queue::{Batch, Failure, Unanswered},
         hardware::Hardware,
     },
 };
@@ -272,6 +276,20 @@ pub(super) fn take(
     result
 }
 
+/// Whether the device that `command`, a CMD_ATC_INV, is for has not answered, which some device has
+/// not. Asks it once more, alone, if that is not known.
+fn is_silent(batch: &mut Batch<'_>, command: Command, unanswered: Unanswered) -> bool {
+    let stream = command.stream();
+    if batch.is_silent(stream, unanswered) {
+        return true;
+    }
+    batch.push(command);
+    match batch.sync() {
+        Some(again) => batch.is_silent(stream, again),
+        None => false,
+    }
+}
+
 /// Invalidates the TLBs of all endpoints that change.
 fn invalidate_changed(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failure> {
     let is_asked = |tlb: &Tlb, plan: &Plan| {
@@ -286,13 +304,13 @@ fn invalidate_changed(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Res
             batch.push(Command::invalidate_whole_atc(tlb.id.raw()));
         }
     });
-    if !batch.sync() {
+    if let Some(unanswered) = batch.sync() {
         steps.for_each(&mut |EndpointStep { tlb, plan, .. }| {
             let Some(tlb) = tlb.filter(|tlb| is_asked(tlb, plan)) else {
                 return;
             };
-            batch.push(Command::invalidate_whole_atc(tlb.id.raw()));
-            if !batch.sync() {
+            let command = Command::invalidate_whole_atc(tlb.id.raw());
+            if is_silent(&mut batch, command, unanswered) {
                 forbid_unresponsive(hardware, &mut batch, tlb.id);
                 tlb.set_unusable(plan);
             }
@@ -338,28 +356,26 @@ fn invalidate_listed(
         Some((first, last)) => Command::invalidate_atc_range(stream, first, last),
         None => Command::invalidate_whole_atc(stream),
     };
-    let listed = |batch: &mut Batch<'_>, index| batch.ats_streams().of(tag).get(index).copied();
-
-    batch.sync();
-    for index in 0.. {
-        match listed(batch, index) {
-            Some(device) if device.unresponsive => {}
-            Some(device) => batch.push(command(device.stream)),
-            None => break,
-        }
-    }
-    if batch.sync() {
-        return;
-    }
-    for index in 0.. {
-        let Some(device) = listed(batch, index) else {
-            return;
-        };
-        if !device.unresponsive {
-            batch.push(command(device.stream));
-            if !batch.sync() {
-                forbid_unresponsive(hardware, batch, RequesterId::new(device.stream));
+    // The list may change while the unit waits for a device. A device that is listed meanwhile has
+    // nothing of what is invalidated here.
+    let for_each = |batch: &mut Batch<'_>, f: &mut dyn FnMut(&mut Batch<'_>, u32)| {
+        let mut last = None;
+        while let Some(device) = batch.ats_streams().next_of(tag, last) {
+            last = Some(device.stream);
+            if !device.unresponsive {
+                f(batch, device.stream);
             }
         }
-    }
+    };
+
+    batch.sync();
+    for_each(batch, &mut |batch, stream| batch.push(command(stream)));
+    let Some(unanswered) = batch.sync() else {
+        return;
+    };
+    for_each(batch, &mut |batch, stream| {
+        if is_silent(batch, command(stream), unanswered) {
+            forbid_unresponsive(hardware, batch, RequesterId::new(stream));
+        }
+    });
 }

@@ -328,6 +328,11 @@ impl Command {
         self.operation() as u64 == op::ATC_INV
     }
 
+    /// The stream id of a CMD_ATC_INV.
+    pub const fn stream(self) -> u32 {
+        field(self.0[0], 63, 32) as u32
+    }
+
     /// The operation; see [`name`].
     pub const fn operation(self) -> u8 {
         field(self.0[0], 7, 0) as u8

@@ -72,6 +72,8 @@ struct State {
     owes_answer: bool,
     /// How often the driver looks at the unit before it does the next thing.
     pause: usize,
+    /// How often the driver looks at the unit before it gives up on a device.
+    patience: usize,
     /// How many of these looks are left.
     looks_left: usize,
     /// The unit takes no commands.
@@ -109,6 +111,7 @@ impl FakeUnit {
                     unresponsive: None,
                     owes_answer: false,
                     pause: 0,
+                    patience: 0,
                     looks_left: 0,
                     is_stuck: false,
                     keeps_bypass: false,
@@ -179,6 +182,11 @@ impl FakeUnit {
         state.looks_left = looks;
     }
 
+    /// As [`set_pause`](Self::set_pause), but only while a device does not answer.
+    pub fn set_patience(&self, looks: usize) {
+        self.state.lock().patience = looks;
+    }
+
     /// From now on the unit takes no commands, or takes them again.
     pub fn set_stuck(&self, stuck: bool) {
         self.state.lock().is_stuck = stuck;
@@ -240,6 +248,10 @@ impl Emulator for FakeUnit {
         while consumer != u32::from(io.read(CMDQ_PROD)) & wrap {
             let at = (consumer & (slots - 1)) as usize * 2;
             let command = [words[at].load(), words[at + 1].load()];
+            if command[0] & 0xff == SYNC && state.owes_answer && state.patience > 0 {
+                state.patience -= 1;
+                return;
+            }
             state.record(command);
             match command[0] & 0xff {
                 ATC_INV => {

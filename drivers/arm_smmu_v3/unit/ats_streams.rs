@@ -28,6 +28,9 @@ pub struct AtsStream {
     /// The device did not answer an invalidation. Since then its STE forbids ATS, so invalidations
     /// leave it out.
     pub unresponsive: bool,
+    /// The number of the last invalidation that the device, which was asked alone, did not answer;
+    /// 0 if there was none.
+    pub silent: u64,
 }
 
 impl AtsStream {
@@ -36,6 +39,7 @@ impl AtsStream {
         tag: Tag::Stage2 { vmid: 0 },
         stream: 0,
         unresponsive: false,
+        silent: 0,
     };
 
     fn order(&self, tag: Tag, stream: u32) -> Ordering {
@@ -134,6 +138,7 @@ impl<S: DerefMut<Target = [AtsStream]>> AtsStreams<S> {
             tag,
             stream,
             unresponsive: false,
+            silent: 0,
         };
         self.used += 1;
         true
@@ -172,7 +177,32 @@ impl<S: DerefMut<Target = [AtsStream]>> AtsStreams<S> {
         rest.get(..count).unwrap_or_default()
     }
 
-    /// Notes that the device of a stream does not answer.
+    /// The first stream behind `after`, or the first of all, that is listed for `tag`. The list may
+    /// change between two calls.
+    pub fn next_of(&self, tag: Tag, after: Option<u32>) -> Option<AtsStream> {
+        let listed = self.of(tag);
+        let at = listed.partition_point(|listed| Some(listed.stream) <= after);
+        listed.get(at).copied()
+    }
+
+    /// Notes that the device of a stream, which was asked alone, did not answer invalidation
+    /// `number`.
+    pub fn set_silent(&mut self, stream: u32, number: u64) {
+        for listed in self.storage.iter_mut().take(self.used) {
+            if listed.stream == stream {
+                listed.silent = number;
+            }
+        }
+    }
+
+    /// Whether the device of a stream did not answer an invalidation from `number` on.
+    pub fn is_silent(&self, stream: u32, number: u64) -> bool {
+        self.listed()
+            .iter()
+            .any(|listed| listed.stream == stream && listed.silent >= number)
+    }
+
+    /// Notes that the device of a stream is left out of invalidations.
     pub fn set_unresponsive(&mut self, stream: u32) {
         for listed in self.storage.iter_mut().take(self.used) {
             listed.unresponsive |= listed.stream == stream;

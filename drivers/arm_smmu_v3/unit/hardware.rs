@@ -204,15 +204,22 @@ impl Hardware {
         })
     }
 
-    /// A batch of commands. The command queue is locked, and interrupts are off, until it is run.
+    /// A batch of commands. The command queue is locked, and interrupts are off, until it is run,
+    /// but while the unit waits for a device.
     #[inline]
     pub fn batch(&self) -> Batch<'_> {
-        Batch::new(self.commands.lock(), &self.registers)
+        Batch::new(&self.commands, &self.registers)
     }
 
     /// Calls `f` with the command queue, which is locked meanwhile.
     pub fn with_commands<R>(&self, f: impl FnOnce(&CommandQueue) -> R) -> R {
         f(&self.commands.lock())
+    }
+
+    /// Changes how long the unit may wait for a device.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub fn set_device_timeout(&self, limit: Delta) {
+        self.commands.lock().set_device_timeout(limit);
     }
 
     /// Calls `f` with the list of ATS streams. The command queue is locked meanwhile.
@@ -384,7 +391,7 @@ impl UnitHardware for Hardware {
         self.interrupt_control(|_| IRQ_CTRL::zeroed())?;
         self.set_bypass(GBPA::from(self.bypass.load(Relaxed)))?;
         self.control(|cr0| cr0.with_translation(false))?;
-        // While the lock is held the queue is empty.
+        // While the lock is held the queue is empty, unless the unit waits for a device.
         let mut commands = self.commands.lock();
         self.control(|_| CR0::zeroed())?;
         commands.sleep();

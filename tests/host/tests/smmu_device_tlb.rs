@@ -63,6 +63,36 @@ fn devices_that_do_not_answer() {
     assert_eq!(streams.of(asid(1)).len(), 1);
     // A stream that is listed anew starts without its earlier state.
     assert!(streams.insert(asid(1), 5) && !streams.is_unresponsive(asid(1), 5));
+    // Which invalidation a device did not answer.
+    assert!(!streams.is_silent(6, 1));
+    streams.set_silent(6, 3);
+    assert!(streams.is_silent(6, 1) && streams.is_silent(6, 3) && !streams.is_silent(6, 4));
+    assert!(!streams.is_silent(5, 1));
+}
+
+/// The list is walked by stream id, so that it may change on the way.
+#[test]
+fn streams_one_after_the_other() {
+    let mut streams = ats_streams(8);
+    for (tag, stream) in [(1, 0), (1, 5), (2, 6), (1, 7)] {
+        assert!(streams.insert(asid(tag), stream));
+    }
+    let next = |streams: &AtsStreams<Vec<AtsStream>>, after| {
+        streams.next_of(asid(1), after).map(|listed| listed.stream)
+    };
+    assert_eq!(next(&streams, None), Some(0));
+    assert_eq!(next(&streams, Some(0)), Some(5));
+    streams.remove_all(0);
+    streams.remove_all(5);
+    assert_eq!(next(&streams, Some(5)), Some(7));
+    assert!(streams.insert(asid(1), 6));
+    assert_eq!(next(&streams, Some(5)), Some(6));
+    assert_eq!(next(&streams, Some(7)), None);
+    assert_eq!(next(&streams, Some(u32::MAX)), None);
+    assert_eq!(
+        streams.next_of(asid(3), None).map(|listed| listed.stream),
+        None
+    );
 }
 
 proptest! {

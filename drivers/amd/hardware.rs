@@ -17,7 +17,7 @@ pub(super) mod tests;
 use kernel::{
     io::Io,
     prelude::*,
-    sync::{atomic::Atomic, Arc},
+    sync::{atomic::Atomic, new_spinlock_irq, Arc, SpinLockIrq},
     time::Delta,
 };
 
@@ -84,6 +84,8 @@ pub struct Hardware {
     queue: Queue,
     #[pin]
     pub(super) ids: DomainIds,
+    #[pin]
+    in_use: SpinLockIrq<bool>,
     /// How often events were lost because the log was full.
     pub(super) overflows: Atomic<u64>,
     /// Events that are about no device.
@@ -168,6 +170,7 @@ impl Hardware {
                 events,
                 queue <- queue,
                 ids <- ids,
+                in_use <- new_spinlock_irq!(false),
                 overflows: Atomic::new(0),
                 own_events: Atomic::new(0),
             }),
@@ -214,6 +217,10 @@ impl UnitHardware for Hardware {
 
     fn health(&self) -> &Health {
         &self.health
+    }
+
+    fn in_use(&self) -> &SpinLockIrq<bool> {
+        &self.in_use
     }
 
     fn acquire(&self) -> Result<Off> {

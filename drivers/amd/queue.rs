@@ -334,12 +334,18 @@ impl Queue {
         }
     }
 
+    /// As a processor that waits for the unit does.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    pub(super) fn repair_now(&self, registers: &Registers) -> Option<Failure> {
+        self.repair(&mut self.ring.lock(), registers)
+    }
+
     /// Replaces the command that the unit has stopped at, and makes the unit go on. Returns a
     /// failure if it cannot.
     fn repair(&self, ring: &mut Ring, registers: &Registers) -> Option<Failure> {
         let io = registers.io();
-        if registers.read::<STATUS>().commands() {
-            // Another processor has repaired it.
+        if registers.read::<STATUS>().commands() || ring.state != BufferState::Running {
+            // Another processor has repaired it, or switched the unit off.
             return None;
         }
         let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;

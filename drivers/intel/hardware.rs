@@ -72,6 +72,8 @@ pub struct Hardware {
     #[pin]
     commands: SpinLockIrq<()>,
     #[pin]
+    in_use: SpinLockIrq<bool>,
+    #[pin]
     suspended_interrupt: SpinLockIrq<Option<FaultInterruptRegisters>>,
     /// Whether firmware protected memory from DMA when this driver enabled translation.
     was_protected: Atomic<bool>,
@@ -133,6 +135,7 @@ impl Hardware {
                 queue <- queue,
                 ids <- ids,
                 commands <- new_spinlock_irq!(()),
+                in_use <- new_spinlock_irq!(false),
                 suspended_interrupt <- new_spinlock_irq!(None),
                 was_protected: Atomic::new(false),
                 overflows: Atomic::new(0),
@@ -238,6 +241,10 @@ impl UnitHardware for Hardware {
 
     fn health(&self) -> &Health {
         &self.health
+    }
+
+    fn in_use(&self) -> &SpinLockIrq<bool> {
+        &self.in_use
     }
 
     fn acquire(&self) -> Result<Off> {

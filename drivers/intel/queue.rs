@@ -356,7 +356,7 @@ impl Queue {
             } else {
                 self.repair(registers)?;
                 if in_vain.is_late() {
-                    return Err(self.time_out(registers));
+                    return self.time_out(registers);
                 }
             }
         }
@@ -371,18 +371,25 @@ impl Queue {
         };
         self.repair(registers)?;
         match in_vain.is_late() {
-            true => Err(self.time_out(registers)),
+            true => self.time_out(registers),
             false => Ok(()),
         }
     }
 
-    fn time_out(&self, registers: &Registers) -> Failure {
+    /// The unit has not finished in time. That is no failure if it was switched off meanwhile: then
+    /// it has nothing cached.
+    fn time_out(&self, registers: &Registers) -> Result<(), Failure> {
         let io = registers.io();
-        self.give_up(Failure::Timeout {
+        let ring = self.ring.lock();
+        if !ring.is_on {
+            return Ok(());
+        }
+        let failure = Failure::Timeout {
             head: io.read(IQH).into(),
             tail: io.read(IQT).into(),
             status: io.read(FSTS).into(),
-        })
+        };
+        Err(self.failed.set(failure, Failure::Earlier))
     }
 
     /// Handles the errors that the unit reports.
@@ -396,7 +403,7 @@ impl Queue {
         let io = registers.io();
         let status = FaultStatus(io.read(FSTS).into());
         if status.is_gone() {
-            return Err(self.time_out(registers));
+            return self.time_out(registers);
         }
         if status.0 & ERRORS == 0 {
             return match self.has_failed() {

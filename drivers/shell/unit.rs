@@ -35,7 +35,7 @@ use core::fmt;
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc, Mutex, SetOnce},
+    sync::{atomic::Full, barrier::smp_mb, Arc, Mutex, SetOnce, SpinLockIrq},
 };
 
 use super::unit_memory::Off;
@@ -59,6 +59,12 @@ pub trait UnitHardware: Send + Sync + 'static {
 
     /// The unit's name, and whether it has failed.
     fn health(&self) -> &Health;
+
+    /// Whether the driver uses the unit: from [`start`](Self::start) to [`stop`](Self::stop), but
+    /// not while it is suspended. Held while a unit that has failed is made to refuse all DMA,
+    /// which may switch it on, so that nobody switches it off meanwhile. The outermost of the
+    /// driver's spinlocks.
+    fn in_use(&self) -> &SpinLockIrq<bool>;
 
     /// Checks that nobody uses the unit, and keeps others off it until
     /// [`relinquish`](Self::relinquish).
@@ -146,6 +152,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// Those of [`acquire`](Self::acquire) and [`set_up`](Self::set_up).
     fn start(&self) -> Result {
         let off = self.acquire()?;
+        *self.in_use().lock() = true;
         self.set_up(off).inspect_err(|_| {
             // If it does not stop either, its memory is never freed.
             let _ = self.stop();
@@ -161,6 +168,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// it is, and the memory that it may still access is never freed.
     fn stop(&self) -> Result {
         let name = self.health().name();
+        *self.in_use().lock() = false;
         self.before_release();
         let off = self.switch_off();
         match &off {
@@ -187,6 +195,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     ///
     /// Those of [`switch_off`](Self::switch_off) (logged).
     fn suspend(&self) -> Result {
+        *self.in_use().lock() = false;
         self.before_suspend();
         match self.switch_off() {
             Ok(_) => Ok(()),
@@ -209,6 +218,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer (logged).
     fn resume(&self) -> Result {
+        *self.in_use().lock() = true;
         // The kernel that loads a hibernation image may have used the unit meanwhile.
         let ready = self.switch_off().and_then(|off| self.set_up(off));
         let restored = self.restore_interrupts();
@@ -245,9 +255,11 @@ pub trait UnitHardware: Send + Sync + 'static {
         }
     }
 
-    /// As [`refuse_all`](Self::refuse_all); logs if the unit does not answer.
+    /// As [`refuse_all`](Self::refuse_all), unless the unit is off or about to be switched off. Logs
+    /// if the unit does not answer.
     fn refuse_all_or_say(&self) {
-        if self.refuse_all().is_err() {
+        let in_use = self.in_use().lock();
+        if *in_use && self.refuse_all().is_err() {
             log_err!(
                 "{}: the unit takes no orders any more: its devices may still reach the memory \
                  that it has cached translations of; reset the machine",

@@ -443,6 +443,27 @@ mod suite {
         Ok(())
     }
 
+    /// A processor that waits for the unit must not switch it on again, after another one has
+    /// switched it off.
+    #[test]
+    fn unit_that_is_off_stays_off() -> Result {
+        let hardware = unit()?;
+        hardware.start()?;
+        hardware.queue.run(&hardware.registers);
+        hardware.suspend()?;
+        let off = u32::from(hardware.registers.io().read(CONTROL_LOW));
+        assert!(hardware.queue.repair_now(&hardware.registers).is_none());
+        hardware.fail(Failure::Timeout {
+            head: 0,
+            tail: 0,
+            status: 0,
+        });
+        assert!(hardware.health.has_failed());
+        assert_eq!(u32::from(hardware.registers.io().read(CONTROL_LOW)), off);
+        forget(&hardware);
+        Ok(())
+    }
+
     /// Nothing stays of what another kernel or firmware has set, such as x2APIC mode.
     #[test]
     fn whole_control_register_is_set() -> Result {

@@ -74,6 +74,8 @@ pub struct Hardware {
     /// `commands`.
     #[pin]
     control: SpinLockIrq<()>,
+    #[pin]
+    in_use: SpinLockIrq<bool>,
     /// GBPA as it was found: what devices may do while the unit does not translate.
     bypass: Atomic<u32>,
     /// For each line that is a message: the kernel's number of the interrupt, and what the unit
@@ -140,6 +142,7 @@ impl Hardware {
                 page_requests <- new_spinlock_irq!(page_requests),
                 tags <- new_mutex!(tags),
                 control <- new_spinlock_irq!(()),
+                in_use <- new_spinlock_irq!(false),
                 bypass: Atomic::new(0),
                 messages <- new_spinlock_irq!([(0, None); Line::COUNT]),
                 overflows: Atomic::new(0),
@@ -296,6 +299,10 @@ impl UnitHardware for Hardware {
 
     fn health(&self) -> &Health {
         &self.health
+    }
+
+    fn in_use(&self) -> &SpinLockIrq<bool> {
+        &self.in_use
     }
 
     fn acquire(&self) -> Result<Off> {

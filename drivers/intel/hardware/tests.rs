@@ -110,6 +110,7 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
     let hardware = unit_with(cap, Registers::played(played.clone())?)?;
     hardware.tables.hand_over();
     hardware.queue.hand_over(&hardware.registers);
+    *hardware.in_use().lock() = true;
     hardware.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())?;
     hardware.enable()?;
     hardware.tables.add_bus(0)?;
@@ -290,6 +291,30 @@ mod suite {
             // So that the memory can be freed.
             hardware.take_back(&Off::observed());
         }
+        Ok(())
+    }
+
+    /// A processor that waits for the unit must not switch it on again, after another one has
+    /// switched it off, nor take it for failed.
+    #[test]
+    fn unit_that_is_off_stays_off() -> Result {
+        let hardware = unit()?;
+        hardware.queue.hand_over(&hardware.registers);
+        let mut waiting = hardware.batch();
+        waiting.iotlb(TlbScope::Domain { domain: 5 });
+        // Submits it.
+        waiting.fence();
+        hardware.suspend()?;
+        assert_eq!(waiting.run(), Ok(()));
+
+        hardware.fail(Failure::Timeout {
+            head: 0,
+            tail: 0,
+            status: 0,
+        });
+        let io = hardware.registers.io();
+        assert!(!io.read(GCMD).translation() && !io.read(GCMD).set_root_table());
+        hardware.stop()?;
         Ok(())
     }
 

@@ -208,6 +208,26 @@ impl Hardware {
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
     }
+
+    /// Invalidates all that the unit has cached: every entry by its id, then everything. Emulated
+    /// units read an entry only when they are told that it has changed, and translate nothing for an
+    /// id that they were never told of. Translations go after the entries that they were made with.
+    fn invalidate_everything(&self) -> Result<(), Failure> {
+        self.invalidate_entries()?;
+        if self.properties.features.invalidate_all {
+            let mut batch = self.batch();
+            batch.all();
+            return batch.run();
+        }
+        for first in (0..DOMAINS).step_by(ENTRIES_AT_ONCE) {
+            let mut batch = self.batch();
+            for domain in first..first + ENTRIES_AT_ONCE as u32 {
+                batch.pages(domain as u16, self.space(), Pages::All, false);
+            }
+            batch.run()?;
+        }
+        Ok(())
+    }
 }
 
 impl UnitHardware for Hardware {
@@ -356,26 +376,6 @@ impl UnitHardware for Hardware {
 
     fn block_entries(&self) {
         self.tables.block_all();
-    }
-
-    /// Invalidates every entry by its id, then everything. Emulated units read an entry only when
-    /// they are told that it has changed, and translate nothing for an id that they were never told
-    /// of. Translations go after the entries that they were made with.
-    fn invalidate_everything(&self) -> Result<(), Failure> {
-        self.invalidate_entries()?;
-        if self.properties.features.invalidate_all {
-            let mut batch = self.batch();
-            batch.all();
-            return batch.run();
-        }
-        for first in (0..DOMAINS).step_by(ENTRIES_AT_ONCE) {
-            let mut batch = self.batch();
-            for domain in first..first + ENTRIES_AT_ONCE as u32 {
-                batch.pages(domain as u16, self.space(), Pages::All, false);
-            }
-            batch.run()?;
-        }
-        Ok(())
     }
 }
 

@@ -232,6 +232,15 @@ impl Hardware {
     pub(super) fn fault_record_offset(&self, index: usize) -> usize {
         self.capability.fault_offset as usize + index * 16
     }
+
+    /// Invalidates all that the unit has cached.
+    fn invalidate_everything(&self) -> Result<(), Failure> {
+        let mut batch = self.batch();
+        batch.context(ContextScope::Global);
+        batch.fence();
+        batch.iotlb(TlbScope::Global);
+        batch.run()
+    }
 }
 
 impl UnitHardware for Hardware {
@@ -375,14 +384,6 @@ impl UnitHardware for Hardware {
 
     fn block_entries(&self) {
         self.tables.clear_all();
-    }
-
-    fn invalidate_everything(&self) -> Result<(), Failure> {
-        let mut batch = self.batch();
-        batch.context(ContextScope::Global);
-        batch.fence();
-        batch.iotlb(TlbScope::Global);
-        batch.run()
     }
 }
 

@@ -138,13 +138,6 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// Blocks every id in memory.
     fn block_entries(&self);
 
-    /// Invalidates all that the unit has cached.
-    ///
-    /// # Errors
-    ///
-    /// Why the unit did not.
-    fn invalidate_everything(&self) -> Result<(), Self::Failure>;
-
     /// Makes the unit ready. If that fails, the unit is given back.
     ///
     /// # Errors
@@ -239,6 +232,8 @@ pub trait UnitHardware: Send + Sync + 'static {
     fn fail(&self, failure: Self::Failure) {
         if failure != Self::EARLIER {
             self.health().fail(format_args!("{failure}"));
+            // The failure may be another one than the queue's. Nobody must wait for the queue then.
+            self.give_up();
             self.block_all();
         }
     }
@@ -248,11 +243,8 @@ pub trait UnitHardware: Send + Sync + 'static {
         // Pairs with the barrier in `has_failed_meanwhile`.
         smp_mb(Full);
         self.block_entries();
-        // The queue may be what has failed. Then the unit goes on with what it has cached until
-        // something else ends that.
-        if self.invalidate_everything().is_err() {
-            self.refuse_all_or_say();
-        }
+        // The unit goes on with what it has cached until something else than the queue ends that.
+        self.refuse_all_or_say();
     }
 
     /// As [`refuse_all`](Self::refuse_all), unless the unit is off or about to be switched off. Logs

@@ -14,6 +14,9 @@ class Registers:
     address: int
     translates: int
     queue_runs: int
+    # Addresses of registers, and what has to be written to them while the unit translates, so that the
+    # unit executes no command of the queue any more.
+    stop_queue: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,11 @@ _VTD = Viommu(
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
     # The global status register (VT-d specification, 11.4.4).
-    registers=Registers(0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26),
+    # To the global command register: translate, without the queue.
+    registers=Registers(
+        0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26,
+        stop_queue=((0xFED9_0000 + 0x18, 1 << 31),),
+    ),  # fmt: skip
 )
 
 _AMDVI = Viommu(
@@ -172,7 +179,11 @@ _AMDVI = Viommu(
     acpi_table="IVRS",
     half_records=True,
     # The control register (AMD I/O Virtualization Technology specification, 3.4.1).
-    registers=Registers(0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12),
+    # The command buffer is at address 0, where the BIOS has left no commands.
+    registers=Registers(
+        0xFED8_0000 + 0x18, translates=1 << 0, queue_runs=1 << 12,
+        stop_queue=((0xFED8_0000 + 0x08, 0), (0xFED8_0000 + 0x0C, 9 << 24)),
+    ),  # fmt: skip
 )
 
 _SMMUV3 = Viommu(
@@ -212,7 +223,11 @@ _SMMUV3 = Viommu(
     acpi_table="IORT",
     acpi={**_unit(stage=1), "uefi": True},
     # Control register 0 (Arm SMMU architecture specification version 3, 6.3.9).
-    registers=Registers(0x0C00_0000 + 0x20, translates=1 << 0, queue_runs=1 << 3),
+    # Of its queues only that for events stays on.
+    registers=Registers(
+        0x0C00_0000 + 0x20, translates=1 << 0, queue_runs=1 << 3,
+        stop_queue=((0x0C00_0000 + 0x20, 1 << 0 | 1 << 2),),
+    ),  # fmt: skip
     # The address at which the kernel maps the doorbell of the interrupt translation service.
     interrupts=0x0800_0000,
     unsafe_interrupts=False,

@@ -290,6 +290,13 @@ impl Hardware {
     fn refuse_untranslated(&self) -> Result {
         self.set_bypass(GBPA::from(self.bypass.load(Relaxed)).with_abort(true))
     }
+
+    /// Invalidates all that the unit has cached.
+    fn invalidate_everything(&self) -> Result<(), Failure> {
+        let mut batch = self.batch();
+        batch.invalidate_everything();
+        batch.run()
+    }
 }
 
 impl UnitHardware for Hardware {
@@ -443,12 +450,6 @@ impl UnitHardware for Hardware {
 
     fn block_entries(&self) {
         self.stream_table.clear_all();
-    }
-
-    fn invalidate_everything(&self) -> Result<(), Failure> {
-        let mut batch = self.batch();
-        batch.invalidate_everything();
-        batch.run()
     }
 }
 

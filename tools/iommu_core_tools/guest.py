@@ -164,6 +164,13 @@ class Guest:
             time.sleep(0.2)
         return False
 
+    def wait_for_next_kernel(self, timeout=None):
+        """Waits until the agent answers that the next kernel has started, which kexec has booted."""
+        try:
+            self._agent.wait_ready(timeout or self._boot_timeout)
+        except AgentError as error:
+            raise self._dead(error.what) from error
+
     def mark(self):
         """Writes a line to the kernel's log. Returns the line, as the `since` of `kernel_log()`."""
         text = f"guest: mark {time.monotonic_ns()}"

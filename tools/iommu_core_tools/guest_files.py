@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What guests need of other architectures' packages: busybox, firmware, and a library for programs."""
+"""What guests need of packages that the root does not have: busybox, firmware, a library for programs, kexec."""
 
 import pathlib
 
@@ -18,6 +18,22 @@ _FILES = {
     "qemu-efi-aarch64": "usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
     "libcap-dev": "usr/lib/aarch64-linux-gnu/libcap.a",
 }
+
+# kexec, and the shared libraries that it needs: (package, file by its pattern).
+_KEXEC = (
+    ("kexec-tools", "usr/sbin/kexec"),
+    ("libc6", "usr/lib/*/ld-linux-*.so.?"),
+    ("libc6", "usr/lib/*/libc.so.6"),
+    ("zlib1g", "usr/lib/*/libz.so.1"),
+    ("libxenmisc4.20", "usr/lib/*/libxenctrl.so.4.20"),
+    ("libxencall1", "usr/lib/*/libxencall.so.1"),
+    ("libxendevicemodel1", "usr/lib/*/libxendevicemodel.so.1"),
+    ("libxenevtchn1", "usr/lib/*/libxenevtchn.so.1"),
+    ("libxenforeignmemory1", "usr/lib/*/libxenforeignmemory.so.1"),
+    ("libxengnttab1", "usr/lib/*/libxengnttab.so.1"),
+    ("libxentoolcore1", "usr/lib/*/libxentoolcore.so.1"),
+    ("libxentoollog1", "usr/lib/*/libxentoollog.so.1"),
+)
 
 
 def busybox(root, arch):
@@ -41,27 +57,51 @@ def libcap(arch):
     return _foreign(arch) / "libcap.a"
 
 
+def kexec(arch):
+    """The folder with the program kexec, the dynamic linker ("ld.so") and the libraries that it needs."""
+
+    def make(folder):
+        tree = folder / "tree"
+        _unpack(arch, dict.fromkeys(package for package, _file in _KEXEC), tree, folder)
+        for package, pattern in _KEXEC:
+            found = sorted(tree.glob(pattern))
+            if not found:
+                raise ToolError(f"{package} for {arch.name} has no {pattern}")
+            name = "ld.so" if "ld-linux" in pattern else found[0].name
+            (folder / name).write_bytes(found[0].read_bytes())
+        cache.remove_tree(tree)
+        (folder / "ld.so").chmod(0o755)
+
+    return cache.entry(f"kexec-{arch.name}", cache.key_of(files=_KEXEC, suite=SUITE), make)
+
+
 def _foreign(arch):
     """The cache entry with the files of an architecture other than amd64."""
 
     def make(folder):
-        host.need("apt-get", "dpkg-deb")
-        debs, tree = folder / "debs", folder / "tree"
-        debs.mkdir()
-        name = f"apt-{SUITE}-{arch.name}"
-        with PROGRESS.step(f"guest: download {', '.join(_FILES)} for {arch.name}") as step:
-            with cache.locked(name):
-                apt = Apt(cache_dir() / name, SUITE, arch.name)
-                apt.update(step)
-                apt.download(list(_FILES), debs, step)
-            for deb in debs.iterdir():
-                if not run.run(["dpkg-deb", "-x", deb, tree], log=step.log):
-                    raise step.fail(f"cannot unpack {deb.name}")
-            for package, path in _FILES.items():
-                if not (tree / path).is_file():
-                    raise step.fail(f"{package} has no {path}")
-                (tree / path).rename(folder / pathlib.PurePath(path).name)
-            cache.remove_tree(tree)
-            cache.remove_tree(debs)
+        tree = folder / "tree"
+        _unpack(arch, _FILES, tree, folder)
+        for package, path in _FILES.items():
+            if not (tree / path).is_file():
+                raise ToolError(f"{package} for {arch.name} has no {path}")
+            (tree / path).rename(folder / pathlib.PurePath(path).name)
+        cache.remove_tree(tree)
 
     return cache.entry(f"guest-files-{arch.name}", cache.key_of(files=_FILES, suite=SUITE), make)
+
+
+def _unpack(arch, packages, tree, folder):
+    """Downloads packages to `folder` and unpacks them to `tree`, a folder that is not there yet."""
+    host.need("apt-get", "dpkg-deb")
+    debs = folder / "debs"
+    debs.mkdir()
+    name = f"apt-{SUITE}-{arch.name}"
+    with PROGRESS.step(f"guest: download {', '.join(packages)} for {arch.name}") as step:
+        with cache.locked(name):
+            apt = Apt(cache_dir() / name, SUITE, arch.name)
+            apt.update(step)
+            apt.download(list(packages), debs, step)
+        for deb in debs.iterdir():
+            if not run.run(["dpkg-deb", "-x", deb, tree], log=step.log):
+                raise step.fail(f"cannot unpack {deb.name}")
+    cache.remove_tree(debs)

@@ -87,9 +87,7 @@ class Machine:
             words += ["-bios", str(guest_files.uefi(arch))]
         if initramfs:
             words += ["-initrd", str(initramfs)]
-        parameters = [f"console={arch.console}", f"guest_agent={arch.agent}", "panic=-1",
-                      "mitigations=off", "audit=0", *arch.parameters]  # fmt: skip
-        words += ["-append", " ".join(parameters + self.parameters)]
+        words += ["-append", " ".join(base_parameters(arch) + self.parameters)]
         if self.unit is not None:
             properties = [f"{name}={value}" for name, value in self.unit.items()]
             words += ["-device", ",".join([self.viommu.device, *properties])]
@@ -99,6 +97,12 @@ class Machine:
             os.truncate(path, size * _MIB)
             words += ["-drive", f"if=none,id={name},format=raw,cache=unsafe,file={path}"]
         return words + self.arguments
+
+
+def base_parameters(arch):
+    """The parameters that each kernel of a guest needs."""
+    return [f"console={arch.console}", f"guest_agent={arch.agent}", "panic=-1", "mitigations=off",
+            "audit=0", *arch.parameters]  # fmt: skip
 
 
 def bench(viommu, **options):

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The units that iommu_core has taken over in a guest, as its platform driver shows them."""
+"""The units of a guest: those that iommu_core has taken over, as its platform driver shows them; registers."""
+
+import dataclasses
+
+from .errors import ToolError
 
 
 def _folder(guest):
@@ -24,3 +28,22 @@ def release(guest, name, timeout=30):
 def take(guest, name, timeout=30):
     """Takes over a unit that was released."""
     guest.run(f"echo {name} >{_folder(guest)}/bind", timeout)
+
+
+@dataclasses.dataclass
+class Status:
+    """What the unit does, as the machine sees it."""
+
+    translates: bool
+    queue_runs: bool
+
+
+def status(guest):
+    """The status of the guest's unit, which QEMU reads."""
+    registers = guest.viommu.registers
+    text = guest.qmp.monitor(f"xp /1wx {registers.address:#x}")
+    try:
+        value = int(text.split(":")[1], 16)
+    except (IndexError, ValueError):
+        raise ToolError(f"QEMU's monitor does not show the unit's registers: {text!r}") from None
+    return Status(bool(value & registers.translates), bool(value & registers.queue_runs))

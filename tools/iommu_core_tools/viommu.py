@@ -26,7 +26,8 @@ class Viommu:
     Kernel parameters: `free` leaves the unit to our module, `stock` gives it to the kernel's own
     driver (with interrupts as `free` has them), `owned` are ways to have it taken already, each
     with a name. `remedy` is what a refusal to touch such a unit has to name. `late` lets device
-    drivers bind before there is a driver for the unit.
+    drivers bind before there is a driver for the unit. `free_as_found` leaves the unit to our module
+    as the kernel before has left it, where `free` has the kernel switch it off at boot.
 
     Options of a `machine.Machine`:
 
@@ -46,6 +47,7 @@ class Viommu:
     machine: str
     device: str
     free: tuple
+    free_as_found: tuple
     stock: tuple
     owned: dict
     remedy: tuple
@@ -76,6 +78,8 @@ class Viommu:
     unsafe_interrupts: bool
     # Whether the machine can sleep (S3).
     sleeps: bool
+    # Whether the kernel's own driver leaves the unit's queue on for the next kernel (kexec).
+    restart_leaves_queue: bool = False
     # Whether QEMU's unit records faults without the number of the bus and without the address.
     half_records: bool = False
     # Whether the unit translates interrupts like other writes, so that the kernel maps a page for
@@ -123,6 +127,7 @@ _VTD = Viommu(
     driver="intel",
     device="intel-iommu",
     free=("intel_iommu=off", "intremap=off"),
+    free_as_found=("initcall_blacklist=pci_iommu_init", "intremap=off"),
     stock=("intel_iommu=on", "iommu=nopt", "intremap=off"),
     owned={
         "translation": ("intel_iommu=on",),
@@ -143,6 +148,7 @@ _VTD = Viommu(
     device_tlb=_unit(caching_mode="on", device_iotlb="on"),
     useless=_unit(dma_translation="off"),
     useless_word="bits",
+    restart_leaves_queue=True,
     platform_driver="iommu_core",
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
@@ -162,6 +168,7 @@ _AMDVI = Viommu(
     # Without dma-remap the unit accepts commands, but lets all DMA pass untranslated.
     device="amd-iommu,dma-remap=on",
     free=("amd_iommu=off",),
+    free_as_found=("amd_iommu=off",),
     # QEMU's table names an IOAPIC behind a southbridge that is not there, so the kernel's driver
     # leaves interrupts as they are.
     stock=("iommu=nopt",),
@@ -194,6 +201,7 @@ _SMMUV3 = Viommu(
     machine="virt,gic-version=3",
     device="arm-smmuv3,primary-bus=pcie.0",
     free=("initcall_blacklist=arm_smmu_driver_init",),
+    free_as_found=("initcall_blacklist=arm_smmu_driver_init",),
     stock=("iommu.passthrough=0",),
     owned={"translation": ("iommu.passthrough=0",)},
     remedy=("initcall_blacklist=arm_smmu_driver_init",),

@@ -1,35 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """A machine that sleeps (S3) and wakes up, and then restarts."""
 
-import dataclasses
 import time
 
-from .. import core_view, guest_io, guest_pci, machine
-from ..errors import ToolError
+from .. import core_view, guest_io, guest_pci, machine, units
 from ..vfio_user import VfioUser
 from .scenario import Scenario
 
 # The kernel's message when a sleep has ended.
 _AWAKE = "PM: suspend exit"
 _BASE = 0x10000000
-
-
-@dataclasses.dataclass
-class _Status:
-    """What the unit does, as the machine sees it."""
-
-    translates: bool
-    queue_runs: bool
-
-
-def _status(run):
-    registers = run.kind.registers
-    text = run.guest.qmp.monitor(f"xp /1wx {registers.address:#x}")
-    try:
-        value = int(text.split(":")[1], 16)
-    except (IndexError, ValueError):
-        raise ToolError(f"QEMU's monitor does not show the unit's registers: {text!r}") from None
-    return _Status(bool(value & registers.translates), bool(value & registers.queue_runs))
 
 
 def _wakes(run, times):
@@ -77,7 +57,7 @@ def a_sleep_that_is_broken_off_changes_nothing(run):
     run.guest.run("echo core >/sys/power/pm_test && echo deep >/sys/power/mem_sleep")
     run.guest.run("echo mem >/sys/power/state", timeout=60)
     run.guest.run("echo none >/sys/power/pm_test")
-    run.check(_status(run).translates, "the unit translates", _status(run))
+    run.check(units.status(run.guest).translates, "the unit translates", units.status(run.guest))
     _devices_work(run)
 
 
@@ -95,7 +75,7 @@ def devices_and_their_owners_go_on_after_a_sleep(run):
     before = guest_io.write_and_read(run.guest, disk, 2)
 
     _sleep(run)
-    run.check(_status(run).translates, "the unit translates", _status(run))
+    run.check(units.status(run.guest).translates, "the unit translates", units.status(run.guest))
     run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
     _devices_work(run)
     run.check(user.say(reached) == "result 0", "the owner's device still reaches mapped memory")
@@ -110,11 +90,11 @@ def devices_and_their_owners_go_on_after_a_sleep(run):
 
 
 def a_unit_is_off_when_the_machine_restarts(run):
-    before = _status(run)
+    before = units.status(run.guest)
     run.check(before.translates and before.queue_runs, "it translates before", before)
     run.guest.run("(sleep 1; reboot -f) >/dev/null 2>&1 &")
     run.guest.qmp.wait_event("SHUTDOWN", 60)
-    status = _status(run)
+    status = units.status(run.guest)
     run.check(not status.translates, "it does not translate any more", status)
     run.check(not status.queue_runs, "its queue is off", status)
 

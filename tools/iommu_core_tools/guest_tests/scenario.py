@@ -10,7 +10,7 @@
 
 import dataclasses
 
-from .. import core_view, guest_pci, units
+from .. import core_view, guest_pci, next_kernel, units
 from ..errors import ToolError
 from ..guest import GuestError
 from ..guest_images import OURS
@@ -46,6 +46,8 @@ class Scenario:
     ours_only: bool = True
     # ACPI tables to replace, by name.
     tables: dict | None = None
+    # Whether the guest boots another kernel: see `next_kernel`.
+    next_kernel: bool = False
 
     def parameters_for(self, kind, driver):
         """The kernel's parameters."""
@@ -159,6 +161,8 @@ def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
         image = image.with_acpi_tables(scenario.tables, folder / f"{name}.initramfs")
     machine = scenario.machine(kind)
     machine.parameters += scenario.parameters_for(kind, driver)
+    if scenario.next_kernel:
+        next_kernel.add(machine, image)
     guest = image.start(machine, name)
     with PROGRESS.step(f"guest {name}") as step:
         _play(scenario, tests, guest, Run(guest, kind, driver, image.modular), report, suite, step)

@@ -8,6 +8,14 @@
 //! [`enable`](UnitHardware::enable) batches are done at once, and `enable` invalidates everything
 //! right after it has switched the unit on. An earlier user of the unit has to invalidate what the
 //! unit cached for it before it switches the unit off.
+//!
+//! # Units that were left on
+//!
+//! A unit that was left on stays on: off, it would let all DMA pass. First its command buffer and
+//! its logs end, which may lie in memory of another kernel. Then it gets the new device table, in
+//! one write of 64 bits for each segment: the unit reads the register for each entry that it has
+//! not cached. With the next number of segments each id has an entry that blocks, or none, which
+//! blocks as well. Then it gets the new command buffer, and everything is invalidated.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +47,7 @@ use super::{
 use crate::{
     drivers::shell::{
         domain_ids::DomainIds,
-        unit::{busy, log_claim_error, unfit, UnitHardware},
+        unit::{log_claim_error, unfit, Found, UnitHardware},
         unit_memory::Off,
         wait::wait_until,
     },
@@ -121,7 +129,6 @@ impl Hardware {
         })?;
         let look = Registers::look(ivhd.base())?;
         let properties = properties(name, &function, &look, ivhd, info)?;
-        check_free(name, &look)?;
         if function.has_driver() {
             log_err!(
                 "{}: the unit's PCI function {} has a driver already; unbind it",
@@ -176,6 +183,33 @@ impl Hardware {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Ends the command buffer, the logs and the interrupts of whoever had the unit before.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    fn end_earlier_queues(&self) -> Result {
+        self.registers.control(|control| {
+            control
+                .with_commands(false)
+                .with_wait_interrupt(false)
+                .with_event_log(false)
+                .with_event_interrupt(false)
+                .with_page_requests(false)
+                .with_page_request_log(false)
+                .with_page_request_interrupt(false)
+                .with_guest_log(false)
+                .with_guest_interrupt(false)
+        });
+        wait_until(TIMEOUT, || {
+            let status: STATUS = self.registers.read();
+            !status.commands()
+                && !status.event_log()
+                && !status.page_request_log()
+                && !status.guest_log()
+        })
     }
 
     /// Invalidates every entry of the device table by its id.
@@ -243,12 +277,18 @@ impl UnitHardware for Hardware {
         &self.in_use
     }
 
-    fn acquire(&self) -> Result<Off> {
-        let off = check_free(self.health.name(), &self.registers)?;
+    fn acquire(&self) -> Result<Found> {
         if let Some(function) = &self.function {
             function.reserve(true)?;
         }
-        Ok(off)
+        let control = self.registers.io().read(CONTROL_LOW);
+        Ok(if control.enable() {
+            Found::Translating
+        } else if control.commands() || control.event_log() {
+            Found::Queues
+        } else {
+            Found::Off(Off::observed())
+        })
     }
 
     fn relinquish(&self) {
@@ -262,12 +302,22 @@ impl UnitHardware for Hardware {
         }
     }
 
-    fn set_up(&self, _off: Off) -> Result {
+    fn set_up(&self, found: Found) -> Result {
+        let name = self.health.name();
         let io = self.registers.io();
         let flags = self.properties.flags;
+        let translates = matches!(found, Found::Translating);
 
+        if !matches!(found, Found::Off(_)) {
+            self.end_earlier_queues().inspect_err(|_| {
+                log_err!("{}: the queues that were left on do not stop", name);
+            })?;
+        }
+        // Before the control register: entries of before may need what it had there.
+        self.tables.hand_over(&self.registers);
         self.registers.reset_control(
             CONTROL_LOW::zeroed()
+                .with_enable(translates)
                 .with_tunnel(flags.ht_tunnel())
                 .with_requests_pass(flags.pass_posted_writes())
                 .with_responses_pass(flags.responses_pass_posted_writes())
@@ -291,9 +341,15 @@ impl UnitHardware for Hardware {
                 .with_event_interrupt(true)
                 .with_wait_interrupt(true),
         );
-        self.tables.hand_over(&self.registers);
         self.queue.hand_over(&self.registers);
         self.events.hand_over(&self.registers);
+        if translates {
+            self.queue.run(&self.registers);
+            self.invalidate_everything().map_err(|failure| {
+                log_err!("{}: the unit cannot be used: {}", name, failure);
+                ETIMEDOUT
+            })?;
+        }
         Ok(())
     }
 
@@ -415,19 +471,5 @@ fn properties(
     })
 }
 
-const HOW_TO_FREE: &str = "boot with amd_iommu=off, so that the kernel's own driver leaves it \
-                           alone; if that is so already, firmware has left it on: switch its DMA \
-                           protection off in the set-up";
-
-/// Checks that nobody uses the unit (law 7).
-fn check_free(name: Label, registers: &Registers) -> Result<Off> {
-    let control = registers.io().read(CONTROL_LOW);
-    let what = if control.enable() {
-        "translates already"
-    } else if control.commands() {
-        "has its command buffer in use already"
-    } else {
-        return Ok(Off::observed());
-    };
-    Err(busy(name, what, HOW_TO_FREE))
-}
+const HOW_TO_FREE: &str =
+    "boot with amd_iommu=off, so that the kernel's own driver leaves it alone";

@@ -8,7 +8,7 @@
 use kernel::sync::Arc;
 use kernel::{
     io::{
-        register::{Array, FixedRegister},
+        register::{FixedRegister, Register},
         Io, Mmio, Region,
     },
     prelude::*,
@@ -16,9 +16,9 @@ use kernel::{
 };
 
 use super::regs::{
-    COMMAND_BASE_HIGH, COMMAND_BASE_LOW, CONTROL_HIGH, CONTROL_LOW, DEVICE_TABLE_HIGH,
-    DEVICE_TABLE_LOW, EVENT_BASE_HIGH, EVENT_BASE_LOW, FEATURES2_HIGH, FEATURES2_LOW,
-    FEATURES_HIGH, FEATURES_LOW, SEGMENT_HIGH, SEGMENT_LOW,
+    COMMAND_BASE_HIGH, COMMAND_BASE_LOW, CONTROL_HIGH, CONTROL_LOW, DEVICE_TABLE_LOW,
+    EVENT_BASE_HIGH, EVENT_BASE_LOW, FEATURES2_HIGH, FEATURES2_LOW, FEATURES_HIGH, FEATURES_LOW,
+    SEGMENT_LOW,
 };
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use crate::drivers::shell::registers::Player;
@@ -103,13 +103,14 @@ impl Registers {
         let _: CONTROL_LOW = self.read();
     }
 
-    /// Sets the whole control register of a unit that is off to `low`, and all bits above to 0, so
-    /// that nothing stays of what another kernel or firmware has set.
+    /// Sets the control register to `low`, and all bits above to 0, so that nothing stays of what
+    /// another kernel or firmware has set; only the number of segments of the device table stays.
     pub(super) fn reset_control(&self, low: CONTROL_LOW) {
         let io = self.io();
         let _order = self.control.lock();
+        let segments = io.read(CONTROL_HIGH).segments_lg2();
         io.write_reg(low);
-        io.write_reg(CONTROL_HIGH::zeroed());
+        io.write_reg(CONTROL_HIGH::zeroed().with_segments_lg2(segments));
         // The read returns after the unit has got the writes.
         let _ = io.read(CONTROL_HIGH);
     }
@@ -124,21 +125,15 @@ impl Registers {
     }
 
     /// Sets address and size of segment `number` of the device table; `bytes` is a multiple of
-    /// 4096.
+    /// 4096. The unit, which may be on, gets both at once.
     pub(super) fn set_device_table(&self, number: usize, address: PhysAddr, bytes: usize) {
         let value = encrypted::seen(address).raw() | (bytes / 4096 - 1) as u64;
-        let Some(index) = number.checked_sub(1) else {
-            self.window
-                .write_halves::<DEVICE_TABLE_LOW, DEVICE_TABLE_HIGH>(value);
-            return;
+        let offset = match number.checked_sub(1) {
+            None => DEVICE_TABLE_LOW::OFFSET,
+            Some(index) => SEGMENT_LOW::OFFSET + index * size_of::<u64>(),
         };
-        if let (Some(at_low), Some(at_high)) =
-            (SEGMENT_LOW::try_at(index), SEGMENT_HIGH::try_at(index))
-        {
-            let io = self.io();
-            io.write(at_low, SEGMENT_LOW::from(value as u32));
-            io.write(at_high, SEGMENT_HIGH::from((value >> 32) as u32));
-        }
+        // All segments are in the window.
+        let _ = self.io().try_write64(value, offset);
     }
 
     /// Sets the address of the command buffer, which has room for `1 << length_lg2` commands.

@@ -5,6 +5,7 @@
 //! Registers of 64 bits are declared as two halves, since the kernel's register type requires a
 //! region aligned to 32 bits only. The specification allows such accesses (3.4). The lower half is
 //! written first. No write tears: the unit is off meanwhile, or one half holds all that it uses.
+//! Where neither is so, for the device table of a unit that was left on, the driver writes 64 bits.
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +48,10 @@ register! {
 
     /// Control, lower half.
     pub CONTROL_LOW(u32) @ 0x18 {
+        /// GAIntEn: an interrupt for the log of guests' virtual interrupts.
+        29:29 guest_interrupt => bool;
+        /// GALogEn: log guests' virtual interrupts.
+        28:28 guest_log => bool;
         /// GTEn: guest tables.
         16:16 guest_translation => bool;
         /// PPREn: take page requests of devices.
@@ -163,6 +168,10 @@ register! {
 
     /// Status. The interrupt and overflow bits are cleared by writing 1.
     pub STATUS(u32) @ 0x2020 {
+        /// GALogRun: the unit logs guests' virtual interrupts.
+        8:8 guest_log => bool;
+        /// PPRLogRun: the unit logs page requests.
+        7:7 page_request_log => bool;
         /// CmdBufRun: the unit takes commands.
         4:4 commands => bool;
         /// EventLogRun: the unit logs events.

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A unit that this driver has taken over: registers, tables, queue, domain ids.
+//!
+//! # Units that were left on
+//!
+//! A unit takes a new root table while it translates (11.4.4, SRTP): from then on it walks from the
+//! new one, and it forgets what it has cached of the old one when it is told to invalidate all
+//! context entries, then all of the IOTLB. That takes the invalidation queue, which has to be
+//! switched off before it can be elsewhere. So the queue of before goes first, then the root table
+//! changes, then this driver's queue starts. TE stays set all the time. Interrupt remapping is not
+//! this driver's, and stays as it is.
 
 #![forbid(unsafe_code)]
 
@@ -23,19 +32,18 @@ use super::{
     invalidation::{by_register, ContextScope, Drain, TlbScope},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
-    regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, PMEN},
+    regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, IQH, IQT, PMEN, RTADDR_LOW},
     tables::Tables,
 };
 use crate::{
     addr::PhysAddr,
     drivers::shell::{
         domain_ids::DomainIds,
-        unit::{busy, log_claim_error, unfit, UnitHardware},
+        unit::{busy, log_claim_error, unfit, Found, UnitHardware},
         unit_memory::{Exposed, Off},
         wait::wait_until,
     },
     health::Health,
-    label::Label,
     log::{log_err, log_warn},
 };
 
@@ -89,15 +97,14 @@ impl Hardware {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody else uses it, `EOPNOTSUPP` if it lacks what is needed (both logged);
-    /// `ENOMEM`.
+    /// `EBUSY` if somebody in this kernel uses it, `EOPNOTSUPP` if it lacks what is needed (both
+    /// logged); `ENOMEM`.
     pub(super) fn new(health: &Arc<Health>, base: u64, node: i32) -> Result<Arc<Self>> {
         let name = health.name();
         let look = Registers::look(base)?;
         let (cap, ecap) = look.capabilities();
         let (capability, space) =
             Capability::judge(cap, ecap).map_err(|refusal| unfit(name, refusal))?;
-        check_free(name, &look)?;
         drop(look);
         let registers = Registers::claim(base, capability.register_bytes())
             .inspect_err(|error| log_claim_error(name, base, *error, HOW_TO_FREE))?;
@@ -211,6 +218,30 @@ impl Hardware {
         Ok(())
     }
 
+    /// Ends the queue and the fault interrupt of whoever had the unit before.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer (logged).
+    fn end_earlier_queue(&self) -> Result {
+        let name = self.health.name();
+        let io = self.registers.io();
+
+        // Its message would go to an interrupt of another kernel.
+        io.write_reg(FECTL::zeroed().with_masked(true));
+        if !self.registers.read::<GSTS>().queue() {
+            return Ok(());
+        }
+        // A queue that stands still, after an error, never becomes empty. The unit takes no
+        // descriptor from it once it is off (6.5.2).
+        let is_empty = || u32::from(self.registers.read::<IQH>()) == u32::from(io.read(IQT));
+        if wait_until(TIMEOUT, is_empty).is_err() {
+            log_warn!("{}: the queue that was left on stands still", name);
+        }
+        self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())
+            .inspect_err(|_| log_err!("{}: the queue that was left on does not stop", name))
+    }
+
     /// Clears the faults and queue errors from before the takeover.
     fn clear_faults(&self) {
         let io = self.registers.io();
@@ -256,12 +287,33 @@ impl UnitHardware for Hardware {
         &self.in_use
     }
 
-    fn acquire(&self) -> Result<Off> {
-        check_free(self.health.name(), &self.registers)
+    fn acquire(&self) -> Result<Found> {
+        let io = self.registers.io();
+        let status = io.read(GSTS);
+        if status.translation() {
+            // Bits 11:10, TTM, must not change while the unit translates (11.4.5).
+            let mode = u32::from(io.read(RTADDR_LOW)) >> 10 & 3;
+            return match mode {
+                0 => Ok(Found::Translating),
+                _ => Err(busy(
+                    self.health.name(),
+                    "translates in scalable mode, which only ends when it is switched off",
+                    HOW_TO_FREE,
+                )),
+            };
+        }
+        if status.queue() {
+            return Ok(Found::Queues);
+        }
+        Ok(Found::Off(Off::observed()))
     }
 
-    fn set_up(&self, _off: Off) -> Result {
+    fn set_up(&self, found: Found) -> Result {
         let name = self.health.name();
+        match found {
+            Found::Off(_) => {}
+            Found::Queues | Found::Translating => self.end_earlier_queue()?,
+        }
         // Firmware decides anew what it protects when the machine resumes; `enable` looks.
         self.was_protected.store(false, Relaxed);
         self.clear_faults();
@@ -387,20 +439,6 @@ impl UnitHardware for Hardware {
     }
 }
 
-const HOW_TO_FREE: &str = "boot with intel_iommu=off intremap=off, so that the kernel's own \
-                           driver leaves it alone (interrupt remapping alone enables the queue)";
-
-/// Checks that nobody uses the unit (law 7).
-fn check_free(name: Label, registers: &Registers) -> Result<Off> {
-    let status = registers.io().read(GSTS);
-    let what = if status.translation() {
-        "translates already"
-    } else if status.interrupt_remapping() {
-        "remaps interrupts already"
-    } else if status.queue() {
-        "has its invalidation queue in use already"
-    } else {
-        return Ok(Off::observed());
-    };
-    Err(busy(name, what, HOW_TO_FREE))
-}
+const HOW_TO_FREE: &str = "boot with intel_iommu=off intremap=off: the kernel's own driver then \
+                           switches translation off and leaves the unit alone (interrupt remapping \
+                           alone takes it)";

@@ -401,7 +401,7 @@ impl Queue {
         const ERRORS: u32 =
             FaultStatus::QUEUE_ERROR | FaultStatus::TIMEOUT_ERROR | FaultStatus::COMPLETION_ERROR;
         let io = registers.io();
-        let status = FaultStatus(io.read(FSTS).into());
+        let status = FaultStatus(registers.read::<FSTS>().into());
         if status.is_gone() {
             return self.time_out(registers);
         }

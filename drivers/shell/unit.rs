@@ -9,6 +9,15 @@
 //!     +------ release -----+------------------+  +------ resume -------+
 //! ```
 //!
+//! # Units that were left on
+//!
+//! Firmware may have left a unit on, and so may an earlier kernel, which has crashed or has started
+//! this one (kexec). Nobody in this kernel uses a unit whose registers the driver can claim. The
+//! driver takes over such a unit without switching translation off, since the devices that did DMA
+//! before would reach all memory then (law 7). A unit that goes from *described* to *ready* in this
+//! way translates with tables that block everything, or aborts all DMA. If it is released before it
+//! was enabled, it stays like that.
+//!
 //! - [`UnitHardware`]: the vendor's steps on registers, tables and queues, and in which order the
 //!   shell takes them.
 //! - [`UnitDescription`]: what firmware says of a unit, and how the vendor makes hardware and
@@ -35,7 +44,11 @@ use core::fmt;
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc, Mutex, SetOnce, SpinLockIrq},
+    sync::{
+        atomic::{Atomic, Full, Relaxed},
+        barrier::smp_mb,
+        Arc, Mutex, SetOnce, SpinLockIrq,
+    },
 };
 
 use super::unit_memory::Off;
@@ -43,8 +56,19 @@ use crate::{
     fault::FaultSink,
     health::Health,
     label::Label,
-    log::{log_err, log_info},
+    log::{log_err, log_info, log_warn},
 };
+
+/// How a unit is found that nobody in this kernel uses.
+pub enum Found {
+    /// The unit is off.
+    Off(Off),
+    /// Queues of firmware or of an earlier kernel are on. The unit does not translate, so DMA
+    /// passes.
+    Queues,
+    /// The unit translates, with tables of firmware or of an earlier kernel.
+    Translating,
+}
 
 /// A unit's registers, tables and queues: what a driver needs to run it.
 ///
@@ -66,26 +90,29 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// driver's spinlocks.
     fn in_use(&self) -> &SpinLockIrq<bool>;
 
-    /// Checks that nobody uses the unit, and keeps others off it until
-    /// [`relinquish`](Self::relinquish).
+    /// Keeps others off the unit until [`relinquish`](Self::relinquish), and finds out what is on.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if firmware or another driver uses the unit (logged); others. The unit is left as it
-    /// was.
-    fn acquire(&self) -> Result<Off>;
+    /// `EBUSY` if the unit does what only switching it off would end (logged); others. The unit is
+    /// left as it was.
+    fn acquire(&self) -> Result<Found>;
 
     /// Undoes [`acquire`](Self::acquire).
     fn relinquish(&self) {}
 
-    /// Sets the registers of a unit that is off. Afterwards its queue runs, every id is blocked and
-    /// nothing is cached. A unit that takes no commands while it is off gets the last two from
+    /// Sets the registers of a unit. Afterwards its queue runs, every id is blocked and nothing is
+    /// cached. A unit that takes no commands while it is off gets the last two from
     /// [`enable`](Self::enable).
+    ///
+    /// A unit that is found translating never stops to refuse what its old tables refuse: it goes
+    /// on translating with them, then with tables that block everything, or aborts all DMA. What
+    /// was left on of its queues, logs and interrupts ends first.
     ///
     /// # Errors
     ///
     /// `ETIMEDOUT` or `EIO` if the unit does not answer (logged).
-    fn set_up(&self, off: Off) -> Result;
+    fn set_up(&self, found: Found) -> Result;
 
     /// Starts translation.
     ///
@@ -138,18 +165,55 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// Blocks every id in memory.
     fn block_entries(&self);
 
-    /// Makes the unit ready. If that fails, the unit is given back.
+    /// Makes the unit ready. If that fails, the unit is given back. Returns whether the unit was
+    /// left translating.
     ///
     /// # Errors
     ///
     /// Those of [`acquire`](Self::acquire) and [`set_up`](Self::set_up).
-    fn start(&self) -> Result {
-        let off = self.acquire()?;
+    fn start(&self) -> Result<bool> {
+        let name = self.health().name();
+        let found = self.acquire()?;
+        let blocks = matches!(found, Found::Translating);
+        match found {
+            Found::Off(_) => {}
+            Found::Queues => log_warn!(
+                "{}: the unit's queues were left on by firmware or an earlier kernel; they are set \
+                 up anew; until now DMA was not translated",
+                name,
+            ),
+            Found::Translating => log_warn!(
+                "{}: the unit was left on by firmware or an earlier kernel; all DMA that goes on \
+                 from then is blocked until a driver resets its device",
+                name,
+            ),
+        }
         *self.in_use().lock() = true;
-        self.set_up(off).inspect_err(|_| {
-            // If it does not stop either, its memory is never freed.
-            let _ = self.stop();
-        })
+        match self.set_up(found) {
+            Ok(()) => Ok(blocks),
+            Err(error) => {
+                match blocks {
+                    true => self.leave_blocking(),
+                    // If it does not stop either, its memory is never freed.
+                    false => drop(self.stop()),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back a unit that was left translating and was not enabled since. It is not switched
+    /// off, so the memory that it may still access is never freed.
+    fn leave_blocking(&self) {
+        self.give_up();
+        self.block_all();
+        *self.in_use().lock() = false;
+        log_err!(
+            "{}: the unit stays on and blocks all devices: off, it would let DMA pass that goes on \
+             from before",
+            self.health().name(),
+        );
+        self.relinquish();
     }
 
     /// Gives the unit back. Entries stay as they are until translation is off, so endpoints that go
@@ -213,7 +277,9 @@ pub trait UnitHardware: Send + Sync + 'static {
     fn resume(&self) -> Result {
         *self.in_use().lock() = true;
         // The kernel that loads a hibernation image may have used the unit meanwhile.
-        let ready = self.switch_off().and_then(|off| self.set_up(off));
+        let ready = self
+            .switch_off()
+            .and_then(|off| self.set_up(Found::Off(off)));
         let restored = self.restore_interrupts();
         let result = ready.and(restored).and_then(|()| self.enable());
         if result.is_err() {
@@ -317,6 +383,8 @@ pub struct ShellUnit<D: UnitDescription> {
     hardware: SetOnce<Arc<D::Hardware>>,
     /// Ends before the hardware is stopped.
     interrupt: Pin<KBox<Mutex<Option<D::Interrupt>>>>,
+    /// Whether the unit was left translating and is not enabled yet.
+    left_on: Atomic<bool>,
 }
 
 impl<D: UnitDescription> ShellUnit<D> {
@@ -331,6 +399,7 @@ impl<D: UnitDescription> ShellUnit<D> {
             health,
             hardware: SetOnce::new(),
             interrupt: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
+            left_on: Atomic::new(false),
         })
     }
 
@@ -368,7 +437,7 @@ impl<D: UnitDescription> ShellUnit<D> {
             }
         };
 
-        hardware.start()?;
+        self.left_on.store(hardware.start()?, Relaxed);
         match self.description.interrupt(&hardware, faults) {
             Ok(interrupt) => *self.interrupt.lock() = Some(interrupt),
             Err(error) => {
@@ -378,7 +447,7 @@ impl<D: UnitDescription> ShellUnit<D> {
                     error.to_errno(),
                 );
                 // If it does not stop, its memory is never freed.
-                let _ = hardware.stop();
+                let _ = self.give_back(&hardware);
                 return Err(error);
             }
         }
@@ -388,7 +457,24 @@ impl<D: UnitDescription> ShellUnit<D> {
 
     /// See [`VendorDriver::enable`](crate::driver::VendorDriver::enable).
     pub(crate) fn enable(&self) -> Result {
-        self.hardware()?.enable()
+        self.hardware()?.enable()?;
+        self.left_on.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Gives the unit back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UnitHardware::stop`]; `EBUSY` if the unit has to go on, blocking.
+    fn give_back(&self, hardware: &D::Hardware) -> Result {
+        match self.left_on.load(Relaxed) {
+            true => {
+                hardware.leave_blocking();
+                Err(EBUSY)
+            }
+            false => hardware.stop(),
+        }
     }
 
     /// See [`VendorDriver::release`](crate::driver::VendorDriver::release).
@@ -397,7 +483,7 @@ impl<D: UnitDescription> ShellUnit<D> {
         let interrupt = self.interrupt.lock().take();
         drop(interrupt);
         match self.hardware() {
-            Ok(hardware) => hardware.stop(),
+            Ok(hardware) => self.give_back(hardware),
             // It was never taken over.
             Err(_) => Ok(()),
         }
@@ -425,11 +511,11 @@ pub(crate) fn unfit(name: Label, why: impl fmt::Display) -> Error {
     EOPNOTSUPP
 }
 
-/// Logs what another user does with the unit, and how to free it; returns the error for that
-/// (law 7).
+/// Logs what a unit was left doing that only switching it off would end, and how to have it
+/// switched off; returns the error for that (law 7).
 pub(crate) fn busy(name: Label, what: &str, how_to_free: &str) -> Error {
     log_err!(
-        "{}: the unit {}, so it is left alone; {}",
+        "{}: the unit was left on by firmware or an earlier kernel and {}, so it is left alone; {}",
         name,
         what,
         how_to_free,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, units that somebody else uses, and device tables, with memory in place
+//! Units that do not answer, units that somebody left on, and device tables, with memory in place
 //! of registers.
 
 #![forbid(unsafe_code)]
@@ -9,7 +9,7 @@ use core::cell::Cell;
 
 use kernel::{
     macros::kunit_tests,
-    sync::{new_spinlock_irq, SpinLockIrq},
+    sync::{atomic::Relaxed, new_spinlock_irq, SpinLockIrq},
     time::{Instant, Monotonic},
 };
 
@@ -117,6 +117,8 @@ struct Played {
     memory: KernelMemory,
     #[pin]
     state: SpinLockIrq<(Buffer, Cached)>,
+    /// Whether it was off since [`set`](Self::set).
+    passed: Atomic<bool>,
 }
 
 impl Played {
@@ -125,6 +127,7 @@ impl Played {
             pin_init!(Self {
                 memory: KernelMemory::new(-1),
                 state <- new_spinlock_irq!((Buffer::Works, Cached::NOTHING)),
+                passed: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -137,6 +140,7 @@ impl Played {
             translations: true,
         };
         *self.state.lock() = (buffer, all);
+        self.passed.store(false, Relaxed);
     }
 
     fn cached(&self) -> Cached {
@@ -168,6 +172,9 @@ impl Player<BYTES> for Played {
         let mut state = self.state.lock();
         let (buffer, cached) = &mut *state;
         let control = io.read(CONTROL_LOW);
+        if !control.enable() {
+            self.passed.store(true, Relaxed);
+        }
         let takes = control.enable() && control.commands();
         if !takes && *buffer == Buffer::Stuck {
             *buffer = Buffer::Works;
@@ -482,26 +489,76 @@ mod suite {
         Ok(())
     }
 
-    /// Law 7: a unit that is in use is left alone.
+    /// A unit that somebody has left on: it translates, takes commands, and logs all there is.
+    fn unit_left_on(buffer: Buffer) -> Result<(Arc<Played>, Arc<Hardware>)> {
+        let played = Played::new()?;
+        let registers = Registers::played(played.clone())?;
+        let hardware = describe_unit_with(FEATURES, false, registers)?;
+        let io = hardware.registers.io();
+        // IommuEn, all logs with their interrupts, GTEn, GAEn; XTEn and IntCapXTEn above.
+        io.write_reg(CONTROL_LOW::from(0x3003_f41d));
+        io.write_reg(CONTROL_HIGH::from(3 << 18));
+        io.write_reg(DEVICE_TABLE_LOW::from(0x1234_51ff));
+        played.set(buffer);
+        Ok((played, hardware))
+    }
+
+    /// Law 7: a unit that was left on goes on translating, with a table that blocks.
     #[test]
-    fn unit_of_somebody_else() -> Result {
-        for control in [
-            CONTROL_LOW::zeroed().with_enable(true),
-            CONTROL_LOW::zeroed().with_commands(true),
-            CONTROL_LOW::zeroed().with_commands(true).with_enable(true),
-        ] {
-            let hardware = unit()?;
-            let io = hardware.registers.io();
-            io.write_reg(control);
-            assert_eq!(hardware.start(), Err(EBUSY));
-            for offset in (0..0x4000).step_by(4) {
-                let expected = match offset {
-                    0x18 => u32::from(control),
-                    _ => 0,
-                };
-                assert_eq!(io.try_read32(offset), Ok(expected));
-            }
-        }
+    fn unit_that_was_left_on() -> Result {
+        let (played, hardware) = unit_left_on(Buffer::Works)?;
+        let io = hardware.registers.io();
+        assert_eq!(hardware.start(), Ok(true));
+        assert_eq!(played.cached(), Cached::NOTHING);
+        let table = io.read(DEVICE_TABLE_LOW);
+        assert_ne!(u32::from(table) & !0xfff, 0x1234_5000);
+        // 0x400 entries of 32 bytes are 8 pages.
+        assert_eq!(u32::from(table) & 0x1ff, 7);
+        // It takes commands, and nothing else is on of what was on before.
+        assert_eq!(
+            u32::from(io.read(CONTROL_LOW)),
+            1 << 12 | 1 << 10 | 4 << 5 | 1
+        );
+        assert_eq!(u32::from(io.read(CONTROL_HIGH)), 0);
+        assert_eq!(hardware.enable(), Ok(()));
+        assert_eq!(batch(&hardware), Ok(()));
+        assert!(!played.passed.load(Relaxed));
+        assert_eq!(hardware.stop(), Ok(()));
+        assert!(played.passed.load(Relaxed));
+        Ok(())
+    }
+
+    /// Law 7: if a unit that was left on does not obey, or is given back, it is not switched off.
+    #[test]
+    fn unit_that_was_left_on_is_not_let_go() -> Result {
+        let (played, hardware) = unit_left_on(Buffer::Broken)?;
+        assert_eq!(hardware.start(), Err(ETIMEDOUT));
+        assert!(!played.passed.load(Relaxed));
+        assert!(hardware.registers.io().read(CONTROL_LOW).enable());
+        played.set(Buffer::Works);
+        forget(&hardware);
+
+        let (played, hardware) = unit_left_on(Buffer::Works)?;
+        assert_eq!(hardware.start(), Ok(true));
+        hardware.leave_blocking();
+        assert!(!played.passed.load(Relaxed));
+        assert!(hardware.registers.io().read(CONTROL_LOW).enable());
+        // It can be taken again.
+        assert_eq!(hardware.start(), Ok(true));
+        assert!(!played.passed.load(Relaxed));
+        assert_eq!(hardware.stop(), Ok(()));
+        Ok(())
+    }
+
+    /// A command buffer that was left on in a unit that is off has no effect, and goes.
+    #[test]
+    fn buffer_that_was_left_on() -> Result {
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        io.write_reg(CONTROL_LOW::zeroed().with_commands(true));
+        assert_eq!(hardware.start(), Ok(false));
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        forget(&hardware);
         Ok(())
     }
 

@@ -68,6 +68,8 @@ struct State {
     count: usize,
     /// The stream id of the device that does not answer.
     unresponsive: Option<u32>,
+    /// Whether DMA passed that the unit did not translate.
+    passed: bool,
     /// Whether it got a CMD_ATC_INV since the last CMD_SYNC.
     owes_answer: bool,
     /// How often the driver looks at the unit before it does the next thing.
@@ -100,6 +102,12 @@ pub struct FakeUnit {
 }
 
 impl FakeUnit {
+    const FIRMWARE: Firmware = Firmware {
+        coherent: true,
+        flag_updates: None,
+        page0_only: false,
+    };
+
     /// A unit that is off.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -109,6 +117,7 @@ impl FakeUnit {
                     seen: [[0; 2]; ROOM],
                     count: 0,
                     unresponsive: None,
+                    passed: false,
                     owes_answer: false,
                     pause: 0,
                     patience: 0,
@@ -121,8 +130,8 @@ impl FakeUnit {
         )
     }
 
-    /// The driver's unit for it, which was taken over and translates. IDR0 is `idr0`.
-    pub fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
+    /// The driver's hardware for it, which was not taken over yet. IDR0 is `idr0`.
+    pub fn hardware(self: &Arc<Self>, idr0: u32) -> Result<Arc<Hardware>> {
         let registers = capability::Registers {
             idr0,
             idr1: IDR1,
@@ -131,18 +140,19 @@ impl FakeUnit {
             iidr: 0,
             aidr: 0,
         };
-        let firmware = Firmware {
-            coherent: true,
-            flag_updates: None,
-            page0_only: false,
-        };
-        let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
+        let capability = Capability::judge(&registers, &Self::FIRMWARE).map_err(|_| EINVAL)?;
         let health = Arc::new(Health::new(Label::from("fake")), GFP_KERNEL)?;
-        let hardware = Hardware::with(&health, Registers::emulated(self.clone())?, capability, -1)?;
+        Hardware::with(&health, Registers::emulated(self.clone())?, capability, -1)
+    }
+
+    /// The driver's unit for it, which was taken over and translates. IDR0 is `idr0`.
+    pub fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
+        let hardware = self.hardware(idr0)?;
         hardware.start()?;
         hardware.enable()?;
         self.take_seen()?;
-        let description = Description::of_nothing(NODE, firmware)?;
+        let description = Description::of_nothing(NODE, Self::FIRMWARE)?;
+        let health = hardware.health.clone();
         Unit::new(SmmuUnit::taken_over(health, description, hardware)?)
     }
 
@@ -202,6 +212,11 @@ impl FakeUnit {
         self.state.lock().record(what);
     }
 
+    /// Whether DMA passed since the last call that the unit neither translated nor aborted.
+    pub fn take_passed(&self) -> bool {
+        core::mem::take(&mut self.state.lock().passed)
+    }
+
     /// What was recorded since the last call.
     pub fn take_seen(&self) -> Result<KVec<Seen>> {
         let (seen, count) = {
@@ -224,6 +239,7 @@ impl Emulator for FakeUnit {
         if !state.keeps_bypass {
             io.write_reg(io.read(GBPA).with_update(false));
         }
+        state.passed |= !control.translation() && !io.read(GBPA).abort();
 
         let (errors, acknowledged): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
         if !control.commands() || (errors ^ acknowledged) & CMDQ_ERR != 0 {

@@ -37,12 +37,11 @@ use super::{
 };
 use crate::{
     drivers::shell::{
-        unit::{busy, log_claim_error, unfit, UnitHardware},
+        unit::{log_claim_error, unfit, Found, UnitHardware},
         unit_memory::{Exposed, Off},
         wait::wait_until,
     },
     health::Health,
-    label::Label,
     log::log_err,
     pgtable::armv8::GranuleSize,
 };
@@ -104,7 +103,6 @@ impl Hardware {
         let look = Registers::look(unit.base)?;
         let capability = Capability::judge(&look.identification(), &unit.firmware)
             .map_err(|refusal| unfit(name, refusal))?;
-        check_free(name, &look)?;
         drop(look);
         let registers = Registers::claim(unit.base, unit.firmware.page0_only)
             .inspect_err(|error| log_claim_error(name, unit.base, *error, HOW_TO_FREE))?;
@@ -269,6 +267,19 @@ impl Hardware {
         self.wait(|| u32::from(self.registers.read::<IRQ_CTRLACK>()) == u32::from(new))
     }
 
+    /// Ends what somebody had on before. With `abort`, all DMA is aborted from then on.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    fn end_earlier(&self, abort: bool) -> Result {
+        self.interrupt_control(|_| IRQ_CTRL::zeroed())?;
+        if abort {
+            self.set_bypass(GBPA::from(self.bypass.load(Relaxed)).with_abort(true))?;
+        }
+        self.control(|_| CR0::zeroed())
+    }
+
     /// Changes what happens to DMA while the unit does not translate. GBPA may be written while its
     /// Update bit is 0, and must be written with the bit set (6.3.14).
     fn set_bypass(&self, value: GBPA) -> Result {
@@ -312,20 +323,32 @@ impl UnitHardware for Hardware {
         &self.in_use
     }
 
-    fn acquire(&self) -> Result<Off> {
-        let off = check_free(self.health.name(), &self.registers)?;
-        let found = self.registers.io().read(GBPA).with_update(false);
-        self.bypass.store(found.into(), Relaxed);
+    fn acquire(&self) -> Result<Found> {
+        let io = self.registers.io();
+        self.bypass
+            .store(io.read(GBPA).with_update(false).into(), Relaxed);
         // `set_up` may not sleep, so it cannot take this lock.
         self.tags.lock().set_in_use(true);
-        Ok(off)
+        let control = io.read(CR0);
+        Ok(if control.translation() {
+            Found::Translating
+        } else if control.commands() || control.events() || control.requests() {
+            Found::Queues
+        } else {
+            Found::Off(Off::observed())
+        })
     }
 
-    /// In the order of 6.3.9.
-    fn set_up(&self, _off: Off) -> Result {
+    /// In the order of 6.3.9. A unit that was left on first gets GBPA to abort, which counts from
+    /// when it does not translate any more.
+    fn set_up(&self, found: Found) -> Result {
         let name = self.health.name();
         let io = self.registers.io();
 
+        if !matches!(found, Found::Off(_)) {
+            self.end_earlier(matches!(found, Found::Translating))
+                .inspect_err(|_| log_err!("{}: the unit that was left on does not stop", name))?;
+        }
         self.interrupt_control(|_| IRQ_CTRL::zeroed())?;
         let (shareability, cacheability) = match self.capability.coherent {
             true => (3, 1),
@@ -456,16 +479,3 @@ impl UnitHardware for Hardware {
 const HOW_TO_FREE: &str =
     "boot with initcall_blacklist=arm_smmu_driver_init, so that the kernel's own driver leaves it \
      alone";
-
-/// Checks that nobody uses the unit (law 7).
-fn check_free(name: Label, registers: &Registers) -> Result<Off> {
-    let control = registers.io().read(CR0);
-    let what = if control.translation() {
-        "translates already"
-    } else if control.commands() || control.events() || control.requests() {
-        "has its queues in use already"
-    } else {
-        return Ok(Off::observed());
-    };
-    Err(busy(name, what, HOW_TO_FREE))
-}

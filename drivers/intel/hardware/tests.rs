@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, and units that somebody else uses, with memory in place of registers.
+//! Units that do not answer, and units that somebody left on, with memory in place of registers.
 
 #![forbid(unsafe_code)]
 
@@ -14,10 +14,15 @@ use crate::{
     drivers::intel::{
         entries::{ContextEntry, Translation},
         mmio::MIN_BYTES,
-        regs::{IQH, IQT, RTADDR_LOW},
+        regs::{IQA_HIGH, IQA_LOW, IQH, IQT, RTADDR_HIGH, RTADDR_LOW},
         removal::Removal,
     },
     drivers::shell::registers::{join, Player, Window},
+    label::Label,
+    pgtable::{
+        kernel_memory::{KernelEntry, KernelMemory},
+        Entry, Table, TableMemory,
+    },
     requester::RequesterId,
 };
 
@@ -124,6 +129,112 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
     Ok(hardware)
 }
 
+/// What a [`LeftOn`] unit has seen.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+struct Seen {
+    /// Translation was off.
+    passed: bool,
+    /// The root table changed while a queue was on.
+    queue_was_on: bool,
+    /// RTADDR when the root table was set.
+    root: u64,
+    /// Where the queue was when it was switched on.
+    queue: u64,
+    /// Of the old tables.
+    cached: Cached,
+}
+
+/// A unit in software that somebody has left on. It executes the descriptors of its queue.
+#[pin_data]
+struct LeftOn {
+    memory: KernelMemory,
+    #[pin]
+    seen: SpinLockIrq<Seen>,
+}
+
+impl LeftOn {
+    fn new() -> Result<Arc<Self>> {
+        let seen = Seen {
+            cached: Cached {
+                contexts: true,
+                translations: true,
+            },
+            ..Seen::default()
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                memory: KernelMemory::new(-1),
+                seen <- new_spinlock_irq!(seen),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn words(&self, address: u64, count: usize) -> &[KernelEntry] {
+        self.memory
+            .entries(Table::at(PhysAddr::new(address)), count)
+    }
+
+    /// Types and granularities of descriptors: 6.5.2.1, 6.5.2.3, 6.5.2.8.
+    fn execute(&self, cached: &mut Cached, descriptor: [u64; 2]) {
+        match (descriptor[0] & 0xf, descriptor[0] >> 4 & 3) {
+            (1, 1) => cached.contexts = false,
+            // The unit fills its IOTLB again through an entry that it has still cached.
+            (2, 1) => cached.translations = cached.contexts,
+            (5, _) => self.words(descriptor[1], 1)[0].store(descriptor[0] >> 32),
+            _ => {}
+        }
+    }
+}
+
+impl Player<MIN_BYTES> for LeftOn {
+    fn act(&self, window: &Window<MIN_BYTES>) {
+        let io = window.io();
+        let mut seen = self.seen.lock();
+        let (command, status) = (io.read(GCMD), io.read(GSTS));
+        // Nothing but 1s to clear bits that were 0 is ever written there.
+        io.write_reg(FSTS::from(0));
+        seen.passed |= !command.translation();
+        if command.set_root_table() {
+            io.write_reg(command.with_set_root_table(false));
+            seen.queue_was_on |= status.queue();
+            seen.root = window.read_halves::<RTADDR_LOW, RTADDR_HIGH>();
+        }
+        io.write_reg(
+            GSTS::from(u32::from(command) & !(1 << 30)).with_root_table_set(seen.root != 0),
+        );
+        let queue = window.read_halves::<IQA_LOW, IQA_HIGH>();
+        match (status.queue(), command.queue()) {
+            (_, false) => return io.write_reg(IQH::from(0)),
+            (false, true) => seen.queue = queue,
+            (true, true) => {}
+        }
+        let tail = u32::from(io.read(IQT));
+        let mut head = u32::from(io.read(IQH));
+        while head != tail {
+            let words = self.words(seen.queue, 512);
+            let at = head as usize / 8;
+            self.execute(&mut seen.cached, [words[at].load(), words[at + 1].load()]);
+            head = (head + 16) % 4096;
+        }
+        io.write_reg(IQH::from(head));
+    }
+}
+
+/// A unit that does what the bits of `status` say, with a root table at `root`.
+fn unit_left_on(status: GSTS, root: u32) -> Result<(Arc<LeftOn>, Arc<Hardware>)> {
+    let unit = LeftOn::new()?;
+    let hardware = unit_with(CAP_ESRTPS, Registers::played(unit.clone())?)?;
+    let io = hardware.registers.io();
+    io.write_reg(status);
+    io.write_reg(status.repeat());
+    io.write_reg(RTADDR_LOW::from(root));
+    // The queue of before is empty, somewhere in its ring.
+    io.write_reg(IQH::from(0x40));
+    io.write_reg(IQT::from(0x40));
+    Ok((unit, hardware))
+}
+
 /// A batch of one descriptor.
 fn batch(hardware: &Hardware) -> Result<(), Failure> {
     let mut batch = hardware.batch();
@@ -199,7 +310,7 @@ mod suite {
     fn unit_that_does_not_answer() -> Result {
         let hardware = unit()?;
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.start());
+        let took = milliseconds(|| result = hardware.start().map(drop));
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         // Its status says that translation and queue are off, so it can be stopped.
@@ -318,28 +429,93 @@ mod suite {
         Ok(())
     }
 
-    /// Law 7: a unit that is in use is left alone.
+    /// Law 7: a unit that was left on goes on translating, with a table that blocks.
     #[test]
-    fn unit_of_somebody_else() -> Result {
-        for status in [
-            GSTS::zeroed().with_translation(true),
-            GSTS::zeroed().with_queue(true),
-            GSTS::zeroed().with_interrupt_remapping(true),
-            GSTS::zeroed()
-                .with_queue(true)
-                .with_interrupt_remapping(true),
-        ] {
-            let hardware = unit()?;
+    fn unit_that_was_left_on() -> Result {
+        for queue in [true, false] {
+            let on = GSTS::zeroed()
+                .with_translation(true)
+                .with_interrupt_remapping(true)
+                .with_queue(queue);
+            let (unit, hardware) = unit_left_on(on, 0x1000)?;
             let io = hardware.registers.io();
-            io.write_reg(status);
-            assert_eq!(hardware.start(), Err(EBUSY));
-            for offset in (0..0x1000).step_by(4) {
-                let expected = match offset {
-                    0x1c => u32::from(status),
-                    _ => 0,
-                };
-                assert_eq!(io.try_read32(offset), Ok(expected));
-            }
+
+            assert_eq!(hardware.start(), Ok(true));
+            let seen = *unit.seen.lock();
+            assert!(!seen.passed && !seen.queue_was_on);
+            assert_eq!(seen.root, hardware.tables.root().raw());
+            assert_eq!(seen.cached, Cached::default());
+            // The fault interrupt of before is masked; interrupts are remapped as before.
+            assert!(io.read(FECTL).masked());
+            assert!(io.read(GSTS).interrupt_remapping());
+            assert_eq!(hardware.enable(), Ok(()));
+            assert!(!unit.seen.lock().passed);
+            assert_eq!(batch(&hardware), Ok(()));
+
+            assert_eq!(hardware.stop(), Ok(()));
+            assert!(unit.seen.lock().passed);
+        }
+        Ok(())
+    }
+
+    /// A unit whose queue alone was left on is switched off again if it cannot be used.
+    #[test]
+    fn queue_that_was_left_on() -> Result {
+        let on = GSTS::zeroed().with_queue(true);
+        let (unit, hardware) = unit_left_on(on, 0x1000)?;
+        assert_eq!(hardware.start(), Ok(false));
+        let seen = *unit.seen.lock();
+        assert!(seen.passed && !seen.queue_was_on);
+        assert_eq!(seen.root, hardware.tables.root().raw());
+        assert_eq!(seen.cached, Cached::default());
+        assert_eq!(hardware.stop(), Ok(()));
+        assert_eq!(u32::from(hardware.registers.io().read(GCMD)), 0);
+        Ok(())
+    }
+
+    /// Law 7: if a unit that was left on does not obey, or is given back, it is not switched off.
+    #[test]
+    fn unit_that_was_left_on_is_not_let_go() -> Result {
+        // It says that it has a root table and a queue, whatever it is told.
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        let on = GSTS::zeroed()
+            .with_translation(true)
+            .with_root_table_set(true)
+            .with_queue(true);
+        io.write_reg(on);
+        assert_eq!(hardware.start(), Err(ETIMEDOUT));
+        assert!(io.read(GCMD).translation());
+        hardware.take_back(&Off::observed());
+
+        let (unit, hardware) = unit_left_on(GSTS::zeroed().with_translation(true), 0x1000)?;
+        assert_eq!(hardware.start(), Ok(true));
+        hardware.leave_blocking();
+        assert!(!unit.seen.lock().passed);
+        assert!(hardware.registers.io().read(GSTS).translation());
+        assert!(hardware.tables.is_in_use());
+        // It can be taken again.
+        assert_eq!(hardware.start(), Ok(true));
+        assert_eq!(hardware.stop(), Ok(()));
+        Ok(())
+    }
+
+    /// Law 7: TTM must not change while the unit translates.
+    #[test]
+    fn unit_that_was_left_on_in_scalable_mode() -> Result {
+        let on = GSTS::zeroed().with_translation(true);
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        io.write_reg(on);
+        io.write_reg(RTADDR_LOW::from(0x1400));
+        assert_eq!(hardware.start(), Err(EBUSY));
+        for offset in (0..0x1000).step_by(4) {
+            let expected = match offset {
+                0x1c => u32::from(on),
+                0x20 => 0x1400,
+                _ => 0,
+            };
+            assert_eq!(io.try_read32(offset), Ok(expected));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units that do not answer, and units that are in use already. Their registers are mere memory.
+//! Units that do not answer, and units that somebody left on. Their registers are mere memory.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ use super::super::super::{
 };
 use super::super::regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN};
 use super::*;
-use crate::{pgtable::armv8::GranuleSize, requester::RequesterId, unit::Unit};
+use crate::{label::Label, pgtable::armv8::GranuleSize, requester::RequesterId, unit::Unit};
 
 /// Both stages, tables of 64-bit processors, coherent, ASIDs of 16 and VMIDs of 8 bits, no
 /// messages, two levels of stream table.
@@ -67,14 +67,6 @@ fn milliseconds(f: impl FnOnce()) -> i64 {
     let start = Instant::<Monotonic>::now();
     f();
     start.elapsed().as_millis()
-}
-
-/// Whether all registers of page 0 but that at `except` are 0.
-fn is_untouched(hardware: &Hardware, except: usize) -> bool {
-    let io = hardware.registers.io();
-    (0..super::super::mmio::WINDOW)
-        .step_by(4)
-        .all(|offset| offset == except || io.try_read32(offset) == Ok(0))
 }
 
 /// A unit that translates, and a stream that bypasses.
@@ -248,7 +240,7 @@ mod suite {
     fn unit_that_does_not_answer() -> Result {
         let hardware = unit()?;
         let mut result = Ok(());
-        let took = milliseconds(|| result = hardware.start());
+        let took = milliseconds(|| result = hardware.start().map(drop));
         assert_eq!(result, Err(ETIMEDOUT));
         assert!((1000..5000).contains(&took));
         // If its registers later say that it is off, the memory can be taken back.
@@ -259,21 +251,78 @@ mod suite {
         Ok(())
     }
 
-    /// Law 7: a unit that is in use is left alone.
+    /// A unit that somebody has left on.
+    fn unit_left_on(control: CR0) -> Result<(Arc<FakeUnit>, Arc<Hardware>)> {
+        let fake = FakeUnit::new()?;
+        let hardware = fake.hardware(fake_unit::IDR0)?;
+        let io = hardware.registers.io();
+        io.write_reg(control);
+        io.write_reg(IRQ_CTRL::zeroed().with_events(true).with_errors(true));
+        Ok((fake, hardware))
+    }
+
+    /// All that a unit without page requests has.
+    fn all_on() -> CR0 {
+        CR0::zeroed()
+            .with_translation(true)
+            .with_commands(true)
+            .with_events(true)
+    }
+
+    /// Law 7: a unit that was left on aborts all DMA until it translates with tables that block.
     #[test]
-    fn unit_of_somebody_else() -> Result {
+    fn unit_that_was_left_on() -> Result {
+        let (fake, hardware) = unit_left_on(all_on())?;
+        let io = hardware.registers.io();
+        assert_eq!(hardware.start(), Ok(true));
+        assert!(!fake.take_passed());
+        assert!(!io.read(CR0).translation());
+        assert!(io.read(GBPA).abort());
+        assert_eq!(hardware.enable(), Ok(()));
+        assert!(io.read(CR0).translation());
+        assert_eq!(batch(&hardware), Ok(()));
+        assert!(!fake.take_passed());
+
+        assert_eq!(hardware.stop(), Ok(()));
+        assert!(fake.take_passed());
+        Ok(())
+    }
+
+    /// Law 7: if a unit that was left on is given back, it goes on aborting.
+    #[test]
+    fn unit_that_was_left_on_is_not_let_go() -> Result {
+        let (fake, hardware) = unit_left_on(all_on())?;
+        let io = hardware.registers.io();
+        assert_eq!(hardware.start(), Ok(true));
+        hardware.leave_blocking();
+        assert!(!fake.take_passed());
+        assert!(io.read(GBPA).abort());
+        assert!(hardware.stream_table.is_in_use());
+        assert_eq!(hardware.stop(), Ok(()));
+
+        // One that does not answer goes on translating.
+        let hardware = unit()?;
+        let io = hardware.registers.io();
+        io.write_reg(all_on());
+        assert_eq!(hardware.start(), Err(ETIMEDOUT));
+        assert_eq!(u32::from(io.read(CR0)), u32::from(all_on()));
+        hardware.take_back(&Off::observed());
+        Ok(())
+    }
+
+    /// Queues of a unit that does not translate go, and what DMA may do stays as it is.
+    #[test]
+    fn queues_that_were_left_on() -> Result {
         for control in [
-            CR0::zeroed().with_translation(true),
             CR0::zeroed().with_commands(true),
             CR0::zeroed().with_events(true),
             CR0::zeroed().with_requests(true),
         ] {
-            let hardware = unit()?;
-            let io = hardware.registers.io();
-            io.write_reg(control);
-            assert_eq!(hardware.start(), Err(EBUSY));
-            assert!(is_untouched(&hardware, 0x20));
-            assert_eq!(u32::from(io.read(CR0)), u32::from(control));
+            let (fake, hardware) = unit_left_on(control)?;
+            assert_eq!(hardware.start(), Ok(false));
+            assert!(fake.take_passed());
+            assert!(!hardware.registers.io().read(GBPA).abort());
+            assert_eq!(hardware.stop(), Ok(()));
         }
         Ok(())
     }

@@ -29,11 +29,19 @@ pub enum Place {
         id: RequesterId,
         /// The bridges above the function, the nearest first.
         upstream: KVec<RequesterId>,
+        /// The vendor's id.
+        vendor: u16,
+        /// The device's id.
+        device: u16,
         /// The class code: base class in bits 23:16, sub-class in bits 15:8, programming interface
         /// in bits 7:0.
         class: u32,
         /// For a virtual function: its physical function.
         physical: Option<RequesterId>,
+        /// Whether the function can make requests with a PASID (PCIe 6.20).
+        has_pasids: bool,
+        /// Whether the kernel trusts the function: it is not behind an external port.
+        trusted: bool,
     },
     /// A device on a bus without ids, described by its ACPI name.
     Acpi(AcpiName),

@@ -122,6 +122,15 @@ pub enum Capability {
     NoExec,
 }
 
+/// The kind of default domain that a device has to have.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum DefaultKind {
+    /// DMA passes untranslated.
+    Identity,
+    /// DMA is translated.
+    Paging,
+}
+
 /// The platform devices that the kernel creates for units of one kind.
 #[derive(Copy, Clone)]
 pub struct PlatformIds {
@@ -496,6 +505,14 @@ pub trait VendorDriver: Translate {
         units: impl Iterator<Item = &'a Self::Unit> + Clone,
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
+
+    /// The kind of default domain that a group with `endpoint` has to have, because of the device or
+    /// of its unit; `None` for the kernel's default. Users cannot choose another kind for the group.
+    ///
+    /// Context: any.
+    fn default_kind(_unit: &Self::Unit, _endpoint: &Self::Endpoint) -> Option<DefaultKind> {
+        None
+    }
 
     /// Writes the unit's registers, queue state and counters for debugfs; several lines.
     fn show_unit(unit: &Self::Unit, f: &mut dyn core::fmt::Write) -> core::fmt::Result;

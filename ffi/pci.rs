@@ -118,6 +118,16 @@ impl<'a> Pci<'a> {
         self.raw.as_ptr()
     }
 
+    /// The vendor's id.
+    pub(super) fn vendor(self) -> u16 {
+        field!(self, vendor)
+    }
+
+    /// The device's id.
+    pub(super) fn device_id(self) -> u16 {
+        field!(self, device)
+    }
+
     /// The class code: base class in bits 23:16, sub-class in bits 15:8, programming interface in
     /// bits 7:0.
     pub(super) fn class(self) -> u32 {
@@ -301,6 +311,51 @@ impl<'a> Pci<'a> {
     pub(crate) fn supports_ats(self) -> bool {
         // SAFETY: By the invariant.
         unsafe { pci_ats_supported(self.raw.as_ptr().cast()) }
+    }
+
+    /// Whether the kernel does not trust the function: it is behind an external port.
+    pub(crate) fn is_untrusted(self) -> bool {
+        // SAFETY: By the invariant.
+        unsafe { (*self.raw.as_ptr()).untrusted() != 0 }
+    }
+
+    /// Whether the function has the PASID capability. A virtual function has that of its physical
+    /// function.
+    pub(super) fn has_pasids(self) -> bool {
+        #[cfg(CONFIG_PCI_PASID)]
+        return field!(self.physical().unwrap_or(self), pasid_cap) != 0;
+        // Without CONFIG_PCI_PASID the kernel does not look for it.
+        #[cfg(not(CONFIG_PCI_PASID))]
+        false
+    }
+
+    /// Reads 32 bits of configuration space at byte offset `at`, a multiple of 4. `None` if that
+    /// fails.
+    #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+    pub(crate) fn read_config(self, at: u16) -> Option<u32> {
+        self.read_config_of(self.devfn(), at)
+    }
+
+    /// As [`read_config`](Self::read_config), of device 0, function 0 on this function's bus, which
+    /// need not be visible.
+    #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+    pub(crate) fn read_config_of_first_on_bus(self, at: u16) -> Option<u32> {
+        self.read_config_of(0, at)
+    }
+
+    #[cfg(CONFIG_IOMMU_CORE_INTEL)]
+    fn read_config_of(self, devfn: u8, at: u16) -> Option<u32> {
+        let mut value = 0;
+        // SAFETY: A function keeps its bus alive, and `value` may be written to.
+        let result = unsafe {
+            bindings::pci_bus_read_config_dword(
+                self.bus(),
+                u32::from(devfn),
+                c_int::from(at & !3),
+                &mut value,
+            )
+        };
+        (result == 0).then_some(value)
     }
 
     /// Whether the device has several functions.

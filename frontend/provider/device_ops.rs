@@ -2,6 +2,9 @@
 
 //! The functions that C calls for a device: `struct iommu_ops`.
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use core::ptr;
 
 use kernel::{bindings, ffi::c_int, prelude::*, sync::Arc};
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::Domain,
-    driver::Capability,
+    driver::{Capability, DefaultKind},
     endpoint::Endpoint,
     ffi::{device::Device, firmware},
     frontend::answer,
@@ -194,7 +197,26 @@ extern "C" fn default_type<D: Layer>(dev: *mut bindings::device) -> c_int {
     match known.map(ProviderDevice::group) {
         // The driver of a held device, which C does not see, relies on identity.
         Ok(Ok(group)) if group.has_held_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
-        _ => 0,
+        _ => known.map_or(0, wish_of),
+    }
+}
+
+/// What the vendor driver says about the default domain of a device, in C's numbers.
+fn wish_of<D: Served>(known: &ProviderDevice<D>) -> c_int {
+    let endpoint = known.endpoint();
+    let kind = D::default_kind(endpoint.unit().data(), endpoint.data());
+    // SAFETY: Always safe.
+    wish_for(kind, unsafe { bindings::iommu_default_passthrough() }) as c_int
+}
+
+/// C's number for what the vendor driver says. `passthrough` is whether C's default domains are
+/// identity.
+fn wish_for(kind: Option<DefaultKind>, passthrough: bool) -> u32 {
+    match kind {
+        Some(DefaultKind::Identity) => bindings::IOMMU_DOMAIN_IDENTITY,
+        Some(DefaultKind::Paging) if passthrough => bindings::IOMMU_DOMAIN_DMA,
+        // C's default translates already. It may be lazy, which C's number for paging is not.
+        Some(DefaultKind::Paging) | None => 0,
     }
 }
 

@@ -129,6 +129,8 @@ impl DeviceEntry {
     const GLX: u32 = 56;
     /// IR and IW.
     const READ_WRITE: u64 = 3 << 61;
+    /// IW.
+    const WRITE: u64 = 1 << 62;
     /// In the second word: I.
     const DEVICE_TLB: u64 = 1 << 32;
     /// In the third word: the shift of the field with the levels of guest tables.
@@ -141,15 +143,27 @@ impl DeviceEntry {
         settings: Settings::NONE,
     };
 
+    /// The first word of an entry that blocks, for an entry with this second word.
+    ///
+    /// Without TV the permissions mean nothing for DMA. But where SysMgt is 1, so that system
+    /// management messages pass as writes, units with erratum 63 refuse these messages without IW.
+    pub const fn blocked(second: u64) -> u64 {
+        match second >> 40 & 3 {
+            1 => Self::VALID | Self::WRITE,
+            _ => Self::VALID,
+        }
+    }
+
     /// The entry as the unit reads it.
     ///
     /// IV is 0: interrupts pass unchanged, as far as the settings let them. Bits 11:0 and 63:52 of
     /// addresses are dropped, since tables are pages.
     pub const fn encode(self) -> Words {
         let settings = self.settings;
+        let second = (settings.system_management() as u64) << 40;
         let mut words = [
-            Self::VALID,
-            (settings.system_management() as u64) << 40,
+            Self::blocked(second),
+            second,
             (settings.init() as u64) << 56
                 | (settings.external_interrupt() as u64) << 57
                 | (settings.nmi() as u64) << 58

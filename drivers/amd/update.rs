@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::entries::Words;
+use super::entries::{DeviceEntry, Words};
 
 /// One store. The unit must see all earlier stores before it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -44,8 +44,6 @@ impl Update {
     /// Block, two words, the rest of the first two, unblock.
     const MAX: usize = 5;
 
-    /// V without TV: the first word of an entry that blocks.
-    const BLOCKED: u64 = 1;
     const VALID: u64 = 1 << 0;
     const TRANSLATION_VALID: u64 = 1 << 1;
     const GUEST: u64 = 1 << 55;
@@ -73,8 +71,10 @@ impl Update {
         // entry has no guest tables any more.
         let lower_first = !torn && levels && Self::is_guest(old);
 
+        // V without TV. The old and the new entry treat system management messages the same.
+        let blocked = DeviceEntry::blocked(old[1]);
         if torn {
-            this.word(0, Self::BLOCKED);
+            this.word(0, blocked);
             this.hitless = false;
         }
         if lower_first {
@@ -86,7 +86,7 @@ impl Update {
             }
         }
         if torn {
-            this.lower([Self::BLOCKED, old[1], new[2], new[3]], new, pairs);
+            this.lower([blocked, old[1], new[2], new[3]], new, pairs);
         } else if !lower_first {
             this.lower(old, new, pairs);
         }

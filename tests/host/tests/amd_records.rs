@@ -314,9 +314,19 @@ fn settings() {
         };
         let mut words = [1, 0, 0, 0];
         words[bit / 64] |= 1u64 << (bit % 64);
+        if setting == 0x10 {
+            // Erratum 63: IW, although the entry blocks.
+            words[0] |= 1 << 62;
+        }
         assert_eq!(entry.encode(), words, "{setting:#x}");
         assert_eq!(DeviceEntry::decode(words), Some(entry));
     }
+    // SysMgt 3 is not 1.
+    let entry = DeviceEntry {
+        settings: Settings(0x30),
+        ..DeviceEntry::BLOCKED
+    };
+    assert_eq!(entry.encode(), [1, 3 << 40, 0, 0]);
     // The reserved bit is preserved.
     let entry = DeviceEntry {
         settings: Settings(0x08),

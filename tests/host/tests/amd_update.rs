@@ -144,6 +144,10 @@ fn check(old: Words, new: Words, pairs: bool) -> Result<(), TestCaseError> {
             prop_assert!(!arrived || now == after);
             arrived |= now == after && after != before;
         }
+        // Erratum 63: with SysMgt at 1 (bits 105:104) IW (bit 62) has to be set at every moment.
+        if [&old, &new].map(|words| bits(words, 105, 104)) == [1, 1] {
+            prop_assert_eq!(bits(moment, 62, 62), 1);
+        }
         let passing = interrupts(moment);
         prop_assert!(passing == interrupts(&old) || passing == interrupts(&new));
     }

@@ -7,6 +7,8 @@
 //! | `dmar`, `scope` | the DMAR table, and what it says about a device, pure |
 //! | `firmware` | the machine's DMAR table |
 //! | `capability`, `entries`, `invalidation`, `fault_record` | hardware records, pure |
+//! | `quirks` | machines that are wrong in a known way, pure |
+//! | `machine` | what is wrong with this machine |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | root and context tables |
 //! | `queue` | the invalidation queue |
@@ -38,9 +40,11 @@ mod firmware;
 mod hardware;
 mod invalidation;
 mod irq;
+mod machine;
 mod mmio;
 mod paging;
 mod queue;
+mod quirks;
 mod regs;
 mod removal;
 mod scope;

@@ -167,6 +167,32 @@ pub fn unit_for<'a>(table: Table<'a>, device: Device<'_>) -> Option<Drhd<'a>> {
     table.units().find(|unit| unit.is_same_unit(responsible))
 }
 
+/// Whether the structures of `unit` list the device. A unit may be responsible for other devices,
+/// too; see [`unit_for`].
+pub fn is_listed(table: Table<'_>, unit: Drhd<'_>, device: Device<'_>) -> bool {
+    let subject = Subject::new(table, device);
+    subject.may_be_in(unit.segment())
+        && table
+            .drhds()
+            .filter(|drhd| drhd.is_same_unit(unit))
+            .flat_map(Drhd::scopes)
+            .any(|scope| subject.is_in(scope))
+}
+
+/// Whether `unit` is for the devices that its structures list and for no others, and all of these
+/// are PCI functions.
+pub fn lists_functions_only(table: Table<'_>, unit: Drhd<'_>) -> bool {
+    table
+        .drhds()
+        .filter(|drhd| drhd.is_same_unit(unit))
+        .all(|drhd| {
+            !drhd.include_all()
+                && drhd
+                    .scopes()
+                    .all(|scope| scope.kind() != Some(ScopeKind::Named))
+        })
+}
+
 /// The ids of a named device, from the unit's device scopes for it (8.3.1). A PCI function has none
 /// here, because its bus gives the id.
 pub fn ids_for<'a, 'd: 'a>(

@@ -6,7 +6,9 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{firmware::Firmware, hardware::Hardware, irq::FaultInterrupt};
+use super::{
+    firmware::Firmware, hardware::Hardware, irq::FaultInterrupt, machine::Machine,
+};
 use crate::{
     drivers::shell::unit::{ShellUnit, UnitDescription},
     fault::FaultSink,
@@ -23,6 +25,7 @@ pub struct Description {
     /// Whether the unit is for all devices of its segment that no other unit lists.
     pub(super) include_all: bool,
     pub(super) memory_node: i32,
+    pub(super) machine: Arc<Machine>,
 }
 
 /// A VT-d unit.

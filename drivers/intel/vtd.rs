@@ -12,7 +12,9 @@ use super::{
     entries::{ContextEntry, Translation},
     firmware::{Firmware, MemoryNodes},
     invalidation::{ContextScope, TlbScope},
+    machine::Machine,
     paging::Paging,
+    quirks::Function,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
     show,
@@ -22,8 +24,8 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     device::{DeviceInfo, Place},
     driver::{
-        Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
-        Translate, VendorDriver, When,
+        Attach, Capability, DefaultKind, DeviceView, Geometry, KernelGather, Probed, Scope, Step,
+        Steps, Target, Translate, VendorDriver, When,
     },
     drivers::shell::{
         domain_ids::DomainId,
@@ -44,6 +46,19 @@ const MESSAGES: (u64, u64) = (0xfee0_0000, 0xfeef_ffff);
 /// The driver.
 pub struct Vtd;
 
+/// Whether the kernel is configured to leave integrated graphics untranslated, as Debian's is.
+/// Whoever boots another one with its own driver off, to load this one, wants all devices
+/// translated.
+const GRAPHICS_UNTRANSLATED: bool = cfg!(CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF);
+
+/// The driver's state for an endpoint. Entries need the ids only.
+pub struct Endpoint {
+    /// The name of the device, for messages.
+    name: Label,
+    /// Whether DMA of the device has to pass untranslated.
+    needs_identity: bool,
+}
+
 /// The context entry that the ids of an endpoint get; `None` blocks.
 pub struct Plan(Option<ContextEntry>);
 
@@ -63,8 +78,7 @@ impl Attach for Vtd {
 
     type Unit = VtdUnit;
 
-    /// The name of the device, for messages. Entries need the ids only.
-    type Endpoint = Label;
+    type Endpoint = Endpoint;
 
     type Paging = Paging;
     type Tag = DomainId;
@@ -86,7 +100,7 @@ impl Attach for Vtd {
 
     fn prepare(
         unit: &VtdUnit,
-        device: &Label,
+        endpoint: &Endpoint,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -107,7 +121,7 @@ impl Attach for Vtd {
                         "{}: the unit cannot let DMA of {} pass untranslated (ECAP.PT is 0); use \
                          a paging domain",
                         unit.health.name(),
-                        device,
+                        endpoint.name,
                     );
                     return Err(EOPNOTSUPP);
                 }
@@ -119,7 +133,7 @@ impl Attach for Vtd {
         })))
     }
 
-    fn plan_blocked(_unit: &VtdUnit, _device: &Label) -> Plan {
+    fn plan_blocked(_unit: &VtdUnit, _endpoint: &Endpoint) -> Plan {
         Plan(None)
     }
 
@@ -183,10 +197,11 @@ impl Attach for Vtd {
         })
     }
 
-    fn capable(unit: &VtdUnit, _device: &Label, capability: Capability) -> bool {
+    fn capable(unit: &VtdUnit, _endpoint: &Endpoint, capability: Capability) -> bool {
         match capability {
             // DMA of a PCI device is coherent unless the device asks for No Snoop.
-            Capability::CoherentDma | Capability::DeferredFlush => true,
+            Capability::CoherentDma => true,
+            Capability::DeferredFlush => unit.description.machine.quirks.allows_deferred_flush(),
             Capability::EnforcedCoherency => unit
                 .hardware()
                 .is_ok_and(|hardware| hardware.capability.snoop_control),
@@ -296,15 +311,26 @@ impl VendorDriver for Vtd {
         }
 
         let nodes = MemoryNodes::new(table)?;
+        let machine = Machine::look(table)?;
         for (number, unit) in table.units().enumerate() {
+            let name = Label::new(format_args!("dmar{number}"));
+            if let Some(why) = machine.leaves_alone(number) {
+                log_info!(
+                    "{}: the unit at {:#x} is left alone: {}",
+                    name,
+                    unit.base(),
+                    why,
+                );
+                continue;
+            }
             let description = Description {
                 firmware: firmware.clone(),
                 base: unit.base(),
                 segment: unit.segment(),
                 include_all: unit.include_all(),
                 memory_node: nodes.of(unit.base()),
+                machine: machine.clone(),
             };
-            let name = Label::new(format_args!("dmar{number}"));
             units.push(VtdUnit::new(name, description)?, GFP_KERNEL)?;
         }
         if units.is_empty() {
@@ -338,14 +364,34 @@ impl VendorDriver for Vtd {
         mut units: impl Iterator<Item = &'a VtdUnit> + Clone,
         device: DeviceInfo,
     ) -> Result<(&'a VtdUnit, Probed<Self>)> {
+        let first = units.clone().next().ok_or(ENODEV)?;
+        let machine = &first.description.machine;
+        let mut needs_identity = false;
         let (place, direct_kind) = match &device.place {
             Place::Pci {
                 segment,
                 id,
                 upstream,
+                vendor,
+                device,
                 class,
                 physical,
+                trusted,
+                has_pasids: _,
             } => {
+                if machine.is_misplaced(*segment, *id) {
+                    return Err(ENODEV);
+                }
+                let function = Function {
+                    vendor: *vendor,
+                    device: *device,
+                    class: *class,
+                    on_root_bus: upstream.is_empty(),
+                    trusted: *trusted,
+                };
+                needs_identity = machine
+                    .quirks
+                    .needs_identity(function, GRAPHICS_UNTRANSLATED);
                 let location = Location {
                     segment: *segment,
                     function: physical.unwrap_or(*id),
@@ -356,7 +402,6 @@ impl VendorDriver for Vtd {
             Place::Acpi(name) => (Device::Named(&name.path), Kind::Direct),
             Place::Behind { .. } => return Err(ENODEV),
         };
-        let first = units.clone().next().ok_or(ENODEV)?;
         let table = first.description.firmware.table();
         let listed = scope::unit_for(table, place).ok_or(ENODEV)?;
         let unit = units
@@ -396,18 +441,28 @@ impl VendorDriver for Vtd {
         )?;
 
         if scope::translation_cache(table, place) == TranslationCache::Required {
-            log_warn!(
-                "{}: firmware says that the device needs a translation cache of its own, which is \
-                 not supported; its DMA may not work",
+            // In legacy mode software must not enable ATS in such a device once more.
+            log_info!(
+                "{}: needs a translation cache of its own (SATC); the unit enables that by itself",
                 device.name,
             );
         }
         let probed = Probed {
             ids,
-            data: device.name,
+            data: Endpoint {
+                name: device.name,
+                needs_identity,
+            },
             reserved,
         };
         Ok((unit, probed))
+    }
+
+    fn default_kind(unit: &VtdUnit, endpoint: &Endpoint) -> Option<DefaultKind> {
+        match unit.hardware().ok()?.capability.untranslated() {
+            None => Some(DefaultKind::Paging),
+            Some(_) => endpoint.needs_identity.then_some(DefaultKind::Identity),
+        }
     }
 
     fn show_unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {

@@ -111,6 +111,8 @@ def _dmar_odd(first, last):
         _rmrr(0x200000, 0x1FFFFF, disk),
         _rmrr(first, last - 0x400, disk),
         _dmar_structure(_ANDD, bytes([0, 0, 0, 1, 0, 0])),
+        # A unit for a device that is not there. Nothing answers at its registers.
+        _drhd(base=_NOTHING, flags=0, scopes=_scope(8, b"\x1e\x07")),
     )
     return table, [
         "DRHD at offset 0x30: device scope at offset 0x40: names device 32, function 0",
@@ -119,6 +121,7 @@ def _dmar_odd(first, last):
         "RMRR at offset 0x6c: the region 0x200000-0x1fffff ends before it starts",
         f"RMRR at offset 0x8e: the region {first:#x}-{last - 0x400:#x} is not made of whole 4 KiB pages",
         "ANDD at offset 0xb0: the name of device 1 is empty",
+        f"dmar1: the unit at {_NOTHING:#x} is left alone: none of the devices that it is for is present",
     ]
 
 

@@ -11,10 +11,11 @@ mod tree {
     pub mod entries;
     pub mod fault_record;
     pub mod invalidation;
+    pub mod quirks;
     pub mod scope;
 }
 
-pub use tree::{capability, dmar, entries, fault_record, invalidation, scope};
+pub use tree::{capability, dmar, entries, fault_record, invalidation, quirks, scope};
 pub mod tables;
 
 use dmar::{Entry, Error, Kind, Oddity, Table};

@@ -426,6 +426,13 @@ pub trait VendorDriver: Translate {
         None
     }
 
+    /// Comes before one of `units` is taken over or resumed. For machines where something must be
+    /// on in all units before any of them gets its tables.
+    /// Errors show when the unit is taken over or resumed.
+    ///
+    /// Context: that of what follows. Units that are resumed were taken over before.
+    fn prepare_all<'a>(_units: impl Iterator<Item = &'a Self::Unit>) {}
+
     /// Takes the unit over: blocks every requester id, empties the caches, starts the queue, and
     /// reports faults to `faults` until [`release`](Self::release). The unit does not translate
     /// yet. One that firmware or an earlier kernel has left translating never lets DMA pass: it
@@ -506,8 +513,9 @@ pub trait VendorDriver: Translate {
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
-    /// The kind of default domain that a group with `endpoint` has to have, because of the device or
-    /// of its unit; `None` for the kernel's default. Users cannot choose another kind for the group.
+    /// The kind of default domain that a group with `endpoint` has to have because of the device or
+    /// its unit; `None` for the kernel's default. Users cannot choose another kind than identity
+    /// where it says so.
     ///
     /// Context: any.
     fn default_kind(_unit: &Self::Unit, _endpoint: &Self::Endpoint) -> Option<DefaultKind> {

@@ -32,6 +32,7 @@ use super::{
     invalidation::{by_register, ContextScope, Drain, TlbScope},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
+    quirks::{Present, Quirks},
     regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, IQH, IQT, PMEN, RTADDR_LOW},
     tables::Tables,
 };
@@ -39,8 +40,8 @@ use crate::{
     addr::PhysAddr,
     drivers::shell::{
         domain_ids::DomainIds,
-        unit::{busy, log_claim_error, unfit, Found, UnitHardware},
-        unit_memory::{Exposed, Off},
+        unit::{busy, log_claim_error, unfit, Found, Rest, UnitHardware},
+        unit_memory::{Exposed, Off, Pages},
         wait::wait_until,
     },
     health::Health,
@@ -49,6 +50,9 @@ use crate::{
 
 /// How long a unit may take to carry out a command.
 const TIMEOUT: Delta = Delta::from_secs(1);
+
+/// Bytes of a root table.
+const ROOT_TABLE_BYTES: usize = 4096;
 
 /// The registers of the fault interrupt, while the unit is suspended.
 ///
@@ -85,6 +89,10 @@ pub struct Hardware {
     suspended_interrupt: SpinLockIrq<Option<FaultInterruptRegisters>>,
     /// Whether firmware protected memory from DMA when this driver enabled translation.
     was_protected: Atomic<bool>,
+    /// For a unit on which translation must not end: the root table that it has while it rests.
+    empty_root: Option<Exposed<Pages>>,
+    /// Whether the queue was started before the unit is set up; see [`Quirks::queues_first`].
+    early: Atomic<bool>,
     /// How often fault records were lost because no register was free.
     pub(super) overflows: Atomic<u64>,
     /// How often the unit has announced faults that it did not have.
@@ -99,17 +107,26 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody in this kernel uses it, `EOPNOTSUPP` if it lacks what is needed (both
     /// logged); `ENOMEM`.
-    pub(super) fn new(health: &Arc<Health>, base: u64, node: i32) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        health: &Arc<Health>,
+        base: u64,
+        node: i32,
+        quirks: Quirks,
+        present: Present,
+    ) -> Result<Arc<Self>> {
         let name = health.name();
         let look = Registers::look(base)?;
         let (cap, ecap) = look.capabilities();
-        let (capability, space) =
+        let (mut capability, space) =
             Capability::judge(cap, ecap).map_err(|refusal| unfit(name, refusal))?;
+        capability.write_buffer_flush |= quirks.write_buffer;
+        let drains = capability.drain_writes || capability.drain_reads;
+        let never_ends = quirks.must_not_end(present, drains);
         drop(look);
         let registers = Registers::claim(base, capability.register_bytes())
             .inspect_err(|error| log_claim_error(name, base, *error, HOW_TO_FREE))?;
 
-        Self::with(health, registers, capability, space, node)
+        Self::with(health, registers, capability, space, node, never_ends)
     }
 
     /// Allocates what is needed to drive the unit with `registers`. Changes nothing.
@@ -119,6 +136,7 @@ impl Hardware {
         capability: Capability,
         space: AddressSpace,
         node: i32,
+        never_ends: bool,
     ) -> Result<Arc<Self>> {
         // The unit caches entries that are not present under id 0 (6.1).
         let reserved = u32::from(capability.caching_mode);
@@ -131,6 +149,16 @@ impl Hardware {
                 reads: capability.drain_reads,
             },
         )?;
+
+        let empty_root = match never_ends {
+            true => {
+                let pages = Pages::new(node, ROOT_TABLE_BYTES)?;
+                // The unit's walks may not snoop.
+                pages.flush(pages.words());
+                Some(Exposed::new("an empty root table", pages))
+            }
+            false => None,
+        };
 
         Arc::pin_init(
             pin_init!(Self {
@@ -145,6 +173,8 @@ impl Hardware {
                 in_use <- new_spinlock_irq!(false),
                 suspended_interrupt <- new_spinlock_irq!(None),
                 was_protected: Atomic::new(false),
+                empty_root,
+                early: Atomic::new(false),
                 overflows: Atomic::new(0),
                 false_alarms: Atomic::new(0),
             }),
@@ -190,17 +220,6 @@ impl Hardware {
         wait_until(TIMEOUT, || done(self.registers.read()))
     }
 
-    /// Has the unit walk from this driver's root table.
-    fn set_root_table(&self) -> Result {
-        // Bits 11:10 of the address are 0: legacy mode.
-        self.registers.set_root_table(self.tables.root());
-        self.flush_write_buffer();
-        self.command(
-            |gcmd| gcmd.with_set_root_table(true),
-            |gsts| gsts.root_table_set(),
-        )
-    }
-
     /// Invalidates everything with registers, for which the queue has to be off (6.5.1).
     fn invalidate_by_registers(&self) -> Result {
         if self.registers.read::<GSTS>().queue() {
@@ -240,6 +259,73 @@ impl Hardware {
         }
         self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())
             .inspect_err(|_| log_err!("{}: the queue that was left on does not stop", name))
+    }
+
+    /// Has the unit walk from the root table at `address`.
+    fn set_root_table(&self, address: PhysAddr) -> Result {
+        // Bits 11:10 of the address are 0: legacy mode.
+        self.registers.set_root_table(address);
+        self.flush_write_buffer();
+        self.command(
+            |gcmd| gcmd.with_set_root_table(true),
+            |gsts| gsts.root_table_set(),
+        )
+        .inspect_err(|_| {
+            log_err!(
+                "{}: the unit does not take its root table",
+                self.health.name(),
+            );
+        })
+    }
+
+    fn invalidate_everything_or_say(&self) -> Result {
+        self.invalidate_everything().map_err(|failure| {
+            log_err!(
+                "{}: the unit cannot be used: {}",
+                self.health.name(),
+                failure
+            );
+            EIO
+        })
+    }
+
+    /// Ends the queue, after what was submitted.
+    fn end_queue(&self) -> Result {
+        if self.early.load(Relaxed) && self.registers.read::<GSTS>().queue() {
+            // Nothing was submitted yet, and a queue may end only after a wait descriptor (6.5.2).
+            let _ = self.invalidate_everything();
+        }
+        self.queue
+            .sleep(|| match self.registers.read::<GSTS>().queue() {
+                true => self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue()),
+                false => Ok(()),
+            })
+    }
+
+    /// Sets the registers of a unit whose queue is off. On some chipsets the queues of all units
+    /// must be on before any unit gets its root table, so the queue is first; see
+    /// [`Quirks::queues_first`].
+    fn set_registers(&self) -> Result {
+        // Firmware decides anew what it protects when the machine resumes; `enable` looks.
+        self.was_protected.store(false, Relaxed);
+        self.early.store(false, Relaxed);
+        self.clear_faults();
+        self.start_queue()?;
+        self.tables.hand_over();
+        self.set_root_table(self.tables.root())?;
+        self.invalidate_everything_or_say()
+    }
+
+    /// Starts the queue of a unit whose queue is off.
+    fn start_queue(&self) -> Result {
+        self.queue.hand_over(&self.registers);
+        self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
+            .inspect_err(|_| {
+                log_err!(
+                    "{}: the unit does not start its invalidation queue",
+                    self.health.name(),
+                );
+            })
     }
 
     /// Clears the faults and queue errors from before the takeover.
@@ -288,6 +374,8 @@ impl UnitHardware for Hardware {
     }
 
     fn acquire(&self) -> Result<Found> {
+        // `set_up` starts the queue again, before the unit gets its root table.
+        self.end_early();
         let io = self.registers.io();
         let status = io.read(GSTS);
         if status.translation() {
@@ -309,28 +397,11 @@ impl UnitHardware for Hardware {
     }
 
     fn set_up(&self, found: Found) -> Result {
-        let name = self.health.name();
         match found {
             Found::Off(_) => {}
             Found::Queues | Found::Translating => self.end_earlier_queue()?,
         }
-        // Firmware decides anew what it protects when the machine resumes; `enable` looks.
-        self.was_protected.store(false, Relaxed);
-        self.clear_faults();
-        self.tables.hand_over();
-        self.set_root_table()
-            .inspect_err(|_| log_err!("{}: the unit does not take its root table", name))?;
-
-        self.queue.hand_over(&self.registers);
-        self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
-            .inspect_err(|_| {
-                log_err!("{}: the unit does not start its invalidation queue", name)
-            })?;
-
-        self.invalidate_everything().map_err(|failure| {
-            log_err!("{}: the unit cannot be used: {}", name, failure);
-            EIO
-        })
+        self.set_registers()
     }
 
     fn enable(&self) -> Result {
@@ -362,17 +433,65 @@ impl UnitHardware for Hardware {
                 |gsts| !gsts.translation(),
             )?;
         }
-        self.queue.sleep(|| match io.read(GSTS).queue() {
-            true => self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue()),
-            false => Ok(()),
-        })?;
+        self.end_queue()?;
         Ok(Off::observed())
+    }
+
+    fn start_early(&self) -> Result {
+        let status = self.registers.io().read(GSTS);
+        if status.translation() || status.queue() || status.interrupt_remapping() {
+            return Ok(());
+        }
+        self.clear_faults();
+        self.early.store(true, Relaxed);
+        self.start_queue()
+    }
+
+    fn end_early(&self) {
+        if self.early.load(Relaxed) && self.end_queue().is_ok() {
+            self.early.store(false, Relaxed);
+            // The unit does not translate either: it was not set up.
+            self.queue.take_back(&Off::observed());
+        }
+    }
+
+    fn must_go_on(&self) -> bool {
+        self.empty_root.is_some() && self.registers.read::<GSTS>().translation()
+    }
+
+    /// A unit that must go on gets an empty root table. With it the unit refuses everything, caches
+    /// nothing, and reads a single page, which the next kernel may use for something else.
+    fn rest(&self) -> Result<Rest> {
+        let Some(empty) = self.empty_root.as_ref().filter(|_| self.must_go_on()) else {
+            return self.switch_off().map(Rest::Off);
+        };
+        empty.hand_over();
+        self.set_root_table(empty.addr())?;
+        self.invalidate_everything_or_say()?;
+        self.end_queue()?;
+        Ok(Rest::Refusing)
+    }
+
+    fn wake(&self) -> Result {
+        match self.must_go_on() {
+            // Nothing is lost, or the kernel that loads a hibernation image has left the unit on.
+            true => {
+                self.end_queue()?;
+                self.set_registers()
+            }
+            false => self
+                .switch_off()
+                .and_then(|off| self.set_up(Found::Off(off))),
+        }
     }
 
     fn take_back(&self, off: &Off) {
         self.registers.set_root_table(PhysAddr::new(0));
         self.queue.take_back(off);
         self.tables.take_back(off);
+        if let Some(empty) = &self.empty_root {
+            empty.take_back(off);
+        }
     }
 
     /// Protects memory as firmware did, before translation ends: it never lies open. A suspend does
@@ -417,12 +536,12 @@ impl UnitHardware for Hardware {
     /// another one is told to with registers.
     fn refuse_all(&self) -> Result {
         // The unit may have lost the table's address, or have another kernel's.
-        let invalidated =
-            self.set_root_table()
-                .and_then(|()| match self.capability.root_pointer_flushes {
-                    true => Ok(()),
-                    false => self.invalidate_by_registers(),
-                });
+        let invalidated = self.set_root_table(self.tables.root()).and_then(|()| {
+            match self.capability.root_pointer_flushes {
+                true => Ok(()),
+                false => self.invalidate_by_registers(),
+            }
+        });
         let translates = match self.registers.read::<GSTS>().translation() {
             true => Ok(()),
             false => self.enable(),

@@ -7,7 +7,7 @@
 use kernel::{prelude::*, sync::Arc};
 
 use super::{
-    firmware::Firmware, hardware::Hardware, irq::FaultInterrupt, machine::Machine,
+    firmware::Firmware, hardware::Hardware, irq::FaultInterrupt, machine::Machine, quirks::Present,
 };
 use crate::{
     drivers::shell::unit::{ShellUnit, UnitDescription},
@@ -26,6 +26,8 @@ pub struct Description {
     pub(super) include_all: bool,
     pub(super) memory_node: i32,
     pub(super) machine: Arc<Machine>,
+    /// The devices behind the unit that were present when the driver looked for units.
+    pub(super) present: Present,
 }
 
 /// A VT-d unit.
@@ -36,7 +38,8 @@ impl UnitDescription for Description {
     type Interrupt = FaultInterrupt;
 
     fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Hardware>> {
-        Hardware::new(health, self.base, self.memory_node)
+        let quirks = self.machine.quirks;
+        Hardware::new(health, self.base, self.memory_node, quirks, self.present)
     }
 
     fn interrupt(

@@ -330,6 +330,7 @@ impl VendorDriver for Vtd {
                 include_all: unit.include_all(),
                 memory_node: nodes.of(unit.base()),
                 machine: machine.clone(),
+                present: machine.present(number),
             };
             units.push(VtdUnit::new(name, description)?, GFP_KERNEL)?;
         }
@@ -338,6 +339,13 @@ impl VendorDriver for Vtd {
             return Err(ENODEV);
         }
         Ok(units)
+    }
+
+    fn prepare_all<'a>(units: impl Iterator<Item = &'a VtdUnit>) {
+        for unit in units.filter(|unit| unit.description.machine.quirks.queues_first) {
+            // Whoever takes the unit over or resumes it finds out.
+            let _ = unit.start_early();
+        }
     }
 
     fn take_over(unit: &VtdUnit, faults: Arc<dyn FaultSink>) -> Result {

@@ -70,6 +70,15 @@ pub enum Found {
     Translating,
 }
 
+/// How a unit is while it is not used.
+pub enum Rest {
+    /// The unit is off: it neither translates nor accesses memory.
+    Off(Off),
+    /// The unit goes on translating, since it might never answer if translation ended. It refuses
+    /// all DMA, reads its tables to do so, and takes nothing from its queues.
+    Refusing,
+}
+
 /// A unit's registers, tables and queues: what a driver needs to run it.
 ///
 /// A vendor implements the steps. The functions after them are the life that the steps are for, and
@@ -127,6 +136,47 @@ pub trait UnitHardware: Send + Sync + 'static {
     ///
     /// `ETIMEDOUT` if the unit does not answer. It is left as it was, or with its queues on.
     fn switch_off(&self) -> Result<Off>;
+
+    /// Whether the unit translates and must go on to: it might never answer if translation ended.
+    fn must_go_on(&self) -> bool {
+        false
+    }
+
+    /// Starts, in a unit that is not used, what other units need before they are set up. Does
+    /// nothing if it has been started, or if the unit is used.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if the unit does not answer.
+    fn start_early(&self) -> Result {
+        Ok(())
+    }
+
+    /// Ends what [`start_early`](Self::start_early) has started, if the unit was not set up since.
+    fn end_early(&self) {}
+
+    /// Puts the unit to rest until [`wake`](Self::wake), or for the next kernel. Entries stay as
+    /// they are in memory. Batches are done at once from then on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`switch_off`](Self::switch_off); `EIO` if a unit that must go on does not
+    /// invalidate.
+    fn rest(&self) -> Result<Rest> {
+        self.switch_off().map(Rest::Off)
+    }
+
+    /// Sets up the registers of a unit after a [`rest`](Self::rest), whatever used the unit in
+    /// between.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`switch_off`](Self::switch_off) and [`set_up`](Self::set_up).
+    fn wake(&self) -> Result {
+        // The kernel that loads a hibernation image may have used the unit meanwhile.
+        self.switch_off()
+            .and_then(|off| self.set_up(Found::Off(off)))
+    }
 
     /// Takes back all memory that the unit could access.
     fn take_back(&self, off: &Off);
@@ -189,6 +239,8 @@ pub trait UnitHardware: Send + Sync + 'static {
             ),
         }
         *self.in_use().lock() = true;
+        // A unit that went on after its last release kept its entries.
+        self.block_entries();
         match self.set_up(found) {
             Ok(()) => Ok(blocks),
             Err(error) => {
@@ -222,10 +274,22 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of [`switch_off`](Self::switch_off): the unit has not stopped (logged). It is left as
-    /// it is, and the memory that it may still access is never freed.
+    /// it is, and the memory that it may still access is never freed. `EBUSY` if the unit must go
+    /// on.
     fn stop(&self) -> Result {
         let name = self.health().name();
         *self.in_use().lock() = false;
+        if self.must_go_on() {
+            // What held devices do goes on, and all others have left their groups.
+            log_warn!(
+                "{}: the unit goes on translating until the machine is reset, since it may never \
+                 answer otherwise; it refuses DMA of devices that get a driver from now on; load the \
+                 module again for them",
+                name,
+            );
+            self.relinquish();
+            return Err(EBUSY);
+        }
         self.before_release();
         let off = self.switch_off();
         match &off {
@@ -254,8 +318,8 @@ pub trait UnitHardware: Send + Sync + 'static {
     fn suspend(&self) -> Result {
         *self.in_use().lock() = false;
         self.before_suspend();
-        match self.switch_off() {
-            Ok(_) => Ok(()),
+        match self.rest() {
+            Ok(Rest::Off(_) | Rest::Refusing) => Ok(()),
             Err(error) => {
                 log_err!(
                     "{}: the unit does not stop; it is left as it is",
@@ -276,10 +340,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// `ETIMEDOUT` or `EIO` if the unit does not answer (logged).
     fn resume(&self) -> Result {
         *self.in_use().lock() = true;
-        // The kernel that loads a hibernation image may have used the unit meanwhile.
-        let ready = self
-            .switch_off()
-            .and_then(|off| self.set_up(Found::Off(off)));
+        let ready = self.wake();
         let restored = self.restore_interrupts();
         let result = ready.and(restored).and_then(|()| self.enable());
         if result.is_err() {
@@ -425,18 +486,27 @@ impl<D: UnitDescription> ShellUnit<D> {
         self.hardware.as_ref().ok_or(ENODEV)
     }
 
-    /// See [`VendorDriver::take_over`](crate::driver::VendorDriver::take_over).
-    pub(crate) fn take_over(&self, faults: Arc<dyn FaultSink>) -> Result {
-        let name = self.health.name();
-        let hardware = match self.hardware.as_ref() {
-            Some(hardware) => hardware.clone(),
+    /// The hardware, which is made if the unit was not taken over yet.
+    fn hardware_or_new(&self) -> Result<Arc<D::Hardware>> {
+        match self.hardware.as_ref() {
+            Some(hardware) => Ok(hardware.clone()),
             None => {
                 let hardware = self.description.hardware(&self.health)?;
                 self.hardware.populate(hardware.clone());
-                hardware
+                Ok(hardware)
             }
-        };
+        }
+    }
 
+    /// See [`UnitHardware::start_early`].
+    pub(crate) fn start_early(&self) -> Result {
+        self.hardware_or_new()?.start_early()
+    }
+
+    /// See [`VendorDriver::take_over`](crate::driver::VendorDriver::take_over).
+    pub(crate) fn take_over(&self, faults: Arc<dyn FaultSink>) -> Result {
+        let name = self.health.name();
+        let hardware = self.hardware_or_new()?;
         self.left_on.store(hardware.start()?, Relaxed);
         match self.description.interrupt(&hardware, faults) {
             Ok(interrupt) => *self.interrupt.lock() = Some(interrupt),
@@ -497,6 +567,14 @@ impl<D: UnitDescription> ShellUnit<D> {
     /// See [`VendorDriver::resume`](crate::driver::VendorDriver::resume).
     pub(crate) fn resume(&self) -> Result {
         self.hardware()?.resume()
+    }
+}
+
+impl<D: UnitDescription> Drop for ShellUnit<D> {
+    fn drop(&mut self) {
+        if let Ok(hardware) = self.hardware() {
+            hardware.end_early();
+        }
     }
 }
 

@@ -36,6 +36,8 @@ impl<D: Served> SyscoreHandler for Units<D> {
     }
 
     fn resume(&self) {
+        let active = self.0.units.iter().filter(|unit| unit.is_active());
+        D::prepare_all(active.map(|unit| unit.core().data()));
         for unit in self.0.units.iter().filter(|unit| unit.is_active()) {
             unit.core().resume();
         }

@@ -22,6 +22,7 @@ impl<D: Served> ProviderUnit<D> {
     /// Those of [`take_over`](crate::unit::Unit::take_over) and of the registration. The unit is
     /// given back then.
     pub fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
+        D::prepare_all(instance.cores.iter().map(|unit| unit.data()));
         self.core().take_over(self.faults().clone())?;
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
         if let Err(error) = result {

@@ -34,13 +34,22 @@ const ECAP: u64 = 0xf0_0f02;
 const CAP_ESRTPS: u64 = CAP | 1 << 63;
 
 fn unit() -> Result<Arc<Hardware>> {
-    unit_with(CAP, Registers::dead()?)
+    unit_that(false)
+}
+
+/// A unit on which translation must not end if `never_ends`.
+fn unit_that(never_ends: bool) -> Result<Arc<Hardware>> {
+    describe(CAP, Registers::dead()?, never_ends)
 }
 
 fn unit_with(cap: u64, registers: Registers) -> Result<Arc<Hardware>> {
+    describe(cap, registers, false)
+}
+
+fn describe(cap: u64, registers: Registers, never_ends: bool) -> Result<Arc<Hardware>> {
     let (capability, space) = Capability::judge(cap, ECAP).map_err(|_| EINVAL)?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
-    Hardware::with(&health, registers, capability, space, -1)
+    Hardware::with(&health, registers, capability, space, -1, never_ends)
 }
 
 /// What a unit in software has cached.
@@ -134,7 +143,7 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
 struct Seen {
     /// Translation was off.
     passed: bool,
-    /// The root table changed while a queue was on.
+    /// The root table changed while the queue of before was on.
     queue_was_on: bool,
     /// RTADDR when the root table was set.
     root: u64,
@@ -197,7 +206,7 @@ impl Player<MIN_BYTES> for LeftOn {
         seen.passed |= !command.translation();
         if command.set_root_table() {
             io.write_reg(command.with_set_root_table(false));
-            seen.queue_was_on |= status.queue();
+            seen.queue_was_on |= status.queue() && seen.queue == 0;
             seen.root = window.read_halves::<RTADDR_LOW, RTADDR_HIGH>();
         }
         io.write_reg(
@@ -233,6 +242,31 @@ fn unit_left_on(status: GSTS, root: u32) -> Result<(Arc<LeftOn>, Arc<Hardware>)>
     io.write_reg(IQH::from(0x40));
     io.write_reg(IQT::from(0x40));
     Ok((unit, hardware))
+}
+
+/// The root table register.
+fn root_table(hardware: &Hardware) -> u64 {
+    let io = hardware.registers.io();
+    join(io.read(RTADDR_LOW).into(), io.read(RTADDR_HIGH).into())
+}
+
+/// A unit that translates, and whose translation ends as little as that of a graphics unit whose
+/// device has requests that are never done.
+fn translating(never_ends: bool) -> Result<Arc<Hardware>> {
+    let hardware = unit_that(never_ends)?;
+    hardware.registers.io().write_reg(
+        GSTS::zeroed()
+            .with_translation(true)
+            .with_root_table_set(true),
+    );
+    hardware.tables.hand_over();
+    Ok(hardware)
+}
+
+/// The unit is off after all, so that its memory can be freed.
+fn forget(hardware: &Hardware) {
+    hardware.registers.io().write_reg(GSTS::zeroed());
+    assert_eq!(hardware.stop(), Ok(()));
 }
 
 /// A batch of one descriptor.
@@ -352,6 +386,95 @@ mod suite {
         assert!(io.read(GCMD).translation());
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
         hardware.stop()?;
+        Ok(())
+    }
+
+    /// What happens without the quirk: the command to end translation is given, and never done.
+    #[test]
+    fn graphics_unit_that_is_told_to_stop() -> Result {
+        let hardware = translating(false)?;
+        assert_eq!(hardware.suspend(), Err(ETIMEDOUT));
+        assert!(!hardware.registers.io().read(GCMD).translation());
+        forget(&hardware);
+        Ok(())
+    }
+
+    #[test]
+    fn law_7_graphics_unit_sleeps_with_an_empty_root_table() -> Result {
+        let hardware = translating(true)?;
+        let io = hardware.registers.io();
+        let empty = hardware.empty_root.as_ref().ok_or(EINVAL)?;
+
+        let mut result = Ok(());
+        let took = milliseconds(|| result = hardware.suspend());
+        assert_eq!(result, Ok(()));
+        assert!(took < 500);
+        // The last command has set the root table; translation was not to end.
+        let command = io.read(GCMD);
+        assert!(command.translation() && command.set_root_table());
+        assert_eq!(root_table(&hardware), empty.addr().raw());
+        assert!(empty.words().iter().all(|word| word.load() == 0));
+        // Law 8: the unit reads it until it is off.
+        assert!(empty.is_in_use());
+        forget(&hardware);
+        assert!(!empty.is_in_use());
+        Ok(())
+    }
+
+    /// Law 8: the tables of a unit that goes on are kept.
+    #[test]
+    fn law_8_graphics_unit_goes_on_after_a_release() -> Result {
+        let hardware = translating(true)?;
+        let io = hardware.registers.io();
+        assert_eq!(hardware.stop(), Err(EBUSY));
+        // The unit was told nothing.
+        assert_eq!(u32::from(io.read(GCMD)), 0);
+        assert_eq!(root_table(&hardware), 0);
+        assert!(hardware.tables.is_in_use());
+        forget(&hardware);
+        Ok(())
+    }
+
+    /// Before it was enabled, and after it has lost its registers, the unit can be switched off.
+    #[test]
+    fn graphics_unit_that_does_not_translate() -> Result {
+        let hardware = unit_that(true)?;
+        assert_eq!(hardware.suspend(), Ok(()));
+        assert_eq!(root_table(&hardware), 0);
+        assert_eq!(hardware.stop(), Ok(()));
+        Ok(())
+    }
+
+    /// Quirk of X58: no root table before the queues of all units are on.
+    #[test]
+    fn queues_come_before_root_tables() -> Result {
+        let (first, second) = (unit()?, unit()?);
+        for hardware in [&first, &second] {
+            // The unit does not answer, but it was told.
+            assert_eq!(hardware.start_early(), Err(ETIMEDOUT));
+            let io = hardware.registers.io();
+            assert!(io.read(GCMD).queue() && !io.read(GCMD).set_root_table());
+            assert_eq!(root_table(hardware), 0);
+        }
+        // A unit whose queue does not start gets no root table.
+        assert!(first.start().is_err());
+        assert_eq!(root_table(&first), 0);
+        // A unit that is not set up after all.
+        second.end_early();
+        assert!(!second.early.load(Relaxed));
+        // A unit that is in use is told nothing.
+        let third = unit()?;
+        let io = third.registers.io();
+        for status in [
+            GSTS::zeroed().with_translation(true),
+            GSTS::zeroed().with_queue(true),
+            GSTS::zeroed().with_interrupt_remapping(true),
+        ] {
+            io.write_reg(status);
+            assert_eq!(third.start_early(), Ok(()));
+            assert_eq!(u32::from(io.read(GCMD)), 0);
+            assert!(!third.early.load(Relaxed));
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! | `ivrs`, `scope` | the IVRS table, and what it says about a device, pure |
 //! | `firmware` | the machine's IVRS table |
 //! | `function` | the PCI function of a unit |
+//! | `quirks` | units and chipsets that are wrong in a known way, pure |
 //! | `capability`, `entries`, `commands`, `events` | hardware records, pure |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | the device table |
@@ -48,6 +49,7 @@ mod ivrs;
 mod mmio;
 mod paging;
 mod queue;
+mod quirks;
 mod regs;
 // Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
 #[allow(dead_code)]

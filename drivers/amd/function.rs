@@ -14,7 +14,10 @@ use kernel::{
     prelude::*,
 };
 
-use super::capability::Encryption;
+use super::{
+    capability::Encryption,
+    quirks::{ConfigSpace, Machine},
+};
 use crate::requester::RequesterId;
 
 // The kernel exports these; the kernel crate's bindings leave their headers out.
@@ -76,6 +79,34 @@ impl Function {
         };
         // INVARIANT: The kernel has taken a reference for the caller.
         NonNull::new(raw).map(|raw| Self { raw }).ok_or(ENODEV)
+    }
+
+    /// Finds device 0, function 0 on this function's bus.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is none.
+    pub(super) fn root(&self, segment: u16) -> Result<Self> {
+        // SAFETY: By the invariant; a function keeps its bus alive.
+        let bus = unsafe { (*(*self.raw.as_ptr()).bus).number };
+        Self::find(segment, RequesterId::pci(bus, 0))
+    }
+
+    /// The function's ids, and the processor.
+    pub(super) fn machine(&self) -> Machine {
+        // SAFETY: By the invariant. The kernel writes the ids when it finds the function, and
+        // `boot_cpu_data` during boot only.
+        unsafe {
+            let processor = (*(&raw const bindings::boot_cpu_data))
+                .__bindgen_anon_1
+                .__bindgen_anon_1;
+            Machine {
+                family: processor.x86,
+                model: processor.x86_model,
+                vendor: (*self.raw.as_ptr()).vendor,
+                device: (*self.raw.as_ptr()).device,
+            }
+        }
     }
 
     /// Reads 32 bits of configuration space at byte offset `at`.
@@ -163,6 +194,20 @@ impl Function {
     pub(super) fn restore_interrupt(&self) {
         // SAFETY: By the invariant.
         unsafe { bindings::pci_restore_msi_state(self.raw.as_ptr()) }
+    }
+}
+
+impl ConfigSpace for Function {
+    fn read(&self, at: u16) -> u32 {
+        let mut value = u32::MAX;
+        // SAFETY: By the invariant the device is valid, and `value` may be written to.
+        unsafe { bindings::pci_read_config_dword(self.raw.as_ptr(), at.into(), &mut value) };
+        value
+    }
+
+    fn write(&self, at: u16, value: u32) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::pci_write_config_dword(self.raw.as_ptr(), at.into(), value) };
     }
 }
 

@@ -37,6 +37,7 @@ use super::{
     ivrs::{Flags, Info, Ivhd},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
+    quirks::Saved,
     regs::{
         CONTROL_LOW, EXCLUSION_BASE_HIGH, EXCLUSION_BASE_LOW, EXCLUSION_LIMIT_HIGH,
         EXCLUSION_LIMIT_LOW, STATUS,
@@ -53,7 +54,7 @@ use crate::{
     },
     health::Health,
     label::Label,
-    log::{log_err, log_warn},
+    log::{log_err, log_info, log_warn},
     pgtable::encrypted,
     requester::RequesterId,
 };
@@ -76,6 +77,35 @@ pub(super) struct Properties {
     pub(super) flags: Flags,
 }
 
+/// What firmware does not restore after a sleep, on some chipsets.
+pub(super) struct Lost {
+    saved: Saved,
+    /// The northbridge.
+    root: Function,
+}
+
+impl Lost {
+    /// Saves it, if `function` is a unit that loses it.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the northbridge is not there; `ENOMEM`.
+    fn of(function: &Function, ivhd: Ivhd<'_>) -> Result<Option<KBox<Self>>> {
+        if !function.machine().loses_registers() {
+            return Ok(None);
+        }
+        let mut lost = KBox::new(
+            Self {
+                saved: Saved::new(ivhd.capability()),
+                root: function.root(ivhd.segment())?,
+            },
+            GFP_KERNEL,
+        )?;
+        lost.saved.save(function);
+        Ok(Some(lost))
+    }
+}
+
 /// A unit that this driver has taken over.
 #[pin_data]
 pub struct Hardware {
@@ -84,6 +114,7 @@ pub struct Hardware {
     /// The unit's PCI function; `None` in tests.
     pub(super) function: Option<Function>,
     pub(super) properties: Properties,
+    lost: Option<KBox<Lost>>,
     /// The memory node that the unit is close to, negative for none.
     pub(super) node: i32,
     pub(super) tables: DeviceTable,
@@ -150,18 +181,36 @@ impl Hardware {
             scope::settings_of(ivhd, id)
         })?;
 
-        Self::with(health, registers, Some(function), properties, tables, node)
+        let lost = Lost::of(&function, ivhd).unwrap_or_else(|error| {
+            log_warn!(
+                "{}: the unit cannot be used after a sleep: its registers are not saved: error {}",
+                name,
+                error.to_errno(),
+            );
+            None
+        });
+
+        Self::with(
+            health,
+            registers,
+            Some((function, lost)),
+            properties,
+            tables,
+            node,
+        )
     }
 
     /// Allocates what is needed to drive the unit with `registers`. Changes nothing.
     fn with(
         health: &Arc<Health>,
         registers: Registers,
-        function: Option<Function>,
+        function: Option<(Function, Option<KBox<Lost>>)>,
         properties: Properties,
         tables: DeviceTable,
         node: i32,
     ) -> Result<Arc<Self>> {
+        let (function, lost) = function.unzip();
+        let lost = lost.flatten();
         let ids = DomainIds::new(DOMAINS, 1)?;
         let events = EventLog::new(node)?;
         let queue = Queue::new(node, properties.features.invalidate_all)?;
@@ -172,6 +221,7 @@ impl Hardware {
                 registers,
                 function,
                 properties,
+                lost,
                 node,
                 tables,
                 events,
@@ -210,6 +260,22 @@ impl Hardware {
                 && !status.page_request_log()
                 && !status.guest_log()
         })
+    }
+
+    /// Sets what firmware should have set in the unit's function.
+    fn set_missing_bits(&self) {
+        let Some(function) = &self.function else {
+            return;
+        };
+        for missing in function.machine().missing_bits() {
+            if missing.set(function) {
+                log_info!(
+                    "{}: firmware has not worked around {}; done",
+                    self.health.name(),
+                    missing.name,
+                );
+            }
+        }
     }
 
     /// Invalidates every entry of the device table by its id.
@@ -307,6 +373,7 @@ impl UnitHardware for Hardware {
         let io = self.registers.io();
         let flags = self.properties.flags;
         let translates = matches!(found, Found::Translating);
+        self.set_missing_bits();
 
         if !matches!(found, Found::Off(_)) {
             self.end_earlier_queues().inspect_err(|_| {
@@ -389,6 +456,16 @@ impl UnitHardware for Hardware {
         // It may still use what it has cached, and was told to take no commands.
         .inspect_err(|_| self.give_up())?;
         Ok(Off::observed())
+    }
+
+    fn wake(&self) -> Result {
+        // Before the first look at the unit's registers, which may not be there.
+        if let (Some(lost), Some(function)) = (&self.lost, &self.function) {
+            lost.saved.restore(function, &lost.root);
+        }
+        // The kernel that loads a hibernation image may have used the unit meanwhile.
+        self.switch_off()
+            .and_then(|off| self.set_up(Found::Off(off)))
     }
 
     fn take_back(&self, off: &Off) {

@@ -15,12 +15,15 @@ use kernel::{
 };
 
 use super::{
+    capability::Encryption,
     capability::TableKind,
     commands::{Pages, MAX_ORDER},
     entries::Translation,
     firmware::Firmware,
+    function::encryption,
     ivrs::Usage,
     paging::Paging,
+    quirks::needs_identity,
     scope, show,
     unit::{AmdViUnit, Description},
 };
@@ -28,8 +31,8 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     device::{DeviceInfo, Place},
     driver::{
-        Attach, Capability, DeviceView, Geometry, KernelGather, Probed, Scope, Step, Steps, Target,
-        Translate, VendorDriver, When,
+        Attach, Capability, DefaultKind, DeviceView, Geometry, KernelGather, Probed, Scope, Step,
+        Steps, Target, Translate, VendorDriver, When,
     },
     drivers::shell::{
         domain_ids::DomainId,
@@ -55,6 +58,12 @@ const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
 
 /// The driver.
 pub struct AmdVi;
+
+/// The driver's state for an endpoint. Entries need the ids only.
+pub struct Endpoint {
+    /// Whether DMA of the device has to pass untranslated by default.
+    needs_identity: bool,
+}
 
 /// A prepared attach. A table may grow at any time, so commit takes what an entry has to say from
 /// the domain when it writes the entry. The plan holds only what commit has to remember.
@@ -87,8 +96,7 @@ impl Attach for AmdVi {
 
     type Unit = AmdViUnit;
 
-    /// Nothing: entries need the ids only.
-    type Endpoint = ();
+    type Endpoint = Endpoint;
 
     type Paging = Paging;
     type Tag = DomainId;
@@ -110,7 +118,7 @@ impl Attach for AmdVi {
 
     fn prepare(
         unit: &AmdViUnit,
-        _endpoint: &(),
+        _endpoint: &Endpoint,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -125,7 +133,7 @@ impl Attach for AmdVi {
         }
     }
 
-    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &()) -> Plan {
+    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &Endpoint) -> Plan {
         Plan::EMPTY
     }
 
@@ -192,7 +200,7 @@ impl Attach for AmdVi {
             .is_ok_and(|hardware| hardware.properties.capability.caches_not_present)
     }
 
-    fn capable(unit: &AmdViUnit, _endpoint: &(), capability: Capability) -> bool {
+    fn capable(unit: &AmdViUnit, _endpoint: &Endpoint, capability: Capability) -> bool {
         let Ok(hardware) = unit.hardware() else {
             return false;
         };
@@ -417,12 +425,28 @@ impl VendorDriver for AmdVi {
         if !hardware.properties.features.ht_range_ignored {
             add(HYPERTRANSPORT, Prot::READ | Prot::WRITE, Kind::Reserved)?;
         }
+        let (has_pasids, trusted) = match device.place {
+            Place::Pci {
+                has_pasids,
+                trusted,
+                ..
+            } => (has_pasids, trusted),
+            _ => (false, false),
+        };
+        let features = &hardware.properties.features;
+        let encrypted = !matches!(encryption(), Encryption::None);
         let probed = Probed {
             ids,
-            data: (),
+            data: Endpoint {
+                needs_identity: needs_identity(features, has_pasids, trusted, encrypted),
+            },
             reserved,
         };
         Ok((unit, probed))
+    }
+
+    fn default_kind(_unit: &AmdViUnit, endpoint: &Endpoint) -> Option<DefaultKind> {
+        endpoint.needs_identity.then_some(DefaultKind::Identity)
     }
 
     fn show_unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {

@@ -11,13 +11,14 @@ mod tree {
     pub mod entries;
     pub mod events;
     pub mod ivrs;
+    pub mod quirks;
     pub mod scope;
     pub mod update;
 }
 
 pub mod tables;
 
-pub use tree::{capability, commands, entries, events, ivrs, scope, update};
+pub use tree::{capability, commands, entries, events, ivrs, quirks, scope, update};
 
 use ivrs::{Entry, Error, Kind, Oddity, Table};
 

@@ -18,11 +18,13 @@
 //! | `blocks` | ranges of addresses as few commands, pure |
 //! | `invalidation` | an invalidation of the core's as such commands |
 //! | `acpi_table` | a checked copy of an ACPI table |
+//! | `acpi_structures` | where such a table and its structures start and end, pure |
 //! | `bytes` | little-endian values in a firmware table, pure |
 //! | `show` | lines of debugfs |
 //!
 //! No file here names a vendor.
 
+pub(crate) mod acpi_structures;
 pub(crate) mod acpi_table;
 pub(crate) mod blocks;
 pub(crate) mod bytes;

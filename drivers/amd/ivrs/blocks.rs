@@ -8,7 +8,7 @@ use super::{
     hardware::Ivhd,
     kind::Kind,
     memory::Ivmd,
-    raw::{Raw, RawBlocks},
+    raw::{blocks_of, Raw, RawBlocks},
 };
 
 /// One block.
@@ -29,7 +29,7 @@ pub struct Blocks<'a>(RawBlocks<'a>);
 impl<'a> Blocks<'a> {
     /// The blocks of `table`, the bytes of a whole table.
     pub(super) fn new(table: &'a [u8]) -> Self {
-        Self(RawBlocks::new(table))
+        Self(blocks_of(table))
     }
 }
 

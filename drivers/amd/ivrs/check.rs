@@ -24,13 +24,14 @@ use super::{
     hardware::{Ivhd, WINDOW},
     index::{Entry, Use},
     info::Info,
-    kind::{Kind, BLOCK_PREFIX, HEADER_LEN},
+    kind::Kind,
     memory::Ivmd,
-    raw::{Raw, RawBlocks},
+    raw::{blocks_of, Raw},
     warning::{Oddity, Warning},
 };
 use crate::drivers::shell::{
-    bytes::{u16_at, u32_at, u8_at},
+    acpi_structures::{self, unreadable, BadLength, StructureKind},
+    bytes::u32_at,
     sort::sort_by_key,
 };
 
@@ -39,35 +40,17 @@ pub type Report<'r> = &'r mut dyn FnMut(&Warning);
 
 /// Returns the bytes of the table, which is at the start of `bytes`.
 pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
-    let refuse = |problem| Error {
-        kind: Kind::Header,
-        offset: 0,
-        problem,
-    };
-    let too_short = |claims| {
-        refuse(Problem::TooShort {
-            claims,
-            needs: HEADER_LEN,
-        })
-    };
-
-    if bytes.len() < HEADER_LEN {
-        return Err(too_short(bytes.len()));
+    let table = acpi_structures::whole(bytes, b"IVRS")?;
+    if table.len() > MAX_LEN {
+        return Err(Error {
+            kind: Kind::Header,
+            offset: 0,
+            problem: Problem::TooLong {
+                claims: u32_at(table, 4),
+            },
+        });
     }
-    if !bytes.starts_with(b"IVRS") {
-        return Err(refuse(Problem::Signature));
-    }
-    let claims = u32_at(bytes, 4);
-    let has = bytes.len();
-    match usize::try_from(claims)
-        .ok()
-        .and_then(|len| bytes.get(..len))
-    {
-        None => Err(refuse(Problem::TableTruncated { claims, has })),
-        Some(bytes) if bytes.len() < HEADER_LEN => Err(too_short(bytes.len())),
-        Some(bytes) if bytes.len() > MAX_LEN => Err(refuse(Problem::TooLong { claims })),
-        Some(bytes) => Ok(bytes),
-    }
+    Ok(table)
 }
 
 /// Returns the number of hardware definitions in the table.
@@ -77,7 +60,7 @@ pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
 /// Why the table cannot be used.
 pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
     let table = whole(bytes)?;
-    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    let sum = acpi_structures::sum(table);
     if sum != 0 {
         return Err(Error {
             kind: Kind::Header,
@@ -86,7 +69,7 @@ pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
         });
     }
 
-    let mut blocks = RawBlocks::new(table);
+    let mut blocks = blocks_of(table);
     let mut units = 0;
     for raw in blocks.by_ref().filter(|raw| raw.kind.is_unit()) {
         let refuse = |problem| Error {
@@ -95,46 +78,24 @@ pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
             problem,
         };
         if !raw.is_complete() {
-            return Err(refuse(Problem::TooShort {
+            return Err(refuse(Problem::Length(BadLength::TooShort {
                 claims: raw.bytes.len(),
                 needs: raw.kind.fixed_len(),
-            }));
+            })));
         }
         units += 1;
         if units > MAX_UNITS {
             return Err(refuse(Problem::TooManyUnits));
         }
     }
-    match unreadable(table, blocks.at()) {
+    match unreadable::<Kind>(table, blocks.at()) {
         Some((kind, problem)) if kind.is_unit() => Err(Error {
             kind,
             offset: blocks.at(),
-            problem,
+            problem: Problem::Length(problem),
         }),
         _ => Ok(units),
     }
-}
-
-/// What is wrong at `offset`, where the walk over the blocks ended. Zeros up to the end of the
-/// table are padding, and not wrong.
-fn unreadable(table: &[u8], offset: usize) -> Option<(Kind, Problem)> {
-    let rest = table.get(offset..).unwrap_or_default();
-    if rest.iter().all(|byte| *byte == 0) {
-        return None;
-    }
-    let kind = Kind::from_type(u8_at(rest, 0));
-    let claims = usize::from(u16_at(rest, 2));
-    let left = rest.len();
-    let problem = if left < BLOCK_PREFIX {
-        let claims = BLOCK_PREFIX;
-        Problem::PastTable { claims, left }
-    } else if claims < BLOCK_PREFIX {
-        let needs = kind.fixed_len();
-        Problem::TooShort { claims, needs }
-    } else {
-        Problem::PastTable { claims, left }
-    };
-    Some((kind, problem))
 }
 
 /// Fills `index`, one entry for each hardware definition, and reports what is wrong.
@@ -148,7 +109,7 @@ pub(super) fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
     if bits > 64 {
         report(&about(Kind::Header, 0, Oddity::AddressWidth { bits }));
     }
-    let found = RawBlocks::new(table).filter(|raw| raw.kind.is_unit());
+    let found = blocks_of(table).filter(|raw| raw.kind.is_unit());
     for (entry, raw) in index.iter_mut().zip(found) {
         *entry = Entry {
             offset: raw.offset,
@@ -246,7 +207,7 @@ fn registers(table: &[u8], index: &mut [Entry], report: Report<'_>) {
 /// Reports what is wrong inside of each block. `index` is in the table's order.
 fn blocks(table: &[u8], index: &[Entry], report: Report<'_>) {
     let mut units = index.iter();
-    let mut walk = RawBlocks::new(table);
+    let mut walk = blocks_of(table);
     for raw in walk.by_ref() {
         let Raw {
             kind,
@@ -261,7 +222,7 @@ fn blocks(table: &[u8], index: &[Entry], report: Report<'_>) {
         match kind {
             _ if !raw.is_complete() => {
                 let (claims, needs) = (bytes.len(), kind.fixed_len());
-                let problem = Problem::TooShort { claims, needs };
+                let problem = BadLength::TooShort { claims, needs };
                 report(&about(kind, offset, Oddity::LeftOut(problem)));
             }
             Kind::Ivhd10 | Kind::Ivhd11 | Kind::Ivhd40 if how == Some(Use::Unit) => {
@@ -290,7 +251,7 @@ fn blocks(table: &[u8], index: &[Entry], report: Report<'_>) {
 
     let offset = walk.at();
     let bytes = table.len() - offset;
-    match unreadable(table, offset) {
+    match unreadable::<Kind>(table, offset) {
         Some((kind, problem)) => report(&about(kind, offset, Oddity::Unreadable(problem))),
         None if bytes == 0 => {}
         None => report(&about(Kind::Header, offset, Oddity::Padding { bytes })),

@@ -7,6 +7,7 @@
 use core::fmt;
 
 use super::kind::Kind;
+use crate::drivers::shell::acpi_structures::{BadLength, HeaderRefusal};
 
 /// The most bytes that a table may have.
 pub const MAX_LEN: usize = 1 << 20;
@@ -16,33 +17,14 @@ pub const MAX_UNITS: usize = 256;
 /// What is wrong with a table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// The signature is not `IVRS`.
-    Signature,
-    /// The table says that it is longer than the memory it was found in.
-    TableTruncated {
-        /// Length that the table claims.
-        claims: u32,
-        /// Bytes that there are.
-        has: usize,
-    },
+    /// The table's header makes no sense.
+    Header(HeaderRefusal),
+    /// The length of a unit's block makes no sense.
+    Length(BadLength),
     /// The table is longer than [`MAX_LEN`].
     TooLong {
         /// Length that the table claims.
         claims: u32,
-    },
-    /// The length field is smaller than the fixed part.
-    TooShort {
-        /// Length that the block claims.
-        claims: usize,
-        /// Length that its kind has at least.
-        needs: usize,
-    },
-    /// The block reaches past the end of the table.
-    PastTable {
-        /// Length that the block claims.
-        claims: usize,
-        /// Bytes left in the table.
-        left: usize,
     },
     /// The bytes of the table do not sum up to zero. The C driver refuses such a table, too, so no
     /// machine needs one.
@@ -57,22 +39,13 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Signature => f.write_str("the signature is not \"IVRS\""),
-            Self::TableTruncated { claims, has } => {
-                write!(f, "claims {claims} bytes, but there are {has}")
-            }
+            Self::Header(ref problem) => problem.fmt(f),
+            Self::Length(ref problem) => problem.fmt(f),
             Self::TooLong { claims } => {
                 write!(
                     f,
                     "claims {claims} bytes, more than the {MAX_LEN} that make sense"
                 )
-            }
-            Self::TooShort { claims: 0, .. } => f.write_str("length 0 would never end"),
-            Self::TooShort { claims, needs } => {
-                write!(f, "claims {claims} bytes, but has {needs} at least")
-            }
-            Self::PastTable { claims, left } => {
-                write!(f, "claims {claims} bytes, but the table ends after {left}")
             }
             Self::Checksum { sum } => write!(f, "the bytes sum up to {sum:#04x} instead of 0"),
             Self::TooManyUnits => write!(f, "more than {MAX_UNITS} blocks of units"),
@@ -89,6 +62,16 @@ pub struct Error {
     pub offset: usize,
     /// What is wrong.
     pub problem: Problem,
+}
+
+impl From<HeaderRefusal> for Error {
+    fn from(problem: HeaderRefusal) -> Self {
+        Self {
+            kind: Kind::Header,
+            offset: 0,
+            problem: Problem::Header(problem),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 use super::{device_entries::DeviceEntries, info::Info, kind::Kind, raw::Raw};
-use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
+use crate::drivers::shell::{
+    acpi_structures::StructureKind,
+    bytes::{u16_at, u32_at, u64_at, u8_at},
+};
 
 /// Bytes of registers that a unit has at least, and that are aligned so: what is above serves
 /// performance counters only.

@@ -6,10 +6,10 @@
 
 use core::fmt;
 
-/// Bytes of the ACPI header, the virtualization information and the reserved field.
-pub(super) const HEADER_LEN: usize = 48;
-/// Type, flags and length of a block.
-pub(super) const BLOCK_PREFIX: usize = 4;
+use crate::drivers::shell::{
+    acpi_structures::{StructureKind, HEADER_LEN},
+    bytes::{u16_at, u8_at},
+};
 
 /// A kind of block.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -33,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn from_type(value: u8) -> Self {
+    const fn from_type(value: u8) -> Self {
         match value {
             0x10 => Self::Ivhd10,
             0x11 => Self::Ivhd11,
@@ -42,17 +42,6 @@ impl Kind {
             0x21 => Self::IvmdOne,
             0x22 => Self::IvmdRange,
             other => Self::Unknown(other),
-        }
-    }
-
-    /// Bytes that a block of this kind has at least.
-    pub(super) const fn fixed_len(self) -> usize {
-        match self {
-            Self::Header => HEADER_LEN,
-            Self::Ivhd10 => 24,
-            Self::Ivhd11 | Self::Ivhd40 => 40,
-            Self::IvmdAll | Self::IvmdOne | Self::IvmdRange => 32,
-            Self::Unknown(_) => BLOCK_PREFIX,
         }
     }
 
@@ -68,6 +57,29 @@ impl Kind {
             Self::Ivhd11 => 2,
             Self::Ivhd40 => 3,
             _ => 0,
+        }
+    }
+}
+
+/// Byte 0 is the type, byte 1 has flags, bytes 2-3 are the length (5.2).
+impl StructureKind for Kind {
+    const LEN: usize = 4;
+
+    fn kind(bytes: &[u8]) -> Self {
+        Self::from_type(u8_at(bytes, 0))
+    }
+
+    fn claims(bytes: &[u8]) -> usize {
+        usize::from(u16_at(bytes, 2))
+    }
+
+    fn fixed_len(self) -> usize {
+        match self {
+            Self::Header => HEADER_LEN,
+            Self::Ivhd10 => 24,
+            Self::Ivhd11 | Self::Ivhd40 => 40,
+            Self::IvmdAll | Self::IvmdOne | Self::IvmdRange => 32,
+            Self::Unknown(_) => Self::LEN,
         }
     }
 }

@@ -6,8 +6,8 @@
 
 use core::fmt;
 
-use super::{error::Problem, kind::Kind};
-use crate::requester::RequesterId;
+use super::kind::Kind;
+use crate::{drivers::shell::acpi_structures::BadLength, requester::RequesterId};
 
 /// An error in a table that can be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -23,9 +23,9 @@ pub enum Oddity {
         bytes: usize,
     },
     /// A block whose end cannot be found; it and what follows it is left out.
-    Unreadable(Problem),
+    Unreadable(BadLength),
     /// A block that is too short for its kind is left out.
-    LeftOut(Problem),
+    LeftOut(BadLength),
     /// A register base that is zero or all ones; the unit is not used.
     BaseImpossible {
         /// The base.

@@ -23,14 +23,15 @@
 use super::{
     error::{Error, Problem, MAX_UNITS},
     index::{Entry, Use},
-    kind::{Kind, HEADER_LEN, STRUCTURE_PREFIX},
+    kind::Kind,
     numbers::Numbers,
     scopes::{DeviceScope, ScopeKind, Scopes, SCOPE_PREFIX},
-    structures::{Andd, Drhd, Raw, RawStructures, Rmrr, PAGE},
+    structures::{scopes_of, structures_of, Andd, Drhd, Raw, Rmrr, PAGE},
     warning::{Devices, Oddity, Warning},
 };
 use crate::drivers::shell::{
-    bytes::{u16_at, u32_at, u8_at},
+    acpi_structures::{self, unreadable, BadLength, StructureKind},
+    bytes::u8_at,
     sort::sort_by_key,
 };
 
@@ -39,34 +40,7 @@ pub type Report<'r> = &'r mut dyn FnMut(&Warning<'_>);
 
 /// Returns the bytes of the table, which is at the start of `bytes`.
 pub(super) fn whole(bytes: &[u8]) -> Result<&[u8], Error> {
-    let refuse = |problem| Error {
-        kind: Kind::Header,
-        offset: 0,
-        problem,
-    };
-    let too_short = |claims| {
-        refuse(Problem::TooShort {
-            claims,
-            needs: HEADER_LEN,
-        })
-    };
-
-    if bytes.len() < HEADER_LEN {
-        return Err(too_short(bytes.len()));
-    }
-    if !bytes.starts_with(b"DMAR") {
-        return Err(refuse(Problem::Signature));
-    }
-    let claims = u32_at(bytes, 4);
-    let has = bytes.len();
-    match usize::try_from(claims)
-        .ok()
-        .and_then(|len| bytes.get(..len))
-    {
-        None => Err(refuse(Problem::TableTruncated { claims, has })),
-        Some(bytes) if bytes.len() < HEADER_LEN => Err(too_short(bytes.len())),
-        Some(bytes) => Ok(bytes),
-    }
+    Ok(acpi_structures::whole(bytes, b"DMAR")?)
 }
 
 /// The width of physical addresses in bits, if it makes sense: 12, the bits of a page, to 64.
@@ -84,7 +58,7 @@ pub(super) fn host_address_bits(table: &[u8]) -> Option<u8> {
 /// Why the table cannot be used.
 pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
     let table = whole(bytes)?;
-    let mut structures = RawStructures::new(table);
+    let mut structures = structures_of(table);
     let mut units = 0;
 
     for raw in structures.by_ref().filter(|raw| raw.kind == Kind::Drhd) {
@@ -94,50 +68,25 @@ pub(super) fn count(bytes: &[u8]) -> Result<usize, Error> {
             problem,
         };
         if !raw.is_complete() {
-            return Err(refuse(Problem::TooShort {
+            return Err(refuse(Problem::Length(BadLength::TooShort {
                 claims: raw.bytes.len(),
                 needs: Kind::Drhd.fixed_len(),
-            }));
+            })));
         }
         units += 1;
         if units > MAX_UNITS {
             return Err(refuse(Problem::TooManyUnits));
         }
     }
-    match unreadable(table, structures.at()) {
+    match unreadable::<Kind>(table, structures.at()) {
         // Units come before all other structures (8.2), so only this one can be a unit.
         Some((Kind::Drhd, problem)) => Err(Error {
             kind: Kind::Drhd,
             offset: structures.at(),
-            problem,
+            problem: Problem::Length(problem),
         }),
         _ => Ok(units),
     }
-}
-
-/// What is wrong at `offset`, where the walk over the structures ended. Zeros up to the end of the
-/// table are padding, and not wrong.
-fn unreadable(table: &[u8], offset: usize) -> Option<(Kind, Problem)> {
-    let rest = table.get(offset..).unwrap_or_default();
-    if rest.iter().all(|byte| *byte == 0) {
-        return None;
-    }
-    let kind = match rest {
-        [_] => Kind::Unknown(u16::from(u8_at(rest, 0))),
-        _ => Kind::from_type(u16_at(rest, 0)),
-    };
-    let claims = usize::from(u16_at(rest, 2));
-    let left = rest.len();
-    let problem = if left < STRUCTURE_PREFIX {
-        let claims = STRUCTURE_PREFIX;
-        Problem::PastTable { claims, left }
-    } else if claims < STRUCTURE_PREFIX {
-        let needs = kind.fixed_len();
-        Problem::TooShort { claims, needs }
-    } else {
-        Problem::PastTable { claims, left }
-    };
-    Some((kind, problem))
 }
 
 /// Fills `index`, one entry for each DRHD structure, and reports what is wrong.
@@ -147,7 +96,7 @@ pub(super) fn index(bytes: &[u8], index: &mut [Entry], report: Report<'_>) {
     let table = whole(bytes).unwrap_or_default();
 
     header(table, report);
-    let found = RawStructures::new(table).filter(|raw| raw.kind == Kind::Drhd);
+    let found = structures_of(table).filter(|raw| raw.kind == Kind::Drhd);
     for (entry, raw) in index.iter_mut().zip(found) {
         *entry = Entry {
             offset: raw.offset,
@@ -170,7 +119,7 @@ fn header(table: &[u8], report: Report<'_>) {
             devices: None,
         });
     };
-    let sum = table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    let sum = acpi_structures::sum(table);
     if sum != 0 {
         warn(Oddity::Checksum { sum });
     }
@@ -308,7 +257,7 @@ fn include_all(table: &[u8], index: &mut [Entry], report: Report<'_>) {
 /// Reports what is wrong inside of each structure.
 fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
     let mut named = Numbers::NONE;
-    for raw in RawStructures::new(table).filter(|raw| raw.kind == Kind::Andd && raw.is_complete()) {
+    for raw in structures_of(table).filter(|raw| raw.kind == Kind::Andd && raw.is_complete()) {
         let device = Andd { bytes: raw.bytes };
         if !device.is_nameless() {
             named.add(device.number());
@@ -316,11 +265,11 @@ fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
     }
 
     let mut units = index.iter();
-    let mut walk = RawStructures::new(table);
+    let mut walk = structures_of(table);
     for raw in walk.by_ref() {
         let unit = (raw.kind == Kind::Drhd).then(|| units.next()).flatten();
         structure(raw, report);
-        if let Some(scopes) = raw.scopes() {
+        if let Some(scopes) = scopes_of(&raw) {
             let names = unit
                 .is_some_and(|unit| unit.how != Use::LeftOut)
                 .then_some(&named);
@@ -330,7 +279,7 @@ fn structures(table: &[u8], index: &[Entry], report: Report<'_>) {
 
     let offset = walk.at();
     let bytes = table.len() - offset;
-    let (kind, oddity) = match unreadable(table, offset) {
+    let (kind, oddity) = match unreadable::<Kind>(table, offset) {
         Some((kind, problem)) => (kind, Oddity::Unreadable(problem)),
         None if bytes == 0 => return,
         None => (Kind::Header, Oddity::Padding { bytes }),
@@ -353,14 +302,17 @@ fn structure(raw: Raw<'_>, report: Report<'_>) {
             scope: None,
             oddity,
             devices: match with_devices {
-                true => raw.scopes().map(Devices::Listed),
+                true => scopes_of(&raw).map(Devices::Listed),
                 false => None,
             },
         });
     };
     if !raw.is_complete() {
         let (claims, needs) = (raw.bytes.len(), raw.kind.fixed_len());
-        return warn(Oddity::LeftOut(Problem::TooShort { claims, needs }), false);
+        return warn(
+            Oddity::LeftOut(BadLength::TooShort { claims, needs }),
+            false,
+        );
     }
     match raw.kind {
         Kind::Rmrr => {

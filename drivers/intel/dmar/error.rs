@@ -7,6 +7,7 @@
 use core::fmt;
 
 use super::kind::Kind;
+use crate::drivers::shell::acpi_structures::{BadLength, HeaderRefusal};
 
 /// The most units that a table may have.
 pub const MAX_UNITS: usize = 1024;
@@ -14,29 +15,10 @@ pub const MAX_UNITS: usize = 1024;
 /// What is wrong with a table.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// The signature is not `DMAR`.
-    Signature,
-    /// The table says that it is longer than the memory it was found in.
-    TableTruncated {
-        /// Length that the table claims.
-        claims: u32,
-        /// Bytes that there are.
-        has: usize,
-    },
-    /// The length field is smaller than the fixed part.
-    TooShort {
-        /// Length that the structure claims.
-        claims: usize,
-        /// Length that its kind has at least.
-        needs: usize,
-    },
-    /// The structure reaches past the end of the table.
-    PastTable {
-        /// Length that the structure claims.
-        claims: usize,
-        /// Bytes left in the table.
-        left: usize,
-    },
+    /// The table's header makes no sense.
+    Header(HeaderRefusal),
+    /// The length of a unit's structure makes no sense.
+    Length(BadLength),
     /// More units than [`MAX_UNITS`].
     TooManyUnits,
 }
@@ -44,17 +26,8 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Signature => f.write_str("the signature is not \"DMAR\""),
-            Self::TableTruncated { claims, has } => {
-                write!(f, "claims {claims} bytes, but there are {has}")
-            }
-            Self::TooShort { claims: 0, .. } => f.write_str("length 0 would never end"),
-            Self::TooShort { claims, needs } => {
-                write!(f, "claims {claims} bytes, but has {needs} at least")
-            }
-            Self::PastTable { claims, left } => {
-                write!(f, "claims {claims} bytes, but the table ends after {left}")
-            }
+            Self::Header(ref problem) => problem.fmt(f),
+            Self::Length(ref problem) => problem.fmt(f),
             Self::TooManyUnits => write!(f, "more than {MAX_UNITS} units"),
         }
     }
@@ -69,6 +42,16 @@ pub struct Error {
     pub offset: usize,
     /// What is wrong.
     pub problem: Problem,
+}
+
+impl From<HeaderRefusal> for Error {
+    fn from(problem: HeaderRefusal) -> Self {
+        Self {
+            kind: Kind::Header,
+            offset: 0,
+            problem: Problem::Header(problem),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -6,10 +6,10 @@
 
 use core::fmt;
 
-/// Bytes of the ACPI header, the host address width, the flags and the reserved field (8.1).
-pub(super) const HEADER_LEN: usize = 48;
-/// Type and length of a remapping structure.
-pub(super) const STRUCTURE_PREFIX: usize = 4;
+use crate::drivers::shell::{
+    acpi_structures::{StructureKind, HEADER_LEN},
+    bytes::{u16_at, u8_at},
+};
 
 /// A kind of remapping structure (8.2).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn from_type(value: u16) -> Self {
+    const fn from_type(value: u16) -> Self {
         match value {
             0 => Self::Drhd,
             1 => Self::Rmrr,
@@ -48,8 +48,31 @@ impl Kind {
         }
     }
 
-    /// Bytes that a structure of this kind has at least.
-    pub(super) const fn fixed_len(self) -> usize {
+    /// Whether device scopes follow the fixed part.
+    pub(super) const fn has_scopes(self) -> bool {
+        matches!(
+            self,
+            Self::Drhd | Self::Rmrr | Self::Atsr | Self::Satc | Self::Sidp
+        )
+    }
+}
+
+/// Bytes 0-1 are the type, bytes 2-3 the length (8.2).
+impl StructureKind for Kind {
+    const LEN: usize = 4;
+
+    fn kind(bytes: &[u8]) -> Self {
+        match bytes {
+            [_] => Self::Unknown(u16::from(u8_at(bytes, 0))),
+            _ => Self::from_type(u16_at(bytes, 0)),
+        }
+    }
+
+    fn claims(bytes: &[u8]) -> usize {
+        usize::from(u16_at(bytes, 2))
+    }
+
+    fn fixed_len(self) -> usize {
         match self {
             Self::Header => HEADER_LEN,
             Self::Drhd => 16,
@@ -58,16 +81,8 @@ impl Kind {
             Self::Rhsa => 20,
             // With a name of one character and its terminator.
             Self::Andd => 10,
-            Self::Unknown(_) => STRUCTURE_PREFIX,
+            Self::Unknown(_) => Self::LEN,
         }
-    }
-
-    /// Whether device scopes follow the fixed part.
-    pub(super) const fn has_scopes(self) -> bool {
-        matches!(
-            self,
-            Self::Drhd | Self::Rmrr | Self::Atsr | Self::Satc | Self::Sidp
-        )
     }
 }
 

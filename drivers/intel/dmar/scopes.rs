@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::kind::Kind;
-use crate::drivers::shell::bytes::u8_at;
+use crate::drivers::shell::{acpi_structures::StructureKind, bytes::u8_at};
 
 /// Fixed part of a device scope, without its path (8.3.1).
 pub(super) const SCOPE_PREFIX: usize = 6;

@@ -4,11 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::{
-    kind::{Kind, HEADER_LEN, STRUCTURE_PREFIX},
-    scopes::Scopes,
+use super::{kind::Kind, scopes::Scopes};
+use crate::drivers::shell::{
+    acpi_structures::{self, RawStructures, HEADER_LEN},
+    bytes::{u16_at, u32_at, u64_at, u8_at},
 };
-use crate::drivers::shell::bytes::{u16_at, u32_at, u64_at, u8_at};
 
 /// The size of a page: registers and memory regions consist of whole pages.
 pub(super) const PAGE: u64 = 4096;
@@ -32,83 +32,28 @@ pub enum Structure<'a> {
     Other,
 }
 
-/// One remapping structure as it is in the table.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct Raw<'a> {
-    pub(super) kind: Kind,
-    /// Offset in the table.
-    pub(super) offset: usize,
-    pub(super) bytes: &'a [u8],
+/// One structure as it is in the table.
+pub(super) type Raw<'a> = acpi_structures::Raw<'a, Kind>;
+
+/// The device scopes of a structure, if its kind has some.
+pub(super) fn scopes_of<'a>(raw: &Raw<'a>) -> Option<Scopes<'a>> {
+    (raw.is_complete() && raw.kind.has_scopes()).then(|| Scopes::new(raw.bytes, raw.kind))
 }
 
-impl<'a> Raw<'a> {
-    /// The structure at `offset`, if its end can be found.
-    pub(super) fn at(table: &'a [u8], offset: usize) -> Option<Self> {
-        let rest = table.get(offset..)?;
-        let len = usize::from(u16_at(rest, 2));
-        if len < STRUCTURE_PREFIX {
-            return None;
-        }
-        let bytes = rest.get(..len)?;
-        let kind = Kind::from_type(u16_at(bytes, 0));
-        Some(Self {
-            kind,
-            offset,
-            bytes,
-        })
-    }
-
-    /// Whether it has as many bytes as its kind has at least.
-    pub(super) fn is_complete(&self) -> bool {
-        self.bytes.len() >= self.kind.fixed_len()
-    }
-
-    /// The device scopes, if its kind has some.
-    pub(super) fn scopes(&self) -> Option<Scopes<'a>> {
-        (self.is_complete() && self.kind.has_scopes()).then(|| Scopes::new(self.bytes, self.kind))
-    }
-}
-
-/// The structures of a table as they are in it, up to the first whose end cannot be found.
-#[derive(Clone, Debug)]
-pub(super) struct RawStructures<'a> {
-    table: &'a [u8],
-    at: usize,
-}
-
-impl<'a> RawStructures<'a> {
-    /// The structures of `table`, the bytes of a whole table.
-    pub(super) fn new(table: &'a [u8]) -> Self {
-        Self {
-            table,
-            at: HEADER_LEN,
-        }
-    }
-
-    /// Offset of the next structure.
-    pub(super) fn at(&self) -> usize {
-        self.at
-    }
-}
-
-impl<'a> Iterator for RawStructures<'a> {
-    type Item = Raw<'a>;
-
-    fn next(&mut self) -> Option<Raw<'a>> {
-        let raw = Raw::at(self.table, self.at)?;
-        self.at += raw.bytes.len();
-        Some(raw)
-    }
+/// The structures of `table`, the bytes of a whole table, as they are in it, up to the first whose
+/// end cannot be found.
+pub(super) fn structures_of(table: &[u8]) -> RawStructures<'_, Kind> {
+    RawStructures::new(table, HEADER_LEN)
 }
 
 /// The structures of a table. A structure that makes no sense is [`Structure::Other`].
 #[derive(Clone, Debug)]
-pub struct Structures<'a>(RawStructures<'a>);
+pub struct Structures<'a>(RawStructures<'a, Kind>);
 
 impl<'a> Structures<'a> {
     /// The structures of `table`, the bytes of a whole table.
     pub(super) fn new(table: &'a [u8]) -> Self {
-        Self(RawStructures::new(table))
+        Self(structures_of(table))
     }
 }
 

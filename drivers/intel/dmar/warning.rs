@@ -7,10 +7,10 @@
 use core::fmt;
 
 use super::{
-    error::Problem,
     kind::Kind,
     scopes::{Listed, Scopes},
 };
+use crate::drivers::shell::acpi_structures::BadLength;
 
 /// An error in a table that can be used.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -31,9 +31,9 @@ pub enum Oddity {
         bytes: usize,
     },
     /// A structure whose end cannot be found; it and what follows it is left out.
-    Unreadable(Problem),
+    Unreadable(BadLength),
     /// A structure that is too short for its kind is left out.
-    LeftOut(Problem),
+    LeftOut(BadLength),
     /// A register base that is zero or all ones; the unit is not used.
     BaseImpossible {
         /// The base.

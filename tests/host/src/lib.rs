@@ -26,6 +26,7 @@ mod tree {
     pub mod reserved;
     #[path = "drivers/shell"]
     pub mod shell {
+        pub mod acpi_structures;
         pub mod blocks;
         pub mod bytes;
         pub mod sort;

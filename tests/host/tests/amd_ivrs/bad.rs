@@ -8,8 +8,8 @@ use crate::amd::scope::{regions_for, unit_for};
 #[test]
 fn header_refusals() {
     let problem = |bytes: &[u8]| Table::count(bytes).unwrap_err().problem;
-    let short = |claims| Problem::TooShort { claims, needs: 48 };
-    let truncated = |claims, has| Problem::TableTruncated { claims, has };
+    let short = |claims| Problem::Header(HeaderRefusal::TooShort { claims });
+    let truncated = |claims, has| Problem::Header(HeaderRefusal::Truncated { claims, has });
 
     assert_eq!(problem(&[]), short(0));
     assert_eq!(problem(&QEMU[..47]), short(47));
@@ -17,7 +17,15 @@ fn header_refusals() {
 
     let mut bytes = QEMU.to_vec();
     bytes[0] = b'X';
-    assert_eq!(problem(&bytes), Problem::Signature);
+    let expected = b"IVRS";
+    assert_eq!(
+        problem(&bytes),
+        Problem::Header(HeaderRefusal::Signature { expected })
+    );
+    assert_eq!(
+        Table::count(&bytes).unwrap_err().to_string(),
+        "header at offset 0x0: the signature is not \"IVRS\""
+    );
 
     let mut bytes = QEMU.to_vec();
     bytes[4..8].copy_from_slice(&47u32.to_le_bytes());
@@ -64,12 +72,12 @@ fn list(first: u16, last: u16) -> DeviceEntry<'static> {
     DeviceEntry::Devices(devices(first, last))
 }
 
-fn short(claims: usize, needs: usize) -> Problem {
-    Problem::TooShort { claims, needs }
+fn short(claims: usize, needs: usize) -> BadLength {
+    BadLength::TooShort { claims, needs }
 }
 
-fn past(claims: usize, left: usize) -> Problem {
-    Problem::PastTable { claims, left }
+fn past(claims: usize, left: usize) -> BadLength {
+    BadLength::PastTable { claims, left }
 }
 
 #[test]
@@ -90,20 +98,29 @@ fn address_widths() {
 fn units_that_cannot_be_read() {
     assert_eq!(
         refusal(&[0x10, 0, 0, 0, 0, 0, 0, 0]),
-        (Kind::Ivhd10, 0x30, short(0, 24))
+        (Kind::Ivhd10, 0x30, Problem::Length(short(0, 24)))
     );
     let mut cut = ivhd(0x11, 2, 0, BASE, &[]);
     cut.truncate(39);
     cut[2] = 39;
-    assert_eq!(refusal(&cut), (Kind::Ivhd11, 0x30, short(39, 40)));
+    assert_eq!(
+        refusal(&cut),
+        (Kind::Ivhd11, 0x30, Problem::Length(short(39, 40)))
+    );
     // Longer than the table.
     let mut long = ivhd(0x40, 2, 0, BASE, &[]);
     long[2] = 41;
-    assert_eq!(refusal(&long), (Kind::Ivhd40, 0x30, past(41, 40)));
+    assert_eq!(
+        refusal(&long),
+        (Kind::Ivhd40, 0x30, Problem::Length(past(41, 40)))
+    );
     // A stub after a good block.
     let mut bytes = one(&[]);
     bytes.extend_from_slice(&[0x11, 0, 40]);
-    assert_eq!(refusal(&bytes), (Kind::Ivhd11, 0x58, past(4, 3)));
+    assert_eq!(
+        refusal(&bytes),
+        (Kind::Ivhd11, 0x58, Problem::Length(past(4, 3)))
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ use amd::{
     tables::{fix_sum, table, LAPTOP, QEMU, SERVER},
     Checked,
 };
+use drivers::shell::acpi_structures::{BadLength, HeaderRefusal};
 
 fn refusal(blocks: &[u8]) -> (Kind, usize, Problem) {
     let bytes = table(blocks);

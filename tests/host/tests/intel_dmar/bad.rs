@@ -27,30 +27,39 @@ fn words(structures: &[u8]) -> Vec<String> {
 
 const BASE: u64 = 0xfed9_0000;
 
-fn short(claims: usize, needs: usize) -> Problem {
-    Problem::TooShort { claims, needs }
+fn short(claims: usize, needs: usize) -> BadLength {
+    BadLength::TooShort { claims, needs }
 }
 
-fn past(claims: usize, left: usize) -> Problem {
-    Problem::PastTable { claims, left }
+fn past(claims: usize, left: usize) -> BadLength {
+    BadLength::PastTable { claims, left }
 }
 
 #[test]
 fn header_refusals() {
     let problem = |bytes: &[u8]| Table::count(bytes).unwrap_err().problem;
-    let truncated = |claims, has| Problem::TableTruncated { claims, has };
+    let short = |claims| Problem::Header(HeaderRefusal::TooShort { claims });
+    let truncated = |claims, has| Problem::Header(HeaderRefusal::Truncated { claims, has });
 
-    assert_eq!(problem(&[]), short(0, 48));
-    assert_eq!(problem(&QEMU[..47]), short(47, 48));
+    assert_eq!(problem(&[]), short(0));
+    assert_eq!(problem(&QEMU[..47]), short(47));
     assert_eq!(problem(&QEMU[..100]), truncated(0x98, 100));
 
     let mut bytes = QEMU.to_vec();
     bytes[0] = b'X';
-    assert_eq!(problem(&bytes), Problem::Signature);
+    let expected = b"DMAR";
+    assert_eq!(
+        problem(&bytes),
+        Problem::Header(HeaderRefusal::Signature { expected })
+    );
+    assert_eq!(
+        Table::count(&bytes).unwrap_err().to_string(),
+        "header at offset 0x0: the signature is not \"DMAR\""
+    );
 
     let mut bytes = QEMU.to_vec();
     bytes[4..8].copy_from_slice(&47u32.to_le_bytes());
-    assert_eq!(problem(&bytes), short(47, 48));
+    assert_eq!(problem(&bytes), short(47));
     bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(problem(&bytes), truncated(u32::MAX, 0x98));
 }
@@ -111,7 +120,7 @@ fn flags() {
 /// If the parser cannot read a unit's structure, the devices behind the unit are unknown.
 #[test]
 fn units_that_cannot_be_read() {
-    let at = |problem| (Kind::Drhd, 0x30, problem);
+    let at = |length| (Kind::Drhd, 0x30, Problem::Length(length));
 
     assert_eq!(
         refusal(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]),
@@ -126,7 +135,10 @@ fn units_that_cannot_be_read() {
     // After other structures.
     let mut bytes = rmrr(0x1000, 0x1fff);
     bytes.extend_from_slice(&drhd(0, 0, 0, BASE, &[])[..10]);
-    assert_eq!(refusal(&bytes), (Kind::Drhd, 0x48, past(16, 10)));
+    assert_eq!(
+        refusal(&bytes),
+        (Kind::Drhd, 0x48, Problem::Length(past(16, 10)))
+    );
 
     let bytes = table(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(

@@ -13,6 +13,7 @@ mod drivers {
     pub use iommu_core_host::shell;
 }
 
+use drivers::shell::acpi_structures::{BadLength, HeaderRefusal};
 use intel::{
     dmar::{Hop, Kind, Oddity, Problem, ScopeKind, Structure, Table, MAX_UNITS},
     tables::{fix_sum, table, LAPTOP, QEMU, SERVER},

@@ -7,14 +7,20 @@
 //! of units, and from those to ITS groups. A mapping also says how ids of the one node become ids
 //! of the other.
 //!
-//! Firmware tables are hostile input. [`Table::parse`] checks every length, offset and reference
-//! once, so that walks of the table need no error path. A reference only leads to a kind of node
-//! that is nearer to the ITS groups, so there are no circles. Nothing is copied or allocated: nodes
-//! borrow the bytes of the table.
+//! Firmware tables are hostile input. A table is checked once, when it is found (`check`): what
+//! makes no sense in it is left out and reported, and an index of its nodes is made. After that
+//! every question is answered by walking over the bytes, without an error path; all walks end and
+//! stay inside the table whatever the bytes are. A look-up follows one reference, from a device to
+//! a unit, so there are no circles. Nothing is copied and nothing is allocated here: every node
+//! borrows from the bytes of the table, and the index stands beside these bytes.
 
 #![forbid(unsafe_code)]
 
+mod array;
+mod check;
+mod elements;
 mod error;
+mod index;
 mod kind;
 mod mapping;
 mod memory;
@@ -22,16 +28,17 @@ mod node;
 mod nodes;
 mod streams;
 mod table;
+mod warning;
 
 pub use self::{
+    check::Report,
+    elements::Elements,
     error::Error,
+    index::Entry,
+    kind::Kind,
     memory::Rmr,
     nodes::{Model, RootComplex},
     streams::Stream,
     table::Table,
-};
-#[cfg(test)]
-pub use self::{
-    error::{Problem, Warning, MAX_MAPPINGS, MAX_NODES},
-    kind::Kind,
+    warning::{Oddity, Warning},
 };

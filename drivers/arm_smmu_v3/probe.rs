@@ -138,13 +138,8 @@ fn reserved(unit: &SmmuUnit, ids: &[RequesterId]) -> Result<KVec<Reserved>> {
     let Ok(table) = unit.description.iort() else {
         return Ok(reserved);
     };
-    let Some(node) = table.unit_at(unit.description.base) else {
-        return Ok(reserved);
-    };
-    let concerned = |memory: &Rmr<'_>| {
-        ids.iter()
-            .any(|id| memory.concerns(node.offset(), id.raw()))
-    };
+    let base = unit.description.base;
+    let concerned = |memory: &Rmr<'_>| ids.iter().any(|id| table.concerns(*memory, base, id.raw()));
     for memory in table.rmrs().filter(concerned) {
         let mut prot = Prot::READ | Prot::WRITE;
         if memory.is_privileged() {

@@ -15,7 +15,7 @@ from .progress import PROGRESS
 
 SUITE = "firmware"
 _BINARY = "firmware-tables"
-_SIGNATURES = (b"DMAR", b"IVRS")
+_SIGNATURES = (b"DMAR", b"IVRS", b"IORT")
 # A table is read once and looked at often: neither may take long.
 _PARSE_NS_PER_BYTE = 2000
 _LOOKUP_NS = 500_000
@@ -36,6 +36,7 @@ class _Ours:
     units: list = dataclasses.field(default_factory=list)
     regions: list = dataclasses.field(default_factory=list)
     ids: dict = dataclasses.field(default_factory=dict)
+    named: list = dataclasses.field(default_factory=list)
     cost: tuple = (0, 0, 0, 0)
 
 
@@ -46,7 +47,7 @@ def run(report, folder=None):
             binary = _build(target)
             names = _given(pathlib.Path(folder), scratch) if folder else _own(scratch, binary)
             if not names:
-                raise ToolError(f"no DMAR or IVRS table in {folder}")
+                raise ToolError(f"no DMAR, IVRS or IORT table in {folder}")
             with PROGRESS.step(f"firmware: {len(names)} tables") as step:
                 ours = _parse(binary, scratch, sorted(names), step)
                 theirs = _disassemble(scratch, sorted(names), step)
@@ -138,6 +139,13 @@ def _parse(binary, scratch, numbers, step):
                 segment, first, last, unit = rest.split()
                 owners = current.ids.setdefault(int(segment, 16), [])
                 owners += [None if unit == "none" else int(unit, 16)] * (int(last, 16) + 1 - int(first, 16))
+            elif word == "streams":
+                segment, first, last, unit, stream = (int(number, 16) for number in rest.split())
+                owners = current.ids.setdefault(segment, [])
+                owners += [(unit, stream + number) for number in range(last + 1 - first)]
+            elif word == "named":
+                unit, stream, path = rest.split(" ", 2)
+                current.named.append((path, int(unit, 16), int(stream, 16)))
             elif word in ("unit", "region"):
                 into = current.units if word == "unit" else current.regions
                 into.append(tuple(int(number, 16) for number in rest.split()))
@@ -192,6 +200,7 @@ def _compare(ours, text):
         for at, (first, last, segment) in enumerate(ours.regions)
     ]
     _same("memory regions", theirs.regions, regions)
+    _same("devices by name", sorted(theirs.named), sorted(ours.named))
     _same("segments", sorted(theirs.ids), sorted(ours.ids))
     for segment, owners in theirs.ids.items():
         mine = ours.ids[segment]

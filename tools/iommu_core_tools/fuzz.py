@@ -16,7 +16,7 @@ from .progress import PROGRESS
 SUITE = "fuzz"
 FOLDER = CHECKOUT / "tests/host/fuzz"
 # Each target, and the signature of the tables that it starts from.
-TARGETS = {"dmar": b"DMAR", "ivrs": b"IVRS", "records": None}
+TARGETS = {"dmar": b"DMAR", "ivrs": b"IVRS", "iort": b"IORT", "records": None}
 _TRIPLE = "x86_64-unknown-linux-gnu"
 _COVERAGE = [
     "--cfg=fuzzing",

@@ -22,7 +22,8 @@ _IVMD = {0x20, 0x21, 0x22}
 
 @dataclasses.dataclass
 class Facts:
-    """What a table says. `ids`: for each segment and id the base of the id's unit, or None.
+    """What a table says. `ids`: for each segment and id the base of the id's unit, or None; in an IORT the base
+    and the stream id. `named`: path, base and stream id of devices that only ACPI names.
 
     `ids` has, for each segment and id, the register base of the id's unit, or None. `is_whole` says whether
     iasl has read the table to its end.
@@ -33,6 +34,7 @@ class Facts:
     regions: list
     ids: dict
     is_whole: bool
+    named: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -43,10 +45,10 @@ class _Structure:
 
 
 def facts(text):
-    """The facts in the text of a disassembled DMAR or IVRS table; None for another table."""
+    """The facts in the text of a disassembled DMAR, IVRS or IORT table; None for another table."""
     fields, is_whole = _fields(text)
     signature = next((value for _, _, name, value in fields if name == "Signature"), "")
-    reader = {'"DMAR"': _dmar, '"IVRS"': _ivrs}.get(signature.split(" ")[0].strip())
+    reader = {'"DMAR"': _dmar, '"IVRS"': _ivrs, '"IORT"': _iort}.get(signature.split(" ")[0].strip())
     return reader(fields, is_whole) if reader else None
 
 
@@ -215,3 +217,97 @@ def _listed(entries):
         elif kind == 0x48:
             ids.add(alias)
     return every, ids
+
+
+# --- IORT -------------------------------------------------------------------------------------
+
+_IORT_KINDS = {0: "ITS", 1: "NC", 2: "RC", 3: "SMMU", 4: "SMMUv3", 5: "PMCG", 6: "RMR", 7: "IWB"}
+_NAMED, _ROOT, _SMMUV3, _RMR = 1, 2, 4, 6
+# Bytes of a mapping.
+_MAPPING = 20
+_WINDOWS = {2: 0x10000}
+# The first revision of the table whose memory ranges count.
+_RMR_SINCE = 5
+
+
+def _iort(fields, is_whole):
+    nodes, revision, end = [], 0, 0
+    for offset, _, name, value in fields:
+        if name == "Table Length":
+            end = _number(value)
+        elif name == "Type":
+            nodes.append(_Structure(offset, {"type": _number(value)}))
+        elif not nodes:
+            revision = _number(value) if name == "Revision" else revision
+        elif name == "Device Name":
+            nodes[-1].fields[name] = value.strip('"')
+        elif name in ("Input base", "Base Address of RMR"):
+            nodes[-1].parts.append({"offset": offset, name: _number(value)})
+        elif re.fullmatch(r"[0-9A-F]+", value.split(" ")[0]):
+            parts = nodes[-1].parts
+            (parts[-1] if parts else nodes[-1].fields).setdefault(name, _number(value))
+
+    # iasl reads a node that reaches past the end of the table.
+    nodes = [node for node in nodes if node.offset + node.fields["Length"] <= end]
+    counts = dict.fromkeys(_IORT_KINDS.values(), 0)
+    units, regions, roots, components = {}, [], {}, []
+    for node in nodes:
+        kind, get = node.fields["type"], node.fields.get
+        if kind == _SMMUV3:
+            base, window = get("Base Address"), _WINDOWS.get(get("Model"), 0x20000)
+            if not base or base + window > 1 << 64:
+                continue
+            units[node.offset] = base
+        elif kind == _ROOT:
+            if get("PCI Segment Number") in roots:
+                continue
+            roots[get("PCI Segment Number")] = node
+        elif kind == _NAMED:
+            if not get("Device Name"):
+                continue
+            components.append(node)
+        elif kind == _RMR and revision >= _RMR_SINCE:
+            for part in node.parts:
+                if "Base Address of RMR" in part and part["Length of RMR"]:
+                    first = part["Base Address of RMR"]
+                    last = first + part["Length of RMR"] - 1
+                    regions.append((first & -_PAGE, last | (_PAGE - 1), None))
+        if kind in _IORT_KINDS:
+            counts[_IORT_KINDS[kind]] += 1
+
+    ids = {}
+    for segment, node in roots.items():
+        maps = _mappings(node)
+        ids[segment] = [_stream(maps, units, number) for number in range(0x10000)]
+    named, known = [], {}
+    for node in components:
+        path = node.fields["Device Name"]
+        # Of several nodes with one path the first counts.
+        for one in _mappings(known.setdefault(path, node)):
+            if one["Flags (decoded below)"] & 1 and one["Output Reference"] in units:
+                named.append((path, units[one["Output Reference"]], one["Output Base"]))
+    return Facts(counts, [(base, 0) for base in units.values()], regions, ids, is_whole, named)
+
+
+def _mappings(node):
+    """The mappings that lie in the node: iasl reads as many as the node claims."""
+    end = node.offset + node.fields["Length"]
+    return [part for part in node.parts if "Input base" in part and part["offset"] + _MAPPING <= end]
+
+
+def _stream(maps, units, number):
+    """The base of the unit and the stream id of a requester id, as in drivers/acpi/arm64/iort.c."""
+    found = None
+    for one in maps:
+        if one["Flags (decoded below)"] & 1:
+            found = one, one["Output Base"]
+            break
+        first, last = one["Input base"], one["Input base"] + one["ID Count"]
+        if not first <= number <= last or (found and number != first):
+            continue
+        found = one, one["Output Base"] + number - first
+        if not (one["ID Count"] and number == last):
+            break
+    if not found or found[0]["Output Reference"] not in units:
+        return None
+    return units[found[0]["Output Reference"]], found[1]

@@ -6,10 +6,10 @@
 
 use core::fmt;
 
-/// Bytes of the table's header.
-pub(super) const HEADER_LEN: usize = 48;
-/// Bytes that all kinds of nodes begin with, see [`Node`](super::node::Node).
-pub(super) const NODE_PREFIX: usize = 16;
+use crate::drivers::shell::{
+    acpi_structures::{StructureKind, HEADER_LEN},
+    bytes::{u16_at, u8_at},
+};
 
 /// A kind of node.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -51,24 +51,7 @@ impl Kind {
         }
     }
 
-    /// The least bytes of a node of this kind: those of its first revision.
-    pub(super) const fn fixed_len(self) -> usize {
-        match self {
-            Self::Header => HEADER_LEN,
-            Self::ItsGroup => 20,
-            // One character and its terminator at least.
-            Self::NamedComponent => 31,
-            Self::RootComplex => 32,
-            Self::Smmu => 60,
-            Self::SmmuV3 => 60,
-            Self::Pmcg => 32,
-            Self::Rmr => 28,
-            Self::Iwb => 28,
-            Self::Unknown(_) => NODE_PREFIX,
-        }
-    }
-
-    /// Whether mappings of a node of this kind may lead to a node of kind `to`.
+    /// Whether mappings of a node of this kind lead to nodes of kind `to`.
     pub(super) const fn maps_to(self, to: Self) -> bool {
         match self {
             Self::NamedComponent | Self::RootComplex => {
@@ -83,6 +66,36 @@ impl Kind {
     /// Whether the specification defines this kind, so that its mappings can be read.
     pub(super) const fn is_known(self) -> bool {
         !matches!(self, Self::Unknown(_))
+    }
+}
+
+/// Byte 0 is the type, bytes 1-2 are the length, see [`Node`](super::node::Node).
+impl StructureKind for Kind {
+    const LEN: usize = 16;
+
+    fn kind(bytes: &[u8]) -> Self {
+        Self::from_type(u8_at(bytes, 0))
+    }
+
+    fn claims(bytes: &[u8]) -> usize {
+        usize::from(u16_at(bytes, 1))
+    }
+
+    /// Those of the first revision of the kind.
+    fn fixed_len(self) -> usize {
+        match self {
+            Self::Header => HEADER_LEN,
+            Self::ItsGroup => 20,
+            // One character and its terminator at least.
+            Self::NamedComponent => 31,
+            Self::RootComplex => 32,
+            Self::Smmu => 60,
+            Self::SmmuV3 => 60,
+            Self::Pmcg => 32,
+            Self::Rmr => 28,
+            Self::Iwb => 28,
+            Self::Unknown(_) => Self::LEN,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, kind::Kind};
+use super::{array::Array, elements::Elements, kind::Kind};
 use crate::drivers::shell::bytes::u32_at;
 
 /// One mapping.
@@ -22,9 +22,17 @@ pub struct Mapping<'a> {
     offset: usize,
 }
 
-impl Mapping<'_> {
+impl<'a> Mapping<'a> {
     /// Bytes of a mapping.
-    pub(super) const LEN: usize = 20;
+    const LEN: usize = 20;
+
+    /// The mapping at `offset` of a table.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
+        Self {
+            bytes: table.get(offset..).unwrap_or_default(),
+            offset,
+        }
+    }
 
     /// Offset of the mapping in the table.
     pub fn offset(self) -> usize {
@@ -56,8 +64,8 @@ impl Mapping<'_> {
         u32_at(self.bytes, 16) & 1 != 0
     }
 
-    /// The last id.
-    fn last(self) -> u32 {
+    /// The last id; the largest that there is if the mapping goes past it.
+    pub(super) fn last(self) -> u32 {
         self.input().saturating_add(self.more())
     }
 
@@ -75,9 +83,13 @@ impl Mapping<'_> {
             .is_some_and(|above| above <= self.more())
     }
 
-    /// Whether the two mappings take an id in common.
-    fn overlaps(self, other: Self) -> bool {
-        self.input() <= other.last() && other.input() <= self.last()
+    /// The first id of a range, the input's or the output's, that has not as many ids after it as
+    /// the mapping says.
+    pub(super) fn wraps(self) -> Option<u32> {
+        let ends = |base: u32| base.checked_add(self.more()).is_none();
+        [self.input(), self.output()]
+            .into_iter()
+            .find(|base| !self.is_single() && ends(*base))
     }
 }
 
@@ -85,34 +97,26 @@ impl Mapping<'_> {
 #[derive(Clone, Debug)]
 pub struct Mappings<'a> {
     rest: &'a [u8],
-    left: u32,
     offset: usize,
 }
 
 impl<'a> Mappings<'a> {
-    /// The mappings of a node whose bytes are at `offset` in the table.
-    pub(super) fn new(node: &'a [u8], offset: usize) -> Self {
-        let (count, start) = (u32_at(node, 8), u32_at(node, 12) as usize);
-        Self {
-            rest: node.get(start..).unwrap_or_default(),
-            left: count,
-            offset: offset + start,
-        }
+    /// The mappings that lie in a node. The node is at `offset` of the table.
+    pub(super) fn new(kind: Kind, node: &'a [u8], offset: usize) -> Self {
+        let (rest, offset) = Array::new(kind, node, offset, Elements::Mappings).bytes();
+        Self { rest, offset }
     }
 
     /// The id that `id` becomes, and its mapping. A single mapping is for every id.
     ///
     /// Some firmware counts one id too many in a mapping. So an id that is the last of one mapping
-    /// and the first of another belongs to the other.
+    /// belongs to another one that begins with it, or that is for every id.
     pub(super) fn map(self, id: u32) -> Option<(u32, Mapping<'a>)> {
         let mut found = None;
 
         for mapping in self {
             if mapping.is_single() {
-                if found.is_none() {
-                    return Some((mapping.output(), mapping));
-                }
-                continue;
+                return Some((mapping.output(), mapping));
             }
             let Some(output) = mapping.map(id) else {
                 continue;
@@ -128,44 +132,13 @@ impl<'a> Mappings<'a> {
         }
         found
     }
-
-    /// Oddities of the mappings of a node of this kind.
-    pub(super) fn warnings(self, kind: Kind) -> impl Iterator<Item = Warning> + 'a {
-        let all = self.clone();
-        let singles = self
-            .clone()
-            .filter(move |mapping| mapping.is_single() && kind == Kind::Smmu)
-            .map(move |mapping| Warning::SingleUnexpected {
-                kind,
-                offset: mapping.offset(),
-            });
-        // One oddity for each mapping is enough.
-        let overlaps = self
-            .filter(|mapping| !mapping.is_single())
-            .filter_map(move |mapping| {
-                let other = all
-                    .clone()
-                    .take_while(|other| other.offset() < mapping.offset())
-                    .find(|other| !other.is_single() && other.overlaps(mapping))?;
-                Some(Warning::MappingsOverlap {
-                    kind,
-                    first: other.offset(),
-                    second: mapping.offset(),
-                })
-            });
-        singles.chain(overlaps)
-    }
 }
 
 impl<'a> Iterator for Mappings<'a> {
     type Item = Mapping<'a>;
 
     fn next(&mut self) -> Option<Mapping<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let (bytes, rest) = (
-            self.rest.get(..Mapping::LEN)?,
-            self.rest.get(Mapping::LEN..)?,
-        );
+        let (bytes, rest) = self.rest.split_at_checked(Mapping::LEN)?;
         let mapping = Mapping {
             bytes,
             offset: self.offset,

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, kind::Kind, node::Node};
+use super::{elements::Elements, kind::Kind, mapping::Mappings, node::Node, warning::Oddity};
 use crate::drivers::shell::bytes::{u32_at, u64_at};
 
 /// Bytes of the pages that memory ranges consist of.
@@ -60,35 +60,19 @@ impl<'a> Rmr<'a> {
         self.flags() >> 2 & 0xff == 5
     }
 
-    /// Whether the device with this stream id uses it. `unit` is the offset of its unit's node.
-    pub fn concerns(self, unit: usize, stream: u32) -> bool {
-        self.node
-            .mappings()
-            .any(|mapping| mapping.reference() as usize == unit && mapping.gives(stream))
+    /// Its mappings.
+    pub(super) fn mappings(self) -> Mappings<'a> {
+        self.node.mappings()
     }
 
-    /// Its memory ranges, without empty ones.
+    /// Its memory ranges, without those that are left out.
     pub fn regions(self) -> impl Iterator<Item = Region<'a>> {
-        self.all_regions().filter(|region| region.raw_length() > 0)
+        Regions::new(self.node).filter(|region| !region.is_left_out())
     }
 
-    fn all_regions(self) -> Regions<'a> {
-        Regions::new(self.node.bytes(), self.node.offset())
-    }
-
-    pub(super) fn warnings(self) -> impl Iterator<Item = Warning> + 'a {
-        let odd = self.all_regions().filter_map(Region::warning);
-        let overlaps = self.regions().filter_map(move |region| {
-            let other = self
-                .regions()
-                .take_while(|other| other.offset < region.offset)
-                .find(|other| other.first() <= region.last() && region.first() <= other.last())?;
-            Some(Warning::RegionsOverlap {
-                first: other.offset,
-                second: region.offset,
-            })
-        });
-        odd.chain(overlaps)
+    /// All its memory ranges.
+    pub(super) fn all_regions(self) -> Regions<'a> {
+        Regions::new(self.node)
     }
 }
 
@@ -105,19 +89,27 @@ pub struct Region<'a> {
     offset: usize,
 }
 
-impl Region<'_> {
+impl<'a> Region<'a> {
     /// Bytes of a memory range in the table.
-    pub(super) const LEN: usize = 20;
+    const LEN: usize = 20;
+
+    /// The memory range at `offset` of a table.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
+        Self {
+            bytes: table.get(offset..).unwrap_or_default(),
+            offset,
+        }
+    }
 
     pub(super) fn offset(self) -> usize {
         self.offset
     }
 
-    pub(super) fn raw_base(self) -> u64 {
+    fn raw_base(self) -> u64 {
         u64_at(self.bytes, 0)
     }
 
-    pub(super) fn raw_length(self) -> u64 {
+    fn raw_length(self) -> u64 {
         u64_at(self.bytes, 8)
     }
 
@@ -134,39 +126,40 @@ impl Region<'_> {
         last | (PAGE - 1)
     }
 
-    fn warning(self) -> Option<Warning> {
+    /// What is wrong with it.
+    pub(super) fn oddity(self) -> Option<Oddity> {
         let (base, length) = (self.raw_base(), self.raw_length());
         if length == 0 {
-            return Some(Warning::RegionEmpty {
-                offset: self.offset,
-                base,
-            });
+            Some(Oddity::RegionEmpty { base })
+        } else if base.checked_add(length - 1).is_none() {
+            Some(Oddity::RegionWraps { base, length })
+        } else {
+            let aligned = (base | length) % PAGE == 0;
+            (!aligned).then_some(Oddity::RegionMisaligned { base, length })
         }
-        ((base | length) % PAGE != 0).then_some(Warning::RegionMisaligned {
-            offset: self.offset,
-            base,
-            length,
-        })
+    }
+
+    /// Whether it is no range of memory.
+    pub(super) fn is_left_out(self) -> bool {
+        matches!(
+            self.oddity(),
+            Some(Oddity::RegionEmpty { .. } | Oddity::RegionWraps { .. })
+        )
     }
 }
 
 /// Iterates over the memory ranges of a node.
 #[derive(Clone, Debug)]
-pub struct Regions<'a> {
+pub(super) struct Regions<'a> {
     rest: &'a [u8],
-    left: u32,
     offset: usize,
 }
 
 impl<'a> Regions<'a> {
-    /// The memory ranges of a node whose bytes are at `offset` in the table.
-    pub(super) fn new(node: &'a [u8], offset: usize) -> Self {
-        let (count, start) = (u32_at(node, 20), u32_at(node, 24) as usize);
-        Self {
-            rest: node.get(start..).unwrap_or_default(),
-            left: count,
-            offset: offset + start,
-        }
+    /// The memory ranges of a node that lie in it.
+    fn new(node: Node<'a>) -> Self {
+        let (rest, offset) = node.array(Elements::Regions).bytes();
+        Self { rest, offset }
     }
 }
 
@@ -174,8 +167,7 @@ impl<'a> Iterator for Regions<'a> {
     type Item = Region<'a>;
 
     fn next(&mut self) -> Option<Region<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let (bytes, rest) = (self.rest.get(..Region::LEN)?, self.rest.get(Region::LEN..)?);
+        let (bytes, rest) = self.rest.split_at_checked(Region::LEN)?;
         let region = Region {
             bytes,
             offset: self.offset,

@@ -4,8 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::{error::Warning, kind::Kind, mapping::Mappings};
-use crate::drivers::shell::bytes::u8_at;
+use super::{array::Array, elements::Elements, kind::Kind, mapping::Mappings};
+use crate::drivers::shell::{
+    acpi_structures::{Raw, StructureKind},
+    bytes::u8_at,
+};
 
 /// One node.
 ///
@@ -25,13 +28,22 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
+    pub(super) fn new(raw: Raw<'a, Kind>) -> Self {
+        Self {
+            bytes: raw.bytes,
+            offset: raw.offset,
+        }
+    }
+
+    /// The node at `offset` of a table, where one starts.
+    pub(super) fn at(table: &'a [u8], offset: usize) -> Self {
+        let bytes = Raw::<Kind>::at(table, offset).map_or(&[][..], |raw| raw.bytes);
         Self { bytes, offset }
     }
 
     /// The kind of node.
     pub fn kind(self) -> Kind {
-        Kind::from_type(u8_at(self.bytes, 0))
+        Kind::kind(self.bytes)
     }
 
     /// Offset of the node in the table.
@@ -48,18 +60,13 @@ impl<'a> Node<'a> {
         self.bytes
     }
 
-    /// Its mappings, in the order of the table.
-    pub(super) fn mappings(self) -> Mappings<'a> {
-        Mappings::new(self.bytes, self.offset)
+    /// Its array of these elements, if its kind has one.
+    pub(super) fn array(self, of: Elements) -> Array<'a> {
+        Array::new(self.kind(), self.bytes, self.offset, of)
     }
 
-    /// Oddities of its mappings.
-    pub(super) fn mapping_warnings(self) -> impl Iterator<Item = Warning> + 'a {
-        let kind = self.kind();
-        // A single mapping of a unit is no oddity: it may be for the unit's own interrupts.
-        kind.is_known()
-            .then(|| self.mappings().warnings(kind))
-            .into_iter()
-            .flatten()
+    /// Its mappings, in the order of the table.
+    pub(super) fn mappings(self) -> Mappings<'a> {
+        Mappings::new(self.kind(), self.bytes, self.offset)
     }
 }

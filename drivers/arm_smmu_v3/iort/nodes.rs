@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::records::capability::FlagUpdates;
-use super::{error::Warning, kind::Kind, mapping::Mapping, node::Node};
+use super::{elements::Elements, kind::Kind, mapping::Mapping, node::Node};
 use crate::drivers::shell::bytes::{u32_at, u64_at};
 
 impl<'a> Node<'a> {
@@ -64,12 +64,6 @@ pub struct SmmuV3<'a> {
 }
 
 impl<'a> SmmuV3<'a> {
-    pub(super) fn new(bytes: &'a [u8], offset: usize) -> Self {
-        Self {
-            node: Node::new(bytes, offset),
-        }
-    }
-
     /// Offset of the node in the table.
     pub fn offset(self) -> usize {
         self.node.offset()
@@ -83,7 +77,7 @@ impl<'a> SmmuV3<'a> {
         u32_at(self.node.bytes(), at)
     }
 
-    /// Physical address of the registers; 64 KiB aligned.
+    /// Physical address of the registers.
     pub fn base(self) -> u64 {
         u64_at(self.node.bytes(), 16)
     }
@@ -132,14 +126,12 @@ impl<'a> SmmuV3<'a> {
         valid.then(|| self.word(64))
     }
 
-    pub(super) fn warning(self) -> Option<Warning> {
+    /// The index of the mapping for its own interrupts, if it is not the index of a mapping.
+    pub(super) fn bad_message_mapping(self) -> Option<u32> {
         let index = self.message_mapping()?;
+        let count = self.node.array(Elements::Mappings).count();
         // Old revisions cannot say that there is no mapping.
-        let count = u32_at(self.node.bytes(), 8);
-        (count > 0 && index >= count).then(|| Warning::MappingIndex {
-            offset: self.offset(),
-            index,
-        })
+        (count > 0 && index >= count).then_some(index)
     }
 }
 
@@ -192,10 +184,11 @@ pub struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    /// The ACPI path of the device, without the terminator.
+    /// The ACPI path of the device, without the terminator; empty if it has none.
     pub fn path(self) -> &'a [u8] {
         let path = self.node.bytes().get(29..).unwrap_or_default();
-        path.split(|byte| *byte == 0).next().unwrap_or_default()
+        let end = path.iter().position(|byte| *byte == 0);
+        end.and_then(|end| path.get(..end)).unwrap_or_default()
     }
 
     /// Its single mappings: one for each id of the device.

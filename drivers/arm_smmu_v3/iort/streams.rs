@@ -56,4 +56,14 @@ impl<'a> Table<'a> {
             .filter_map(Node::as_rmr)
             .filter(move |_| self.has_regions())
     }
+
+    /// Whether the device with stream id `stream`, behind the unit whose registers are at `base`,
+    /// uses these memory ranges.
+    pub fn concerns(self, memory: Rmr<'_>, base: u64, stream: u32) -> bool {
+        memory
+            .mappings()
+            .filter(|mapping| mapping.gives(stream))
+            .filter_map(|mapping| self.node_at(mapping.reference())?.as_unit())
+            .any(|unit| unit.base() == base)
+    }
 }

@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use super::super::{
-    iort::{Error as IortError, Model, Table},
+    iort::{Entry, Error as IortError, Model, Table},
     records::capability,
 };
 use crate::{
@@ -48,24 +48,20 @@ pub struct Iort;
 impl AcpiTable for Iort {
     const SIGNATURE: &'static CStr = c"IORT";
 
-    /// An index is not needed: walks over the bytes answer all questions.
-    type Entry = ();
+    type Entry = Entry;
     type Parsed<'a> = Table<'a>;
     type Error = IortError;
 
     fn count(bytes: &[u8]) -> Result<usize, IortError> {
-        Table::parse(bytes)?;
-        Ok(0)
+        Table::count(bytes)
     }
 
-    fn index(bytes: &[u8], _index: &mut [()], log: &mut dyn FnMut(&dyn fmt::Display)) {
-        Table::new(bytes)
-            .warnings()
-            .for_each(|warning| log(&warning));
+    fn index(bytes: &[u8], index: &mut [Entry], log: &mut dyn FnMut(&dyn fmt::Display)) {
+        Table::index(bytes, index, &mut |warning| log(warning));
     }
 
-    fn parsed<'a>(bytes: &'a [u8], _index: &'a [()]) -> Table<'a> {
-        Table::new(bytes)
+    fn parsed<'a>(bytes: &'a [u8], index: &'a [Entry]) -> Table<'a> {
+        Table::new(bytes, index)
     }
 }
 
@@ -146,7 +142,7 @@ fn platform(device: Device<'_>) -> *mut bindings::platform_device {
 ///
 /// # Errors
 ///
-/// `EINVAL` if there is an IORT table and it is broken, which is logged; `ENOMEM`.
+/// `EINVAL` if there is an IORT table whose header makes no sense, which is logged; `ENOMEM`.
 pub fn find() -> Result<KVec<Description>> {
     let iort = match CheckedTable::find() {
         Ok(iort) => Some(iort),
@@ -169,6 +165,20 @@ pub fn find() -> Result<KVec<Description>> {
     };
     search.result?;
     search.found.sort_unstable_by_key(|unit| unit.base);
+    search.found.retain({
+        let mut before = None;
+        move |unit| {
+            let is_again = before.replace(unit.base) == Some(unit.base);
+            if is_again {
+                log_warn!(
+                    "{}: its registers at {:#x} are those of another unit; not used",
+                    unit.name,
+                    unit.base,
+                );
+            }
+            !is_again
+        }
+    });
     Ok(search.found)
 }
 
@@ -217,6 +227,17 @@ fn describe(device: Device<'_>, iort: Option<&Arc<CheckedTable<Iort>>>) -> Optio
         return None;
     };
     let listed = iort.and_then(|iort| iort.table().unit_at(base));
+    if iort.is_some() && listed.is_none() {
+        // The kernel has read a node that the check of the table has left out. Nobody knows which
+        // devices are behind the unit, and once taken over it would block them.
+        log_warn!(
+            "{}: no usable node of the IORT table has registers at {:#x}; not used, DMA of its \
+             devices is not translated",
+            name,
+            base,
+        );
+        return None;
+    }
     Some(Description {
         device: device.counted(),
         name,

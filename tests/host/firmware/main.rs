@@ -11,6 +11,8 @@
 //! | `unit <base> <segment>` | a unit that is used |
 //! | `region <first> <last> <segment>` | memory that firmware keeps using |
 //! | `ids <segment> <first> <last> <unit>` | the unit of these ids: its base, or `none` |
+//! | `streams <segment> <first> <last> <unit> <stream>` | the same, with the first id's stream id |
+//! | `named <unit> <stream> <path>` | a stream of a device that only ACPI names |
 //! | `cost <bytes> <parse> <lookups> <time>` | nanoseconds for one parse, and for so many look-ups |
 
 #[path = "../tests/amd/mod.rs"]
@@ -20,14 +22,19 @@ mod intel;
 #[allow(dead_code)]
 #[path = "../../../requester.rs"]
 mod requester;
+#[path = "../tests/smmu/mod.rs"]
+mod smmu;
 mod drivers {
     pub use iommu_core_host::shell;
 }
 
 mod dmar;
+mod iort;
 mod ivrs;
 
 use std::{env, fs, process::ExitCode, time::Instant};
+
+use iommu_core_host::pgtable;
 
 /// What is asked of each table.
 trait Report {
@@ -36,12 +43,20 @@ trait Report {
 }
 
 /// Whose id each one is: prints runs of ids that belong to the same unit.
-fn print_ids(segment: u16, mut owner: impl FnMut(u16) -> Option<u64>) -> usize {
-    let mut run: Option<(u16, Option<u64>)> = None;
-    let end = |first: u16, last: u16, unit: Option<u64>| match unit {
+fn print_ids(segment: u16, owner: impl FnMut(u16) -> Option<u64>) -> usize {
+    print_runs(owner, |first, last, unit| match unit {
         Some(base) => println!("ids {segment:04x} {first:04x} {last:04x} {base:x}"),
         None => println!("ids {segment:04x} {first:04x} {last:04x} none"),
-    };
+    })
+}
+
+/// Calls `end` with the first and the last of each run of ids that have the same owner. Returns how
+/// many look-ups that took.
+fn print_runs<T: Copy + PartialEq>(
+    mut owner: impl FnMut(u16) -> Option<T>,
+    end: impl Fn(u16, u16, Option<T>),
+) -> usize {
+    let mut run: Option<(u16, Option<T>)> = None;
     for id in 0..=u16::MAX {
         let unit = owner(id);
         match run {
@@ -94,6 +109,8 @@ fn write(folder: &str) -> std::io::Result<()> {
         ("ivrs-qemu", amd::tables::QEMU.to_vec()),
         ("ivrs-laptop", amd::tables::LAPTOP.to_vec()),
         ("ivrs-server", amd::tables::table(amd::tables::SERVER)),
+        ("iort-qemu", smmu::tables::QEMU.to_vec()),
+        ("iort-server", smmu::tables::server()),
     ];
     for (name, bytes) in tables {
         fs::write(format!("{folder}/host-{name}.bin"), bytes)?;
@@ -126,6 +143,7 @@ fn main() -> ExitCode {
         match bytes.get(..4) {
             Some(b"DMAR") => table(&file, &bytes, dmar::parse),
             Some(b"IVRS") => table(&file, &bytes, ivrs::parse),
+            Some(b"IORT") => table(&file, &bytes, iort::parse),
             _ => println!("table {file} ? ignored"),
         }
     }

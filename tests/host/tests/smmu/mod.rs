@@ -19,3 +19,37 @@ mod tree {
 }
 
 pub use tree::{device_tlb, iort, records, unit};
+pub mod tables;
+
+use iort::{Entry, Error, Table, Warning};
+
+/// An IORT that was checked, with what a driver keeps of it.
+pub struct Checked<'a> {
+    bytes: &'a [u8],
+    index: Vec<Entry>,
+    /// What is odd.
+    pub odd: Vec<Warning>,
+    /// The same in words.
+    pub words: Vec<String>,
+}
+
+impl<'a> Checked<'a> {
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut index = vec![Entry::default(); Table::count(bytes)?];
+        let (mut odd, mut words) = (Vec::new(), Vec::new());
+        Table::index(bytes, &mut index, &mut |warning| {
+            odd.push(*warning);
+            words.push(warning.to_string());
+        });
+        Ok(Self {
+            bytes,
+            index,
+            odd,
+            words,
+        })
+    }
+
+    pub fn table(&self) -> Table<'_> {
+        Table::new(self.bytes, &self.index)
+    }
+}

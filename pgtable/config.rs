@@ -21,6 +21,7 @@ pub struct Config {
     /// Whether the unit's walker snoops CPU caches. If not, changed entries are flushed.
     pub coherent: bool,
     /// Whether a page in use may be split into smaller pages with the same translation: whether the
-    /// unit tolerates two page sizes for one address.
+    /// unit tolerates two page sizes for one address. If not, runs are not used: what a caller has
+    /// mapped in pages it could not unmap in pages.
     pub split: bool,
 }

@@ -64,6 +64,7 @@ impl<F: Format> Format for Encrypted<F> {
     const PAGE_SIZES: PageSizes = F::PAGE_SIZES;
     const RUN_BITS: u64 = F::RUN_BITS;
     const PARTS_ARE_INVALIDATED: bool = F::PARTS_ARE_INVALIDATED;
+    const NEEDS_BREAK: bool = F::NEEDS_BREAK;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {

@@ -67,6 +67,11 @@ pub trait Format: 'static {
     /// invalidation must cover the page as a whole.
     const PARTS_ARE_INVALIDATED: bool = false;
 
+    /// Whether a leaf must not replace a table, even one that maps nothing, in a page table that
+    /// must not [split](super::Config::split) pages: such a unit may require that software clears
+    /// the entry and invalidates it in between (break-before-make).
+    const NEEDS_BREAK: bool = false;
+
     /// Returns the bits, without the address, of a leaf that permits `prot`; [`Error::Invalid`] if
     /// the format cannot express `prot`.
     fn attrs(prot: Prot) -> Result<u64, Error>;

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 pub(super) mod dirty;
 mod growth;
 mod map;
@@ -303,6 +304,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns the page sizes that a page table of this shape can use. The single-leaf sizes start
     /// at the smallest and have no gap, because a large page is split into pages of the next lower
     /// level. A run is split into single leaves, so a run size requires the single-leaf size.
+    /// Without splits there are no runs.
     fn usable_sizes(cfg: &Config) -> PageSizes {
         let sizes = cfg.page_sizes.intersection(F::PAGE_SIZES);
         let bits = u32::from(cfg.iova_bits.min(cfg.oa_bits));
@@ -311,7 +313,10 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         for level in 0..levels.min(F::MAX_LEAF_LEVEL + 1) {
             let lg2 = F::GRANULE_LG2 + F::INDEX_LG2 * u32::from(level);
-            let runs = if Self::RUNS { F::INDEX_LG2 } else { 1 };
+            let runs = match Self::RUNS && cfg.split {
+                true => F::INDEX_LG2,
+                false => 1,
+            };
 
             if lg2 >= bits {
                 break;

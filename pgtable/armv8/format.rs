@@ -267,6 +267,9 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     /// An invalidation by address removes whatever translates that address, at any level: see the
     /// manual's chapter on TLB maintenance.
     const PARTS_ARE_INVALIDATED: bool = true;
+    /// DDI 0487, D8.17 ("TLB maintenance requirements and the TLB maintenance instructions",
+    /// break-before-make), and SMMUv3's IDR3.BBML.
+    const NEEDS_BREAK: bool = true;
 
     #[inline]
     fn attrs(prot: Prot) -> Result<u64, Error> {

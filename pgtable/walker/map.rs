@@ -16,16 +16,16 @@ use crate::{
 };
 
 /// The rest of the range to map.
-struct Work {
-    iova: u64,
-    paddr: u64,
-    len: u64,
-    attrs: u64,
+pub(super) struct Work {
+    pub(super) iova: u64,
+    pub(super) paddr: u64,
+    pub(super) len: u64,
+    pub(super) attrs: u64,
 }
 
 impl Work {
     #[inline(always)]
-    fn advance(&mut self, bytes: u64) {
+    pub(super) fn advance(&mut self, bytes: u64) {
         self.iova = self.iova.wrapping_add(bytes);
         self.paddr = self.paddr.wrapping_add(bytes);
         self.len -= bytes;
@@ -42,7 +42,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// `flags` are for the allocation of tables; the call sleeps only if they allow it.
     ///
     /// A large page may replace tables that have become empty. They are added to `gather`: if it is
-    /// not empty after the call, the caller must invalidate it, whatever the result is.
+    /// not empty after the call, the caller must invalidate it, whatever the result is. Where the
+    /// unit does not allow that ([`Format::NEEDS_BREAK`]), smaller pages are mapped in these tables.
     ///
     /// # Errors
     ///
@@ -87,7 +88,10 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             len,
             attrs,
         };
-        let result = from_top!(self, top, map_table, &mut work, flags, gather);
+        let result = match F::NEEDS_BREAK && !self.split {
+            true => from_top!(self, top, map_beside, &mut work, flags),
+            false => from_top!(self, top, map_table, &mut work, flags, gather),
+        };
 
         (len - work.len, result)
     }
@@ -145,7 +149,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// the number of entries. That number is one run or any number of single leaves, but at most
     /// `room`. `None` if only smaller pages fit.
     #[inline(always)]
-    fn fits<L: Level>(&self, work: &Work, room: usize) -> Option<(u32, usize)> {
+    pub(super) fn fits<L: Level>(&self, work: &Work, room: usize) -> Option<(u32, usize)> {
         let size = Self::size::<L>();
 
         if L::N > F::MAX_LEAF_LEVEL || self.leads_to_old_root::<L>(work.iova) {
@@ -330,7 +334,11 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// Returns the table that an entry points to; installs a table if the entry is empty. `entry`
     /// is a slice of one entry, as `flush` requires.
     #[inline]
-    fn lower_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
+    pub(super) fn lower_table<L: Level>(
+        &self,
+        entry: &[M::Entry],
+        flags: M::Flags,
+    ) -> Result<Table, Error> {
         let old = entry[0].load();
 
         match F::decode(L::N, old) {

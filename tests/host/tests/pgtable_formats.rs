@@ -440,6 +440,90 @@ fn without_splitting_a_part_of_a_page_stays<C: Case>() {
     }
 }
 
+/// Before BBML 2 a unit may want an entry cleared and invalidated before a leaf replaces a table. So
+/// a table that has become empty stays, and gets the smaller pages.
+fn without_splitting_an_empty_table_stays<C: Case>() {
+    for shape in C::shapes() {
+        let mut bench = Bench::<C>::new(Config {
+            split: false,
+            ..shape
+        });
+        let page = Bench::<C>::PAGE;
+
+        for size in bench.sizes() {
+            if size == page || 4 * size.min(1 << 60) - 1 > bench.table.last_iova().raw() {
+                continue;
+            }
+            // The table for the second of three large pages has been used.
+            assert_eq!(bench.map(2 * size, 0, page).1, Ok(()));
+            assert_eq!(bench.unmap(2 * size, page), page);
+
+            let mut gather = Gather::new();
+            let (mapped, result) = bench.table.map(
+                Iova::new(size),
+                PhysAddr::new(size),
+                3 * size,
+                RW,
+                (),
+                &mut gather,
+            );
+            assert_eq!((mapped, result), (3 * size, Ok(())));
+            assert!(gather.is_empty() && !gather.tables_changed());
+
+            let leaves = bench.hardware.leaves();
+            assert_eq!((leaves[0].iova, leaves[0].size), (size, size));
+            let smaller = &leaves[1..leaves.len() - 1];
+            assert!(smaller.iter().all(|leaf| leaf.size < size));
+            assert_eq!(smaller.iter().map(|leaf| leaf.size).sum::<u64>(), size);
+            let last = &leaves[leaves.len() - 1];
+            assert_eq!((last.iova, last.size), (3 * size, size));
+            for offset in [0, size, 2 * size - page, 2 * size, 3 * size - 1] {
+                let iova = Iova::new(size + offset);
+                assert_eq!(
+                    bench.table.iova_to_phys(iova),
+                    Some(PhysAddr::new(iova.raw()))
+                );
+            }
+            // Over a mapping of the table nothing is mapped.
+            assert_eq!(bench.map(2 * size, 0, size), (0, Err(Error::InUse)));
+            // Nothing keeps the table when all of it is unmapped.
+            assert_eq!(bench.unmap(size, 3 * size), 3 * size);
+            assert_eq!(bench.map(2 * size, 0, size), (size, Ok(())));
+            assert_eq!(bench.sizes_of_leaves(), [size]);
+            assert_eq!(bench.unmap(2 * size, size), size);
+        }
+        bench.nothing_left();
+    }
+}
+
+/// Without splits, what was mapped in pages can be unmapped in pages: there are no runs of them.
+fn without_splitting_there_are_no_runs<C: Case>() {
+    let single = |size: u64| (size.ilog2() - C::Format::GRANULE_LG2) % C::Format::INDEX_LG2 == 0;
+
+    for shape in C::shapes() {
+        let mut bench = Bench::<C>::new(Config {
+            split: false,
+            ..shape
+        });
+        assert!(bench.sizes().into_iter().all(single));
+        for size in bench.sizes() {
+            let count = 1u64 << (C::Format::INDEX_LG2 - 1);
+            let Some(len) = size.checked_mul(count) else {
+                continue;
+            };
+            if 2 * len.min(1 << 60) - 1 > bench.table.last_iova().raw() || len > LARGEST {
+                continue;
+            }
+            assert_eq!(bench.map(len, len, len), (len, Ok(())));
+            assert_eq!(bench.unmap(len + size, size), size);
+            assert_eq!(bench.hardware.leaves().len() as u64, count - 1);
+            assert_eq!(bench.unmap(len, size), size);
+            assert_eq!(bench.unmap(len + 2 * size, len - 2 * size), len - 2 * size);
+        }
+        bench.nothing_left();
+    }
+}
+
 fn mapping_over_a_mapping_is_refused_and_changes_nothing<C: Case>() {
     for mut bench in Bench::<C>::all() {
         let page = Bench::<C>::PAGE;
@@ -611,6 +695,33 @@ macro_rules! for_each_case {
             }
         })*
     };
+}
+
+macro_rules! for_each_arm_case {
+    ($($name:ident: $case:ty;)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn without_splitting_an_empty_table_stays() {
+                super::without_splitting_an_empty_table_stays::<$case>();
+            }
+
+            #[test]
+            fn without_splitting_there_are_no_runs() {
+                super::without_splitting_there_are_no_runs::<$case>();
+            }
+        })*
+    };
+}
+
+for_each_arm_case! {
+    bbml_stage_1_4k: Arm1K4;
+    bbml_stage_1_16k: Arm1K16;
+    bbml_stage_1_64k: Arm1K64;
+    bbml_stage_2_4k: Arm2K4;
+    bbml_stage_2_16k: Arm2K16;
+    bbml_stage_2_64k: Arm2K64;
 }
 
 for_each_case! {

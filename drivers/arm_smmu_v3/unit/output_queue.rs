@@ -4,7 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::barrier::{dma_mb, Full},
+};
 
 use super::super::records::{
     capability::Capability, event::EVENT_WORDS, page_request::PAGE_REQUEST_WORDS, queue_index::Ring,
@@ -102,8 +105,12 @@ impl<const WORDS: usize> OutputQueue<WORDS> {
         Some(self.slots.read(index))
     }
 
-    /// The consumer index for the unit.
+    /// The consumer index for the unit, which overwrites the slots before it once it knows the
+    /// index.
     pub(super) fn consumer(&self) -> u32 {
+        // The processor must have read the records before the unit can see the index. The barrier
+        // in the write of a register orders it after earlier writes only.
+        dma_mb(Full);
         self.consumer
     }
 

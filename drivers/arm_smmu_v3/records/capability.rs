@@ -49,6 +49,10 @@ pub struct Firmware {
     pub flag_updates: Option<FlagUpdates>,
     /// The unit has only the first 64 KiB page of registers (Cavium CN99xx, erratum 74).
     pub page0_only: bool,
+    /// Bytes of the memory region that has the registers.
+    pub window: u64,
+    /// See [`Quirks::repeat_invalidations`].
+    pub repeat_invalidations: bool,
 }
 
 /// Which flags of page table entries the unit updates (IDR0.HTTU).
@@ -287,7 +291,10 @@ impl Capability {
         let idr1 = registers.idr1 as u64;
         let idr3 = registers.idr3 as u64;
         let idr5 = registers.idr5 as u64;
-        let quirks = Quirks::of(registers.iidr);
+        let quirks = Quirks {
+            repeat_invalidations: firmware.repeat_invalidations,
+            ..Quirks::of(registers.iidr)
+        };
         let (stage1, stage2) = (bit(idr0, 1), bit(idr0, 0));
         let stream_bits = at_most(field(idr1, 5, 0), 32);
 
@@ -397,6 +404,13 @@ impl Capability {
             return Err(Refusal::Preset(preset));
         }
         let this = Self::decode(registers, firmware);
+        let needs = this.register_bytes as u64;
+        if firmware.window < needs {
+            return Err(Refusal::Window {
+                has: firmware.window,
+                needs,
+            });
+        }
         if !this.stage1 && !this.stage2 {
             return Err(Refusal::NoTranslation);
         }

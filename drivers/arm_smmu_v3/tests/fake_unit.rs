@@ -106,6 +106,8 @@ impl FakeUnit {
         coherent: true,
         flag_updates: None,
         page0_only: false,
+        window: 0x2_0000,
+        repeat_invalidations: false,
     };
 
     /// A unit that is off.

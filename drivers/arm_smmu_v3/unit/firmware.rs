@@ -203,23 +203,35 @@ extern "C" fn look_at(device: *mut bindings::device, search: *mut c_void) -> c_i
 }
 
 fn is_unit(device: Device<'_>) -> bool {
-    // SAFETY: The device is valid, and one of the platform bus, whose name is a C string.
-    unsafe {
-        #[cfg(CONFIG_OF)]
-        {
+    is_compatible(device, IDS.compatible).unwrap_or_else(|| {
+        // SAFETY: The device is one of the platform bus, whose name is a C string.
+        let name = unsafe { device::label((*platform(device)).name) };
+        name.as_str() == IDS.name.to_str().unwrap_or_default()
+    })
+}
+
+/// Whether the device tree says that a device is compatible with `name`; `None` if the device is
+/// not from a device tree.
+fn is_compatible(device: Device<'_>, name: &CStr) -> Option<bool> {
+    #[cfg(CONFIG_OF)]
+    {
+        // SAFETY: The device is valid, and keeps its node; the name is a C string.
+        unsafe {
             let node = (*device.as_raw()).of_node;
-            if !node.is_null() {
-                return of_device_is_compatible(node.cast(), IDS.compatible.as_char_ptr()) != 0;
-            }
+            (!node.is_null()).then(|| of_device_is_compatible(node.cast(), name.as_char_ptr()) != 0)
         }
-        device::label((*platform(device)).name).as_str() == IDS.name.to_str().unwrap_or_default()
+    }
+    #[cfg(not(CONFIG_OF))]
+    {
+        let _ = (device, name);
+        None
     }
 }
 
 /// Describes a unit; `None` if firmware does not say where its registers are (logged).
 fn describe(device: Device<'_>, iort: Option<&Arc<CheckedTable<Iort>>>) -> Option<Description> {
     let name = device.name();
-    let Some(base) = registers(device) else {
+    let Some((base, window)) = registers(device) else {
         log_warn!(
             "{}: firmware does not say where the unit's registers are; not used",
             name,
@@ -248,16 +260,19 @@ fn describe(device: Device<'_>, iort: Option<&Arc<CheckedTable<Iort>>>) -> Optio
                 coherent: unit.coherent(),
                 flag_updates: Some(unit.flag_updates()),
                 page0_only: unit.model() == Model::CaviumCn99xx,
+                window,
+                repeat_invalidations: false,
             },
-            None => properties(device),
+            None => properties(device, window),
         },
         memory_node: memory_node(device),
         iort: listed.and(iort).cloned(),
     })
 }
 
-/// Physical address of a device's first memory resource, if it is large enough.
-fn registers(device: Device<'_>) -> Option<u64> {
+/// Physical address and bytes of a device's first memory resource, if it has one page of a unit's
+/// registers at least.
+fn registers(device: Device<'_>) -> Option<(u64, u64)> {
     // SAFETY: The device is one of the platform bus, whose resources do not change.
     let resources = unsafe {
         let platform = platform(device);
@@ -270,11 +285,11 @@ fn registers(device: Device<'_>) -> Option<u64> {
         .iter()
         .find(|resource| resource.flags & bindings::IORESOURCE_MEM as usize != 0)?;
     (memory.start != 0 && memory.end > memory.start && memory.end - memory.start >= 0xffff)
-        .then_some(memory.start)
+        .then(|| (memory.start, memory.end - memory.start + 1))
 }
 
 /// What the device tree says that overrides the identification registers.
-fn properties(device: Device<'_>) -> capability::Firmware {
+fn properties(device: Device<'_>, window: u64) -> capability::Firmware {
     // SAFETY: The device is valid, the name is a C string.
     unsafe {
         let raw = device.as_raw();
@@ -285,6 +300,8 @@ fn properties(device: Device<'_>) -> capability::Firmware {
                 raw,
                 c"cavium,cn9900-broken-page1-regspace".as_char_ptr(),
             ),
+            window,
+            repeat_invalidations: is_compatible(device, c"nvidia,tegra264-smmu") == Some(true),
         }
     }
 }

@@ -19,6 +19,8 @@ const FIRMWARE: Firmware = Firmware {
     coherent: true,
     flag_updates: None,
     page0_only: false,
+    window: 0x2_0000,
+    repeat_invalidations: false,
 };
 
 /// QEMU 11.1, `-M virt-9.1,iommu=smmuv3`: stage 1.
@@ -213,6 +215,8 @@ fn firmware_overrides_registers() {
         coherent: false,
         flag_updates: Some(FlagUpdates::AccessDirty),
         page0_only: true,
+        window: 0x1_0000,
+        repeat_invalidations: true,
     };
     let registers = Registers {
         idr0: QEMU.idr0 | 1 << 13,
@@ -224,6 +228,39 @@ fn firmware_overrides_registers() {
     assert!(cap.messages && !cap.poll_messages());
     assert_eq!(cap.flag_updates, FlagUpdates::AccessDirty);
     assert_eq!(cap.register_bytes, 0x1_0000);
+    assert!(cap.quirks.repeat_invalidations);
+    assert!(
+        !Quirks::of(u32::MAX).repeat_invalidations && !decode(QEMU).quirks.repeat_invalidations
+    );
+}
+
+/// Behind 64 KiB are the registers of something else. Only one product has all of them there.
+#[test]
+fn a_window_without_page_1() {
+    let with = |window, page0_only| {
+        let firmware = Firmware {
+            window,
+            page0_only,
+            ..FIRMWARE
+        };
+        Capability::judge(&QEMU, &firmware).map(|cap| cap.register_bytes)
+    };
+    let refused = |has| {
+        Err(Refusal::Window {
+            has,
+            needs: 0x2_0000,
+        })
+    };
+    assert_eq!(with(0x1_0000, false), refused(0x1_0000));
+    assert_eq!(with(0x1_ffff, false), refused(0x1_ffff));
+    assert_eq!(with(0x2_0000, false), Ok(0x2_0000));
+    assert_eq!(with(0x1_0000, true), Ok(0x1_0000));
+    assert_eq!(with(0x2_0000, true), Ok(0x1_0000));
+    let text = with(0x1_0000, false).unwrap_err().to_string();
+    assert!(
+        text.contains("0x10000 bytes, but there must be 0x20000"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -19,6 +19,10 @@ pub struct Quirks {
     pub no_broadcast: bool,
     /// CMD_SYNC does not complete with an event (Arm erratum 1076982 of MMU-600).
     pub no_events: bool,
+    /// An invalidation of cached entries or translations takes effect only when it is executed
+    /// again, after the CMD_SYNC that follows it has completed (NVIDIA Tegra264). IIDR does not
+    /// tell: the device tree does.
+    pub repeat_invalidations: bool,
 }
 
 impl Quirks {
@@ -27,6 +31,7 @@ impl Quirks {
         no_nesting: false,
         no_broadcast: false,
         no_events: false,
+        repeat_invalidations: false,
     };
 
     /// Implementer "Arm" in IIDR, a JEP106 code.

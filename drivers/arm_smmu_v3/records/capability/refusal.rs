@@ -26,6 +26,13 @@ pub enum Preset {
 pub enum Refusal {
     /// All registers read all ones, or all zeros.
     NoRegisters,
+    /// Firmware says that there are fewer registers than the unit must have.
+    Window {
+        /// Bytes of the memory region.
+        has: u64,
+        /// Bytes of the registers.
+        needs: u64,
+    },
     /// Tables or queues are where the unit defines.
     Preset(Preset),
     /// It has neither stage.
@@ -52,6 +59,11 @@ impl fmt::Display for Refusal {
             Self::NoRegisters => f.write_str(
                 "its registers read the same everywhere, so nothing answers at the address that \
                  firmware gives",
+            ),
+            Self::Window { has, needs } => write!(
+                f,
+                "firmware says that its registers have {has:#x} bytes, but there must be \
+                 {needs:#x}: page 1, with the indexes of its event queue, is missing"
             ),
             Self::Preset(Preset::Tables) => f.write_str(
                 "its stream table is fixed in the unit (IDR1.TABLES_PRESET), which is not \

@@ -46,6 +46,8 @@ fn unit_with(idr0: u32) -> Result<Arc<Hardware>> {
         coherent: true,
         flag_updates: None,
         page0_only: false,
+        window: 0x2_0000,
+        repeat_invalidations: false,
     };
     let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;

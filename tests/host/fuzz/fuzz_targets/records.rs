@@ -122,6 +122,8 @@ fn smmu_v3(words: &mut Words<'_>) {
         coherent: firmware & 1 != 0,
         flag_updates: (firmware & 2 != 0).then(|| FlagUpdates::from_bits((firmware >> 8) as u32)),
         page0_only: firmware & 4 != 0,
+        window: 0x1_0000 << (firmware >> 16 & 1),
+        repeat_invalidations: firmware & 8 != 0,
     };
     match Capability::judge(&registers, &said) {
         Ok(capability) => {

@@ -8,9 +8,10 @@ use kernel::prelude::*;
 
 use super::{
     records::{
-        capability::{Capability, FlagUpdates, SizeChange, Stage, Stalls},
+        capability::{Capability, FlagUpdates, Stage, Stalls},
         cd::ContextDescriptor,
         ste::{DeviceTlb, Sharing, Stage2, Ste, Walk},
+        table_needs::TableNeeds,
     },
     unit::hardware::Hardware,
 };
@@ -55,9 +56,7 @@ macro_rules! of_table {
 pub struct Paging {
     table: AnyTable,
     shape: Shape,
-    pub(super) stage: Stage,
-    pub(super) granule: GranuleSize,
-    coherent: bool,
+    pub(super) needs: TableNeeds,
 }
 
 impl Paging {
@@ -71,8 +70,15 @@ impl Paging {
         };
         let output_bits = capability.table_output_bits(granule);
         let shape = Shape::new(of_format, granule, input_bits, output_bits)?;
-        let split = capability.size_change == SizeChange::Direct;
-        let config = shape.config(capability.coherent, split);
+        let needs = TableNeeds {
+            stage,
+            granule,
+            input_bits: shape.ia_bits,
+            output_bits: shape.oa_bits,
+            snoops: capability.coherent,
+            splits: TableNeeds::may_split(capability),
+        };
+        let config = shape.config(needs.snoops, needs.splits);
         let memory = KernelMemory::new(node);
         macro_rules! table {
             ($kind:ident) => {
@@ -90,31 +96,8 @@ impl Paging {
         Ok(Self {
             table,
             shape,
-            stage,
-            granule,
-            coherent: capability.coherent,
+            needs,
         })
-    }
-
-    /// Whether a unit with `capability` can walk the table, and reaches all addresses that it can
-    /// map.
-    pub(super) fn fits(&self, capability: &Capability) -> bool {
-        let (has_stage, input_bits) = match self.stage {
-            Stage::One => (
-                capability.stage1,
-                capability.stage1_input_bits(self.granule),
-            ),
-            Stage::Two => (
-                capability.stage2,
-                capability.stage2_input_bits(self.granule),
-            ),
-        };
-        has_stage
-            && capability.granules.contains(self.granule)
-            && input_bits >= self.shape.ia_bits
-            && capability.table_output_bits(self.granule) >= self.shape.oa_bits
-            // A unit whose walks do not snoop needs a table that is written back from the caches.
-            && (capability.coherent || !self.coherent)
     }
 
     fn root(&self) -> u64 {
@@ -131,7 +114,7 @@ impl Paging {
             table: self.root(),
             input_bits: self.shape.ia_bits,
             output_bits: self.shape.oa_bits,
-            granule: self.granule,
+            granule: self.needs.granule,
             walk: Walk::of(capability),
             memory_types: armv8::MAIR,
             asid,
@@ -147,7 +130,7 @@ impl Paging {
             vmid,
             input_bits: self.shape.ia_bits,
             output_bits: self.shape.oa_bits,
-            granule: self.granule,
+            granule: self.needs.granule,
             start_level: self.shape.start_level(),
             walk: Walk::of(capability),
             updates: FlagUpdates::None,

@@ -13,6 +13,7 @@
 //! | `queue_index` | producer and consumer indexes of queues | 3.5.1 |
 //! | `command` | commands | 4 |
 //! | `invalidation` | the commands that invalidate a range of addresses | 4.4.1 |
+//! | `table_needs` | what a page table needs of a unit | 3.21.1 |
 //! | `event` | event records, global errors | 7 |
 //! | `page_request` | records of the PRI queue | 8 |
 
@@ -28,4 +29,5 @@ pub mod page_request;
 pub mod queue_index;
 pub mod ste;
 pub mod stream_table_layout;
+pub mod table_needs;
 pub mod update;

@@ -83,9 +83,9 @@ impl Attach for SmmuV3 {
         let Some(paging) = paging else {
             return Ok(Tag::Untranslated);
         };
-        let granule = paging.granule;
+        let granule = paging.needs.granule;
         let mut tags = hardware.tags.lock();
-        let tag = match paging.stage {
+        let tag = match paging.needs.stage {
             Stage::One => tags
                 .take_asid(|asid| paging.context_descriptor(&hardware.capability, asid))
                 .map(|asid| Tag::Asid { asid, granule }),
@@ -96,7 +96,7 @@ impl Attach for SmmuV3 {
                 log_warn!(
                     "{}: all {} of the unit are in use; free a domain and try again",
                     unit.health.name(),
-                    match paging.stage {
+                    match paging.needs.stage {
                         Stage::One => "ASIDs",
                         Stage::Two => "VMIDs",
                     },
@@ -127,7 +127,9 @@ impl Attach for SmmuV3 {
         let capability = &hardware.capability;
 
         let (paging, tag) = match target {
-            Target::Paging { paging, .. } if !paging.fits(capability) => return Err(EINVAL),
+            Target::Paging { paging, .. } if !paging.needs.are_met_by(capability) => {
+                return Err(EINVAL)
+            }
             Target::Paging { paging, tag } => (paging, tag),
             Target::Identity { .. } => {
                 let sharing = Sharing::of(capability);

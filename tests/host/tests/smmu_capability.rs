@@ -10,9 +10,11 @@ mod drivers {
 use iommu_core_host::pgtable::{self, armv8::GranuleSize};
 use smmu::records::{
     capability::{
-        Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stalls,
+        Capability, Firmware, FlagUpdates, Preset, Quirks, Refusal, Registers, SizeChange, Stage,
+        Stalls,
     },
     stream_table_layout::StreamTableFormat,
+    table_needs::TableNeeds,
 };
 
 const FIRMWARE: Firmware = Firmware {
@@ -261,6 +263,68 @@ fn a_window_without_page_1() {
         text.contains("0x10000 bytes, but there must be 0x20000"),
         "{text}"
     );
+}
+
+/// A domain attaches only to units that bear what its page table does at any moment.
+#[test]
+fn what_a_page_table_needs() {
+    // Granules of 4 and 64 KiB.
+    let idr5 = 0x54;
+    let registers = |idr3: u32| Registers { idr3, idr5, ..QEMU };
+    let needs = |registers| {
+        let cap = decode(registers);
+        TableNeeds {
+            stage: cap.stage(),
+            granule: GranuleSize::K4,
+            input_bits: 48,
+            output_bits: cap.table_output_bits(GranuleSize::K4),
+            snoops: cap.coherent,
+            splits: TableNeeds::may_split(&cap),
+        }
+    };
+    // BBML 0, 1 and 2.
+    let [break_first, by_bit, direct] = [0, 1, 2].map(|bbml| registers(bbml << 11));
+    for unit in [break_first, by_bit, direct] {
+        assert_eq!(needs(unit).splits, unit == direct);
+        assert!(needs(break_first).are_met_by(&decode(unit)));
+        assert!(needs(by_bit).are_met_by(&decode(unit)));
+        assert_eq!(needs(direct).are_met_by(&decode(unit)), unit == direct);
+    }
+
+    let all = needs(direct);
+    let meets = |needs: TableNeeds| needs.are_met_by(&decode(direct));
+    assert!(meets(all));
+    for other in [
+        TableNeeds {
+            stage: Stage::Two,
+            ..all
+        },
+        TableNeeds {
+            granule: GranuleSize::K16,
+            ..all
+        },
+        TableNeeds {
+            input_bits: 49,
+            ..all
+        },
+        TableNeeds {
+            output_bits: all.output_bits + 1,
+            ..all
+        },
+    ] {
+        assert!(!meets(other), "{other:?}");
+    }
+    let not_coherent = Firmware {
+        coherent: false,
+        ..FIRMWARE
+    };
+    let unit = Capability::decode(&direct, &not_coherent);
+    assert!(!all.are_met_by(&unit));
+    let flushed = TableNeeds {
+        snoops: false,
+        ..all
+    };
+    assert!(flushed.are_met_by(&unit) && meets(flushed));
 }
 
 #[test]

@@ -333,6 +333,12 @@ impl Command {
         field(self.0[0], 63, 32) as u32
     }
 
+    /// Whether it invalidates what the unit itself caches: entries of tables, or translations.
+    pub const fn is_for_caches(self) -> bool {
+        let operation = self.operation() as u64;
+        operation >= op::CFGI_STE && operation < op::ATC_INV
+    }
+
     /// The operation; see [`name`].
     pub const fn operation(self) -> u8 {
         field(self.0[0], 7, 0) as u8

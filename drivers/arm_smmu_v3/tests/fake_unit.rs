@@ -93,6 +93,21 @@ impl State {
     }
 }
 
+/// What tells which errata the unit has.
+#[derive(Copy, Clone)]
+pub struct Product {
+    pub iidr: u32,
+    pub repeat_invalidations: bool,
+}
+
+impl Product {
+    /// One without errata.
+    pub const NONE: Self = Self {
+        iidr: 0,
+        repeat_invalidations: false,
+    };
+}
+
 /// The unit.
 #[pin_data]
 pub struct FakeUnit {
@@ -134,22 +149,36 @@ impl FakeUnit {
 
     /// The driver's hardware for it, which was not taken over yet. IDR0 is `idr0`.
     pub fn hardware(self: &Arc<Self>, idr0: u32) -> Result<Arc<Hardware>> {
+        self.hardware_of(idr0, Product::NONE)
+    }
+
+    /// As [`hardware`](Self::hardware), for a product with errata.
+    fn hardware_of(self: &Arc<Self>, idr0: u32, product: Product) -> Result<Arc<Hardware>> {
         let registers = capability::Registers {
             idr0,
             idr1: IDR1,
             idr3: 0,
             idr5: IDR5,
-            iidr: 0,
+            iidr: product.iidr,
             aidr: 0,
         };
-        let capability = Capability::judge(&registers, &Self::FIRMWARE).map_err(|_| EINVAL)?;
+        let firmware = Firmware {
+            repeat_invalidations: product.repeat_invalidations,
+            ..Self::FIRMWARE
+        };
+        let capability = Capability::judge(&registers, &firmware).map_err(|_| EINVAL)?;
         let health = Arc::new(Health::new(Label::from("fake")), GFP_KERNEL)?;
         Hardware::with(&health, Registers::emulated(self.clone())?, capability, -1)
     }
 
     /// The driver's unit for it, which was taken over and translates. IDR0 is `idr0`.
     pub fn unit(self: &Arc<Self>, idr0: u32) -> Result<Arc<Unit<SmmuV3>>> {
-        let hardware = self.hardware(idr0)?;
+        self.unit_of(idr0, Product::NONE)
+    }
+
+    /// As [`unit`](Self::unit), for a product with errata.
+    pub fn unit_of(self: &Arc<Self>, idr0: u32, product: Product) -> Result<Arc<Unit<SmmuV3>>> {
+        let hardware = self.hardware_of(idr0, product)?;
         hardware.start()?;
         hardware.enable()?;
         self.take_seen()?;

@@ -16,6 +16,10 @@
 //! Where unit and platform can do it, the unit writes a message to memory when a CMD_SYNC
 //! completes, and the processor polls that; otherwise it polls the queue's consumer index.
 //!
+//! Some units execute an invalidation only at the second time
+//! ([`Quirks::repeat_invalidations`](super::super::records::capability::Quirks)). For them the
+//! invalidations of a batch are submitted once more when its CMD_SYNC has completed.
+//!
 //! # Command errors (7.1)
 //!
 //! - CERROR_ILL: the unit stopped at a command that it does not understand. The driver replaces the
@@ -31,6 +35,9 @@
 //! batch.
 
 #![forbid(unsafe_code)]
+
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
 
 use core::fmt;
 
@@ -141,6 +148,8 @@ pub struct Counts {
 
 /// A CMD_SYNC, and the commands before it, that the unit has not completed yet.
 struct InFlight {
+    /// The index of the first command.
+    first: u32,
     /// The index of the CMD_SYNC.
     sync: u32,
     signal: Signal,
@@ -150,6 +159,8 @@ struct InFlight {
     refused: Option<(Command, CommandError)>,
     /// The unit invalidates everything in place of a command that it has refused.
     is_second: bool,
+    /// The unit has executed the commands before.
+    is_repeat: bool,
     /// The CMD_ATC_INV among the commands.
     asked: Option<Asked>,
 }
@@ -183,9 +194,13 @@ pub struct CommandQueue {
     messages: bool,
     /// How many commands may follow each other without a CMD_SYNC.
     max_unsynced: usize,
+    /// Whether the unit executes an invalidation of its caches only at the second time.
+    repeats: bool,
     /// Whether there are caches of EL2 as well.
     has_el2: bool,
     producer: u32,
+    /// Where the commands begin that the unit was not told of yet.
+    unsubmitted: u32,
     /// The data of the last message.
     sequence: u32,
     failed: bool,
@@ -221,8 +236,10 @@ impl CommandQueue {
                 Some(max) => room.min(usize::from(max)),
                 None => room,
             },
+            repeats: capability.quirks.repeat_invalidations,
             has_el2: capability.hypervisor,
             producer: 0,
+            unsubmitted: 0,
             sequence: 0,
             failed: false,
             failure: None,
@@ -239,6 +256,7 @@ impl CommandQueue {
     /// Tells the unit where the queue is. The caller enables it next.
     pub(super) fn hand_over(&mut self, registers: &Registers) {
         self.producer = 0;
+        self.unsubmitted = 0;
         self.failed = false;
         self.failure = None;
         self.pending = None;
@@ -306,6 +324,24 @@ impl CommandQueue {
         self.counts.commands += 1;
     }
 
+    /// Appends the invalidations of the unit's caches from index `first` up to `end` once more: the
+    /// unit has executed these commands, and they are still in the ring. Returns whether there are
+    /// some.
+    #[cold]
+    fn append_again(&mut self, first: u32, end: u32) -> bool {
+        let before = self.producer;
+        let mut index = first;
+        while index != end {
+            // One CMD_SYNC follows the commands, so no slot is overwritten before it is read.
+            let command = Command(self.memory.slots.read(self.ring.entry(index)));
+            if command.is_for_caches() {
+                self.append(command);
+            }
+            index = self.ring.advance(index, 1);
+        }
+        self.producer != before
+    }
+
     /// The failure, for the first caller after it, who has to declare the unit failed.
     fn take_failure(&mut self) -> Failure {
         self.failure.take().unwrap_or(Failure::Earlier)
@@ -321,17 +357,20 @@ impl CommandQueue {
             },
             false => Signal::None,
         };
-        let sync = self.producer;
+        let (first, sync) = (self.unsubmitted, self.producer);
         self.append(Command::sync(signal));
+        self.unsubmitted = self.producer;
         // The write of a register is ordered after the writes to memory before it.
         registers.io().write_reg(CMDQ_PROD::from(self.producer));
         InFlight {
+            first,
             sync,
             signal,
             wait: Wait::begin(limit),
             repairs: 0,
             refused: None,
             is_second: false,
+            is_repeat: false,
             asked,
         }
     }
@@ -437,13 +476,22 @@ impl CommandQueue {
         }
     }
 
-    /// The unit has completed `flight`. If it has refused a command it has to invalidate everything
-    /// instead, so it is not done (`None`).
+    /// The unit has completed `flight`. If it has to execute invalidations again, or has refused a
+    /// command and has to invalidate everything instead, it is not done (`None`).
     fn complete(
         &mut self,
         registers: &Registers,
         flight: &mut InFlight,
     ) -> Option<Result<(), Failure>> {
+        if self.repeats && !flight.is_repeat && self.append_again(flight.first, flight.sync) {
+            *flight = InFlight {
+                is_repeat: true,
+                is_second: flight.is_second,
+                refused: flight.refused,
+                ..self.submit(registers, TIMEOUT, flight.asked)
+            };
+            return None;
+        }
         if let Some((command, error)) = flight.refused {
             if flight.is_second {
                 return Some(Err(Failure::Refused { command, error }));

@@ -36,6 +36,19 @@ fn configuration() {
     assert_eq!(Command::invalidate_all_stes().0, [0x4, 31]);
 }
 
+/// Tegra264 repeats commands from CFGI_STE (3) up to ATC_INV (0x40), as the C driver does.
+#[test]
+fn what_the_unit_itself_caches() {
+    for operation in 0..=u8::MAX {
+        let command = Command([u64::from(operation) | 0x55 << 32, 0]);
+        let expected = (0x03..0x40).contains(&operation);
+        assert_eq!(command.is_for_caches(), expected, "{operation:#x}");
+    }
+    // CMD_PREFETCH (1, 2), which HiSilicon's Hi161x do not have, is none of the driver's.
+    assert_eq!(name(1), name(0xff));
+    assert_eq!(name(2), name(0xff));
+}
+
 /// IHI 0070 4.4: VMID bits 47:32, ASID bits 63:48, Leaf bit 64, address bits 127:76.
 #[test]
 fn translations() {

@@ -15,7 +15,7 @@ use crate::{
         machine::{map, paging_of, unmap, Machine, PAGE},
         Mock, Options, FAIL_TABLE,
     },
-    pgtable::{kernel_memory::Gfp, Gather},
+    pgtable::{kernel_memory::Gfp, Gather, TableList},
     requester::RequesterId,
 };
 
@@ -553,5 +553,77 @@ mod suite {
         assert_eq!(live_tables(), tables);
         machine.dma(0, 1, 0x3000);
         machine.finish()
+    }
+
+    /// A caller that frees tables itself, such as a flush queue, frees them also after the
+    /// invalidation has failed.
+    #[test]
+    fn law_8_after_a_failed_invalidation_no_caller_gets_tables() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let domain = machine.paging(&endpoint, &[])?;
+        group.set_default(&domain)?;
+        for at in [0, 2 * LARGE] {
+            map(&domain, at, 0x10_0000, LARGE / 2)?;
+            map(&domain, at + LARGE / 2, 0x90_0000, LARGE / 2)?;
+        }
+        let tables = live_tables();
+        // As long as no invalidation has failed, the caller gets the tables.
+        let mut gather = Gather::new();
+        assert_eq!(domain.unmap(Iova::new(0), LARGE, &mut gather), LARGE);
+        let mut taken = domain.take_tables(&mut gather);
+        domain.invalidate(Scope::All)?;
+        taken.free();
+        assert_eq!(live_tables(), tables - 1);
+
+        machine.units[0].fail(format_args!("a test says so"));
+        assert_eq!(domain.invalidate(Scope::All), Err(EIO));
+        let mut gather = Gather::new();
+        let at = Iova::new(2 * LARGE);
+        assert_eq!(domain.unmap(at, LARGE, &mut gather), LARGE);
+        domain.take_tables(&mut gather).free();
+        assert_eq!(live_tables(), tables - 1);
+        group.leave(&endpoint);
+        drop((domain, endpoint, group));
+        assert_eq!(live_tables(), tables - 1);
+        Ok(())
+    }
+
+    /// More units than the domain copies per turn of its lock, and a multiple of that.
+    #[test]
+    fn law_8_every_unit_of_a_domain_is_invalidated() -> Result {
+        for count in [1, 4, 5, 8, 9, 13] {
+            let options = Options {
+                caches_absent: true,
+                ..Options::default()
+            };
+            let all = KVec::from_elem(options, count, GFP_KERNEL)?;
+            let machine = Machine::new(&all)?;
+            let group = machine.group("group")?;
+            let mut endpoints = KVec::new();
+            for unit in 0..count {
+                let endpoint = machine.endpoint(unit, &[1])?;
+                group.join(&endpoint, crate::group::Reason::Platform)?;
+                endpoints.push(endpoint, GFP_KERNEL)?;
+            }
+            let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
+            group.set_default(&domain)?;
+            for unit in 0..count {
+                assert_eq!(machine.dma(unit, 1, 0x1000), Some(0xa000));
+                // These units cache that nothing is mapped here.
+                assert_eq!(machine.dma(unit, 1, 0x2000), None);
+            }
+            raw_map(&domain, 0x2000, 0xb000, PAGE).1?;
+            domain.sync_map(Iova::new(0x2000), Iova::new(0x2fff))?;
+            assert_eq!(unmap(&domain, 0x1000, PAGE), PAGE);
+            for unit in 0..count {
+                assert_eq!(machine.dma(unit, 1, 0x1000), None);
+                assert_eq!(machine.dma(unit, 1, 0x2000), Some(0xb000));
+            }
+            endpoints.iter().for_each(|endpoint| group.leave(endpoint));
+            drop((domain, endpoints, group));
+            machine.finish()?;
+        }
+        Ok(())
     }
 }

@@ -139,6 +139,35 @@ mod suite {
         Ok(())
     }
 
+    /// The claim's owner decides what the group reaches, and may block the memory that firmware uses.
+    #[test]
+    fn law_7_a_pinned_device_does_not_join_a_claimed_group() -> Result {
+        let machine = Machine::new(&[Options {
+            firmware: Some((1, Kind::Direct)),
+            ..Options::default()
+        }])?;
+        let (group, endpoint, default) = group_on_default(&machine, 0)?;
+        let pinned = machine.endpoint(0, &[1])?;
+        let claim = group.claim(owner(1, "tester"))?;
+        let before = machine.snapshot()?;
+        assert_eq!(group.join(&pinned, Reason::Platform), Err(EINVAL));
+        assert!(machine.snapshot()? == before);
+        assert!(!group.has(&pinned));
+        drop(claim);
+        group.join(&pinned, Reason::Platform)?;
+        group.leave(&pinned);
+        // A loan replaces the default domain in one step. So the device may join a lent group.
+        let own = machine.paging(&endpoint, &[(0x9000, 0x9000)])?;
+        let loan = group.lend("driver".into(), &own)?;
+        group.join(&pinned, Reason::Platform)?;
+        assert_eq!(machine.dma(0, 1, 0x9000), Some(0x9000));
+        drop(loan);
+        group.leave(&pinned);
+        group.leave(&endpoint);
+        drop((own, default, pinned, endpoint, group));
+        machine.finish()
+    }
+
     #[test]
     fn law_5_kernel_drivers_exclude_owners() -> Result {
         let machine = Machine::new(&[Options::default()])?;

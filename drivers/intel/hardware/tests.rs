@@ -684,6 +684,45 @@ mod suite {
         Ok(())
     }
 
+    /// A removal remembers a few domains. If entries lead to more, all of the IOTLB is invalidated.
+    #[test]
+    fn a_removal_invalidates_every_domain() -> Result {
+        for count in [1, 3, 4, 5, 8, 9] {
+            let hardware = unit()?;
+            let tables = &hardware.tables;
+            tables.add_bus(0)?;
+            for id in 0..count {
+                let entry = ContextEntry {
+                    translation: Translation::PassThrough {
+                        width: hardware.space.width,
+                    },
+                    domain: 100 + id as u16,
+                };
+                tables.write(RequesterId::new(id), entry.encode());
+            }
+            hardware.queue.hand_over(&hardware.registers);
+            let mut removal = Removal::new(&hardware);
+            (0..count).for_each(|id| removal.remove(RequesterId::new(id)));
+            // The unit does not answer, but the descriptors are in the ring.
+            assert!(removal.run().is_err());
+            // Type 2 is an IOTLB invalidation; bits 5:4 are the granularity, 1 global, 2 domain;
+            // bits 31:16 the domain (6.5.2.3).
+            let descriptors = (0..64).map(|slot| hardware.queue.descriptor(slot).0[0]);
+            let iotlb = |word: &u64| word & 0xf == 2;
+            let covers = |domain: u64, word: u64| match word >> 4 & 3 {
+                1 => true,
+                2 => word >> 16 & 0xffff == domain,
+                _ => false,
+            };
+            for domain in 100..100 + u64::from(count) {
+                let mut found = descriptors.clone().filter(iotlb);
+                assert!(found.any(|word| covers(domain, word)));
+            }
+            hardware.queue.take_back(&Off::observed());
+        }
+        Ok(())
+    }
+
     #[test]
     fn ids_run_out_and_come_back() -> Result {
         let hardware = unit()?;

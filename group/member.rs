@@ -169,8 +169,13 @@ impl<D: Attach> Member<D> {
         })
     }
 
-    /// First half of an attach: may fail; hardware sees nothing.
+    /// First half of an attach: may fail; hardware sees nothing. The core commits the step of a
+    /// suspended member when the suspension ends, so that step is for later.
     pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>, when: When) -> Result {
+        let when = match self.is_suspended() {
+            true => When::Later,
+            false => when,
+        };
         self.next = Some(self.prepared(domain, when)?);
         Ok(())
     }
@@ -219,9 +224,16 @@ impl<D: Attach> Member<D> {
     }
 
     /// Prepares to block this member alone; [`resume`](Self::resume) attaches it to `back` again.
+    /// If the unit has failed, the member stays blocked.
     pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
-        let back = self.prepared(back, When::Later)?;
         let (unit, endpoint) = self.data();
+        let back = match self.prepared(back, When::Later) {
+            Err(_) if self.endpoint.unit().has_failed() => Prepared {
+                plan: D::plan_blocked(unit, endpoint),
+                residence: None,
+            },
+            back => back?,
+        };
         self.next = Some(Prepared {
             plan: D::prepare_blocked(unit, endpoint)?,
             residence: None,
@@ -284,12 +296,11 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
     for index in 0..members.len() {
         let (before, rest) = members.split_at(index);
         let unit = rest[0].endpoint.unit().clone();
-        let is_stepping = |m: &Member<D>| {
-            m.next.is_some() && !m.drives.is_empty() && Arc::ptr_eq(m.endpoint.unit(), &unit)
-        };
-        if before.iter().any(is_stepping) || !rest.iter().any(is_stepping) {
-            // An earlier member on this unit has committed the unit's steps, or no member on it has
-            // a step.
+        let is_behind_it = |m: &Member<D>| Arc::ptr_eq(m.endpoint.unit(), &unit);
+        let is_stepping =
+            |m: &Member<D>| m.next.is_some() && !m.drives.is_empty() && is_behind_it(m);
+        if before.iter().any(is_behind_it) || !rest.iter().any(is_stepping) {
+            // The steps of this unit were committed at its first member, or there are none.
             continue;
         }
         if unit.is_released() {

@@ -113,13 +113,14 @@ impl<D: Attach> Group<D> {
         let stays = state.current.domain().is_blocked()
             && !member.is_attached()
             && (D::PREPARES || state.default.is_none());
-        if !stays {
-            member.prepare(state.current.domain(), When::Now)?;
-        }
+        // The plan for now is the last one: between it and the commit the core makes no other.
         if state.ownership.is_exclusive() {
             if let Some(default) = &state.default {
                 member.prepare_return(default)?;
             }
+        }
+        if !stays {
+            member.prepare(state.current.domain(), When::Now)?;
         }
         for (done, &id) in member.drives().iter().enumerate() {
             if let Err(error) = self.ids.insert(id, &endpoint, self) {

@@ -8,11 +8,14 @@ use core::fmt;
 
 use kernel::{
     prelude::*,
-    sync::{atomic::Relaxed, Arc},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
 };
 
 use super::{
-    checks::{Countdown, Plans},
+    checks::{violation, Countdown, Plans},
     hardware::{Entry, Hardware, Options},
     memory::MockMemory,
 };
@@ -35,14 +38,16 @@ use crate::{
 /// A prepared attach.
 pub struct Plan {
     entry: Entry,
+    /// If the plan is for [`When::Now`]: the endpoint's `uses` when it was made.
+    now: Option<u64>,
     plans: Arc<Plans>,
 }
 
 impl Plan {
-    fn new(unit: &Hardware, entry: Entry) -> Self {
+    fn new(unit: &Hardware, entry: Entry, now: Option<u64>) -> Self {
         let plans = unit.plans.clone();
         plans.0.fetch_add(1, Relaxed);
-        Self { entry, plans }
+        Self { entry, now, plans }
     }
 }
 
@@ -88,6 +93,8 @@ impl Paging {
 /// The driver's state for an endpoint.
 pub struct EndpointData {
     levels: u8,
+    /// The number of plans and commits of this endpoint.
+    uses: Atomic<u64>,
     /// Makes the n-th `prepare` of this endpoint fail.
     pub fail_prepare: Countdown,
 }
@@ -164,7 +171,7 @@ impl Attach for Mock {
         unit: &Self::Unit,
         endpoint: &EndpointData,
         target: Target<'_, Self>,
-        _when: When,
+        when: When,
     ) -> Result<Plan> {
         if endpoint.fail_prepare.is_due() || unit.fail_prepare.is_due() {
             return Err(ENOMEM);
@@ -178,11 +185,13 @@ impl Attach for Mock {
             }
             Target::Identity { tag } => Entry::Identity { tag },
         };
-        Ok(Plan::new(unit, entry))
+        let uses = endpoint.uses.fetch_add(1, Relaxed) + 1;
+        Ok(Plan::new(unit, entry, (when == When::Now).then_some(uses)))
     }
 
-    fn plan_blocked(unit: &Self::Unit, _endpoint: &EndpointData) -> Plan {
-        Plan::new(unit, Entry::Blocked)
+    fn plan_blocked(unit: &Self::Unit, endpoint: &EndpointData) -> Plan {
+        endpoint.uses.fetch_add(1, Relaxed);
+        Plan::new(unit, Entry::Blocked, None)
     }
 
     fn commit(unit: &Self::Unit, steps: &mut impl Steps<Self>) {
@@ -197,6 +206,12 @@ impl Attach for Mock {
                     Some(Target::Paging { paging, tag }) => paging.entry(tag),
                     _ => step.plan.entry,
                 };
+                let uses = step.endpoint.uses.fetch_add(1, Relaxed);
+                if step.plan.now.is_some_and(|made| made != uses) {
+                    violation(format_args!(
+                        "the core did something else before a plan for now"
+                    ));
+                }
                 step.ids.iter().for_each(|&id| entries.write(id, entry));
             });
         });
@@ -384,6 +399,7 @@ impl VendorDriver for Mock {
             ids,
             data: EndpointData {
                 levels,
+                uses: Atomic::new(0),
                 fail_prepare: Countdown::new(),
             },
             reserved,

@@ -198,4 +198,47 @@ mod suite {
         drop((domain, a, b, group));
         machine.finish()
     }
+
+    /// What the group switches to during the reset is prepared for the time after it.
+    #[test]
+    fn a_switch_during_a_reset_is_prepared_for_later() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
+        let default = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
+        let domain = machine.paging(&endpoints[0], &[(0x1000, 0xc000)])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        group.suspend(&endpoints[0])?;
+        let commits = machine.hardware(0).counts().commits;
+        claim.attach(&domain)?;
+        // One commit for the unit, although its first member has no step.
+        assert_eq!(machine.hardware(0).counts().commits, commits + 1);
+        // The mock counts a violation if this comes between a plan for now and its commit.
+        group.set_default(&other)?;
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xc000));
+        drop(claim);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xb000));
+        leave_all(&test_group);
+        drop((default, other, domain, test_group));
+        machine.finish()
+    }
+
+    /// Blocking must always be possible, also on a unit that has failed. The member stays blocked
+    /// afterwards, as do all members of a failed unit.
+    #[test]
+    fn law_7_a_member_of_a_failed_unit_can_be_reset() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint, default) = group_on_default(&machine, 1)?;
+        machine.units[0].fail(format_args!("a test says so"));
+        group.suspend(&endpoint)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        group.resume(&endpoint);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        group.leave(&endpoint);
+        drop((default, endpoint, group));
+        machine.finish()
+    }
 }

@@ -47,8 +47,8 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test firmware-test fuzz compile-fail lint arrows fmt kernel bench native native-test native-calls
-setup build install uninstall run test shell kunit host-test firmware-test fuzz compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(IC) $@ $(IC_ARGS)
 
 kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
@@ -58,7 +58,7 @@ firmware-test: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))')
 fuzz: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))') $(if $(SECONDS),--seconds '$(SECONDS)')
 run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
 native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)') $(if $(ARCH),--arch '$(ARCH)')
-native-test native-calls: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
+mutants native-test native-calls: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
 
 .PHONY: python
 python:
@@ -86,6 +86,7 @@ help:
 	@echo '  make firmware-test    compare our parsers of firmware tables with iasl (TABLES=<folder>: its tables)'
 	@echo '  make fuzz             fuzz these parsers and the decoders of records (TABLES=<folder>: tables to start'
 	@echo '                        from; SECONDS=<n>: for each target)'
+	@echo '  make mutants          break laws and rules on purpose, one at a time: a test has to fail (FILTER="law 8")'
 	@echo '  make compile-fail     check that code which must not compile does not'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
 	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'

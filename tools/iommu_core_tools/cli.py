@@ -23,6 +23,7 @@ from . import (
     kernel,
     lint,
     module,
+    mutants,
     native,
     native_calls,
     native_symbols,
@@ -101,8 +102,9 @@ def _parser():
         help="stock: run the tests on the kernel's own driver, to check the tests",
     )  # fmt: skip
 
-    command = add("host-test", _suite(host_tests.run, "filter"), "tests of pure code with cargo")
+    command = add("host-test", _suite(host_tests.run, "filter", "binary"), "tests of pure code with cargo")
     command.add_argument("--filter", help="only tests whose name contains this text")
+    command.add_argument("--binary", help="only tests in these files of tests/host/tests (pgtable*)")
 
     command = add("firmware-test", _suite(firmware_test.run, "tables"),
                   "compare the drivers' parsers of firmware tables with ACPICA's disassembler")  # fmt: skip
@@ -113,6 +115,10 @@ def _parser():
     command.add_argument("--seconds", type=int, default=60, help="seconds for each target (default: 60)")
     command.add_argument("--tables", metavar="FOLDER", help="a folder with tables to start from")
     command.add_argument("--target", choices=fuzz.TARGETS, help="fuzz only this target")
+
+    command = add("mutants", _suite(mutants.run, "filter"),
+                  "break laws and rules on purpose, one at a time: a test has to fail")  # fmt: skip
+    command.add_argument("--filter", help="only breaks whose rule or file contains this text")
 
     add("compile-fail", _suite(compile_fail.run), "code that must not compile")
     add("tools-test", _suite(tools_tests.run), "tests of these tools")

@@ -20,13 +20,14 @@ _LINE = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?
 _BINARY = re.compile(r"\s*(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
 
 
-def run(report, pattern=None):
-    """Runs the tests (whose name contains `pattern`)."""
+def run(report, pattern=None, binary=None):
+    """Runs the tests (whose name contains `pattern`; in the files of tests/host/tests that match `binary`)."""
     with report.suite(SUITE):
         with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
             fetch()
             with PROGRESS.step("host: cargo test") as step:
                 argv = ["cargo", "test", "--offline", "--locked", "--no-fail-fast", "-j", jobs()]
+                argv += ["--test", binary] if binary else []
                 argv += ["--", pattern] if pattern else []
                 ended = 0
 

@@ -13,6 +13,7 @@ use core::ffi::{c_void, CStr};
 use kernel::{
     bindings, new_spinlock,
     prelude::*,
+    processor::cpu_relax,
     sync::{Arc, SpinLock},
 };
 
@@ -33,6 +34,10 @@ struct Entry {
     claimed_by: Option<Label>,
     used_by: Option<Label>,
 }
+
+/// How often a kprobe tries to read the list while another processor changes it. A change is a few
+/// stores, so the second attempt usually succeeds.
+const ATTEMPTS: usize = 100;
 
 /// Who holds which group. The kprobes read it, which cannot sleep.
 #[pin_data]
@@ -95,12 +100,21 @@ impl Board {
     }
 
     /// The group's name, and what `f` says of its entry.
+    ///
+    /// Context: any. On a PREEMPT_RT kernel `lock` may sleep, which the handler of a kprobe must
+    /// not. If another processor holds the lock through all attempts, there is no message.
     fn find(
         &self,
         c: *mut c_void,
         f: impl FnOnce(&Entry) -> Option<Label>,
     ) -> Option<(Label, Label)> {
-        let entries = self.entries.lock();
+        let mut attempts = core::iter::repeat_with(|| self.entries.try_lock()).take(ATTEMPTS);
+        let entries = attempts.find_map(|entries| {
+            if entries.is_none() {
+                cpu_relax();
+            }
+            entries
+        })?;
         let entry = entries.iter().find(|entry| entry.c == c as usize)?;
         Some((entry.name, f(entry)?))
     }

@@ -444,6 +444,14 @@ pub trait VendorDriver: Translate {
     /// free the unit.
     fn take_over(unit: &Self::Unit, faults: Arc<dyn FaultSink>) -> Result;
 
+    /// The width of the physical addresses that the unit can put out. It refuses DMA to what lies
+    /// beyond, with a fault.
+    ///
+    /// Context: any; called between [`take_over`](Self::take_over) and [`release`](Self::release).
+    fn output_bits(_unit: &Self::Unit) -> u8 {
+        u64::BITS as u8
+    }
+
     /// Starts translation.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub(crate) mod device;
 pub(crate) mod firmware;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod kprobe;
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+pub(crate) mod memory;
 #[cfg(any(
     CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,

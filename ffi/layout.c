@@ -8,6 +8,7 @@
 
 #include <linux/build_bug.h>
 #include <linux/kprobes.h>
+#include <linux/memory.h>
 #include <linux/stddef.h>
 #include <linux/syscore_ops.h>
 
@@ -18,6 +19,13 @@ static_assert(offsetof(struct kprobe, symbol_name) == 6 * WORD);
 static_assert(offsetof(struct kprobe, offset) == 7 * WORD);
 static_assert(offsetof(struct kprobe, pre_handler) == 8 * WORD);
 static_assert(sizeof(struct kprobe) <= 41 * WORD);
+
+/* ffi/memory.rs */
+#ifdef CONFIG_MEMORY_HOTPLUG
+static_assert(offsetof(struct memory_notify, start_pfn) == 0 * WORD);
+static_assert(offsetof(struct memory_notify, nr_pages) == 1 * WORD);
+static_assert(MEM_ONLINE == 0);
+#endif
 
 /* ffi/syscore.rs */
 static_assert(offsetof(struct syscore_ops, suspend) == 0 * WORD);

@@ -46,6 +46,7 @@ mod held;
 mod hold;
 pub(super) mod instance;
 pub(super) mod layer;
+mod memory;
 mod notifier;
 mod platform;
 mod power;

@@ -289,6 +289,13 @@ impl VendorDriver for SmmuV3 {
         unit.take_over(faults)
     }
 
+    fn output_bits(unit: &SmmuUnit) -> u8 {
+        match unit.hardware() {
+            Ok(hardware) => hardware.capability.output_bits,
+            Err(_) => u64::BITS as u8,
+        }
+    }
+
     fn enable(unit: &SmmuUnit) -> Result {
         unit.enable()
     }

@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// The width of addresses in entries (9.8).
+const OUTPUT_BITS: u8 = 52;
+
 /// The page table of a paging domain.
 pub struct Paging {
     pub(super) table: PageTable<VtdSs, KernelMemory>,
@@ -30,22 +33,19 @@ pub struct Paging {
 impl Paging {
     /// An empty table for a unit with `capability` and `space`.
     ///
-    /// `physical_bits` is the width of physical addresses on this machine.
+    /// The table takes all addresses that its entries can hold. If one is beyond the width that
+    /// firmware gives, reserved bits are set in the entry, and the unit refuses DMA there with a
+    /// fault (9.8, 7.1.3).
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(
-        capability: &Capability,
-        space: AddressSpace,
-        physical_bits: u8,
-        node: i32,
-    ) -> Result<Self> {
+    pub(super) fn new(capability: &Capability, space: AddressSpace, node: i32) -> Result<Self> {
         let config = Config {
             iova_bits: space.bits,
             levels: space.width.levels(),
             page_sizes: PageSizes::new(capability.page_sizes()),
-            oa_bits: physical_bits.min(52),
+            oa_bits: OUTPUT_BITS,
             coherent: capability.coherent,
             split: true,
         };

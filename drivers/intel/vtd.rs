@@ -219,14 +219,11 @@ impl Translate for Vtd {
     fn alloc_paging(device: &DeviceView<'_, Self>) -> Result<Paging> {
         let unit = device.unit();
         let hardware = unit.hardware()?;
-        let description = &unit.description;
-        let table = description.firmware.table();
 
         Paging::new(
             &hardware.capability,
             hardware.space,
-            table.host_address_width(),
-            description.memory_node,
+            unit.description.memory_node,
         )
     }
 
@@ -350,6 +347,10 @@ impl VendorDriver for Vtd {
 
     fn take_over(unit: &VtdUnit, faults: Arc<dyn FaultSink>) -> Result {
         unit.take_over(faults)
+    }
+
+    fn output_bits(unit: &VtdUnit) -> u8 {
+        unit.description.firmware.table().host_address_width()
     }
 
     fn enable(unit: &VtdUnit) -> Result {

@@ -18,6 +18,7 @@ use super::{
     domain_ops::DomainOps,
     instance::Instance,
     layer::Layer,
+    memory::{self, MemoryWatch},
     notifier::Notifier,
     platform::Platform,
     power::{Power, Units},
@@ -76,6 +77,7 @@ const NO_UNIT: &str = if cfg!(CONFIG_ARM64) {
 struct Running<D: Layer> {
     units: KVec<KBox<dyn Unbindable>>,
     _power: Power<D>,
+    _memory: MemoryWatch<D>,
     _notifier: Notifier<D>,
     instance: Arc<Instance<D>>,
 }
@@ -116,6 +118,7 @@ impl<D: Layer> Running<D> {
             Self {
                 units,
                 _power: Units::follow(&instance)?,
+                _memory: memory::Units::watch(&instance)?,
                 _notifier: Notifier::new(&instance)?,
                 instance,
             },

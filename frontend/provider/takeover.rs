@@ -60,6 +60,7 @@ impl<D: Served> ProviderUnit<D> {
             devices,
             instance.held.count(self.core()),
         );
+        self.compare_with_memory();
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use kernel::{
     prelude::*,
     str::{as_char_ptr_in_const_context, CString},
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         Arc,
     },
     types::Opaque,
@@ -48,6 +48,8 @@ pub struct ProviderUnit<D: Served> {
     faults: Arc<UnitFaults<D>>,
     active: Atomic<bool>,
     leaving: Atomic<bool>,
+    /// Whether the log says that the unit cannot address all memory.
+    has_far_memory: Atomic<bool>,
     /// Writes the devices behind the unit, one a line.
     show_endpoints: fn(&Self, &mut dyn Write) -> fmt::Result,
 }
@@ -75,6 +77,7 @@ impl<D: Served> ProviderUnit<D> {
                 faults: UnitFaults::new(ids, core)?,
                 active: Atomic::new(false),
                 leaving: Atomic::new(false),
+                has_far_memory: Atomic::new(false),
                 show_endpoints,
             },
             GFP_KERNEL,
@@ -104,6 +107,11 @@ impl<D: Served> ProviderUnit<D> {
     /// Whether the unit is taken and translates.
     pub fn is_active(&self) -> bool {
         self.active.load(Relaxed)
+    }
+
+    /// Records that the unit cannot address all memory. Returns whether that was known already.
+    pub fn set_has_far_memory(&self) -> bool {
+        self.has_far_memory.xchg(true, Full)
     }
 
     /// Sets whether the unit translates.

@@ -35,6 +35,8 @@ class Viommu:
     - `stories`: by name, variants for the story. `owners`: by name, variants for the tests of domains of user
       programs. Together they are all variants that must work.
     - `device_tlb` lets devices cache translations.
+    - `narrow` makes a unit that cannot address all memory that the machine may have. None if there is no such
+      unit.
     - `useless` makes a unit that cannot translate. The module refuses this unit, with `useless_word` in the
       message. None if there is no such unit.
     """
@@ -56,6 +58,7 @@ class Viommu:
     stories: dict
     owners: dict
     device_tlb: dict
+    narrow: dict | None
     useless: dict | None
     useless_word: str
     # QEMU's arguments for a second unit at another host bridge. None if one unit serves all
@@ -146,6 +149,7 @@ _VTD = Viommu(
         "caching-off-48bit": _unit(caching_mode="off", aw_bits=48),
     },
     device_tlb=_unit(caching_mode="on", device_iotlb="on"),
+    narrow=_unit(caching_mode="off", aw_bits=39),
     useless=_unit(dma_translation="off"),
     useless_word="bits",
     restart_leaves_queue=True,
@@ -179,6 +183,7 @@ _AMDVI = Viommu(
     stories={"device-tlb": _unit(device_iotlb="on"), "x2apic": _unit(xtsup="on")},
     owners={"plain": _unit()},
     device_tlb=_unit(device_iotlb="on"),
+    narrow=None,
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
     platform_driver="iommu_core",
@@ -221,6 +226,7 @@ _SMMUV3 = Viommu(
     },
     # Only ACPI describes a second host bridge.
     device_tlb={**_unit(stage=1), "uefi": True},
+    narrow=None,
     useless=None,
     useless_word="",
     another="arm-smmuv3,primary-bus={bus},stage=1",

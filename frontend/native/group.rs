@@ -79,6 +79,9 @@ pub(super) struct GroupState {
     /// The core's group; `None` if no member is behind a unit.
     // There is one count. It is an `Arc` since a pinned box cannot hold a `dyn Backing`.
     pub(super) core: Option<Arc<dyn Backing>>,
+    /// A device that is being probed has been told of `core`, and is not a member yet: the last
+    /// member that leaves meanwhile must not take `core` along.
+    pub(super) is_promised: bool,
 }
 
 /// A group: C's `struct iommu_group`.
@@ -238,6 +241,7 @@ impl IommuGroup {
                 state: UnsafeCell::new(GroupState {
                     members: KVec::new(),
                     core: None,
+                    is_promised: false,
                 }),
                 name: Atomic::new(ptr::null_mut()),
                 data: Atomic::new(ptr::null_mut()),
@@ -348,16 +352,6 @@ impl IommuGroup {
         unsafe { bindings::iommu_core_assert_held(self.mutex.get()) }
     }
 
-    /// The devices, as of now.
-    pub(super) fn devices(&self) -> Result<KVec<*mut bindings::device>> {
-        let locked = self.lock();
-        let mut devices = KVec::with_capacity(locked.members.len(), GFP_KERNEL)?;
-        for member in &locked.members {
-            devices.push(member.device, GFP_KERNEL)?;
-        }
-        Ok(devices)
-    }
-
     /// The members, for a function that a driver calls in its `attach_dev`.
     fn members_meanwhile(&self) -> &KVec<GroupDevice> {
         self.assert_held();
@@ -404,8 +398,9 @@ impl IommuGroup {
         })
     }
 
-    /// Sets the core's group, if the group has none yet. For devices behind units of vendor
-    /// drivers.
+    /// Sets the core's group, if the group has none yet, for a device behind a unit of a vendor
+    /// driver. The device is being probed and is going to be a member; the group keeps the core's
+    /// until then.
     ///
     /// # Errors
     ///
@@ -416,6 +411,7 @@ impl IommuGroup {
         if group.core.is_none() {
             group.state().core = Some(Backed::new(core)?);
         }
+        group.state().is_promised = true;
         Ok(())
     }
 

@@ -31,8 +31,18 @@ use super::{
 };
 use crate::{ffi::device::Device, log::log_err};
 
-/// Groups that have got their first member while a bus is probed. Their members count them.
-type NewGroups = KVec<*mut bindings::iommu_group>;
+/// Groups that have got their first member while a bus is probed. Each is counted: its members may
+/// be gone before it is looked at.
+struct NewGroups(KVec<*mut bindings::iommu_group>);
+
+impl Drop for NewGroups {
+    fn drop(&mut self) {
+        for &group in self.0.iter() {
+            // SAFETY: `note` has counted it.
+            unsafe { iommu_group_put(group) };
+        }
+    }
+}
 
 /// Locks the mutex that all probing is done with.
 pub(super) fn lock() -> Guard<'static, (), MutexBackend> {
@@ -229,6 +239,7 @@ unsafe fn join(
     });
     result.inspect_err(|_| {
         let mut changing = shape.lock();
+        changing.state().is_promised = false;
         // SAFETY: By the requirements.
         unsafe {
             part(&mut changing, dev);
@@ -257,6 +268,7 @@ unsafe fn add(
     }
     // There is room.
     let _ = members.push_within_capacity(member);
+    changing.state().is_promised = false;
     let default = group.default_domain();
     if !default.is_null() {
         // SAFETY: By the requirements. A failure costs the device the region and is no reason to
@@ -283,8 +295,10 @@ unsafe fn add(
 fn note(groups: &mut NewGroups, dev: *mut bindings::device) -> Result {
     // SAFETY: The callers' promise.
     let group = unsafe { (*dev).iommu_group };
-    if !groups.contains(&group) {
-        groups.push(group, GFP_KERNEL)?;
+    if !groups.0.contains(&group) {
+        groups.0.push(group, GFP_KERNEL)?;
+        // SAFETY: The device has a count of it.
+        unsafe { IommuGroup::from_c(group) }.count();
     }
     Ok(())
 }
@@ -351,7 +365,7 @@ unsafe fn forget(mut changing: Changing<'_, '_>, dev: *mut bindings::device) {
             release(dev);
         }
         let mut unused = [ptr::null_mut(); 2];
-        if changing.members.is_empty() {
+        if changing.members.is_empty() && !changing.is_promised {
             changing.state().core = None;
             unused = [group.default_domain(), group.blocking()];
             group.set_default_domain(ptr::null_mut());
@@ -487,20 +501,26 @@ pub(super) unsafe fn probe_bus(bus: *const bindings::bus_type) -> Result {
         }
     }
 
-    let mut groups: NewGroups = KVec::new();
+    let mut groups = NewGroups(KVec::new());
     // SAFETY: By the requirements; the vector outlives the call.
     to_result(unsafe {
         bindings::bus_for_each_dev(bus, ptr::null_mut(), (&raw mut groups).cast(), Some(visit))
     })?;
-    for &group in groups.iter() {
-        // SAFETY: The group is counted by its members, which do not go while a unit is registered.
+    for &group in groups.0.iter() {
+        // SAFETY: `note` has counted the group.
         let group = unsafe { IommuGroup::from_c(group) };
-        default_domain::set_up(group.shape().lock(), 0)?;
-        // A driver may call back, and then takes the group's mutex; so the mutex is free here. Each
-        // device that comes or goes is probed or released with the mutex of its bus held.
-        for dev in group.devices()? {
-            // SAFETY: As above.
-            unsafe { finalize(dev) };
+        let mut shape = group.shape();
+        let changing = shape.lock();
+        if changing.members.is_empty() {
+            // They were removed again.
+            continue;
+        }
+        default_domain::set_up(changing, 0)?;
+        // A driver may call back, and then takes the group's mutex; so the mutex is free here. With
+        // the shape held no member goes.
+        for member in shape.members() {
+            // SAFETY: A member is valid, and was probed.
+            unsafe { finalize(member.as_raw()) };
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use kernel::{
     error::to_result,
     ffi::{c_char, c_int, c_void},
     prelude::*,
+    sync::rcu,
 };
 
 use crate::label::Label;
@@ -64,16 +65,22 @@ impl<'a> Device<'a> {
         unsafe { label(bindings::dev_name(self.as_raw())) }
     }
 
-    /// The driver that is bound, or is being bound, to the device.
-    pub(crate) fn driver(self) -> Option<Driver<'a>> {
+    /// The driver that is bound, or is being bound, to the device, as it is now.
+    pub(crate) fn driver(self) -> Option<Driver> {
+        // A driver can be unbound at any time, and its module unloaded, unless the device's lock is
+        // held, which not all callers can take. A module's memory is freed only after a grace
+        // period of RCU that begins when its drivers are unbound from all devices.
+        let guard = rcu::read_lock();
         // SAFETY: By the invariant. C changes the field without a lock that could be taken here.
         // All readers read it without a lock, so this is one volatile access.
         let raw = unsafe { ptr::read_volatile(&raw const (*self.as_raw()).driver) };
-        NonNull::new(raw).map(|raw| Driver {
-            raw,
-            bus: self.bus(),
-            _life: PhantomData,
-        })
+        let found = NonNull::new(raw).map(|raw| {
+            // SAFETY: The driver was bound after the guard was taken, so it is valid until the
+            // guard is dropped. It is on the device's bus.
+            unsafe { Driver::copy(raw.as_ptr(), self.bus()) }
+        });
+        drop(guard);
+        found
     }
 
     pub(super) fn bus(self) -> *const bindings::bus_type {
@@ -163,29 +170,29 @@ impl Drop for DeviceRef {
     }
 }
 
-/// A driver.
-///
-/// # Invariants
-///
-/// `raw` is valid for `'a`: a driver exists as long as it is bound to a device.
+/// What is known of a driver: a copy, since the driver may go at any time.
 #[derive(Copy, Clone)]
-pub(crate) struct Driver<'a> {
-    raw: NonNull<bindings::device_driver>,
-    bus: *const bindings::bus_type,
-    _life: PhantomData<&'a bindings::device_driver>,
+pub(crate) struct Driver {
+    name: Label,
+    manages_dma: bool,
 }
 
-impl Driver<'_> {
+impl Driver {
     /// The driver's name.
-    pub(crate) fn name(self) -> Label {
-        // SAFETY: By the invariant; the name is a C string that is valid as long as the driver.
-        unsafe { label((*self.raw.as_ptr()).name) }
+    pub(crate) fn name(&self) -> Label {
+        self.name
     }
 
     /// Whether the driver manages DMA itself (VFIO, bridges) instead of using the DMA API.
-    pub(crate) fn manages_dma(self) -> bool {
-        let raw = self.raw.as_ptr();
-        if ptr::eq(self.bus, &raw const bindings::pci_bus_type) {
+    pub(crate) fn manages_dma(&self) -> bool {
+        self.manages_dma
+    }
+
+    /// # Safety
+    ///
+    /// `raw` is a driver on `bus`, and valid during the call.
+    unsafe fn copy(raw: *const bindings::device_driver, bus: *const bindings::bus_type) -> Self {
+        let manages_dma = if ptr::eq(bus, &raw const bindings::pci_bus_type) {
             // SAFETY: Every driver on the PCI bus is embedded in a `struct pci_driver`.
             unsafe {
                 let pci: *const bindings::pci_driver = raw
@@ -193,7 +200,7 @@ impl Driver<'_> {
                     .cast();
                 (*pci).driver_managed_dma
             }
-        } else if ptr::eq(self.bus, &raw const bindings::platform_bus_type) {
+        } else if ptr::eq(bus, &raw const bindings::platform_bus_type) {
             // SAFETY: Every driver on the platform bus is embedded in a `struct platform_driver`.
             unsafe {
                 let platform: *const bindings::platform_driver = raw
@@ -203,6 +210,12 @@ impl Driver<'_> {
             }
         } else {
             false
+        };
+        Self {
+            // SAFETY: By the requirements; the name is a C string that is valid as long as the
+            // driver.
+            name: unsafe { label((*raw).name) },
+            manages_dma,
         }
     }
 }

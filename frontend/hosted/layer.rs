@@ -30,7 +30,7 @@ impl<D: Hosted> Layer for D {
     }
 
     fn group_found(group: &ProviderGroup<D>, device: &ProviderDevice<D>) -> Result {
-        let tracked = Tracked::new(device.endpoint().clone(), group.stage_of(device));
+        let tracked = Tracked::new(device.endpoint().clone(), device.stage());
         let mut inferred = group.data().lock();
         inferred.intent.devices_mut().push(tracked, GFP_KERNEL)?;
         Ok(())
@@ -52,7 +52,7 @@ impl<D: Hosted> Layer for D {
         instance.layer.board().remove(group.as_c() as usize);
     }
 
-    fn driver_comes(instance: &Instance<D>, device: &ProviderDevice<D>, driver: Driver<'_>) {
+    fn driver_comes(instance: &Instance<D>, device: &ProviderDevice<D>, driver: Driver) {
         if driver.manages_dma() {
             return;
         }

@@ -50,12 +50,7 @@ pub trait Layer: Callable {
 
     /// A driver is about to be bound to a device, and the layer has let it have the group if it
     /// uses the DMA API.
-    fn driver_comes(
-        _instance: &Instance<Self>,
-        _device: &ProviderDevice<Self>,
-        _driver: Driver<'_>,
-    ) {
-    }
+    fn driver_comes(_instance: &Instance<Self>, _device: &ProviderDevice<Self>, _driver: Driver) {}
 
     /// No driver is bound to a device any more.
     fn driver_is_gone(_instance: &Instance<Self>, _device: &ProviderDevice<Self>) {}

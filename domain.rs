@@ -152,6 +152,11 @@ impl<D: Attach> Domain<D> {
         matches!(self.kind, Kind::Blocked)
     }
 
+    /// Whether the domain lets DMA pass untranslated.
+    pub fn is_identity(&self) -> bool {
+        matches!(self.kind, Kind::Identity)
+    }
+
     /// What debugfs and messages say of the domain.
     pub fn record(&self) -> &DomainRecord {
         self.listing.record()

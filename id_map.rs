@@ -82,6 +82,45 @@ impl<D: Attach> IdMap<D> {
     }
 }
 
+impl<D: Attach> IdMap<D> {
+    /// The group that an endpoint is a member of.
+    pub fn group_of(&self, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
+        // All ids of a member are its group's.
+        let id = UnitId::new(endpoint.unit(), *endpoint.ids().first()?);
+        let owner = self.get(id)?;
+        owner.group.has(endpoint).then_some(owner.group)
+    }
+
+    /// A group other than `group` that has an id of the endpoint's: that of the endpoint itself, or
+    /// that of a device which the unit cannot distinguish from it.
+    pub fn other_group(
+        &self,
+        endpoint: &Endpoint<D>,
+        group: &Arc<Group<D>>,
+    ) -> Option<Arc<Group<D>>> {
+        let ids = endpoint.ids().iter();
+        ids.filter_map(|&id| self.get(UnitId::new(endpoint.unit(), id)))
+            .map(|owner| owner.group)
+            .find(|other| !Arc::ptr_eq(other, group))
+    }
+
+    /// A group that has an id of the endpoint's.
+    pub fn any_group(&self, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
+        let mut ids = endpoint.ids().iter();
+        ids.find_map(|&id| self.get(UnitId::new(endpoint.unit(), id)))
+            .map(|owner| owner.group)
+    }
+
+    /// Whether `group` has an id of the endpoint's.
+    pub fn is_beside(&self, endpoint: &Endpoint<D>, group: &Arc<Group<D>>) -> bool {
+        let mut ids = endpoint.ids().iter();
+        ids.any(|&id| {
+            self.get(UnitId::new(endpoint.unit(), id))
+                .is_some_and(|owner| Arc::ptr_eq(&owner.group, group))
+        })
+    }
+}
+
 impl<D: Attach> IdOwners<D> for IdMap<D> {
     fn insert(
         &self,
@@ -119,6 +158,15 @@ impl<D: Attach> IdOwners<D> for IdMap<D> {
         let old = owners
             .get_mut(&UnitId::new(endpoint.unit(), id))
             .map(|owner| core::mem::replace(&mut owner.endpoint, endpoint.clone()));
+        drop(owners);
+        drop(old);
+    }
+
+    fn move_to(&self, id: RequesterId, unit: &Arc<Unit<D>>, group: &Arc<Group<D>>) {
+        let mut owners = self.owners.lock();
+        let old = owners
+            .get_mut(&UnitId::new(unit, id))
+            .map(|owner| core::mem::replace(&mut owner.group, group.clone()));
         drop(owners);
         drop(old);
     }

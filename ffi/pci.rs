@@ -446,6 +446,7 @@ impl<'a> Pci<'a> {
             false => top.devfn(),
         };
         Isolation {
+            by_function: with_siblings && top == self,
             key: u64::from(with_siblings) << 32
                 | u64::from(top.segment()) << 16
                 | u64::from(RequesterId::pci(top.bus_number(), slot).raw()),
@@ -479,6 +480,8 @@ pub(crate) struct Isolation<'a> {
     pub(crate) key: u64,
     /// The topmost bridge that lets the functions behind it reach each other.
     pub(crate) shared_by: Option<Pci<'a>>,
+    /// Whether the function is on top itself, and not isolated from its device's other functions.
+    pub(crate) by_function: bool,
 }
 
 /// Calls `f` for every PCI function of the system.
@@ -496,5 +499,26 @@ pub(crate) fn for_each_function(mut f: impl FnMut(Pci<'_>) -> Result) -> Result 
             unsafe { bindings::pci_dev_put(raw) };
             return Err(error);
         }
+    }
+}
+
+/// While this exists no PCI function is added to the system or removed from it.
+///
+/// Context: may sleep. Nobody unbinds a driver while it exists: a driver may remove functions.
+pub(crate) struct NoHotplug(());
+
+impl NoHotplug {
+    /// Waits until nobody adds or removes functions.
+    pub(crate) fn lock() -> Self {
+        // SAFETY: The caller may sleep, and does not hold the lock.
+        unsafe { bindings::pci_lock_rescan_remove() };
+        Self(())
+    }
+}
+
+impl Drop for NoHotplug {
+    fn drop(&mut self) {
+        // SAFETY: `lock` has taken the lock.
+        unsafe { bindings::pci_unlock_rescan_remove() }
     }
 }

@@ -6,10 +6,7 @@
 //! devices' buses.
 
 use crate::{
-    ffi::{
-        device::Device,
-        pci::{Isolation, Pci},
-    },
+    ffi::{device::Device, pci::Pci},
     group::Reason,
     requester::RequesterId,
 };
@@ -61,21 +58,19 @@ pub(super) fn of<'a, P: Peer + 'a>(
             with: sibling.device().name(),
         })
     };
-    let isolation = isolation.as_ref();
-    let not_isolated = || isolation.filter(|isolation| isolation.shared_by.is_some());
+    let above = || {
+        let bridge = isolation.as_ref()?.shared_by?;
+        Some(Reason::BridgeWithoutAcs {
+            bridge: bridge.device().name(),
+        })
+    };
+    // A port may have devices behind it in the group. What joins it with other ports is that the
+    // functions of its device are not isolated.
+    let function = isolation.as_ref().filter(|isolation| isolation.by_function);
     shared_id()
+        .or_else(|| function.and_then(|_| sibling()))
         .or_else(bridge)
-        .or_else(|| not_isolated().map(|_| by_bridge(isolation)))
+        .or_else(above)
         .or_else(sibling)
         .unwrap_or(Reason::Platform)
-}
-
-/// The reason of a device that shares its group with something above or beside it.
-pub(super) fn by_bridge(isolation: Option<&Isolation<'_>>) -> Reason {
-    match isolation.and_then(|isolation| isolation.shared_by) {
-        Some(bridge) => Reason::BridgeWithoutAcs {
-            bridge: bridge.device().name(),
-        },
-        None => Reason::Platform,
-    }
 }

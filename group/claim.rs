@@ -108,7 +108,7 @@ impl<D: Attach> Group<D> {
                     log_warn!(
                         "{}: refused to {}: firmware does DMA with {} at all times, so this device \
                          cannot be blocked",
-                        self.name,
+                        self.name(),
                         owner.name,
                         pinned.endpoint().name(),
                     );

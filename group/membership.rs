@@ -9,11 +9,13 @@ use kernel::{prelude::*, sync::Arc};
 use super::{
     member::{commit, Member},
     reason::Reason,
-    state::Group,
+    state::{Group, GroupState},
 };
 use crate::{
+    domain::Domain,
     driver::{Attach, When},
     endpoint::Endpoint,
+    label::Label,
     log::log_warn,
     ownership::Ownership,
 };
@@ -27,82 +29,154 @@ impl<D: Attach> Group<D> {
     /// the group is claimed and firmware does DMA with the device at all times, otherwise those of
     /// [`Attach::prepare`]. The endpoint is then unchanged: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
-        self.admit(&mut Some(Member::new(endpoint, reason)?))
+        self.admit(Member::new(endpoint, reason)?)
     }
 
-    /// Moves a member of `from` to this group. The endpoint goes from that group's domain to this
-    /// group's domain in one step, so memory that both domains map stays reachable throughout.
+    /// As [`join`](Self::join), for an endpoint whose `driver` uses the DMA API with physical
+    /// addresses and goes on to do so.
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the endpoint is not a member of `from`; `EBUSY` if `from` is claimed or lent, if
-    /// a driver uses the endpoint, if the endpoint is suspended, or if it shares an id with another
-    /// member, because the id would then be in two groups; otherwise those of [`join`](Self::join).
-    /// The endpoint then stays in `from`, unchanged.
-    pub fn adopt(
+    /// `EBUSY` if the group is claimed or lent, or not on identity; otherwise those of
+    /// [`join`](Self::join).
+    pub fn join_in_use(
         self: &Arc<Self>,
-        endpoint: &Endpoint<D>,
-        from: &Arc<Self>,
+        endpoint: &Arc<Endpoint<D>>,
         reason: Reason,
+        driver: Label,
     ) -> Result {
-        let mut moving = {
+        let mut member = Member::new(endpoint, reason)?;
+        member.set_driver(Some(driver));
+        self.admit(member)
+    }
+
+    /// Moves all members of `from` to this group. They go from that group's domain to this group's
+    /// domain in one step, so memory that both domains map stays reachable throughout. If both
+    /// groups are on one domain nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if `from` is claimed or lent, if one of its members is suspended, or if a driver uses
+    /// one of them and would lose its domain, or is not admitted by the holder of this group;
+    /// otherwise those of [`join`](Self::join). All members then stay in `from`, unchanged.
+    pub fn adopt(self: &Arc<Self>, from: &Arc<Self>) -> Result {
+        if Arc::ptr_eq(self, from) {
+            return Ok(());
+        }
+        let (mut moving, domain) = {
             let mut state = from.state.lock();
-            let index = state.members.iter().position(|m| m.is(endpoint));
-            let index = index.ok_or(ENODEV)?;
-            let member = &state.members[index];
-            if state.ownership.is_exclusive()
-                || member.driver().is_some()
-                || member.is_suspended()
-                || state
-                    .members
-                    .iter()
-                    .any(|m| !m.is(endpoint) && m.shares_with(member))
-            {
+            if state.ownership.is_exclusive() || state.members.iter().any(Member::is_suspended) {
                 return Err(EBUSY);
             }
-            let member = state.members.remove(index)?;
-            from.remove_ids(&member);
-            Some(member)
+            let members = core::mem::replace(&mut state.members, KVec::new());
+            (members, state.current.domain().clone())
         };
-        let mut before = reason;
-        if let Some(member) = &mut moving {
-            before = member.set_reason(reason);
-        }
-        let result = self.admit(&mut moving);
-        if let Some(mut member) = moving {
-            member.set_reason(before);
-            member.drop_next();
-            member.drop_return();
-            from.readmit(member);
+        let users = moving.iter().filter(|m| m.driver().is_some()).count();
+        let result = self.admit_all(&mut moving, &domain, users);
+        let mut state = from.state.lock();
+        match result {
+            Ok(()) => (0..users).for_each(|_| {
+                // The users are those of the members that have moved.
+                let _ = state.ownership.end_use();
+            }),
+            Err(_) => {
+                moving.iter_mut().for_each(Member::drop_next);
+                moving.iter_mut().for_each(Member::drop_return);
+                state.members = moving;
+            }
         }
         result
     }
 
-    /// Makes `newcomer` a member. On failure `newcomer` still holds it.
-    fn admit(self: &Arc<Self>, newcomer: &mut Option<Member<D>>) -> Result {
+    /// Makes the former members of a group that is on `domain` members of this one; drivers use
+    /// `users` of them. On failure `moving` still holds all of them, and the id map leads to their
+    /// old group.
+    fn admit_all(
+        self: &Arc<Self>,
+        moving: &mut KVec<Member<D>>,
+        domain: &Arc<Domain<D>>,
+        users: usize,
+    ) -> Result {
         let mut state = self.state.lock();
-        let Some(member) = newcomer else {
-            return Err(ENODEV);
-        };
-        let endpoint = member.endpoint().clone();
-        if state.members.iter().any(|m| m.is(&endpoint)) {
-            return Err(EEXIST);
+        let is_same = state.current.is_on(domain);
+        if users > 0 && (!is_same || state.ownership.is_exclusive()) {
+            return Err(EBUSY);
         }
+        for member in moving.iter() {
+            self.may_join(&state, member.endpoint())?;
+        }
+        state.members.reserve(moving.len(), GFP_KERNEL)?;
+        for member in moving.iter_mut() {
+            if !is_same {
+                member.prepare(state.current.domain(), When::Now)?;
+            }
+            if let Some(default) = state
+                .default
+                .as_ref()
+                .filter(|_| state.ownership.is_exclusive())
+            {
+                member.prepare_return(default)?;
+            }
+        }
+        for member in moving.drain_all() {
+            for &id in member.drives() {
+                self.ids.move_to(id, member.endpoint().unit(), self);
+            }
+            // `reserve` above made room.
+            let _ = state.members.push_within_capacity(member);
+        }
+        for _ in 0..users {
+            // The group is not exclusive.
+            let _ = state.ownership.start_use();
+        }
+        commit(&mut state.members);
+        Ok(())
+    }
+
+    /// Whether the group's holder and firmware permit that `endpoint` becomes a member.
+    fn may_join(&self, state: &GroupState<D>, endpoint: &Endpoint<D>) -> Result {
         if endpoint.is_pinned() && matches!(state.ownership, Ownership::Claimed { .. }) {
             log_warn!(
                 "{}: {} cannot join: firmware does DMA with it at all times, and the group is held by {}",
-                self.name,
+                self.name(),
                 endpoint.name(),
                 state.ownership,
             );
             return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Makes `member`, which no group has, a member.
+    fn admit(self: &Arc<Self>, mut member: Member<D>) -> Result {
+        let mut state = self.state.lock();
+        let endpoint = member.endpoint().clone();
+        if state.members.iter().any(|m| m.is(&endpoint)) {
+            return Err(EEXIST);
+        }
+        self.may_join(&state, &endpoint)?;
+        if let Some(driver) = member.driver() {
+            if !state.current.domain().is_identity() {
+                log_warn!(
+                    "{}: {} cannot join: its driver {} relies on identity, and the group is on {}",
+                    self.name(),
+                    endpoint.name(),
+                    driver,
+                    &**state.current.domain(),
+                );
+                return Err(EBUSY);
+            }
+            // Nobody holds a group that is on its default domain.
+            if state.ownership.is_exclusive() {
+                return Err(EBUSY);
+            }
         }
         for &id in endpoint.ids() {
             let driven = state
                 .members
                 .iter()
                 .any(|m| m.drives_at(endpoint.unit(), id));
-            if !driven && !member.drives_at(endpoint.unit(), id) {
+            if !driven {
                 member.drive(id);
             }
         }
@@ -110,9 +184,7 @@ impl<D: Attach> Group<D> {
         // An endpoint outside of a group is blocked, so there is nothing to write. A driver that
         // cannot prepare an attach does not block endpoints before their first attach; its group
         // does not touch the endpoint until it has a default domain.
-        let stays = state.current.domain().is_blocked()
-            && !member.is_attached()
-            && (D::PREPARES || state.default.is_none());
+        let stays = state.current.domain().is_blocked() && (D::PREPARES || state.default.is_none());
         // The plan for now is the last one: between it and the commit the core makes no other.
         if state.ownership.is_exclusive() {
             if let Some(default) = &state.default {
@@ -133,12 +205,14 @@ impl<D: Attach> Group<D> {
         for other in state.members.iter_mut().filter(|m| m.is_suspended()) {
             // The ids that both share are blocked with the suspended member. The new member uses
             // them from now on.
-            other.transfer_shared_ids(member, |id, to| self.ids.reassign(id, to));
+            other.transfer_shared_ids(&mut member, |id, to| self.ids.reassign(id, to));
         }
-        if let Some(member) = newcomer.take() {
-            // `reserve` above made room.
-            let _ = state.members.push_within_capacity(member);
+        if member.driver().is_some() {
+            // The group is not exclusive.
+            let _ = state.ownership.start_use();
         }
+        // `reserve` above made room.
+        let _ = state.members.push_within_capacity(member);
         commit(&mut state.members);
         Ok(())
     }
@@ -172,19 +246,6 @@ impl<D: Attach> Group<D> {
         for &id in member.drives() {
             self.ids.remove(id, member.endpoint().unit());
         }
-    }
-
-    /// Makes a former member a member again.
-    fn readmit(self: &Arc<Self>, member: Member<D>) {
-        let mut state = self.state.lock();
-        let endpoint = member.endpoint().clone();
-        for &id in member.drives() {
-            // If this fails, faults of the id are reported as faults of an unknown id. It has no
-            // other effect.
-            let _ = self.ids.insert(id, &endpoint, self);
-        }
-        // The removal of the member left capacity for it.
-        let _ = state.members.push_within_capacity(member);
     }
 
     /// Changes the reason that sysfs and debugfs show for an endpoint's membership.

@@ -14,7 +14,7 @@ impl<D: Attach> Group<D> {
     /// the group.
     pub fn show(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
-        writeln!(f, "{}", self.name)?;
+        writeln!(f, "{}", self.name())?;
         writeln!(f, "  domain   {}", &**state.current.domain())?;
         if let Some(default) = &state.default {
             writeln!(f, "  default  {}", &**default)?;
@@ -96,7 +96,9 @@ impl<D: Attach> Group<D> {
             Some(last) => writeln!(
                 f,
                 "{}: {} faults, last: {} {last}",
-                self.name, faults.count, last.requester
+                self.name(),
+                faults.count,
+                last.requester
             ),
             None => Ok(()),
         }

@@ -6,7 +6,7 @@
 
 use kernel::{
     prelude::*,
-    sync::{new_mutex, Arc, Mutex},
+    sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock},
 };
 
 use super::{
@@ -58,6 +58,9 @@ pub trait IdOwners<D: Attach>: Send + Sync {
     /// Attributes `id`, which a group already has, to `endpoint`, another member of that group.
     fn reassign(&self, id: RequesterId, endpoint: &Arc<Endpoint<D>>);
 
+    /// Attributes `id` of `unit`, which another group has, to `group`.
+    fn move_to(&self, id: RequesterId, unit: &Arc<Unit<D>>, group: &Arc<Group<D>>);
+
     /// Removes `id` of `unit` from the group that has it.
     fn remove(&self, id: RequesterId, unit: &Arc<Unit<D>>);
 }
@@ -65,7 +68,8 @@ pub trait IdOwners<D: Attach>: Send + Sync {
 /// A group.
 #[pin_data]
 pub struct Group<D: Attach> {
-    pub(super) name: Label,
+    #[pin]
+    name: SpinLock<Label>,
     pub(super) blocked: Arc<Domain<D>>,
     pub(super) ids: Arc<dyn IdOwners<D>>,
     #[pin]
@@ -84,7 +88,7 @@ impl<D: Attach> Group<D> {
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                name,
+                name <- new_spinlock!(name),
                 blocked: blocked.clone(),
                 ids,
                 state <- new_mutex!(GroupState {
@@ -101,7 +105,12 @@ impl<D: Attach> Group<D> {
 
     /// The group's name in messages.
     pub fn name(&self) -> Label {
-        self.name
+        *self.name.lock()
+    }
+
+    /// Changes the name. Returns the one before.
+    pub fn rename(&self, name: Label) -> Label {
+        core::mem::replace(&mut *self.name.lock(), name)
     }
 
     /// Whether the group is attached to `domain`.
@@ -112,6 +121,11 @@ impl<D: Attach> Group<D> {
     /// Whether the group has no member.
     pub fn is_empty(&self) -> bool {
         self.state.lock().members.is_empty()
+    }
+
+    /// The default domain, if the group has got one.
+    pub fn default_domain(&self) -> Option<Arc<Domain<D>>> {
+        self.state.lock().default.clone()
     }
 
     /// The state of ownership.
@@ -145,7 +159,7 @@ impl<D: Attach> Group<D> {
             if state.ownership.users() > 0 {
                 log_warn!(
                     "{}: the default domain cannot change: {}; unbind all drivers first",
-                    self.name,
+                    self.name(),
                     self.holder(state),
                 );
                 return Err(EBUSY);
@@ -255,7 +269,7 @@ impl<D: Attach> Group<D> {
             Refusal::InUseByKernel { .. } => self.holder(state),
             other => Label::new(format_args!("{other}")),
         };
-        log_warn!("{}: refused to {}: {}", self.name, who, holder);
+        log_warn!("{}: refused to {}: {}", self.name(), who, holder);
         EBUSY
     }
 
@@ -269,7 +283,7 @@ impl<D: Attach> Group<D> {
             log_warn!(
                 "{}: {}: {} more faults were not printed",
                 unit,
-                self.name,
+                self.name(),
                 suppressed
             );
         }
@@ -278,7 +292,7 @@ impl<D: Attach> Group<D> {
             "{}: fault: {} ({}, {}, owner {}): {}",
             unit,
             endpoint,
-            self.name,
+            self.name(),
             &**state.current.domain(),
             state.ownership,
             fault,

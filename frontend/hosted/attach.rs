@@ -92,8 +92,8 @@ fn facts<D: Hosted>(group: &ProviderGroup<D>, known: &ProviderDevice<D>) -> Fact
     Facts {
         users,
         may_be_reset: known.device().pci().is_some_and(Pci::supports_ats),
-        direct: known.endpoint().has_direct_regions(),
-        unit_leaves: known.unit().is_leaving(),
+        direct: known.firmware_uses(),
+        unit_leaves: known.unit().may_be_lost(),
     }
 }
 

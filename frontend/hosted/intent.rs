@@ -298,7 +298,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
         let resume = device.suspended.then_some(Part::One(Step::Resume));
         let arrive = match device.stage {
             Stage::Member => None,
-            Stage::HandedOver => one(Step::Adopt),
+            Stage::HandedOver(_) => one(Step::Adopt),
             Stage::Outside | Stage::Held(_) | Stage::New => one(Step::Join),
         };
         let end = match self.holder {

@@ -22,6 +22,7 @@ use crate::{
         layer::{Attach, Layer},
         served::Served,
         slot::Callable,
+        stage::Stage,
     },
     group::Group,
     pgtable::kernel_memory::KernelMemory,
@@ -68,7 +69,8 @@ impl<D: Layer> Native for D {
 
     unsafe fn waits(dev: *mut bindings::device) -> bool {
         // SAFETY: By the requirements.
-        unsafe { ProviderDevice::<D>::of(dev) }.is_ok_and(|device| device.held_in().is_some())
+        unsafe { ProviderDevice::<D>::of(dev) }
+            .is_ok_and(|device| matches!(device.stage(), Stage::HandedOver(_)))
     }
 
     unsafe fn join(

@@ -72,6 +72,11 @@ pub fn isolation(device: Device<'_>) -> Option<Isolation<'_>> {
     device.pci().map(Pci::isolation)
 }
 
+/// Whether the kernel does not trust the device: it is behind a port that firmware calls external.
+pub fn is_untrusted(device: Device<'_>) -> bool {
+    device.pci().is_some_and(Pci::is_untrusted)
+}
+
 /// Whether the device forwards requests of others.
 pub fn is_bridge(device: Device<'_>) -> bool {
     device.pci().is_some_and(Pci::is_bridge)

@@ -3,48 +3,61 @@
 //! Devices as C knows them, with the core's endpoint beside them.
 
 use kernel::{
-    bindings, new_mutex,
+    bindings,
     prelude::*,
-    sync::{Arc, Mutex, SetOnce},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, SetOnce,
+    },
 };
 
-use super::{group::ProviderGroup, served::Served, unit::ProviderUnit};
+use super::{
+    group::ProviderGroup,
+    served::Served,
+    stage::{HoldReason, Stage},
+    unit::ProviderUnit,
+};
 use crate::{
     endpoint::Endpoint,
     ffi::device::{Device, DeviceRef},
-    group::Group,
 };
 
 /// A device that C's IOMMU layer knows; what `dev_iommu_priv_get()` returns.
-#[pin_data]
 pub struct ProviderDevice<D: Served> {
     device: DeviceRef,
     endpoint: Arc<Endpoint<D>>,
     unit: Arc<ProviderUnit<D>>,
+    /// Equal for devices that cannot be isolated from each other.
+    key: Option<u64>,
     group: SetOnce<Arc<ProviderGroup<D>>>,
-    /// While the device is handed over: the group that it was held in, and is still a member of.
-    #[pin]
-    held_in: Mutex<Option<Arc<Group<D>>>>,
+    /// Why it was held until C probed it.
+    was_held: Option<HoldReason>,
+    /// C has attached it.
+    attached: Atomic<bool>,
+    /// It is no longer on its bus.
+    removed: Atomic<bool>,
 }
 
 impl<D: Served> ProviderDevice<D> {
-    /// A device that C is probing. `held_in` is the group that it was held in until now, if it was.
+    /// A device that C is probing. `was_held` is why it was held until now, if it was.
     pub fn new(
         device: Device<'_>,
         endpoint: Arc<Endpoint<D>>,
         unit: Arc<ProviderUnit<D>>,
-        held_in: Option<Arc<Group<D>>>,
+        key: Option<u64>,
+        was_held: Option<HoldReason>,
     ) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                device: device.counted(),
-                endpoint,
-                unit,
-                group: SetOnce::new(),
-                held_in <- new_mutex!(held_in),
-            }),
-            GFP_KERNEL,
-        )
+        let known = Self {
+            device: device.counted(),
+            endpoint,
+            unit,
+            key,
+            group: SetOnce::new(),
+            was_held,
+            attached: Atomic::new(false),
+            removed: Atomic::new(false),
+        };
+        Ok(Arc::new(known, GFP_KERNEL)?)
     }
 
     /// The device of a call from C.
@@ -89,19 +102,38 @@ impl<D: Served> ProviderDevice<D> {
         self.group.populate(group);
     }
 
-    /// The group that the device was held in, if it is handed over.
-    pub fn held_in(&self) -> Option<Arc<Group<D>>> {
-        self.held_in.lock().clone()
+    /// What is equal for devices that cannot be isolated from each other; `None` off the PCI bus.
+    pub fn key(&self) -> Option<u64> {
+        self.key
     }
 
-    /// As [`held_in`](Self::held_in); the device is not handed over any more.
-    pub fn take_held_in(&self) -> Option<Arc<Group<D>>> {
-        self.held_in.lock().take()
+    /// Where the device is.
+    pub fn stage(&self) -> Stage {
+        match (self.is_attached(), self.was_held) {
+            (true, _) => Stage::Member,
+            (false, Some(reason)) => Stage::HandedOver(reason),
+            (false, None) => Stage::New,
+        }
     }
 
-    /// Undoes [`take_held_in`](Self::take_held_in).
-    pub fn stay_in(&self, group: Arc<Group<D>>) {
-        *self.held_in.lock() = Some(group);
+    /// Whether C has attached the device.
+    pub fn is_attached(&self) -> bool {
+        self.attached.load(Relaxed)
+    }
+
+    /// Notes that C has attached the device.
+    pub fn set_attached(&self) {
+        self.attached.store(true, Relaxed);
+    }
+
+    /// Notes that the device is no longer on its bus.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Relaxed);
+    }
+
+    /// Whether firmware does DMA with the device, and the device is still there.
+    pub fn firmware_uses(&self) -> bool {
+        self.endpoint.has_direct_regions() && !self.removed.load(Relaxed)
     }
 
     /// The device itself.

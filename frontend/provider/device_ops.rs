@@ -15,12 +15,12 @@ use super::{
     domain::{FixedDomains, ProviderDomain},
     domain_ops::DomainOps,
     group::ProviderGroup,
-    held::HandedOver,
     hold,
     instance::Instance,
     layer::Layer,
     served::Served,
     stage::{Move, Seen},
+    unit::ProviderUnit,
 };
 use crate::{
     domain::Domain,
@@ -29,7 +29,7 @@ use crate::{
     ffi::{device::Device, firmware},
     frontend::answer,
     log::log_err,
-    reserved::Kind,
+    reserved::{Kind, Reserved},
 };
 
 /// The table of functions of a vendor driver. `module` is this module.
@@ -88,7 +88,7 @@ extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
     }
 }
 
-fn try_probe<D: Served>(
+fn try_probe<D: Layer>(
     instance: &Arc<Instance<D>>,
     device: Device<'_>,
 ) -> Result<Arc<ProviderDevice<D>>> {
@@ -106,16 +106,20 @@ fn try_probe<D: Served>(
         Move::Nothing | Move::Drop => return Err(ENODEV),
     }
     bus::isolate(device);
-    let (endpoint, held_in) = match instance.held.hand_over(device) {
-        Some(HandedOver { endpoint, group }) => (endpoint, Some(group)),
-        None => (
-            Endpoint::new(&instance.cores, bus::describe_known(device)?)?,
-            None,
-        ),
+    let (endpoint, was_held) = match instance.held.find(device) {
+        Some((endpoint, reason)) => (endpoint, Some(reason)),
+        None => {
+            let described = bus::describe_known(device)?;
+            (Endpoint::new(&instance.cores, described)?, None)
+        }
     };
     let unit = instance.unit(endpoint.unit()).ok_or(ENODEV)?;
     if !unit.is_active() {
         return Err(ENODEV);
+    }
+    let key = bus::isolation(device).map(|isolation| isolation.key);
+    if bus::is_untrusted(device) {
+        refuse_beside_held_driver(instance, device, key, &endpoint)?;
     }
     if unit.shadows() {
         // An emulated unit shadows the page tables, which makes each flush expensive. With this
@@ -124,9 +128,57 @@ fn try_probe<D: Served>(
         // SAFETY: C has given the device its record before it calls.
         unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
     }
-    let known = ProviderDevice::new(device, endpoint, unit.clone(), held_in)?;
-    instance.devices.lock().push(known.clone(), GFP_KERNEL)?;
+    let known = ProviderDevice::new(device, endpoint.clone(), unit.clone(), key, was_held)?;
+    let is_direct = endpoint.has_direct_regions();
+    if is_direct {
+        instance.held.promise()?;
+    }
+    if let Err(error) = enter(instance, unit, &known) {
+        if is_direct {
+            instance.held.end_promise();
+        }
+        return Err(error);
+    }
+    // Nothing can fail any more: the device is either held or known.
+    instance.held.hand_over(device);
     Ok(known)
+}
+
+/// Puts a device into the table of known ones, unless its unit is being given back: whoever gives
+/// it back looks into the table after that has been noted.
+fn enter<D: Served>(
+    instance: &Instance<D>,
+    unit: &ProviderUnit<D>,
+    known: &Arc<ProviderDevice<D>>,
+) -> Result {
+    let mut devices = instance.devices.lock();
+    if unit.is_leaving() {
+        return Err(ENODEV);
+    }
+    Ok(devices.push(known.clone(), GFP_KERNEL)?)
+}
+
+/// C refuses identity to a device that it does not trust, and with it the whole unit. So the device
+/// is left out if its group has to be on identity for a driver that was bound before.
+fn refuse_beside_held_driver<D: Served>(
+    instance: &Instance<D>,
+    device: Device<'_>,
+    key: Option<u64>,
+    endpoint: &Endpoint<D>,
+) -> Result {
+    for group in &instance.held.near_drivers(key, endpoint)? {
+        if instance.held.relies_on(group) {
+            log_err!(
+                "{}: stays blocked, its DMA fails: it is behind an external port and must not be \
+                 on identity, which a driver in {} relies on; unbind that driver, and load its \
+                 module after iommu_core",
+                device.name(),
+                group.name(),
+            );
+            return Err(ENODEV);
+        }
+    }
+    Ok(())
 }
 
 /// C releases a device: it was removed, its unit was unregistered, or something failed after
@@ -148,11 +200,10 @@ extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
         index.and_then(|index| devices.remove(index).ok())
     };
     drop(forgotten);
-    if let Ok(group) = known.group() {
-        group.forget(&instance, &known);
-    } else if let Some(held_in) = known.take_held_in() {
+    match known.group() {
+        Ok(group) => group.forget(&instance, &known),
         // C has never asked for its group.
-        held_in.leave(known.endpoint());
+        Err(_) => known.part(&instance),
     }
 }
 
@@ -161,12 +212,19 @@ extern "C" fn group<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
     // SAFETY: C keeps the device, which was probed.
     let found = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
         let instance = D::slot().get().ok_or(ENODEV)?;
-        let group = ProviderGroup::find_or_make(&instance, known)?;
+        let group = ProviderGroup::find_or_make(&instance, known).inspect_err(|error| {
+            log_err!(
+                "{}: has no group, and stays as it is: error {}",
+                known.device().name(),
+                error.to_errno()
+            );
+        })?;
         let c = group.as_c();
         known.set_group(group);
         Ok(c)
     });
-    found.unwrap_or_else(Error::to_ptr)
+    // With any other error C would unregister the unit.
+    found.unwrap_or(ENODEV.to_ptr())
 }
 
 /// Whether a device has a capability.
@@ -194,9 +252,11 @@ extern "C" fn capable<D: Layer>(
 extern "C" fn default_type<D: Layer>(dev: *mut bindings::device) -> c_int {
     // SAFETY: C keeps the device, which was probed.
     let known = unsafe { ProviderDevice::<D>::of(dev) };
-    match known.map(ProviderDevice::group) {
+    match (known.map(ProviderDevice::group), D::slot().get()) {
         // The driver of a held device, which C does not see, relies on identity.
-        Ok(Ok(group)) if group.has_held_driver() => bindings::IOMMU_DOMAIN_IDENTITY as c_int,
+        (Ok(Ok(group)), Some(instance)) if instance.held.relies_on(group.core()) => {
+            bindings::IOMMU_DOMAIN_IDENTITY as c_int
+        }
         _ => known.map_or(0, wish_of),
     }
 }
@@ -229,7 +289,30 @@ extern "C" fn reserved_regions<D: Layer>(
     let Ok(known) = (unsafe { ProviderDevice::<D>::of(dev) }) else {
         return;
     };
-    for region in known.endpoint().reserved() {
+    add_regions(known.endpoint().reserved(), list);
+    if let Some(instance) = D::slot().get() {
+        // The device is going to be attached to one domain with held devices, which C does not know.
+        // What firmware does with these has to stay possible.
+        let group = known.group().ok().map(|group| group.core());
+        instance
+            .held
+            .for_each_beside(known.endpoint(), group, |held| {
+                add_regions(
+                    held.reserved().iter().filter(|region| region.is_direct()),
+                    list,
+                )
+            });
+    }
+    // SAFETY: C calls for the device's regions.
+    unsafe { firmware::add_reserved_regions(known.device(), list) };
+}
+
+/// Adds regions to a list of C's.
+fn add_regions<'a>(
+    regions: impl IntoIterator<Item = &'a Reserved>,
+    list: *mut bindings::list_head,
+) {
+    for region in regions {
         let kind = match region.kind {
             Kind::Direct => bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
             Kind::DirectRelaxable => bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
@@ -253,8 +336,6 @@ extern "C" fn reserved_regions<D: Layer>(
         // SAFETY: The list is C's and initialised, the entry new.
         unsafe { bindings::list_add_tail(&raw mut (*entry).list, list) };
     }
-    // SAFETY: C calls for the device's regions.
-    unsafe { firmware::add_reserved_regions(known.device(), list) };
 }
 
 /// A device tree names an id of a device.

@@ -20,7 +20,6 @@ pub struct ProviderGroup<D: Served> {
     /// C's group. C keeps it while it has devices, and this structure has the same life.
     c: usize,
     core: Arc<Group<D>>,
-    held_driver: bool,
     /// How many devices C knows in the group. Changes under the lock of the table of groups.
     devices: Atomic<usize>,
     #[pin]
@@ -28,18 +27,12 @@ pub struct ProviderGroup<D: Served> {
 }
 
 impl<D: Served> ProviderGroup<D> {
-    /// The group for its first device. `held_driver` is whether a driver that C does not know of
-    /// relies on the group being on identity.
-    pub fn new(
-        c: *mut bindings::iommu_group,
-        core: Arc<Group<D>>,
-        held_driver: bool,
-    ) -> Result<Arc<Self>> {
+    /// The group for its first device.
+    pub fn new(c: *mut bindings::iommu_group, core: Arc<Group<D>>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 c: c as usize,
                 core,
-                held_driver,
                 devices: Atomic::new(1),
                 data <- D::group_data(),
             }),
@@ -55,11 +48,6 @@ impl<D: Served> ProviderGroup<D> {
     /// The core's group.
     pub fn core(&self) -> &Arc<Group<D>> {
         &self.core
-    }
-
-    /// Whether a driver that C does not know of relies on the group being on identity.
-    pub fn has_held_driver(&self) -> bool {
-        self.held_driver
     }
 
     /// Counts one more device. The lock of the table of groups is held.

@@ -12,17 +12,19 @@ use super::{
     bus,
     device::ProviderDevice,
     group::ProviderGroup,
-    hold,
+    held::Held,
     instance::Instance,
     layer::Layer,
     served::Served,
-    stage::{Move, Seen, Stage},
+    stage::{Move, Seen},
 };
 use crate::{
-    ffi::device::Device,
+    endpoint::Endpoint,
+    ffi::device::{Device, DeviceRef},
     frontend::reason::{self, Peer},
     group::{Group, Reason},
     label::Label,
+    log::log_err,
     requester::RequesterId,
 };
 
@@ -31,8 +33,12 @@ impl<D: Layer> ProviderGroup<D> {
     ///
     /// C holds its probe mutex: no other device is probed meanwhile.
     pub fn find_or_make(instance: &Instance<D>, known: &ProviderDevice<D>) -> Result<Arc<Self>> {
-        let group = Self::find(instance, known)?;
-        if let Err(error) = D::group_found(&group, known) {
+        let near = instance.held.near_drivers(known.key(), known.endpoint())?;
+        let group = Self::find(instance, known, &near)?;
+        let result = group
+            .gather(instance, &near)
+            .and_then(|()| D::group_found(&group, known));
+        if let Err(error) = result {
             if group.exit(instance).is_some() {
                 D::group_left(instance, &group);
             }
@@ -43,26 +49,45 @@ impl<D: Layer> ProviderGroup<D> {
         Ok(group)
     }
 
-    fn find(instance: &Instance<D>, known: &ProviderDevice<D>) -> Result<Arc<Self>> {
-        let key = bus::isolation(known.device()).map(|isolation| isolation.key);
-        let held = instance.held.neighbour(key, known.endpoint());
+    /// `near` are the groups of held drivers that the device cannot be isolated from.
+    fn find(
+        instance: &Instance<D>,
+        known: &ProviderDevice<D>,
+        near: &[Arc<Group<D>>],
+    ) -> Result<Arc<Self>> {
         // To the unit devices that share an id are one, even on different buses.
-        let near = match &held {
-            Some(held) => Self::enter(instance, |group| Arc::ptr_eq(group.core(), held)),
-            None => Self::with_same_id(instance, known)
-                .and_then(|near| Self::enter(instance, |group| core::ptr::eq(group, &*near))),
+        let with_same_id = Self::with_same_id(instance, known);
+        // That of the device itself, if it was held, or that of held devices with the same id.
+        let alike = instance.ids.any_group(known.endpoint());
+        let is_near = |group: &Self| {
+            let mut near = Iterator::chain(near.iter(), alike.iter());
+            near.any(|near| Arc::ptr_eq(group.core(), near))
+                || with_same_id
+                    .as_ref()
+                    .is_some_and(|other| core::ptr::eq(group, &**other))
         };
-        if let Some(group) = near {
+        if let Some(group) = Self::enter(instance, is_near) {
             return Ok(group);
         }
         let c = bus::find_group(known.device())?;
         let group = match Self::enter(instance, |group| group.as_c() == c) {
             Some(group) => Ok(group),
-            None => Self::make(instance, c, held),
+            None => Self::make(instance, c, near.first().cloned().or(alike)),
         };
         // SAFETY: The count of `find_group` is not needed any more: the device has one of its own.
         unsafe { bindings::iommu_group_put(c) };
         group
+    }
+
+    /// Brings held devices with a driver into the group, from groups of theirs.
+    fn gather(&self, instance: &Instance<D>, near: &[Arc<Group<D>>]) -> Result {
+        for other in near.iter().filter(|other| !Arc::ptr_eq(other, self.core())) {
+            if self.core().default_domain().is_none() {
+                self.core().set_default(instance.identity())?;
+            }
+            self.core().adopt(other)?;
+        }
+        Ok(())
     }
 
     /// The group of a device that shares an id with this one.
@@ -90,28 +115,31 @@ impl<D: Layer> ProviderGroup<D> {
         c: *mut bindings::iommu_group,
         held: Option<Arc<Group<D>>>,
     ) -> Result<Arc<Self>> {
+        // SAFETY: The group is valid.
+        let number = unsafe { bindings::iommu_group_id(c) };
+        let name = Label::new(format_args!("group {number}"));
         let core = match held {
             Some(core) => core,
-            None => {
-                // SAFETY: The group is valid.
-                let number = unsafe { bindings::iommu_group_id(c) };
-                Group::new(
-                    Label::new(format_args!("group {number}")),
-                    instance.blocked(),
-                    instance.ids.clone(),
-                )?
-            }
+            None => Group::new(name, instance.blocked(), instance.ids.clone())?,
         };
-        let held_driver = instance.held.has_driver(&core);
-        let group = Self::new(c, core, held_driver)?;
-        D::group_made(instance, &group)?;
-        if let Err(error) = instance.groups.lock().push(group.clone(), GFP_KERNEL) {
-            D::group_left(instance, &group);
-            return Err(error.into());
-        }
+        let group = Self::new(c, core.clone())?;
+        // That of a held device is known by C's number from now on.
+        let before = core.rename(name);
+        Self::publish(instance, &group).inspect_err(|_| {
+            core.rename(before);
+        })?;
         // SAFETY: The caller has a count.
         unsafe { bindings::iommu_group_ref_get(c) };
         Ok(group)
+    }
+
+    fn publish(instance: &Instance<D>, group: &Arc<Self>) -> Result {
+        D::group_made(instance, group)?;
+        if let Err(error) = instance.groups.lock().push(group.clone(), GFP_KERNEL) {
+            D::group_left(instance, group);
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Ends [`enter`](Self::enter) or [`make`](Self::make). The last device takes the group out of
@@ -128,110 +156,176 @@ impl<D: Layer> ProviderGroup<D> {
 
     /// C releases a device of the group. With the last one the group goes.
     pub fn forget(&self, instance: &Instance<D>, known: &ProviderDevice<D>) {
-        let endpoint = known.endpoint();
-        let seen = Seen::Released {
-            unit_leaves: known.unit().is_leaving(),
-            direct: endpoint.has_direct_regions(),
-        };
-        let is_held = match self.stage_of(known).see(seen).0 {
-            Move::Hold(reason) => {
-                hold::hold_again(instance, known.device(), endpoint, self.core(), reason).is_ok()
-            }
-            _ => false,
-        };
-        if !is_held {
-            self.core().leave(endpoint);
-            if let Some(held_in) = known.take_held_in() {
-                // It was never attached here.
-                held_in.leave(endpoint);
-            }
-        }
-        D::device_left(self, endpoint);
+        known.part(instance);
+        D::device_left(self, known.endpoint());
         let Some(_last_count) = self.exit(instance) else {
             return;
         };
         D::group_left(instance, self);
-        if !self.core().is_empty() && !known.unit().is_leaving() {
-            // The rest are held devices, which belong on identity.
-            let _ = self.core().set_default(instance.identity());
+        if let Some(held) = instance.held.first_in(self.core()) {
+            self.core()
+                .rename(Label::new(format_args!("hold of {held}")));
         }
-    }
-
-    /// The stage of a device that C has asked this group of.
-    pub fn stage_of(&self, known: &ProviderDevice<D>) -> Stage {
-        match known.held_in() {
-            Some(held_in) if !Arc::ptr_eq(&held_in, self.core()) => Stage::HandedOver,
-            None if !self.core().has(known.endpoint()) => Stage::New,
-            _ => Stage::Member,
+        if instance.held.any_with_driver_in(self.core()) && !known.unit().is_leaving() {
+            // The rest are held devices, and those with a driver belong on identity.
+            let _ = self.core().set_default(instance.identity());
         }
     }
 
     /// Makes the device a member, which attaches it to what the others are attached to. Does
     /// nothing if it is one.
+    ///
+    /// Those that were held with the device, and those that share an id with it, come with it.
     pub fn join(&self, instance: &Instance<D>, known: &ProviderDevice<D>) -> Result {
         let endpoint = known.endpoint();
-        let result = match known.take_held_in() {
-            // It was held in this very group.
-            Some(held_in) if Arc::ptr_eq(&held_in, self.core()) => Err(EEXIST),
-            Some(held_in) => self
-                .core()
-                .adopt(endpoint, &held_in, self.reason(instance, known))
-                .inspect_err(|_| known.stay_in(held_in)),
-            // C expects that it can always block a member and attach it to the default domain. So
-            // nothing is allocated here for a member.
-            None if self.core().has(endpoint) => Err(EEXIST),
-            None => self.core().join(endpoint, self.reason(instance, known)),
-        };
-        match result {
-            Err(error) if error == EEXIST => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
-                // The others may be in the group because of this device. Without memory for a list
-                // of them they keep the reasons that they have: the device has joined.
-                let others = self.others(instance, known);
-                for other in others.iter().flatten() {
-                    self.core()
-                        .explain(other.endpoint(), self.reason(instance, other));
-                }
-                Ok(())
+        while let Some(other) = instance.ids.other_group(endpoint, self.core()) {
+            if Self::is_known(instance, &other) {
+                log_err!(
+                    "{}: {} cannot join: it shares an id with a device in {}",
+                    self.core().name(),
+                    endpoint.name(),
+                    other.name(),
+                );
+                return Err(EBUSY);
             }
+            self.core().adopt(&other)?;
         }
+        // C expects that it can always block a member and attach it to the default domain. So
+        // nothing is allocated here for a member.
+        let is_new = !known.is_attached();
+        if !self.core().has(endpoint) {
+            self.core().join(endpoint, Reason::Isolated)?;
+        }
+        known.set_attached();
+        if is_new {
+            explain(instance, self.core());
+        }
+        Ok(())
     }
 
-    /// The other devices of the group that C knows.
-    fn others(
-        &self,
+    /// Whether C knows the group.
+    fn is_known(instance: &Instance<D>, core: &Arc<Group<D>>) -> bool {
+        let groups = instance.groups.lock();
+        groups.iter().any(|group| Arc::ptr_eq(group.core(), core))
+    }
+
+    /// The group of devices that C knows and that a device cannot be isolated from: one of `near`,
+    /// or one in which a device has the same key or the same id.
+    pub fn known_near(
         instance: &Instance<D>,
-        known: &ProviderDevice<D>,
-    ) -> Result<KVec<Arc<ProviderDevice<D>>>> {
-        let mut devices = instance.snapshot_devices()?;
-        devices.retain(|other| {
-            !core::ptr::eq(&**other, known)
-                && other
-                    .group()
-                    .is_ok_and(|group| core::ptr::eq(&**group, self))
-        });
-        Ok(devices)
+        key: Option<u64>,
+        endpoint: &Endpoint<D>,
+        near: &[Arc<Group<D>>],
+    ) -> Option<Arc<Self>> {
+        let beside = || {
+            let devices = instance.devices.lock();
+            let mut beside = devices.iter().filter(|other| {
+                key.is_some() && other.key() == key
+                    || other.endpoint().shared_id(endpoint).is_some()
+            });
+            beside.find_map(|other| other.group().ok().cloned())
+        };
+        let groups = instance.groups.lock();
+        let is_near = |group: &&Arc<Self>| near.iter().any(|near| Arc::ptr_eq(group.core(), near));
+        let found = groups.iter().find(is_near).cloned();
+        drop(groups);
+        found.or_else(beside)
     }
 
-    /// What keeps the device from being isolated from the others.
-    fn reason(&self, instance: &Instance<D>, known: &ProviderDevice<D>) -> Reason {
-        let Ok(others) = self.others(instance, known) else {
-            return Reason::Platform;
-        };
-        if others.is_empty() && !self.core().is_empty() {
-            return reason::by_bridge(bus::isolation(known.device()).as_ref());
-        }
-        reason::of(known, others.iter().map(|other| &**other))
+    /// Whether C has attached a device of the group.
+    pub fn is_settled(&self, instance: &Instance<D>) -> bool {
+        let devices = instance.devices.lock();
+        let mut inside = devices.iter().filter(|known| {
+            let group = known.group();
+            group.is_ok_and(|group| core::ptr::eq(&**group, self))
+        });
+        inside.any(|known| known.is_attached())
+    }
+
+    /// A device of the group that the kernel does not trust.
+    pub fn untrusted(&self, instance: &Instance<D>) -> Option<Label> {
+        let devices = instance.devices.lock();
+        let mut inside = devices.iter().filter(|known| {
+            let group = known.group();
+            group.is_ok_and(|group| core::ptr::eq(&**group, self))
+        });
+        let found = inside.find(|known| bus::is_untrusted(known.device()))?;
+        Some(found.device().name())
     }
 }
 
-impl<D: Served> Peer for ProviderDevice<D> {
+impl<D: Served> ProviderDevice<D> {
+    /// C releases the device. It is blocked, or stays attached where it is and is held. Cannot fail.
+    pub fn part(&self, instance: &Instance<D>) {
+        let endpoint = self.endpoint();
+        let seen = Seen::Released {
+            unit_leaves: self.unit().may_be_lost(),
+            direct: self.firmware_uses(),
+        };
+        match self.stage().see(seen).0 {
+            Move::Hold(reason) => instance.held.keep(Held {
+                device: self.device().counted(),
+                endpoint: endpoint.clone(),
+                key: self.key(),
+                reason,
+            }),
+            _ => {
+                instance.held.leave(endpoint);
+                if endpoint.has_direct_regions() {
+                    instance.held.end_promise();
+                }
+            }
+        }
+    }
+}
+
+/// A device of a group, whether C knows it or not.
+struct Member<D: Served> {
+    device: DeviceRef,
+    endpoint: Arc<Endpoint<D>>,
+}
+
+impl<D: Served> Peer for Member<D> {
     fn device(&self) -> Device<'_> {
-        ProviderDevice::device(self)
+        self.device.get()
     }
 
     fn shared_id(&self, other: &Self) -> Option<RequesterId> {
-        self.endpoint().shared_id(other.endpoint())
+        self.endpoint.shared_id(&other.endpoint)
+    }
+}
+
+/// All devices of a group.
+fn members<D: Served>(instance: &Instance<D>, group: &Group<D>) -> Result<KVec<Member<D>>> {
+    let mut found = KVec::new();
+    instance.held.for_each_in(group, |device, endpoint| {
+        let member = Member {
+            device: device.counted(),
+            endpoint: endpoint.clone(),
+        };
+        Ok(found.push(member, GFP_KERNEL)?)
+    })?;
+    for known in instance.snapshot_devices()?.iter() {
+        if group.has(known.endpoint()) {
+            let member = Member {
+                device: known.device().counted(),
+                endpoint: known.endpoint().clone(),
+            };
+            found.push(member, GFP_KERNEL)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Finds again what keeps the devices of a group from being isolated from each other. Without
+/// memory for a list of them they keep the reasons that they have: nothing depends on these.
+pub fn explain<D: Served>(instance: &Instance<D>, group: &Group<D>) {
+    let Ok(members) = members(instance, group) else {
+        return;
+    };
+    for (at, member) in members.iter().enumerate() {
+        let others = members.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != at).map(|(_, m)| m);
+        group.explain(&member.endpoint, reason::of(member, others));
     }
 }

@@ -22,14 +22,15 @@ use crate::{
     endpoint::Endpoint,
     ffi::device::{Device, DeviceRef},
     group::Group,
+    id_map::IdMap,
+    label::Label,
     unit::Unit,
 };
 
-/// A held device.
+/// A held device. The id map leads to the group that it is in.
 pub struct Held<D: Served> {
     pub device: DeviceRef,
     pub endpoint: Arc<Endpoint<D>>,
-    pub group: Arc<Group<D>>,
     /// Equal for devices that cannot be isolated from each other, see
     /// [`Isolation`](crate::ffi::pci::Isolation).
     pub key: Option<u64>,
@@ -39,55 +40,101 @@ pub struct Held<D: Served> {
 /// While a device is held for this reason its driver relies on identity, and uses the group.
 const DRIVER_USES_DMA_API: HoldReason = HoldReason::DriverWasBound { dma_api: true };
 
-/// What the core has of a device that is handed over. It is still in `group`.
-pub struct HandedOver<D: Served> {
-    pub endpoint: Arc<Endpoint<D>>,
-    pub group: Arc<Group<D>>,
+/// The table of [`HeldDevices`].
+///
+/// # Invariants
+///
+/// `list` has room for `promised` more.
+struct Table<D: Served> {
+    list: KVec<Held<D>>,
+    promised: usize,
 }
 
 /// The held devices of a vendor driver.
 #[pin_data]
 pub struct HeldDevices<D: Served> {
+    ids: Arc<IdMap<D>>,
     #[pin]
-    table: Mutex<KVec<Held<D>>>,
+    table: Mutex<Table<D>>,
 }
 
 impl<D: Served> Held<D> {
     fn is(&self, device: Device<'_>) -> bool {
         self.device.get().as_raw() == device.as_raw()
     }
+
+    fn has_driver(&self) -> bool {
+        self.reason != HoldReason::DirectRegions
+    }
 }
 
 impl<D: Served> HeldDevices<D> {
-    /// No device.
-    pub fn new() -> impl PinInit<Self> {
+    /// No device. `ids` has the ids of all members of groups.
+    pub fn new(ids: Arc<IdMap<D>>) -> impl PinInit<Self> {
         pin_init!(Self {
-            table <- new_mutex!(KVec::new()),
+            ids,
+            table <- new_mutex!(Table { list: KVec::new(), promised: 0 }),
         })
     }
 
-    /// Adds a device.
+    /// Adds a device, which is a member of a group.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; the device has left its group then.
     pub fn add(&self, held: Held<D>) -> Result {
         let mut table = self.table.lock();
-        if table.reserve(1, GFP_KERNEL).is_err() {
+        let room = table.promised + 1;
+        if table.list.reserve(room, GFP_KERNEL).is_err() {
             drop(table);
-            held.group.leave(&held.endpoint);
+            self.leave(&held.endpoint);
             return Err(ENOMEM);
         }
         // There is room.
-        let _ = table.push_within_capacity(held);
+        let _ = table.list.push_within_capacity(held);
         Ok(())
+    }
+
+    /// Promises that [`keep`](Self::keep) can add one more device.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn promise(&self) -> Result {
+        let mut table = self.table.lock();
+        let room = table.promised + 1;
+        table.list.reserve(room, GFP_KERNEL)?;
+        table.promised = room;
+        Ok(())
+    }
+
+    /// Ends a [`promise`](Self::promise).
+    pub fn end_promise(&self) {
+        let mut table = self.table.lock();
+        table.promised = table.promised.saturating_sub(1);
+    }
+
+    /// Adds a device, which is a member of a group, as was promised. Cannot fail.
+    pub fn keep(&self, held: Held<D>) {
+        let mut table = self.table.lock();
+        table.promised = table.promised.saturating_sub(1);
+        // INVARIANT: There is room for what was promised.
+        let _ = table.list.push_within_capacity(held);
     }
 
     /// The stage of a device that C does not know: held or outside.
     pub fn stage(&self, device: Device<'_>) -> Stage {
         let table = self.table.lock();
-        let held = table.iter().find(|held| held.is(device));
+        let held = table.list.iter().find(|held| held.is(device));
         held.map_or(Stage::Outside, |held| Stage::Held(held.reason))
+    }
+
+    /// Whether a device is held because it has a driver, or has had one.
+    pub fn has_driver(&self, device: Device<'_>) -> bool {
+        matches!(
+            self.stage(device),
+            Stage::Held(HoldReason::DriverWasBound { .. })
+        )
     }
 
     /// Whether a device is held.
@@ -95,31 +142,125 @@ impl<D: Served> HeldDevices<D> {
         self.stage(device) != Stage::Outside
     }
 
-    /// The group of devices with a driver that the device cannot be isolated from, if there is one.
-    pub fn neighbour(&self, key: Option<u64>, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
-        let is_near = |held: &&Held<D>| {
-            held.reason != HoldReason::DirectRegions
-                && (key.is_some() && held.key == key || held.endpoint.shared_id(endpoint).is_some())
-        };
+    /// The core's record of a held device, and why it is held.
+    pub fn find(&self, device: Device<'_>) -> Option<(Arc<Endpoint<D>>, HoldReason)> {
         let table = self.table.lock();
-        table.iter().find(is_near).map(|held| held.group.clone())
+        let held = table.list.iter().find(|held| held.is(device))?;
+        Some((held.endpoint.clone(), held.reason))
+    }
+
+    /// A driver was bound to a device that is held for its direct regions, and its group is on
+    /// identity now.
+    pub fn has_got_driver(&self, device: Device<'_>, dma_api: bool) {
+        let mut table = self.table.lock();
+        if let Some(held) = table.list.iter_mut().find(|held| held.is(device)) {
+            held.reason = HoldReason::DriverWasBound { dma_api };
+        }
+    }
+
+    /// The groups of held devices with a driver that the device cannot be isolated from.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn near_drivers(
+        &self,
+        key: Option<u64>,
+        endpoint: &Endpoint<D>,
+    ) -> Result<KVec<Arc<Group<D>>>> {
+        self.groups_of(|held| {
+            held.has_driver()
+                && (key.is_some() && held.key == key || held.endpoint.shared_id(endpoint).is_some())
+        })
+    }
+
+    /// The groups of held devices that share an id with the device. To the unit they are one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn with_same_id(&self, endpoint: &Endpoint<D>) -> Result<KVec<Arc<Group<D>>>> {
+        self.groups_of(|held| held.endpoint.shared_id(endpoint).is_some())
     }
 
     /// Whether a driver that uses the DMA API relies on `group` being on identity.
-    pub fn has_driver(&self, group: &Arc<Group<D>>) -> bool {
-        self.table
-            .lock()
-            .iter()
-            .any(|held| held.reason == DRIVER_USES_DMA_API && Arc::ptr_eq(&held.group, group))
+    pub fn relies_on(&self, group: &Arc<Group<D>>) -> bool {
+        self.any_in(group, |held| held.reason == DRIVER_USES_DMA_API)
+    }
+
+    /// Whether a device with a driver is held in `group`.
+    pub fn any_with_driver_in(&self, group: &Arc<Group<D>>) -> bool {
+        self.any_in(group, Held::has_driver)
+    }
+
+    /// The name of the first held device in `group`.
+    pub fn first_in(&self, group: &Arc<Group<D>>) -> Option<Label> {
+        let table = self.table.lock();
+        let first = table.list.iter().find(|held| group.has(&held.endpoint))?;
+        Some(first.endpoint.name())
+    }
+
+    fn any_in(&self, group: &Arc<Group<D>>, is_it: impl Fn(&Held<D>) -> bool) -> bool {
+        let table = self.table.lock();
+        let mut held = table.list.iter().filter(|held| is_it(held));
+        held.any(|held| group.has(&held.endpoint))
+    }
+
+    /// Calls `f` for each held device in `group`, until it fails.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`.
+    pub fn for_each_in(
+        &self,
+        group: &Group<D>,
+        mut f: impl FnMut(Device<'_>, &Arc<Endpoint<D>>) -> Result,
+    ) -> Result {
+        let table = self.table.lock();
+        let mut inside = table.list.iter().filter(|held| group.has(&held.endpoint));
+        inside.try_for_each(|held| f(held.device.get(), &held.endpoint))
+    }
+
+    /// Calls `f` for the endpoint of each held device that is in `group`, or to whose group an id of
+    /// `endpoint` belongs: all of them are attached to one domain.
+    pub fn for_each_beside(
+        &self,
+        endpoint: &Endpoint<D>,
+        group: Option<&Arc<Group<D>>>,
+        mut f: impl FnMut(&Endpoint<D>),
+    ) {
+        let table = self.table.lock();
+        for held in table.list.iter() {
+            let Some(found) = self.ids.group_of(&held.endpoint) else {
+                continue;
+            };
+            if group.is_some_and(|group| Arc::ptr_eq(group, &found))
+                || self.ids.is_beside(endpoint, &found)
+            {
+                f(&held.endpoint);
+            }
+        }
     }
 
     /// The groups of all held devices, each once.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub fn groups(&self) -> Result<KVec<Arc<Group<D>>>> {
+        self.groups_of(|_| true)
+    }
+
+    /// The groups of those held devices for which `is_it`, each once.
+    fn groups_of(&self, is_it: impl Fn(&Held<D>) -> bool) -> Result<KVec<Arc<Group<D>>>> {
         let table = self.table.lock();
-        let mut groups: KVec<Arc<Group<D>>> = KVec::with_capacity(table.len(), GFP_KERNEL)?;
-        for held in table.iter() {
-            if !groups.iter().any(|known| Arc::ptr_eq(known, &held.group)) {
-                groups.push(held.group.clone(), GFP_KERNEL)?;
+        let mut groups: KVec<Arc<Group<D>>> = KVec::new();
+        for held in table.list.iter().filter(|held| is_it(held)) {
+            let Some(group) = self.ids.group_of(&held.endpoint) else {
+                continue;
+            };
+            if !groups.iter().any(|known| Arc::ptr_eq(known, &group)) {
+                groups.push(group, GFP_KERNEL)?;
             }
         }
         Ok(groups)
@@ -127,32 +268,33 @@ impl<D: Served> HeldDevices<D> {
 
     /// How many devices behind `unit` are held.
     pub fn count(&self, unit: &Arc<Unit<D>>) -> usize {
-        self.table
-            .lock()
-            .iter()
+        let table = self.table.lock();
+        let behind = table.list.iter();
+        behind
             .filter(|held| Arc::ptr_eq(held.endpoint.unit(), unit))
             .count()
     }
 
     /// C probes a device that has no driver. If the device is held it is handed over: the hold
-    /// ends, and it stays attached.
-    pub fn hand_over(&self, device: Device<'_>) -> Option<HandedOver<D>> {
+    /// ends, and it stays attached. Returns whether it was held.
+    pub fn hand_over(&self, device: Device<'_>) -> bool {
         let seen = Seen::Probe { driver: None };
-        let held = self.remove(seen, Move::HandOver, |held| held.is(device))?;
+        let Some(held) = self.remove(seen, Move::HandOver, |held| held.is(device)) else {
+            return false;
+        };
         if held.reason == DRIVER_USES_DMA_API {
             // The driver is gone.
-            held.group.end_dma_api(&held.endpoint);
+            if let Some(group) = self.ids.group_of(&held.endpoint) {
+                group.end_dma_api(&held.endpoint);
+            }
         }
-        Some(HandedOver {
-            endpoint: held.endpoint,
-            group: held.group,
-        })
+        true
     }
 
     /// A device was removed from the system. If it was held it is dropped.
     pub fn removed(&self, device: Device<'_>) {
         if let Some(held) = self.remove(Seen::Removed, Move::Drop, |held| held.is(device)) {
-            held.group.leave(&held.endpoint);
+            self.leave(&held.endpoint);
         }
     }
 
@@ -160,7 +302,14 @@ impl<D: Served> HeldDevices<D> {
     pub fn drop_all(&self, unit: &Arc<Unit<D>>) {
         let is_behind = |held: &Held<D>| Arc::ptr_eq(held.endpoint.unit(), unit);
         while let Some(held) = self.remove(Seen::UnitGivenBack, Move::Drop, is_behind) {
-            held.group.leave(&held.endpoint);
+            self.leave(&held.endpoint);
+        }
+    }
+
+    /// Takes a device out of the group that it is in, if it is in one. It is blocked then.
+    pub fn leave(&self, endpoint: &Endpoint<D>) {
+        if let Some(group) = self.ids.group_of(endpoint) {
+            group.leave(endpoint);
         }
     }
 
@@ -174,8 +323,9 @@ impl<D: Served> HeldDevices<D> {
     ) -> Option<Held<D>> {
         let mut table = self.table.lock();
         let index = table
+            .list
             .iter()
             .position(|held| is_it(held) && Stage::Held(held.reason).see(seen).0 == expected)?;
-        table.remove(index).ok()
+        table.list.remove(index).ok()
     }
 }

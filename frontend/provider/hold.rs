@@ -7,9 +7,11 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     bus,
+    group::ProviderGroup,
+    grouping::explain,
     held::Held,
     instance::Instance,
-    served::Served,
+    layer::Layer,
     stage::{HoldReason, Move, Seen},
 };
 use crate::{
@@ -17,21 +19,21 @@ use crate::{
     domain::Domain,
     driver::VendorDriver,
     endpoint::Endpoint,
-    ffi::device::Device,
-    frontend::reason,
+    ffi::device::{Device, Driver},
     group::{Group, Reason},
     label::Label,
-    log::{log_info, log_warn},
+    log::{log_err, log_info, log_warn},
     pgtable::kernel_memory::Gfp,
     unit::Unit,
 };
 
-/// Holds those devices behind `unit` that must not be blocked when it starts to translate.
+/// Holds those devices behind `unit` that must not be blocked when it starts to translate. One that
+/// cannot be held is left out: it stays blocked.
 ///
 /// # Errors
 ///
-/// The first error of any device. Some may be held then.
-pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
+/// `ENOMEM`. Some may be held then.
+pub fn hold_all<D: Layer>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
     bus::for_each_device(|device| {
         bus::isolate(device);
         Ok(())
@@ -52,9 +54,21 @@ pub fn hold_all<D: Served>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Resul
             driver: bound_driver(device),
             direct: endpoint.has_direct_regions(),
         };
-        match instance.held.stage(device).see(seen).0 {
-            Move::Hold(reason) => hold(instance, device, endpoint, reason),
+        let result = match instance.held.stage(device).see(seen).0 {
+            Move::Hold(reason) => hold(instance, device, &endpoint, reason),
             _ => Ok(()),
+        };
+        match result {
+            Err(error) if error != ENOMEM => {
+                log_err!(
+                    "{}: {} stays blocked, its DMA fails: error {}",
+                    unit.name(),
+                    device.name(),
+                    error.to_errno()
+                );
+                Ok(())
+            }
+            result => result,
         }
     })
 }
@@ -64,24 +78,34 @@ pub fn bound_driver(device: Device<'_>) -> Option<bool> {
     device.driver().map(|driver| !driver.manages_dma())
 }
 
-/// Holds a device that appeared, or got its driver, after its unit was taken over. Does nothing if
-/// the unit is not in use.
-pub fn hold_late<D: Served>(
+/// Holds a device that appeared, or got its driver, after its unit was taken over. It may be held
+/// for its direct regions already. Does nothing if the unit is not in use.
+///
+/// # Errors
+///
+/// `EBUSY` if the device cannot be isolated from others that are not on identity; otherwise those
+/// of [`Group::join`]. The device is then as it was.
+pub fn hold_late<D: Layer>(
     instance: &Instance<D>,
     device: Device<'_>,
     reason: HoldReason,
 ) -> Result {
-    let endpoint = Endpoint::new(&instance.cores, bus::describe(device)?)?;
+    let endpoint = match instance.held.find(device) {
+        Some((endpoint, _)) => endpoint,
+        None => Endpoint::new(&instance.cores, bus::describe(device)?)?,
+    };
     match instance.unit(endpoint.unit()) {
-        Some(unit) if unit.is_active() => hold(instance, device, endpoint, reason),
+        Some(unit) if unit.is_active() && !unit.is_leaving() => {
+            hold(instance, device, &endpoint, reason)
+        }
         _ => Ok(()),
     }
 }
 
-fn hold<D: Served>(
+fn hold<D: Layer>(
     instance: &Instance<D>,
     device: Device<'_>,
-    endpoint: Arc<Endpoint<D>>,
+    endpoint: &Arc<Endpoint<D>>,
     reason: HoldReason,
 ) -> Result {
     match reason {
@@ -94,98 +118,159 @@ fn hold<D: Served>(
 
 /// Holds a device with a driver, beside the devices with a driver that it cannot be isolated from.
 /// `dma_api` is whether the driver uses the DMA API.
-fn hold_on_identity<D: Served>(
+fn hold_on_identity<D: Layer>(
     instance: &Instance<D>,
     device: Device<'_>,
-    endpoint: Arc<Endpoint<D>>,
+    endpoint: &Arc<Endpoint<D>>,
     dma_api: bool,
 ) -> Result {
     let Some(driver) = device.driver() else {
         return Ok(());
     };
-    let isolation = bus::isolation(device);
-    let key = isolation.as_ref().map(|isolation| isolation.key);
-    let name = endpoint.name();
-    let neighbour = instance.held.neighbour(key, &endpoint);
-    let (group, reason) = match neighbour {
-        Some(group) => (group, reason::by_bridge(isolation.as_ref())),
-        None => {
-            let group = Group::new(
-                Label::new(format_args!("group of {name}")),
-                instance.blocked(),
-                instance.ids.clone(),
-            )?;
-            group.set_default(instance.identity())?;
-            (group, Reason::Isolated)
-        }
-    };
-    group.join(&endpoint, reason)?;
-    if dma_api {
-        if let Err(error) = group.start_dma_api(&endpoint, driver.name()) {
-            group.leave(&endpoint);
-            return Err(error);
-        }
+    let key = bus::isolation(device).map(|isolation| isolation.key);
+    let group = identity_group(instance, endpoint, key, &driver)?;
+    let user = dma_api.then(|| driver.name());
+    let is_member = group.has(endpoint);
+    match user {
+        Some(driver) if is_member => group.start_dma_api(endpoint, driver)?,
+        Some(driver) => group.join_in_use(endpoint, Reason::Isolated, driver)?,
+        None if is_member => {}
+        None => group.join(endpoint, Reason::Isolated)?,
     }
+    match is_member {
+        true => instance.held.has_got_driver(device, dma_api),
+        false => instance.held.add(Held {
+            device: device.counted(),
+            endpoint: endpoint.clone(),
+            key,
+            reason: HoldReason::DriverWasBound { dma_api },
+        })?,
+    }
+    explain(instance, &group);
     log_info!(
         "{}: {} stays on identity: driver {} was bound before the unit was taken over",
         endpoint.unit().name(),
-        name,
+        endpoint.name(),
         driver.name(),
     );
-    instance.held.add(Held {
-        device: device.counted(),
-        endpoint,
-        group,
-        key,
-        reason: HoldReason::DriverWasBound { dma_api },
-    })
+    Ok(())
 }
 
-/// Holds a device that firmware does DMA with, in a group of its own.
-fn hold_on_direct_regions<D: Served>(
+/// The group for a device whose driver relies on identity: that of the devices with a driver that
+/// it cannot be isolated from, and of all devices with an id of its own; or else a new one. It is
+/// on identity, unless C has attached it to something else and the driver manages DMA itself.
+///
+/// # Errors
+///
+/// `EBUSY` if somebody holds the group, or if the driver uses the DMA API and C has attached the
+/// group to something else or does not trust a device of it; otherwise those of [`Group::adopt`].
+fn identity_group<D: Layer>(
+    instance: &Instance<D>,
+    endpoint: &Arc<Endpoint<D>>,
+    key: Option<u64>,
+    driver: &Driver,
+) -> Result<Arc<Group<D>>> {
+    let identity = instance.identity();
+    let drivers = instance.held.near_drivers(key, endpoint)?;
+    let alike = instance.held.with_same_id(endpoint)?;
+    let known = ProviderGroup::known_near(instance, key, endpoint, &drivers);
+    let is_settled = known
+        .as_ref()
+        .is_some_and(|known| known.is_settled(instance));
+    let group = match known.as_ref().map(|known| known.core()) {
+        Some(core) => core.clone(),
+        None => match drivers.first().or(alike.first()) {
+            Some(held) => held.clone(),
+            None => Group::new(
+                Label::new(format_args!("group of {}", endpoint.name())),
+                instance.blocked(),
+                instance.ids.clone(),
+            )?,
+        },
+    };
+    if let Some(known) = &known {
+        let uses_dma_api = !driver.manages_dma();
+        let untrusted = known.untrusted(instance).filter(|_| uses_dma_api);
+        let why = if group.ownership().is_exclusive() {
+            Some(Label::new(format_args!("it is held by somebody")))
+        } else if let Some(device) = untrusted {
+            Some(Label::new(format_args!("{device} is untrusted")))
+        } else if uses_dma_api && is_settled && !group.is_on(identity) {
+            Some(Label::new(format_args!("it is attached elsewhere")))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            log_err!(
+                "{}: {}: its driver {} was bound before the unit was taken over and relies on \
+                 identity, but {} cannot be on identity: {}; unbind the driver, and load its \
+                 module after iommu_core",
+                endpoint.unit().name(),
+                endpoint.name(),
+                driver.name(),
+                group.name(),
+                why,
+            );
+            return Err(EBUSY);
+        }
+    }
+    if !is_settled {
+        group.set_default(identity)?;
+    }
+    for other in Iterator::chain(drivers.iter(), alike.iter()) {
+        group.adopt(other)?;
+    }
+    Ok(group)
+}
+
+/// Holds a device that firmware does DMA with, beside those with the same id: to the unit they are
+/// one.
+fn hold_on_direct_regions<D: Layer>(
     instance: &Instance<D>,
     device: Device<'_>,
-    endpoint: Arc<Endpoint<D>>,
+    endpoint: &Arc<Endpoint<D>>,
 ) -> Result {
     let name = endpoint.name();
-    let domain = Domain::paging(&instance.registry, &endpoint)?;
-    map_direct_regions(&domain, &endpoint)?;
-    let group = Group::new(
-        Label::new(format_args!("hold of {name}")),
-        instance.blocked(),
-        instance.ids.clone(),
-    )?;
-    group.set_default(&domain)?;
-    group.join(&endpoint, Reason::Isolated)?;
+    let alike = instance.held.with_same_id(endpoint)?;
+    let on_identity = |group: &&Arc<Group<D>>| group.is_on(instance.identity());
+    let group = match alike.iter().find(on_identity).or(alike.first()) {
+        Some(group) => group.clone(),
+        None => {
+            let group = Group::new(
+                Label::new(format_args!("hold of {name}")),
+                instance.blocked(),
+                instance.ids.clone(),
+            )?;
+            group.set_default(&Domain::paging(&instance.registry, endpoint)?)?;
+            group
+        }
+    };
+    let domain = group.default_domain().ok_or(EINVAL)?;
+    if !Arc::ptr_eq(&domain, instance.identity()) {
+        for other in alike.iter().filter(|other| !Arc::ptr_eq(other, &group)) {
+            instance
+                .held
+                .for_each_in(other, |_, endpoint| map_direct_regions(&domain, endpoint))?;
+        }
+        map_direct_regions(&domain, endpoint)?;
+    }
+    for other in alike.iter() {
+        group.adopt(other)?;
+    }
+    group.join(endpoint, Reason::Isolated)?;
+    instance.held.add(Held {
+        device: device.counted(),
+        endpoint: endpoint.clone(),
+        key: bus::isolation(device).map(|isolation| isolation.key),
+        reason: HoldReason::DirectRegions,
+    })?;
+    explain(instance, &group);
     log_info!(
         "{}: {} keeps its direct regions: firmware does DMA with it",
         endpoint.unit().name(),
         name,
     );
-    instance.held.add(Held {
-        device: device.counted(),
-        endpoint,
-        group,
-        key: bus::isolation(device).map(|isolation| isolation.key),
-        reason: HoldReason::DirectRegions,
-    })
-}
-
-/// Holds a device that C releases, where it is: it stays attached until its unit is given back.
-pub fn hold_again<D: Served>(
-    instance: &Instance<D>,
-    device: Device<'_>,
-    endpoint: &Arc<Endpoint<D>>,
-    group: &Arc<Group<D>>,
-    reason: HoldReason,
-) -> Result {
-    instance.held.add(Held {
-        device: device.counted(),
-        endpoint: endpoint.clone(),
-        group: group.clone(),
-        key: None,
-        reason,
-    })
+    Ok(())
 }
 
 /// Maps an endpoint's direct regions one to one.

@@ -103,7 +103,12 @@ fn handle<D: Layer>(
     device: Device<'_>,
 ) {
     match event {
-        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => instance.held.removed(device),
+        bindings::bus_notifier_event_BUS_NOTIFY_REMOVED_DEVICE => {
+            instance.held.removed(device);
+            if let Some(known) = instance.device(device) {
+                known.set_removed();
+            }
+        }
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => {
             if let (Some(known), Some(driver)) = (instance.device(device), device.driver()) {
                 D::driver_comes(instance, &known, driver);

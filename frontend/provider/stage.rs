@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | outside | the device is blocked and in no group | not known |
 //! | held | attached, for a [`HoldReason`] | not known |
-//! | handed over | no longer held, still attached where it was held | probed |
+//! | handed over | no longer held, still attached as it was held | probed |
 //! | new | blocked, not yet in the core's group | probed |
 //! | member | in the core's group, attached to the group's domain | attached |
 //! | suspended | a member, blocked alone while it is reset | `gdev->blocked` |
@@ -34,9 +34,11 @@
 //!                  Suspend v  |
 //!                        suspended
 //!
+//!   Held(DirectRegions) -- probe: a driver is bound --> Held(DriverWasBound)
 //!   Held -- removed, or its unit was given back --> Outside
 //!   New, HandedOver, Member -- release --> Outside
-//!   Member -- release, its unit is given back, direct regions --> Held(DirectRegions)
+//!   HandedOver -- release, direct regions --> Held, as before
+//!   Member -- release, C loses its unit, direct regions --> Held(DirectRegions)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -51,9 +53,19 @@ pub enum HoldReason {
         /// Whether the driver uses the DMA API. It is then a user of the group.
         dma_api: bool,
     },
-    /// Firmware does DMA with the device. It must not be blocked before C has made a domain for it,
-    /// nor while its unit is given back.
+    /// Firmware does DMA with the device. It must not be blocked before C has attached it to a
+    /// domain, nor while its unit is given back.
     DirectRegions,
+}
+
+impl HoldReason {
+    /// The reason of a device that is held again, and has no driver any more.
+    fn without_driver(self) -> Self {
+        match self {
+            Self::DriverWasBound { .. } => Self::DriverWasBound { dma_api: false },
+            Self::DirectRegions => self,
+        }
+    }
 }
 
 /// Where a device is.
@@ -63,8 +75,8 @@ pub enum Stage {
     Outside,
     /// Attached; C does not know it.
     Held(HoldReason),
-    /// Known to C, and still attached where it was held.
-    HandedOver,
+    /// Known to C, which has not attached it yet; still attached as it was held, for this reason.
+    HandedOver(HoldReason),
     /// Known to C, and blocked.
     New,
     /// In the core's group.
@@ -92,9 +104,9 @@ pub enum Seen {
     UnitGivenBack,
     /// C releases it.
     Released {
-        /// Whether its unit is being given back.
+        /// Whether C loses the unit: it is being given back, or C has not accepted it.
         unit_leaves: bool,
-        /// Whether firmware does DMA with the device.
+        /// Whether firmware does DMA with the device, and the device is still there.
         direct: bool,
     },
 }
@@ -104,8 +116,9 @@ pub enum Seen {
 pub enum Move {
     /// Nothing.
     Nothing,
-    /// Hold it. A bound driver's device joins the group of one like it that it cannot be isolated
-    /// from; a released device stays where it is; every other gets a group of its own.
+    /// Hold it. A bound driver's device joins those like it that it cannot be isolated from, and
+    /// every device those with the same id; a released device stays where it is; every other gets a
+    /// group of its own.
     Hold(HoldReason),
     /// C may have it: it is blocked.
     Offer,
@@ -132,18 +145,29 @@ impl Stage {
                 },
             ) => hold(HoldReason::DriverWasBound { dma_api }),
             (Self::Outside, Seen::Probe { driver: None }) => (Move::Offer, Self::New),
-            (Self::Held(_), Seen::Probe { driver: None }) => (Move::HandOver, Self::HandedOver),
-            (Self::Held(_), Seen::Removed | Seen::UnitGivenBack) => (Move::Drop, Self::Outside),
+            (Self::Held(reason), Seen::Probe { driver: None }) => {
+                (Move::HandOver, Self::HandedOver(reason))
+            }
             (
-                Self::New | Self::HandedOver | Self::Member,
-                Seen::Released {
-                    unit_leaves,
-                    direct,
+                Self::Held(HoldReason::DirectRegions),
+                Seen::Probe {
+                    driver: Some(dma_api),
                 },
-            ) => match unit_leaves && direct {
-                true => hold(HoldReason::DirectRegions),
-                false => (Move::Drop, Self::Outside),
-            },
+            ) => hold(HoldReason::DriverWasBound { dma_api }),
+            (Self::Held(_), Seen::Removed | Seen::UnitGivenBack) => (Move::Drop, Self::Outside),
+            (Self::HandedOver(reason), Seen::Released { direct: true, .. }) => {
+                hold(reason.without_driver())
+            }
+            (
+                Self::Member,
+                Seen::Released {
+                    unit_leaves: true,
+                    direct: true,
+                },
+            ) => hold(HoldReason::DirectRegions),
+            (Self::New | Self::HandedOver(_) | Self::Member, Seen::Released { .. }) => {
+                (Move::Drop, Self::Outside)
+            }
             _ => (Move::Nothing, self),
         }
     }

@@ -2,19 +2,34 @@
 
 //! How a unit is taken and given back.
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::Arc,
+    time::{delay::fsleep, Delta},
+};
 
-use super::{bus, hold, instance::Instance, served::Served, unit::ProviderUnit};
+use super::{
+    bus, device::ProviderDevice, hold, instance::Instance, layer::Layer, served::Served,
+    unit::ProviderUnit,
+};
 use crate::{
     endpoint,
-    ffi::device::{Device, DeviceRef},
+    ffi::{
+        device::{Device, DeviceRef},
+        pci::NoHotplug,
+    },
     log::{log_err, log_info, log_warn},
 };
 
 /// How many times all drivers are unbound before giving up: others may be bound meanwhile.
 const UNBIND_ROUNDS: usize = 8;
 
-impl<D: Served> ProviderUnit<D> {
+/// How long a device that is coming or going when its unit is given back is waited for.
+const WAIT_ROUNDS: usize = 500;
+const WAIT_DELAY: Delta = Delta::from_millis(10);
+
+impl<D: Layer> ProviderUnit<D> {
     /// Takes the unit and registers it with C. `parent` is its platform device.
     ///
     /// # Errors
@@ -40,17 +55,18 @@ impl<D: Served> ProviderUnit<D> {
             return Err(error);
         }
         self.set_active(true);
-        // SAFETY: The unit is not registered. It is a part of the instance, which stays until
-        // `release` has unregistered the unit.
-        unsafe { self.register(parent, instance.ops()) }.inspect_err(|error| {
+        self.show_to_c(instance, parent).inspect_err(|error| {
+            self.start_leaving(instance);
             // If the unit does not stop, the log says so.
             let _ = self.give_up(instance);
+            self.set_leaving(false);
             log_err!(
                 "{}: the kernel's IOMMU layer refused the unit: error {}; it is not used",
                 self.core().name(),
                 error.to_errno()
             );
         })?;
+        self.set_accepted(true);
         let devices = instance
             .devices_behind(self)
             .map_or(0, |devices| devices.len());
@@ -67,11 +83,11 @@ impl<D: Served> ProviderUnit<D> {
     /// Unregisters the unit and gives it back, after unbinding the drivers of devices behind it.
     /// Held devices keep theirs.
     pub fn release(&self, instance: &Arc<Instance<D>>) {
-        self.set_leaving(true);
+        self.start_leaving(instance);
         self.unbind_drivers(instance);
-        // SAFETY: The unit is registered.
-        unsafe { self.unregister() };
+        self.hide_from_c(instance);
         let result = self.give_up(instance);
+        self.set_accepted(false);
         self.set_leaving(false);
         match result {
             Ok(()) => log_info!(
@@ -84,6 +100,83 @@ impl<D: Served> ProviderUnit<D> {
                  devices that were not held; reset the machine",
                 self.core().name()
             ),
+        }
+    }
+
+    fn show_to_c(&self, instance: &Instance<D>, parent: Device<'_>) -> Result {
+        // C looks at groups after it has made them, and does not count them: they must not go with
+        // their last device meanwhile.
+        let _guard = NoHotplug::lock();
+        // SAFETY: The unit is neither in sysfs nor registered. It is a part of the instance, which
+        // stays until `release` has unregistered the unit.
+        unsafe {
+            self.show_in_sysfs(parent)?;
+            self.register(parent, instance.ops())
+                .inspect_err(|_| self.remove_from_sysfs(instance))
+        }
+    }
+
+    /// Unregisters the unit and takes it out of sysfs.
+    fn hide_from_c(&self, instance: &Instance<D>) {
+        // C looks at all devices once. It finds none that it has not put into its group yet, nor one
+        // that is on its bus no longer and has not been released.
+        let _guard = NoHotplug::lock();
+        self.settle(instance);
+        // SAFETY: The unit is registered.
+        unsafe { self.unregister() };
+        self.remove_from_sysfs(instance);
+    }
+
+    /// Takes the unit, which is not registered any more, out of sysfs.
+    fn remove_from_sysfs(&self, instance: &Instance<D>) {
+        // Off the PCI bus a device may still be about to be released: C is going to look for its
+        // link in sysfs.
+        self.wait_for(instance, |devices| devices.is_empty());
+        for known in instance.devices_behind(self).iter().flatten() {
+            // SAFETY: The device is counted, and C knows it.
+            unsafe { bindings::iommu_group_remove_device(known.device().as_raw()) };
+        }
+        // SAFETY: The unit is in sysfs, and has no devices any more.
+        unsafe { self.hide() };
+    }
+
+    /// Waits until something is so of the devices behind the unit that C knows. It takes no longer
+    /// than a device takes to come or to go. Returns whether it is so.
+    fn wait_for(
+        &self,
+        instance: &Instance<D>,
+        is_so: impl Fn(&[Arc<ProviderDevice<D>>]) -> bool,
+    ) -> bool {
+        for _ in 0..WAIT_ROUNDS {
+            if instance
+                .devices_behind(self)
+                .is_ok_and(|devices| is_so(&devices))
+            {
+                return true;
+            }
+            fsleep(WAIT_DELAY);
+        }
+        false
+    }
+
+    /// From here on C's probes find no device behind the unit. The table of known devices has all
+    /// that they found before.
+    fn start_leaving(&self, instance: &Instance<D>) {
+        // A probe looks, and enters its device, with the lock held.
+        let _devices = instance.devices.lock();
+        self.set_leaving(true);
+    }
+
+    /// Waits until C has attached every device that it was probing. One that C attached only after
+    /// it has unregistered the unit would keep its group and its domain, and its addresses would
+    /// reach physical memory once the unit is off (law 7).
+    fn settle(&self, instance: &Instance<D>) {
+        let is_attached = |known: &Arc<ProviderDevice<D>>| known.is_attached();
+        if !self.wait_for(instance, |devices| devices.iter().all(is_attached)) {
+            log_warn!(
+                "{}: some device was probed and never attached; its DMA is going to fail",
+                self.core().name()
+            );
         }
     }
 
@@ -100,15 +193,16 @@ impl<D: Served> ProviderUnit<D> {
             let is_ours = || {
                 bus::describe(device)
                     .and_then(|info| endpoint::probe(&instance.cores, info))
-                    .is_ok_and(|(unit, probed)| {
-                        Arc::ptr_eq(&unit, self.core())
-                            && !probed.reserved.iter().any(|region| region.is_direct())
-                    })
+                    .is_ok_and(|(unit, _)| Arc::ptr_eq(&unit, self.core()))
             };
-            !bus::is_bridge(device) && !instance.held.is_held(device) && is_ours()
+            !bus::is_bridge(device) && !instance.held.has_driver(device) && is_ours()
         });
         match devices {
-            Ok(devices) => devices.iter().for_each(|device| self.quiesce(device)),
+            Ok(devices) => {
+                for device in &devices {
+                    self.quiesce(instance, device);
+                }
+            }
             Err(error) => log_warn!(
                 "{}: devices without a driver keep the right to do DMA: error {}",
                 self.core().name(),
@@ -121,26 +215,15 @@ impl<D: Served> ProviderUnit<D> {
         result
     }
 
-    /// Switches the unit off for the next kernel. Drivers have stopped their devices.
-    ///
-    /// Also stops the DMA of devices whose driver has not stopped them, for example a user process:
-    /// without translation they would reach any memory (law 7). Held devices go on.
-    pub fn shut_down(&self, instance: &Instance<D>) {
-        for device in instance.devices_behind(self).iter().flatten() {
-            if instance.held.is_held(device.device()) {
-                continue;
-            }
-            bus::silence(device.device());
-        }
-        self.core().suspend();
-    }
-
-    fn quiesce(&self, device: &DeviceRef) {
+    fn quiesce(&self, instance: &Instance<D>, device: &DeviceRef) {
         if device.get().driver().is_some() {
             // It was bound after the last round, before the unit was unregistered.
             self.unbind(device);
         }
-        bus::silence(device.get());
+        // Firmware goes on to do DMA with a held device that has no driver.
+        if !instance.held.is_held(device.get()) {
+            bus::silence(device.get());
+        }
     }
 
     /// Unbinds the drivers of all devices behind the unit: their DMA addresses are valid only while
@@ -178,5 +261,21 @@ impl<D: Served> ProviderUnit<D> {
             );
         }
         device.release_driver();
+    }
+}
+
+impl<D: Served> ProviderUnit<D> {
+    /// Switches the unit off for the next kernel. Drivers have stopped their devices.
+    ///
+    /// Also stops the DMA of devices whose driver has not stopped them, for example a user process:
+    /// without translation they would reach any memory (law 7). Held devices go on.
+    pub fn shut_down(&self, instance: &Instance<D>) {
+        for device in instance.devices_behind(self).iter().flatten() {
+            if instance.held.is_held(device.device()) {
+                continue;
+            }
+            bus::silence(device.device());
+        }
+        self.core().suspend();
     }
 }

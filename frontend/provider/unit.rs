@@ -47,6 +47,7 @@ pub struct ProviderUnit<D: Served> {
     core: Arc<Unit<D>>,
     faults: Arc<UnitFaults<D>>,
     active: Atomic<bool>,
+    accepted: Atomic<bool>,
     leaving: Atomic<bool>,
     /// Whether the log says that the unit cannot address all memory.
     has_far_memory: Atomic<bool>,
@@ -76,6 +77,7 @@ impl<D: Served> ProviderUnit<D> {
                 core: core.clone(),
                 faults: UnitFaults::new(ids, core)?,
                 active: Atomic::new(false),
+                accepted: Atomic::new(false),
                 leaving: Atomic::new(false),
                 has_far_memory: Atomic::new(false),
                 show_endpoints,
@@ -119,6 +121,17 @@ impl<D: Served> ProviderUnit<D> {
         self.active.store(active, Relaxed);
     }
 
+    /// Whether C loses the unit when it releases a device now: the unit is being given back, or C has
+    /// not accepted it yet.
+    pub fn may_be_lost(&self) -> bool {
+        self.is_leaving() || !self.accepted.load(Relaxed)
+    }
+
+    /// Sets whether C has accepted the unit.
+    pub fn set_accepted(&self, accepted: bool) {
+        self.accepted.store(accepted, Relaxed);
+    }
+
     /// Whether the unit is being given back.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
@@ -134,7 +147,7 @@ impl<D: Served> ProviderUnit<D> {
         D::needs_map_sync(self.core.data())
     }
 
-    /// Registers the unit with C. `parent` is its platform device.
+    /// Gives the unit a place in sysfs, where C links its devices. `parent` is its platform device.
     ///
     /// # Errors
     ///
@@ -142,12 +155,10 @@ impl<D: Served> ProviderUnit<D> {
     ///
     /// # Safety
     ///
-    /// The unit is not registered. It stays, and so do `ops`, until
-    /// [`unregister`](Self::unregister).
-    pub unsafe fn register(&self, parent: Device<'_>, ops: *const bindings::iommu_ops) -> Result {
+    /// The unit has no place in sysfs. It stays until [`hide`](Self::hide).
+    pub unsafe fn show_in_sysfs(&self, parent: Device<'_>) -> Result {
         let name = CString::try_from_fmt(fmt!("{}", &self.core.name().as_str()))?;
-        // SAFETY: C's part is not in use, by the requirements. The groups are there for ever; the
-        // table of functions and `self` stay until the unit is unregistered.
+        // SAFETY: C's part is not in use, by the requirements. The groups are there for ever.
         unsafe {
             self.as_c().write(pin_init::zeroed());
             to_result(bindings::iommu_device_sysfs_add(
@@ -156,29 +167,50 @@ impl<D: Served> ProviderUnit<D> {
                 ATTRIBUTE_GROUPS.get().as_ptr().cast_mut(),
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
-            ))?;
-            // C finds a device's unit by the firmware node of the unit's device. On x86 devices
-            // name no such node, and C takes the unit that has none.
-            let device = match D::platform_device(self.core.data()) {
-                Some(_) => parent.as_raw(),
-                None => ptr::null_mut(),
-            };
-            to_result(bindings::iommu_device_register(self.as_c(), ops, device))
-                .inspect_err(|_| bindings::iommu_device_sysfs_remove(self.as_c()))
+            ))
         }
     }
 
-    /// Undoes [`register`](Self::register).
+    /// Undoes [`show_in_sysfs`](Self::show_in_sysfs).
+    ///
+    /// # Safety
+    ///
+    /// The unit has a place in sysfs, and C knows no device behind it.
+    pub unsafe fn hide(&self) {
+        // SAFETY: By the requirements.
+        unsafe { bindings::iommu_device_sysfs_remove(self.as_c()) };
+    }
+
+    /// Registers the unit with C. `parent` is its platform device.
+    ///
+    /// # Errors
+    ///
+    /// Those of C.
+    ///
+    /// # Safety
+    ///
+    /// The unit has a place in sysfs and is not registered. It stays, and so do `ops`, until
+    /// [`unregister`](Self::unregister).
+    pub unsafe fn register(&self, parent: Device<'_>, ops: *const bindings::iommu_ops) -> Result {
+        // C finds a device's unit by the firmware node of the unit's device. On x86 devices name no
+        // such node, and C takes the unit that has none.
+        let device = match D::platform_device(self.core.data()) {
+            Some(_) => parent.as_raw(),
+            None => ptr::null_mut(),
+        };
+        // SAFETY: By the requirements.
+        to_result(unsafe { bindings::iommu_device_register(self.as_c(), ops, device) })
+    }
+
+    /// Undoes [`register`](Self::register). C releases all devices behind the unit but those that
+    /// are being removed at the moment.
     ///
     /// # Safety
     ///
     /// The unit is registered.
     pub unsafe fn unregister(&self) {
-        // SAFETY: By the requirements. It has its place in sysfs until then.
-        unsafe {
-            bindings::iommu_device_unregister(self.as_c());
-            bindings::iommu_device_sysfs_remove(self.as_c());
-        }
+        // SAFETY: By the requirements.
+        unsafe { bindings::iommu_device_unregister(self.as_c()) };
     }
 
     fn show_attribute(shown: &Shown, attribute: Attribute, f: &mut dyn Write) -> fmt::Result {
@@ -232,7 +264,7 @@ macro_rules! attribute {
                 page: *mut c_char,
             ) -> isize {
                 // SAFETY: sysfs calls with the device of a unit and a page to fill.
-                unsafe { show_in_sysfs(dev, page, $attribute) }
+                unsafe { show_attribute(dev, page, $attribute) }
             }
             file($name, show)
         };
@@ -272,7 +304,7 @@ static ATTRIBUTE_GROUPS: Table<[*const bindings::attribute_group; 2]> =
 /// # Safety
 ///
 /// `dev` is the device that C has made for one of these units, and `page` a page to fill.
-unsafe fn show_in_sysfs(
+unsafe fn show_attribute(
     dev: *mut bindings::device,
     page: *mut c_char,
     attribute: Attribute,

@@ -281,13 +281,10 @@ mod suite {
         to.set_default(&stage.other)?;
         stage.fail_attach(1);
         let device = &stage.endpoints[0];
-        assert_eq!(
-            to.adopt(device, &stage.group, Reason::Platform),
-            Err(ENOMEM)
-        );
+        assert_eq!(to.adopt(&stage.group), Err(ENOMEM));
         stage.saw(&[])?;
         assert!(stage.group.has(device) && !to.has(device));
-        to.adopt(device, &stage.group, Reason::Platform)?;
+        to.adopt(&stage.group)?;
         stage.saw(&[(0, OTHER)])?;
         to.leave(device);
         stage.end();

@@ -17,6 +17,7 @@ use crate::{
     },
     endpoint::Endpoint,
     group::Reason,
+    ownership::Ownership,
     requester::RequesterId,
 };
 
@@ -35,16 +36,18 @@ mod suite {
         to.set_default(&identity)?;
         let hardware = machine.hardware(0);
         hardware.start_witness(RequesterId::new(1), Iova::new(0x1000));
-        to.adopt(&endpoint, &from, Reason::Isolated)?;
+        to.adopt(&from)?;
         let seen = hardware.stop_witness();
         assert_eq!(seen[..2], [Some(Dma::At(PhysAddr::new(0x1000))), None]);
         assert!(from.is_empty());
         assert_eq!(machine.dma(0, 1, 0x2000), Some(0x2000));
-        assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENODEV));
+        // There is nothing left to move.
+        to.adopt(&from)?;
+        assert_eq!(machine.dma(0, 1, 0x2000), Some(0x2000));
 
         // A blocked group blocks a member that moves there.
         let blocked = machine.group("blocked")?;
-        blocked.adopt(&endpoint, &to, Reason::Isolated)?;
+        blocked.adopt(&to)?;
         assert_eq!(machine.dma(0, 1, 0x2000), None);
         assert_eq!(hardware.tags_in_use(), 0);
         blocked.leave(&endpoint);
@@ -68,9 +71,9 @@ mod suite {
         let hardware = machine.hardware(0);
         for n in 1..=2 {
             hardware.fail_prepare.arm(n);
-            assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENOMEM));
+            assert_eq!(to.adopt(&from), Err(ENOMEM));
             hardware.fail_tag.arm(n);
-            assert_eq!(to.adopt(&endpoint, &from, Reason::Isolated), Err(ENOSPC));
+            assert_eq!(to.adopt(&from), Err(ENOSPC));
             assert!(machine.snapshot()? == before);
             assert!(!from.is_empty());
             assert!(to.is_empty());
@@ -81,7 +84,7 @@ mod suite {
         let rival = machine.group("rival")?;
         let double = machine.endpoint(0, &[1])?;
         assert_eq!(rival.join(&double, Reason::Isolated), Err(EBUSY));
-        to.adopt(&endpoint, &from, Reason::Isolated)?;
+        to.adopt(&from)?;
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
         drop(claim);
         assert_eq!(machine.dma(0, 1, 0x1000), Some(0xc000));
@@ -94,30 +97,94 @@ mod suite {
     fn a_member_in_use_or_in_reset_does_not_move() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let (from, a) = machine.alone(1)?;
-        let b = machine.endpoint(0, &[2, 1])?;
-        let c = machine.endpoint(0, &[3])?;
+        let b = machine.endpoint(0, &[3])?;
         from.join(&b, Reason::Platform)?;
-        from.join(&c, Reason::Platform)?;
         let to = machine.group("to")?;
+        to.set_default(&machine.identity()?)?;
         let before = machine.snapshot()?;
-        // It shares an id with a member that stays.
-        assert_eq!(to.adopt(&a, &from, Reason::Isolated), Err(EBUSY));
-        assert_eq!(to.adopt(&b, &from, Reason::Isolated), Err(EBUSY));
-        from.start_dma_api(&c, "driver".into())?;
-        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
-        from.end_dma_api(&c);
+        // Its driver would lose its domain.
+        from.start_dma_api(&b, "driver".into())?;
+        assert_eq!(to.adopt(&from), Err(EBUSY));
+        from.end_dma_api(&b);
         let claim = from.claim(owner(1, "tester"))?;
-        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
+        assert_eq!(to.adopt(&from), Err(EBUSY));
         drop(claim);
         assert!(machine.snapshot()? == before);
-        from.suspend(&c)?;
-        assert_eq!(to.adopt(&c, &from, Reason::Isolated), Err(EBUSY));
-        from.resume(&c);
-        to.adopt(&c, &from, Reason::Isolated)?;
-        to.leave(&c);
-        from.leave(&a);
-        from.leave(&b);
-        drop((from, to, a, b, c));
+        from.suspend(&b)?;
+        assert_eq!(to.adopt(&from), Err(EBUSY));
+        from.resume(&b);
+        to.adopt(&from)?;
+        assert!(from.is_empty() && to.has(&a) && to.has(&b));
+        to.leave(&a);
+        to.leave(&b);
+        drop((from, to, a, b));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_7_members_with_one_id_move_together() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (from, a) = machine.alone(1)?;
+        let b = machine.endpoint(0, &[2, 1])?;
+        from.join(&b, Reason::Platform)?;
+        let direct = machine.paging(&a, &[(0x1000, 0x1000)])?;
+        from.set_default(&direct)?;
+        let new = machine.paging(&a, &[(0x1000, 0x1000), (0x2000, 0xa000)])?;
+        let to = machine.group("to")?;
+        to.set_default(&new)?;
+        let hardware = machine.hardware(0);
+        hardware.start_witness(RequesterId::new(1), Iova::new(0x1000));
+        // The second of them cannot be prepared: none has moved.
+        let before = machine.snapshot()?;
+        hardware.fail_prepare.arm(2);
+        assert_eq!(to.adopt(&from), Err(ENOMEM));
+        assert!(machine.snapshot()? == before);
+        assert!(from.has(&a) && from.has(&b) && to.is_empty());
+        to.adopt(&from)?;
+        let seen = hardware.stop_witness();
+        assert_eq!(seen[..2], [Some(Dma::At(PhysAddr::new(0x1000))), None]);
+        for id in [1, 2] {
+            assert_eq!(machine.dma(0, id, 0x2000), Some(0xa000));
+        }
+        // The ids are the new group's, for both: the second drives the first's when that leaves.
+        let rival = machine.group("rival")?;
+        let double = machine.endpoint(0, &[1])?;
+        assert_eq!(rival.join(&double, Reason::Isolated), Err(EBUSY));
+        to.leave(&a);
+        assert_eq!(machine.dma(0, 1, 0x2000), Some(0xa000));
+        to.leave(&b);
+        assert_eq!(machine.dma(0, 1, 0x2000), None);
+        rival.join(&double, Reason::Isolated)?;
+        rival.leave(&double);
+        drop((from, to, rival, a, b, double, direct, new));
+        machine.finish()
+    }
+
+    #[test]
+    fn law_5_users_move_with_their_devices_to_a_group_on_their_domain() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let identity = machine.identity()?;
+        let (from, a) = machine.alone(1)?;
+        let (to, b) = machine.alone(2)?;
+        for (group, endpoint) in [(&from, &a), (&to, &b)] {
+            group.set_default(&identity)?;
+            group.start_dma_api(endpoint, "driver".into())?;
+        }
+        let writes = machine.hardware(0).counts();
+        to.adopt(&from)?;
+        // They were there already.
+        assert_eq!(machine.hardware(0).counts(), writes);
+        assert_eq!(to.ownership(), Ownership::Kernel { users: 2 });
+        assert_eq!(from.ownership(), Ownership::Free);
+        assert_eq!(to.claim(owner(1, "tester")).err(), Some(EBUSY));
+        to.end_dma_api(&a);
+        to.end_dma_api(&b);
+        let claim = to.claim(owner(1, "tester"))?;
+        assert_eq!(machine.dma(0, 1, 0x2000), None);
+        drop(claim);
+        to.leave(&a);
+        to.leave(&b);
+        drop((from, to, a, b, identity));
         machine.finish()
     }
 

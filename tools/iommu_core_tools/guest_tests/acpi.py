@@ -40,6 +40,8 @@ class Tables:
       for the last of them. None if the machine has no such devices.
     - `component(path, id)`: a good table that names one device by its path. None if tables of this kind name
       devices otherwise.
+    - `alike(first, last)`: a good table with one direct region for both devices behind the bridge from PCI
+      Express to PCI that is behind the first port.
     """
 
     file: str
@@ -48,6 +50,7 @@ class Tables:
     nothing_there: bytes
     direct: object
     named: object
+    alike: object
     component: object = None
 
 
@@ -84,6 +87,11 @@ def _dmar_direct(first, last):
     path = bytes([machine.DISK, 0, 0, 0])
     unknown = _dmar_structure(77, bytes(12))
     return _dmar(unknown, _drhd(), _rmrr(first, last, _scope(6 + len(path), path)))
+
+
+def _dmar_alike(first, last):
+    paths = [bytes([machine.DISK, 0, 0, 0, device, 0]) for device in (1, 2)]
+    return _dmar(_drhd(), _rmrr(first, last, b"".join(_scope(6 + len(path), path) for path in paths)))
 
 
 def _dmar_named(devices, first, last):
@@ -142,11 +150,12 @@ _DMAR = Tables(
     nothing_there=_dmar(_drhd(base=_NOTHING)),
     direct=_dmar_direct,
     named=_dmar_named,
+    alike=_dmar_alike,
 )  # fmt: skip
 
 # --- IVRS: AMD I/O Virtualization Technology specification, 5.2 -------------------------------
 
-_IVHD, _IVHD_WITH_NAMES, _IVMD_ONE = 0x10, 0x40, 0x21
+_IVHD, _IVHD_WITH_NAMES, _IVMD_ALL, _IVMD_ONE = 0x10, 0x40, 0x20, 0x21
 _NAMED_BY_ID = 0xF0
 # The PCI function of QEMU's unit, and the offset of its capability.
 _UNIT, _CAPABILITY = 0x0008, 0x40
@@ -164,8 +173,8 @@ def _ivhd(base=_AMD_REGISTERS, entries=_ALL_DEVICES, length=None, unit=_UNIT):
     return struct.pack("<BBH", _IVHD, 0, 4 + len(body) if length is None else length) + body
 
 
-def _ivmd(device, start, length, flags=_UNITY_READ_WRITE):
-    return struct.pack("<BBHHH8xQQ", _IVMD_ONE, flags, 32, device, 0, start, length)
+def _ivmd(device, start, length, flags=_UNITY_READ_WRITE, kind=_IVMD_ONE):
+    return struct.pack("<BBHHH8xQQ", kind, flags, 32, device, 0, start, length)
 
 
 def _ivrs_named(devices, first, last):
@@ -186,6 +195,11 @@ def _ivrs_direct(first, last):
     unknown = struct.pack("<BBH12x", 0x7F, 0, 16)
     # The firmware gives the first port's bus the first number.
     return _ivrs(unknown, _ivhd(), _ivmd(0x0100, first, last + 1 - first))
+
+
+def _ivrs_alike(first, last):
+    # For all devices there are.
+    return _ivrs(_ivhd(), _ivmd(0, first, last + 1 - first, kind=_IVMD_ALL))
 
 
 def _ivrs_odd(first, last):
@@ -215,6 +229,7 @@ _IVRS = Tables(
     nothing_there=_ivrs(_ivhd(base=_NOTHING)),
     direct=_ivrs_direct,
     named=_ivrs_named,
+    alike=_ivrs_alike,
 )  # fmt: skip
 
 # --- IORT: Arm DEN 0049, chapter 3 ------------------------------------------------------------
@@ -273,13 +288,13 @@ def _component(to, path=b"\\_SB.NONE", number=0):
     return _node(_NAMED_COMPONENT, 4, body, [(0, number, to, 1)], single=True)
 
 
-def _rmr(*ranges):
-    """Memory ranges (first byte, bytes) of the disk."""
+def _rmr(*ranges, stream=0x0100):
+    """Memory ranges (first byte, bytes) of the devices that have the stream id, by default the disk."""
     # Behind fixed part and mapping.
     body = struct.pack("<III", 0, len(ranges), 28 + 20)
     memory = b"".join(struct.pack("<QQI", first, length, 0) for first, length in ranges)
-    # The firmware gives the first port's bus the first number.
-    return _node(_RMR, 3, body, [(0, 0x0100, _AT_UNIT, 1)], tail=memory)
+    # The firmware gives the first port's bus the first number, so the disk has this stream id.
+    return _node(_RMR, 3, body, [(0, stream, _AT_UNIT, 1)], tail=memory)
 
 
 def _iort_direct(first, last):
@@ -304,6 +319,11 @@ def _iort_odd(first, last):
     ]
 
 
+def _iort_alike(first, last):
+    # The bridge's requests come from the first device of the bus behind it, the second bus there is.
+    return _iort(_rmr((first, last + 1 - first), stream=0x0200))
+
+
 _IORT = Tables(
     file="iort",
     broken={
@@ -317,6 +337,7 @@ _IORT = Tables(
     nothing_there=None,
     direct=_iort_direct,
     named=None,
+    alike=_iort_alike,
     component=lambda path, number: _iort(_component(_AT_UNIT, path, number)),
 )  # fmt: skip
 

@@ -40,20 +40,20 @@ def _odd(lines):
         for line in lines:
             run.check(any(line in message for message in messages), f"the log says {line!r}", messages)
         # All pages that the region touches. The regions without bytes are not mapped.
-        _check_mapped(run, address)
+        check_mapped(run, address)
 
     return an_odd_table_is_used_and_says_what_is_left_out
 
 
 # Memory that belongs to the firmware on every PC.
-_REGION = (0xF0000, 0xFFFFF)
+REGION = (0xF0000, 0xFFFFF)
 
 
-def _check_mapped(run, address, *, had_driver=False):
+def check_mapped(run, address, *, had_driver=False):
     """Checks that the domain to which the device is attached maps the region."""
     group = core_view.group_of(run.guest, address)
     mapped = core_view.domains(run.guest)[group.domain]
-    size = _REGION[1] + 1 - _REGION[0]
+    size = REGION[1] + 1 - REGION[0]
     if had_driver and run.kind.maps_interrupts:
         size += 4096
     run.check(f" {size} bytes mapped" in mapped, "the region is mapped, and nothing else", mapped)
@@ -66,11 +66,11 @@ def a_direct_region_is_kept_from_the_takeover_on(run):
     messages = core_view.messages(run.guest.kernel_log(mark))
     run.check(any(address in line and "direct regions" in line for line in messages),
               "the log says that the device keeps its direct regions", messages)  # fmt: skip
-    _check_mapped(run, address)
+    check_mapped(run, address)
     path = f"/sys/kernel/iommu_groups/{run.group(address)}/reserved_regions"
     regions = [line.split() for line in run.guest.run(f"cat {path}").splitlines()]
     found = [(int(first, 16), int(last, 16), kind) for first, last, kind in regions]
-    run.check((*_REGION, "direct") in found, "the kernel lists it as direct", found)
+    run.check((*REGION, "direct") in found, "the kernel lists it as direct", found)
 
 
 def a_device_with_a_direct_region_works_with_its_driver(run):
@@ -90,14 +90,14 @@ def a_device_with_a_direct_region_cannot_be_owned(run):
     run.check(status == 0, "an owner is refused, because its domain would not map the region")
     run.guest.run(f"echo {address} >/sys/bus/pci/drivers/vfio-pci/unbind; "
                   f"echo >/sys/bus/pci/devices/{address}/driver_override")  # fmt: skip
-    _check_mapped(run, address, had_driver=True)
+    check_mapped(run, address, had_driver=True)
 
 
 def a_direct_region_survives_a_release_of_the_unit(run):
     name = units.names(run.guest)[0]
     units.release(run.guest, name)
     units.take(run.guest, name)
-    _check_mapped(run, run.at(machine.DISK))
+    check_mapped(run, run.at(machine.DISK))
 
 
 def scenarios(kind):
@@ -117,11 +117,11 @@ def scenarios(kind):
             a_device_with_a_direct_region_cannot_be_owned,
             a_direct_region_survives_a_release_of_the_unit,
         ],
-        tables={tables.file: tables.direct(*_REGION)},
+        tables={tables.file: tables.direct(*REGION)},
     )  # fmt: skip
     odd = []
     if tables.odd:
-        table, lines = tables.odd(*_REGION)
+        table, lines = tables.odd(*REGION)
         odd = [Scenario("firmware-odd", lambda kind: machine.bench(kind, **kind.acpi),
                         [_odd(lines), a_device_with_a_direct_region_works_with_its_driver],
                         tables={tables.file: table})]  # fmt: skip

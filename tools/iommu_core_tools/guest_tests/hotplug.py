@@ -3,7 +3,7 @@
 
 import time
 
-from .. import core_view, guest_io, guest_pci, machine
+from .. import core_view, guest_io, guest_pci, machine, units
 from ..machine import Machine
 from ..vfio_user import VfioUser
 from .scenario import Scenario
@@ -97,6 +97,30 @@ def a_device_that_a_user_has_open_is_unplugged_when_the_user_closes_it(run):
     run.check(run.guest.wait_for(f"[ ! -e {_DEVICES}/{address} ]"), "the guest lost the device")
 
 
+def a_device_that_comes_while_its_unit_is_released_is_not_left_behind(run):
+    run.need_ours()
+    address = _plug(run, "edu")
+    # The disk's driver would have to be bound again each time.
+    run.guest.run("rmmod nvme")
+    path = f"{_DEVICES}/{address}"
+    run.guest.run(
+        f"touch /run/go; (while [ -e /run/go ]; do echo 1 >{path}/remove; "
+        "echo 1 >/sys/bus/pci/rescan; done; touch /run/gone) >/dev/null 2>&1 &"
+    )
+    [name] = units.names(run.guest)
+    for _ in range(15):
+        units.release(run.guest, name, timeout=60)
+        # Its addresses would reach physical memory, now that nothing is translated.
+        left = guest_pci.groups(run.guest)
+        run.check(not left, "no group is left", left)
+        units.take(run.guest, name, timeout=60)
+    run.guest.run("rm /run/go")
+    run.check(run.guest.wait_for("[ -e /run/gone ]", 30), "the device is there again")
+    run.check(run.type_of(address).startswith("DMA"), "its type is DMA", run.type_of(address))
+    group = core_view.group_of(run.guest, address)
+    run.check(group and group.domain.startswith("paging"), "and it is translated", group)
+
+
 def scenarios(_kind):
     """One machine with an empty port."""
     return [Scenario(
@@ -108,6 +132,7 @@ def scenarios(_kind):
             devices_come_and_go_many_times_and_nothing_is_left,
             a_disk_that_is_unplugged_under_load_disturbs_no_other_device,
             a_device_that_a_user_has_open_is_unplugged_when_the_user_closes_it,
+            a_device_that_comes_while_its_unit_is_released_is_not_left_behind,
         ],
         ours_only=False,
     )]  # fmt: skip

@@ -6,7 +6,7 @@ from ..machine import Machine
 from ..vfio_user import VfioUser
 from .scenario import Scenario, after
 
-_BRIDGE, _PXB, _CARD, _CACHING = 0x10, 0x11, 0x12, 0x13
+_BRIDGE, _PXB, _CARD, _CACHING, _SWITCH = 0x10, 0x11, 0x12, 0x13, 0x14
 _IOVA = 0x10000000
 
 
@@ -23,6 +23,12 @@ def machine(kind, **options):
         found.arguments += ["-device", kind.another.format(bus="pxb")]
     found.device("iommu-testdev", bus="far")
     found.root_port(_CARD).network("net").device("igb", netdev="net", bus=f"port{_CARD:x}")
+    found.root_port(_SWITCH)
+    found.device("x3130-upstream", id="up", bus=f"port{_SWITCH:x}")
+    for function in range(2):
+        found.device("xio3130-downstream", id=f"down{function}", bus="up", addr=f"0x0.{function}",
+                     multifunction="on", chassis=0x50 + function, slot=0x50 + function)  # fmt: skip
+        found.device("edu", bus=f"down{function}", dma_mask="0xffffffffffffffff")
     found.root_port(_CACHING).disk("caching").device(
         "virtio-blk-pci", drive="caching", bus=f"port{_CACHING:x}", ats="on",
         iommu_platform="on", **{"disable-legacy": "on"},
@@ -59,6 +65,28 @@ def devices_behind_a_PCI_bridge_share_a_group(run):
         text = run.guest.run(f"cat {core_view.FOLDER}/groups")
         line = next(line for line in text.splitlines() if f"member   {edu}" in line)
         run.check("shares requester id" in line and testdev in line, "debugfs says why", line)
+
+
+def functions_of_a_switch_without_ACS_share_a_group(run):
+    up = run.at(_SWITCH)
+    path = f"/sys/bus/pci/devices/{up}"
+    ports = run.guest.run(f"cd {path} && ls -d 0000:*").split()
+    behind = [run.guest.run(f"cd {path}/{port} && ls -d 0000:*").strip() for port in ports]
+    run.check(len(ports) == 2 and all(behind), "both ports have a device behind", behind)
+    run.check(len({run.group(address) for address in behind}) == 1, "both devices are in one group")
+    if not run.ours:
+        return
+    text = run.guest.run(f"cat {core_view.FOLDER}/groups").splitlines()
+
+    def reason(address):
+        return next(line for line in text if f"member   {address}" in line)
+
+    for port, other in (ports, ports[::-1]):
+        run.check(f"not isolated from function {other}" in reason(port),
+                  f"debugfs says what joins port {port} with the others", reason(port))  # fmt: skip
+    for address, port in zip(behind, ports):
+        run.check(f"bridge {port} above does not isolate" in reason(address),
+                  f"debugfs says what joins {address} with the others", reason(address))  # fmt: skip
 
 
 def devices_behind_a_PCI_bridge_do_DMA(run):
@@ -154,6 +182,7 @@ def scenarios(_kind):
         [
             the_module_is_loaded,
             devices_behind_a_PCI_bridge_share_a_group,
+            functions_of_a_switch_without_ACS_share_a_group,
             devices_behind_a_PCI_bridge_do_DMA,
             a_device_behind_another_host_bridge_does_DMA,
             an_igb_card_passes_traffic,

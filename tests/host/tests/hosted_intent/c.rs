@@ -151,18 +151,26 @@ fn target(domain: Domain) -> Target {
 impl World {
     // Devices come and go.
 
-    fn iommu_init_device(&mut self, device: Device) -> Result<(), Error> {
-        self.probe(device)?;
-        if let Err(error) = self.device_group(device) {
+    /// Whether the device has a unit: both of our calls make `ENODEV` of every error.
+    fn iommu_init_device(&mut self, device: Device) -> Result<bool, Error> {
+        if self.probe(device).is_err() {
+            return Ok(false);
+        }
+        // `iommu_device_link()`.
+        if let Err(error) = self.allocate() {
             self.release_device(device);
             return Err(error);
         }
+        if self.device_group(device).is_err() {
+            self.release_device(device);
+            return Ok(false);
+        }
         self.c.devices[device].known = true;
-        Ok(())
+        Ok(true)
     }
 
     fn iommu_deinit_device(&mut self, device: Device) {
-        if !(self.leaving && self.is_direct(device)) {
+        if !((self.leaving || !self.accepted) && self.is_direct(device)) {
             self.watch_may_reach(device, Domain::Blocked);
         }
         let _ = self.attach_dev(device, Target::Release, Domain::Blocked);
@@ -184,8 +192,7 @@ impl World {
         if self.c.devices[device].known {
             return Ok(false);
         }
-        self.iommu_init_device(device)?;
-        Ok(true)
+        self.iommu_init_device(device)
     }
 
     fn probe_ends(&mut self, device: Device, at_registration: bool) -> Result<(), Stop> {
@@ -221,7 +228,7 @@ impl World {
     }
 
     fn create_direct_mappings(&mut self, device: Device) {
-        if self.pinned(device) {
+        if self.has_pinned_region(device) {
             self.c.devices[device].require_direct = true;
         }
     }
@@ -235,8 +242,7 @@ impl World {
                 };
             }
             if self.c.bus[device].present {
-                // `probe_device` makes `ENODEV` of everything, and C goes on.
-                if let Ok(true) = self.probe_begins(device) {
+                if self.probe_begins(device)? {
                     self.probe_ends(device, true)?;
                 }
             }
@@ -552,7 +558,7 @@ impl World {
         Answer::Done
     }
 
-    /// `HostedUnit::bind()` around `iommu_device_register()`. The driver `late` is bound to its
+    /// `ProviderUnit::bind()` around `iommu_device_register()`. The driver `late` is bound to its
     /// device after we have looked at all devices and before C does.
     pub fn register(&mut self, late: Option<(Device, bool)>) -> Answer {
         let held = (0..DEVICES).try_for_each(|device| match self.c.bus[device].present {
@@ -570,6 +576,8 @@ impl World {
             self.remove_iommu_group();
             self.c.registered = false;
             self.give_up();
+        } else {
+            self.accepted = true;
         }
         Answer::of(result)
     }
@@ -579,9 +587,16 @@ impl World {
         Answer::of(self.bus_iommu_probe(None))
     }
 
-    /// `HostedUnit::release()` around `iommu_device_unregister()`.
-    pub fn unregister(&mut self) -> Answer {
+    /// `ProviderUnit::release()` around `iommu_device_unregister()`. The device `late` is added after
+    /// C has released all devices, and before it forgets the unit.
+    pub fn unregister(&mut self, late: Option<Device>) -> Answer {
         self.leaving = true;
+        // We wait for those that C is about to attach.
+        for device in 0..DEVICES {
+            if self.c.devices[device].known && !self.c.list.contains(&device) {
+                let _ = self.probe_ends(device, false);
+            }
+        }
         for device in 0..DEVICES {
             if self.c.list.contains(&device) && self.driver(device) != Driver::None {
                 self.unbind_begins(device);
@@ -589,13 +604,20 @@ impl World {
             }
         }
         self.remove_iommu_group();
+        if let Some(device) = late {
+            self.c.bus[device].present = true;
+            if let Ok(true) = self.probe_begins(device) {
+                let _ = self.probe_ends(device, false);
+            }
+        }
         self.c.registered = false;
         self.give_up();
+        self.accepted = false;
         self.leaving = false;
         Answer::Done
     }
 
-    /// `HostedUnit::give_up()`. The unit does not translate any more, so nothing is cut off.
+    /// `ProviderUnit::give_up()`. The unit does not translate any more, so nothing is cut off.
     fn give_up(&mut self) {
         self.active = false;
         for device in 0..DEVICES {

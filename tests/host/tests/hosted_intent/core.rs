@@ -134,6 +134,27 @@ impl Group {
         Ok(())
     }
 
+    /// All members of another group become members; they are still in that one.
+    pub fn adopt(&mut self, from: &Self) -> Result<(), Error> {
+        let users = from.members.iter().filter(|m| m.driver).count();
+        let any_suspended = from.members.iter().any(|m| m.suspended);
+        if from.ownership.is_exclusive() || any_suspended {
+            return Err(Error::Busy);
+        }
+        if users > 0 && (self.current != from.current || self.ownership.is_exclusive()) {
+            return Err(Error::Busy);
+        }
+        if self.claimed() && from.members.iter().any(|m| m.pinned) {
+            return Err(Error::Invalid);
+        }
+        for _ in 0..users {
+            self.ownership.start_use().unwrap();
+        }
+        self.members.extend(from.members.iter().cloned());
+        self.members.sort_by_key(|m| m.device);
+        Ok(())
+    }
+
     pub fn leave(&mut self, device: Device) {
         if self.member(device).is_some_and(|m| m.driver) {
             let _ = self.ownership.end_use();

@@ -105,7 +105,11 @@ impl World {
         for device in 0..DEVICES {
             let reach = self.reach(device);
             let last = self.watch.reached[device].replace(reach);
-            let allowed = self.watch.allowed[device].contains(&reach);
+            // Those with one id are one to the unit: one of them reaches what C lets the other reach.
+            let mut allowed = self.watch.allowed.iter().enumerate();
+            let allowed = allowed.any(|(other, allowed)| {
+                (other == device || self.config.shared_id) && allowed.contains(&reach)
+            });
             if reach != Domain::Blocked {
                 if self.c.devices[device].blocked {
                     self.breaks(Broken::ReachesInReset);
@@ -135,16 +139,26 @@ impl World {
     }
 
     /// Whether a device is held, and reaches what it is held for, or is on its way from there. A
-    /// driver that does not use the DMA API goes wherever its group goes.
+    /// driver that does not use the DMA API goes wherever its group goes, and so does a device that
+    /// firmware uses, once C has others of its group: its regions are mapped for these, too.
     fn is_on_hold(&self, device: Device, reach: Domain) -> bool {
+        let driver = self.driver(device).uses_dma_api();
+        let core = self.known.as_ref().map(|known| known.core);
+        // Those with one id are one to the unit.
+        let is_other = self.config.shared_id;
         match self.held[device] {
             Some((HoldReason::DriverWasBound { dma_api: false }, _)) => true,
             Some((HoldReason::DriverWasBound { dma_api: true }, _)) => reach == Domain::Identity,
-            Some((HoldReason::DirectRegions, _)) => reach == Domain::Direct(device),
+            Some((HoldReason::DirectRegions, slot)) => match reach {
+                Domain::Direct(of) => of == device || is_other,
+                // It has got a driver, or the other one has.
+                Domain::Identity => is_other || driver.is_some() || core == Some(slot),
+                _ => core == Some(slot),
+            },
             None if self.moving[device].is_some() => true,
             // It is about to be held.
             None if !self.c.devices[device].known => {
-                matches!(reach, Domain::Identity | Domain::Direct(_))
+                matches!(reach, Domain::Identity | Domain::Direct(_)) || driver == Some(false)
             }
             None => false,
         }
@@ -189,7 +203,7 @@ impl World {
         let is_lost = |slot: usize, device: Device| {
             let held = self.held[device].is_some_and(|(_, at)| at == slot);
             let known = self.c.devices[device].known && core == Some(slot);
-            !held && !known && self.moving[device] != Some(slot)
+            !held && !known && self.moving[device].is_none_or(|(_, at)| at != slot)
         };
         let mut members = self.slots.iter().enumerate().flat_map(|(slot, group)| {
             let members = group.iter().flat_map(|group| &group.members);

@@ -28,36 +28,35 @@ pub const TODAY: &[Line] = &[
     // As A6: one device's reset is taken for a claim, and a neighbour that comes for its end.
     (ReachesInReset, "AddEnds", "A has ATS; Register, Remove(B), ResetPrepare(A), AddBegins(B), AddEnds(B)"),
     (NotWhereCThinks, "AddEnds", "A has ATS; Register, Remove(B), ResetPrepare(A), AddBegins(B), AddEnds(B)"),
-    (ReachesInReset, "Rescan", "B has ATS; Register, managing driver comes to A, UnbindBegins(A), ResetPrepare(B), Rescan"),
-    (NotWhereCThinks, "Rescan", "B has ATS; Register, managing driver comes to A, UnbindBegins(A), ResetPrepare(B), Rescan"),
+    (ReachesInReset, "Rescan", "A has ATS; Register, managing driver comes to B, ResetPrepare(A), UnbindBegins(B), Rescan"),
+    (NotWhereCThinks, "Rescan", "A has ATS; Register, managing driver comes to B, ResetPrepare(A), UnbindBegins(B), Rescan"),
     // As A6: a device that leaves in mid-reset is resumed before it is blocked.
     (ResumedInReset, "Unregister", "A has ATS; Register, ResetPrepare(A), Unregister"),
     (ReachesInReset, "Unregister", "A has ATS; Register, ResetPrepare(A), Unregister"),
-    (ReachesOther, "Unregister", "A has ATS; firmware uses A; firmware uses B at first; Register, ResetPrepare(A), Unregister"),
 
     // C makes the same call for a reset and for a claim where the group has one device. The record
     // says that it is claimed, or that its owner has no domain, until the reset is over.
-    (ClaimedForNobody, "ResetPrepare", "B has ATS; Register, managing driver comes to A, ResetPrepare(B)"),
-    (OwnerWithoutClaim, "ResetPrepare", "B has ATS; Register, managing driver comes to A, Claim, Attach(0), ResetPrepare(B)"),
+    (ClaimedForNobody, "ResetPrepare", "A has ATS; Register, managing driver comes to B, ResetPrepare(A)"),
+    (OwnerWithoutClaim, "ResetPrepare", "A has ATS; Register, managing driver comes to B, Claim, Attach(0), ResetPrepare(A)"),
     // And the claim is refused where firmware uses the device, with it the reset.
-    (Refused, "ResetPrepare", "A has ATS; firmware uses A; firmware uses B at first; Register, driver comes to B, ResetPrepare(A)"),
+    (Refused, "ResetPrepare", "A has ATS; firmware uses A; firmware uses B at first; Register, managing driver comes to B, ResetPrepare(A)"),
     // C makes no call where all devices are in mid-reset. The record follows at the reset's end.
-    (ClaimedForNobody, "Release", "B has ATS; Register, managing driver comes to A, Claim, ResetPrepare(B), Release"),
+    (ClaimedForNobody, "Release", "A has ATS; Register, managing driver comes to B, Claim, ResetPrepare(A), Release"),
     (ClaimedForNobody, "Detach", "A has ATS; Register, Attach(0), ResetPrepare(A), Remove(B), Detach"),
     (OwnerWithoutClaim, "Detach", "A has ATS; Register, Claim, Attach(0), ResetPrepare(A), Remove(B), Detach"),
 
     // A claim is taken for resets: a held driver, or one that is being unbound, counts as a user
     // with us and not with C. C lets the owner have the group, and its first attach is refused.
-    (OwnerWithoutClaim, "Claim", "B has ATS; Register, driver comes to A, Claim"),
+    (OwnerWithoutClaim, "Claim", "A has ATS; Register, driver comes to B, Claim"),
     // It is resumed when it is removed, and reaches the default domain for a moment (law 7).
-    (ReachesOther, "Remove", "B has ATS; Register, driver comes to A, Claim, Remove(B)"),
+    (ReachesOther, "Remove", "A has ATS; Register, driver comes to B, Claim, Remove(A)"),
     // The devices are taken for resumed when one more comes.
-    (ResumedInReset, "Rescan", "B has ATS; Register, driver comes to A, UnbindBegins(A), UnbindEnds(A), Claim, ResetPrepare(B), Rescan"),
+    (ResumedInReset, "Rescan", "A has ATS; Register, driver comes to B, UnbindBegins(B), UnbindEnds(B), Claim, ResetPrepare(A), Rescan"),
     // The owner's domain is taken for the leaving driver's, and cannot be taken away.
-    (NotWhereCThinks, "Detach", "B has ATS; Register, managing driver comes to A, BindBegins(B), BindEnds(B), UnbindBegins(B), Claim, Attach(0), Detach without memory"),
+    (NotWhereCThinks, "Detach", "A has ATS; Register, managing driver comes to B, BindBegins(A), BindEnds(A), UnbindBegins(A), Claim, Attach(0), Detach without memory"),
     (CWarns, "Detach", "A has ATS; Register without memory, BindBegins(A), BindEnds(A), UnbindBegins(A), Claim, Attach(0), Rescan, Detach"),
     (Refused, "AddEnds", "A has ATS; Register, BindBegins(A), BindEnds(A), Remove(B), AddBegins(B), UnbindBegins(A), Claim, AddEnds(B)"),
-    (Refused, "Rescan", "B has ATS; Register, managing driver comes to A, UnbindBegins(A), BindBegins(B), BindEnds(B), UnbindBegins(B), Claim, Rescan"),
+    (Refused, "Rescan", "A has ATS; Register, managing driver comes to B, BindBegins(A), BindEnds(A), UnbindBegins(B), UnbindBegins(A), Claim, Rescan"),
     // A device that C has asked the group of and not yet put into it counts as one that is not
     // suspended, so that a claim of its neighbour is taken for a reset.
     (ResumedInReset, "AddEnds", "A has ATS; Register, Remove(B), AddBegins(B), Claim, ResetPrepare(A), AddEnds(B)"),
@@ -71,26 +70,10 @@ pub const TODAY: &[Line] = &[
     (Miscounted, "BindEnds", "Register, BindBegins(A), BindEnds(A), BindBegins(B), Attach(0), BindEnds(B)"),
     (Miscounted, "Detach", "Register, BindBegins(A), Attach(0), BindEnds(A), Detach"),
     (Miscounted, "StoreType", "Register, BindBegins(A), Attach(0), BindEnds(A), UnbindBegins(A), StoreType(Identity)"),
-    (Miscounted, "ResetDone", "B has ATS; Register, managing driver comes to A, BindBegins(B), Attach(0), BindEnds(B), ResetPrepare(B), Detach, ResetDone(B)"),
+    (Miscounted, "ResetDone", "A has ATS; Register, managing driver comes to B, BindBegins(A), Attach(0), BindEnds(A), ResetPrepare(A), Detach, ResetDone(A)"),
     (Miscounted, "AddEnds", "A has ATS; Register, BindBegins(A), Remove(B), Attach(0), BindEnds(A), AddBegins(B), ResetPrepare(A), Detach, AddEnds(B)"),
-    (Miscounted, "Rescan", "B has ATS; Register, managing driver comes to A, UnbindBegins(A), BindBegins(B), Attach(0), BindEnds(B), ResetPrepare(B), Detach, Rescan"),
+    (Miscounted, "Rescan", "A has ATS; Register, managing driver comes to B, BindBegins(A), Attach(0), BindEnds(A), ResetPrepare(A), UnbindBegins(B), Detach, Rescan"),
 
-    // Issue 13, A1: the second of two devices with one id cannot be held, nor joins, and the unit
-    // is refused.
-    (HoldRefused, "Register", "one id; Register, driver comes to B"),
-    // Issue 13, A2: a held driver needs identity, C refuses that to an untrusted device.
-    (UnitRefused, "Register", "B is untrusted; Register, driver comes to A"),
-    // Issue 13, A7: a driver that comes late gets a group of its own.
-    (NotTogether, "Register", "Register, driver comes to B"),
-    (NotTogether, "Rescan", "Register, driver comes to A without memory, Rescan"),
-    // Issue 13, A8: a device that was handed over is lost if the probe fails after that.
-    (Lost, "Register", "firmware uses A; Register without memory"),
-    (Lost, "Rescan", "Register, managing driver comes to A, UnbindBegins(A), Rescan without memory"),
-    (ReachesOther, "Rescan", "firmware uses A; firmware uses B at first; one id; BindManaging(A), BindManaging(B), Register, UnbindBegins(A), UnbindBegins(B), Rescan without memory"),
-    // As A8: or it is blocked.
-    (CutOff, "Rescan", "firmware uses A; Register, managing driver comes to A, UnbindBegins(A), Rescan without memory"),
-    // And one that cannot be held again is blocked while its unit is given back.
-    (CutOff, "Unregister", "firmware uses A; Register, Unregister without memory"),
     // A reset that cannot be prepared blocks a claimed group, to block at all.
     (NotWhereCThinks, "ResetPrepare", "A has ATS; Register, Attach(0), ResetPrepare(A) without memory"),
 ];

@@ -68,8 +68,6 @@ pub type Slot = usize;
 pub struct Known {
     pub intent: Intent<Vec<Tracked<Device>>>,
     pub core: Slot,
-    /// A held driver needs identity; found out when the group is made.
-    pub held_driver: bool,
 }
 
 /// All that is looked at.
@@ -79,11 +77,13 @@ pub struct World {
     pub c: Layer,
     /// The unit translates.
     pub active: bool,
+    /// C has accepted the unit.
+    pub accepted: bool,
     pub leaving: bool,
     pub known: Option<Known>,
     pub held: [Option<(HoldReason, Slot)>; DEVICES],
-    /// Where a device that C knows is still attached.
-    pub moving: [Option<Slot>; DEVICES],
+    /// Where a device is still attached that C knows and has not attached yet.
+    pub moving: [Option<(HoldReason, Slot)>; DEVICES],
     /// The frontend has lost a member of the core's: nobody will ever take it out.
     pub lost: bool,
     pub slots: [Option<Group>; SLOTS],
@@ -98,6 +98,7 @@ impl World {
             config,
             c: Layer::new(),
             active: false,
+            accepted: false,
             leaving: false,
             known: None,
             held: Default::default(),
@@ -158,7 +159,7 @@ impl World {
         for slot in 0..self.slots.len() {
             let used = self.known.as_ref().is_some_and(|known| known.core == slot)
                 || self.held.iter().flatten().any(|(_, at)| *at == slot)
-                || self.moving.contains(&Some(slot));
+                || self.moving.iter().flatten().any(|(_, at)| *at == slot);
             if !used {
                 if let Some(group) = self.slots[slot].take() {
                     self.lost |= !group.members.is_empty();
@@ -205,6 +206,35 @@ impl World {
         Ok(())
     }
 
+    /// `Group::adopt`: all members move from one group to another.
+    fn adopt(&mut self, to: Slot, from: Slot) -> Result<(), Error> {
+        if to == from {
+            return Ok(());
+        }
+        self.allocate()?;
+        let moving = self.slot(from).clone();
+        self.slot(to).adopt(&moving)?;
+        self.slot(from).members.clear();
+        let places = self.held.iter_mut().chain(&mut self.moving);
+        for (_, slot) in places.flatten() {
+            if *slot == from {
+                *slot = to;
+            }
+        }
+        self.look();
+        self.tidy();
+        Ok(())
+    }
+
+    fn set_default(&mut self, slot: Slot, domain: Domain) -> Result<(), Error> {
+        if !self.slot(slot).stays_on(domain) {
+            self.allocate()?;
+        }
+        self.slot(slot).set_default(domain)?;
+        self.look();
+        Ok(())
+    }
+
     // What follows is what the files of `frontend/hosted` do.
 
     fn stage_outside(&self, device: Device) -> Stage {
@@ -217,164 +247,238 @@ impl World {
             driver: self.c.bus[device].driver.uses_dma_api(),
             direct: self.is_direct(device),
         };
-        match self.stage_outside(device).see(seen).0 {
+        let result = match self.stage_outside(device).see(seen).0 {
             Move::Hold(reason) => self.hold(device, reason),
             _ => Ok(()),
+        };
+        match result {
+            // It stays blocked, and costs nobody else anything.
+            Err(Error::Busy | Error::Invalid) => Ok(()),
+            result => result,
         }
     }
 
-    /// The group of a held driver's device that `device` cannot be isolated from.
-    fn neighbour(&self, device: Device) -> Option<Slot> {
-        let mut others = (0..DEVICES).filter(|&other| other != device);
-        others.find_map(|other| match self.held[other] {
+    /// The groups of held drivers' devices that `device` cannot be isolated from.
+    fn near_drivers(&self, device: Device) -> Vec<Slot> {
+        let others = (0..DEVICES).filter(|&other| other != device);
+        let near = others.filter_map(|other| match self.held[other] {
             Some((HoldReason::DriverWasBound { .. }, slot)) => Some(slot),
             _ => None,
-        })
+        });
+        near.collect()
+    }
+
+    /// The groups of held devices with an id of the device's.
+    fn with_same_id(&self, device: Device) -> Vec<Slot> {
+        let alike = (0..DEVICES).filter(|&other| other == device || self.config.shared_id);
+        alike
+            .filter_map(|other| Some(self.held[other]?.1))
+            .collect()
     }
 
     fn hold(&mut self, device: Device, reason: HoldReason) -> Result<(), Error> {
         self.allocate()?;
-        let near = match reason {
-            HoldReason::DriverWasBound { .. } => self.neighbour(device),
-            HoldReason::DirectRegions => None,
+        let result = match reason {
+            HoldReason::DriverWasBound { dma_api } => self.hold_on_identity(device, dma_api),
+            HoldReason::DirectRegions => self.hold_on_direct_regions(device),
         };
-        let slot = match near {
+        self.tidy();
+        result
+    }
+
+    fn hold_on_identity(&mut self, device: Device, dma_api: bool) -> Result<(), Error> {
+        let slot = self.identity_group(device)?;
+        let is_member = self.slot(slot).member(device).is_some();
+        if dma_api && !is_member {
+            let group = self.slot(slot);
+            if group.current != Domain::Identity || group.ownership.is_exclusive() {
+                return Err(Error::Busy);
+            }
+        }
+        if !is_member {
+            self.join(device, slot)?;
+        }
+        if dma_api {
+            self.slot(slot).start_dma_api(device)?;
+        }
+        if !is_member && self.allocate().is_err() {
+            self.slot(slot).leave(device);
+            self.look();
+            return Err(Error::Memory);
+        }
+        self.held[device] = Some((HoldReason::DriverWasBound { dma_api }, slot));
+        Ok(())
+    }
+
+    fn identity_group(&mut self, device: Device) -> Result<Slot, Error> {
+        let dma_api = self.c.bus[device].driver.uses_dma_api() == Some(true);
+        let drivers = self.near_drivers(device);
+        let alike = self.with_same_id(device);
+        let known = self.known.as_ref().map(|known| known.core);
+        let slot = match known.or(drivers.first().or(alike.first()).copied()) {
             Some(slot) => slot,
             None => {
                 self.allocate()?;
+                self.enter(Group::new())
+            }
+        };
+        let inside: Vec<_> = match &self.known {
+            Some(known) => known.intent.devices().iter().map(|d| *d.key()).collect(),
+            None => Vec::new(),
+        };
+        let is_settled = inside
+            .iter()
+            .any(|&d| self.stage_inside(d) == Stage::Member);
+        let untrusted = inside.iter().any(|&d| self.config.untrusted[d]);
+        let group = self.slot(slot);
+        let is_held = group.ownership.is_exclusive();
+        let elsewhere = is_settled && group.current != Domain::Identity;
+        if known.is_some() && (is_held || dma_api && (untrusted || elsewhere)) {
+            return Err(Error::Busy);
+        }
+        if !is_settled {
+            self.set_default(slot, Domain::Identity)?;
+        }
+        for other in drivers.into_iter().chain(alike) {
+            if self.slots[other].is_some() {
+                self.adopt(slot, other)?;
+            }
+        }
+        Ok(slot)
+    }
+
+    fn hold_on_direct_regions(&mut self, device: Device) -> Result<(), Error> {
+        // Of two devices one at most is held already.
+        let slot = match self.with_same_id(device).first() {
+            Some(&slot) => slot,
+            None => {
+                self.allocate()?;
                 let mut group = Group::new();
-                let domain = match reason {
-                    HoldReason::DriverWasBound { .. } => Domain::Identity,
-                    HoldReason::DirectRegions => Domain::Direct(device),
-                };
-                group.set_default(domain).unwrap();
+                group.set_default(Domain::Direct(device)).unwrap();
                 self.enter(group)
             }
         };
-        let result = self
-            .join(device, slot)
-            .and_then(|()| {
-                if reason == (HoldReason::DriverWasBound { dma_api: true }) {
-                    self.slot(slot).start_dma_api(device)?;
-                }
-                Ok(())
-            })
-            .and_then(|()| self.allocate());
-        match result {
-            Ok(()) => self.held[device] = Some((reason, slot)),
-            Err(_) => {
-                self.slot(slot).leave(device);
-                self.look();
-            }
+        self.join(device, slot)?;
+        if self.allocate().is_err() {
+            self.slot(slot).leave(device);
+            self.look();
+            return Err(Error::Memory);
         }
-        self.tidy();
-        result
+        self.held[device] = Some((HoldReason::DirectRegions, slot));
+        Ok(())
     }
 
     /// `probe_device`. All errors are `ENODEV` for C.
     pub fn probe(&mut self, device: Device) -> Result<(), Error> {
         let driver = self.c.bus[device].driver.uses_dma_api();
-        match self.stage_outside(device).see(Seen::Probe { driver }).0 {
+        let found = self.stage_outside(device).see(Seen::Probe { driver }).0;
+        match found {
             Move::Hold(reason) => {
-                if self.active {
+                if self.active && !self.leaving {
                     self.hold(device, reason)?;
                 }
                 return Err(Error::Invalid);
             }
-            Move::HandOver => {
-                let (reason, slot) = self.held[device].take().expect("held");
-                if reason == (HoldReason::DriverWasBound { dma_api: true }) {
-                    self.slot(slot).end_dma_api(device);
-                }
-                self.moving[device] = Some(slot);
-            }
-            Move::Offer => self.allocate()?,
+            Move::HandOver | Move::Offer => self.allocate()?,
             Move::Nothing | Move::Drop => return Err(Error::Invalid),
         }
-        let result = match self.active {
-            true => self.allocate(),
-            false => Err(Error::Invalid),
-        };
-        if result.is_err() {
-            self.moving[device] = None;
-            self.tidy();
+        if !self.active || self.leaving {
+            return Err(Error::Invalid);
         }
-        result
+        let near = self.near_drivers(device);
+        if self.config.untrusted[device] && near.iter().any(|&slot| self.relies_on(slot)) {
+            return Err(Error::Invalid);
+        }
+        self.allocate()?;
+        if found == Move::HandOver {
+            let (reason, slot) = self.held[device].take().expect("held");
+            if reason == (HoldReason::DriverWasBound { dma_api: true }) {
+                self.slot(slot).end_dma_api(device);
+            }
+            self.moving[device] = Some((reason, slot));
+        }
+        Ok(())
     }
 
-    /// `device_group`.
+    /// `device_group`. All errors are `ENODEV` for C.
     pub fn device_group(&mut self, device: Device) -> Result<(), Error> {
         self.allocate()?;
+        let near = self.near_drivers(device);
+        let own = self.moving[device].map(|(_, slot)| slot);
+        let alike = own.or(self.with_same_id(device).first().copied());
+        let core = match (&self.known, near.first().copied().or(alike)) {
+            (Some(known), _) => known.core,
+            (None, Some(held)) => held,
+            (None, None) => self.enter(Group::new()),
+        };
+        for other in near {
+            if other != core {
+                if self.slot(core).default.is_none() {
+                    self.set_default(core, Domain::Identity)?;
+                }
+                self.adopt(core, other)?;
+            }
+        }
         if self.known.is_none() {
-            let core = match self.neighbour(device) {
-                Some(near) => near,
-                None => self.enter(Group::new()),
-            };
-            let held_driver = self.held.iter().flatten().any(|(reason, slot)| {
-                *slot == core && *reason == (HoldReason::DriverWasBound { dma_api: true })
-            });
             self.known = Some(Known {
                 intent: Intent::new(Vec::new()),
                 core,
-                held_driver,
             });
         }
         let stage = self.stage_inside(device);
-        if stage == Stage::Member {
-            self.moving[device] = None;
-        }
         let known = self.known.as_mut().expect("just made");
         let devices = known.intent.devices_mut();
         devices.push(Tracked::new(device, stage));
         Ok(())
     }
 
-    /// `ProviderGroup::stage_of`.
+    /// `ProviderDevice::stage`.
     fn stage_inside(&self, device: Device) -> Stage {
-        let core = self.known.as_ref().expect("a group").core;
-        let group = self.slots[core].as_ref().expect("a group");
+        let core = self.known.as_ref().map(|known| known.core);
+        let group = core.and_then(|core| self.slots[core].as_ref());
         match self.moving[device] {
-            Some(slot) if slot == core => Stage::Member,
-            Some(_) => Stage::HandedOver,
-            None if group.member(device).is_some() => Stage::Member,
+            Some((reason, _)) => Stage::HandedOver(reason),
+            None if group.is_some_and(|group| group.member(device).is_some()) => Stage::Member,
             None => Stage::New,
         }
     }
 
+    /// Whether firmware uses a device that is still there.
+    fn firmware_uses(&self, device: Device) -> bool {
+        self.is_direct(device) && self.c.bus[device].present
+    }
+
+    /// `ProviderUnit::may_be_lost`.
+    fn may_be_lost(&self) -> bool {
+        self.leaving || !self.accepted
+    }
+
     /// `release_device`.
     pub fn release_device(&mut self, device: Device) {
-        let Some(at) = self.place(device) else {
-            if let Some(slot) = self.moving[device].take() {
-                // It never got to a group of C's.
-                self.slot(slot).leave(device);
-                self.look();
-                self.tidy();
-            }
-            return;
-        };
         let seen = Seen::Released {
-            unit_leaves: self.leaving,
-            direct: self.is_direct(device),
+            unit_leaves: self.may_be_lost(),
+            direct: self.firmware_uses(device),
         };
-        let core = self.known.as_ref().expect("a group").core;
-        match self.stage_inside(device).see(seen).0 {
-            Move::Hold(reason) if self.allocate().is_ok() => {
-                self.held[device] = Some((reason, core));
-            }
+        let stage = self.stage_inside(device);
+        let core = self.known.as_ref().map(|known| known.core);
+        let slot = self.moving[device].map(|(_, slot)| slot).or(core);
+        match stage.see(seen).0 {
+            Move::Hold(reason) => self.held[device] = slot.map(|slot| (reason, slot)),
             _ => {
-                self.slot(core).leave(device);
-                self.look();
-                if let Some(from) = self.moving[device].take() {
-                    self.slot(from).leave(device);
+                if let Some(slot) = slot {
+                    self.slot(slot).leave(device);
                 }
             }
         }
+        self.moving[device] = None;
         self.look();
-        let known = self.known.as_mut().expect("a group");
-        known.intent.devices_mut().remove(at);
-        if known.intent.devices().is_empty() {
-            let holder = known.intent.holder();
-            self.group_left(core, holder);
+        if let (Some(at), Some(core)) = (self.place(device), core) {
+            let known = self.known.as_mut().expect("a group");
+            known.intent.devices_mut().remove(at);
+            if known.intent.devices().is_empty() {
+                let holder = known.intent.holder();
+                self.group_left(core, holder);
+            }
         }
         self.tidy();
     }
@@ -387,7 +491,10 @@ impl World {
             Holder::Nobody => {}
         }
         self.look();
-        if !self.slot(core).members.is_empty() && !self.leaving {
+        let mut held = self.held.iter().flatten();
+        let has_driver =
+            held.any(|&(reason, slot)| slot == core && reason != HoldReason::DirectRegions);
+        if has_driver && !self.leaving {
             let _ = self.slot(core).set_default(Domain::Identity);
             self.look();
         }
@@ -414,8 +521,8 @@ impl World {
         let facts = Facts {
             users: self.users(device),
             may_be_reset: self.config.ats[device],
-            direct: self.is_direct(device),
-            unit_leaves: self.leaving,
+            direct: self.firmware_uses(device),
+            unit_leaves: self.may_be_lost(),
         };
         // `hosted/attach.rs`: asks the machine, and carries its steps out.
         let mut intent = self.known.as_ref().expect("a group").intent.clone();
@@ -484,24 +591,29 @@ impl World {
                     self.breaks(Broken::MachineDiffers);
                 }
             }
-            Step::Join => self.join(device, core)?,
-            Step::Adopt => {
-                let from = self.moving[device].expect("it was held");
-                self.allocate()?;
-                if self.seat_is_taken(device, from)
-                    || (self.pinned(device) && self.slot(core).claimed())
-                {
-                    return Err(Error::Busy);
-                }
-                self.moving[device] = None;
-                let pinned = self.pinned(device);
-                self.slot(from).leave(device);
-                self.slot(core).join(device, pinned)?;
-                self.tidy();
-            }
+            Step::Join | Step::Adopt => self.join_group(device)?,
             Step::Leave => self.slot(core).leave(device),
         }
         self.look();
+        Ok(())
+    }
+
+    /// `ProviderGroup::join`.
+    fn join_group(&mut self, device: Device) -> Result<(), Error> {
+        let core = self.known.as_ref().expect("a group").core;
+        let shared = self.config.shared_id;
+        let others = self.slots.iter().enumerate().filter(|(slot, group)| {
+            let mut members = group.iter().flat_map(|group| &group.members);
+            *slot != core && members.any(|m| m.device == device || shared)
+        });
+        for other in others.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.adopt(core, other)?;
+        }
+        if self.slot(core).member(device).is_none() {
+            self.join(device, core)?;
+        }
+        self.moving[device] = None;
+        self.tidy();
         Ok(())
     }
 
@@ -532,9 +644,26 @@ impl World {
         }
     }
 
+    /// Whether a held driver relies on a group being on identity.
+    fn relies_on(&self, slot: Slot) -> bool {
+        self.held
+            .contains(&Some((HoldReason::DriverWasBound { dma_api: true }, slot)))
+    }
+
     /// The default domain that C chooses for the group.
     pub fn wants_identity(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.held_driver)
+        let core = self.known.as_ref().map(|known| known.core);
+        core.is_some_and(|core| self.relies_on(core))
+    }
+
+    /// Whether C is told of a region that must always be mapped for the device: its own, or that of
+    /// a held one in the same group or with the same id.
+    pub fn has_pinned_region(&self, device: Device) -> bool {
+        let core = self.known.as_ref().map(|known| known.core);
+        let beside = |other: Device| {
+            self.held[other].is_some_and(|(_, slot)| self.config.shared_id || core == Some(slot))
+        };
+        self.pinned(device) || (0..DEVICES).any(|other| self.pinned(other) && beside(other))
     }
 
     /// What tells worlds apart.
@@ -542,6 +671,7 @@ impl World {
         (
             self.c.clone(),
             self.active,
+            self.accepted,
             self.known.clone(),
             self.held,
             self.moving,
@@ -563,8 +693,9 @@ impl World {
 pub type Key = (
     Layer,
     bool,
+    bool,
     Option<Known>,
     [Option<(HoldReason, Slot)>; DEVICES],
-    [Option<Slot>; DEVICES],
+    [Option<(HoldReason, Slot)>; DEVICES],
     [Option<Group>; SLOTS],
 );

@@ -29,9 +29,8 @@
 //!
 //! The kernel's layer calls us with its group's mutex held for everything that attaches, and with
 //! its probe mutex for what makes devices known. Inside of either nest, in this order: what the
-//! hosted frontend keeps of a group, the core's locks. The tables of an
-//! [`Instance`](instance::Instance) have mutexes that are held for a look-up only, and nothing is
-//! taken inside of them.
+//! hosted frontend keeps of a group, the tables of an [`Instance`](instance::Instance), the core's
+//! locks. The tables are held for a look-up only, and none inside of another one.
 
 mod bus;
 mod debugfs;

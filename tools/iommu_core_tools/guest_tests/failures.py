@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Each allocation fails once while a unit is taken, a device is plugged, and a device is reset.
+
+Needs a kernel with fault injection. What is written to a file in sysfs happens in the writer's task, so a
+shell makes its own allocations fail: first the first one, then the second, until there are no more. After each
+failure all is as it was, and the next try, without one, works.
+"""
+
+from .. import core_view, guest_pci, machine, units
+from ..machine import Machine
+from .scenario import Scenario
+
+_CACHING, _PLUGGED = machine.A, machine.B
+_MOST = 4000
+
+# each DO CLEAN-UP CHECK: prints how many allocations there were, or what is wrong.
+_EACH = r"""
+each() {
+    exec 8>/dev/null
+    n=0 failed=0
+    while n=$((n + 1)); [ $n -lt MOST ]; do
+        exec 9<>/proc/self/fail-nth
+        echo $n >&9
+        eval "$1" 2>&8
+        status=$?
+        read -r left <&9
+        echo 0 >&9
+        exec 9>&-
+        if [ "$left" != 0 ]; then
+            [ $status = 0 ] || { echo "without a failure it ends with $status"; return 1; }
+            echo "$((n - 1)) $failed"
+            return 0
+        fi
+        [ $status = 0 ] || failed=$((failed + 1))
+        eval "$2"
+        eval "$3" || { echo "after allocation $n has failed (status $status) $3"; return 1; }
+    done
+    echo "it goes on after MOST allocations"
+    return 1
+}
+""".replace("MOST", str(_MOST))
+
+
+def bench(kind, **options):
+    """A machine with a device that has a TLB of its own, two that share an id, and one to be plugged."""
+    found = Machine(kind, **kind.device_tlb, **options)
+    for slot in (machine.DISK, _CACHING, _PLUGGED):
+        found.root_port(slot)
+    found.device("pcie-pci-bridge", id="bridge", bus=f"port{machine.DISK:x}")
+    found.device("edu", bus="bridge", addr="0x1").device("iommu-testdev", bus="bridge", addr="0x2")
+    found.disk("caching").device(
+        "virtio-blk-pci", drive="caching", bus=f"port{_CACHING:x}", ats="on", iommu_platform="on",
+        **{"disable-legacy": "on"},
+    )  # fmt: skip
+    found.device("edu", bus=f"port{_PLUGGED:x}")
+    return found
+
+
+def _each(run, do, clean_up, check):
+    """Runs the shell's `do` with each of its allocations failing."""
+    quoted = " ".join("'" + text + "'" for text in (do, clean_up, check))
+    status, output = run.guest.status(f"{_EACH}each {quoted}", timeout=1500)
+    run.check(status == 0, f"every failed allocation of {do!r} leaves all as it was", output)
+    count, failed = map(int, output.split())
+    run.check(count > failed > 0, f"some allocations are needed, {count} in all", failed)
+    return count
+
+
+def allocations_can_be_made_to_fail(run):
+    run.load()
+    debug = "/sys/kernel/debug"
+    for name in ("failslab", "fail_page_alloc"):
+        run.guest.run(f"echo N >{debug}/{name}/ignore-gfp-wait; echo 0 >{debug}/{name}/verbose")
+    run.guest.run(f"echo 0 >{debug}/fail_page_alloc/min-order")
+    guest_pci.unbind(run.guest, run.at(_CACHING))
+
+
+def a_unit_is_taken(run):
+    [name] = units.names(run.guest)
+    before = guest_pci.groups(run.guest)
+    units.release(run.guest, name)
+    folder = f"/sys/bus/platform/drivers/{run.kind.platform_driver}"
+    _each(
+        run, f"echo {name} >{folder}/bind",
+        f"[ ! -e {folder}/{name} ] || echo {name} >{folder}/unbind",
+        f'[ -z "$(ls /sys/kernel/iommu_groups)" ] && [ ! -e {folder}/{name} ]',
+    )  # fmt: skip
+    after = guest_pci.groups(run.guest)
+    run.check(sorted(after.values()) == sorted(before.values()), "in the end all groups are there", after)
+
+
+def a_device_is_plugged(run):
+    address = run.at(_PLUGGED)
+    path = f"/sys/bus/pci/devices/{address}"
+    domains = core_view.domains(run.guest)
+    run.guest.run(f"echo 1 >{path}/remove")
+    count = len(guest_pci.groups(run.guest))
+    _each(
+        run, "echo 1 >/sys/bus/pci/rescan",
+        f"[ ! -e {path} ] || echo 1 >{path}/remove",
+        f'[ ! -e {path} ] && [ "$(ls /sys/kernel/iommu_groups | wc -l)" = {count} ]',
+    )  # fmt: skip
+    run.check(run.type_of(address).startswith("DMA"), "in the end it is translated", run.type_of(address))
+    now = core_view.domains(run.guest)
+    run.check(len(now) == len(domains), "no domain is left", now)
+
+
+def a_device_is_reset(run):
+    address = run.at(_CACHING)
+    before = core_view.group_of(run.guest, address)
+    group = f'"$(grep -A3 "^{before.name}$" {core_view.FOLDER}/groups)"'
+    path = f"/sys/bus/pci/devices/{address}"
+    run.guest.run(f"echo {group} >/run/before")
+    _each(
+        run, f"echo 1 >{path}/reset", "true",
+        f'[ {group} = "$(cat /run/before)" ]',
+    )  # fmt: skip
+    run.check(core_view.group_of(run.guest, address) == before, "in the end its group is as it was",
+              core_view.group_of(run.guest, address))  # fmt: skip
+
+
+TESTS = [allocations_can_be_made_to_fail, a_unit_is_taken, a_device_is_plugged, a_device_is_reset]
+
+# C says so itself if the first attach of a group fails.
+ALLOWED = (r"WARNING: .*iommu_setup_default_domain", r"Call Trace:")
+
+
+def scenario(name, more_tests, **more):
+    """The scenario, for a kernel with fault injection."""
+    return Scenario(
+        name, lambda kind: bench(kind, memory=2048), [*TESTS, *more_tests], allowed=ALLOWED,
+        parameters=("kunit.enable=0",), **more,
+    )  # fmt: skip

@@ -76,11 +76,11 @@ extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
         }
         Err(error) => {
             if error != ENODEV {
-                log_err!(
-                    "{}: stays blocked, its DMA fails: error {}",
-                    device.name(),
-                    error.to_errno()
-                );
+                let what = match instance.held.is_held(device) {
+                    true => "stays attached as it was",
+                    false => "stays blocked, its DMA fails",
+                };
+                log_err!("{}: {}: error {}", device.name(), what, error.to_errno());
             }
             // With any other error C would unregister the unit.
             ENODEV.to_ptr()

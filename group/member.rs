@@ -31,8 +31,6 @@ pub(super) struct Prepared<D: Attach> {
 ///    an id that several members share is written once, by the first of them.
 /// 2. `drives` has room for all ids of the endpoint.
 /// 3. Hardware's entries of `drives` match `attached`; `None` means blocked.
-/// 4. `suspended` is `Some` while the member alone is blocked. It is the prepared return to the
-///    group's domain.
 pub(super) struct Member<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     drives: KVec<RequesterId>,
@@ -43,7 +41,16 @@ pub(super) struct Member<D: Attach> {
     attached: Option<Residence<D>>,
     /// The prepared return to the default domain; set when the group is claimed or lent.
     prepared_return: Option<Prepared<D>>,
-    suspended: Option<Prepared<D>>,
+    suspended: Suspended<D>,
+}
+
+/// Whether a member alone is blocked.
+enum Suspended<D: Attach> {
+    No,
+    /// With the return to the group's domain prepared.
+    Prepared(Prepared<D>),
+    /// Without.
+    Cut,
 }
 
 impl<D: Attach> Member<D> {
@@ -57,7 +64,7 @@ impl<D: Attach> Member<D> {
             next: None,
             attached: None,
             prepared_return: None,
-            suspended: None,
+            suspended: Suspended::No,
         })
     }
 
@@ -106,7 +113,12 @@ impl<D: Attach> Member<D> {
     }
 
     pub(super) fn is_suspended(&self) -> bool {
-        self.suspended.is_some()
+        !matches!(self.suspended, Suspended::No)
+    }
+
+    /// Whether the member is suspended and its return to the group's domain is not prepared.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.suspended, Suspended::Cut)
     }
 
     /// The domain's tag on the member's unit, for messages.
@@ -218,8 +230,10 @@ impl<D: Attach> Member<D> {
     /// If the member is suspended: keeps the step for [`resume`](Self::resume) instead of
     /// committing it now.
     pub(super) fn defer_if_suspended(&mut self) {
-        if self.suspended.is_some() {
-            self.suspended = self.next.take();
+        if self.is_suspended() {
+            if let Some(next) = self.next.take() {
+                self.suspended = Suspended::Prepared(next);
+            }
         }
     }
 
@@ -238,13 +252,27 @@ impl<D: Attach> Member<D> {
             plan: D::prepare_blocked(unit, endpoint)?,
             residence: None,
         });
-        self.suspended = Some(back);
+        self.suspended = Suspended::Prepared(back);
+        Ok(())
+    }
+
+    /// Prepares to block this member alone, with no prepared return. Cannot fail.
+    pub(super) fn cut(&mut self) {
+        self.prepare_blocked();
+        self.suspended = Suspended::Cut;
+    }
+
+    /// Prepares the return to `back` of a member that is suspended.
+    pub(super) fn prepare_resume(&mut self, back: &Arc<Domain<D>>) -> Result {
+        self.suspended = Suspended::Prepared(self.prepared(back, When::Later)?);
         Ok(())
     }
 
     /// Makes the attach that the suspension deferred the next step. Cannot fail.
     pub(super) fn resume(&mut self) {
-        self.next = self.suspended.take();
+        if let Suspended::Prepared(back) = core::mem::replace(&mut self.suspended, Suspended::No) {
+            self.next = Some(back);
+        }
     }
 
     /// After the commit: ends the old residence, since nothing is cached under its tag any more.

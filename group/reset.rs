@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks one member while its device is reset.
+//! Blocks one member, most of the time because its device is reset.
 
 #![forbid(unsafe_code)]
 
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 
 use super::{
-    member::{commit, find_with_others},
+    member::{commit, find_with_others, Member},
     state::Group,
 };
-use crate::{driver::Attach, endpoint::Endpoint};
+use crate::{domain::Domain, driver::Attach, endpoint::Endpoint};
 
 impl<D: Attach> Group<D> {
     /// Blocks one member for a time, because its device is being reset and invalidations must not
@@ -21,15 +21,34 @@ impl<D: Attach> Group<D> {
     ///
     /// `ENODEV` if the endpoint is not a member, otherwise those of [`Attach::prepare`]: the
     /// member's return to the group's domain is prepared now, so that [`resume`](Self::resume)
-    /// cannot fail.
+    /// cannot fail. There is no other error than `ENODEV` while the group is blocked.
     pub fn suspend(&self, endpoint: &Endpoint<D>) -> Result {
+        self.block_alone(endpoint, |member, back| member.suspend(back))
+    }
+
+    /// As [`suspend`](Self::suspend), for callers that cannot handle an error: the return is not
+    /// prepared. Does nothing if the endpoint is not a member.
+    // The native frontend can handle errors.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn cut(&self, endpoint: &Endpoint<D>) {
+        let _ = self.block_alone(endpoint, |member, _| {
+            member.cut();
+            Ok(())
+        });
+    }
+
+    fn block_alone(
+        &self,
+        endpoint: &Endpoint<D>,
+        prepare: impl FnOnce(&mut Member<D>, &Arc<Domain<D>>) -> Result,
+    ) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some((member, others)) = find_with_others(&mut state.members, endpoint) else {
             return Err(ENODEV);
         };
         if !member.is_suspended() {
-            member.suspend(state.current.domain())?;
+            prepare(member, state.current.domain())?;
             for other in others.filter(|m| !m.is_suspended()) {
                 member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
             }
@@ -38,13 +57,30 @@ impl<D: Attach> Group<D> {
         Ok(())
     }
 
+    /// Prepares what [`resume`](Self::resume) needs after [`cut`](Self::cut). An attach of the group
+    /// to another domain does so, too. Does nothing for other endpoints.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Attach::prepare`]. The member stays blocked.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn prepare_resume(&self, endpoint: &Endpoint<D>) -> Result {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let mut members = state.members.iter_mut();
+        match members.find(|m| m.is(endpoint) && m.is_cut()) {
+            Some(member) => member.prepare_resume(state.current.domain()),
+            None => Ok(()),
+        }
+    }
+
     /// Ends [`suspend`](Self::suspend): attaches the member to the group's current domain.
     pub fn resume(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
         let Some((member, others)) = find_with_others(&mut state.members, endpoint) else {
             return;
         };
-        if member.is_suspended() {
+        if member.is_suspended() && !member.is_cut() {
             for other in others.filter(|m| m.is_suspended()) {
                 // The ids that both share are blocked with the other member, which is still
                 // suspended.

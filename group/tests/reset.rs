@@ -55,6 +55,83 @@ mod suite {
     }
 
     #[test]
+    fn a_member_is_cut_off_where_its_return_cannot_be_prepared() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
+        let domain = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
+        let other = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
+        group.set_default(&domain)?;
+        let hardware = machine.hardware(0);
+        hardware.fail_prepare.arm(1);
+        assert_eq!(group.suspend(&endpoints[0]), Err(ENOMEM));
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
+        group.cut(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        // There is no way back that could be taken.
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        hardware.fail_prepare.arm(1);
+        assert_eq!(group.prepare_resume(&endpoints[0]), Err(ENOMEM));
+        hardware.fail_prepare.arm(0);
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        group.prepare_resume(&endpoints[0])?;
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
+        // For one that is not cut off there is nothing to prepare.
+        hardware.fail_prepare.arm(1);
+        assert_eq!(group.prepare_resume(&endpoints[0]), Ok(()));
+        hardware.fail_prepare.arm(0);
+
+        // An attach of the group prepares the way back.
+        group.cut(&endpoints[0]);
+        group.set_default(&other)?;
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xb000));
+        group.cut(&endpoints[1]);
+        group.leave(&endpoints[1]);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        leave_all(&test_group);
+        drop((domain, other, test_group));
+        machine.finish()
+    }
+
+    #[test]
+    fn a_member_of_a_blocked_group_is_suspended_without_fail() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let test_group = group_of(&machine, 0, 2)?;
+        let (group, endpoints) = (&test_group.0, &test_group.1);
+        let default = machine.paging(&endpoints[0], &[(0x1000, 0xa000)])?;
+        let domain = machine.paging(&endpoints[0], &[(0x1000, 0xb000)])?;
+        group.set_default(&default)?;
+        let claim = group.claim(owner(1, "tester"))?;
+        let hardware = machine.hardware(0);
+        hardware.fail_prepare.arm(1);
+        hardware.fail_tag.arm(1);
+        group.suspend(&endpoints[0])?;
+        hardware.fail_prepare.arm(0);
+        hardware.fail_tag.arm(0);
+        claim.attach(&domain)?;
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xb000));
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xb000));
+        claim.detach();
+        group.suspend(&endpoints[0])?;
+        drop(claim);
+        assert_eq!(machine.dma(0, 0, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0xa000));
+        group.resume(&endpoints[0]);
+        assert_eq!(machine.dma(0, 0, 0x1000), Some(0xa000));
+        leave_all(&test_group);
+        drop((default, domain, test_group));
+        machine.finish()
+    }
+
+    #[test]
     fn law_7_a_member_in_reset_stays_blocked_whatever_the_group_does() -> Result {
         let machine = Machine::new(&[Options::default()])?;
         let test_group = group_of(&machine, 0, 2)?;

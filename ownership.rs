@@ -149,6 +149,20 @@ impl Ownership {
         Ok(())
     }
 
+    /// As [`start_use`](Self::start_use), for a driver that the kernel has admitted. It is counted
+    /// even if the group is lent: it uses the DMA API when the loan has ended.
+    // The native frontend admits drivers itself.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn count_use(&mut self) -> Result<(), Refusal> {
+        match self {
+            Self::Lent { users, .. } => {
+                *users += 1;
+                Ok(())
+            }
+            _ => self.start_use(),
+        }
+    }
+
     /// A driver stops using the DMA API.
     pub fn end_use(&mut self) -> Result<(), Refusal> {
         match self {

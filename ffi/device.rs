@@ -99,6 +99,32 @@ impl<'a> Device<'a> {
         unsafe { ptr::read_volatile(&raw const (*self.as_raw()).iommu_group) }
     }
 
+    /// The domain that C has the device's group attached to; null if none. It may be another one by
+    /// now, and be freed: the pointer is good for comparisons only.
+    ///
+    /// # Safety
+    ///
+    /// The device does not leave its group meanwhile.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub(crate) unsafe fn domain_of_group(self) -> *mut bindings::iommu_domain {
+        // SAFETY: By the invariant and the requirement.
+        unsafe { bindings::iommu_get_domain_for_dev(self.as_raw()) }
+    }
+
+    /// The domain that C has the device attached to: the blocked domain while it is reset, otherwise
+    /// that of its group.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the mutex of the device's group, and C has attached the device.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub(crate) unsafe fn domain(self) -> *mut bindings::iommu_domain {
+        // SAFETY: By the invariant and the requirements.
+        unsafe { bindings::iommu_driver_get_domain_for_dev(self.as_raw()) }
+    }
+
     /// The pointer that `dev_iommu_priv_set()` has stored; null if none.
     ///
     /// The caller is in a callback of the IOMMU layer for the device, so the device's `dev_iommu`

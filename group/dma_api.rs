@@ -6,8 +6,13 @@
 
 use kernel::prelude::*;
 
-use super::state::Group;
-use crate::{driver::Attach, endpoint::Endpoint, label::Label, ownership::Ownership};
+use super::{member::Member, state::Group};
+use crate::{
+    driver::Attach,
+    endpoint::Endpoint,
+    label::Label,
+    ownership::{Ownership, Refusal},
+};
 
 impl<D: Attach> Group<D> {
     /// A driver of `endpoint`'s device starts to use the DMA API.
@@ -16,6 +21,22 @@ impl<D: Attach> Group<D> {
     ///
     /// `EBUSY` if the group is claimed or lent.
     pub fn start_dma_api(&self, endpoint: &Endpoint<D>, driver: Label) -> Result {
+        self.use_with(endpoint, driver, Ownership::start_use)
+    }
+
+    /// As [`start_dma_api`](Self::start_dma_api), for a driver that the kernel has admitted. It is
+    /// counted even if the group is lent.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn count_dma_api(&self, endpoint: &Endpoint<D>, driver: Label) -> Result {
+        self.use_with(endpoint, driver, Ownership::count_use)
+    }
+
+    fn use_with(
+        &self,
+        endpoint: &Endpoint<D>,
+        driver: Label,
+        start: impl FnOnce(&mut Ownership) -> Result<(), Refusal>,
+    ) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(member) = state.members.iter_mut().find(|m| m.is(endpoint)) else {
@@ -24,7 +45,7 @@ impl<D: Attach> Group<D> {
         if member.driver().is_some() {
             return Ok(());
         }
-        match state.ownership.start_use() {
+        match start(&mut state.ownership) {
             Ok(()) => {
                 member.set_driver(Some(driver));
                 Ok(())
@@ -56,13 +77,11 @@ impl<D: Attach> Group<D> {
         matches!(state.ownership, Ownership::Kernel { .. }).then(|| self.holder(&state))
     }
 
-    /// The driver of `endpoint`'s device, if it is the only driver that uses the DMA API with the
-    /// group.
-    pub fn only_user(&self, endpoint: &Endpoint<D>) -> Option<Label> {
+    /// The driver that uses the DMA API with the group, if there is exactly one.
+    pub fn only_user(&self) -> Option<Label> {
         let state = self.state.lock();
-        let member = state.members.iter().find(|m| m.is(endpoint))?;
         match state.ownership {
-            Ownership::Kernel { users: 1 } => member.driver(),
+            Ownership::Kernel { users: 1 } => state.members.iter().find_map(Member::driver),
             _ => None,
         }
     }

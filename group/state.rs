@@ -118,6 +118,14 @@ impl<D: Attach> Group<D> {
         self.state.lock().current.is_on(domain)
     }
 
+    /// Whether `domain` would be a new default domain of the group.
+    // The native frontend knows: it chooses the domain.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn is_new_default(&self, domain: &Arc<Domain<D>>) -> bool {
+        let state = self.state.lock();
+        !matches!(&state.default, Some(default) if Arc::ptr_eq(default, domain))
+    }
+
     /// Whether the group has no member.
     pub fn is_empty(&self) -> bool {
         self.state.lock().members.is_empty()

@@ -71,6 +71,20 @@ mod suite {
     }
 
     #[test]
+    fn law_5_a_driver_that_the_kernel_has_admitted() {
+        let held = claimed(owner(1, "one"), 1, false);
+        assert_eq!(after(FREE, Ownership::count_use), (kernel(1), Ok(())));
+        assert_eq!(after(kernel(1), Ownership::count_use), (kernel(2), Ok(())));
+        assert_eq!(after(lent(0), Ownership::count_use), (lent(1), Ok(())));
+        assert_eq!(
+            after(held, Ownership::count_use).1,
+            Err(Refusal::Claimed {
+                by: owner(1, "one")
+            })
+        );
+    }
+
+    #[test]
     fn law_5_end_of_use() {
         let held = claimed(owner(1, "one"), 1, false);
         assert_eq!(after(kernel(2), Ownership::end_use), (kernel(1), Ok(())));

@@ -11,7 +11,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     inferred::{Hosted, Inferred, Proofs},
-    intent::{Facts, Holder, Step, Target, Users},
+    intent::{Facts, Holder, Intent, Step, Target, Tracked},
 };
 use crate::{
     domain::Domain,
@@ -23,33 +23,46 @@ use crate::{
         group::ProviderGroup,
         instance::Instance,
     },
-    group::{Claim, Loan},
+    group::{Claim, Group, Loan},
+    label::Label,
     log::log_info,
-    ownership::{Owner, Ownership},
+    ownership::Owner,
 };
 
-/// C attaches a device to a domain; it holds the mutex of the device's group.
+/// The devices of a group, as the machine tracks them.
+type Devices<D> = Intent<KVec<Tracked<Arc<Endpoint<D>>>>>;
+
+/// C attaches a device to a domain; it holds the mutex of the device's group. `is_new` is whether
+/// the device was attached to nothing before.
 pub fn attach<D: Hosted>(
     instance: &Instance<D>,
     known: &ProviderDevice<D>,
     to: &ProviderDomain<D>,
+    is_new: bool,
 ) -> Result {
     let group = known.group()?;
     let mut state = group.data().lock();
-    let result = attach_locked(instance, group, &mut state, known, to);
+    state.calls = state.calls.wrapping_add(1);
+    let result = attach_locked(instance, group, &mut state, known, to, is_new);
     post(instance, group, &state);
     result
 }
 
 /// Says who holds the group, for those who are refused.
 pub fn post<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>, state: &Inferred<D>) {
-    let held_by = match state.intent.holder() {
+    let Inferred { intent, proofs, .. } = state;
+    let held_by = match intent.holder() {
         Holder::Nobody => None,
-        Holder::Owner { .. } => state.proofs.claim.as_ref().map(|claim| claim.owner().name),
-        Holder::Driver => state.proofs.loan.as_ref().map(Loan::driver),
+        Holder::Owner { .. } => proofs.claim.as_ref().map(|claim| claim.owner().name),
+        Holder::Driver => proofs.loan.as_ref().map(Loan::driver),
     };
-    let board = instance.layer.board();
-    board.set(group.as_c() as usize, held_by, group.core().used_by());
+    let perhaps = proofs.blocked_by.filter(|_| intent.is_blocked());
+    instance.layer.board().set(
+        group.as_c() as usize,
+        held_by,
+        perhaps.map(|owner| (owner.name, instance.blocked_as_c() as usize)),
+        group.core().used_by(),
+    );
 }
 
 fn attach_locked<D: Hosted>(
@@ -58,8 +71,9 @@ fn attach_locked<D: Hosted>(
     state: &mut Inferred<D>,
     known: &ProviderDevice<D>,
     to: &ProviderDomain<D>,
+    is_new: bool,
 ) -> Result {
-    let Inferred { intent, proofs } = state;
+    let Inferred { intent, proofs, .. } = state;
     let mut devices = intent.devices().iter();
     let at = devices.position(|device| Arc::ptr_eq(device.key(), known.endpoint()));
     let target = match to.role() {
@@ -68,48 +82,74 @@ fn attach_locked<D: Hosted>(
         Role::Blocked => Target::Blocked,
         Role::Release => Target::Release,
     };
+    if target == Target::Blocked {
+        proofs.blocked_by = Some(current_owner());
+    }
+    let facts = Facts {
+        held_user: instance.held.has_driver(group.core()),
+        may_be_reset: known.device().pci().is_some_and(Pci::supports_ats),
+        is_new,
+        is_passing: target == Target::Blocked && is_passing(instance, intent, known),
+        new_default: group.core().is_new_default(to.core()),
+        direct: known.firmware_uses(),
+        unit_leaves: known.unit().may_be_lost(),
+    };
     intent.attach(
         at.ok_or(ENODEV)?,
         target,
-        facts(group, known),
+        facts,
         |step, endpoint| match step {
             Step::Join | Step::Adopt => group.join(instance, known),
-            step => proofs.carry_out(step, group, endpoint, to.core()),
+            step => proofs.carry_out(step, group.core(), endpoint, to.core()),
         },
-    )
+    )?;
+    match target {
+        Target::Default => {
+            state.default = to.as_c() as usize;
+            state.proofs.blocked_by = None;
+        }
+        Target::Own => state.proofs.blocked_by = None,
+        Target::Blocked | Target::Release => {}
+    }
+    Ok(())
 }
 
-/// What C does not say of a device that it attaches.
-fn facts<D: Hosted>(group: &ProviderGroup<D>, known: &ProviderDevice<D>) -> Facts {
-    let core = group.core();
-    let users = match core.ownership() {
-        Ownership::Kernel { .. } => match core.only_user(known.endpoint()) {
-            Some(_) => Users::OnlyThis,
-            None => Users::Others,
-        },
-        Ownership::Free | Ownership::Lent { .. } | Ownership::Claimed { .. } => Users::None,
-    };
-    Facts {
-        users,
-        may_be_reset: known.device().pci().is_some_and(Pci::supports_ats),
-        direct: known.firmware_uses(),
-        unit_leaves: known.unit().may_be_lost(),
-    }
+/// Whether C says of another device of the group, which it has blocked, that it is not in a reset.
+fn is_passing<D: Hosted>(
+    instance: &Instance<D>,
+    intent: &Devices<D>,
+    known: &ProviderDevice<D>,
+) -> bool {
+    let devices = instance.devices.lock();
+    let mut blocked = intent.devices().iter().filter(|d| d.is_blocked());
+    blocked.any(|tracked| {
+        let mut others = devices.iter();
+        let other = others.find(|other| Arc::ptr_eq(other.endpoint(), tracked.key()));
+        other.is_some_and(|other| {
+            !core::ptr::eq(&**other, known)
+                // SAFETY: C holds the mutex of the group while it attaches a device of it, and it
+                // has attached this one, for it is tracked as blocked by C.
+                && unsafe { other.device().domain() } != instance.blocked_as_c()
+        })
+    })
 }
 
 impl<D: Hosted> Proofs<D> {
     /// Carries out a step for a group and a device of it. `domain` is the one that C attaches.
-    fn carry_out(
+    pub fn carry_out(
         &mut self,
         step: Step,
-        group: &ProviderGroup<D>,
+        core: &Arc<Group<D>>,
         endpoint: &Endpoint<D>,
         domain: &Arc<Domain<D>>,
     ) -> Result {
-        let core = group.core();
         match step {
             Step::SetDefault => core.set_default(domain)?,
-            Step::Claim => self.claim = Some(claim(group)?),
+            Step::Claim => {
+                let owner = self.blocked_by.unwrap_or_else(current_owner);
+                self.claim = Some(core.claim(owner)?);
+                log_info!("{}: claimed by {}", core.name(), owner.name);
+            }
             Step::AttachClaimed => self.claim()?.attach(domain)?,
             Step::Detach => self.claim()?.detach(),
             Step::EndClaim => {
@@ -123,14 +163,16 @@ impl<D: Hosted> Proofs<D> {
                 }
             }
             Step::DropClaim => self.claim = None,
-            Step::Lend => {
-                let driver = core.only_user(endpoint).ok_or(EBUSY)?;
-                self.loan = Some(core.lend(driver, domain)?);
-            }
+            Step::Lend => self.loan = Some(core.lend(borrower(core), domain)?),
             Step::AttachLent => self.loan.as_ref().ok_or(EBUSY)?.attach(domain)?,
             Step::EndLoan => self.loan = None,
+            Step::EndUse => core.end_dma_api(endpoint),
             Step::Suspend => core.suspend(endpoint)?,
-            Step::Resume => core.resume(endpoint),
+            Step::Cut => core.cut(endpoint),
+            Step::Resume => {
+                core.prepare_resume(endpoint)?;
+                core.resume(endpoint);
+            }
             Step::Leave => core.leave(endpoint),
             // For the caller, who knows C's device.
             Step::Join | Step::Adopt => {}
@@ -144,13 +186,20 @@ impl<D: Hosted> Proofs<D> {
     }
 }
 
-/// Claims the group for whoever makes the system call. C has no other name for an owner.
-fn claim<D: Hosted>(group: &ProviderGroup<D>) -> Result<Claim<D>> {
+/// Whoever makes the system call. C has no other name for an owner.
+fn current_owner() -> Owner {
     let process = Process::current();
-    let claim = group.core().claim(Owner {
+    Owner {
         token: process.id as usize,
         name: process.label,
-    })?;
-    log_info!("{}: claimed by {}", group.core().name(), process.label);
-    Ok(claim)
+    }
+}
+
+/// Who attaches a domain without a claim. C does not say which of several drivers it is.
+fn borrower<D: Hosted>(core: &Group<D>) -> Label {
+    match (core.only_user(), core.ownership().users()) {
+        (Some(driver), _) => driver,
+        (None, 0) => Process::current().label,
+        (None, users) => Label::new(format_args!("one of {users} drivers")),
+    }
 }

@@ -17,6 +17,7 @@ use crate::{
     endpoint::Endpoint,
     frontend::provider::{served::Served, slot::Callable},
     group::{Claim, Loan},
+    ownership::Owner,
     pgtable::kernel_memory::KernelMemory,
 };
 
@@ -26,6 +27,10 @@ pub struct Inferred<D: Attach> {
     pub intent: Intent<KVec<Tracked<Arc<Endpoint<D>>>>>,
     /// What the core gave for it.
     pub proofs: Proofs<D>,
+    /// How many attaches C has asked for. It may wrap.
+    pub calls: usize,
+    /// C's pointer of the default domain, for comparisons only.
+    pub default: usize,
 }
 
 /// What proves to the core that C may attach its own domains to a group.
@@ -34,6 +39,8 @@ pub struct Proofs<D: Attach> {
     pub claim: Option<Claim<D>>,
     /// While a driver that uses the DMA API has a domain of its own attached.
     pub loan: Option<Loan<D>>,
+    /// Who has made C block the group, or a device of it, if nothing has followed.
+    pub blocked_by: Option<Owner>,
 }
 
 impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
@@ -46,7 +53,10 @@ impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
             proofs: Proofs {
                 claim: None,
                 loan: None,
+                blocked_by: None,
             },
+            calls: 0,
+            default: 0,
         })
     }
 

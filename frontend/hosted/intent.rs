@@ -9,8 +9,8 @@
 //! sequence of calls that a model of the layer makes.
 //!
 //! The words for devices are those of [`stage`](crate::frontend::provider::stage). A group is
-//! *claimed* while only an owner attaches domains to it, and *lent* while a kernel driver does
-//! without a claim. A device is *suspended* while it is blocked alone because it is being reset.
+//! *claimed* while only an owner attaches domains to it, and *lent* while somebody does without a
+//! claim. A device is *suspended* while it is blocked alone.
 //!
 //! # A group
 //!
@@ -24,27 +24,36 @@
 //!    | |  default: EndLoan
 //!    | +-------------------- Driver --+ own: AttachLent
 //!    +------------------------^  ^----+
-//!       own, the device's driver is the group's only user: Lend
-//!
-//!   Nobody -- own, otherwise: Claim, AttachClaimed --> Owner, attached
-//!   (The core refuses that claim if kernel drivers use the group.)
+//!                 own: Lend
 //! ```
 //!
-//! # The guess
+//! # What is certain
 //!
-//! Blocked is the ambiguous one. C attaches the blocked domain to one device because the device is
-//! going to be reset, and to each device of a group because an owner claims the group or detaches
-//! its domain. In this order:
+//! An attach to any other domain than the blocked one says all: the group is attached to that
+//! domain, and the device is not in a reset any more. C skips the devices that are being reset when
+//! it attaches a group, and attaches each of them when its reset is over. So a device that C has
+//! blocked is resumed by its own next attach, and by no other. The group moves with the first
+//! call; suspended devices get there with their own.
 //!
-//! 1. The group is claimed and blocked: nothing changes.
-//! 2. The device can be reset under C's control (it has ATS), is a member, and either kernel
-//!    drivers use the group or some device of it would still not be suspended: a reset.
-//! 3. The group is claimed: the owner's domain is taken away.
-//! 4. A claim.
+//! # What is not
 //!
-//! The guess is wrong where C makes the same call for both reasons. In a group of one device a
-//! reset is taken for a claim, or for the end of the owner's domain; the call that ends the reset
-//! ends that, too. Sequences in which a wrong guess does harm are listed in the host test.
+//! C attaches the blocked domain to one device because the device is going to be reset, and to each
+//! device of a group because an owner claims the group or detaches its domain. It is the whole group
+//! if
+//!
+//! * C cannot reset the device under its control (the device has no ATS), or
+//! * the device is new: C attaches it to what the group is attached to, or
+//! * C says of another device that it has blocked that this one is not in a reset: then C is on its
+//!   way through the group.
+//!
+//! Otherwise the device is suspended, and nothing else happens yet. If C is on its way through the
+//! group it calls for the next device at once, and that call decides. There is no next device if
+//! the group has one device only, or if all others are in a reset. What was meant is then not known
+//! until the next attach, or until [`Intent::settle`] is told what C has the group attached to.
+//! Until then everything is blocked, which is right for either.
+//!
+//! While all devices of a group are in a reset C makes no call at all when an owner detaches its
+//! domain or leaves. [`Intent::settle`] finds that, too.
 
 #![forbid(unsafe_code)]
 
@@ -62,8 +71,19 @@ pub enum Holder {
         /// Whether the owner's domain is attached; the group is blocked otherwise.
         attached: bool,
     },
-    /// The only kernel driver that uses the group, with a domain of its own.
+    /// A kernel driver, with a domain of its own and without a claim.
     Driver,
+}
+
+/// What C has last asked for a device.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+enum Asked {
+    /// Nothing yet. C may not count the device as one of the group's.
+    Nothing,
+    /// To attach it to a domain that is not the blocked one.
+    Attach,
+    /// To block it.
+    Block,
 }
 
 /// One device of a group, from `device_group` until `release_device`.
@@ -71,7 +91,9 @@ pub enum Holder {
 pub struct Tracked<K> {
     key: K,
     stage: Stage,
+    asked: Asked,
     suspended: bool,
+    driver_leaves: bool,
 }
 
 impl<K> Tracked<K> {
@@ -81,13 +103,27 @@ impl<K> Tracked<K> {
         Self {
             key,
             stage,
+            asked: Asked::Nothing,
             suspended: false,
+            driver_leaves: false,
         }
     }
 
     /// What the frontend knows the device by.
     pub fn key(&self) -> &K {
         &self.key
+    }
+
+    /// Whether C has blocked the device, and has not attached it to another domain since. It is one
+    /// of C's group then.
+    pub fn is_blocked(&self) -> bool {
+        self.asked == Asked::Block
+    }
+
+    /// Notes whether the device's driver is about to be unbound. C stops counting it some time
+    /// before the driver core says that it is gone.
+    pub fn set_driver_leaves(&mut self, leaves: bool) {
+        self.driver_leaves = leaves;
     }
 }
 
@@ -104,24 +140,20 @@ pub enum Target {
     Release,
 }
 
-/// The kernel drivers that use a group, held devices' among them.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Users {
-    /// None.
-    None,
-    /// The driver of the device that C attaches, and no other.
-    OnlyThis,
-    /// Any others.
-    Others,
-}
-
 /// What the frontend knows of a device that C attaches, and C does not say.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Facts {
-    /// Who uses the group, by the core's record.
-    pub users: Users,
+    /// Whether the driver of a held device uses the group. C does not know of it.
+    pub held_user: bool,
     /// Whether C blocks the device while it is reset: it has ATS.
     pub may_be_reset: bool,
+    /// Whether C attaches the device because it is new, to what the group is attached to.
+    pub is_new: bool,
+    /// Whether C says of another device that it has blocked that this one is not in a reset.
+    pub is_passing: bool,
+    /// Whether the domain is not the group's default domain yet. C changes that only while no
+    /// driver that it counts uses the group.
+    pub new_default: bool,
     /// Whether firmware does DMA with the device.
     pub direct: bool,
     /// Whether the device's unit is being given back.
@@ -135,14 +167,14 @@ enum Meaning {
     GoHome,
     /// The owner attaches a domain.
     AttachClaimed,
-    /// The driver that the group is lent to attaches another domain.
+    /// Whoever the group is lent to attaches another domain.
     AttachLent,
-    /// The group's only user attaches a domain of its own.
+    /// Somebody attaches a domain without a claim.
     Lend,
-    /// Somebody attaches a domain who has not claimed the group before.
+    /// The owner attaches a domain; that it has claimed the group was not known.
     ClaimAndAttach,
-    /// The device is about to be reset.
-    Reset,
+    /// The device is about to be reset, or C is on its way through the group.
+    Suspend,
     /// The owner's domain is taken away.
     Detach,
     /// The group is claimed.
@@ -170,15 +202,19 @@ pub enum Step {
     EndClaim,
     /// As `EndClaim`, whatever is left of the claim. Cannot fail.
     DropClaim,
-    /// Lends the group to the device's driver, and attaches the domain.
+    /// Lends the group, and attaches the domain.
     Lend,
     /// Attaches the domain under the loan.
     AttachLent,
     /// Ends the loan: the group goes to its default domain. Cannot fail.
     EndLoan,
-    /// Blocks the device alone.
+    /// Ends the use of the group by the device's driver, which is being unbound. Cannot fail.
+    EndUse,
+    /// Blocks the device alone, and prepares its return. Cannot fail if the group is blocked.
     Suspend,
-    /// Lets the device go to where its group is. Cannot fail.
+    /// Blocks the device alone. Cannot fail.
+    Cut,
+    /// Lets the device go to where its group is. Fails only after `Cut`.
     Resume,
     /// Makes the device a member.
     Join,
@@ -194,19 +230,19 @@ enum Recovery {
     Fail,
     /// The attach fails, after one more step.
     Undo(Step),
-    /// The steps of another meaning take the place of the rest.
-    Instead(Meaning),
+    /// Another step takes its place.
+    Instead(Step),
 }
 
-/// At most so many steps of one meaning, `ResumeAll` counted once.
-const STEPS: usize = 4;
+/// At most so many parts of one meaning.
+const PARTS: usize = 5;
 
 /// A part of a meaning.
 #[derive(Copy, Clone)]
 enum Part {
     One(Step),
-    /// [`Step::Resume`] for each suspended device: the whole group is blocked now.
-    ResumeAll,
+    /// [`Step::EndUse`] for each device whose driver is being unbound: C does not count it any more.
+    EndUses,
 }
 
 /// What C means by the calls for one of its groups.
@@ -214,7 +250,9 @@ enum Part {
 /// # Invariants
 ///
 /// 1. Only members are suspended.
-/// 2. No device is suspended while the holder is `Owner { attached: false }`: the group is blocked.
+/// 2. While the holder is `Owner { attached: false }`, each member that C may reset and has blocked
+///    is suspended: C makes no call for a reset that begins then, and the group may leave the
+///    blocked domain before it ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Intent<S> {
     holder: Holder,
@@ -250,18 +288,20 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
     fn meaning(&self, at: usize, target: Target, facts: Facts) -> Meaning {
         match target {
             Target::Default => Meaning::GoHome,
-            Target::Own => match (self.holder, facts.users) {
-                (Holder::Owner { .. }, _) => Meaning::AttachClaimed,
-                (Holder::Driver, _) => Meaning::AttachLent,
-                (Holder::Nobody, Users::OnlyThis) => Meaning::Lend,
-                // The core refuses where others use the group.
-                (Holder::Nobody, Users::None | Users::Others) => Meaning::ClaimAndAttach,
+            Target::Own => match self.holder {
+                Holder::Owner { .. } => Meaning::AttachClaimed,
+                Holder::Driver => Meaning::AttachLent,
+                // C attaches no such domain while a device is in a reset.
+                Holder::Nobody if self.is_blocked() => Meaning::ClaimAndAttach,
+                // The core refuses.
+                Holder::Nobody if facts.held_user => Meaning::ClaimAndAttach,
+                Holder::Nobody => Meaning::Lend,
             },
             Target::Blocked => match self.holder {
                 Holder::Owner { attached: false } => Meaning::StayBlocked,
-                _ if self.is_reset(at, facts) => Meaning::Reset,
-                Holder::Owner { attached: true } => Meaning::Detach,
-                Holder::Nobody | Holder::Driver => Meaning::Claim,
+                Holder::Owner { attached: true } if self.is_for_all(at, facts) => Meaning::Detach,
+                Holder::Nobody if self.is_for_all(at, facts) => Meaning::Claim,
+                _ => Meaning::Suspend,
             },
             Target::Release => {
                 // The release itself follows, and asks the same.
@@ -277,25 +317,28 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
         }
     }
 
-    /// Whether C blocks the device at `at` to reset it, and not the whole group.
-    fn is_reset(&self, at: usize, facts: Facts) -> bool {
-        if !facts.may_be_reset || self.devices[at].stage != Stage::Member {
-            return false;
-        }
-        // C claims no group that kernel drivers use.
-        let in_use = facts.users != Users::None || self.holder == Holder::Driver;
-        let all_others = || {
-            let mut others = self.devices.iter().enumerate().filter(|(i, _)| *i != at);
-            others.all(|(_, other)| other.suspended)
-        };
-        in_use || !all_others()
+    /// Whether C blocks the whole group if it blocks the device at `at`.
+    fn is_for_all(&self, at: usize, facts: Facts) -> bool {
+        // A reset before the first attach of the group looks like an addition to it.
+        let mut others = self.devices.iter().enumerate().filter(|(i, _)| *i != at);
+        let is_addition = facts.is_new && others.any(|(_, d)| d.asked != Asked::Nothing);
+        !facts.may_be_reset || facts.is_passing || is_addition
+    }
+
+    /// Whether C has blocked all devices of its group, as far as is known. What is known of the
+    /// holder is uncertain then: see [`settle`](Self::settle).
+    pub fn is_blocked(&self) -> bool {
+        let mut known = self.devices.iter().filter(|d| d.asked != Asked::Nothing);
+        known.next().is_some_and(Tracked::is_blocked) && known.all(Tracked::is_blocked)
     }
 
     /// The steps of a meaning, in order, given where things are now.
-    fn parts(&self, at: usize, meaning: Meaning) -> [Option<Part>; STEPS] {
+    fn parts(&self, at: usize, meaning: Meaning, facts: Facts) -> [Option<Part>; PARTS] {
         let device = &self.devices[at];
         let one = |step| Some(Part::One(step));
         let resume = device.suspended.then_some(Part::One(Step::Resume));
+        let suspend = !device.suspended && facts.may_be_reset;
+        let suspend = suspend.then_some(Part::One(Step::Suspend));
         let arrive = match device.stage {
             Stage::Member => None,
             Stage::HandedOver(_) => one(Step::Adopt),
@@ -306,30 +349,48 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             Holder::Owner { .. } => one(Step::EndClaim),
             Holder::Driver => one(Step::EndLoan),
         };
+        let end_uses = Some(Part::EndUses);
         match meaning {
-            Meaning::GoHome => [one(Step::SetDefault), end, arrive, resume],
-            Meaning::AttachClaimed => [one(Step::AttachClaimed), arrive, resume, None],
-            Meaning::AttachLent => [one(Step::AttachLent), arrive, resume, None],
-            Meaning::Lend => [one(Step::Lend), arrive, resume, None],
-            Meaning::ClaimAndAttach => [one(Step::Claim), one(Step::AttachClaimed), arrive, resume],
-            Meaning::Reset if device.suspended => [None; STEPS],
-            Meaning::Reset => [one(Step::Suspend), None, None, None],
-            Meaning::Detach => [one(Step::Detach), Some(Part::ResumeAll), arrive, None],
-            Meaning::Claim => [one(Step::Claim), Some(Part::ResumeAll), arrive, None],
-            Meaning::StayBlocked => [Some(Part::ResumeAll), arrive, None, None],
-            Meaning::Leave => [resume, one(Step::Leave), None, None],
-            Meaning::StayAttached => [resume, None, None, None],
+            Meaning::GoHome => [
+                end_uses.filter(|_| facts.new_default),
+                one(Step::SetDefault),
+                end,
+                arrive,
+                resume,
+            ],
+            Meaning::AttachClaimed => [one(Step::AttachClaimed), arrive, resume, None, None],
+            Meaning::AttachLent => [one(Step::AttachLent), arrive, resume, None, None],
+            Meaning::Lend => [one(Step::Lend), arrive, resume, None, None],
+            Meaning::ClaimAndAttach => [
+                end_uses.filter(|_| self.is_blocked()),
+                one(Step::Claim),
+                one(Step::AttachClaimed),
+                arrive,
+                resume,
+            ],
+            Meaning::Suspend => match device.stage {
+                Stage::Member if device.suspended => [None; PARTS],
+                Stage::Member => [one(Step::Suspend), None, None, None, None],
+                // It is blocked.
+                Stage::Outside | Stage::Held(_) | Stage::New => [None; PARTS],
+                Stage::HandedOver => [arrive, one(Step::Suspend), None, None, None],
+            },
+            Meaning::Detach => [one(Step::Detach), arrive, suspend, None, None],
+            Meaning::Claim => [end_uses, one(Step::Claim), arrive, suspend, None],
+            Meaning::StayBlocked => [arrive, suspend, None, None, None],
+            Meaning::Leave => [one(Step::Leave), None, None, None, None],
+            Meaning::StayAttached => [None; PARTS],
         }
     }
 
     /// What follows when `step` fails, and with it nothing has changed.
     fn recovery(&self, meaning: Meaning, step: Step) -> Recovery {
         match (meaning, step) {
-            // To block an owner's whole group needs nothing, and C counts on it.
-            (Meaning::Reset, Step::Suspend) if matches!(self.holder, Holder::Owner { .. }) => {
-                Recovery::Instead(Meaning::Detach)
+            // It may be the owner's domain that is taken away. C counts on that.
+            (Meaning::Suspend, Step::Suspend) if matches!(self.holder, Holder::Owner { .. }) => {
+                Recovery::Instead(Step::Cut)
             }
-            // The group is where it was before, on its default domain.
+            // The group is where it was before.
             (Meaning::ClaimAndAttach, Step::AttachClaimed) => Recovery::Undo(Step::DropClaim),
             _ => Recovery::Fail,
         }
@@ -343,14 +404,14 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             Step::AttachClaimed => self.holder = Holder::Owner { attached: true },
             Step::EndClaim | Step::DropClaim | Step::EndLoan => self.holder = Holder::Nobody,
             Step::Lend => self.holder = Holder::Driver,
-            Step::Suspend => device.suspended = true,
+            Step::Suspend | Step::Cut => device.suspended = true,
             Step::Resume => device.suspended = false,
             Step::Join | Step::Adopt => device.stage = Stage::Member,
             Step::Leave if device.stage == Stage::Member => {
                 device.stage = Stage::New;
                 device.suspended = false;
             }
-            Step::Leave | Step::SetDefault | Step::AttachLent => {}
+            Step::Leave | Step::SetDefault | Step::AttachLent | Step::EndUse => {}
         }
     }
 
@@ -367,47 +428,70 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
         facts: Facts,
         mut carry_out: impl FnMut(Step, &K) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut meaning = self.meaning(at, target, facts);
-        'again: loop {
-            for part in self.parts(at, meaning).into_iter().flatten() {
-                let step = match part {
-                    Part::One(step) => step,
-                    Part::ResumeAll => {
-                        self.resume_all(&mut carry_out)?;
-                        continue;
-                    }
-                };
-                let Err(error) = carry_out(step, &self.devices[at].key) else {
-                    self.done(at, step);
+        let meaning = self.meaning(at, target, facts);
+        let asked = match target {
+            Target::Blocked => Asked::Block,
+            _ => Asked::Attach,
+        };
+        for part in self.parts(at, meaning, facts).into_iter().flatten() {
+            let step = match part {
+                Part::One(step) => step,
+                Part::EndUses => {
+                    self.end_uses(&mut carry_out)?;
                     continue;
-                };
-                match self.recovery(meaning, step) {
-                    Recovery::Fail => return Err(error),
-                    Recovery::Undo(step) => {
-                        carry_out(step, &self.devices[at].key)?;
-                        self.done(at, step);
-                        return Err(error);
-                    }
-                    Recovery::Instead(other) => {
-                        meaning = other;
-                        continue 'again;
-                    }
                 }
-            }
-            return Ok(());
+            };
+            let Err(error) = carry_out(step, &self.devices[at].key) else {
+                self.done(at, step);
+                continue;
+            };
+            let (other, result) = match self.recovery(meaning, step) {
+                Recovery::Fail => return Err(error),
+                Recovery::Undo(other) => (other, Err(error)),
+                Recovery::Instead(other) => (other, Ok(())),
+            };
+            carry_out(other, &self.devices[at].key)?;
+            self.done(at, other);
+            result?;
         }
+        self.devices[at].asked = asked;
+        Ok(())
     }
 
-    fn resume_all<E>(
+    /// C has the group attached to `now`, and no call of C's is under way. Carries out what C has
+    /// not said, or has not said clearly.
+    ///
+    /// # Errors
+    ///
+    /// That of the step that failed. Nothing has changed then.
+    pub fn settle<E>(
+        &mut self,
+        now: Target,
+        mut carry_out: impl FnMut(Step, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let step = match (self.holder, now) {
+            (Holder::Nobody, Target::Blocked) => Step::Claim,
+            (Holder::Owner { attached: true }, Target::Blocked) => Step::Detach,
+            (Holder::Owner { .. }, Target::Default) => Step::EndClaim,
+            (Holder::Driver, Target::Default) => Step::EndLoan,
+            _ => return Ok(()),
+        };
+        if !self.is_blocked() {
+            return Ok(());
+        }
+        if step == Step::Claim {
+            self.end_uses(&mut carry_out)?;
+        }
+        carry_out(step, &self.devices[0].key)?;
+        self.done(0, step);
+        Ok(())
+    }
+
+    fn end_uses<E>(
         &mut self,
         carry_out: &mut impl FnMut(Step, &K) -> Result<(), E>,
     ) -> Result<(), E> {
-        for at in 0..self.devices.len() {
-            if self.devices[at].suspended {
-                carry_out(Step::Resume, &self.devices[at].key)?;
-                self.done(at, Step::Resume);
-            }
-        }
-        Ok(())
+        let mut leaving = self.devices.iter().filter(|d| d.driver_leaves);
+        leaving.try_for_each(|device| carry_out(Step::EndUse, &device.key))
     }
 }

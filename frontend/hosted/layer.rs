@@ -4,11 +4,18 @@
 //!
 //! C counts the drivers of a group that use the DMA API, and does not tell its providers. This file
 //! counts them again, from notifications of the driver core: C has admitted a driver when it is
-//! *bound*, and has stopped counting it when it is *unbound*.
+//! *bound*, and has stopped counting it when it is *unbound*. C stops counting between the two
+//! notifications of an unbind. If C lets somebody else have the group before the second one, it has
+//! stopped.
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::{attach, inferred::Hosted, intent::Tracked};
+use super::{
+    attach,
+    inferred::{Hosted, Inferred},
+    intent::Tracked,
+    settle,
+};
 use crate::{
     endpoint::Endpoint,
     ffi::device::Driver,
@@ -57,10 +64,13 @@ impl<D: Hosted> Layer for D {
             return;
         }
         let result = device.group().and_then(|group| {
-            let inferred = group.data().lock();
+            // C has admitted the driver, so whoever held the group before does not any more.
+            settle::settle(instance, group);
+            let mut inferred = group.data().lock();
+            set_driver_leaves(&mut inferred, device, false);
             group
                 .core()
-                .start_dma_api(device.endpoint(), driver.name())?;
+                .count_dma_api(device.endpoint(), driver.name())?;
             attach::post(instance, group, &inferred);
             Ok(())
         });
@@ -74,11 +84,34 @@ impl<D: Hosted> Layer for D {
         }
     }
 
+    fn driver_leaves(_instance: &Instance<D>, device: &ProviderDevice<D>) {
+        if let Ok(group) = device.group() {
+            set_driver_leaves(&mut group.data().lock(), device, true);
+        }
+    }
+
+    fn look(instance: &Instance<D>, group: &ProviderGroup<D>) {
+        settle::settle(instance, group);
+    }
+
     fn driver_is_gone(instance: &Instance<D>, device: &ProviderDevice<D>) {
         if let Ok(group) = device.group() {
-            let inferred = group.data().lock();
+            let mut inferred = group.data().lock();
+            set_driver_leaves(&mut inferred, device, false);
             group.core().end_dma_api(device.endpoint());
             attach::post(instance, group, &inferred);
         }
+    }
+}
+
+/// Notes whether the device's driver is about to be unbound.
+fn set_driver_leaves<D: Hosted>(
+    inferred: &mut Inferred<D>,
+    device: &ProviderDevice<D>,
+    leaves: bool,
+) {
+    let mut devices = inferred.intent.devices_mut().iter_mut();
+    if let Some(tracked) = devices.find(|other| Arc::ptr_eq(other.key(), device.endpoint())) {
+        tracked.set_driver_leaves(leaves);
     }
 }

@@ -32,12 +32,27 @@ struct Entry {
     c: usize,
     name: Label,
     claimed_by: Option<Label>,
+    /// Who has claimed the group if C has it attached to this domain, or else resets a device of it.
+    perhaps: Option<(Label, usize)>,
     used_by: Option<Label>,
 }
 
 /// How often a kprobe tries to read the list while another processor changes it. A change is a few
 /// stores, so the second attempt usually succeeds.
 const ATTEMPTS: usize = 100;
+
+impl Entry {
+    /// Who has claimed the group of `device`.
+    fn claimed_by(&self, device: Device<'_>) -> Option<Label> {
+        self.claimed_by.or_else(|| {
+            let (name, domain) = self.perhaps?;
+            // SAFETY: C has been asked to let the device's driver have its group, so the device is
+            // in the group.
+            let now = unsafe { device.domain_of_group() };
+            (now as usize == domain).then_some(name)
+        })
+    }
+}
 
 /// Who holds which group. The kprobes read it, which cannot sleep.
 #[pin_data]
@@ -73,6 +88,7 @@ impl Board {
                 c,
                 name,
                 claimed_by: None,
+                perhaps: None,
                 used_by: None,
             };
             // There is room for all of them.
@@ -86,10 +102,17 @@ impl Board {
     }
 
     /// Sets who holds a group now.
-    pub fn set(&self, c: usize, claimed_by: Option<Label>, used_by: Option<Label>) {
+    pub fn set(
+        &self,
+        c: usize,
+        claimed_by: Option<Label>,
+        perhaps: Option<(Label, usize)>,
+        used_by: Option<Label>,
+    ) {
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
             entry.claimed_by = claimed_by;
+            entry.perhaps = perhaps;
             entry.used_by = used_by;
         }
     }
@@ -132,7 +155,7 @@ impl Handler for DriverAsks {
             return;
         };
         let group: *mut bindings::iommu_group = device.iommu_group();
-        let found = self.0.find(group.cast(), |entry| entry.claimed_by);
+        let found = self.0.find(group.cast(), |entry| entry.claimed_by(device));
         if let (Some((group, holder)), Some(driver)) = (found, device.driver()) {
             log_warn!(
                 "{}: refused to driver {} of {}: it is held by {}",
@@ -152,9 +175,12 @@ impl Handler for OwnerAsks {
     const FUNCTION: &'static CStr = c"iommu_group_claim_dma_owner";
 
     fn called(&self, first: *mut c_void) {
-        let holder = |entry: &Entry| match (entry.claimed_by, entry.used_by) {
-            (Some(owner), _) => Some(Label::new(format_args!("it is held by {owner}"))),
-            (None, user) => user,
+        let holder = |entry: &Entry| match (entry.claimed_by, entry.perhaps, entry.used_by) {
+            (Some(owner), ..) => Some(Label::new(format_args!("it is held by {owner}"))),
+            (None, Some((owner, _)), None) => Some(Label::new(format_args!(
+                "{owner} holds it or resets a device of it"
+            ))),
+            (None, _, user) => user,
         };
         if let Some((group, holder)) = self.0.find(first, holder) {
             log_warn!(

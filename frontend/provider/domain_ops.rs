@@ -76,7 +76,7 @@ extern "C" fn free<D: Served>(domain: *mut bindings::iommu_domain) {
 extern "C" fn attach_dev<D: Layer>(
     domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
-    _old: *mut bindings::iommu_domain,
+    old: *mut bindings::iommu_domain,
 ) -> c_int {
     // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
     let (domain, device) = unsafe {
@@ -88,7 +88,8 @@ extern "C" fn attach_dev<D: Layer>(
     let (Some(attach), Some(instance)) = (D::ATTACH, D::slot().get()) else {
         return ENODEV.to_errno();
     };
-    answer(device.and_then(|device| attach(&instance, device, domain)))
+    // Only a device that is new was attached to nothing.
+    answer(device.and_then(|device| attach(&instance, device, domain, old.is_null())))
 }
 
 extern "C" fn map_pages<D: Served>(

@@ -98,6 +98,13 @@ impl<D: Served> Instance<D> {
         self.domains.blocked.core()
     }
 
+    /// The pointer that C knows the blocked domain by.
+    // Only the hosted frontend asks.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn blocked_as_c(&self) -> *mut bindings::iommu_domain {
+        self.domains.blocked.as_c()
+    }
+
     /// The identity domain.
     pub fn identity(&self) -> &Arc<Domain<D>> {
         self.domains.identity.core()

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{endpoint::Endpoint, ffi::device::Driver};
 
-/// C attaches a device to a domain; it holds the mutex of the device's group.
-pub type Attach<D> = fn(&Instance<D>, &ProviderDevice<D>, &ProviderDomain<D>) -> Result;
+/// C attaches a device to a domain; it holds the mutex of the device's group. The last argument is
+/// whether the device was attached to nothing before.
+pub type Attach<D> = fn(&Instance<D>, &ProviderDevice<D>, &ProviderDomain<D>, bool) -> Result;
 
 /// What the kernel's IOMMU layer does with a vendor driver's devices, and is told of them.
 pub trait Layer: Callable {
@@ -51,6 +52,12 @@ pub trait Layer: Callable {
     /// A driver is about to be bound to a device, and the layer has let it have the group if it
     /// uses the DMA API.
     fn driver_comes(_instance: &Instance<Self>, _device: &ProviderDevice<Self>, _driver: Driver) {}
+
+    /// The driver of a device is about to be unbound.
+    fn driver_leaves(_instance: &Instance<Self>, _device: &ProviderDevice<Self>) {}
+
+    /// Somebody asks who holds the group. The caller holds no lock.
+    fn look(_instance: &Instance<Self>, _group: &ProviderGroup<Self>) {}
 
     /// No driver is bound to a device any more.
     fn driver_is_gone(_instance: &Instance<Self>, _device: &ProviderDevice<Self>) {}

@@ -114,6 +114,11 @@ fn handle<D: Layer>(
                 D::driver_comes(instance, &known, driver);
             }
         }
+        bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => {
+            if let Some(known) = instance.device(device) {
+                D::driver_leaves(instance, &known);
+            }
+        }
         bindings::bus_notifier_event_BUS_NOTIFY_DRIVER_NOT_BOUND
         | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
             if let Some(known) = instance.device(device) {

@@ -135,6 +135,17 @@ impl<D: Layer> Drop for Running<D> {
     }
 }
 
+impl<D: Layer> Running<D> {
+    /// Somebody is about to read what the groups are attached to, and who holds them.
+    fn look_at_groups(&self) -> fmt::Result {
+        let groups = self.instance.snapshot_groups().map_err(|_| fmt::Error)?;
+        groups
+            .iter()
+            .for_each(|group| D::look(&self.instance, group));
+        Ok(())
+    }
+}
+
 impl<D: Layer> Vendor for Running<D> {
     fn units(&self) -> &[KBox<dyn Unbindable>] {
         &self.units
@@ -149,10 +160,12 @@ impl<D: Layer> Vendor for Running<D> {
     }
 
     fn show_groups(&self, f: &mut dyn Write) -> fmt::Result {
+        self.look_at_groups()?;
         self.instance.show_groups(f)
     }
 
     fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
+        self.look_at_groups()?;
         self.instance.show_domains(f)
     }
 

@@ -63,25 +63,24 @@ mod suite {
         let (group, endpoints) = (&test_group.0, &test_group.1);
         let says = |what| group.used_by().is_some_and(|text| text.as_str() == what);
         assert!(group.used_by().is_none());
-        assert!(group.only_user(&endpoints[0]).is_none());
+        assert!(group.only_user().is_none());
 
         group.start_dma_api(&endpoints[0], "first".into())?;
         assert!(says("driver first uses device 0:0"));
-        assert_eq!(group.only_user(&endpoints[0]), Some("first".into()));
-        assert!(group.only_user(&endpoints[1]).is_none());
+        assert_eq!(group.only_user(), Some("first".into()));
 
         group.start_dma_api(&endpoints[1], "second".into())?;
         assert!(says("2 drivers use it, first on device 0:0"));
-        assert!(group.only_user(&endpoints[0]).is_none());
+        assert!(group.only_user().is_none());
 
         group.end_dma_api(&endpoints[0]);
         assert!(says("driver second uses device 0:1"));
-        assert_eq!(group.only_user(&endpoints[1]), Some("second".into()));
+        assert_eq!(group.only_user(), Some("second".into()));
 
         group.end_dma_api(&endpoints[1]);
         let claim = group.claim(owner(1, "tester"))?;
         assert!(group.used_by().is_none());
-        assert!(group.only_user(&endpoints[1]).is_none());
+        assert!(group.only_user().is_none());
         drop(claim);
         leave_all(&test_group);
         drop(test_group);

@@ -52,6 +52,11 @@ mod suite {
             group.start_dma_api(&endpoints[1], "second".into()),
             Err(EBUSY)
         );
+        // One that the kernel has admitted is counted for later.
+        group.count_dma_api(&endpoints[1], "second".into())?;
+        assert_eq!(group.ownership(), lent(2, "first"));
+        group.end_dma_api(&endpoints[1]);
+        assert_eq!(group.ownership(), lent(1, "first"));
         assert_eq!(other.adopt(group), Err(EBUSY));
         assert!(machine.snapshot()? == before);
 

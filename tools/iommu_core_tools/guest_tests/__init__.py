@@ -8,13 +8,13 @@ from .. import cache, custom_kernel, guest_images, run, viommu
 from ..paths import jobs
 from . import (
     custom, dma, failure, far_memory, firmware, harness, held, hotplug, isolation, kexec, lifecycle,
-    named, power, refusals, scenario, topology, variants, vfio,
+    named, power, refusals, reset, scenario, topology, variants, vfio,
 )  # fmt: skip
 
 # The longest come first, so that at the end no long one runs alone.
 _MODULES = (
     hotplug, variants, vfio, lifecycle, kexec, power, dma, harness, isolation, topology, named,
-    refusals, held, firmware, failure, far_memory,
+    reset, refusals, held, firmware, failure, far_memory,
 )  # fmt: skip
 
 

@@ -25,6 +25,11 @@ pub enum Driver {
         /// C has counted it: it had a group then.
         counted: bool,
     },
+    /// The notifier was told that it is about to be unbound; its `remove` runs.
+    Removing {
+        dma_api: bool,
+        counted: bool,
+    },
     /// `dma_cleanup` was called and the notifier has not been.
     Unbinding {
         counted: bool,
@@ -37,19 +42,27 @@ impl Driver {
         match self {
             Self::None => None,
             Self::Binding | Self::Unbinding { .. } => Some(true),
-            Self::Bound { dma_api, .. } => Some(dma_api),
+            Self::Bound { dma_api, .. } | Self::Removing { dma_api, .. } => Some(dma_api),
         }
     }
 
-    /// Whether the notifier has told of it, and not yet that it is gone.
-    pub fn is_counted_by_us(self) -> bool {
+    /// Whether C counts it, and the notifier has told of it.
+    pub fn is_counted(self) -> bool {
         matches!(
             self,
             Self::Bound {
                 dma_api: true,
                 counted: true
-            } | Self::Unbinding { counted: true }
+            } | Self::Removing {
+                dma_api: true,
+                counted: true
+            }
         )
+    }
+
+    /// Whether C has counted it, and the notifier has not yet told that it is gone.
+    pub fn is_leaving(self) -> bool {
+        matches!(self, Self::Unbinding { counted: true })
     }
 }
 
@@ -173,7 +186,8 @@ impl World {
         if !((self.leaving || !self.accepted) && self.is_direct(device)) {
             self.watch_may_reach(device, Domain::Blocked);
         }
-        let _ = self.attach_dev(device, Target::Release, Domain::Blocked);
+        let old = self.c.domain;
+        let _ = self.attach_dev(device, Target::Release, Domain::Blocked, old);
         self.release_device(device);
         if self.c.list.is_empty() {
             self.c.default = None;
@@ -207,7 +221,7 @@ impl World {
             self.create_direct_mappings(device);
         }
         let result = if let Some(domain) = self.c.domain {
-            self.device_set_domain(device, domain, false)
+            self.device_set_domain(device, domain, None, false)
         } else if self.c.default.is_none() && !at_registration {
             self.iommu_setup_default_domain(None)
         } else {
@@ -261,24 +275,44 @@ impl World {
 
     // Attaches.
 
-    fn attach_device(&mut self, device: Device, domain: Domain) -> Result<(), Stop> {
-        Ok(self.attach_dev(device, target(domain), domain)?)
+    fn attach_device(
+        &mut self,
+        device: Device,
+        domain: Domain,
+        old: Option<Domain>,
+    ) -> Result<(), Stop> {
+        Ok(self.attach_dev(device, target(domain), domain, old)?)
+    }
+
+    /// `iommu_driver_get_domain_for_dev()`, which a provider may ask during an attach.
+    pub fn iommu_driver_get_domain_for_dev(&self, device: Device) -> Option<Domain> {
+        assert!(self.c.list.contains(&device), "C warns");
+        match self.c.devices[device].blocked {
+            true => Some(Domain::Blocked),
+            false => self.c.domain,
+        }
+    }
+
+    /// What C has the group attached to, once no call of C's is under way.
+    pub fn iommu_get_domain_for_dev(&self) -> Option<Target> {
+        self.c.domain.map(target)
     }
 
     fn device_set_domain(
         &mut self,
         device: Device,
         new: Domain,
+        old: Option<Domain>,
         must_succeed: bool,
     ) -> Result<(), Stop> {
         if self.c.devices[device].require_direct && new == Domain::Blocked {
             return Err(Stop::Rule);
         }
         self.watch_may_reach(device, new);
-        let result = self.attach_device(device, new);
+        let result = self.attach_device(device, new, old);
         if result.is_err() && must_succeed && self.c.has_blocking && new != Domain::Blocked {
             self.watch_may_reach(device, Domain::Blocked);
-            let _ = self.attach_device(device, Domain::Blocked);
+            let _ = self.attach_device(device, Domain::Blocked, old);
         }
         result
     }
@@ -302,7 +336,7 @@ impl World {
             if self.c.devices[device].blocked {
                 continue;
             }
-            let attached = self.device_set_domain(device, new, must_succeed);
+            let attached = self.device_set_domain(device, new, self.c.domain, must_succeed);
             if attached.is_ok() {
                 continue;
             }
@@ -312,7 +346,8 @@ impl World {
             }
             if let Some(old) = self.c.domain {
                 for &before in &list[..at] {
-                    if self.device_set_domain(before, old, true).is_err() && !self.has_failed() {
+                    let back = self.device_set_domain(before, old, Some(new), true);
+                    if back.is_err() && !self.has_failed() {
                         self.breaks(Broken::CWarns);
                     }
                 }
@@ -440,7 +475,7 @@ impl World {
         self.c.has_blocking = true;
         self.watch_may_reach(device, Domain::Blocked);
         if self.c.domain != Some(Domain::Blocked) {
-            if let Err(stop) = self.attach_device(device, Domain::Blocked) {
+            if let Err(stop) = self.attach_device(device, Domain::Blocked, self.c.domain) {
                 return Answer::of(Err(stop));
             }
         }
@@ -451,16 +486,18 @@ impl World {
 
     pub fn pci_dev_reset_iommu_done(&mut self, device: Device) -> Answer {
         // From here on C means it to reach the group's domain.
-        self.c.devices[device].blocked = false;
+        self.watch.ended = Some(device);
         match self.c.domain {
             Some(domain) if domain != Domain::Blocked => {
                 self.watch_may_reach(device, domain);
-                if self.attach_device(device, domain).is_err() && !self.has_failed() {
+                let result = self.attach_device(device, domain, Some(Domain::Blocked));
+                if result.is_err() && !self.has_failed() {
                     self.breaks(Broken::CWarns);
                 }
             }
             _ => {}
         }
+        self.c.devices[device].blocked = false;
         self.c.recovery_cnt -= 1;
         Answer::Done
     }
@@ -513,9 +550,20 @@ impl World {
         Answer::Done
     }
 
-    /// Up to where the notifier is called.
-    pub fn unbind_begins(&mut self, device: Device) -> Answer {
+    /// Up to where the notifier is called for the first time.
+    pub fn removes(&mut self, device: Device) -> Answer {
         let Driver::Bound { dma_api, counted } = self.c.bus[device].driver else {
+            return Answer::Refused;
+        };
+        self.driver_leaves(device);
+        self.c.bus[device].driver = Driver::Removing { dma_api, counted };
+        Answer::Done
+    }
+
+    /// Up to where the notifier is called for the second time.
+    pub fn unbind_begins(&mut self, device: Device) -> Answer {
+        self.removes(device);
+        let Driver::Removing { dma_api, counted } = self.c.bus[device].driver else {
             return Answer::Refused;
         };
         if dma_api && self.c.devices[device].known {

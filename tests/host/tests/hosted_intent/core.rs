@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use iommu_core_host::ownership::{Change, Owner, Ownership};
+use iommu_core_host::ownership::{Change, Owner, Ownership, Refusal};
 
 /// A device, by its place in the tables of the models.
 pub type Device = usize;
@@ -32,10 +32,19 @@ pub enum Error {
     Invalid,
 }
 
+/// Whether a member is blocked alone.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Suspended {
+    No,
+    /// Its return is prepared.
+    Prepared,
+    Cut,
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Member {
     pub device: Device,
-    pub suspended: bool,
+    pub suspended: Suspended,
     /// Its driver uses the DMA API.
     pub driver: bool,
     pub pinned: bool,
@@ -110,8 +119,8 @@ impl Group {
     /// What hardware lets a device reach, if it is a member.
     pub fn reach(&self, device: Device) -> Option<Domain> {
         self.member(device).map(|m| match m.suspended {
-            true => Domain::Blocked,
-            false => self.current,
+            Suspended::No => self.current,
+            Suspended::Prepared | Suspended::Cut => Domain::Blocked,
         })
     }
 
@@ -126,7 +135,7 @@ impl Group {
         }
         self.members.push(Member {
             device,
-            suspended: false,
+            suspended: Suspended::No,
             driver: false,
             pinned,
         });
@@ -176,7 +185,7 @@ impl Group {
                 return Err(Error::Busy);
             }
             if !self.ownership.is_exclusive() {
-                self.current = domain;
+                self.go_to(domain);
             }
         }
         self.default = Some(domain);
@@ -189,19 +198,19 @@ impl Group {
             if self.members.iter().any(|m| m.pinned) {
                 return Err(Error::Invalid);
             }
-            self.current = Domain::Blocked;
+            self.go_to(Domain::Blocked);
         }
         self.ownership.claim(owner()).unwrap();
         Ok(())
     }
 
     pub fn attach_claimed(&mut self, domain: Domain) {
-        self.current = domain;
+        self.go_to(domain);
         self.ownership.set_attached(owner(), true).unwrap();
     }
 
     pub fn detach_claimed(&mut self) {
-        self.current = Domain::Blocked;
+        self.go_to(Domain::Blocked);
         self.ownership.set_attached(owner(), false).unwrap();
     }
 
@@ -215,12 +224,12 @@ impl Group {
         self.ownership
             .lend("driver".into())
             .map_err(|_| Error::Busy)?;
-        self.current = domain;
+        self.go_to(domain);
         Ok(())
     }
 
     pub fn attach_lent(&mut self, domain: Domain) {
-        self.current = domain;
+        self.go_to(domain);
     }
 
     pub fn end_loan(&mut self) {
@@ -229,22 +238,52 @@ impl Group {
     }
 
     fn go_home(&mut self) {
-        self.current = self.default.unwrap_or(Domain::Blocked);
+        self.go_to(self.default.unwrap_or(Domain::Blocked));
     }
 
     /// Blocks a member alone, or ends that. Says whether it is one.
-    pub fn set_suspended(&mut self, device: Device, now: bool) -> bool {
+    pub fn set_suspended(&mut self, device: Device, now: Suspended) -> bool {
         let member = self.member_mut(device);
         member.map(|member| member.suspended = now).is_some()
     }
 
+    pub fn is_cut(&self, device: Device) -> bool {
+        self.member(device)
+            .is_some_and(|m| m.suspended == Suspended::Cut)
+    }
+
+    /// The whole group goes to a domain; the return of suspended members is prepared with it.
+    fn go_to(&mut self, domain: Domain) {
+        if self.current != domain {
+            self.current = domain;
+            for member in &mut self.members {
+                if member.suspended == Suspended::Cut {
+                    member.suspended = Suspended::Prepared;
+                }
+            }
+        }
+    }
+
     pub fn start_dma_api(&mut self, device: Device) -> Result<(), Error> {
+        self.use_with(device, Ownership::start_use)
+    }
+
+    /// As `start_dma_api`, for a driver that C has admitted.
+    pub fn count_dma_api(&mut self, device: Device) -> Result<(), Error> {
+        self.use_with(device, Ownership::count_use)
+    }
+
+    fn use_with(
+        &mut self,
+        device: Device,
+        start: impl FnOnce(&mut Ownership) -> Result<(), Refusal>,
+    ) -> Result<(), Error> {
         let mut ownership = self.ownership;
         let Some(member) = self.member_mut(device) else {
             return Err(Error::Invalid);
         };
         if !member.driver {
-            ownership.start_use().map_err(|_| Error::Busy)?;
+            start(&mut ownership).map_err(|_| Error::Busy)?;
             member.driver = true;
             self.ownership = ownership;
         }

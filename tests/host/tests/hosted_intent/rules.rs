@@ -10,8 +10,9 @@ use iommu_core_host::{
 };
 
 use crate::{
+    c::Driver,
     core::{Device, Domain},
-    world::{Known, World, DEVICES},
+    world::{Failing, Known, World, DEVICES},
 };
 
 /// A rule that was broken.
@@ -72,6 +73,8 @@ pub struct Watch {
     pub ends: bool,
     /// What C permits each device to reach.
     allowed: [Vec<Domain>; DEVICES],
+    /// The device whose reset C ends.
+    pub ended: Option<Device>,
     reached: [Option<Domain>; DEVICES],
 }
 
@@ -111,7 +114,7 @@ impl World {
                 (other == device || self.config.shared_id) && allowed.contains(&reach)
             });
             if reach != Domain::Blocked {
-                if self.c.devices[device].blocked {
+                if self.is_in_reset(device) {
                     self.breaks(Broken::ReachesInReset);
                 } else if !allowed && !self.is_on_hold(device, reach) {
                     self.breaks(Broken::ReachesOther);
@@ -178,8 +181,13 @@ impl World {
         if (0..DEVICES).any(is_elsewhere) {
             broken.insert(Broken::NotWhereCThinks);
         }
-        if let Some(known) = &self.known {
-            broken.extend(self.ownership(known));
+        // Who reads the record has what is not certain looked up.
+        let mut read = self.clone();
+        read.begin(Failing::Never);
+        let _ = read.settle();
+        broken.extend(read.watch.broken.iter().copied());
+        if let Some(known) = &read.known {
+            broken.extend(read.ownership(known));
         }
         // A device whose regions are mapped by its own domain has yet to join the others.
         let groups = self.slots.iter().flatten().filter(|group| {
@@ -235,11 +243,16 @@ impl World {
         let held = (0..DEVICES).filter(|&device| {
             self.held[device] == Some((HoldReason::DriverWasBound { dma_api: true }, known.core))
         });
-        let counted = (0..DEVICES).filter(|&device| {
-            self.c.list.contains(&device) && self.c.bus[device].driver.is_counted_by_us()
-        });
-        let users = held.count() + counted.count();
-        if users != group.ownership.users() && !matches!(holder, Holder::Owner { .. }) {
+        let drivers = |is: fn(Driver) -> bool| {
+            let known = self.c.list.iter();
+            known.filter(|d| is(self.c.bus[**d].driver)).count()
+        };
+        let least = held.count() + drivers(Driver::is_counted);
+        // Nobody can tell when exactly C has stopped counting.
+        let most = least + drivers(Driver::is_leaving);
+        let users = group.ownership.users();
+        let is_right = (least..=most).contains(&users);
+        if !is_right && !matches!(holder, Holder::Owner { .. }) {
             broken.push(Broken::Miscounted);
         }
         broken

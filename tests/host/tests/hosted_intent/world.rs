@@ -4,13 +4,13 @@
 //! `c.rs`, what has to hold is in `rules.rs`.
 
 use iommu_core_host::frontend::{
-    hosted::intent::{Facts, Holder, Intent, Step, Target, Tracked, Users},
+    hosted::intent::{Facts, Holder, Intent, Step, Target, Tracked},
     provider::stage::{HoldReason, Move, Seen, Stage},
 };
 
 use crate::{
     c::{Driver, Layer},
-    core::{Device, Domain, Error, Group},
+    core::{Device, Domain, Error, Group, Suspended},
     rules::{Broken, Watch},
 };
 
@@ -516,11 +516,15 @@ impl World {
         device: Device,
         target: Target,
         domain: Domain,
+        old: Option<Domain>,
     ) -> Result<(), Error> {
         let at = self.place(device).expect("C knows the device");
         let facts = Facts {
-            users: self.users(device),
+            held_user: self.has_held_user(),
             may_be_reset: self.config.ats[device],
+            is_new: old.is_none(),
+            is_passing: self.is_passing(device),
+            new_default: self.is_new_default(domain),
             direct: self.firmware_uses(device),
             unit_leaves: self.may_be_lost(),
         };
@@ -533,16 +537,42 @@ impl World {
         result
     }
 
-    fn users(&self, device: Device) -> Users {
+    /// `HeldDevices::has_driver`.
+    fn has_held_user(&self) -> bool {
+        let core = self.known.as_ref().expect("a group").core;
+        (0..DEVICES)
+            .any(|d| self.held[d] == Some((HoldReason::DriverWasBound { dma_api: true }, core)))
+    }
+
+    /// Whether C has blocked another device, and not because of a reset.
+    fn is_passing(&self, device: Device) -> bool {
+        let known = self.known.as_ref().expect("a group");
+        let mut others = known.intent.devices().iter();
+        others.any(|other| {
+            *other.key() != device
+                && other.is_blocked()
+                && self.iommu_driver_get_domain_for_dev(*other.key()) != Some(Domain::Blocked)
+        })
+    }
+
+    /// `Group::is_new_default`.
+    fn is_new_default(&self, domain: Domain) -> bool {
         let core = self.known.as_ref().expect("a group").core;
         let group = self.slots[core].as_ref().expect("a group");
-        let is_user = group.member(device).is_some_and(|m| m.driver);
-        match group.ownership.users() {
-            _ if group.ownership.is_exclusive() => Users::None,
-            0 => Users::None,
-            1 if is_user => Users::OnlyThis,
-            _ => Users::Others,
-        }
+        group.default != Some(domain)
+    }
+
+    /// What is not certain is looked up (`hosted/settle.rs`).
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let (Some(known), Some(now)) = (&self.known, self.iommu_get_domain_for_dev()) else {
+            return Ok(());
+        };
+        let mut intent = known.intent.clone();
+        let result = intent.settle(now, |step, &about| {
+            self.carry_out(step, about, Domain::Blocked)
+        });
+        self.known.as_mut().expect("a group").intent = intent;
+        result
     }
 
     fn carry_out(&mut self, step: Step, device: Device, domain: Domain) -> Result<(), Error> {
@@ -577,19 +607,22 @@ impl World {
                 self.slot(core).attach_lent(domain);
             }
             Step::EndLoan => self.slot(core).end_loan(),
+            Step::EndUse => self.slot(core).end_dma_api(device),
             Step::Suspend => {
-                self.allocate()?;
-                if !self.slot(core).set_suspended(device, true) {
-                    self.breaks(Broken::MachineDiffers);
+                if self.slot(core).current != Domain::Blocked {
+                    self.allocate()?;
                 }
+                self.suspend(core, device, Suspended::Prepared);
             }
+            Step::Cut => self.suspend(core, device, Suspended::Cut),
             Step::Resume => {
-                if self.c.devices[device].blocked {
+                if self.is_in_reset(device) {
                     self.breaks(Broken::ResumedInReset);
                 }
-                if !self.slot(core).set_suspended(device, false) {
-                    self.breaks(Broken::MachineDiffers);
+                if self.slot(core).is_cut(device) {
+                    self.allocate()?;
                 }
+                self.suspend(core, device, Suspended::No);
             }
             Step::Join | Step::Adopt => self.join_group(device)?,
             Step::Leave => self.slot(core).leave(device),
@@ -617,19 +650,41 @@ impl World {
         Ok(())
     }
 
+    fn suspend(&mut self, core: Slot, device: Device, now: Suspended) {
+        if !self.slot(core).set_suspended(device, now) {
+            self.breaks(Broken::MachineDiffers);
+        }
+    }
+
+    /// Whether a device is in a reset. While C ends one it says that it is.
+    pub fn is_in_reset(&self, device: Device) -> bool {
+        self.c.devices[device].blocked && self.watch.ended != Some(device)
+    }
+
+    fn set_driver_leaves(&mut self, device: Device, leaves: bool) -> Option<Slot> {
+        let at = self.place(device)?;
+        let known = self.known.as_mut()?;
+        known.intent.devices_mut()[at].set_driver_leaves(leaves);
+        Some(known.core)
+    }
+
     /// The notifier: a driver is bound, and C has let it have the group.
     pub fn driver_binds(&mut self, device: Device) {
-        if self.place(device).is_some() {
-            // A refusal is logged.
-            let core = self.known.as_ref().expect("a group").core;
-            let _ = self.slot(core).start_dma_api(device);
+        if let Some(core) = self.set_driver_leaves(device, false) {
+            // Refusals are logged.
+            let _ = self.settle();
+            let _ = self.slot(core).count_dma_api(device);
         }
+    }
+
+    /// The notifier: a driver is about to be unbound.
+    pub fn driver_leaves(&mut self, device: Device) {
+        self.set_driver_leaves(device, true);
     }
 
     /// The notifier: a driver is gone.
     pub fn driver_unbound(&mut self, device: Device) {
-        if self.place(device).is_some() {
-            let core = self.known.as_ref().expect("a group").core;
+        if let Some(core) = self.set_driver_leaves(device, false) {
             self.slot(core).end_dma_api(device);
         }
     }

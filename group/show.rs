@@ -42,7 +42,8 @@ impl<D: Attach> Group<D> {
             if let Some(driver) = member.driver() {
                 write!(f, ", driver {driver}")?;
             }
-            if member.is_suspended() {
+            // In a blocked group it makes no difference.
+            if member.is_suspended() && !state.current.domain().is_blocked() {
                 write!(f, ", suspended for a reset")?;
             }
             write!(f, ", ids")?;

@@ -86,7 +86,7 @@ fn attach_locked<D: Hosted>(
         proofs.blocked_by = Some(current_owner());
     }
     let facts = Facts {
-        held_user: instance.held.has_driver(group.core()),
+        held_user: instance.held.relies_on(group.core()),
         may_be_reset: known.device().pci().is_some_and(Pci::supports_ats),
         is_new,
         is_passing: target == Target::Blocked && is_passing(instance, intent, known),

@@ -373,7 +373,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
                 Stage::Member => [one(Step::Suspend), None, None, None, None],
                 // It is blocked.
                 Stage::Outside | Stage::Held(_) | Stage::New => [None; PARTS],
-                Stage::HandedOver => [arrive, one(Step::Suspend), None, None, None],
+                Stage::HandedOver(_) => [arrive, one(Step::Suspend), None, None, None],
             },
             Meaning::Detach => [one(Step::Detach), arrive, suspend, None, None],
             Meaning::Claim => [end_uses, one(Step::Claim), arrive, suspend, None],

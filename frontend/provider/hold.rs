@@ -175,9 +175,9 @@ fn identity_group<D: Layer>(
     let alike = instance.held.with_same_id(endpoint)?;
     let known = ProviderGroup::known_near(instance, key, endpoint, &drivers);
     // Before its first default domain C's group is free to be on identity.
-    let is_settled = known.as_ref().is_some_and(|known| {
-        known.is_settled(instance) && known.core().default_domain().is_some()
-    });
+    let is_settled = known
+        .as_ref()
+        .is_some_and(|known| known.is_settled(instance) && known.core().default_domain().is_some());
     let group = match known.as_ref().map(|known| known.core()) {
         Some(core) => core.clone(),
         None => match drivers.first().or(alike.first()) {

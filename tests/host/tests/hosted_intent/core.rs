@@ -146,7 +146,7 @@ impl Group {
     /// All members of another group become members; they are still in that one.
     pub fn adopt(&mut self, from: &Self) -> Result<(), Error> {
         let users = from.members.iter().filter(|m| m.driver).count();
-        let any_suspended = from.members.iter().any(|m| m.suspended);
+        let any_suspended = from.members.iter().any(|m| m.suspended != Suspended::No);
         if from.ownership.is_exclusive() || any_suspended {
             return Err(Error::Busy);
         }

@@ -107,15 +107,16 @@ impl<D: Attach> Group<D> {
         }
         state.members.reserve(moving.len(), GFP_KERNEL)?;
         for member in moving.iter_mut() {
-            if !is_same {
-                member.prepare(state.current.domain(), When::Now)?;
-            }
             if let Some(default) = state
                 .default
                 .as_ref()
                 .filter(|_| state.ownership.is_exclusive())
             {
                 member.prepare_return(default)?;
+            }
+            if !is_same {
+                // The last plan before the commit.
+                member.prepare(state.current.domain(), When::Now)?;
             }
         }
         for member in moving.drain_all() {

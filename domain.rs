@@ -473,8 +473,8 @@ impl<D: Attach> Residence<D> {
 impl<D: Attach> Drop for Residence<D> {
     fn drop(&mut self) {
         if self.unit.has_failed() && !self.unit.has_stopped() {
-            // The commit that removed the entry could not invalidate the unit's caches, or there was
-            // no such commit because the unit goes on although it was released.
+            // The commit that removed the entry could not invalidate the unit's caches, or there
+            // was no such commit because the unit goes on although it was released.
             self.domain.never_free_tables();
         }
         // The invariant guarantees that the slot has a user to remove.

@@ -472,8 +472,8 @@ pub trait VendorDriver: Translate {
     /// `ETIMEDOUT` if the unit does not stop. It is left as it is: it goes on with its entries, and
     /// may access its tables at any time. The core then declares it failed, writes no more entries,
     /// and never frees a page table that the unit may read (law 8). `EBUSY` if the unit must not
-    /// stop, since firmware or an earlier kernel had left it translating and it was not enabled yet:
-    /// it goes on, and blocks everything.
+    /// stop, since firmware or an earlier kernel had left it translating and it was not enabled
+    /// yet: it goes on, and blocks everything.
     fn release(unit: &Self::Unit) -> Result;
 
     /// Disables an enabled unit while no device does DMA: translation, queue and interrupt. Tables

@@ -112,8 +112,8 @@ impl<'a> Device<'a> {
         unsafe { bindings::iommu_get_domain_for_dev(self.as_raw()) }
     }
 
-    /// The domain that C has the device attached to: the blocked domain while it is reset, otherwise
-    /// that of its group.
+    /// The domain that C has the device attached to: the blocked domain while it is reset,
+    /// otherwise that of its group.
     ///
     /// # Safety
     ///

@@ -8,11 +8,11 @@ use core::ptr;
 
 use kernel::{
     bindings,
-    ffi::{c_int, c_void},
+    ffi::{c_int, c_ulong, c_void},
     prelude::*,
 };
 #[cfg(CONFIG_MEMORY_HOTPLUG)]
-use kernel::{error::to_result, ffi::c_ulong, types::Opaque};
+use kernel::{error::to_result, types::Opaque};
 
 use crate::addr::PhysAddr;
 
@@ -21,7 +21,7 @@ use crate::addr::PhysAddr;
 ///
 /// Context: may sleep.
 pub(crate) fn last_address() -> Option<PhysAddr> {
-    unsafe extern "C" fn visit(resource: *mut bindings::resource, last: *mut c_void) -> c_int {
+    extern "C" fn visit(resource: *mut bindings::resource, last: *mut c_void) -> c_int {
         // SAFETY: The kernel passes a resource, and the pointer to a number from below.
         unsafe { *last.cast::<u64>() = (*last.cast::<u64>()).max((*resource).end) };
         0
@@ -31,8 +31,8 @@ pub(crate) fn last_address() -> Option<PhysAddr> {
     // SAFETY: The kernel calls `visit` during the call only.
     let _ = unsafe {
         bindings::walk_iomem_res_desc(
-            bindings::IORES_DESC_NONE as _,
-            flags as _,
+            bindings::IORES_DESC_NONE as c_ulong,
+            flags as c_ulong,
             0,
             u64::MAX,
             ptr::from_mut(&mut last).cast(),

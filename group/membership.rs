@@ -56,8 +56,8 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if `from` is claimed or lent, if one of its members is suspended, or if a driver uses
-    /// one of them and would lose its domain, or is not admitted by the holder of this group;
+    /// `EBUSY` if `from` is claimed or lent, if one of its members is suspended, or if a driver
+    /// uses one of them and would lose its domain, or is not admitted by the holder of this group;
     /// otherwise those of [`join`](Self::join). All members then stay in `from`, unchanged.
     pub fn adopt(self: &Arc<Self>, from: &Arc<Self>) -> Result {
         if Arc::ptr_eq(self, from) {

@@ -57,8 +57,8 @@ impl<D: Attach> Group<D> {
         Ok(())
     }
 
-    /// Prepares what [`resume`](Self::resume) needs after [`cut`](Self::cut). An attach of the group
-    /// to another domain does so, too. Does nothing for other endpoints.
+    /// Prepares what [`resume`](Self::resume) needs after [`cut`](Self::cut). An attach of the
+    /// group to another domain does so, too. Does nothing for other endpoints.
     ///
     /// # Errors
     ///

@@ -97,9 +97,7 @@ impl Function {
         // SAFETY: By the invariant. The kernel writes the ids when it finds the function, and
         // `boot_cpu_data` during boot only.
         unsafe {
-            let processor = (*(&raw const bindings::boot_cpu_data))
-                .__bindgen_anon_1
-                .__bindgen_anon_1;
+            let processor = bindings::boot_cpu_data.__bindgen_anon_1.__bindgen_anon_1;
             Machine {
                 family: processor.x86,
                 model: processor.x86_model,

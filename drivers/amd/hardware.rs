@@ -310,8 +310,9 @@ impl Hardware {
     }
 
     /// Invalidates all that the unit has cached: every entry by its id, then everything. Emulated
-    /// units read an entry only when they are told that it has changed, and translate nothing for an
-    /// id that they were never told of. Translations go after the entries that they were made with.
+    /// units read an entry only when they are told that it has changed, and translate nothing for
+    /// an id that they were never told of. Translations go after the entries that they were made
+    /// with.
     fn invalidate_everything(&self) -> Result<(), Failure> {
         self.invalidate_entries()?;
         if self.properties.features.invalidate_all {

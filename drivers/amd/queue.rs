@@ -177,7 +177,8 @@ impl Queue {
         self.place(registers);
     }
 
-    /// Tells the unit, which takes no commands now, where the buffer is. It starts at the beginning.
+    /// Tells the unit, which takes no commands now, where the buffer is. It starts at the
+    /// beginning.
     fn place(&self, registers: &Registers) {
         self.memory.hand_over();
         registers.set_commands(self.memory.slots.addr(), SLOTS_LG2);
@@ -185,9 +186,9 @@ impl Queue {
         registers.io().write_reg(COMMAND_TAIL::from(0));
     }
 
-    /// Has the unit, whose queue has failed, start the buffer anew with `commands` and nothing else.
-    /// Returns when they are done. Batches go on to fail. The buffer is locked meanwhile, with
-    /// interrupts off.
+    /// Has the unit, whose queue has failed, start the buffer anew with `commands` and nothing
+    /// else. Returns when they are done. Batches go on to fail. The buffer is locked meanwhile,
+    /// with interrupts off.
     ///
     /// # Errors
     ///

@@ -112,8 +112,9 @@ impl DeviceTable {
         self.segments.len()
     }
 
-    /// Tells the unit where the table is. The unit may be on, with as many segments of another table
-    /// or fewer: as long as it has not got all of these, it refuses ids for which it has none.
+    /// Tells the unit where the table is. The unit may be on, with as many segments of another
+    /// table or fewer: as long as it has not got all of these, it refuses ids for which it has
+    /// none.
     pub(super) fn hand_over(&self, registers: &Registers) {
         self.segments.hand_over();
         for (number, segment) in self.segments.iter().enumerate() {

@@ -39,9 +39,12 @@ impl Machine {
             misplaced: KVec::new(),
         };
         for unit in table.units() {
-            let mut present = Present::default();
-            // Devices that only ACPI names may appear later, and so may those that nobody lists.
-            present.others = !scope::lists_functions_only(table, unit);
+            let present = Present {
+                // Devices that only ACPI names may appear later, and so may those that nobody
+                // lists.
+                others: !scope::lists_functions_only(table, unit),
+                ..Present::default()
+            };
             machine.present.push(present, GFP_KERNEL)?;
         }
         for_each_function(|function| machine.see(table, function))?;

@@ -374,8 +374,8 @@ pub trait UnitHardware: Send + Sync + 'static {
         self.refuse_all_or_say();
     }
 
-    /// As [`refuse_all`](Self::refuse_all), unless the unit is off or about to be switched off. Logs
-    /// if the unit does not answer.
+    /// As [`refuse_all`](Self::refuse_all), unless the unit is off or about to be switched off.
+    /// Logs if the unit does not answer.
     fn refuse_all_or_say(&self) {
         let in_use = self.in_use().lock();
         if *in_use && self.refuse_all().is_err() {

@@ -38,8 +38,8 @@
 //! # What is not
 //!
 //! C attaches the blocked domain to one device because the device is going to be reset, and to each
-//! device of a group because an owner claims the group or detaches its domain. It is the whole group
-//! if
+//! device of a group because an owner claims the group or detaches its domain. It is the whole
+//! group if
 //!
 //! * C cannot reset the device under its control (the device has no ATS), or
 //! * the device is new: C attaches it to what the group is attached to, or
@@ -241,7 +241,8 @@ const PARTS: usize = 5;
 #[derive(Copy, Clone)]
 enum Part {
     One(Step),
-    /// [`Step::EndUse`] for each device whose driver is being unbound: C does not count it any more.
+    /// [`Step::EndUse`] for each device whose driver is being unbound: C does not count it any
+    /// more.
     EndUses,
 }
 

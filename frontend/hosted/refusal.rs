@@ -32,7 +32,8 @@ struct Entry {
     c: usize,
     name: Label,
     claimed_by: Option<Label>,
-    /// Who has claimed the group if C has it attached to this domain, or else resets a device of it.
+    /// Who has claimed the group if C has it attached to this domain, or else resets a device of
+    /// it.
     perhaps: Option<(Label, usize)>,
     used_by: Option<Label>,
 }

@@ -291,8 +291,8 @@ extern "C" fn reserved_regions<D: Layer>(
     };
     add_regions(known.endpoint().reserved(), list);
     if let Some(instance) = D::slot().get() {
-        // The device is going to be attached to one domain with held devices, which C does not know.
-        // What firmware does with these has to stay possible.
+        // The device is going to be attached to one domain with held devices, which C does not
+        // know. What firmware does with these has to stay possible.
         let group = known.group().ok().map(|group| group.core());
         instance
             .held

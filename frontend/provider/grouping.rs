@@ -255,7 +255,8 @@ impl<D: Layer> ProviderGroup<D> {
 }
 
 impl<D: Served> ProviderDevice<D> {
-    /// C releases the device. It is blocked, or stays attached where it is and is held. Cannot fail.
+    /// C releases the device. It is blocked, or stays attached where it is and is held. Cannot
+    /// fail.
     pub fn part(&self, instance: &Instance<D>) {
         let endpoint = self.endpoint();
         let seen = Seen::Released {

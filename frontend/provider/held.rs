@@ -221,8 +221,8 @@ impl<D: Served> HeldDevices<D> {
         inside.try_for_each(|held| f(held.device.get(), &held.endpoint))
     }
 
-    /// Calls `f` for the endpoint of each held device that is in `group`, or to whose group an id of
-    /// `endpoint` belongs: all of them are attached to one domain.
+    /// Calls `f` for the endpoint of each held device that is in `group`, or to whose group an id
+    /// of `endpoint` belongs: all of them are attached to one domain.
     pub fn for_each_beside(
         &self,
         endpoint: &Endpoint<D>,

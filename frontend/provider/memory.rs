@@ -4,9 +4,9 @@
 //!
 //! Such memory cannot be kept from drivers: the DMA API has limits for what a *device* can address,
 //! and none for its unit. A refused map would not help: `dma_map_phys()` reports no error number,
-//! so block drivers take each failure for a lack of resources and try again for ever. So on VT-d the
-//! map succeeds, as with the kernel's own driver. The unit refuses the DMA with a fault. A device
-//! may or may not notice, above all when it writes: so a person has to be told beforehand.
+//! so block drivers take each failure for a lack of resources and try again for ever. So on VT-d
+//! the map succeeds, as with the kernel's own driver. The unit refuses the DMA with a fault. A
+//! device may or may not notice, above all when it writes: so a person has to be told beforehand.
 
 #![forbid(unsafe_code)]
 

@@ -118,8 +118,8 @@ impl<D: Layer> ProviderUnit<D> {
 
     /// Unregisters the unit and takes it out of sysfs.
     fn hide_from_c(&self, instance: &Instance<D>) {
-        // C looks at all devices once. It finds none that it has not put into its group yet, nor one
-        // that is on its bus no longer and has not been released.
+        // C looks at all devices once. It finds none that it has not put into its group yet, nor
+        // one that is on its bus no longer and has not been released.
         let _guard = NoHotplug::lock();
         self.settle(instance);
         // SAFETY: The unit is registered.

@@ -121,8 +121,8 @@ impl<D: Served> ProviderUnit<D> {
         self.active.store(active, Relaxed);
     }
 
-    /// Whether C loses the unit when it releases a device now: the unit is being given back, or C has
-    /// not accepted it yet.
+    /// Whether C loses the unit when it releases a device now: the unit is being given back, or C
+    /// has not accepted it yet.
     pub fn may_be_lost(&self) -> bool {
         self.is_leaving() || !self.accepted.load(Relaxed)
     }

@@ -138,7 +138,8 @@ mod suite {
         Ok(())
     }
 
-    /// The claim's owner decides what the group reaches, and may block the memory that firmware uses.
+    /// The claim's owner decides what the group reaches, and may block the memory that firmware
+    /// uses.
     #[test]
     fn law_7_a_pinned_device_does_not_join_a_claimed_group() -> Result {
         let machine = Machine::new(&[Options {

@@ -43,7 +43,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     ///
     /// A large page may replace tables that have become empty. They are added to `gather`: if it is
     /// not empty after the call, the caller must invalidate it, whatever the result is. Where the
-    /// unit does not allow that ([`Format::NEEDS_BREAK`]), smaller pages are mapped in these tables.
+    /// unit does not allow that ([`Format::NEEDS_BREAK`]), smaller pages are mapped in these
+    /// tables.
     ///
     /// # Errors
     ///

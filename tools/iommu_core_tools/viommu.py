@@ -14,8 +14,8 @@ class Registers:
     address: int
     translates: int
     queue_runs: int
-    # Addresses of registers, and what has to be written to them while the unit translates, so that the
-    # unit executes no command of the queue any more.
+    # Addresses of registers, and what has to be written to them while the unit translates, so that
+    # the unit executes no command of the queue any more.
     stop_queue: tuple
 
 

@@ -438,8 +438,8 @@ mod suite {
         Ok(())
     }
 
-    /// A processor that waits may be away for long. Another one, which may have interrupted it, sees
-    /// the end for it.
+    /// A processor that waits may be away for long. Another one, which may have interrupted it,
+    /// sees the end for it.
     #[test]
     fn silent_device_is_found_by_any_processor() -> Result {
         let bench = Bench::new(IDR0)?;

@@ -658,11 +658,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Executes what was pushed so far, before what is pushed next. Returns `None` if all devices
-    /// have answered their CMD_ATC_INV. Otherwise [`is_silent`](Self::is_silent) tells which one has
-    /// not, if it was the only one.
+    /// have answered their CMD_ATC_INV. Otherwise [`is_silent`](Self::is_silent) tells which one
+    /// has not, if it was the only one.
     ///
-    /// If a device was asked, the queue was unlocked meanwhile: other batches may have been executed,
-    /// and the list of ATS streams may have changed.
+    /// If a device was asked, the queue was unlocked meanwhile: other batches may have been
+    /// executed, and the list of ATS streams may have changed.
     pub fn sync(&mut self) -> Option<Unanswered> {
         self.flush();
         let first = self.first.take()?;

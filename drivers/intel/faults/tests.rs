@@ -33,7 +33,7 @@ fn unit() -> Result<Arc<Hardware>> {
     let (capability, space) = Capability::judge(CAP, ECAP).map_err(|_| EINVAL)?;
     assert_eq!(capability.fault_records, 2);
     let health = Arc::new(Health::new("test".into()), GFP_KERNEL)?;
-    Hardware::with(&health, Registers::dead()?, capability, space, -1)
+    Hardware::with(&health, Registers::dead()?, capability, space, -1, false)
 }
 
 /// How many faults are reported if the fault status register always reads `status`.

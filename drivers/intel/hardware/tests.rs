@@ -478,7 +478,8 @@ mod suite {
         Ok(())
     }
 
-    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its queue.
+    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its
+    /// queue.
     #[test]
     fn law_7_nothing_is_reachable_after_the_queue_has_failed() -> Result {
         for cap in [CAP, CAP_ESRTPS] {

@@ -440,8 +440,8 @@ fn without_splitting_a_part_of_a_page_stays<C: Case>() {
     }
 }
 
-/// Before BBML 2 a unit may want an entry cleared and invalidated before a leaf replaces a table. So
-/// a table that has become empty stays, and gets the smaller pages.
+/// Before BBML 2 a unit may want an entry cleared and invalidated before a leaf replaces a table.
+/// So a table that has become empty stays, and gets the smaller pages.
 fn without_splitting_an_empty_table_stays<C: Case>() {
     for shape in C::shapes() {
         let mut bench = Bench::<C>::new(Config {

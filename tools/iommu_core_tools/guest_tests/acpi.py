@@ -320,7 +320,8 @@ def _iort_odd(first, last):
 
 
 def _iort_alike(first, last):
-    # The bridge's requests come from the first device of the bus behind it, the second bus there is.
+    # The bridge's requests come from the first device of the bus behind it, the second bus there
+    # is.
     return _iort(_rmr((first, last + 1 - first), stream=0x0200))
 
 

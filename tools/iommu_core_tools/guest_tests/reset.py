@@ -16,7 +16,8 @@ _IOVA = 0x10000000
 _ROUNDS = 20
 _DEVICES = "/sys/bus/pci/devices"
 _TRACING = "/sys/kernel/tracing"
-# The agent, its parent, has not waited for the program yet, so it is a zombie when it has closed all.
+# The agent, its parent, has not waited for the program yet, so it is a zombie when it has closed
+# all.
 _KILL = """
     kill -9 $user
     until [ "$state" = Z ]; do read -r _ _ state _ </proc/$user/stat; done

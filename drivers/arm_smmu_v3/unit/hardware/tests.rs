@@ -102,7 +102,8 @@ fn refuses_all(hardware: &Hardware) -> bool {
 mod suite {
     use super::*;
 
-    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its queue.
+    /// Law 7: the unit may go on with what it has cached, and cannot be told otherwise by its
+    /// queue.
     #[test]
     fn law_7_nothing_is_reachable_after_the_queue_has_failed() -> Result {
         let (fake, unit) = playing()?;

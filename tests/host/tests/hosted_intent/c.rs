@@ -635,8 +635,8 @@ impl World {
         Answer::of(self.bus_iommu_probe(None))
     }
 
-    /// `ProviderUnit::release()` around `iommu_device_unregister()`. The device `late` is added after
-    /// C has released all devices, and before it forgets the unit.
+    /// `ProviderUnit::release()` around `iommu_device_unregister()`. The device `late` is added
+    /// after C has released all devices, and before it forgets the unit.
     pub fn unregister(&mut self, late: Option<Device>) -> Answer {
         self.leaving = true;
         // We wait for those that C is about to attach.

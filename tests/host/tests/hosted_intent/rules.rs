@@ -108,7 +108,8 @@ impl World {
         for device in 0..DEVICES {
             let reach = self.reach(device);
             let last = self.watch.reached[device].replace(reach);
-            // Those with one id are one to the unit: one of them reaches what C lets the other reach.
+            // Those with one id are one to the unit: one of them reaches what C lets the other
+            // reach.
             let mut allowed = self.watch.allowed.iter().enumerate();
             let allowed = allowed.any(|(other, allowed)| {
                 (other == device || self.config.shared_id) && allowed.contains(&reach)

@@ -5,8 +5,8 @@
 //! What mends one of them takes its line out. Another cause may break the same rule with the same
 //! event, in a longer way: then the walk says so, and that way takes the line's place.
 //!
-//! What nothing observable can tell apart comes first. These lines stay, and Documentation/design.md
-//! says what is done.
+//! What nothing observable can tell apart comes first. These lines stay, and
+//! Documentation/design.md says what is done.
 //!
 //! "Register, driver comes to A" is a registration during which a driver is bound to A after we
 //! have looked at all devices and before C does. "Without memory" is an event in which an
@@ -19,9 +19,9 @@ pub type Line = (Broken, &'static str, &'static str);
 
 #[rustfmt::skip]
 pub const TODAY: &[Line] = &[
-    // C calls a provider in the same way for a claim and for a reset where the group has one device.
-    // So the device is blocked, which serves both, though a held driver that C does not count uses
-    // the group. If it was a claim, the owner's first attach is refused (law 5).
+    // C calls a provider in the same way for a claim and for a reset where the group has one
+    // device. So the device is blocked, which serves both, though a held driver that C does not
+    // count uses the group. If it was a claim, the owner's first attach is refused (law 5).
     (OwnerWithoutClaim, "Claim", "A has ATS; Register, driver comes to B, Claim"),
     // A device is blocked although its return could not be prepared, because its owner's domain may
     // be gone. If it was a reset, C has no way to hear that the return fails as well.

@@ -81,11 +81,6 @@ impl<D: Attach> Member<D> {
         core::mem::replace(&mut self.reason, reason)
     }
 
-    /// Whether the endpoint is attached, that is, not blocked.
-    pub(super) fn is_attached(&self) -> bool {
-        self.attached.is_some()
-    }
-
     pub(super) fn driver(&self) -> Option<Label> {
         self.driver
     }
@@ -105,11 +100,6 @@ impl<D: Attach> Member<D> {
     /// Whether this member drives `id` on `unit`.
     pub(super) fn drives_at(&self, unit: &Arc<Unit<D>>, id: RequesterId) -> bool {
         Arc::ptr_eq(self.endpoint.unit(), unit) && self.drives.contains(&id)
-    }
-
-    /// Whether the two endpoints share an id.
-    pub(super) fn shares_with(&self, other: &Self) -> bool {
-        self.endpoint.shared_id(&other.endpoint).is_some()
     }
 
     pub(super) fn is_suspended(&self) -> bool {

@@ -168,7 +168,7 @@ mod suite {
             hardware.tables.block_all();
             unmap(&paging, 0x8060_4000);
             AmdVi::release_tag(&unit, tag);
-            AmdVi::release(&unit);
+            let _ = AmdVi::release(&unit);
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ mod suite {
         faults::report(hardware, &*sink, || false);
 
         io.write_reg(STATUS::zeroed());
-        AmdVi::release(unit.data());
+        let _ = AmdVi::release(unit.data());
         Ok(())
     }
 

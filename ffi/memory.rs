@@ -43,6 +43,8 @@ pub(crate) fn last_address() -> Option<PhysAddr> {
 }
 
 /// What is told of new memory.
+// Nobody calls it on a kernel whose memory cannot grow.
+#[cfg_attr(not(CONFIG_MEMORY_HOTPLUG), allow(dead_code))]
 pub(crate) trait MemoryHandler: Send + Sync + 'static {
     /// The kernel uses more memory, up to and including `last`.
     ///
@@ -78,6 +80,7 @@ extern "C" {
 /// A handler, and the kernel's record of it.
 ///
 /// C's part is first, so that a pointer to one is a pointer to the other.
+#[cfg_attr(not(CONFIG_MEMORY_HOTPLUG), allow(dead_code))]
 #[repr(C)]
 struct Block<H: MemoryHandler> {
     #[cfg(CONFIG_MEMORY_HOTPLUG)]
@@ -87,6 +90,7 @@ struct Block<H: MemoryHandler> {
 
 /// A registered handler. Dropping it removes the registration. On a kernel whose memory cannot
 /// grow, no handler is ever called.
+#[cfg_attr(not(CONFIG_MEMORY_HOTPLUG), allow(dead_code))]
 pub(crate) struct MemoryNotifier<H: MemoryHandler>(Pin<KBox<Block<H>>>);
 
 // SAFETY: C manages its part; the handler can be shared.

@@ -46,6 +46,8 @@ impl<D: Served> ProviderUnit<D> {
 }
 
 /// The units of one vendor driver.
+// Nobody reads it on a kernel whose memory cannot grow.
+#[cfg_attr(not(CONFIG_MEMORY_HOTPLUG), allow(dead_code))]
 pub struct Units<D: Served>(Arc<Instance<D>>);
 
 /// Compares the units of a vendor driver with new memory, until it is dropped.

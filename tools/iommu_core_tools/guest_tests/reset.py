@@ -71,8 +71,10 @@ def _owner(run, address):
 
 
 def the_module_is_loaded(run):
-    # virtio-pci is built in and already bound, so the devices would stay on identity.
+    # virtio-pci is built in. It is bound already, so the devices would stay on identity, or it is
+    # bound as soon as their unit is there.
     for slot in (_PAIR, _ALONE):
+        run.guest.run(f"echo none >{_DEVICES}/{run.at(slot)}/driver_override")
         guest_pci.unbind(run.guest, run.at(slot))
     run.load()
     guest_pci.load_vfio(run.guest)

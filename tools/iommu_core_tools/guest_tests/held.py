@@ -50,8 +50,8 @@ def _are_together(run):
 
 
 def both_keep_their_direct_regions(run):
-    # The bridge is in their group. Its driver for hot-plug, which some kernels bind once the unit is
-    # there, would have interrupts mapped.
+    # The bridge is in their group. Its driver for hot-plug, which some kernels bind once the unit
+    # is there, would have interrupts mapped.
     bridge = run.at(machine.DISK)
     run.guest.run(f"echo none >/sys/bus/pci/devices/{bridge}/driver_override")
     guest_pci.unbind(run.guest, bridge)

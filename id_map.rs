@@ -91,33 +91,15 @@ impl<D: Attach> IdMap<D> {
         owner.group.has(endpoint).then_some(owner.group)
     }
 
-    /// A group other than `group` that has an id of the endpoint's: that of the endpoint itself, or
-    /// that of a device which the unit cannot distinguish from it.
-    pub fn other_group(
-        &self,
-        endpoint: &Endpoint<D>,
-        group: &Arc<Group<D>>,
-    ) -> Option<Arc<Group<D>>> {
+    /// The groups that have an id of the endpoint's: its own group, and those of endpoints that the
+    /// unit cannot distinguish from it. A group comes once for each id.
+    pub fn groups_beside<'a>(
+        &'a self,
+        endpoint: &'a Endpoint<D>,
+    ) -> impl Iterator<Item = Arc<Group<D>>> + 'a {
         let ids = endpoint.ids().iter();
         ids.filter_map(|&id| self.get(UnitId::new(endpoint.unit(), id)))
             .map(|owner| owner.group)
-            .find(|other| !Arc::ptr_eq(other, group))
-    }
-
-    /// A group that has an id of the endpoint's.
-    pub fn any_group(&self, endpoint: &Endpoint<D>) -> Option<Arc<Group<D>>> {
-        let mut ids = endpoint.ids().iter();
-        ids.find_map(|&id| self.get(UnitId::new(endpoint.unit(), id)))
-            .map(|owner| owner.group)
-    }
-
-    /// Whether `group` has an id of the endpoint's.
-    pub fn is_beside(&self, endpoint: &Endpoint<D>, group: &Arc<Group<D>>) -> bool {
-        let mut ids = endpoint.ids().iter();
-        ids.any(|&id| {
-            self.get(UnitId::new(endpoint.unit(), id))
-                .is_some_and(|owner| Arc::ptr_eq(&owner.group, group))
-        })
     }
 }
 

@@ -9,9 +9,9 @@
 
 #![forbid(unsafe_code)]
 
-mod beside;
 pub(super) mod dirty;
 mod growth;
+mod keep_tables;
 mod map;
 pub(super) mod top;
 mod unmap;

@@ -61,8 +61,8 @@ use crate::{
 
 /// How long a unit may take to stop.
 const TIMEOUT: Delta = Delta::from_secs(1);
-/// Entries that are invalidated in one batch.
-const ENTRIES_AT_ONCE: usize = 256;
+/// How many commands of a long sequence are in one batch.
+const COMMANDS_AT_ONCE: usize = 256;
 /// How long a device may take to invalidate, in the control register's coding: one second.
 const DEVICE_TIMEOUT: u32 = 4;
 /// Domain ids of a unit. Id 0 is reserved (2.2.2).
@@ -278,16 +278,43 @@ impl Hardware {
         }
     }
 
-    /// Invalidates every entry of the device table by its id.
-    pub(super) fn invalidate_entries(&self) -> Result<(), Failure> {
-        for first in (0..self.tables.count()).step_by(ENTRIES_AT_ONCE) {
+    /// The invalidations of every entry of the device table, by its id.
+    fn of_entries(&self) -> impl Iterator<Item = Command> {
+        (0..self.tables.count()).map(|id| Command::device_entry(id as u16))
+    }
+
+    /// The invalidations of all that the unit has cached: every entry by its id, then everything.
+    /// Emulated units read an entry only when they are told that it has changed, and translate
+    /// nothing for an id that they were never told of. Translations go after the entries that they
+    /// were made with.
+    fn of_everything(&self) -> impl Iterator<Item = Command> {
+        let (all, domains) = match self.properties.features.invalidate_all {
+            true => (Some(Command::all()), 0..0),
+            false => (None, 0..DOMAINS),
+        };
+        let space = self.space();
+        let pages =
+            domains.map(move |domain| Command::pages(domain as u16, space, Pages::All, false));
+        let entries = Iterator::chain(self.of_entries(), [Command::fence()]);
+        Iterator::chain(entries, Iterator::chain(all.into_iter(), pages))
+    }
+
+    /// Runs many commands.
+    fn run_all(&self, commands: impl Iterator<Item = Command>) -> Result<(), Failure> {
+        let mut commands = commands.peekable();
+        while commands.peek().is_some() {
             let mut batch = self.batch();
-            for id in first..(first + ENTRIES_AT_ONCE).min(self.tables.count()) {
-                batch.entry(RequesterId::new(id as u32));
+            for command in commands.by_ref().take(COMMANDS_AT_ONCE) {
+                batch.push(command);
             }
             batch.run()?;
         }
         Ok(())
+    }
+
+    /// Invalidates every entry of the device table.
+    pub(super) fn invalidate_entries(&self) -> Result<(), Failure> {
+        self.run_all(self.of_entries())
     }
 
     /// The address space in which the unit caches translations.
@@ -309,25 +336,9 @@ impl Hardware {
         &self.queue
     }
 
-    /// Invalidates all that the unit has cached: every entry by its id, then everything. Emulated
-    /// units read an entry only when they are told that it has changed, and translate nothing for
-    /// an id that they were never told of. Translations go after the entries that they were made
-    /// with.
+    /// Invalidates all that the unit has cached.
     fn invalidate_everything(&self) -> Result<(), Failure> {
-        self.invalidate_entries()?;
-        if self.properties.features.invalidate_all {
-            let mut batch = self.batch();
-            batch.all();
-            return batch.run();
-        }
-        for first in (0..DOMAINS).step_by(ENTRIES_AT_ONCE) {
-            let mut batch = self.batch();
-            for domain in first..first + ENTRIES_AT_ONCE as u32 {
-                batch.pages(domain as u16, self.space(), Pages::All, false);
-            }
-            batch.run()?;
-        }
-        Ok(())
+        self.run_all(self.of_everything())
     }
 }
 
@@ -464,9 +475,7 @@ impl UnitHardware for Hardware {
         if let (Some(lost), Some(function)) = (&self.lost, &self.function) {
             lost.saved.restore(function, &lost.root);
         }
-        // The kernel that loads a hibernation image may have used the unit meanwhile.
-        self.switch_off()
-            .and_then(|off| self.set_up(Found::Off(off)))
+        self.set_up_anew()
     }
 
     fn take_back(&self, off: &Off) {
@@ -490,18 +499,7 @@ impl UnitHardware for Hardware {
         // The unit may have lost the table's address, or have another kernel's.
         self.tables.hand_over(&self.registers);
         self.registers.control(|control| control.with_enable(true));
-        let entries = (0..self.tables.count()).map(|id| Command::device_entry(id as u16));
-        let (all, domains) = match self.properties.features.invalidate_all {
-            true => (Some(Command::all()), 0..0),
-            false => (None, 0..DOMAINS),
-        };
-        let space = self.space();
-        let pages = domains.map(|domain| Command::pages(domain as u16, space, Pages::All, false));
-        // Translations after the entries that they were made with.
-        let all_entries = Iterator::chain(entries, [Command::fence()]);
-        let translations = Iterator::chain(all.into_iter(), pages);
-        self.queue
-            .restart(&self.registers, Iterator::chain(all_entries, translations))
+        self.queue.restart(&self.registers, self.of_everything())
     }
 
     fn give_up(&self) {

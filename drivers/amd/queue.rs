@@ -401,12 +401,8 @@ impl Batch<'_> {
         self.push(Command::fence());
     }
 
-    /// Adds an invalidation of everything. The unit must have the command.
-    pub(super) fn all(&mut self) {
-        self.push(Command::all());
-    }
-
-    fn push(&mut self, command: Command) {
+    /// Adds a command.
+    pub(super) fn push(&mut self, command: Command) {
         self.count += 1;
         self.put(command);
     }

@@ -60,7 +60,7 @@ const HYPERTRANSPORT: (u64, u64) = (0xfd_0000_0000, 0xff_ffff_ffff);
 pub struct AmdVi;
 
 /// The driver's state for an endpoint. Entries need the ids only.
-pub struct Endpoint {
+pub struct EndpointData {
     /// Whether DMA of the device has to pass untranslated by default.
     needs_identity: bool,
 }
@@ -96,7 +96,7 @@ impl Attach for AmdVi {
 
     type Unit = AmdViUnit;
 
-    type Endpoint = Endpoint;
+    type Endpoint = EndpointData;
 
     type Paging = Paging;
     type Tag = DomainId;
@@ -118,7 +118,7 @@ impl Attach for AmdVi {
 
     fn prepare(
         unit: &AmdViUnit,
-        _endpoint: &Endpoint,
+        _endpoint: &EndpointData,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -133,7 +133,7 @@ impl Attach for AmdVi {
         }
     }
 
-    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &Endpoint) -> Plan {
+    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &EndpointData) -> Plan {
         Plan::EMPTY
     }
 
@@ -200,7 +200,7 @@ impl Attach for AmdVi {
             .is_ok_and(|hardware| hardware.properties.capability.caches_not_present)
     }
 
-    fn capable(unit: &AmdViUnit, _endpoint: &Endpoint, capability: Capability) -> bool {
+    fn capable(unit: &AmdViUnit, _endpoint: &EndpointData, capability: Capability) -> bool {
         let Ok(hardware) = unit.hardware() else {
             return false;
         };
@@ -437,7 +437,7 @@ impl VendorDriver for AmdVi {
         let encrypted = !matches!(encryption(), Encryption::None);
         let probed = Probed {
             ids,
-            data: Endpoint {
+            data: EndpointData {
                 needs_identity: needs_identity(features, has_pasids, trusted, encrypted),
             },
             reserved,
@@ -445,7 +445,7 @@ impl VendorDriver for AmdVi {
         Ok((unit, probed))
     }
 
-    fn default_kind(_unit: &AmdViUnit, endpoint: &Endpoint) -> Option<DefaultKind> {
+    fn default_kind(_unit: &AmdViUnit, endpoint: &EndpointData) -> Option<DefaultKind> {
         endpoint.needs_identity.then_some(DefaultKind::Identity)
     }
 

@@ -479,9 +479,7 @@ impl UnitHardware for Hardware {
                 self.end_queue()?;
                 self.set_registers()
             }
-            false => self
-                .switch_off()
-                .and_then(|off| self.set_up(Found::Off(off))),
+            false => self.set_up_anew(),
         }
     }
 

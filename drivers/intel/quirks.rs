@@ -213,16 +213,16 @@ impl Quirks {
                 }
             }
         }
-        match () {
-            () if shadow_missing => Some(Note::ShadowMissing),
-            () if self.graphics_unit_broken && !before.graphics_unit_broken => {
-                Some(Note::GraphicsUnitBroken)
-            }
-            () if self.strict && !before.strict => Some(Note::Strict),
-            () if self.graphics_never_finish && !before.graphics_never_finish => {
-                Some(Note::GraphicsNeverFinish)
-            }
-            () => None,
+        if shadow_missing {
+            Some(Note::ShadowMissing)
+        } else if self.graphics_unit_broken && !before.graphics_unit_broken {
+            Some(Note::GraphicsUnitBroken)
+        } else if self.strict && !before.strict {
+            Some(Note::Strict)
+        } else if self.graphics_never_finish && !before.graphics_never_finish {
+            Some(Note::GraphicsNeverFinish)
+        } else {
+            None
         }
     }
 

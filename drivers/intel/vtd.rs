@@ -52,7 +52,7 @@ pub struct Vtd;
 const GRAPHICS_UNTRANSLATED: bool = cfg!(CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF);
 
 /// The driver's state for an endpoint. Entries need the ids only.
-pub struct Endpoint {
+pub struct EndpointData {
     /// The name of the device, for messages.
     name: Label,
     /// Whether DMA of the device has to pass untranslated.
@@ -78,7 +78,7 @@ impl Attach for Vtd {
 
     type Unit = VtdUnit;
 
-    type Endpoint = Endpoint;
+    type Endpoint = EndpointData;
 
     type Paging = Paging;
     type Tag = DomainId;
@@ -100,7 +100,7 @@ impl Attach for Vtd {
 
     fn prepare(
         unit: &VtdUnit,
-        endpoint: &Endpoint,
+        endpoint: &EndpointData,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -133,7 +133,7 @@ impl Attach for Vtd {
         })))
     }
 
-    fn plan_blocked(_unit: &VtdUnit, _endpoint: &Endpoint) -> Plan {
+    fn plan_blocked(_unit: &VtdUnit, _endpoint: &EndpointData) -> Plan {
         Plan(None)
     }
 
@@ -197,7 +197,7 @@ impl Attach for Vtd {
         })
     }
 
-    fn capable(unit: &VtdUnit, _endpoint: &Endpoint, capability: Capability) -> bool {
+    fn capable(unit: &VtdUnit, _endpoint: &EndpointData, capability: Capability) -> bool {
         match capability {
             // DMA of a PCI device is coherent unless the device asks for No Snoop.
             Capability::CoherentDma => true,
@@ -458,7 +458,7 @@ impl VendorDriver for Vtd {
         }
         let probed = Probed {
             ids,
-            data: Endpoint {
+            data: EndpointData {
                 name: device.name,
                 needs_identity,
             },
@@ -467,7 +467,7 @@ impl VendorDriver for Vtd {
         Ok((unit, probed))
     }
 
-    fn default_kind(unit: &VtdUnit, endpoint: &Endpoint) -> Option<DefaultKind> {
+    fn default_kind(unit: &VtdUnit, endpoint: &EndpointData) -> Option<DefaultKind> {
         match unit.hardware().ok()?.capability.untranslated() {
             None => Some(DefaultKind::Paging),
             Some(_) => endpoint.needs_identity.then_some(DefaultKind::Identity),

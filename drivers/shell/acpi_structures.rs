@@ -18,6 +18,9 @@ pub const HEADER_LEN: usize = 48;
 
 /// The kinds of structures that a table has. Each structure begins with its kind and its length.
 pub trait StructureKind: Copy {
+    /// The table's header, for messages.
+    const HEADER: Self;
+
     /// Bytes that every structure begins with.
     const LEN: usize;
 
@@ -70,6 +73,37 @@ impl fmt::Display for HeaderRefusal {
                 write!(f, "claims {claims} bytes, but has {HEADER_LEN} at least")
             }
         }
+    }
+}
+
+/// Why a table was refused: the structure, its offset in the table, and what is wrong with it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TableError<K, P> {
+    /// The structure.
+    pub kind: K,
+    /// Offset of the structure in the table.
+    pub offset: usize,
+    /// What is wrong.
+    pub problem: P,
+}
+
+impl<K: StructureKind, P: From<HeaderRefusal>> From<HeaderRefusal> for TableError<K, P> {
+    fn from(refusal: HeaderRefusal) -> Self {
+        Self {
+            kind: K::HEADER,
+            offset: 0,
+            problem: refusal.into(),
+        }
+    }
+}
+
+impl<K: fmt::Display, P: fmt::Display> fmt::Display for TableError<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at offset {:#x}: {}",
+            self.kind, self.offset, self.problem
+        )
     }
 }
 

@@ -173,9 +173,7 @@ pub trait UnitHardware: Send + Sync + 'static {
     ///
     /// Those of [`switch_off`](Self::switch_off) and [`set_up`](Self::set_up).
     fn wake(&self) -> Result {
-        // The kernel that loads a hibernation image may have used the unit meanwhile.
-        self.switch_off()
-            .and_then(|off| self.set_up(Found::Off(off)))
+        self.set_up_anew()
     }
 
     /// Takes back all memory that the unit could access.
@@ -214,6 +212,17 @@ pub trait UnitHardware: Send + Sync + 'static {
 
     /// Blocks every id in memory.
     fn block_entries(&self);
+
+    /// Switches the unit off, and sets it up: the kernel that loads a hibernation image may have used
+    /// the unit since it was put to rest.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`switch_off`](Self::switch_off) and [`set_up`](Self::set_up).
+    fn set_up_anew(&self) -> Result {
+        let off = self.switch_off()?;
+        self.set_up(Found::Off(off))
+    }
 
     /// Makes the unit ready. If that fails, the unit is given back. Returns whether the unit was
     /// left translating.

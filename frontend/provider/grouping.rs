@@ -56,9 +56,9 @@ impl<D: Layer> ProviderGroup<D> {
         near: &[Arc<Group<D>>],
     ) -> Result<Arc<Self>> {
         // To the unit devices that share an id are one, even on different buses.
-        let with_same_id = Self::with_same_id(instance, known);
+        let with_same_id = Self::beside(instance, None, known.endpoint());
         // That of the device itself, if it was held, or that of held devices with the same id.
-        let alike = instance.ids.any_group(known.endpoint());
+        let alike = instance.ids.groups_beside(known.endpoint()).next();
         let is_near = |group: &Self| {
             let mut near = Iterator::chain(near.iter(), alike.iter());
             near.any(|near| Arc::ptr_eq(group.core(), near))
@@ -90,13 +90,17 @@ impl<D: Layer> ProviderGroup<D> {
         Ok(())
     }
 
-    /// The group of a device that shares an id with this one.
-    fn with_same_id(instance: &Instance<D>, known: &ProviderDevice<D>) -> Option<Arc<Self>> {
+    /// The group of a device that C knows and that has this key, or shares an id with `endpoint`.
+    fn beside(
+        instance: &Instance<D>,
+        key: Option<u64>,
+        endpoint: &Endpoint<D>,
+    ) -> Option<Arc<Self>> {
         let devices = instance.devices.lock();
-        devices
-            .iter()
-            .filter(|other| other.endpoint().shared_id(known.endpoint()).is_some())
-            .find_map(|other| other.group().ok().cloned())
+        let mut beside = devices.iter().filter(|other| {
+            key.is_some() && other.key() == key || other.endpoint().shared_id(endpoint).is_some()
+        });
+        beside.find_map(|other| other.group().ok().cloned())
     }
 
     /// Finds a group for one more device, with a count of C's for it.
@@ -178,7 +182,8 @@ impl<D: Layer> ProviderGroup<D> {
     /// Those that were held with the device, and those that share an id with it, come with it.
     pub fn join(&self, instance: &Instance<D>, known: &ProviderDevice<D>) -> Result {
         let endpoint = known.endpoint();
-        while let Some(other) = instance.ids.other_group(endpoint, self.core()) {
+        let is_other = |group: &Arc<Group<D>>| !Arc::ptr_eq(group, self.core());
+        while let Some(other) = instance.ids.groups_beside(endpoint).find(is_other) {
             if Self::is_known(instance, &other) {
                 log_err!(
                     "{}: {} cannot join: it shares an id with a device in {}",
@@ -217,39 +222,35 @@ impl<D: Layer> ProviderGroup<D> {
         endpoint: &Endpoint<D>,
         near: &[Arc<Group<D>>],
     ) -> Option<Arc<Self>> {
-        let beside = || {
-            let devices = instance.devices.lock();
-            let mut beside = devices.iter().filter(|other| {
-                key.is_some() && other.key() == key
-                    || other.endpoint().shared_id(endpoint).is_some()
-            });
-            beside.find_map(|other| other.group().ok().cloned())
-        };
         let groups = instance.groups.lock();
         let is_near = |group: &&Arc<Self>| near.iter().any(|near| Arc::ptr_eq(group.core(), near));
         let found = groups.iter().find(is_near).cloned();
         drop(groups);
-        found.or_else(beside)
+        found.or_else(|| Self::beside(instance, key, endpoint))
     }
 
     /// Whether C has attached a device of the group.
     pub fn is_settled(&self, instance: &Instance<D>) -> bool {
-        let devices = instance.devices.lock();
-        let mut inside = devices.iter().filter(|known| {
-            let group = known.group();
-            group.is_ok_and(|group| core::ptr::eq(&**group, self))
-        });
-        inside.any(|known| known.is_attached())
+        let is_attached = |known: &ProviderDevice<D>| known.is_attached();
+        self.first_device(instance, is_attached).is_some()
     }
 
     /// A device of the group that the kernel does not trust.
     pub fn untrusted(&self, instance: &Instance<D>) -> Option<Label> {
+        self.first_device(instance, |known| bus::is_untrusted(known.device()))
+    }
+
+    /// The name of the first device of the group for which `is_it`, among those that C knows.
+    fn first_device(
+        &self,
+        instance: &Instance<D>,
+        is_it: impl Fn(&ProviderDevice<D>) -> bool,
+    ) -> Option<Label> {
         let devices = instance.devices.lock();
-        let mut inside = devices.iter().filter(|known| {
+        let found = devices.iter().find(|known| {
             let group = known.group();
-            group.is_ok_and(|group| core::ptr::eq(&**group, self))
-        });
-        let found = inside.find(|known| bus::is_untrusted(known.device()))?;
+            group.is_ok_and(|group| core::ptr::eq(&**group, self)) && is_it(known)
+        })?;
         Some(found.device().name())
     }
 }

@@ -235,7 +235,10 @@ impl<D: Served> HeldDevices<D> {
                 continue;
             };
             if group.is_some_and(|group| Arc::ptr_eq(group, &found))
-                || self.ids.is_beside(endpoint, &found)
+                || self
+                    .ids
+                    .groups_beside(endpoint)
+                    .any(|group| Arc::ptr_eq(&group, &found))
             {
                 f(&held.endpoint);
             }

@@ -2,12 +2,7 @@
 
 //! How a unit is taken and given back.
 
-use kernel::{
-    bindings,
-    prelude::*,
-    sync::Arc,
-    time::{delay::fsleep, Delta},
-};
+use kernel::{bindings, io::poll::read_poll_timeout, prelude::*, sync::Arc, time::Delta};
 
 use super::{
     bus, device::ProviderDevice, hold, instance::Instance, layer::Layer, served::Served,
@@ -25,8 +20,9 @@ use crate::{
 /// How many times all drivers are unbound before giving up: others may be bound meanwhile.
 const UNBIND_ROUNDS: usize = 8;
 
-/// How long a device that is coming or going when its unit is given back is waited for.
-const WAIT_ROUNDS: usize = 500;
+/// How long a device that is coming or going when its unit is given back is waited for, and how
+/// often it is looked at.
+const WAIT_LIMIT: Delta = Delta::from_secs(5);
 const WAIT_DELAY: Delta = Delta::from_millis(10);
 
 impl<D: Layer> ProviderUnit<D> {
@@ -147,16 +143,11 @@ impl<D: Layer> ProviderUnit<D> {
         instance: &Instance<D>,
         is_so: impl Fn(&[Arc<ProviderDevice<D>>]) -> bool,
     ) -> bool {
-        for _ in 0..WAIT_ROUNDS {
-            if instance
-                .devices_behind(self)
-                .is_ok_and(|devices| is_so(&devices))
-            {
-                return true;
-            }
-            fsleep(WAIT_DELAY);
-        }
-        false
+        let look = || {
+            let devices = instance.devices_behind(self);
+            Ok(devices.is_ok_and(|devices| is_so(&devices)))
+        };
+        read_poll_timeout(look, |is_so| *is_so, WAIT_DELAY, WAIT_LIMIT).is_ok()
     }
 
     /// From here on C's probes find no device behind the unit. The table of known devices has all

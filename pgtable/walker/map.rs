@@ -90,7 +90,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             attrs,
         };
         let result = match F::NEEDS_BREAK && !self.split {
-            true => from_top!(self, top, map_beside, &mut work, flags),
+            true => from_top!(self, top, map_keeping_tables, &mut work, flags),
             false => from_top!(self, top, map_table, &mut work, flags, gather),
         };
 

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::kind::Kind;
-use crate::drivers::shell::acpi_structures::{BadLength, HeaderRefusal};
+use crate::drivers::shell::acpi_structures::{BadLength, HeaderRefusal, TableError};
 
 /// The most bytes that a table may have.
 pub const MAX_LEN: usize = 1 << 20;
@@ -53,33 +53,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a table was refused: the block, its offset in the table, and what is wrong with it.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Error {
-    /// The block.
-    pub kind: Kind,
-    /// Offset of the block in the table.
-    pub offset: usize,
-    /// What is wrong.
-    pub problem: Problem,
-}
-
-impl From<HeaderRefusal> for Error {
-    fn from(problem: HeaderRefusal) -> Self {
-        Self {
-            kind: Kind::Header,
-            offset: 0,
-            problem: Problem::Header(problem),
-        }
+impl From<HeaderRefusal> for Problem {
+    fn from(refusal: HeaderRefusal) -> Self {
+        Self::Header(refusal)
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at offset {:#x}: {}",
-            self.kind, self.offset, self.problem
-        )
-    }
-}
+/// Why a table was refused.
+pub type Error = TableError<Kind, Problem>;

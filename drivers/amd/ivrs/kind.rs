@@ -63,6 +63,7 @@ impl Kind {
 
 /// Byte 0 is the type, byte 1 has flags, bytes 2-3 are the length (5.2).
 impl StructureKind for Kind {
+    const HEADER: Self = Self::Header;
     const LEN: usize = 4;
 
     fn kind(bytes: &[u8]) -> Self {

@@ -168,7 +168,7 @@ mod suite {
             hardware.tables.block_all();
             unmap(&paging, 0x8060_4000);
             AmdVi::release_tag(&unit, tag);
-            let _ = AmdVi::release(&unit);
+            AmdVi::release(&unit)?;
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ mod suite {
         faults::report(hardware, &*sink, || false);
 
         io.write_reg(STATUS::zeroed());
-        let _ = AmdVi::release(unit.data());
+        AmdVi::release(unit.data())?;
         Ok(())
     }
 

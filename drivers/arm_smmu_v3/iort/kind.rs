@@ -71,6 +71,7 @@ impl Kind {
 
 /// Byte 0 is the type, bytes 1-2 are the length, see [`Node`](super::node::Node).
 impl StructureKind for Kind {
+    const HEADER: Self = Self::Header;
     const LEN: usize = 16;
 
     fn kind(bytes: &[u8]) -> Self {

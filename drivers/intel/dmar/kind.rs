@@ -59,6 +59,7 @@ impl Kind {
 
 /// Bytes 0-1 are the type, bytes 2-3 the length (8.2).
 impl StructureKind for Kind {
+    const HEADER: Self = Self::Header;
     const LEN: usize = 4;
 
     fn kind(bytes: &[u8]) -> Self {

@@ -230,7 +230,7 @@ mod suite {
         second.leave(&b);
         third.leave(&c);
         drop((domain, other, first, second, third, a, b, c));
-        let _ = AmdVi::release(bench.units[0].data());
+        AmdVi::release(bench.units[0].data())?;
         Ok(())
     }
 
@@ -253,7 +253,7 @@ mod suite {
 
         group.leave(&endpoint);
         drop((domain, group, endpoint));
-        let _ = AmdVi::release(bench.units[0].data());
+        AmdVi::release(bench.units[0].data())?;
         Ok(())
     }
 
@@ -309,7 +309,7 @@ mod suite {
             fsleep(Delta::from_millis(1));
         }
         assert_eq!(hardware(bench.units[0].data())?.ids.lock().used(), 0);
-        let _ = AmdVi::release(bench.units[0].data());
+        AmdVi::release(bench.units[0].data())?;
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ fn seen_for(product: Product, commands: &[Command]) -> Result<KVec<Seen>> {
     }
     batch.run().map_err(|_| EIO)?;
     let seen = fake.take_seen()?;
-    let _ = SmmuV3::release(unit.data());
+    SmmuV3::release(unit.data())?;
     Ok(seen)
 }
 
@@ -64,7 +64,7 @@ mod suite {
             batch.run().map_err(|_| EIO)?;
             assert_eq!(fake.take_seen()?[..], twice);
         }
-        let _ = SmmuV3::release(unit.data());
+        SmmuV3::release(unit.data())?;
         Ok(())
     }
 

@@ -52,7 +52,7 @@ mod suite {
         assert_eq!(u32::from(page1.read(PRIQ_CONS)), 4);
         assert_eq!(hardware.refused_requests.load(Relaxed), 3);
         assert_eq!(hardware.lost_requests.load(Relaxed), 0);
-        let _ = SmmuV3::release(unit.data());
+        SmmuV3::release(unit.data())?;
         Ok(())
     }
 
@@ -78,7 +78,7 @@ mod suite {
         refuse_all(hardware, || false);
         assert_eq!(fake.take_seen()?[..], [[0x8_0000_0041, 3], [0x46, 0]]);
         assert_eq!(hardware.lost_requests.load(Relaxed), 1);
-        let _ = SmmuV3::release(unit.data());
+        SmmuV3::release(unit.data())?;
         Ok(())
     }
 
@@ -88,7 +88,7 @@ mod suite {
         let unit = fake.unit(fake_unit::IDR0)?;
         refuse_all(unit.data().hardware()?, || false);
         assert!(fake.take_seen()?.is_empty());
-        let _ = SmmuV3::release(unit.data());
+        SmmuV3::release(unit.data())?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// nothing: the unit requires that an entry which points to a table is cleared and invalidated
     /// before a leaf takes its place, and a map cannot wait for that. So these tables get the
     /// smaller pages. There are no runs: see [`Config::split`](super::super::Config::split).
-    pub(super) fn map_beside<L: Level>(
+    pub(super) fn map_keeping_tables<L: Level>(
         &self,
         table: Table,
         work: &mut Work,
@@ -50,7 +50,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 self.flush(entries, written);
                 result = self
                     .lower_table::<L>(&entries[index..=index], flags)
-                    .and_then(|lower| self.map_beside::<L::Lower>(lower, work, flags));
+                    .and_then(|lower| self.map_keeping_tables::<L::Lower>(lower, work, flags));
                 index += 1;
                 written = index..index;
             }

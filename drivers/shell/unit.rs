@@ -213,8 +213,8 @@ pub trait UnitHardware: Send + Sync + 'static {
     /// Blocks every id in memory.
     fn block_entries(&self);
 
-    /// Switches the unit off, and sets it up: the kernel that loads a hibernation image may have used
-    /// the unit since it was put to rest.
+    /// Switches the unit off, and sets it up: the kernel that loads a hibernation image may have
+    /// used the unit since it was put to rest.
     ///
     /// # Errors
     ///

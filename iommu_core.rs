@@ -33,6 +33,7 @@
 )]
 
 mod addr;
+mod count;
 mod counter;
 mod device;
 mod domain;

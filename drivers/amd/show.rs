@@ -13,7 +13,7 @@ use super::{
     regs::{COMMAND_HEAD, COMMAND_TAIL, CONTROL_HIGH, CONTROL_LOW, EVENT_HEAD, EVENT_TAIL, STATUS},
     unit::AmdViUnit,
 };
-use crate::drivers::shell::show::abilities;
+use crate::{count::Count, drivers::shell::show::abilities};
 
 /// Writes the state of `unit`, several lines.
 pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
@@ -69,9 +69,9 @@ pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
     hardware.ids.show(f)?;
     writeln!(
         f,
-        "device table: {} entries in {} parts, {} not blocked",
+        "device table: {} entries in {}, {} not blocked",
         hardware.tables.count(),
-        hardware.tables.segments(),
+        Count::new(hardware.tables.segments(), "part"),
         hardware.tables.unblocked(),
     )?;
     let queue = hardware.queue();

@@ -13,6 +13,7 @@ use kernel::{
 use super::{device::ProviderDevice, domain::ProviderDomain, gather, layer::Layer, served::Served};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
+    count::Count,
     driver::Scope,
     frontend::answer,
     log::log_err,
@@ -66,9 +67,9 @@ extern "C" fn free<D: Served>(domain: *mut bindings::iommu_domain) {
     // attached to it.
     if groups > 0 && !domain.is_for_dma_api() {
         log_err!(
-            "{} is freed while {} groups are attached to it; it lasts until they have left",
+            "{} is freed while attached to {}; it lasts until they have left",
             &**domain.core(),
-            groups,
+            Count::new(groups, "group"),
         );
     }
 }

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use kernel::sync::Arc;
 
 use super::{instance::Instance, served::Served, slot::Callable, unit::ProviderUnit};
-use crate::group::Group;
+use crate::{count::Count, group::Group};
 
 impl<D: Served> Instance<D> {
     /// Writes what is known of each unit.
@@ -58,9 +58,9 @@ impl<D: Served> Instance<D> {
         self.registry.for_each_domain(|domain| {
             writeln!(
                 f,
-                "{domain}: {}, {} groups, {} bytes mapped",
+                "{domain}: {}, {}, {} bytes mapped",
                 domain.driver(),
-                domain.groups(),
+                Count::new(domain.groups(), "group"),
                 domain.mapped(),
             )
         })?;

@@ -19,6 +19,7 @@ use kernel::{
 
 use super::driver::{Foreign, ForeignDomain};
 use crate::{
+    count::Count,
     domain::{Domain, Kind},
     id_map::IdMap,
     log::log_err,
@@ -123,9 +124,9 @@ pub unsafe extern "C" fn iommu_domain_free(domain: *mut bindings::iommu_domain) 
     };
     if known.record().groups() > 0 {
         log_err!(
-            "{} is freed while {} groups are attached to it; it lasts until they have left",
+            "{} is freed while attached to {}; it lasts until they have left",
             &*known,
-            known.record().groups(),
+            Count::new(known.record().groups(), "group"),
         );
         // SAFETY: The domain is still there. Nobody has it who could handle its faults.
         unsafe {

@@ -6,6 +6,7 @@
 #[path = "../../.."]
 mod tree {
     pub mod addr;
+    pub mod count;
     pub mod fault;
     pub mod frontend {
         pub mod hosted {
@@ -35,7 +36,8 @@ mod tree {
 }
 
 pub use tree::{
-    addr, fault, frontend, label, merge, ownership, page_size, pgtable, requester, reserved, shell,
+    addr, count, fault, frontend, label, merge, ownership, page_size, pgtable, requester, reserved,
+    shell,
 };
 
 pub mod cases;

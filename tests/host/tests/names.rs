@@ -7,12 +7,22 @@ use std::fmt::Write;
 
 use iommu_core_host::{
     addr::{Iova, Prot},
+    count::Count,
     fault::{Access, Fault, RateLimit, Verdict},
     label::Label,
     requester::RequesterId,
     reserved::{Kind, Reserved},
 };
 use proptest::prelude::*;
+
+#[test]
+fn one_is_not_a_plural() {
+    let text = |number: i64| Count::new(number, "group").to_string();
+    assert_eq!(text(0), "0 groups");
+    assert_eq!(text(1), "1 group");
+    assert_eq!(text(2), "2 groups");
+    assert_eq!(Count::new(1usize, "part").to_string(), "1 part");
+}
 
 #[test]
 fn a_label_is_its_text() {

@@ -4,6 +4,7 @@
 //! and in the few files of drivers and page tables that access registers and table memory.
 
 pub(crate) mod cache;
+pub(crate) mod compat;
 pub(crate) mod linear_map;
 
 #[cfg(all(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_ACPI))]

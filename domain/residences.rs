@@ -13,12 +13,13 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        new_spinlock_irq, Arc, SpinLockIrq,
+        Arc,
     },
 };
 
 use crate::{
     driver::Attach,
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     ordered_set::{Keyed, OrderedSet},
     unit::Unit,
 };

@@ -15,7 +15,7 @@ use crate::{
         machine::{map, paging_of, unmap, Machine, PAGE},
         Mock, Options, FAIL_TABLE,
     },
-    pgtable::{kernel_memory::Gfp, Gather, TableList},
+    pgtable::{self, kernel_memory::Gfp, Gather, TableList},
     requester::RequesterId,
 };
 
@@ -406,7 +406,10 @@ mod suite {
             (0, Err(ERANGE))
         );
         assert!(raw_map(&domain, !0xfff, 0xb000, 2 * PAGE).1.is_err());
-        assert_eq!(raw_map(&domain, 0x1000, 0xb000, PAGE), (0, Err(EADDRINUSE)));
+        assert_eq!(
+            raw_map(&domain, 0x1000, 0xb000, PAGE),
+            (0, Err(pgtable::Error::InUse.into()))
+        );
         for (iova, len) in [
             (0x1001, PAGE),
             (0x1000, 0),

@@ -51,7 +51,7 @@ extern "C" {
 /// None; the kernel's function requires a probe that does not move.
 #[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 unsafe fn register_kprobe(_probe: *mut c_void) -> c_int {
-    EOPNOTSUPP.to_errno()
+    -(bindings::EOPNOTSUPP as c_int)
 }
 
 /// As above; is never called.

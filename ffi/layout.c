@@ -9,10 +9,16 @@
 #include <linux/build_bug.h>
 #include <linux/kprobes.h>
 #include <linux/memory.h>
+#include <linux/spinlock.h>
 #include <linux/stddef.h>
 #include <linux/syscore_ops.h>
 
 #define WORD sizeof(void *)
+
+/* ffi/compat.rs, for kernels before 7.3 */
+#ifndef CONFIG_PREEMPT_RT
+static_assert(offsetof(spinlock_t, rlock) == 0);
+#endif
 
 /* ffi/kprobe.rs */
 static_assert(offsetof(struct kprobe, symbol_name) == 6 * WORD);

@@ -20,12 +20,13 @@ pub enum Error {
 #[cfg(CONFIG_RUST)]
 impl From<Error> for kernel::error::Error {
     fn from(error: Error) -> Self {
-        use kernel::error::code;
+        use kernel::{bindings, error::code, ffi::c_int};
 
         match error {
             Error::Invalid => code::EINVAL,
             Error::OutOfRange => code::ERANGE,
-            Error::InUse => code::EADDRINUSE,
+            // The kernel crate has a constant from 7.3 on.
+            Error::InUse => Self::from_errno(-(bindings::EADDRINUSE as c_int)),
             Error::NoMemory => code::ENOMEM,
         }
     }

@@ -25,7 +25,7 @@ pub(super) mod tests;
 use kernel::{
     io::Io,
     prelude::*,
-    sync::{atomic::Atomic, new_spinlock_irq, Arc, SpinLockIrq},
+    sync::{atomic::Atomic, Arc},
     time::Delta,
 };
 
@@ -52,6 +52,7 @@ use crate::{
         unit_memory::Off,
         wait::wait_until,
     },
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},

@@ -9,10 +9,9 @@ use kernel::sync::Arc;
 use kernel::{
     io::{
         register::{FixedRegister, Register},
-        Io, Mmio, Region,
+        Io,
     },
     prelude::*,
-    sync::{new_spinlock_irq, SpinLockIrq},
 };
 
 use super::regs::{
@@ -22,7 +21,12 @@ use super::regs::{
 };
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use crate::drivers::shell::registers::Player;
-use crate::{addr::PhysAddr, drivers::shell::registers::Window, pgtable::encrypted};
+use crate::{
+    addr::PhysAddr,
+    drivers::shell::registers::Window,
+    ffi::compat::{new_spinlock_irq, Mmio, Region, SpinLockIrq},
+    pgtable::encrypted,
+};
 
 /// The size of the window: all registers of [`regs`](super::regs). Some units have counters behind
 /// them (3.4.1), which this driver does not use.

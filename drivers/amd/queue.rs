@@ -19,12 +19,7 @@
 
 use core::fmt;
 
-use kernel::{
-    io::Io,
-    prelude::*,
-    sync::{new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard},
-    time::Delta,
-};
+use kernel::{io::Io, prelude::*, time::Delta};
 
 use super::{
     commands::{Command, Pages, Space},
@@ -37,6 +32,7 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::{wait_until, Wait},
     },
+    ffi::compat::{new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard},
     log::log_warn,
     pgtable::encrypted,
     requester::RequesterId,

@@ -15,10 +15,7 @@ use core::num::NonZero;
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Full, Relaxed},
-        barrier::{dma_mb, Write},
-    },
+    sync::atomic::{Atomic, Full, Relaxed},
 };
 
 use super::{
@@ -30,6 +27,7 @@ use super::{
 use crate::{
     addr::PhysAddr,
     drivers::shell::unit_memory::{Exposed, Off, Pages},
+    ffi::compat::{dma_mb, Write},
     pgtable::{kernel_memory::KernelEntry, Entry, Top},
     requester::RequesterId,
 };

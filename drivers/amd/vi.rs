@@ -11,7 +11,7 @@ use core::fmt;
 
 use kernel::{
     prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc},
+    sync::{atomic::Full, Arc},
 };
 
 use super::{
@@ -40,6 +40,7 @@ use crate::{
         unit::UnitHardware,
     },
     fault::FaultSink,
+    ffi::compat::smp_mb,
     health::Health,
     label::Label,
     log::{log_info, log_warn},

@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::sync::barrier::{dma_mb, Write};
-
 use super::{
     device_tlb::{self, change::Action, EndpointStep, EndpointSteps},
     plan::of_asid,
@@ -16,7 +14,10 @@ use super::{
     },
     unit::{command_queue::Failure, hardware::Hardware},
 };
-use crate::drivers::shell::unit::UnitHardware;
+use crate::{
+    drivers::shell::unit::UnitHardware,
+    ffi::compat::{dma_mb, Write},
+};
 
 /// An STE changes in [`Update::MAX_STEPS`] steps or fewer. One more look finds no step left.
 const MAX_STEPS: usize = Update::MAX_STEPS + 1;

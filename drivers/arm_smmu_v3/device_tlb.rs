@@ -37,11 +37,7 @@ pub(super) mod change;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 
-use kernel::{
-    new_spinlock_irq,
-    prelude::*,
-    sync::{Arc, SpinLockIrq},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use self::change::{Action, Change};
 use super::{
@@ -57,6 +53,7 @@ use super::{
 };
 use crate::{
     device::DeviceTlb,
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     label::Label,
     log::{log_info, log_warn},
     requester::RequesterId,

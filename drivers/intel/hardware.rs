@@ -21,7 +21,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        new_spinlock_irq, Arc, SpinLockIrq,
+        Arc,
     },
     time::Delta,
 };
@@ -44,6 +44,7 @@ use crate::{
         unit_memory::{Exposed, Off, Pages},
         wait::wait_until,
     },
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     health::Health,
     log::{log_err, log_warn},
 };

@@ -7,7 +7,7 @@
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use kernel::sync::Arc;
 use kernel::{
-    io::{register::FixedRegister, Io, Mmio, Region},
+    io::{register::FixedRegister, Io},
     prelude::*,
 };
 
@@ -21,6 +21,7 @@ use crate::drivers::shell::registers::Player;
 use crate::{
     addr::PhysAddr,
     drivers::shell::registers::{join, Window},
+    ffi::compat::{Mmio, Region},
 };
 
 /// The size of the smallest window: all registers of [`regs`](super::regs) are in the first page.

@@ -34,13 +34,9 @@ use core::{fmt, mem::take};
 
 use kernel::{
     io::Io,
-    new_spinlock_irq,
     prelude::*,
     processor::cpu_relax,
-    sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
-        SpinLockIrq,
-    },
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
     time::Delta,
 };
 
@@ -56,6 +52,7 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::{wait_until, Wait},
     },
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     log::log_warn,
     requester::RequesterId,
 };

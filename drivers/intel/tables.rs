@@ -19,14 +19,12 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::barrier::{dma_mb, Write},
-};
+use kernel::prelude::*;
 
 use super::entries::{ContextEntry, RootEntry, ENTRIES};
 use crate::{
     addr::PhysAddr,
+    ffi::compat::{dma_mb, Write},
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,

@@ -33,6 +33,7 @@ use crate::{
         unit::UnitHardware,
     },
     fault::FaultSink,
+    ffi::compat::eopnotsupp,
     health::Health,
     label::Label,
     log::{log_info, log_warn},
@@ -123,7 +124,7 @@ impl Attach for Vtd {
                         unit.health.name(),
                         endpoint.name,
                     );
-                    return Err(EOPNOTSUPP);
+                    return Err(eopnotsupp());
                 }
             },
         };

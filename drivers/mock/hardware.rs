@@ -6,10 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::{new_spinlock_irq, Arc, SpinLockIrq},
-};
+use kernel::{prelude::*, sync::Arc};
 
 use super::{
     checks::{violation, Countdown, Plans},
@@ -18,6 +15,7 @@ use super::{
 use crate::{
     addr::{Iova, PhysAddr},
     driver::Scope,
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     health::Health,
     label::Label,
     pgtable::Top,

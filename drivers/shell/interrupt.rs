@@ -17,6 +17,8 @@ use kernel::{
     },
 };
 
+use crate::ffi::compat::{IRQ_HANDLED, IRQ_WAKE_THREAD};
+
 /// What the thread of an interrupt does.
 pub(crate) trait Serve: Send + Sync + 'static {
     /// Handles all that the unit reports, until nothing is left or `stopping` returns true.
@@ -101,7 +103,7 @@ impl<W: Serve> Drop for ThreadedInterrupt<W> {
 
 /// The handler.
 extern "C" fn wake_thread(_irq: c_int, _cookie: *mut c_void) -> bindings::irqreturn_t {
-    bindings::irqreturn::IRQ_WAKE_THREAD
+    IRQ_WAKE_THREAD
 }
 
 /// The thread.
@@ -110,5 +112,5 @@ extern "C" fn run_thread<W: Serve>(_irq: c_int, cookie: *mut c_void) -> bindings
     // interrupt is freed.
     let line = unsafe { &*cookie.cast::<Line<W>>() };
     line.work.serve(|| line.stopping.load(Relaxed));
-    bindings::irqreturn::IRQ_HANDLED
+    IRQ_HANDLED
 }

@@ -14,11 +14,13 @@ use kernel::{
     ffi::c_void,
     io::{
         register::{FixedRegister, FixedRegisterLoc},
-        Io, Mmio, MmioRaw, Region,
+        Io,
     },
     prelude::*,
     str::{CStr, CStrExt},
 };
+
+use crate::ffi::compat::{Mmio, MmioRaw, Region};
 
 /// Mapped registers, `MIN` bytes or more. The compiler checks that a register is within the first
 /// `MIN` bytes.

@@ -46,14 +46,14 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Full, Relaxed},
-        barrier::smp_mb,
-        Arc, Mutex, SetOnce, SpinLockIrq,
+        Arc, Mutex, SetOnce,
     },
 };
 
 use super::unit_memory::Off;
 use crate::{
     fault::FaultSink,
+    ffi::compat::{eopnotsupp, smp_mb, SpinLockIrq},
     health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
@@ -595,7 +595,7 @@ pub(crate) fn unfit(name: Label, why: impl fmt::Display) -> Error {
         name,
         why,
     );
-    EOPNOTSUPP
+    eopnotsupp()
 }
 
 /// Logs what a unit was left doing that only switching it off would end, and how to have it

@@ -20,7 +20,7 @@ use super::{
     region_list::RegionList,
 };
 use crate::{
-    ffi::device::Device,
+    ffi::{compat::eopnotsupp, device::Device},
     log::{log_err, log_warn},
 };
 
@@ -143,7 +143,7 @@ fn alloc_type(locked: &Locked<'_>, kind: u32) -> Result<*mut bindings::iommu_dom
             if (*(*first).iommu).max_pasids > 0 {
                 let flags = bindings::iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_PASID;
                 match domain::alloc_paging(first, kind, flags) {
-                    Err(error) if error == EOPNOTSUPP => {}
+                    Err(error) if error == eopnotsupp() => {}
                     result => return result,
                 }
             }
@@ -155,7 +155,7 @@ fn alloc_type(locked: &Locked<'_>, kind: u32) -> Result<*mut bindings::iommu_dom
         if !ops.identity_domain.is_null() {
             return Ok(ops.identity_domain);
         }
-        let alloc = ops.domain_alloc_identity.ok_or(EOPNOTSUPP)?;
+        let alloc = ops.domain_alloc_identity.ok_or(eopnotsupp())?;
         let identity = kernel::error::from_err_ptr(alloc(first))?;
         domain::adopt(identity, kind, ops);
         Ok(identity)

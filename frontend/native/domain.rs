@@ -11,6 +11,7 @@ use kernel::{
 };
 
 use super::{record, trace};
+use crate::ffi::compat::eopnotsupp;
 
 /// Allocates a domain that maps what its user wants, for devices like `dev`.
 #[export]
@@ -45,7 +46,7 @@ pub(super) unsafe fn alloc_paging(
         (Some(alloc), _) if flags == 0 => unsafe { alloc(dev) },
         // SAFETY: As above; there is no data of a user process.
         (_, Some(alloc)) => unsafe { alloc(dev, flags, ptr::null()) },
-        _ => return Err(EOPNOTSUPP),
+        _ => return Err(eopnotsupp()),
     };
     let domain = kernel::error::from_err_ptr(domain)?;
     if domain.is_null() {

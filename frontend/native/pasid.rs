@@ -16,7 +16,7 @@ use super::{
     group::{IommuGroup, Locked},
     record, warn_once,
 };
-use crate::{domain::Attachment, frontend::answer};
+use crate::{domain::Attachment, ffi::compat::eopnotsupp, frontend::answer};
 
 /// Allocates a PASID that the device can use.
 #[export]
@@ -70,7 +70,7 @@ unsafe fn set(
 ) -> Result {
     // SAFETY: By the requirements.
     unsafe {
-        let set = (*(*to).ops).set_dev_pasid.ok_or(EOPNOTSUPP)?;
+        let set = (*(*to).ops).set_dev_pasid.ok_or(eopnotsupp())?;
         to_result(set(to, dev, pasid, from))
     }
 }
@@ -143,7 +143,7 @@ unsafe fn check(
     // SAFETY: By the requirements.
     unsafe {
         if (*(*domain).ops).set_dev_pasid.is_none() {
-            return Err(EOPNOTSUPP);
+            return Err(eopnotsupp());
         }
         if !is_made_by(domain, ops) || pasid == bindings::IOMMU_NO_PASID {
             return Err(EINVAL);
@@ -186,7 +186,7 @@ unsafe fn attach(
         // The driver has to be able to detach the PASID later.
         let blocked = locked.ops()?.blocked_domain;
         if blocked.is_null() || (*(*blocked).ops).set_dev_pasid.is_none() {
-            return Err(EOPNOTSUPP);
+            return Err(eopnotsupp());
         }
         check(&locked, domain, pasid)?;
         let mut limits = locked.members.iter().map(|m| limit_of(m.as_raw()));

@@ -23,6 +23,7 @@ use crate::{
     group::{Claim, Group, Loan, Reason},
     log::{log_err, log_info},
     ownership::Ownership,
+    pgtable,
 };
 
 /// Initial states of the random generator.
@@ -582,7 +583,7 @@ impl Test {
         };
         let result = map(&domain, iova(page), phys, PAGE);
         let wanted = match pages[page] {
-            Some(_) => Err(EADDRINUSE),
+            Some(_) => Err(pgtable::Error::InUse.into()),
             None => Ok(()),
         };
         if self.agree(result, wanted)? {

@@ -9,7 +9,7 @@ use core::cell::Cell;
 
 use kernel::{
     macros::kunit_tests,
-    sync::{atomic::Relaxed, new_spinlock_irq, SpinLockIrq},
+    sync::atomic::Relaxed,
     time::{Instant, Monotonic},
 };
 
@@ -27,6 +27,7 @@ use crate::{
         },
     },
     drivers::shell::registers::{join, Player, Window},
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     pgtable::{
         kernel_memory::{KernelEntry, KernelMemory},
         Entry, Table, TableMemory, Top,

@@ -7,12 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    io::Io,
-    new_spinlock_irq,
-    prelude::*,
-    sync::{Arc, SpinLockIrq},
-};
+use kernel::{io::Io, prelude::*, sync::Arc};
 
 use super::super::{
     records::capability::{self, Capability, Firmware},
@@ -32,6 +27,7 @@ use crate::{
     addr::PhysAddr,
     device::FirmwareNode,
     drivers::shell::{registers::join, unit::UnitHardware},
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
     health::Health,
     label::Label,
     pgtable::{

@@ -41,13 +41,7 @@ mod tests;
 
 use core::fmt;
 
-use kernel::{
-    io::Io,
-    prelude::*,
-    processor::cpu_relax,
-    sync::{SpinLockIrq, SpinLockIrqGuard},
-    time::Delta,
-};
+use kernel::{io::Io, prelude::*, processor::cpu_relax, time::Delta};
 
 use super::super::records::{
     capability::Capability,
@@ -66,6 +60,7 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::Wait,
     },
+    ffi::compat::{SpinLockIrq, SpinLockIrqGuard},
     log::log_warn,
     requester::RequesterId,
 };

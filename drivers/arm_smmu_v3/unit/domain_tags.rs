@@ -11,10 +11,7 @@
 
 use core::mem;
 
-use kernel::{
-    prelude::*,
-    sync::barrier::{dma_mb, Write},
-};
+use kernel::prelude::*;
 
 use super::super::records::{
     capability::Capability,
@@ -24,6 +21,7 @@ use super::super::records::{
 use crate::{
     addr::PhysAddr,
     drivers::shell::{tags::Tags, unit_memory::Pages},
+    ffi::compat::{dma_mb, Write},
     pgtable::{kernel_memory::KernelEntry, Entry},
 };
 

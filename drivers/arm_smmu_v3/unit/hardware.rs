@@ -13,7 +13,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        new_spinlock_irq, Arc, Mutex, SpinLockIrq,
+        Arc, Mutex,
     },
     time::Delta,
 };
@@ -41,6 +41,7 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::wait_until,
     },
+    ffi::compat::{eopnotsupp, new_spinlock_irq, SpinLockIrq},
     health::Health,
     log::log_err,
     pgtable::armv8::GranuleSize,
@@ -120,7 +121,7 @@ impl Hardware {
         let granule = capability
             .granules
             .for_pages_of(kernel::page::PAGE_SIZE as u64)
-            .ok_or(EOPNOTSUPP)?;
+            .ok_or(eopnotsupp())?;
         let stream_table = StreamTable::new(node, &capability)?;
         let tags = DomainTags::new(node, &capability)?;
         let commands = CommandQueue::new(node, &capability)?;

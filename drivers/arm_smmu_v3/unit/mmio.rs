@@ -7,7 +7,7 @@
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use kernel::sync::Arc;
 use kernel::{
-    io::{register::FixedRegister, Io, Mmio, Region},
+    io::{register::FixedRegister, Io},
     prelude::*,
 };
 
@@ -19,7 +19,10 @@ use super::regs::{
     PRIQ_BASE_HIGH, PRIQ_BASE_LOW, PRIQ_IRQ_CFG0_HIGH, PRIQ_IRQ_CFG0_LOW, PRIQ_IRQ_CFG1,
     PRIQ_IRQ_CFG2, STRTAB_BASE_HIGH, STRTAB_BASE_LOW,
 };
-use crate::drivers::shell::registers::Window;
+use crate::{
+    drivers::shell::registers::Window,
+    ffi::compat::{Mmio, Region},
+};
 
 /// Bytes of each page of registers that are mapped and requested. The registers behind them may be
 /// a performance monitor's (PMCG), which has a driver of its own.

@@ -4,17 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::barrier::{dma_mb, Full},
-};
+use kernel::{prelude::*, sync::atomic::Full};
 
 use super::super::records::{
     capability::Capability, event::EVENT_WORDS, page_request::PAGE_REQUEST_WORDS, queue_index::Ring,
 };
-use crate::drivers::shell::{
-    queue::Slots,
-    unit_memory::{Exposed, Off},
+use crate::{
+    drivers::shell::{
+        queue::Slots,
+        unit_memory::{Exposed, Off},
+    },
+    ffi::compat::dma_mb,
 };
 
 /// Bytes of a queue, if the unit allows so many. A device that is blocked in the middle of a page

@@ -10,10 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    sync::barrier::{dma_mb, Write},
-};
+use kernel::prelude::*;
 
 use super::super::records::{
     capability::Capability,
@@ -23,6 +20,7 @@ use super::super::records::{
 };
 use crate::{
     addr::PhysAddr,
+    ffi::compat::{dma_mb, Write},
     pgtable::{
         kernel_memory::{Gfp, KernelEntry, KernelMemory},
         Entry, Table, TableMemory,

@@ -28,7 +28,7 @@ use kernel::{
 
 use crate::{
     driver::{Attach, Capability, Steps, Target, When},
-    ffi::device::Device,
+    ffi::{compat::eopnotsupp, device::Device},
     frontend::native::{group_domains::GroupDomains, record, trace},
     health::Health,
     label::Label,
@@ -373,7 +373,7 @@ impl Attach for Foreign {
         let wire = &endpoint.0;
         let Target::Paging { paging, .. } = target else {
             // Identity is a domain of the driver's like any other.
-            return Err(EOPNOTSUPP);
+            return Err(eopnotsupp());
         };
         let (to, from) = (paging.as_raw(), wire.now());
         let step = match when {

@@ -19,6 +19,7 @@ class Install(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.base = pathlib.Path(folder.name, "root")
+        self.wanted = []
 
     def make(self, *folders):
         for name in folders:
@@ -38,11 +39,13 @@ class Install(unittest.TestCase):
             what()
         return [call[0][0] for call in run.call_args_list]
 
-    def build(self, arch):
+    def build(self, arch, wanted):
+        self.wanted.append(wanted)
         ko = self.base.parent / "built.ko"
         ko.write_text(arch.name, encoding="utf-8")
         built = mock.Mock(ko=ko)
         built.stock.release, built.stock.arch = f"7.3-{arch.name}", arch
+        built.stock.suite.name = "trixie-backports"
         return built
 
     def test_installed_and_removed(self):
@@ -88,4 +91,9 @@ class Install(unittest.TestCase):
         self.make("lib/modules/7.2")
         with self.assertRaises(ToolError) as caught:
             self.call(lambda: install.install(ARM64))
-        self.assertIn("linux-image-arm64", caught.exception.hint)
+        self.assertIn("-t trixie-backports linux-image-7.3-arm64", caught.exception.hint)
+
+    def test_kernel_that_was_asked_for(self):
+        self.make("lib/modules/7.3-amd64")
+        self.call(lambda: install.install(wanted="7.2"))
+        self.assertEqual(self.wanted, ["7.2"])

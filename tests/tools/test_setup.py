@@ -11,7 +11,6 @@ import unittest
 from unittest import mock
 
 from iommu_core_tools import cache, host, kernel, root
-from iommu_core_tools.arch import AMD64, ARCHES
 from iommu_core_tools.errors import ToolError
 from iommu_core_tools.paths import CHECKOUT
 
@@ -74,49 +73,7 @@ sys.exit(cli.main(["setup"]))
         self.assertIn("XDG_CACHE_HOME", caught.exception.hint)
 
 
-class FakeApt:
-    """An archive with what a test gives it."""
-
-    uri = "http://archive.example"
-
-    def __init__(self, packages):
-        self.packages = packages
-
-    def show(self, name):
-        return self.packages.get(name)
-
-
-class Version(unittest.TestCase):
-    def test_supported(self):
-        for arch in ARCHES.values():
-            release = f"{kernel.SERIES}.9+deb13-{arch.name}"
-            apt = FakeApt(
-                {
-                    f"linux-headers-{arch.name}": {"depends": f"linux-headers-{release} (= 1)"},
-                    f"linux-headers-{release}": {"version": "9-1"},
-                }
-            )
-            self.assertEqual(
-                kernel.newest(apt, arch),
-                {"release": release, "version": "9-1", "series": kernel.SERIES},
-            )
-
-    def test_not_supported(self):
-        apt = FakeApt({"linux-headers-amd64": {"depends": "linux-headers-8.1.2+deb13-amd64 (= 1)"}})
-        with self.assertRaisesRegex(ToolError, rf"8\.1\.2.*supports {kernel.SERIES}\.x"):
-            kernel.newest(apt, AMD64)
-
-    def test_not_there(self):
-        with self.assertRaisesRegex(ToolError, "linux-headers-amd64 is not in"):
-            kernel.newest(FakeApt({}), AMD64)
-
-    def test_module_arguments_match_the_release(self):
-        for arch in ARCHES.values():
-            arguments = kernel.make_arguments(f"7.3.4+deb13-{arch.name}")
-            self.assertIn(f"LOCALVERSION=+deb13-{arch.name}", arguments)
-            self.assertIn(f"CC={arch.tools}gcc-14", arguments)
-        self.assertIn("ARCH=arm64", arguments)
-
+class Configuration(unittest.TestCase):
     def test_other_rustc(self):
         config = tempfile.NamedTemporaryFile("w", suffix=".config")
         self.addCleanup(config.close)

@@ -50,6 +50,10 @@ class Apt:
         argv = ["apt-get", "update", "--error-on=any"]
         self._checked(run.run(argv, env=self._env, log=step.log), step, "fetch the package list")
 
+    def names(self, prefix):
+        """The names of all packages that begin with `prefix`."""
+        return run.run(["apt-cache", "pkgnames", prefix], env=self._env).output.split()
+
     def show(self, package):
         """The fields of a package's newest version as a dict (names in lower case), or None."""
         result = run.run(["apt-cache", "show", "--no-all-versions", package], env=self._env)

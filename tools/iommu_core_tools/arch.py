@@ -16,8 +16,8 @@ class Arch:
     tools: str
     # Arguments of every `make` for its kernel besides the compilers.
     make: tuple
-    # The package of its compiler. Kernel builds depend on the package's version.
-    compiler: str
+    # What the package of its C compiler has after the compiler's name.
+    gcc_suffix: str
     # Options of the stock configuration that our tools cannot build. They do not affect modules.
     without: tuple
     qemu: str
@@ -35,7 +35,7 @@ AMD64 = Arch(
     kernel="x86",
     tools="x86_64-linux-gnu-",
     make=(),
-    compiler="gcc-14",
+    gcc_suffix="",
     without=(),
     qemu="qemu-system-x86_64",
     cpu="max",
@@ -50,7 +50,7 @@ ARM64 = Arch(
     kernel="arm64",
     tools="aarch64-linux-gnu-",
     make=("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"),
-    compiler="gcc-14-aarch64-linux-gnu",
+    gcc_suffix="-aarch64-linux-gnu",
     # The kernel's support of 32-bit programs needs another compiler.
     without=("CONFIG_COMPAT_VDSO", "CONFIG_THUMB2_COMPAT_VDSO"),
     qemu="qemu-system-aarch64",

@@ -73,23 +73,32 @@ def _parser():
         command.set_defaults(call=call)
         return command
 
+    def kernel_option(command):
+        command.add_argument("--kernel", default="", metavar="WHICH",
+                             help="a series (7.2), a release or a suite (default: the newest supported kernel)")  # fmt: skip
+
     command = add("setup", _setup, "get the toolchain, QEMU and the stock kernel")
     command.add_argument("--update", action="store_true", help="look for a newer stock kernel")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    kernel_option(command)
 
     command = add("build", _build, "build iommu_core.ko for the stock kernel")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    kernel_option(command)
     command = add("install", _install, "install the module on this machine, or below INSTALL_MOD_PATH")
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    kernel_option(command)
     add("uninstall", _uninstall, "remove what install has installed on this machine, or below INSTALL_MOD_PATH")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
     command.add_argument("--driver", choices=("iommu_core", "stock"), default="iommu_core",
                          help="stock: the kernel's own driver, to compare")  # fmt: skip
+    kernel_option(command)
 
     command = add("shell", _shell, "an interactive guest with the module loaded")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
+    kernel_option(command)
 
     add("test", lambda _: all_tests.run(), "every test of the module")
 
@@ -101,6 +110,9 @@ def _parser():
         "--driver", choices=("iommu_core", "stock"), default="iommu_core",
         help="stock: run the tests on the kernel's own driver, to check the tests",
     )  # fmt: skip
+    command.add_argument("--other-series", action="store_true",
+                         help="only the story, on a kernel of each supported series but the newest")  # fmt: skip
+    kernel_option(command)
 
     command = add("host-test", _suite(host_tests.run, "filter", "binary"), "tests of pure code with cargo")
     command.add_argument("--filter", help="only tests whose name contains this text")
@@ -156,16 +168,16 @@ def _parser():
 
 
 def _setup(arguments):
-    stock = kernel.stock(arch.ARCHES[arguments.arch], arguments.update)
+    stock = kernel.stock(arch.ARCHES[arguments.arch], arguments.update, arguments.kernel)
     PROGRESS.line(f"ready: Linux {stock.release}, built modules go with KDIR={stock.build}")
 
 
 def _build(arguments):
-    print(module.path(arch.ARCHES[arguments.arch]))
+    print(module.path(arch.ARCHES[arguments.arch], arguments.kernel))
 
 
 def _install(arguments):
-    install.install(arch.ARCHES[arguments.arch])
+    install.install(arch.ARCHES[arguments.arch], arguments.kernel)
 
 
 def _uninstall(_arguments):
@@ -173,11 +185,11 @@ def _uninstall(_arguments):
 
 
 def _run(arguments):
-    story.main(arguments.iommu, arguments.driver, module.path)
+    story.main(arguments.iommu, arguments.driver, module.path, arguments.kernel)
 
 
 def _shell(arguments):
-    guest_shell.run(arguments.iommu, module.path)
+    guest_shell.run(arguments.iommu, module.path, arguments.kernel)
 
 
 def _suite(run, *options):
@@ -195,10 +207,12 @@ def _guest_test(arguments):
     report = Report()
     if arguments.custom:
         plays = guest_tests.on_custom_kernel(report, arguments.filter, kinds=arguments.iommu)
+    elif arguments.other_series:
+        plays = guest_tests.on_other_series(report, kinds=arguments.iommu, build_module=module.path)
     else:
         plays = guest_tests.on_stock_kernel(
             report, arguments.filter, kinds=arguments.iommu, driver=arguments.driver,
-            build_module=module.path,
+            build_module=module.path, wanted=arguments.kernel,
         )  # fmt: skip
     guest_tests.play(report, plays)
     return report.finish()

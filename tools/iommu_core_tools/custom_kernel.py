@@ -5,7 +5,7 @@ import dataclasses
 import re
 import shutil
 
-from . import cache, intree, kernel as stock_kernel, root
+from . import cache, intree, kernel as stock_kernel, root, series
 from .arch import AMD64, ARM64, Arch
 from .paths import CHECKOUT, CONFIG
 from .sync import ALL, API_SUITE, kernel_files
@@ -29,6 +29,8 @@ class Kernel:
     # The folders of this tree that are in the kernel, and those that are in it with the C layer.
     parts: tuple = ALL
     c_parts: tuple = ()
+    # Whose source, as `KERNEL=` says it.
+    wanted: str = ""
 
     @property
     def ours(self):
@@ -51,20 +53,25 @@ class Kernel:
         target = target or self.image.rpartition("/")[2]
         return intree.built(
             self.name, self.options(), self.arguments, [target],
-            patches=self.patch_files(), parts=self.parts,
+            patches=self.patch_files(), parts=self.parts, wanted=self.wanted,
         )  # fmt: skip
 
     def with_c_layer(self):
         """The same kernel with the C layer, and only `c_parts` of this tree."""
         return dataclasses.replace(self, name=f"{self.name}-c", parts=self.c_parts)
 
+    def of_series(self, number):
+        """The same kernel of another series."""
+        return dataclasses.replace(self, name=f"{self.name}-{number}", wanted=number)
 
+
+_CLANG = (f"LLVM=-{series.ROOT.llvm}", f"CC=ccache clang-{series.ROOT.llvm}")
 # Fragments of kernels for guests of any architecture.
 _GUEST = ("guest.config", "checks.config")
 _KASAN = (*_GUEST, "kasan.config")
 _X86 = {
     "arch": AMD64,
-    "arguments": ("LLVM=-19", "CC=ccache clang-19"),
+    "arguments": _CLANG,
     "image": "arch/x86/boot/bzImage",
     # With five-level tables KASAN reads the CPU's capability bits to find out where memory begins.
     # identify_cpu() clears these bits for a moment. KASAN reports a false error in an interrupt at
@@ -73,7 +80,7 @@ _X86 = {
 }
 _ARM64 = {
     "arch": ARM64,
-    "arguments": ("ARCH=arm64", "LLVM=-19", "CC=ccache clang-19"),
+    "arguments": ("ARCH=arm64", *_CLANG),
     "image": "arch/arm64/boot/Image",
     "parameters": ("log_buf_len=8M",),
 }
@@ -90,7 +97,7 @@ NATIVE = {
 
 
 # The arguments of every `make` for User-mode Linux.
-UML_ARGUMENTS = ("ARCH=um", "CC=ccache gcc-14", "HOSTCC=gcc-14")
+UML_ARGUMENTS = ("ARCH=um", f"CC=ccache {series.ROOT.gcc}", f"HOSTCC={series.ROOT.gcc}")
 # The same on User-mode Linux, which has no units.
 UML_NATIVE = Kernel(
     "uml-native",
@@ -129,7 +136,7 @@ def keep(kernel, folder):
 def _build_once(kernel):
     """The image of a kernel that few changes of this tree affect. Builds it if the cache does not have it."""
     key = cache.key_of(
-        source=str(stock_kernel.stock().source),
+        source=str(stock_kernel.stock(wanted=kernel.wanted).source),
         toolchain=root.toolchain(kernel.arch),
         options=sorted(kernel.options().splitlines()),
         patches=[cache.file_hash(path) for path in kernel.patch_files()],
@@ -141,7 +148,7 @@ def _build_once(kernel):
     def make(entry):
         with kernel.built() as folder:
             shutil.copy(folder / kernel.image, entry / image)
-        intree.forget(kernel.name, kernel.arguments)
+        intree.forget(kernel.name, kernel.arguments, kernel.wanted)
 
     name = f"image-{kernel.name}"
     entry = cache.entry(name, key, make)

@@ -40,9 +40,9 @@ class Image:
         return dataclasses.replace(self, initramfs=archive)
 
 
-def stock(arch, module=None):
-    """The image of the stock kernel, with the module file `module` if given."""
-    linux = kernel.stock(arch)
+def stock(arch, module=None, wanted=""):
+    """The image of the stock kernel `wanted` (`KERNEL=`), with the module file `module` if given."""
+    linux = kernel.stock(arch, wanted=wanted)
     ours = [module] if module else []
     files = initramfs.build(root.get(), arch, linux.release, linux.modules, ours)
     return Image(linux.image, files)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The static programs that run in guests. Each has a folder of C files in tools/guest."""
 
-from . import cache
+from . import cache, series
 from .paths import TOOLS
 from .progress import PROGRESS
 
@@ -16,7 +16,7 @@ _FLAGS = (
 
 def build(root, arch):
     """The folder of the programs for an architecture. Compiles them in the root if they are not in the cache."""
-    compiler = f"{arch.tools}gcc-14"
+    compiler = f"{arch.tools}{series.ROOT.gcc}"
     sources = {
         name: sorted(path for path in (FOLDER / name).iterdir() if path.suffix in (".c", ".h"))
         for name in _ALL

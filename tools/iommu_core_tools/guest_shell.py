@@ -36,14 +36,14 @@ Devices: A (edu) is behind 00:12.0, B (nvme) behind 00:13.0, iommu-testdev behin
 """
 
 
-def run(kind, build_module):
+def run(kind, build_module, wanted=""):
     """Boots the guest, and connects the terminal with it until the user leaves."""
     if not sys.stdin.isatty():
         raise ToolError("there is no terminal for the shell", hint="run it from a terminal")
     kind = viommu.get(kind)
     bench = machine.bench(kind, **kind.plain)
     bench.parameters += [*kind.free, "guest_shell"]
-    image = guest_images.stock(kind.arch, build_module(kind.arch))
+    image = guest_images.stock(kind.arch, build_module(kind.arch, wanted), wanted)
     with PROGRESS.step(f"shell: boot the stock kernel with {kind.title}"):
         guest = image.start(bench, f"shell-{kind.name}")
         guest.start()

@@ -16,9 +16,9 @@ from .progress import PROGRESS
 _SCRIPTS = TOOLS / "initramfs-tools"
 
 
-def install(arch=AMD64):
+def install(arch=AMD64, wanted=""):
     """Installs the module for an architecture below /lib/modules of its kernel: on this machine, or below the
-    root of another machine (INSTALL_MOD_PATH).
+    root of another machine (INSTALL_MOD_PATH). `wanted` is the kernel that `KERNEL=` asks for.
 
     If that machine has initramfs-tools, also installs the scripts that load the module before device drivers.
     """
@@ -33,13 +33,13 @@ def install(arch=AMD64):
             f"a module for {arch.name} is of no use to this machine",
             hint="INSTALL_MOD_PATH=<root of the other machine's file system>, or make build and copy it",
         )
-    built = module.build(arch)
+    built = module.build(arch, wanted=wanted)
     release = built.stock.release
     target = _base() / "lib/modules" / release
     if not target.is_dir():
         raise ToolError(
             f"{target} is not there: the kernel that the module is built for is not installed",
-            hint=f"apt-get install -t trixie-backports linux-image-{built.stock.arch.name}, then again",
+            hint=f"apt-get install -t {built.stock.suite.name} linux-image-{release}, then again",
         )
     _need_writable(target)
     (target / "updates").mkdir(exist_ok=True)

@@ -31,18 +31,19 @@ _CCACHE_SIZE = "4G"
 
 
 @contextlib.contextmanager
-def built(name, options, arguments, targets=(), *, patches, parts):
+def built(name, options, arguments, targets=(), *, patches, parts, wanted=""):
     """Builds a kernel from the stock kernel's source with the checkout's code in it.
 
     - `name`: the kernel's name in messages.
     - `options`: lines of a configuration; a later line overrides an earlier one.
     - `arguments`: for every `make`, with compilers that run through ccache.
+    - `wanted`: whose source, as `KERNEL=` says it; default: the newest supported kernel.
     - `parts`: the folders of the checkout that are in the kernel, as for `sync()`; `patches`: what they need.
 
     The value is the build folder. It belongs to this process until the context ends. It is kept, so that the next
     build compiles only what has changed.
     """
-    stock = kernel.stock()
+    stock = kernel.stock(wanted=wanted)
     with cache.workspace(name, _workspace_key(stock, arguments)) as folder:
         tree = folder / "linux"
         _integrate(stock.source, folder, patches)
@@ -76,9 +77,9 @@ def built(name, options, arguments, targets=(), *, patches, parts):
         yield build
 
 
-def forget(name, arguments):
+def forget(name, arguments, wanted=""):
     """Removes the build folder of a kernel that will not be built again."""
-    cache.clean([f"work-{name}-{_workspace_key(kernel.stock(), arguments)}"])
+    cache.clean([f"work-{name}-{_workspace_key(kernel.stock(wanted=wanted), arguments)}"])
 
 
 def _workspace_key(stock, arguments):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Debian's stock kernel: its packages, its source, and a build folder for modules.
 
-The version is the newest one that `linux-headers-<arch>` in trixie-backports depends on. It is stored, so that
-later runs need no network. `setup --update` looks again.
+`series.Wanted` says which one: the newest supported one in the archive, or what `KERNEL=` asks for. The choice is
+stored, so that later runs need no network. `setup --update` looks again.
 """
 
 import concurrent.futures
@@ -14,15 +14,12 @@ import pathlib
 import re
 import shutil
 
-from . import cache, host, root, run
+from . import cache, host, root, run, series
 from .apt import Apt
 from .arch import AMD64, ARCHES
 from .errors import ToolError
 from .paths import cache_dir, jobs
 from .progress import PROGRESS
-
-# The kernel series that the module is written for.
-SERIES = "7.3"
 
 
 class StockKernel:
@@ -31,6 +28,9 @@ class StockKernel:
     def __init__(self, version, packages, source, build):
         self.arch = _arch_of(version["release"])
         self.release = version["release"]  # as `uname -r` says: 7.3.4+deb13-amd64
+        self.series = version["series"]
+        self.suite = _suite_of(version)
+        self.compilers = _compilers_of(version)
         self.image = packages / "vmlinuz"
         self.modules = packages / "modules" / self.release  # as below /lib/modules
         self.config = packages / "config"
@@ -38,27 +38,40 @@ class StockKernel:
         self.build = build  # what KDIR= is for modules
 
 
-@functools.cache
-def stock(arch=AMD64, update=False):
+def stock(arch=AMD64, update=False, wanted=""):
     """Returns the stock kernel, ready to boot and to build modules for. Downloads what is missing.
 
-    It makes the root and downloads the packages at the same time.
+    `wanted` is what `KERNEL=` asks for.
     """
-    if (known := _known(arch)) and not update and (found := _all_there(known)):
+    return _stock(arch, update, wanted)
+
+
+# What a kernel needs on the disk (source, packages, build folder), and a root, each while it is made.
+_KERNEL_SPACE, _ROOT_SPACE = 3 << 30, 3 << 30
+
+
+@functools.cache
+def _stock(arch, update, wanted):
+    """It makes the root and downloads the packages at the same time."""
+    asked = series.Wanted(wanted, arch)
+    if (known := _known(asked)) and not update and (found := _all_there(known)):
+        _warn_untried(known)
         return found
-    host.need_space(12 << 30)
+    host.need_space(_KERNEL_SPACE + (0 if root.exists() else _ROOT_SPACE))
     root.need_programs()
     host.need("apt-get", "dpkg-deb", "tar", "xz")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = pool.submit(root.get)
-        version = resolve(arch, update)
+        version = resolve(asked, update)
+        other = pool.submit(root.get, _compilers_of(version).name)
         packages, source = packages_of(version), source_of(version)
         made.result()
+        other.result()
     return StockKernel(version, packages, source, _build_of(version, packages, source))
 
 
 def _all_there(version):
-    if not root.exists():
+    if not root.exists() or not root.exists(_compilers_of(version).name):
         return None
     packages = cache.find("linux-packages", _key(version))
     source = cache.find("linux-source", _source_key(version))
@@ -71,50 +84,90 @@ def _all_there(version):
 # --- which version ----------------------------------------------------------------------------
 
 
-def resolve(arch, update=False):
-    """The stock kernel's version: a dict with release (as uname -r) and version (of the package)."""
-    known = _known(arch)
+def resolve(asked, update=False):
+    """The stock kernel's version: a dict with release (as uname -r), version (of the package), series and suite."""
+    known = _known(asked)
     if known and not update:
+        _warn_untried(known)
         return known
-    with PROGRESS.step("kernel: look for the newest in trixie-backports") as step:
-        with _apt(arch) as apt:
-            apt.update(step)
-            version = newest(apt, arch)
-        step.done(version["release"])
-    path = cache_dir() / f"stock-{arch.name}.json"
+    found = _search(asked)
+    path = _stored(asked)
     partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(version), encoding="ascii")
+    partial.write_text(json.dumps(found), encoding="ascii")
     partial.rename(path)
-    return version
+    _warn_untried(found)
+    return found
 
 
-def newest(apt, arch):
-    """The version that `linux-headers-<arch>` depends on. Fails if this is not the supported series."""
-    name = f"linux-headers-{arch.name}"
-    meta = apt.show(name)
-    match = re.search(r"linux-headers-(\S+)", (meta or {}).get("depends", ""))
-    if not match:
-        raise ToolError(f"{name} is not in {root.BACKPORTS} of {apt.uri}")
-    release = match[1]
-    series = ".".join(release.split(".")[:2])
-    if series != SERIES:
-        raise ToolError(
-            f"{root.BACKPORTS} now has Linux {release}; this version of iommu_core supports {SERIES}.x",
-            hint=f"an archive that still has {SERIES}.x: make ... MIRROR=<address>, or a newer iommu_core",
-        )
-    headers = apt.show(f"linux-headers-{release}")
+def _search(asked):
+    seen = {}
+    for suite in asked.suites:
+        with PROGRESS.step(f"kernel: look for {asked.text or 'the newest'} in {suite.name}") as step:
+            with _apt(asked.arch, suite.name) as apt:
+                apt.update(step)
+                found, seen[suite.name] = newest(apt, asked, suite.name)
+            step.done(found["release"] if found else "none")
+        if found:
+            return found
+    raise _not_found(asked, seen, apt.uri)
+
+
+def newest(apt, asked, suite):
+    """The newest version in a suite that fits, or None; and the releases that are there."""
+    prefix = "linux-headers-"
+    releases = [name.removeprefix(prefix) for name in apt.names(prefix)]
+    releases = [name for name in releases if re.fullmatch(rf"\d+\.\d+\.\d+\S*-{asked.arch.name}", name)]
+    release = asked.newest(releases)
+    headers = apt.show(f"{prefix}{release}") if release else None
     if not headers:
-        raise ToolError(f"linux-headers-{release} is not in {root.BACKPORTS} of {apt.uri}")
-    return {"release": release, "version": headers["version"], "series": series}
+        return None, releases
+    found = {"release": release, "version": headers["version"], "series": series.series_of(release), "suite": suite}
+    return found, releases
 
 
-def _known(arch):
+def _not_found(asked, seen, uri):
+    there = "; ".join(f"{suite} has {_plain(releases, asked.arch) or 'none'}" for suite, releases in seen.items())
+    wanted = f"Linux {asked.text}" if asked.text and len(seen) > 1 else f"no Linux {series.supported()}"
+    what = f"{wanted} is not in the archive" if wanted.startswith("Linux") else f"the archive has {wanted}"
+    return ToolError(
+        f"{what} {uri} ({asked.arch.name}): {there}",
+        hint="one that is there: make ... KERNEL=<release>, or another archive: make ... MIRROR=<address>",
+    )
+
+
+def _plain(releases, arch):
+    """The releases without a flavour, newest first, in words."""
+    found = [name.removesuffix(f"-{arch.name}") for name in releases]
+    return ", ".join(sorted((name for name in found if "-" not in name), key=series.numbers, reverse=True))
+
+
+def _stored(asked):
+    return cache_dir() / f"stock-{asked.arch.name}{asked.text and '-'}{asked.text}.json"
+
+
+def _known(asked):
+    """The version that was found before, if this version of the tools would take it."""
     try:
-        with open(cache_dir() / f"stock-{arch.name}.json", encoding="ascii") as file:
+        with open(_stored(asked), encoding="ascii") as file:
             version = json.load(file)
     except (OSError, ValueError):
         return None
-    return version if version.get("series") == SERIES else None
+    return version if asked.newest([version.get("release", "")]) else None
+
+
+def _warn_untried(version):
+    if version["series"] not in series.SERIES:
+        PROGRESS.line(
+            f"kernel: {version['release']} is untried: this version of iommu_core is for {series.supported()}"
+        )
+
+
+def _suite_of(version):
+    return series.suite(version.get("suite", series.SUITES[0].name))
+
+
+def _compilers_of(version):
+    return series.ROOTS[_suite_of(version).root]
 
 
 def _arch_of(release):
@@ -122,11 +175,11 @@ def _arch_of(release):
 
 
 @contextlib.contextmanager
-def _apt(arch):
-    """apt with an architecture's packages, for this process alone."""
-    name = f"apt-{arch.name}"
+def _apt(arch, suite):
+    """apt with the packages of a suite for an architecture, for this process alone."""
+    name = f"apt-{suite}-{arch.name}"
     with cache.locked(name):
-        yield Apt(cache_dir() / name, root.BACKPORTS, arch.name)
+        yield Apt(cache_dir() / name, suite, arch.name)
 
 
 def _key(version):
@@ -135,7 +188,7 @@ def _key(version):
 
 def _source_key(version):
     """The key of the source. All architectures share one source, with the key of the first."""
-    base = version["release"].rpartition("-")[0]
+    base = version["release"].partition("-")[0]
     return _key({**version, "release": f"{base}-{AMD64.name}"})
 
 
@@ -175,26 +228,31 @@ def source_of(version):
     def make(folder):
         debs = folder / "debs"
         debs.mkdir()
-        _download(version, [f"linux-source-{SERIES}"], debs, f"kernel: download the source of {SERIES}")
-        with PROGRESS.step(f"kernel: unpack the source of {SERIES}") as step:
+        name = f"linux-source-{version['series']}"
+        _download(version, [name], debs, f"kernel: download the source of {version['series']}")
+        with PROGRESS.step(f"kernel: unpack the source of {version['series']}") as step:
             (deb,) = debs.iterdir()
-            member = f"./usr/src/linux-source-{SERIES}.tar.xz"
-            (folder / "linux").mkdir()
-            script = (
-                'dpkg-deb --fsys-tarfile "$1" | tar -xO "$2" | xz -dc -T0 |'
-                ' tar -x --strip-components=1 --no-same-owner -C "$3"'
-            )
-            argv = ["bash", "-o", "pipefail", "-c", script, "unpack", deb, member, folder / "linux"]
-            result = run.run(argv, log=step.log)
-            if not result and not (folder / "linux/Makefile").exists():
-                raise step.fail("cannot unpack the kernel source")
+            unpack_source(deb, f"./usr/src/{name}.tar.xz", folder / "linux", step)
             cache.remove_tree(debs)
 
     return cache.entry("linux-source", _source_key(version), make) / "linux"
 
 
+def unpack_source(deb, member, folder, step):
+    """Unpacks the archive `member` of a package to `folder`."""
+    folder.mkdir()
+    # The first tar ends before its input does, which would look like a failure of dpkg-deb.
+    script = (
+        'dpkg-deb --fsys-tarfile "$1" | { tar -xO "$2" && cat >/dev/null; } | xz -dc -T0 |'
+        ' tar -x --strip-components=1 --no-same-owner -C "$3"'
+    )
+    argv = ["bash", "-o", "pipefail", "-c", script, "unpack", deb, member, folder]
+    if not run.run(argv, log=step.log):
+        raise step.fail(f"cannot unpack {deb.name}: it is damaged")
+
+
 def _download(version, names, folder, text):
-    with PROGRESS.step(text) as step, _apt(_arch_of(version["release"])) as apt:
+    with PROGRESS.step(text) as step, _apt(_arch_of(version["release"]), _suite_of(version).name) as apt:
         if not apt.show(names[0]):
             apt.update(step)
         wanted = [f"{name}={version['version']}" for name in names]
@@ -204,30 +262,30 @@ def _download(version, names, folder, text):
 # --- the build folder -------------------------------------------------------------------------
 
 
-def make_arguments(release):
+def make_arguments(release, compilers=series.ROOT):
     """The arguments of every `make` for the stock kernel, so that modules match it."""
     arch = _arch_of(release)
     local = release[re.match(r"[0-9.]+", release).end():]
-    return [*arch.make, f"CC={arch.tools}gcc-14", "HOSTCC=gcc-14", f"LOCALVERSION={local}"]
+    return [*arch.make, f"CC={arch.tools}{compilers.gcc}", f"HOSTCC={compilers.gcc}", f"LOCALVERSION={local}"]
 
 
 def _build_key(version):
-    toolchain = root.toolchain(_arch_of(version["release"]))
+    toolchain = root.toolchain(_arch_of(version["release"]), _compilers_of(version).name)
     return cache.key_of(source=_key(version), toolchain=toolchain, recipe=1)
 
 
 def _build_of(version, packages, source):
-    release = version["release"]
+    release, compilers = version["release"], _compilers_of(version)
     without = _arch_of(release).without
 
     def make(folder):
-        check_rustc(packages / "config", release)
+        check_rustc(packages / "config", release, compilers)
         shutil.copy(packages / "config", folder / ".config")
         shutil.copy(packages / "Module.symvers", folder)
         with PROGRESS.step(f"kernel: prepare {release} for modules") as step:
-            base = ["make", "-C", source, f"O={folder}", *make_arguments(release)]
-            checked_make([*base, "olddefconfig"], step)
-            checked_make([*base, f"-j{jobs()}", "prepare", "modules_prepare"], step)
+            base = ["make", "-C", source, f"O={folder}", *make_arguments(release, compilers)]
+            checked_make([*base, "olddefconfig"], step, compilers.name)
+            checked_make([*base, f"-j{jobs()}", "prepare", "modules_prepare"], step, compilers.name)
             differences = config_differences(packages / "config", folder / ".config")
             if differences := [name for name in differences if name not in without]:
                 raise step.fail(
@@ -238,8 +296,8 @@ def _build_of(version, packages, source):
     return cache.entry("linux-build", _build_key(version), make)
 
 
-def checked_make(argv, step, **options):
-    """Runs a `make` in the root, counts what it builds, and fails with its first error line."""
+def checked_make(argv, step, where=series.ROOT.name, **options):
+    """Runs a `make` in a root, counts what it builds, and fails with its first error line."""
     built = 0
 
     def on_line(line):
@@ -248,26 +306,26 @@ def checked_make(argv, step, **options):
             built += 1
             step.counter = f"{built} built, {line.strip()[:40]}"
 
-    result = root.get().run(argv, log=step.log, on_line=on_line, **options)
+    result = root.get(where).run(argv, log=step.log, on_line=on_line, **options)
     if not result:
         match = re.search(r"^.*(?:\berror\b|\*\*\*).*$", result.output, re.M)
         raise step.fail(match[0].strip() if match else f"make ended with status {result.status}")
     return result
 
 
-def check_rustc(config, release):
+def check_rustc(config, release, compilers=series.ROOT):
     """Fails unless the root's rustc is the version that built the kernel."""
     text = pathlib.Path(config).read_text(encoding="utf-8")
     match = re.search(r'^CONFIG_RUSTC_VERSION_TEXT="(.*)"$', text, re.M)
     if "CONFIG_RUST=y" not in text or not match:
         raise ToolError(f"the stock kernel {release} was built without Rust (CONFIG_RUST)")
-    asked = root.get().run(["rustc", "--version"])
+    asked = root.get(compilers.name).run(["rustc", "--version"])
     ours = asked.output.strip()
     if not asked:
-        raise ToolError(f"rustc does not run in the Debian 13 root: {ours}")
+        raise ToolError(f"rustc does not run in the {compilers.title} root: {ours}")
     if ours != match[1]:
         raise ToolError(
-            f"rustc in {root.SUITE} is '{ours}', but the kernel {release} was built with '{match[1]}';"
+            f"rustc in {compilers.suites[0]} is '{ours}', but the kernel {release} was built with '{match[1]}';"
             " such a module would not load",
             hint="wait until the archive has a matching pair, then: tools/ic setup --update",
         )

@@ -26,9 +26,9 @@ class Build:
         return line.split(" ; ", 1)[0].strip()
 
 
-def build(arch=AMD64, *, clippy=False):
-    """Builds what has changed in this checkout's module. Returns the `Build`."""
-    stock = kernel.stock(arch)
+def build(arch=AMD64, *, clippy=False, wanted=""):
+    """Builds what has changed in this checkout's module for the kernel `wanted` (`KERNEL=`). Returns the `Build`."""
+    stock = kernel.stock(arch, wanted=wanted)
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build), clippy=clippy)
     with cache.workspace("module", key) as folder:
         changed = sync(folder)
@@ -38,9 +38,9 @@ def build(arch=AMD64, *, clippy=False):
         text = f"lint: clippy, {arch.name}" if clippy else f"module: build for {stock.release}"
         with PROGRESS.step(text) as step:
             argv = ["make", "-C", stock.build, f"M={folder}", f"-j{jobs()}"]
-            argv += kernel.make_arguments(stock.release)
+            argv += kernel.make_arguments(stock.release, stock.compilers)
             argv += ["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "iommu_core.o"] if clippy else ["modules"]
-            result = root.get().run(argv, log=step.log)
+            result = root.get(stock.compilers.name).run(argv, log=step.log)
             if not result:
                 show_compiler_output(result.output, folder)
                 what = "clippy found something" if clippy else "the module does not build"
@@ -52,9 +52,9 @@ def build(arch=AMD64, *, clippy=False):
         return Build(stock, folder)
 
 
-def path(arch):
+def path(arch, wanted=""):
     """Builds the module for an architecture. Returns the path of iommu_core.ko."""
-    return build(arch).ko
+    return build(arch, wanted=wanted).ko
 
 
 def show_compiler_output(output, folder):

@@ -6,7 +6,7 @@ import functools
 import shutil
 
 from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
-from . import selftests, uml, viommu
+from . import selftests, series, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
 from .guest_tests import custom
@@ -89,6 +89,17 @@ def all_benches():
         name = f"{where}, KUnit {pattern}"
         run = _call(custom.run_native_kunit, suite=name, kind=kind, pattern=pattern, driver=_OURS)
         found.append(Bench(name, "KUnit", kernel_, run, ours=True))
+    return found + _other_series(x86, arm64)
+
+
+def _other_series(x86, arm64):
+    """The story on the kernels of the other supported series, which are built for it."""
+    found = []
+    for number in series.SERIES[1:]:
+        for kernel_, where, kind in ((x86, "x86-64", _VTD), (arm64, "arm64", _SMMUV3)):
+            name = f"{where}, Linux {number}, story with Rust {kind.driver}"
+            run = _call(custom.run_native_story, suite=name, kind=kind)
+            found.append(Bench(name, "guests", kernel_.of_series(number), run, ours=True))
     return found
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The Debian 13 root with compiler, Rust and QEMU. It is made once and never changes; all builds and guests use it.
+"""The Debian roots with compilers and Rust. Each is made once and never changes.
+
+The first root of tools/config/series.toml, which also has QEMU, is for all builds and guests; the others are for modules
+of kernels that other compilers have built.
 
 `Root.run()` and `Root.start()` run programs in the root, in their own mount and process name space, so that the host
 sees no mount and a killed run leaves no process. The root is read-only there. The cache, the checkout and the
@@ -11,33 +14,30 @@ import os
 import pathlib
 import shlex
 
-from . import archive, cache, host, run
+from . import archive, cache, host, run, series
 from .arch import ARCHES
 from .paths import CHECKOUT, cache_dir
 from .progress import PROGRESS
 
-SUITE = "trixie"
-BACKPORTS = "trixie-backports"
+SUITE = series.ROOT.suites[0]
 
-# Packages from backports, which are newer there. rustc must stay the version that built the kernel.
-_FROM_BACKPORTS = """\
-Package: src:qemu src:seabios src:ipxe src:edk2 src:linux src:linux-signed-amd64 src:linux-base
-Pin: release n=trixie-backports
-Pin-Priority: 700
-"""
-
+# Packages of every root.
 _PACKAGES = {
-    "kernel build": "make gcc-14 ccache libc6-dev flex bison bc pahole libelf-dev libssl-dev kmod rsync perl gawk python3",
-    "Clang kernel build": "clang-19 lld-19 llvm-19 libclang-19-dev",
+    "kernel build": "make {gcc} ccache libc6-dev flex bison bc pahole libelf-dev libssl-dev kmod rsync perl gawk python3",
+    "Clang kernel build": "clang-{llvm} lld-{llvm} llvm-{llvm} libclang-{llvm}-dev",
     "Rust": "rustc rust-src rustfmt rust-clippy bindgen cargo ca-certificates",
     "archives": "cpio xz-utils zstd bzip2",
-    "guests": "qemu-system-x86 busybox-static libcap-dev uuid-dev",
-    "firmware tables": "acpica-tools g++-14",
-    "arm64": "gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm",
+    "arm64": "{gcc}-aarch64-linux-gnu libc6-dev-arm64-cross",
 }
 
-# The packages, besides the architecture's compiler, on whose versions kernel builds depend.
-_TOOLCHAIN = ("gcc-14", "clang-19", "rustc", "bindgen", "pahole")
+# Packages of the first root.
+_GUEST_PACKAGES = {
+    "guests": "qemu-system-x86 qemu-system-arm busybox-static libcap-dev uuid-dev",
+    "firmware tables": "acpica-tools g++-14",
+}
+
+# The packages, besides the C compilers, on whose versions kernel builds depend.
+_TOOLCHAIN = ("{gcc}", "clang-{llvm}", "rustc", "bindgen", "pahole")
 
 # Files of the host that programs in the root need to reach the network as the host does.
 _HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
@@ -99,32 +99,43 @@ exit $?
 """
 
 
-def packages():
-    """Every package that the root has, sorted."""
-    return sorted(" ".join(_PACKAGES.values()).split())
+def packages(made=series.ROOT):
+    """Every package that a root has, sorted."""
+    words = list(_PACKAGES.values()) + (list(_GUEST_PACKAGES.values()) if made is series.ROOT else [])
+    return sorted(" ".join(words).format(gcc=made.gcc, llvm=made.llvm).split())
 
 
-def toolchain(arch):
+def toolchain(arch, name=series.ROOT.name):
     """The versions of the tools that build kernels for `arch`, as text, for the keys of builds."""
-    return (get().path.parent / f"toolchain-{arch.name}").read_text(encoding="utf-8")
+    return (get(name).path.parent / f"toolchain-{arch.name}").read_text(encoding="utf-8")
 
 
-def key():
-    """The key of the root's cache entry."""
+def key(name=series.ROOT.name):
+    """The key of a root's cache entry."""
+    made = series.ROOTS[name]
     return cache.key_of(
-        suites=[SUITE, BACKPORTS],
-        pins=_FROM_BACKPORTS,
-        packages=packages(),
+        suites=made.suites,
+        pins=_pins(made),
+        packages=packages(made),
         mode="root" if os.geteuid() == 0 else "unshare",
         recipe=1,
     )
 
 
+def _pins(made):
+    """apt's preferences: which packages come from the last suite."""
+    if not made.newer:
+        return ""
+    names = " ".join(f"src:{name}" for name in made.newer)
+    return f"Package: {names}\nPin: release n={made.suites[-1]}\nPin-Priority: 700\n"
+
+
 class Root:
     """A Debian root in the cache."""
 
-    def __init__(self, path):
+    def __init__(self, path, made=series.ROOT):
         self.path = pathlib.Path(path)
+        self._made = made
 
     def command(self, argv, *, cwd=None, env=None, binds=(), alive=None):
         """The host's command line that runs `argv` in the root.
@@ -171,24 +182,28 @@ class Root:
         words = self.command(argv, **where)
         os.execvp(words[0], words)
 
-    @staticmethod
-    def _environment(more):
+    def _environment(self, more):
         env = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/tmp",
             "LANG": "C.UTF-8",
-            "LIBCLANG_PATH": "/usr/lib/llvm-19/lib",
+            "LIBCLANG_PATH": f"/usr/lib/llvm-{self._made.llvm}/lib",
         }
         env.update((name, os.environ[name]) for name in _PASSED_ON if name in os.environ)
         env.update(more or {})
         return env
 
 
+def get(name=series.ROOT.name):
+    """Returns a root. Makes it (about a minute) if it does not exist."""
+    return _get(name)
+
+
 @functools.cache
-def get():
-    """Returns the root. Makes it (about a minute) if it does not exist."""
+def _get(name):
     need_programs()
-    return Root(cache.entry("root", key(), _make) / "root")
+    made = series.ROOTS[name]
+    return Root(cache.entry("root", key(name), functools.partial(_make, made)) / "root", made)
 
 
 def need_programs():
@@ -196,16 +211,16 @@ def need_programs():
     host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
 
 
-def exists():
-    """Whether the root exists."""
-    return cache.find("root", key()) is not None
+def exists(name=series.ROOT.name):
+    """Whether a root exists."""
+    return cache.find("root", key(name)) is not None
 
 
-def _make(folder):
-    host.need_space(6 << 30)
+def _make(made, folder):
+    host.need_space(3 << 30)
     uri = archive.address()
     pins = folder / "pins"
-    pins.write_text(_FROM_BACKPORTS, encoding="ascii")
+    pins.write_text(_pins(made), encoding="ascii")
     # The mount points of the host's files must exist, because the root is read-only later.
     points = " ".join(f'"$1"{name}' for name in _HOST_FILES)
     argv = [
@@ -221,13 +236,13 @@ def _make(folder):
         "--setup-hook=mkdir -p \"$1\"/etc/apt/preferences.d",
         f"--setup-hook=copy-in {shlex.quote(str(pins))} /etc/apt/preferences.d",
         f'--customize-hook=rm -f "$1"/etc/resolv.conf; touch {points}',
-        f"--include={','.join(packages())}",
-        SUITE,
+        f"--include={','.join(packages(made))}",
+        made.suites[0],
         str(folder / "root"),
-        f"deb {uri} {SUITE} main",
-        f"deb {uri} {BACKPORTS} main",
+        *[f"deb {uri} {suite} main" for suite in made.suites],
     ]
-    with PROGRESS.step(f"root: Debian 13 with compiler, Rust and QEMU ({len(packages())} packages)") as step:
+    what = "compilers, Rust and QEMU" if made is series.ROOT else "compilers and Rust"
+    with PROGRESS.step(f"root: {made.title} with {what} ({len(packages(made))} packages)") as step:
 
         def watch(line):
             if line.startswith(("Get:", "Setting up", "I: ")):
@@ -239,12 +254,12 @@ def _make(folder):
                 f"mmdebstrap ended with status {result.status}",
                 None,
             )
-            raise step.fail(f"cannot make the Debian 13 root: {what}", hint)
+            raise step.fail(f"cannot make the {made.title} root: {what}", hint)
         for arch in ARCHES.values():
-            query = ["dpkg-query", "-W", *_TOOLCHAIN]
-            query += [arch.compiler] if arch.compiler not in _TOOLCHAIN else []
-            versions = Root(folder / "root").run(query, log=step.log)
+            names = [name.format(gcc=made.gcc, llvm=made.llvm) for name in _TOOLCHAIN]
+            query = ["dpkg-query", "-W", *dict.fromkeys([*names, made.gcc_for(arch)])]
+            versions = Root(folder / "root", made).run(query, log=step.log)
             if not versions:
-                raise step.fail("the Debian 13 root does not work")
+                raise step.fail(f"the {made.title} root does not work")
             path = folder / f"toolchain-{arch.name}"
             path.write_text(f"{versions.output}\n", encoding="utf-8")

@@ -4,7 +4,7 @@
 import re
 import shutil
 
-from . import cache, guest_files
+from . import cache, guest_files, series
 from .arch import AMD64
 from .errors import ToolError
 from .progress import PROGRESS
@@ -67,7 +67,7 @@ def _replace(file, target, old, new):
 
 def _programs(root, source, arch, what, names, words):
     """A cache entry with programs. `words(scratch, name)` are the compiler's arguments for a program."""
-    compiler = f"{arch.tools}gcc-14"
+    compiler = f"{arch.tools}{series.ROOT.gcc}"
     tests = source / _FOLDER
     key = cache.key_of(source=str(source), flags=_FLAGS, timeout=_TIMEOUT, files=names, recipe=cache.file_hash(__file__),
                        compiler=compiler, root=str(root.path))  # fmt: skip

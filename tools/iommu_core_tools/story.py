@@ -390,8 +390,8 @@ def main_native(kind):
     tell(image, kind, guest_images.OURS, native=True)
 
 
-def main(kind="vtd", driver=guest_images.OURS, build_module=None):
-    """Runs `make run`: builds the module, and runs the story on the stock kernel."""
+def main(kind="vtd", driver=guest_images.OURS, build_module=None, wanted=""):
+    """Runs `make run`: builds the module, and runs the story on the stock kernel `wanted` (`KERNEL=`)."""
     kind = viommu.get(kind)
-    module = build_module(kind.arch) if driver == guest_images.OURS else None
-    tell(guest_images.stock(kind.arch, module), kind, driver)
+    module = build_module(kind.arch, wanted) if driver == guest_images.OURS else None
+    tell(guest_images.stock(kind.arch, module, wanted), kind, driver)

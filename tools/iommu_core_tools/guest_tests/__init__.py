@@ -4,7 +4,7 @@
 import concurrent.futures
 import functools
 
-from .. import cache, custom_kernel, guest_images, run, viommu
+from .. import cache, custom_kernel, guest_images, kernel, machine, run, series, story, viommu
 from ..paths import jobs
 from . import (
     custom, dma, failure, far_memory, firmware, harness, held, hotplug, isolation, kexec, lifecycle,
@@ -18,29 +18,48 @@ _MODULES = (
 )  # fmt: skip
 
 
+_STORY = variants.tests_of(story.STEPS)
+
+
 def scenarios(kind):
     """All scenarios for a kind of IOMMU."""
     return [found for module in _MODULES for found in module.scenarios(kind)]
 
 
-def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None):
+def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build_module=None, wanted=""):
     """The plays, for `play()`, of the tests on the stock kernel whose name contains `only` (default: all).
 
-    `kinds` are the names of the kinds of IOMMU. `build_module(arch)` builds iommu_core.ko. With the
+    `kinds` are the names of the kinds of IOMMU. `build_module(arch, wanted)` builds iommu_core.ko for the
+    kernel `wanted` (`KERNEL=`). With the
     `driver` "stock" the tests run on the kernel's own driver, to check the tests. Tests of what only
     iommu_core does are skipped then.
     """
     plays = []
     for kind in map(viommu.get, kinds):
         with report.case(scenario.SUITE, f"{kind.name}: there is a kernel with the module"):
-            module = build_module(kind.arch) if driver == guest_images.OURS else None
-            image = guest_images.stock(kind.arch, module)
+            module = build_module(kind.arch, wanted) if driver == guest_images.OURS else None
+            image = guest_images.stock(kind.arch, module, wanted)
             if kind.is_first:
                 harness.run_plain(report, image, kind, only)
             plays += [
                 functools.partial(scenario.play, found, image, kind, driver, report, only)
                 for found in scenarios(kind)
             ]
+    return plays
+
+
+def on_other_series(report, *, kinds, build_module):
+    """The plays, for `play()`, of the story on a kernel of each supported series but the one of `on_stock_kernel()`."""
+    plays = []
+    for kind in map(viommu.get, kinds):
+        for number in series.SERIES:
+            if number == kernel.stock(kind.arch).series:
+                continue
+            found = scenario.Scenario(f"story-{number}", lambda kind: machine.bench(kind, **kind.plain), _STORY)
+            with report.case(scenario.SUITE, f"{kind.name}: there is a kernel {number} with the module"):
+                module = build_module(kind.arch, number)
+                image = guest_images.stock(kind.arch, module, number)
+                plays.append(functools.partial(scenario.play, found, image, kind, guest_images.OURS, report, None))
     return plays
 
 

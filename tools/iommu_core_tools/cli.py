@@ -34,7 +34,7 @@ from . import (
     uml,
     viommu,
 )
-from .errors import ToolError, last_lines
+from .errors import ToolError, last_lines, of_system
 from .progress import PROGRESS
 from .report import Report
 
@@ -43,25 +43,35 @@ def main(argv=None):
     """Runs one command and returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _parser().parse_args(argv)
-    paths.sweep_logs()
     try:
+        paths.jobs()
+        paths.sweep_logs()
         return arguments.call(arguments) or 0
     except ToolError as error:
-        print(f"\nerror: {error.what}", file=sys.stderr)
-        if error.log:
-            for line in [] if error.shown else last_lines(error.log):
-                print(f"  | {line}", file=sys.stderr)
-            print(f"log:   {error.log}", file=sys.stderr)
-        if error.hint:
-            print(f"next:  {error.hint}", file=sys.stderr)
-        return 1
+        return _explain(error)
     except BrokenPipeError:
         # The reader of our output, such as head, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        explained = of_system(error)
+        if not explained:
+            raise
+        return _explain(explained)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+
+
+def _explain(error):
+    print(f"\nerror: {error.what}", file=sys.stderr)
+    if error.log:
+        for line in [] if error.shown else last_lines(error.log):
+            print(f"  | {line}", file=sys.stderr)
+        print(f"log:   {error.log}", file=sys.stderr)
+    if error.hint:
+        print(f"next:  {error.hint}", file=sys.stderr)
+    return 1
 
 
 def _parser():

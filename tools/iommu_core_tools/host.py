@@ -8,7 +8,7 @@ import sys
 import threading
 
 from . import run
-from .errors import ToolError
+from .errors import ELSEWHERE, ToolError
 from .paths import cache_dir, free_bytes
 from .progress import PROGRESS
 
@@ -83,5 +83,5 @@ def need_space(size):
     if free < size:
         raise ToolError(
             f"{folder} has {free / (1 << 30):.1f} GiB free, {size / (1 << 30):.0f} GiB are needed",
-            hint="free some, or put the cache elsewhere: XDG_CACHE_HOME=<folder>",
+            hint=f"free some space, or {ELSEWHERE}",
         )

@@ -5,6 +5,8 @@ import os
 import pathlib
 import time
 
+from .errors import ELSEWHERE, ToolError
+
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = CHECKOUT / "tools"
 CONFIG = TOOLS / "config"
@@ -14,14 +16,21 @@ def cache_dir():
     """The folder of all downloads and builds. Made if it does not exist."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(base).absolute() / "iommu_core"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder, "the cache")
     return folder
+
+
+def _make(folder, what):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"{what} {folder} cannot be made: {error.strerror}", hint=ELSEWHERE) from error
 
 
 def log_dir():
     """The folder of the logs of every step."""
     folder = cache_dir() / "logs"
-    folder.mkdir(exist_ok=True)
+    _make(folder, "the folder of the logs")
     return folder
 
 
@@ -29,17 +38,22 @@ def sweep_logs(days=14):
     """Removes old logs."""
     oldest = time.time() - days * 86400
     for log in log_dir().glob("*.log"):
-        if log.stat().st_mtime < oldest:
-            log.unlink(missing_ok=True)
+        try:
+            if log.stat().st_mtime < oldest:
+                log.unlink(missing_ok=True)
+        except OSError:
+            # Another run has removed it, or it is another user's.
+            continue
 
 
 def jobs():
     """How many jobs a build may run at once (`JOBS=`)."""
-    try:
-        given = int(os.environ.get("JOBS") or 0)
-    except ValueError:
-        given = 0
-    return given if given > 0 else len(os.sched_getaffinity(0))
+    given = os.environ.get("JOBS", "").strip()
+    if not given:
+        return len(os.sched_getaffinity(0))
+    if not given.isdecimal() or int(given) < 1:
+        raise ToolError(f"JOBS={given} is no number of jobs", hint="JOBS=4, or leave it out: one job per processor")
+    return int(given)
 
 
 def free_bytes(folder):

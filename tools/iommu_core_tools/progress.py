@@ -6,16 +6,20 @@ writes a line now and then to show that it still runs. Steps may run in several 
 """
 
 import contextlib
+import re
 import shutil
 import sys
 import threading
 import time
 
-from .errors import ToolError
-from .paths import log_dir
+from .errors import ELSEWHERE, ToolError, last_lines
+from .paths import cache_dir, free_bytes, log_dir
+from .run import is_cut
 
 # The interval of a running step's lines without a terminal: at first, and after a minute.
 _HEARTBEAT = (20.0, 60.0)
+# A disk with less space than this is full, for a build.
+_LITTLE = 4 << 20
 
 
 class Progress:
@@ -134,8 +138,21 @@ class Step:
         return self._log
 
     def fail(self, what, hint=None, *, shown=False):
-        """The error to raise if this step has failed; it names the log."""
+        """The error to raise if this step has failed; it names the log.
+
+        If a program said that the disk was full, or it still is, the error says that and not what came of it.
+        """
+        if self._no_space():
+            what = f"no space left on the disk ({free_bytes(cache_dir()) >> 20} MB free in {cache_dir()}), so {what}"
+            hint = f"free some space, or {ELSEWHERE}"
         return ToolError(what, log=self._log, hint=hint, shown=shown)
+
+    def _no_space(self):
+        said = bool(self._log) and is_cut(self._log)
+        if self._log and not said:
+            said = any(re.search("No space left on device|Disk quota exceeded|os error 28", line)
+                       for line in last_lines(self._log, 200))  # fmt: skip
+        return said or free_bytes(cache_dir()) < _LITTLE
 
     def _heartbeat(self):
         return _HEARTBEAT[time.monotonic() - self.began >= 59]

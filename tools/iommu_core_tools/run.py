@@ -15,7 +15,13 @@ from .errors import ToolError
 _kept = set()
 _live = set()
 _is_over = False
+_cut = set()
 _lock = threading.Lock()
+
+
+def is_cut(log):
+    """Whether a log file lacks output, because the disk was full."""
+    return str(log) in _cut
 
 
 @contextlib.contextmanager
@@ -68,15 +74,15 @@ class Process:
 
     def __init__(self, argv, *, cwd=None, env=None, log=None, on_line=None, timeout=None,
                  stdin=False, pass_fds=(), shown=None):
-        self._log = open(log, "ab") if log else None
+        # Unbuffered: what a full disk has refused is not written again when the file is closed.
+        self._log = open(log, "ab", buffering=0) if log else None
         self._on_line = on_line
         self._lines = []
         self._on_end = []
         self.timed_out = False
         self._began = time.monotonic()
         if self._log:
-            self._log.write(f"$ {' '.join(map(str, shown or argv))}\n".encode())
-            self._log.flush()
+            self._keep(f"$ {' '.join(map(str, shown or argv))}\n".encode())
         try:
             with _lock:
                 if _is_over:
@@ -109,13 +115,20 @@ class Process:
 
     def _read(self):
         for raw in self._process.stdout:
-            if self._log:
-                self._log.write(raw)
-                self._log.flush()
+            self._keep(raw)
             line = raw.decode(errors="replace").rstrip("\r\n")
             self._lines.append(line)
             if self._on_line:
                 self._on_line(line)
+
+    def _keep(self, raw):
+        try:
+            if self._log:
+                self._log.write(raw)
+        except OSError:
+            # A full disk costs the log only. The program would wait for ever if nobody read its
+            # output.
+            _cut.add(str(self._log.name))
 
     def _time_out(self):
         self.timed_out = True

@@ -14,6 +14,14 @@ IC	:= $(PYTHON) $(CURDIR)/tools/ic
 # Variables that the tools read; an empty one means the default.
 export MIRROR JOBS
 
+# The variables of the command line that have a value, and those of $1 that a target does not have:
+# a variable that does nothing is refused, since it means that something else was asked for.
+given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v)))
+COMMON_VARS := MIRROR JOBS PYTHON XDG_CACHE_HOME MAKEFLAGS SHELL %_proxy %_PROXY
+TOOL_VARS := KERNEL VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
+refuse = $(if $1,echo 'make $(or $(MAKECMDGOALS),modules): $(firstword $1)= does nothing here$(hint_$(firstword $1)).' >&2; \
+	echo 'It reads: $(or $(strip $(foreach v,$2,$v=)),no variable)' >&2; exit 1;)
+
 .DEFAULT_GOAL := modules
 
 # --- the module, against a kernel build folder -----------------------------------------------
@@ -34,31 +42,37 @@ clean:
 
 .PHONY: rust-metadata
 rust-metadata:
-	@test -e $(KDIR)/rust/libkernel.rmeta || { \
-	 if test -d $(KDIR)/; then \
-	  echo "$(KDIR): no Rust metadata (rust/libkernel.rmeta), so no Rust module can be built there."; \
-	 else \
-	  echo "$(KDIR): no such kernel build folder."; \
-	 fi; \
-	 echo "Debian's linux-headers packages come without it. Either"; \
-	 echo "  make build            builds iommu_core.ko for Debian's stock kernel (fetches all it needs), or"; \
-	 echo "  make KDIR=<folder>    with a kernel tree that has CONFIG_RUST=y and was built or 'modules_prepare'd."; \
-	 exit 1; } >&2
+	@$(call refuse,$(filter $(TOOL_VARS),$(given)),KDIR KVER RUSTC INSTALL_MOD_PATH)sh tools/check-kdir.sh '$(KDIR)' '$(or $(RUSTC),rustc)'
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
 .PHONY: setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
 setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
-	@$(IC) $@ $(IC_ARGS)
+	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
-kunit: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
-setup: IC_ARGS = $(if $(UPDATE),--update) $(if $(ARCH),--arch '$(ARCH)')
-build install: IC_ARGS = $(if $(ARCH),--arch '$(ARCH)')
-firmware-test: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))')
-fuzz: IC_ARGS = $(if $(TABLES),--tables '$(abspath $(TABLES))') $(if $(SECONDS),--seconds '$(SECONDS)')
-run shell: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)')
-native: IC_ARGS = $(if $(VIOMMU),--iommu '$(VIOMMU)') $(if $(ARCH),--arch '$(ARCH)')
-mutants native-test native-calls: IC_ARGS = $(if $(FILTER),--filter '$(FILTER)')
+kunit mutants native-test native-calls: IC_VARS = FILTER
+setup: IC_VARS = KERNEL ARCH UPDATE
+build: IC_VARS = KERNEL ARCH
+install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH
+uninstall: IC_VARS = INSTALL_MOD_PATH
+firmware-test: IC_VARS = TABLES
+fuzz: IC_VARS = TABLES SECONDS
+run shell: IC_VARS = VIOMMU KERNEL
+native: IC_VARS = VIOMMU ARCH
+
+run shell: hint_ARCH = : VIOMMU= chooses the architecture (smmuv3 is arm64)
+test: hint_FILTER = : tools/ic guest-test --filter runs some of the tests in guests
+build install setup: hint_VIOMMU = : one module has the drivers of all units of its architecture, ARCH=
+modules modules_install: hint_KERNEL = : KDIR= chooses the kernel; make build KERNEL=$(KERNEL) fetches one
+modules modules_install: hint_JOBS = : make -j$(JOBS)
+
+setup build install run shell: IC_ARGS += $(if $(KERNEL),--kernel '$(KERNEL)')
+setup build install native: IC_ARGS += $(if $(ARCH),--arch '$(ARCH)')
+setup: IC_ARGS += $(if $(UPDATE),--update)
+run shell native: IC_ARGS += $(if $(VIOMMU),--iommu '$(VIOMMU)')
+firmware-test fuzz: IC_ARGS += $(if $(TABLES),--tables '$(abspath $(TABLES))')
+fuzz: IC_ARGS += $(if $(SECONDS),--seconds '$(SECONDS)')
+kunit mutants native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
 
 .PHONY: python
 python:
@@ -73,14 +87,14 @@ help:
 	@echo
 	@echo 'Build for the stock Debian kernel, run, test (each command does the set-up that it needs):'
 	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
-	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3)'
+	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3; KERNEL=)'
 	@echo '  make test             every test of the module; ends with N passed, N failed, N skipped'
-	@echo '  make shell            an interactive guest with the module loaded (VIOMMU= as for run)'
-	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64)'
+	@echo '  make shell            an interactive guest with the module loaded (VIOMMU=, KERNEL= as for run)'
+	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64; KERNEL=)'
 	@echo '  make install          install that module on this machine (it must run that kernel), or below the root of'
 	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64'
 	@echo '  make uninstall        remove what make install has installed'
-	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=)'
+	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=, KERNEL=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of pure code with cargo'
 	@echo '  make firmware-test    compare our parsers of firmware tables with iasl (TABLES=<folder>: its tables)'
@@ -95,11 +109,14 @@ help:
 	@echo '                        (FILTER=iommufd)'
 	@echo '  make native-calls     which functions of the core these suites call, compared with the document'
 	@echo '  make bench            measure the page tables in C and ours, in one boot of the stock kernel'
-	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines'
+	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines;'
+	@echo '                        clippy also builds the kernels of make kunit, make kernel and make native for it'
 	@echo '  make arrows           list files that import each other in a circle, or from a layer above'
 	@echo '                        (tools/ic arrows <file>: what a file imports, and what imports it)'
 	@echo '  make fmt              format the Rust sources'
 	@echo
+	@echo 'KERNEL=<which>          a series (7.2), a release (7.2.12+deb13-amd64) or a suite (forky, sid) of Debian'
+	@echo '                        (default: the newest supported kernel; tools/config/series.toml)'
 	@echo 'MIRROR=<address>        the Debian archive (default: from the apt configuration)'
 	@echo 'JOBS=<n>                parallel jobs (default: one per processor)'
 	@echo 'Downloads and builds are kept in $${XDG_CACHE_HOME:-~/.cache}/iommu_core (tools/ic cache list).'

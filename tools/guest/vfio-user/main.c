@@ -474,12 +474,18 @@ static const struct {
 
 #define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
 
+static void list_commands(FILE *out)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "%-16s %s\n", commands[i].name, commands[i].arguments);
+	fprintf(out, "%-16s\n", "quit");
+}
+
+/* Standard output has one line for each command. */
 static int do_help(char **words)
 {
 	(void)words;
-	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(stderr, "%-16s %s\n", commands[i].name, commands[i].arguments);
-	fprintf(stderr, "%-16s\n", "quit");
+	list_commands(stderr);
 	return 0;
 }
 
@@ -558,10 +564,19 @@ static int do_fail_nth(char **words)
 	return ret;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char line[512];
 
+	/* Commands come on standard input, not as arguments. */
+	if (argc > 1) {
+		int asked = !strcmp(argv[1], "help") || !strcmp(argv[1], "--help");
+		FILE *out = asked ? stdout : stderr;
+
+		fprintf(out, "vfio-user: one command a line on standard input:\n");
+		list_commands(out);
+		return asked ? 0 : 2;
+	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (fgets(line, sizeof(line), stdin)) {
 		int ret;

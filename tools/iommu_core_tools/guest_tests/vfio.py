@@ -294,6 +294,13 @@ def faults_are_counted_and_do_not_flood_the_log(run):
         run.check(count >= len(lines), "debugfs counts at least as many faults as there are lines", count)
 
 
+def vfio_user_says_what_it_takes(run):
+    status, said = run.guest.status("vfio-user help")
+    run.check(status == 0 and "set-container    GROUP CONTAINER" in said, "as an argument, help lists the commands", said)
+    status, said = run.guest.status("vfio-user map")
+    run.check(status == 2 and "standard input" in said, "other arguments are refused", said)
+
+
 TESTS = [
     the_module_and_vfio_are_loaded,
     *after(
@@ -305,6 +312,7 @@ TESTS = [
         one_domain_serves_two_groups,
         a_group_that_joins_later_sees_what_is_mapped,
         an_interrupt_reaches_the_program,
+        vfio_user_says_what_it_takes,
         wrong_arguments_get_the_right_errno,
         a_failed_mapping_leaves_no_trace,
         random_mappings_agree_with_a_model,

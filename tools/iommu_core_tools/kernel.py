@@ -46,7 +46,7 @@ def stock(arch=AMD64, update=False, wanted=""):
     return _stock(arch, update, wanted)
 
 
-# What a kernel needs on the disk (source, packages, build folder), and a root, each while it is made.
+# What a kernel (source, packages, build folder) and a root need on the disk while they are made.
 _KERNEL_SPACE, _ROOT_SPACE = 3 << 30, 3 << 30
 
 

@@ -104,9 +104,12 @@ class Choice(unittest.TestCase):
         (paths.cache_dir() / "stock-amd64.json").write_text('{"release": "7.3.4+deb13-amd64", "version": "1", "series": "7.3"}')
         self.assertEqual(self.resolve(FakeArchive())["version"], "1")
 
-    def test_damaged_choice_is_made_again(self):
-        (paths.cache_dir() / "stock-amd64.json").write_text('{"release": ')
-        self.assertEqual(self.resolve(self.usual())["series"], "7.3")
+    def test_useless_choice_is_made_again(self):
+        for text in ('{"release": ', "[]", '{"release": "7.3.4+deb13-amd64", "version": "1", "suite": "buzz"}',
+                     '{"release": "6.1.0+deb13-amd64", "version": "1"}'):  # fmt: skip
+            with self.subTest(text):
+                (paths.cache_dir() / "stock-amd64.json").write_text(text)
+                self.assertEqual(self.resolve(self.usual())["release"], "7.3.10+deb13-amd64")
 
     def test_only_newer_ones_are_untried(self):
         archive = FakeArchive(trixie_backports=["8.1.2+deb13-amd64", "8.0.9+deb13-amd64", "6.1.2+deb12-amd64"])

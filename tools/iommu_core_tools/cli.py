@@ -214,6 +214,9 @@ def _suite(run, *options):
 
 
 def _guest_test(arguments):
+    alone = [name for name in ("custom", "other_series") if getattr(arguments, name)]
+    if alone and (arguments.kernel or len(alone) > 1):
+        raise ToolError(f"--{alone[0].replace('_', '-')} says which kernels, so another option cannot")
     report = Report()
     if arguments.custom:
         plays = guest_tests.on_custom_kernel(report, arguments.filter, kinds=arguments.iommu)

@@ -125,12 +125,15 @@ def newest(apt, asked, suite):
     return found, releases
 
 
+class NotInArchive(ToolError):
+    """The archive has no kernel that fits."""
+
+
 def _not_found(asked, seen, uri):
+    what = asked.text or series.supported()
     there = "; ".join(f"{suite} has {_plain(releases, asked.arch) or 'none'}" for suite, releases in seen.items())
-    wanted = f"Linux {asked.text}" if asked.text and len(seen) > 1 else f"no Linux {series.supported()}"
-    what = f"{wanted} is not in the archive" if wanted.startswith("Linux") else f"the archive has {wanted}"
-    return ToolError(
-        f"{what} {uri} ({asked.arch.name}): {there}",
+    return NotInArchive(
+        f"Linux {what} is not in the archive {uri} ({asked.arch.name}): {there}",
         hint="one that is there: make ... KERNEL=<release>, or another archive: make ... MIRROR=<address>",
     )
 
@@ -152,7 +155,10 @@ def _known(asked):
             version = json.load(file)
     except (OSError, ValueError):
         return None
-    return version if asked.newest([version.get("release", "")]) else None
+    if not isinstance(version, dict):
+        return None
+    is_known = version.get("suite", series.SUITES[0].name) in [suite.name for suite in series.SUITES]
+    return version if is_known and asked.newest([version.get("release", "")]) else None
 
 
 def _warn_untried(version):

@@ -6,6 +6,7 @@ import functools
 
 from .. import cache, custom_kernel, guest_images, kernel, machine, run, series, story, viommu
 from ..paths import jobs
+from ..report import Skip
 from . import (
     custom, dma, failure, far_memory, firmware, harness, held, hotplug, isolation, kexec, lifecycle,
     named, power, refusals, reset, scenario, topology, variants, vfio,
@@ -57,7 +58,10 @@ def on_other_series(report, *, kinds, build_module):
                 continue
             found = scenario.Scenario(f"story-{number}", lambda kind: machine.bench(kind, **kind.plain), _STORY)
             with report.case(scenario.SUITE, f"{kind.name}: there is a kernel {number} with the module"):
-                module = build_module(kind.arch, number)
+                try:
+                    module = build_module(kind.arch, number)
+                except kernel.NotInArchive as error:
+                    raise Skip(error.what) from error
                 image = guest_images.stock(kind.arch, module, number)
                 plays.append(functools.partial(scenario.play, found, image, kind, guest_images.OURS, report, None))
     return plays

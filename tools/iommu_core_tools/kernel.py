@@ -63,7 +63,8 @@ def _stock(arch, update, wanted):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = pool.submit(root.get)
         version = resolve(asked, update)
-        other = pool.submit(root.get, _compilers_of(version).name)
+        name = _compilers_of(version).name
+        other = pool.submit(root.get, name) if name != series.ROOT.name else made
         packages, source = packages_of(version), source_of(version)
         made.result()
         other.result()

@@ -15,8 +15,9 @@ IC	:= $(PYTHON) $(CURDIR)/tools/ic
 export MIRROR JOBS
 
 # The variables of the command line that have a value, and those of $1 that a target does not have:
-# a variable that does nothing is refused, since it means that something else was asked for.
-given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v)))
+# a variable that does nothing is refused, since it means that something else was asked for. If
+# there are several targets, it may be for another one.
+given := $(if $(word 2,$(MAKECMDGOALS)),,$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v))))
 COMMON_VARS := MIRROR JOBS PYTHON XDG_CACHE_HOME MAKEFLAGS SHELL %_proxy %_PROXY
 TOOL_VARS := KERNEL VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
 refuse = $(if $1,echo 'make $(or $(MAKECMDGOALS),modules): $(firstword $1)= does nothing here$(hint_$(firstword $1)).' >&2; \

@@ -62,6 +62,9 @@ class Variables(unittest.TestCase):
             with self.subTest(words):
                 self.assertIn(option, " ".join(self.passed(*words).split()))
 
+    def test_of_another_target(self):
+        self.passed("build", "run", "VIOMMU=amdvi")
+
     def test_empty_and_from_the_environment(self):
         self.passed("run", "ARCH=")
         # A variable that is there for other work refuses nothing.

@@ -19,7 +19,7 @@ _MODULES = (
 )  # fmt: skip
 
 
-_STORY = variants.tests_of(story.STEPS)
+_MODULE = "iommu_core.ko"
 
 
 def scenarios(kind):
@@ -50,21 +50,39 @@ def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build
 
 
 def on_other_series(report, *, kinds, build_module):
-    """The plays, for `play()`, of the story on a kernel of each supported series but the one of `on_stock_kernel()`."""
+    """The plays, for `play()`, of the story on a kernel of each supported series but the one of `on_stock_kernel()`.
+
+    The module of `on_stock_kernel()` is in these guests as well, to be refused.
+    """
     plays = []
     for kind in map(viommu.get, kinds):
         for number in series.SERIES:
             if number == kernel.stock(kind.arch).series:
                 continue
-            found = scenario.Scenario(f"story-{number}", lambda kind: machine.bench(kind, **kind.plain), _STORY)
             with report.case(scenario.SUITE, f"{kind.name}: there is a kernel {number} with the module"):
                 try:
                     module = build_module(kind.arch, number)
                 except kernel.NotInArchive as error:
                     raise Skip(error.what) from error
                 image = guest_images.stock(kind.arch, module, number)
-                plays.append(functools.partial(scenario.play, found, image, kind, guest_images.OURS, report, None))
+                plays.append(functools.partial(_other_series, report, kind, number, image, build_module(kind.arch, "")))
     return plays
+
+
+def _other_series(report, kind, number, image, foreign, folder):
+    tests = [a_module_for_another_kernel_is_refused, *variants.tests_of(story.STEPS)]
+    found = scenario.Scenario(f"story-{number}", lambda kind: machine.bench(kind, **kind.plain), tests)
+    image = image.with_programs([foreign], folder / f"{kind.name}-{number}.initramfs")
+    scenario.play(found, image, kind, guest_images.OURS, report, None, folder)
+
+
+def a_module_for_another_kernel_is_refused(run):
+    mark = run.guest.mark()
+    status, said = run.guest.status(f"insmod /suites/{_MODULE}")
+    run.check(status, "loading it fails", said)
+    run.check(not run.guest.works("grep -q ^iommu_core /proc/modules"), "it is not loaded")
+    log = run.guest.kernel_log(mark)
+    run.check("version magic" in log, "the log says which kernel it is for", log)
 
 
 def on_custom_kernel(report, only=None, *, kinds):

@@ -71,6 +71,29 @@ class Variables(unittest.TestCase):
         self.passed("run", ARCH="arm64")
 
 
+class Kbuild(unittest.TestCase):
+    """Which parts of ffi/compat.rs a kernel gets."""
+
+    # As in the kernel's scripts/Kbuild.include.
+    TEXT = """
+test-lt = $(shell test $(strip $1)0 -lt $(strip $2)0 && echo y)
+include Kbuild
+all: ; @echo $(filter LINUX_BEFORE%,$(rustflags-y))
+"""
+
+    def cfgs(self, version, patchlevel):
+        words = ["make", "-s", "-f", "-", f"VERSION={version}", f"PATCHLEVEL={patchlevel}", "KBUILD_EXTMOD=/x"]
+        result = subprocess.run(words, input=self.TEXT, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        return result.stdout.split()
+
+    def test_cfgs(self):
+        for version, patchlevel, wanted in (
+            (7, 2, ["LINUX_BEFORE_7_3"]), (6, 18, ["LINUX_BEFORE_7_3"]), (7, 3, []), (7, 10, []), (8, 0, []), (10, 2, []),
+        ):  # fmt: skip
+            with self.subTest(f"{version}.{patchlevel}"):
+                self.assertEqual(self.cfgs(version, patchlevel), wanted)
+
+
 class Kdir(unittest.TestCase):
     """tools/check-kdir.sh"""
 

@@ -54,6 +54,7 @@ mod registry;
 mod requester;
 mod reserved;
 mod unit;
+mod version;
 
 #[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_NATIVE))]
 mod frontend;
@@ -67,6 +68,29 @@ module! {
     description: "IOMMU core subsystem",
     license: "GPL",
 }
+
+/// What `modinfo` shows, for which the macro above has no key.
+#[link_section = ".modinfo"]
+#[used]
+static MODINFO_VERSION: [u8; MODINFO_KEY.len() + version::VERSION.len() + 1] = {
+    let (key, version) = (MODINFO_KEY.as_bytes(), version::VERSION.as_bytes());
+    let mut text = [0; MODINFO_KEY.len() + version::VERSION.len() + 1];
+    let mut at = 0;
+    while at < key.len() + version.len() {
+        text[at] = match at < key.len() {
+            true => key[at],
+            false => version[at - key.len()],
+        };
+        at += 1;
+    }
+    text
+};
+
+const MODINFO_KEY: &str = if cfg!(MODULE) {
+    "version="
+} else {
+    "iommu_core.version="
+};
 
 /// The loaded module. The native frontend starts the drivers before modules start.
 struct IommuCore {

@@ -11,6 +11,7 @@ use kernel::{
 };
 
 use super::vendor::{Vendor, VendorList};
+use crate::version::VERSION;
 
 /// One file.
 pub struct Listing {
@@ -30,9 +31,19 @@ impl Writer for Listing {
     }
 }
 
+/// The version of iommu_core.
+pub struct Version;
+
+impl Writer for Version {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{VERSION}")
+    }
+}
+
 /// The folder with its files. Dropping it removes them.
 pub struct Folder {
     _files: [Pin<KBox<File<Listing>>>; 4],
+    _version: Pin<KBox<File<Version>>>,
     _dir: Dir,
 }
 
@@ -60,6 +71,7 @@ impl Folder {
         ];
         Ok(Self {
             _files: files,
+            _version: KBox::pin_init(dir.read_only_file(c"version", Version), GFP_KERNEL)?,
             _dir: dir,
         })
     }

@@ -530,6 +530,12 @@ pub trait VendorDriver: Translate {
         None
     }
 
+    /// Writes what the unit is capable of, for sysfs: words with a space between them. Nothing if
+    /// the unit was never taken over.
+    fn show_features(_unit: &Self::Unit, _f: &mut dyn core::fmt::Write) -> core::fmt::Result {
+        Ok(())
+    }
+
     /// Writes the unit's registers, queue state and counters for debugfs; several lines.
     fn show_unit(unit: &Self::Unit, f: &mut dyn core::fmt::Write) -> core::fmt::Result;
 }

@@ -47,6 +47,16 @@ impl fmt::Display for Access {
     }
 }
 
+impl Fault {
+    /// The same fault without its address, for readers who must not learn addresses.
+    pub fn without_address(&self) -> Self {
+        Self {
+            address: None,
+            ..*self
+        }
+    }
+}
+
 /// Receives the faults of one unit from the vendor driver.
 pub trait FaultSink: Send + Sync {
     /// Reports a fault: finds the device that caused it, logs the fault rate-limited and counts it.

@@ -15,7 +15,7 @@
 //! | `device_ops`, `domain_ops` | the tables that C calls |
 //! | `takeover`, `hold` | a unit from takeover to release, and the devices that must not be blocked then |
 //! | `grouping` | which group a device is in |
-//! | `show`, `debugfs` | what people can look at |
+//! | `show`, `sysfs`, `debugfs` | what people can look at |
 //! | `slot`, `layer` | where C's calls find a vendor driver, and who decides |
 //! | `instance` | all that belongs to one vendor driver |
 //! | `unit`, `device`, `group`, `domain` | C's objects with the core's beside them |
@@ -54,6 +54,7 @@ mod show;
 pub(super) mod slot;
 pub(super) mod stage;
 pub(super) mod start;
+mod sysfs;
 mod takeover;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;

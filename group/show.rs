@@ -7,7 +7,7 @@
 use core::fmt::{Result, Write};
 
 use super::state::Group;
-use crate::{driver::Attach, ownership::Ownership};
+use crate::{driver::Attach, endpoint::Endpoint, ownership::Ownership};
 
 impl<D: Attach> Group<D> {
     /// Writes the group's domain, owner, faults and members, with the reason why each member is in
@@ -59,8 +59,6 @@ impl<D: Attach> Group<D> {
     }
 
     /// Writes one line with the holder of the group; if kernel drivers use it, the line names them.
-    // A file in sysfs, which only the native frontend can add.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn show_owner(&self, f: &mut dyn Write) -> Result {
         let state = self.state.lock();
         write!(f, "{}", state.ownership)?;
@@ -75,8 +73,6 @@ impl<D: Attach> Group<D> {
     }
 
     /// Writes one line with the domain that the group is attached to.
-    // A file in sysfs, which only the native frontend can add.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_NATIVE), allow(dead_code))]
     pub fn show_domain(&self, f: &mut dyn Write) -> Result {
         writeln!(f, "{}", &**self.state.lock().current.domain())
     }
@@ -88,6 +84,28 @@ impl<D: Attach> Group<D> {
         let state = self.state.lock();
         let mut members = state.members.iter();
         members.try_for_each(|m| writeln!(f, "{}: {}", m.endpoint().name(), m.reason()))
+    }
+
+    /// Writes one line with the reason why a member is in the group.
+    pub fn show_reason(&self, endpoint: &Endpoint<D>, f: &mut dyn Write) -> Result {
+        let state = self.state.lock();
+        match state.members.iter().find(|member| member.is(endpoint)) {
+            Some(member) => writeln!(f, "{}", member.reason()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes one line with the number of the group's faults.
+    pub fn show_fault_count(&self, f: &mut dyn Write) -> Result {
+        writeln!(f, "{}", self.faults.lock().count)
+    }
+
+    /// Writes one line with the group's last fault, without its address: `none` if there was none.
+    pub fn show_last_fault(&self, f: &mut dyn Write) -> Result {
+        match self.faults.lock().last {
+            Some(last) => writeln!(f, "{} {}", last.requester, last.without_address()),
+            None => writeln!(f, "none"),
+        }
     }
 
     /// Writes one line about the group's faults, if there were any.

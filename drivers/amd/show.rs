@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's page in debugfs.
+//! What debugfs and sysfs show of a unit.
 
 #![forbid(unsafe_code)]
 
@@ -15,31 +15,13 @@ use super::{
 };
 use crate::{count::Count, drivers::shell::show::abilities};
 
-/// Writes the state of `unit`, several lines.
-pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
-    let description = &unit.description;
-    writeln!(
-        f,
-        "AMD-Vi unit at {:#x}, PCI function {:04x}:{}",
-        description.base, description.segment, description.function,
-    )?;
+/// Writes what `unit` is capable of: words with a space between them.
+pub(super) fn features(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
     let Ok(hardware) = unit.hardware() else {
-        return writeln!(f, "not taken over");
+        return Ok(());
     };
     let properties = &hardware.properties;
     let (features, capability) = (&properties.features, &properties.capability);
-    let io = hardware.registers.io();
-
-    writeln!(
-        f,
-        "{} tables, up to {} levels, {} address bits",
-        match properties.tables.kind {
-            TableKind::Host => "v1",
-            TableKind::Guest => "v2",
-        },
-        properties.tables.levels,
-        properties.tables.bits,
-    )?;
     abilities(
         f,
         &[
@@ -58,7 +40,36 @@ pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
             (features.host_dirty, "dirty-bits"),
             (features.performance_counters, "performance-counters"),
         ],
+    )
+}
+
+/// Writes the state of `unit`, several lines.
+pub(super) fn unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    let description = &unit.description;
+    writeln!(
+        f,
+        "AMD-Vi unit at {:#x}, PCI function {:04x}:{}",
+        description.base, description.segment, description.function,
     )?;
+    let Ok(hardware) = unit.hardware() else {
+        return writeln!(f, "not taken over");
+    };
+    let properties = &hardware.properties;
+    let io = hardware.registers.io();
+
+    writeln!(
+        f,
+        "{} tables, up to {} levels, {} address bits",
+        match properties.tables.kind {
+            TableKind::Host => "v1",
+            TableKind::Guest => "v2",
+        },
+        properties.tables.levels,
+        properties.tables.bits,
+    )?;
+    write!(f, "can: ")?;
+    features(unit, f)?;
+    writeln!(f)?;
     writeln!(
         f,
         "control {:#010x} {:#010x}, status {:#010x}",

@@ -450,6 +450,10 @@ impl VendorDriver for AmdVi {
         endpoint.needs_identity.then_some(DefaultKind::Identity)
     }
 
+    fn show_features(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::features(unit, f)
+    }
+
     fn show_unit(unit: &AmdViUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         show::unit(unit, f)
     }

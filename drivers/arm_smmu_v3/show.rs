@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's state, for debugfs.
+//! What debugfs and sysfs show of a unit.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,34 @@ use super::{
     },
 };
 use crate::drivers::shell::show::abilities;
+
+/// Writes what `unit` is capable of: words with a space between them.
+pub(super) fn features(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    let Ok(hardware) = unit.hardware() else {
+        return Ok(());
+    };
+    let capability = &hardware.capability;
+    abilities(
+        f,
+        &[
+            (capability.stage1, "stage-1"),
+            (capability.stage2, "stage-2"),
+            (capability.nesting, "nesting"),
+            (capability.coherent, "coherent-walks"),
+            (capability.range_invalidation, "range-invalidation"),
+            (capability.messages, "messages"),
+            (capability.events, "events"),
+            (capability.device_tlb, "device-tlb"),
+            (capability.queues.page_requests.is_some(), "page-requests"),
+            (capability.broadcast, "broadcast-invalidation"),
+            (capability.hypervisor, "el2"),
+            (capability.two_level_contexts, "two-level-contexts"),
+            (capability.substream_bits > 0, "substreams"),
+            (capability.vmid_wildcards, "vmid-wildcards"),
+            (capability.force_write_back, "force-write-back"),
+        ],
+    )
+}
 
 /// Writes the state of a unit, several lines.
 pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
@@ -47,26 +75,9 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         capability.stream_bits,
         capability.output_bits,
     )?;
-    abilities(
-        f,
-        &[
-            (capability.stage1, "stage-1"),
-            (capability.stage2, "stage-2"),
-            (capability.nesting, "nesting"),
-            (capability.coherent, "coherent-walks"),
-            (capability.range_invalidation, "range-invalidation"),
-            (capability.messages, "messages"),
-            (capability.events, "events"),
-            (capability.device_tlb, "device-tlb"),
-            (capability.queues.page_requests.is_some(), "page-requests"),
-            (capability.broadcast, "broadcast-invalidation"),
-            (capability.hypervisor, "el2"),
-            (capability.two_level_contexts, "two-level-contexts"),
-            (capability.substream_bits > 0, "substreams"),
-            (capability.vmid_wildcards, "vmid-wildcards"),
-            (capability.force_write_back, "force-write-back"),
-        ],
-    )?;
+    write!(f, "can: ")?;
+    features(unit, f)?;
+    writeln!(f)?;
     writeln!(
         f,
         "control {:#x}, bypass {:#010x}, errors {:#x}",

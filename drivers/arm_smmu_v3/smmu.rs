@@ -338,6 +338,10 @@ impl VendorDriver for SmmuV3 {
         Ok((unit, probed))
     }
 
+    fn show_features(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::features(unit, f)
+    }
+
     fn show_unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         show::unit(unit, f)
     }

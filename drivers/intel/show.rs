@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's page in debugfs.
+//! What debugfs and sysfs show of a unit.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,33 @@ use super::{
     unit::VtdUnit,
 };
 use crate::drivers::shell::show::abilities;
+
+/// Writes what `unit` is capable of: words with a space between them.
+pub(super) fn features(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+    let Ok(hardware) = unit.hardware() else {
+        return Ok(());
+    };
+    let capability = &hardware.capability;
+    abilities(
+        f,
+        &[
+            (capability.caching_mode, "caching-mode"),
+            (capability.write_buffer_flush, "write-buffer-flush"),
+            (capability.coherent, "coherent-walks"),
+            (capability.page_selective, "page-selective-invalidation"),
+            (capability.pass_through, "pass-through"),
+            (capability.snoop_control, "snoop-control"),
+            (capability.device_tlb, "device-tlb"),
+            (capability.interrupt_remapping, "interrupt-remapping"),
+            (capability.extended_interrupt_mode, "x2apic"),
+            (capability.zero_length_read, "zero-length-read"),
+            (capability.root_pointer_flushes, "root-pointer-flush"),
+            (capability.scalable_mode, "scalable-mode"),
+            (capability.first_stage, "first-stage"),
+            (capability.second_stage, "second-stage"),
+        ],
+    )
+}
 
 /// Writes the state of `unit`, several lines.
 pub(super) fn unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
@@ -43,25 +70,9 @@ pub(super) fn unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         hardware.space.bits,
         capability.page_sizes(),
     )?;
-    abilities(
-        f,
-        &[
-            (capability.caching_mode, "caching-mode"),
-            (capability.write_buffer_flush, "write-buffer-flush"),
-            (capability.coherent, "coherent-walks"),
-            (capability.page_selective, "page-selective-invalidation"),
-            (capability.pass_through, "pass-through"),
-            (capability.snoop_control, "snoop-control"),
-            (capability.device_tlb, "device-tlb"),
-            (capability.interrupt_remapping, "interrupt-remapping"),
-            (capability.extended_interrupt_mode, "x2apic"),
-            (capability.zero_length_read, "zero-length-read"),
-            (capability.root_pointer_flushes, "root-pointer-flush"),
-            (capability.scalable_mode, "scalable-mode"),
-            (capability.first_stage, "first-stage"),
-            (capability.second_stage, "second-stage"),
-        ],
-    )?;
+    write!(f, "can: ")?;
+    features(unit, f)?;
+    writeln!(f)?;
     writeln!(
         f,
         "status {:#010x}, fault status {:#010x}, fault control {:#010x}",

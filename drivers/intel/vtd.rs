@@ -475,6 +475,10 @@ impl VendorDriver for Vtd {
         }
     }
 
+    fn show_features(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
+        show::features(unit, f)
+    }
+
     fn show_unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
         show::unit(unit, f)
     }

@@ -3,11 +3,11 @@
 //! Devices as C knows them, with the core's endpoint beside them.
 
 use kernel::{
-    bindings,
+    bindings, new_mutex,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, SetOnce,
+        Arc, Mutex, SetOnce,
     },
 };
 
@@ -15,14 +15,30 @@ use super::{
     group::ProviderGroup,
     served::Served,
     stage::{HoldReason, Stage},
+    sysfs,
     unit::ProviderUnit,
 };
 use crate::{
     endpoint::Endpoint,
     ffi::device::{Device, DeviceRef},
+    log::log_warn,
 };
 
+/// The device's files in sysfs.
+#[derive(Copy, Clone, PartialEq)]
+enum Files {
+    /// C is still probing the device.
+    NotYet,
+    /// C has probed the device.
+    Ready,
+    /// The files are there.
+    There,
+    /// C is about to release the device.
+    Gone,
+}
+
 /// A device that C's IOMMU layer knows; what `dev_iommu_priv_get()` returns.
+#[pin_data]
 pub struct ProviderDevice<D: Served> {
     device: DeviceRef,
     endpoint: Arc<Endpoint<D>>,
@@ -36,6 +52,11 @@ pub struct ProviderDevice<D: Served> {
     attached: Atomic<bool>,
     /// It is no longer on its bus.
     removed: Atomic<bool>,
+    /// Held while files are added or removed. Whoever reads a file does not take it.
+    #[pin]
+    files: Mutex<Files>,
+    /// The files are gone, for those who cannot take the lock.
+    files_are_gone: Atomic<bool>,
 }
 
 impl<D: Served> ProviderDevice<D> {
@@ -47,7 +68,7 @@ impl<D: Served> ProviderDevice<D> {
         key: Option<u64>,
         was_held: Option<HoldReason>,
     ) -> Result<Arc<Self>> {
-        let known = Self {
+        let known = pin_init!(Self {
             device: device.counted(),
             endpoint,
             unit,
@@ -56,8 +77,10 @@ impl<D: Served> ProviderDevice<D> {
             was_held,
             attached: Atomic::new(false),
             removed: Atomic::new(false),
-        };
-        Ok(Arc::new(known, GFP_KERNEL)?)
+            files <- new_mutex!(Files::NotYet),
+            files_are_gone: Atomic::new(false),
+        });
+        Arc::pin_init(known, GFP_KERNEL)
     }
 
     /// The device of a call from C.
@@ -134,6 +157,55 @@ impl<D: Served> ProviderDevice<D> {
     /// Whether firmware does DMA with the device, and the device is still there.
     pub fn firmware_uses(&self) -> bool {
         self.endpoint.has_direct_regions() && !self.removed.load(Relaxed)
+    }
+
+    /// C has probed the device. Its files are added to sysfs, unless C may still lose its unit.
+    pub fn is_probed(&self) {
+        let mut files = self.files.lock();
+        if *files == Files::NotYet {
+            *files = Files::Ready;
+        }
+        if !self.unit.may_be_lost() {
+            self.add_ready_files(&mut files);
+        }
+    }
+
+    /// Adds the device's files to sysfs, if C has probed the device.
+    pub fn add_files(&self) {
+        self.add_ready_files(&mut self.files.lock());
+    }
+
+    fn add_ready_files(&self, files: &mut Files) {
+        if *files != Files::Ready {
+            return;
+        }
+        // SAFETY: C has probed the device, and `files` says that it is not about to release it.
+        match unsafe { sysfs::add_device_files(self.device()) } {
+            Ok(()) => *files = Files::There,
+            Err(error) => log_warn!(
+                "{}: has no folder iommu_core in sysfs: error {}",
+                self.device().name(),
+                error.to_errno()
+            ),
+        }
+    }
+
+    /// Removes the device's files from sysfs for ever: C is about to release the device.
+    ///
+    /// Context: the caller does not hold C's mutex of the group.
+    pub fn remove_files(&self) {
+        let mut files = self.files.lock();
+        if *files == Files::There {
+            // SAFETY: The files are there.
+            unsafe { sysfs::remove_device_files(self.device()) };
+        }
+        *files = Files::Gone;
+        self.files_are_gone.store(true, Relaxed);
+    }
+
+    /// Whether [`remove_files`](Self::remove_files) has removed the files.
+    pub fn files_are_gone(&self) -> bool {
+        self.files_are_gone.load(Relaxed)
     }
 
     /// The device itself.

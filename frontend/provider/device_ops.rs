@@ -41,6 +41,7 @@ pub fn table<D: Layer>(
         capable: Some(capable::<D>),
         domain_alloc_paging: Some(alloc_paging::<D>),
         probe_device: Some(probe::<D>),
+        probe_finalize: Some(probed::<D>),
         release_device: Some(release::<D>),
         device_group: Some(group::<D>),
         get_resv_regions: Some(reserved_regions::<D>),
@@ -85,6 +86,17 @@ extern "C" fn probe<D: Layer>(dev: *mut bindings::device) -> *mut bindings::iomm
             // With any other error C would unregister the unit.
             ENODEV.to_ptr()
         }
+    }
+}
+
+/// C has probed a device, and holds no lock.
+extern "C" fn probed<D: Layer>(dev: *mut bindings::device) {
+    // SAFETY: C keeps the device.
+    let (Some(instance), Some(device)) = (D::slot().get(), unsafe { Device::from_raw(dev) }) else {
+        return;
+    };
+    if let Some(known) = instance.device(device) {
+        known.is_probed();
     }
 }
 

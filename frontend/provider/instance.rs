@@ -14,7 +14,13 @@ use super::{
     device::ProviderDevice, domain::FixedDomains, group::ProviderGroup, held::HeldDevices,
     served::Served, unit::ProviderUnit,
 };
-use crate::{domain::Domain, ffi::device::Device, id_map::IdMap, registry::Registry, unit::Unit};
+use crate::{
+    domain::Domain,
+    ffi::device::Device,
+    id_map::IdMap,
+    registry::Registry,
+    unit::Unit,
+};
 
 /// All that belongs to one vendor driver.
 #[pin_data]
@@ -136,6 +142,19 @@ impl<D: Served> Instance<D> {
         let mut devices = self.snapshot_devices()?;
         devices.retain(|device| ptr::eq(&**device.unit(), unit));
         Ok(devices)
+    }
+
+    /// Removes the files of all devices behind a unit from sysfs. The unit leaves, so there will be
+    /// no more.
+    pub fn hide_devices(&self, unit: &ProviderUnit<D>) {
+        let next = || {
+            let devices = self.devices.lock();
+            let mut shown = devices.iter().filter(|known| !known.files_are_gone());
+            shown.find(|known| ptr::eq(&**known.unit(), unit)).cloned()
+        };
+        while let Some(known) = next() {
+            known.remove_files();
+        }
     }
 
     /// All groups, as of now.

@@ -107,6 +107,8 @@ fn handle<D: Layer>(
             instance.held.removed(device);
             if let Some(known) = instance.device(device) {
                 known.set_removed();
+                // C releases the device next.
+                known.remove_files();
             }
         }
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => {

@@ -6,8 +6,15 @@ use core::fmt::{self, Write};
 
 use kernel::sync::Arc;
 
-use super::{instance::Instance, served::Served, slot::Callable, unit::ProviderUnit};
-use crate::{count::Count, group::Group};
+use super::{
+    device::ProviderDevice,
+    instance::Instance,
+    layer::Layer,
+    served::Served,
+    sysfs::{DeviceFile, UnitFile},
+    unit::{ProviderUnit, Writers},
+};
+use crate::{count::Count, ffi::device::Device, group::Group, version::VERSION};
 
 impl<D: Served> Instance<D> {
     /// Writes what is known of each unit.
@@ -70,17 +77,22 @@ impl<D: Served> Instance<D> {
 }
 
 impl<D: Served> ProviderUnit<D> {
+    /// What the unit does, in a word.
+    fn state(&self) -> &'static str {
+        match (self.is_active(), self.core().has_failed()) {
+            (_, true) => "failed",
+            (true, false) => "translates",
+            (false, false) => "off",
+        }
+    }
+
     /// Writes what is known of the unit.
     fn show(&self, instance: &Instance<D>, f: &mut dyn Write) -> fmt::Result {
         let name = self.core().name();
         if !self.is_active() {
             return writeln!(f, "{name} ({}): not in use", D::NAME);
         }
-        let state = match self.core().has_failed() {
-            true => "failed",
-            false => "translates",
-        };
-        writeln!(f, "{name} ({}): {state}", D::NAME)?;
+        writeln!(f, "{name} ({}): {}", D::NAME, self.state())?;
         let devices = instance.devices_behind(self).map_err(|_| fmt::Error)?.len();
         writeln!(f, "  devices  {devices}")?;
         writeln!(f, "  held     {}", instance.held.count(self.core()))?;
@@ -88,14 +100,61 @@ impl<D: Served> ProviderUnit<D> {
     }
 }
 
-/// Writes the devices behind a unit, one a line.
-pub fn endpoints_of<D: Callable>(unit: &ProviderUnit<D>, f: &mut dyn Write) -> fmt::Result {
-    let Some(instance) = D::slot().get() else {
+/// What writes the content of the files in sysfs.
+pub fn writers<D: Layer>() -> Writers<D> {
+    Writers {
+        unit: unit_file,
+        device: device_file::<D>,
+    }
+}
+
+/// Writes the content of a unit's file in sysfs.
+fn unit_file<D: Layer>(unit: &ProviderUnit<D>, file: UnitFile, f: &mut dyn Write) -> fmt::Result {
+    match file {
+        UnitFile::Driver => writeln!(f, "{}", D::NAME),
+        UnitFile::Version => writeln!(f, "{VERSION}"),
+        UnitFile::State => writeln!(f, "{}", unit.state()),
+        UnitFile::Features => {
+            D::show_features(unit.core().data(), f)?;
+            writeln!(f)
+        }
+        UnitFile::Held => match D::slot().get() {
+            Some(instance) => writeln!(f, "{}", instance.held.count(unit.core())),
+            None => Ok(()),
+        },
+        UnitFile::StrayFaults => writeln!(f, "{}", unit.faults_of_unknown_ids()),
+    }
+}
+
+/// Writes the content of a device's file in sysfs.
+fn device_file<D: Layer>(device: Device<'_>, file: DeviceFile, f: &mut dyn Write) -> fmt::Result {
+    // SAFETY: C has probed the device, for a unit of this driver, and does not release it while it
+    // has files.
+    let known = unsafe { ProviderDevice::<D>::of(device.as_raw()) };
+    let (Ok(known), Some(instance)) = (known, D::slot().get()) else {
         return Ok(());
     };
-    let devices = instance.devices_behind(unit).map_err(|_| fmt::Error)?;
-    for device in &devices {
-        writeln!(f, "{}", device.endpoint().name())?;
+    let Ok(group) = known.group() else {
+        return Ok(());
+    };
+    match file {
+        DeviceFile::Owner => {
+            D::look(&instance, group);
+            group.core().show_owner(f)
+        }
+        DeviceFile::Domain => {
+            D::look(&instance, group);
+            group.core().show_domain(f)
+        }
+        DeviceFile::Reason => group.core().show_reason(known.endpoint(), f),
+        DeviceFile::Ids => {
+            for (number, id) in known.endpoint().ids().iter().enumerate() {
+                let between = if number == 0 { "" } else { " " };
+                write!(f, "{between}{id}")?;
+            }
+            writeln!(f)
+        }
+        DeviceFile::Faults => group.core().show_fault_count(f),
+        DeviceFile::LastFault => group.core().show_last_fault(f),
     }
-    Ok(())
 }

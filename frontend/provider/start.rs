@@ -92,7 +92,7 @@ fn new_instance<D: Layer>(module: &'static ThisModule) -> Result<Arc<Instance<D>
     let cores = Unit::discover()?;
     let mut units = KVec::with_capacity(cores.len(), GFP_KERNEL)?;
     for core in &cores {
-        let unit = ProviderUnit::new(core, &ids, show::endpoints_of)?;
+        let unit = ProviderUnit::new(core, &ids, show::writers())?;
         units.push(unit, GFP_KERNEL)?;
     }
     let registry = Registry::new()?;

@@ -63,13 +63,13 @@ impl<D: Layer> ProviderUnit<D> {
             );
         })?;
         self.set_accepted(true);
-        let devices = instance
-            .devices_behind(self)
-            .map_or(0, |devices| devices.len());
+        // Those that C probes from now on add their files themselves.
+        let devices = instance.devices_behind(self).unwrap_or_default();
+        devices.iter().for_each(|known| known.add_files());
         log_info!(
             "{}: translates for {} devices, {} more are held",
             self.core().name(),
-            devices,
+            devices.len(),
             instance.held.count(self.core()),
         );
         self.compare_with_memory();
@@ -81,6 +81,7 @@ impl<D: Layer> ProviderUnit<D> {
     pub fn release(&self, instance: &Arc<Instance<D>>) {
         self.start_leaving(instance);
         self.unbind_drivers(instance);
+        instance.hide_devices(self);
         self.hide_from_c(instance);
         let result = self.give_up(instance);
         self.set_accepted(false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Units: C's `struct iommu_device`, and the files in sysfs.
+//! Units: C's `struct iommu_device`, and their place in sysfs.
 
 use core::{
     fmt::{self, Write},
@@ -10,9 +10,8 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    ffi::c_char,
     prelude::*,
-    str::{as_char_ptr_in_const_context, CString},
+    str::CString,
     sync::{
         atomic::{Atomic, Full, Relaxed},
         Arc,
@@ -20,22 +19,22 @@ use kernel::{
     types::Opaque,
 };
 
-use super::served::Served;
+use super::{
+    served::Served,
+    sysfs::{self, DeviceFile, Shown, UnitFile},
+};
 use crate::{
-    ffi::{device::Device, table::Table},
-    frontend::page::Page,
+    ffi::device::Device,
     id_map::{IdMap, UnitFaults},
     unit::Unit,
 };
 
-/// The part of a unit that C and sysfs use, the same for all vendor drivers.
-///
-/// C's part is first, so that a pointer to one is a pointer to the other.
-#[repr(C)]
-struct Shown {
-    c: Opaque<bindings::iommu_device>,
-    /// Writes the value of an attribute.
-    show: fn(&Shown, Attribute, &mut dyn Write) -> fmt::Result,
+/// What writes the content of the files in sysfs.
+pub struct Writers<D: Served> {
+    /// Of a file of the unit.
+    pub unit: fn(&ProviderUnit<D>, UnitFile, &mut dyn Write) -> fmt::Result,
+    /// Of a file of a device behind the unit, which C has probed and not released.
+    pub device: fn(Device<'_>, DeviceFile, &mut dyn Write) -> fmt::Result,
 }
 
 /// A unit that C can know.
@@ -51,8 +50,7 @@ pub struct ProviderUnit<D: Served> {
     leaving: Atomic<bool>,
     /// Whether the log says that the unit cannot address all memory.
     has_far_memory: Atomic<bool>,
-    /// Writes the devices behind the unit, one a line.
-    show_endpoints: fn(&Self, &mut dyn Write) -> fmt::Result,
+    show_file: fn(&Self, UnitFile, &mut dyn Write) -> fmt::Result,
 }
 
 // SAFETY: C's part is for C to look after; everything else is `Send` and `Sync` by itself.
@@ -61,18 +59,14 @@ unsafe impl<D: Served> Send for ProviderUnit<D> {}
 unsafe impl<D: Served> Sync for ProviderUnit<D> {}
 
 impl<D: Served> ProviderUnit<D> {
-    /// A unit that is not in use. `ids` has the ids of all members of groups. `show_endpoints`
-    /// writes the devices behind the unit, one a line.
-    pub fn new(
-        core: &Arc<Unit<D>>,
-        ids: &Arc<IdMap<D>>,
-        show_endpoints: fn(&Self, &mut dyn Write) -> fmt::Result,
-    ) -> Result<Arc<Self>> {
+    /// A unit that is not in use. `ids` has the ids of all members of groups.
+    pub fn new(core: &Arc<Unit<D>>, ids: &Arc<IdMap<D>>, writers: Writers<D>) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Self {
                 shown: Shown {
                     c: Opaque::new(pin_init::zeroed()),
-                    show: Self::show_attribute,
+                    show_unit: Self::show_shown,
+                    show_device: writers.device,
                 },
                 core: core.clone(),
                 faults: UnitFaults::new(ids, core)?,
@@ -80,7 +74,7 @@ impl<D: Served> ProviderUnit<D> {
                 accepted: Atomic::new(false),
                 leaving: Atomic::new(false),
                 has_far_memory: Atomic::new(false),
-                show_endpoints,
+                show_file: writers.unit,
             },
             GFP_KERNEL,
         )?)
@@ -164,7 +158,7 @@ impl<D: Served> ProviderUnit<D> {
             to_result(bindings::iommu_device_sysfs_add(
                 self.as_c(),
                 parent.as_raw(),
-                ATTRIBUTE_GROUPS.get().as_ptr().cast_mut(),
+                sysfs::unit_files(),
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             ))
@@ -213,111 +207,10 @@ impl<D: Served> ProviderUnit<D> {
         unsafe { bindings::iommu_device_unregister(self.as_c()) };
     }
 
-    fn show_attribute(shown: &Shown, attribute: Attribute, f: &mut dyn Write) -> fmt::Result {
+    fn show_shown(shown: &Shown, file: UnitFile, f: &mut dyn Write) -> fmt::Result {
         // SAFETY: The function is called with the `shown` that it is in, and that is the first part
         // of a unit of this driver.
         let unit = unsafe { &*ptr::from_ref(shown).cast::<Self>() };
-        match attribute {
-            Attribute::Driver => writeln!(f, "{}", D::NAME),
-            Attribute::Failed => writeln!(f, "{}", u8::from(unit.core.has_failed())),
-            Attribute::StrayFaults => writeln!(f, "{}", unit.faults_of_unknown_ids()),
-            Attribute::Endpoints => (unit.show_endpoints)(unit, f),
-        }
+        (unit.show_file)(unit, file, f)
     }
-}
-
-/// A file in `/sys/class/iommu/<unit>/iommu_core`.
-#[derive(Copy, Clone)]
-enum Attribute {
-    /// The vendor driver.
-    Driver,
-    /// 1 if the unit has failed.
-    Failed,
-    /// Faults of devices that are in no group.
-    StrayFaults,
-    /// The devices, one a line.
-    Endpoints,
-}
-
-/// A file that shows `attribute`.
-const fn file(name: &'static CStr, show: ShowFn) -> Table<bindings::device_attribute> {
-    let mut file: bindings::device_attribute = pin_init::zeroed();
-    file.attr.name = as_char_ptr_in_const_context(name);
-    file.attr.mode = 0o444;
-    file.__bindgen_anon_1.show = Some(show);
-    // SAFETY: sysfs reads it, and calls the function whenever it likes.
-    unsafe { Table::new(file) }
-}
-
-type ShowFn = unsafe extern "C" fn(
-    *mut bindings::device,
-    *mut bindings::device_attribute,
-    *mut c_char,
-) -> isize;
-
-macro_rules! attribute {
-    ($file:ident, $name:literal, $attribute:expr) => {
-        static $file: Table<bindings::device_attribute> = {
-            extern "C" fn show(
-                dev: *mut bindings::device,
-                _: *mut bindings::device_attribute,
-                page: *mut c_char,
-            ) -> isize {
-                // SAFETY: sysfs calls with the device of a unit and a page to fill.
-                unsafe { show_attribute(dev, page, $attribute) }
-            }
-            file($name, show)
-        };
-    };
-}
-
-attribute!(DRIVER, c"driver", Attribute::Driver);
-attribute!(FAILED, c"failed", Attribute::Failed);
-attribute!(STRAY_FAULTS, c"stray_faults", Attribute::StrayFaults);
-attribute!(ENDPOINTS, c"endpoints", Attribute::Endpoints);
-
-// SAFETY: sysfs reads it; the attributes are in tables.
-static ATTRIBUTES: Table<[*const bindings::attribute; 5]> = unsafe {
-    Table::new([
-        &raw const DRIVER.get().attr,
-        &raw const FAILED.get().attr,
-        &raw const STRAY_FAULTS.get().attr,
-        &raw const ENDPOINTS.get().attr,
-        ptr::null(),
-    ])
-};
-
-static ATTRIBUTE_GROUP: Table<bindings::attribute_group> = {
-    let mut group: bindings::attribute_group = pin_init::zeroed();
-    group.name = as_char_ptr_in_const_context(c"iommu_core");
-    group.__bindgen_anon_2.attrs = ATTRIBUTES.get().as_ptr().cast_mut().cast();
-    // SAFETY: sysfs reads it, and does not change the attributes.
-    unsafe { Table::new(group) }
-};
-
-// SAFETY: sysfs reads it; the group is a table.
-static ATTRIBUTE_GROUPS: Table<[*const bindings::attribute_group; 2]> =
-    unsafe { Table::new([&raw const *ATTRIBUTE_GROUP.get(), ptr::null()]) };
-
-/// Fills a page of sysfs.
-///
-/// # Safety
-///
-/// `dev` is the device that C has made for one of these units, and `page` a page to fill.
-unsafe fn show_attribute(
-    dev: *mut bindings::device,
-    page: *mut c_char,
-    attribute: Attribute,
-) -> isize {
-    // SAFETY: The device's data is null, or C's unit once the device is complete. sysfs removes the
-    // file before the unit is freed.
-    let shown = unsafe { (*dev).driver_data.cast::<Shown>().as_ref() };
-    let Some(shown) = shown else {
-        return ENODEV.to_errno() as isize;
-    };
-    // SAFETY: By the requirements.
-    let mut page = unsafe { Page::new(page) };
-    // If the page is too small it shows the beginning.
-    let _ = (shown.show)(shown, attribute, &mut page);
-    page.len()
 }

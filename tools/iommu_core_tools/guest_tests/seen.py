@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What people see: the files in sysfs."""
+
+import re
+
+from .. import core_view, guest_io, guest_pci, machine, units, version
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+_DEVICES = "/sys/bus/pci/devices"
+_UNITS = "/sys/class/iommu"
+_OF_UNIT = {"driver", "version", "state", "features", "held", "stray_faults"}
+_OF_DEVICE = {"owner", "domain", "reason", "ids", "faults", "last_fault"}
+_IOVA = 0x10000000
+
+
+def _files(run, folder):
+    """`{name: content}` of the files in a folder of sysfs, each of which has one line."""
+    text = run.guest.run(f"cd {folder} && grep '' *")
+    found = dict(line.split(":", 1) for line in text.splitlines())
+    run.check(len(found) == len(text.splitlines()), "each file has one line", text)
+    return found
+
+
+def _of_device(run, address):
+    return _files(run, f"{_DEVICES}/{address}/iommu_core")
+
+
+def _unit_of(run, address):
+    return run.guest.run(f"basename $(readlink {_DEVICES}/{address}/iommu)").strip()
+
+
+def the_module_is_loaded(run):
+    run.load()
+    run.load_drivers()
+    guest_pci.load_vfio(run.guest)
+    guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+
+
+def every_place_has_the_same_version(run):
+    unit = _unit_of(run, run.at(machine.DISK))
+    places = ("/sys/module/iommu_core/version", f"{_UNITS}/{unit}/iommu_core/version", f"{core_view.FOLDER}/version")
+    for place in places:
+        seen = run.guest.run(f"cat {place}").strip()
+        run.check(seen == version.VERSION, f"{place} has version {version.VERSION}", seen)
+
+
+def a_unit_has_its_files_and_they_are_right(run):
+    unit = _unit_of(run, run.at(machine.DISK))
+    files = _files(run, f"{_UNITS}/{unit}/iommu_core")
+    run.check(set(files) == _OF_UNIT, "these are the files", files)
+    run.check(files["driver"] == run.kind.driver, "the driver is right", files)
+    run.check(files["state"] == "translates", "the unit translates", files)
+    text = run.guest.run(f"cat {core_view.FOLDER}/units")
+    run.check(f"  held     {files['held']}\n" in text, "debugfs has as many held devices", text)
+    run.check(f"can: {files['features']}\n" in text and files["features"],
+              "debugfs has the same features", (files, text))  # fmt: skip
+    modes = run.guest.run(f"stat -c %a {_UNITS}/{unit}/iommu_core/* {_DEVICES}/*/iommu_core/*").split()
+    run.check(set(modes) == {"444"}, "everybody may read all files", set(modes))
+
+
+def each_device_of_a_group_has_its_files_and_they_are_right(run):
+    groups = core_view.groups(run.guest)
+    debug = run.guest.run(f"cat {core_view.FOLDER}/groups")
+    seen = 0
+    for number, (_kind, members) in guest_pci.groups(run.guest).items():
+        group = groups[f"group {number}"]
+        for address in members:
+            files = _of_device(run, address)
+            seen += 1
+            run.check(set(files) == _OF_DEVICE, f"these are the files of {address}", files)
+            run.check(files["domain"] == group.domain, "debugfs has the same domain", (files, group))
+            owner = files["owner"].split(":")[0]
+            run.check(owner == group.owner, "debugfs has the same owner", (files, group))
+            run.check(int(files["faults"]) == group.faults, "debugfs has as many faults", (files, group))
+            line = next(line for line in debug.splitlines() if f"  member   {address} " in line)
+            run.check(line.endswith(f", ids {files['ids']}: {files['reason']}"),
+                      "debugfs has the same ids and reason", (files, line))  # fmt: skip
+    run.check(seen > 5, "there are devices", seen)
+    disk = _of_device(run, run.at(machine.DISK))
+    run.check(disk["owner"] == f"kernel (1 driver): nvme of {run.at(machine.DISK)}", "the driver is named", disk)
+
+
+def an_owner_and_a_fault_are_seen_and_no_address(run):
+    address = run.at(machine.TEST)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "owner")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device d g {address} testdev",
+                 "buffer b 0x2000", f"map c b 0 0x2000 {_IOVA:#x} rw"])  # fmt: skip
+    files = _of_device(run, address)
+    run.check(re.fullmatch(r"vfio-user \(pid \d+\)", files["owner"]), "the owner is named", files)
+    run.check(files["domain"].startswith("paging domain "), "it is attached to a paging domain", files)
+    run.check((files["faults"], files["last_fault"]) == ("0", "none"), "there was no fault", files)
+    user.say(f"testdev-run d {_IOVA + 0x100000:#x} b 0 64")
+    where, _ = run.kind.recorded(address, 0)
+    if not run.kind.half_records:
+        run.guest.wait_for(f"[ $(cat {_DEVICES}/{address}/iommu_core/faults) -gt 0 ]", 5)
+        files = _of_device(run, address)
+        run.check(int(files["faults"]) > 0, f"the fault of {where} is counted", files)
+        run.check("not mapped" in files["last_fault"], "the last fault is described", files)
+        run.check("0x1" not in files["last_fault"].replace("(reason 0x10)", ""), "it has no address", files)
+    user.quit()
+    files = _of_device(run, address)
+    run.check(files["owner"] == "nobody", "nobody holds the group afterwards", files)
+    guest_pci.unbind(run.guest, address)
+
+
+def files_go_with_the_unit_and_come_back(run):
+    run.need_ours()
+    guest = run.guest
+    for address in guest_pci.devices(guest):
+        guest_pci.unbind(guest, address)
+    # Readers that never stop, while all that they read goes and comes.
+    guest.ask("start", "reader exec sh -c 'while :; do cat "
+              f"{_DEVICES}/*/iommu_core/* {_UNITS}/*/iommu_core/* >/dev/null 2>&1; done'")  # fmt: skip
+    for _ in range(3):
+        for name in units.names(guest):
+            units.release(guest, name)
+            left = guest.run(f"ls -d {_DEVICES}/*/iommu_core {_UNITS}/*/iommu_core 2>/dev/null; true")
+            run.check(not left, "no folder is left", left)
+            units.take(guest, name)
+        address = run.at(machine.TEST)
+        run.check(set(_of_device(run, address)) == _OF_DEVICE, "the files are back")
+        guest.run(f"echo 1 >{_DEVICES}/{address}/remove; echo 1 >/sys/bus/pci/rescan")
+        run.check(set(_of_device(run, run.at(machine.TEST))) == _OF_DEVICE, "the files of a new device are there")
+    for _ in range(3):
+        run.unload()
+        run.load()
+    guest.ask("kill", "reader")
+
+
+def scenarios(_kind):
+    """One machine."""
+    return [Scenario(
+        "seen", machine.bench,
+        [
+            the_module_is_loaded,
+            every_place_has_the_same_version,
+            a_unit_has_its_files_and_they_are_right,
+            each_device_of_a_group_has_its_files_and_they_are_right,
+            an_owner_and_a_fault_are_seen_and_no_address,
+            files_go_with_the_unit_and_come_back,
+        ],
+    )]  # fmt: skip

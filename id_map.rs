@@ -178,6 +178,12 @@ impl<D: Attach> UnitFaults<D> {
         Ok(Arc::new(faults, GFP_KERNEL)?)
     }
 
+    /// The endpoint that a fault is attributed to.
+    pub fn endpoint_of(&self, fault: &Fault) -> Option<Arc<Endpoint<D>>> {
+        let owner = self.map.get(UnitId::new(&self.unit, fault.requester))?;
+        Some(owner.endpoint)
+    }
+
     /// The number of faults of unknown ids: ids that no group has.
     pub fn unknown_ids(&self) -> u64 {
         self.unknown_ids.load(Relaxed)

@@ -13,6 +13,7 @@
 //! | `platform`, `vendor` | a platform device for each unit; `bind` and `unbind` in sysfs |
 //! | `power`, `notifier` | the machine sleeps and wakes; drivers come and go |
 //! | `device_ops`, `domain_ops` | the tables that C calls |
+//! | `trace` | the kernel's trace point of faults |
 //! | `takeover`, `hold` | a unit from takeover to release, and the devices that must not be blocked then |
 //! | `grouping` | which group a device is in |
 //! | `show`, `sysfs`, `debugfs` | what people can look at |
@@ -58,5 +59,6 @@ mod sysfs;
 mod takeover;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
+mod trace;
 mod unit;
 mod vendor;

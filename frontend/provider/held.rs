@@ -149,6 +149,14 @@ impl<D: Served> HeldDevices<D> {
         Some((held.endpoint.clone(), held.reason))
     }
 
+    /// The device of an endpoint, if it is held.
+    pub fn device_of(&self, endpoint: &Arc<Endpoint<D>>) -> Option<DeviceRef> {
+        let table = self.table.lock();
+        let mut held = table.list.iter();
+        let found = held.find(|held| Arc::ptr_eq(&held.endpoint, endpoint))?;
+        Some(found.device.get().counted())
+    }
+
     /// A driver was bound to a device that is held for its direct regions, and its group is on
     /// identity now.
     pub fn has_got_driver(&self, device: Device<'_>, dma_api: bool) {

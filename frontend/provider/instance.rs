@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     domain::Domain,
-    ffi::device::Device,
+    endpoint::Endpoint,
+    ffi::device::{Device, DeviceRef},
     id_map::IdMap,
     registry::Registry,
     unit::Unit,
@@ -105,8 +106,6 @@ impl<D: Served> Instance<D> {
     }
 
     /// The pointer that C knows the blocked domain by.
-    // Only the hosted frontend asks.
-    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
     pub fn blocked_as_c(&self) -> *mut bindings::iommu_domain {
         self.domains.blocked.as_c()
     }
@@ -130,6 +129,17 @@ impl<D: Served> Instance<D> {
             .iter()
             .find(|known| known.is(device))
             .cloned()
+    }
+
+    /// The device of an endpoint, whether C knows it or it is held.
+    pub fn device_of(&self, endpoint: &Arc<Endpoint<D>>) -> Option<DeviceRef> {
+        let known = {
+            let devices = self.devices.lock();
+            let mut known = devices.iter();
+            let found = known.find(|known| Arc::ptr_eq(known.endpoint(), endpoint));
+            found.map(|known| known.device().counted())
+        };
+        known.or_else(|| self.held.device_of(endpoint))
     }
 
     /// All devices, as of now.

@@ -6,7 +6,7 @@ use kernel::{bindings, io::poll::read_poll_timeout, prelude::*, sync::Arc, time:
 
 use super::{
     bus, device::ProviderDevice, hold, instance::Instance, layer::Layer, served::Served,
-    unit::ProviderUnit,
+    trace::TracedFaults, unit::ProviderUnit,
 };
 use crate::{
     endpoint,
@@ -34,7 +34,7 @@ impl<D: Layer> ProviderUnit<D> {
     /// given back then.
     pub fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
         D::prepare_all(instance.cores.iter().map(|unit| unit.data()));
-        self.core().take_over(self.faults().clone())?;
+        self.core().take_over(TracedFaults::new(self.faults())?)?;
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
         if let Err(error) = result {
             let stopped = self.core().release();

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What people see: the files in sysfs."""
+"""What people see: the files in sysfs, and the kernel's trace points."""
 
 import re
 
@@ -9,6 +9,7 @@ from .scenario import Scenario
 
 _DEVICES = "/sys/bus/pci/devices"
 _UNITS = "/sys/class/iommu"
+_TRACE = "/sys/kernel/tracing"
 _OF_UNIT = {"driver", "version", "state", "features", "held", "stray_faults"}
 _OF_DEVICE = {"owner", "domain", "reason", "ids", "faults", "last_fault"}
 _IOVA = 0x10000000
@@ -106,6 +107,38 @@ def an_owner_and_a_fault_are_seen_and_no_address(run):
     guest_pci.unbind(run.guest, address)
 
 
+def the_trace_points_of_the_kernel_fire(run):
+    guest = run.guest
+    guest.run(f"grep -q {_TRACE} /proc/mounts || mount -t tracefs trace {_TRACE}")
+    guest.run(f"echo 1 >{_TRACE}/events/iommu/enable; echo >{_TRACE}/trace")
+    address = run.at(machine.TEST)
+    guest_pci.give_to_vfio(guest, address)
+    user = VfioUser(guest, "traced")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device d g {address} testdev",
+                 "buffer b 0x2000", f"map c b 0 0x2000 {_IOVA:#x} rw"])  # fmt: skip
+    user.say(f"testdev-run d {_IOVA + 0x100000:#x} b 0 64")
+    user.say(f"unmap c {_IOVA:#x} 0x2000")
+    user.quit()
+    guest_pci.unbind(guest, address)
+    # The thread that reads the records of faults may still be at it.
+    seen = f"cat {_TRACE}/trace"
+    if not run.kind.half_records or not run.ours:
+        guest.wait_for(f"{seen} | grep -q 'io_page_fault:'", 5)
+    guest.run(f"echo 0 >{_TRACE}/events/iommu/enable")
+    text = guest.run(seen)
+    first = f"{_IOVA:#018x}"
+    patterns = {
+        "attach": rf"attach_device_to_domain: IOMMU: device={address}",
+        "map": rf"map: IOMMU: iova={first} - ",
+        "unmap": rf"unmap: IOMMU: iova={first} - ",
+    }
+    if run.ours and not run.kind.half_records:
+        patterns["fault"] = rf"io_page_fault: IOMMU:.* {address} iova={_IOVA + 0x100000:#018x} flags="
+    for name, pattern in patterns.items():
+        run.check(re.search(pattern, text), f"{name} is traced", text[-3000:])
+
+
 def files_go_with_the_unit_and_come_back(run):
     run.need_ours()
     guest = run.guest
@@ -140,6 +173,7 @@ def scenarios(_kind):
             a_unit_has_its_files_and_they_are_right,
             each_device_of_a_group_has_its_files_and_they_are_right,
             an_owner_and_a_fault_are_seen_and_no_address,
+            the_trace_points_of_the_kernel_fire,
             files_go_with_the_unit_and_come_back,
         ],
     )]  # fmt: skip

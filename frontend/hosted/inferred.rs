@@ -17,7 +17,7 @@ use crate::{
     endpoint::Endpoint,
     frontend::provider::{served::Served, slot::Callable},
     group::{Claim, Loan},
-    ownership::Owner,
+    ownership::{Owner, Ownership},
     pgtable::kernel_memory::KernelMemory,
 };
 
@@ -29,6 +29,10 @@ pub struct Inferred<D: Attach> {
     pub proofs: Proofs<D>,
     /// How many attaches C has asked for. It may wrap.
     pub calls: usize,
+    /// The number of calls, and who held the group, when an owner was last refused. Nothing is tried
+    /// again until one of them changes: any user may ask who holds the group, and must not fill the
+    /// log with it.
+    pub refused_at: Option<(usize, Ownership)>,
     /// C's pointer of the default domain, for comparisons only.
     pub default: usize,
 }
@@ -56,6 +60,7 @@ impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
                 blocked_by: None,
             },
             calls: 0,
+            refused_at: None,
             default: 0,
         })
     }

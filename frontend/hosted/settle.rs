@@ -41,7 +41,12 @@ pub fn settle<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>) {
             // C has called meanwhile, and may have gone on after its answer.
             continue;
         }
+        let here = Some((before, group.core().ownership()));
+        if state.refused_at == here {
+            return;
+        }
         if let Err(error) = record(instance, group, &mut state, now) {
+            state.refused_at = here;
             log_warn!(
                 "{}: the kernel has it blocked for an owner whom it is refused: error {}",
                 group.core().name(),

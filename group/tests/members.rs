@@ -216,4 +216,33 @@ mod suite {
         drop((domain, endpoint, sharer, group));
         machine.finish()
     }
+
+    #[test]
+    fn sysfs_shows_a_group_and_no_address() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let (other, stranger) = machine.alone(2)?;
+        let mut before = Text { bytes: KVec::new() };
+        assert!(group.show_fault_count(&mut before).is_ok());
+        assert!(group.show_last_fault(&mut before).is_ok());
+        assert_eq!(&before.bytes[..], b"0\nnone\n");
+        machine.report_fault(0, &fault_of(1));
+        let mut text = Text { bytes: KVec::new() };
+        assert!(group.show_owner(&mut text).is_ok());
+        assert!(group.show_domain(&mut text).is_ok());
+        assert!(group.show_reason(&endpoint, &mut text).is_ok());
+        assert!(group.show_fault_count(&mut text).is_ok());
+        assert!(group.show_last_fault(&mut text).is_ok());
+        assert!(text.says("nobody\nblocked domain "));
+        assert!(text.says("\nisolated\n1\n"));
+        assert!(text.says("\n00:00.1 write: the page is not writable (reason 0x05)\n"));
+        assert!(!text.says("0x1000"));
+        let mut nothing = Text { bytes: KVec::new() };
+        assert!(group.show_reason(&stranger, &mut nothing).is_ok());
+        assert!(nothing.bytes.is_empty());
+        group.leave(&endpoint);
+        other.leave(&stranger);
+        drop((endpoint, group, stranger, other));
+        machine.finish()
+    }
 }

@@ -39,7 +39,7 @@ clean:
 	@rm -f iommu_core.ko iommu_core.mod iommu_core.mod.c modules.order Module.symvers .module-common.o
 	@find . -path ./.git -prune -o \( -name '*.o' -o -name '.*.cmd' -o -name '*.rsi' \) -exec rm -f {} +
 	@find tools tests -name __pycache__ -prune -exec rm -rf {} +
-	@rm -rf tests/host/target
+	@rm -rf tests/host/target tools/lsiommu/target
 
 .PHONY: rust-metadata
 rust-metadata:
@@ -47,8 +47,8 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
-setup build install uninstall run test shell kunit host-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
 kunit mutants native-test native-calls: IC_VARS = FILTER
@@ -60,6 +60,7 @@ firmware-test: IC_VARS = TABLES
 fuzz: IC_VARS = TABLES SECONDS
 run shell: IC_VARS = VIOMMU KERNEL
 native: IC_VARS = VIOMMU ARCH
+lsiommu: IC_VARS = ARCH
 
 run shell: hint_ARCH = : VIOMMU= chooses the architecture (smmuv3 is arm64)
 test: hint_FILTER = : tools/ic guest-test --filter runs some of the tests in guests
@@ -68,7 +69,7 @@ modules modules_install: hint_KERNEL = : KDIR= chooses the kernel; make build KE
 modules modules_install: hint_JOBS = : make -j$(JOBS)
 
 setup build install run shell: IC_ARGS += $(if $(KERNEL),--kernel '$(KERNEL)')
-setup build install native: IC_ARGS += $(if $(ARCH),--arch '$(ARCH)')
+setup build install native lsiommu: IC_ARGS += $(if $(ARCH),--arch '$(ARCH)')
 setup: IC_ARGS += $(if $(UPDATE),--update)
 run shell native: IC_ARGS += $(if $(VIOMMU),--iommu '$(VIOMMU)')
 firmware-test fuzz: IC_ARGS += $(if $(TABLES),--tables '$(abspath $(TABLES))')
@@ -98,6 +99,8 @@ help:
 	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=, KERNEL=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of pure code with cargo'
+	@echo '  make lsiommu          build lsiommu, the program that lists IOMMUs, groups and devices (ARCH=)'
+	@echo '  make lsiommu-test     tests of lsiommu, against records of machines'
 	@echo '  make firmware-test    compare our parsers of firmware tables with iasl (TABLES=<folder>: its tables)'
 	@echo '  make fuzz             fuzz these parsers and the decoders of records (TABLES=<folder>: tables to start'
 	@echo '                        from; SECONDS=<n>: for each target)'

@@ -5,7 +5,7 @@ It runs only the quick ones of the suites that compare the native frontend with 
 runs all of them.
 """
 
-from . import compile_fail, firmware_test, guest_tests, host_tests, lint, module, native, native_benches, native_symbols
+from . import compile_fail, firmware_test, guest_tests, host_tests, lint, lsiommu, module, native, native_benches, native_symbols
 from . import tools_tests, uml
 from .report import Report
 
@@ -22,6 +22,7 @@ def run():
     report = Report()
     tools_tests.run(report)
     host_tests.run(report)
+    lsiommu.test(report)
     firmware_test.run(report)
     compile_fail.run(report)
     uml.run(report)

@@ -22,6 +22,7 @@ from . import (
     install,
     kernel,
     lint,
+    lsiommu,
     module,
     mutants,
     native,
@@ -32,6 +33,7 @@ from . import (
     story,
     tools_tests,
     uml,
+    version,
     viommu,
 )
 from .errors import ToolError, last_lines, of_system
@@ -76,6 +78,7 @@ def _explain(error):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="tools/ic", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"iommu_core {version.VERSION}")
     commands = parser.add_subparsers(metavar="command", required=True)
 
     def add(name, call, text):
@@ -127,6 +130,10 @@ def _parser():
     command = add("host-test", _suite(host_tests.run, "filter", "binary"), "tests of pure code with cargo")
     command.add_argument("--filter", help="only tests whose name contains this text")
     command.add_argument("--binary", help="only tests in these files of tests/host/tests (pgtable*)")
+
+    command = add("lsiommu", _lsiommu, "build lsiommu, and print where it is")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    add("lsiommu-test", _suite(lsiommu.test), "tests of lsiommu with cargo")
 
     command = add("firmware-test", _suite(firmware_test.run, "tables"),
                   "compare the drivers' parsers of firmware tables with ACPICA's disassembler")  # fmt: skip
@@ -184,6 +191,10 @@ def _setup(arguments):
 
 def _build(arguments):
     print(module.path(arch.ARCHES[arguments.arch], arguments.kernel))
+
+
+def _lsiommu(arguments):
+    print(lsiommu.build(arch.ARCHES[arguments.arch]))
 
 
 def _install(arguments):

@@ -9,7 +9,7 @@ from .arch import AMD64
 from .errors import ToolError
 from .paths import cache_dir
 from .progress import PROGRESS
-from .root import SUITE
+from .root import SUITE, toolchain
 
 # package: the one file of it that guests need
 _FILES = {
@@ -55,6 +55,16 @@ def uefi(arch):
 def libcap(arch):
     """The path of the static libcap of an architecture other than amd64. The root has its headers."""
     return _foreign(arch) / "libcap.a"
+
+
+def rust_library(arch):
+    """The folder ("sysroot") with Rust's standard library for an architecture other than amd64."""
+
+    def make(folder):
+        _unpack(arch, ["libstd-rust-dev"], folder / "tree", folder)
+
+    key = cache.key_of(suite=SUITE, toolchain=toolchain(arch), recipe=1)
+    return cache.entry(f"rust-library-{arch.name}", key, make) / "tree/usr"
 
 
 def kexec(arch):

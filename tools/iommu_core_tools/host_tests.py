@@ -58,8 +58,8 @@ def fetch(folder=FOLDER):
     done.touch()
 
 
-def add_results(report, result, log):
-    """Adds the results in cargo's output. Returns how many tests passed."""
+def add_results(report, result, log, suite=SUITE):
+    """Adds the results in cargo's output to a suite. Returns how many tests passed."""
     lines = result.output.splitlines()
     binary, passed, failed = "", 0, 0
     for line in lines:
@@ -69,19 +69,19 @@ def add_results(report, result, log):
             name = f"{binary}: {match[1]}"
             if match[2] == "ok":
                 passed += 1
-                report.add(SUITE, name, "passed")
+                report.add(suite, name, "passed")
             elif match[2] == "ignored":
-                report.add(SUITE, name, "skipped", detail=match[3] or "marked so")
+                report.add(suite, name, "skipped", detail=match[3] or "marked so")
             else:
                 failed += 1
-                report.add(SUITE, name, "failed", detail=_output_of(match[1], lines), log=log)
+                report.add(suite, name, "failed", detail=_output_of(match[1], lines), log=log)
     if result.timed_out:
-        report.add(SUITE, "ends", "failed", detail=f"no end after {_TIMEOUT} s", log=log)
+        report.add(suite, "ends", "failed", detail=f"no end after {_TIMEOUT} s", log=log)
     elif not result and not failed:
         detail = "\n".join(line for line in lines if line)[-4000:]
-        report.add(SUITE, "cargo test", "failed", detail=f"cargo ended with {result.status}\n{detail}", log=log)
+        report.add(suite, "cargo test", "failed", detail=f"cargo ended with {result.status}\n{detail}", log=log)
     elif not passed and not failed:
-        report.add(SUITE, "cargo test", "failed", detail="no test ran", log=log)
+        report.add(suite, "cargo test", "failed", detail="no test ran", log=log)
     return passed
 
 

@@ -6,7 +6,7 @@ import functools
 import re
 import shutil
 
-from . import arrows, custom_kernel, intree, module, root, run, uml, unsafe_rooms
+from . import arrows, custom_kernel, intree, lsiommu, module, root, run, uml, unsafe_rooms
 from .arch import ARCHES
 from .errors import ToolError
 from .paths import CHECKOUT
@@ -32,6 +32,7 @@ def run_all(report):
                 (f"clippy, module for {arch.name}", functools.partial(clippy_module, arch))
                 for arch in ARCHES.values()
             ),
+            ("clippy, lsiommu", lsiommu.clippy),
             ("clippy, with the suites", clippy_suites),
             *(
                 (f"clippy, built into {kernel.name}", functools.partial(clippy_kernel, kernel))

@@ -46,6 +46,8 @@ class Scenario:
     ours_only: bool = True
     # ACPI tables to replace, by name.
     tables: dict | None = None
+    # Makes programs for an architecture, which the guest finds in /suites. Returns their paths.
+    programs: object = None
     # Whether the guest boots another kernel: see `next_kernel`.
     next_kernel: bool = False
 
@@ -159,6 +161,8 @@ def play(scenario, image, kind, driver, report, only, folder, suite=SUITE):
     name = f"{kind.name}-{scenario.name}"
     if scenario.tables:
         image = image.with_acpi_tables(scenario.tables, folder / f"{name}.initramfs")
+    if scenario.programs:
+        image = image.with_programs(scenario.programs(kind.arch), folder / f"{name}.programs")
     machine = scenario.machine(kind)
     machine.parameters += scenario.parameters_for(kind, driver)
     if scenario.next_kernel:

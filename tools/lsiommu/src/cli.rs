@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 /// and the type of the group's default domain. With iommu_core it also lists who holds the group
 /// and how many faults the group had.
 #[derive(Parser, Debug)]
-#[command(name = "lsiommu", version, args_conflicts_with_subcommands = false)]
+#[command(name = "lsiommu", version)]
 pub struct Arguments {
     /// What to show, if not the list
     #[command(subcommand)]
@@ -38,8 +38,8 @@ pub struct Arguments {
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub struct Outputs {
-    /// Write the list, or the checks, as JSON
-    #[arg(long, global = true)]
+    /// Write everything that is known as JSON
+    #[arg(long)]
     pub json: bool,
 
     /// Write metrics for the textfile collector of Prometheus' node_exporter
@@ -92,6 +92,10 @@ pub enum Command {
     /// Each line is PASS, WARN or FAIL. What is not PASS has a next step. The exit status is 1 if
     /// there is a FAIL.
     Check {
+        /// Write the checks as JSON
+        #[arg(long)]
+        json: bool,
+
         /// The devices
         devices: Vec<String>,
     },
@@ -121,6 +125,15 @@ pub enum Output {
 }
 
 impl Arguments {
+    /// Whether something was chosen that only the list has.
+    pub fn is_about_the_list(&self) -> bool {
+        let filter = &self.filter;
+        let filters = [&filter.class, &filter.unit, &filter.driver];
+        self.output() != Output::Table
+            || filter.group.is_some()
+            || filters.iter().any(|filter| filter.is_some())
+    }
+
     /// How to write the answer.
     pub fn output(&self) -> Output {
         let outputs = &self.output;

@@ -122,7 +122,7 @@ fn under(devices: &[&Device], above: Option<&Device>) -> Vec<Node> {
 }
 
 fn device_text(device: &Device) -> String {
-    let mut text = format!("{} {}", device.name, device.title_or_class())
+    let mut text = format!("{} {}", device.name, device.what())
         .trim_end()
         .to_owned();
     if let Some(driver) = &device.driver {

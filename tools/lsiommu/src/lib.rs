@@ -84,6 +84,12 @@ impl From<Status> for ExitCode {
 ///
 /// Something that the user named cannot be read, or the answer cannot be written.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Status, Failure> {
+    if arguments.command.is_some() && arguments.is_about_the_list() {
+        let text =
+            "filters and --json, --prometheus, --tree, --dot, --svg are for the list, and come \
+                    without a command";
+        return Err(Failure::Input(text.into()));
+    }
     let files = open(&arguments.root)?;
     let names = Names::load(arguments.pci_ids.as_deref());
     let machine = || read::machine(&*files, &names);
@@ -93,16 +99,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Status, Failure
             why::write(&machine, machine.find(device)?, out)?;
             Ok(Status::Well)
         }
-        Some(Command::Check { devices }) => {
+        Some(Command::Check { json, devices }) => {
             let machine = machine();
             let mut asked = Vec::new();
             for device in devices {
                 asked.push(machine.find(device)?);
             }
             let report = check::all(&machine, &asked);
-            match arguments.output() {
-                Output::Json => json(&report, out)?,
-                _ => check::write(&report, out)?,
+            match json {
+                true => write_json(&report, out)?,
+                false => check::write(&report, out)?,
             }
             Ok(check::status(&report))
         }
@@ -130,7 +136,7 @@ fn list(machine: &Machine, arguments: &Arguments, out: &mut dyn Write) -> Result
             }
             list::write(&machine, out)?;
         }
-        Output::Json => json(&machine, out)?,
+        Output::Json => write_json(&machine, out)?,
         Output::Prometheus => metrics::write(&machine, out)?,
         Output::Tree => draw::tree(&machine, out)?,
         Output::Dot => draw::dot(&machine, out)?,
@@ -139,7 +145,7 @@ fn list(machine: &Machine, arguments: &Arguments, out: &mut dyn Write) -> Result
     Ok(Status::Well)
 }
 
-fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+fn write_json(value: &impl serde::Serialize, out: &mut dyn Write) -> Result<(), Failure> {
     serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())

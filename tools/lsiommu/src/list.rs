@@ -100,10 +100,11 @@ pub fn write(machine: &Machine, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let held: u64 = machine.units.iter().filter_map(|unit| unit.held).sum();
     if held > 0 && machine.layer.kind == LayerKind::Hosted {
+        let devices = if held == 1 { "device" } else { "devices" };
         writeln!(
             out,
-            "\n{held} devices had a driver when their unit was taken, and are held as they were: \
-             they are in no group of the kernel."
+            "\nheld as before, for example because of a driver that was bound before the unit was \
+             taken: {held} {devices}, in no group of the kernel"
         )?;
     }
     Ok(())
@@ -115,7 +116,7 @@ fn row(device: &Device, group: Option<&Group>, ours: bool) -> Row {
     let mut cells = vec![
         or_dash(number.as_deref()),
         device.name.clone(),
-        device.title_or_class().to_owned(),
+        device.what(),
         or_dash(device.driver.as_deref()),
         or_dash(device.unit.as_deref()),
         or_dash(group.and_then(|group| group.kind.as_deref())),

@@ -147,10 +147,14 @@ impl Device {
         self.name.split('.').next().unwrap_or(&self.name)
     }
 
-    /// What to call it.
-    pub fn title_or_class(&self) -> &str {
-        let title = self.title.as_deref().or(self.class_title.as_deref());
-        title.unwrap_or("")
+    /// What to call it: its name, its class, or its ids.
+    pub fn what(&self) -> String {
+        let ids = || {
+            self.ids
+                .map(|(vendor, device)| format!("device {vendor:04x}:{device:04x}"))
+        };
+        let title = self.title.clone().or(self.class_title.clone());
+        title.or_else(ids).unwrap_or_default()
     }
 }
 

@@ -47,7 +47,7 @@ pub fn write(machine: &Machine, device: &Device, out: &mut dyn Write) -> Result<
 }
 
 fn named(device: &Device) -> String {
-    let title = device.title_or_class();
+    let title = device.what();
     match title.is_empty() {
         true => device.name.clone(),
         false => format!("{} {title}", device.name),
@@ -79,7 +79,7 @@ fn path(machine: &Machine, device: &Device, out: &mut dyn Write) -> Result<(), F
             Some(Acs::None) => "has no ACS: requests may pass from device to device below it",
             Some(Acs::Unknown) | None => "only root can see whether it has ACS",
         };
-        let title = bridge.map_or("", |bridge| bridge.title_or_class());
+        let title = bridge.map(|bridge| bridge.what()).unwrap_or_default();
         writeln!(out, "  {}{name} {title}: {acs}", "  ".repeat(depth))?;
     }
     Ok(())

@@ -75,13 +75,13 @@ fn manual() -> String {
         let usage = command.clone().render_usage().to_string();
         part.control("SS", [usage.trim_start_matches("Usage: ")]);
         part.to_writer(&mut page).unwrap();
-        let man = Man::new(command.clone());
+        // Without what all commands have.
+        let plain = Arguments::command();
+        let plain = plain.find_subcommand(command.get_name()).unwrap();
+        let man = Man::new(plain.clone().disable_help_flag(true));
         let about = command.get_long_about().or(command.get_about()).unwrap();
         page.extend_from_slice(format!("{about}\n").as_bytes());
-        if command
-            .get_arguments()
-            .any(|argument| !argument.is_global_set() && argument.get_id() != "help")
-        {
+        if plain.get_arguments().next().is_some() {
             let mut options = Vec::new();
             man.render_options_section(&mut options).unwrap();
             let options = String::from_utf8(options).unwrap();

@@ -66,13 +66,15 @@ fn a_record_of_a_record_is_the_same() {
 
 #[test]
 fn each_kind_of_machine_was_recorded() {
-    let kinds = [
-        ("vtd-iommu_core", "intel", "hosted"),
-        ("amdvi-iommu_core", "amd", "hosted"),
-        ("smmuv3-iommu_core", "arm-smmu-v3", "hosted"),
-        ("vtd-kernel", "intel-iommu", "kernel"),
-    ];
-    for (name, driver, layer) in kinds {
+    // Name of the record, vendor driver, layer.
+    const KINDS: &str = include_str!("records/KINDS");
+    let kinds = KINDS.lines().filter(|line| !line.starts_with('#'));
+    let kinds: Vec<Vec<&str>> = kinds.map(|line| line.split(' ').collect()).collect();
+    assert_eq!(kinds.len(), records().len(), "each record is in KINDS");
+    for kind in kinds {
+        let [name, driver, layer] = kind[..] else {
+            panic!("no line of KINDS: {kind:?}");
+        };
         let (_, text) = ask(&record(name), &["--json"]).unwrap();
         let seen: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(seen["units"][0]["driver"], driver, "{name}");

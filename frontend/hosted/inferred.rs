@@ -29,9 +29,9 @@ pub struct Inferred<D: Attach> {
     pub proofs: Proofs<D>,
     /// How many attaches C has asked for. It may wrap.
     pub calls: usize,
-    /// The number of calls, and who held the group, when an owner was last refused. Nothing is tried
-    /// again until one of them changes: any user may ask who holds the group, and must not fill the
-    /// log with it.
+    /// The number of calls, and who held the group, when an owner was last refused. Nothing is
+    /// tried again until one of them changes: any user may ask who holds the group, and must not
+    /// fill the log with it.
     pub refused_at: Option<(usize, Ownership)>,
     /// C's pointer of the default domain, for comparisons only.
     pub default: usize,

@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 /// List IOMMUs, their groups and the devices in them
 ///
-/// Without a command, lsiommu lists each device that is in a group, with its group, driver and unit,
-/// and the type of the group's default domain. With iommu_core it also lists who holds the group
-/// and how many faults the group had.
+/// Without a command, lsiommu lists each device that is in a group, with its group, driver and
+/// unit, and the type of the group's default domain. With iommu_core it also lists who holds the
+/// group and how many faults the group had.
 #[derive(Parser, Debug)]
 #[command(name = "lsiommu", version)]
 pub struct Arguments {

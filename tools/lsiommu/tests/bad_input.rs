@@ -18,7 +18,7 @@ use lsiommu::{
 };
 use proptest::prelude::*;
 
-/// All questions about a machine. Nothing may panic, and answers that programs read are well-formed.
+/// All questions about a machine. Nothing may panic, and what programs read is well-formed.
 fn ask_everything(record: &Record) {
     for words in [
         &[][..],

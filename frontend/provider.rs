@@ -23,6 +23,7 @@
 //! | `held` | devices that are attached before or without the kernel's layer |
 //! | `stage` | which devices these are, from takeover to release: a pure state machine |
 //! | `gather` | what is to be invalidated after an unmap, as C keeps it |
+//! | `deferred` | page-table pages that wait for C's flush queue |
 //! | `bus` | the buses that units translate for |
 //! | `served` | vendor drivers as this folder needs them |
 //!
@@ -35,6 +36,7 @@
 
 mod bus;
 mod debugfs;
+mod deferred;
 pub(super) mod device;
 mod device_ops;
 pub(super) mod domain;

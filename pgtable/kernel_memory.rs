@@ -255,6 +255,24 @@ impl TableList for KernelTableList {
         }
     }
 
+    fn append(&mut self, other: &mut Self) {
+        if other.is_empty() {
+            return;
+        }
+        match self.last.is_null() {
+            true => self.first = other.first,
+            // SAFETY: By the invariants the pointers are elements of tables that the two lists own.
+            false => unsafe {
+                (*self.last).next = other.first;
+                (*other.first).prev = self.last;
+            },
+        }
+        // INVARIANT: The two chains are one, which this list owns.
+        self.last = other.last;
+        other.first = ptr::null_mut();
+        other.last = ptr::null_mut();
+    }
+
     #[inline]
     fn is_empty(&self) -> bool {
         self.first.is_null()

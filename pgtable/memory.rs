@@ -86,6 +86,9 @@ pub trait TableList: Default {
     /// Adds a table that no entry points to any more.
     fn push(&mut self, table: Table);
 
+    /// Adds all tables of `other`, which is empty afterwards.
+    fn append(&mut self, other: &mut Self);
+
     /// Returns whether the list is empty.
     fn is_empty(&self) -> bool;
 

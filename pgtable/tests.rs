@@ -80,6 +80,11 @@ impl TableList for CountedList {
         self.len += 1;
     }
 
+    fn append(&mut self, other: &mut Self) {
+        self.list.append(&mut other.list);
+        self.len += core::mem::take(&mut other.len);
+    }
+
     fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

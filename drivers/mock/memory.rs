@@ -181,6 +181,15 @@ impl TableList for MockTableList {
         }
     }
 
+    fn append(&mut self, other: &mut Self) {
+        while other.first != END {
+            let index = other.first as usize - 1;
+            other.first = MEMORY[index].next.load(Relaxed);
+            MEMORY[index].next.store(self.first, Relaxed);
+            self.first = index as u32 + 1;
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.first == END
     }

@@ -133,13 +133,6 @@ fn try_probe<D: Layer>(
     if bus::is_untrusted(device) {
         refuse_beside_held_driver(instance, device, key, &endpoint)?;
     }
-    if unit.shadows() {
-        // An emulated unit shadows the page tables, which makes each flush expensive. With this
-        // flag C collects more ranges before it flushes.
-        //
-        // SAFETY: C has given the device its record before it calls.
-        unsafe { (*(*device.as_raw()).iommu).set_shadow_on_flush(1) };
-    }
     let known = ProviderDevice::new(device, endpoint.clone(), unit.clone(), key, was_held)?;
     let is_direct = endpoint.has_direct_regions();
     if is_direct {
@@ -256,6 +249,11 @@ extern "C" fn capable<D: Layer>(
         bindings::iommu_cap_IOMMU_CAP_DEFERRED_FLUSH => Capability::DeferredFlush,
         _ => return false,
     };
+    // The flush queue flushes everything, at which an emulated unit that shadows the page tables
+    // compares all of them: strict mode costs less, and leaves no freed memory reachable.
+    if capability == Capability::DeferredFlush && known.unit().shadows() {
+        return false;
+    }
     let endpoint = known.endpoint();
     D::capable(endpoint.unit().data(), endpoint.data(), capability)
 }

@@ -10,8 +10,10 @@ use kernel::{
     types::Opaque,
 };
 
-use super::served::Served;
-use crate::{domain::Domain, registry::Registry};
+use super::{deferred::Deferred, served::Served};
+use crate::{
+    domain::Domain, driver::Scope, pgtable::kernel_memory::KernelTableList, registry::Registry,
+};
 
 /// What an attach to a domain is meant to do.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -31,11 +33,15 @@ pub enum Role {
 /// C's part is first, so that a pointer to one is a pointer to the other. It is C's: it writes to
 /// it at any time. C has a count of a paging domain until it frees it. Dropping this drops a count
 /// of the core's domain; groups that are still attached have their own.
+#[pin_data]
 #[repr(C)]
 pub struct ProviderDomain<D: Served> {
     c: Opaque<bindings::iommu_domain>,
     core: Arc<Domain<D>>,
     role: Role,
+    /// Page-table pages that were unlinked in lazy mode, until C flushes.
+    #[pin]
+    deferred: Deferred<KernelTableList>,
     /// Keeps the functions that C calls with the domain; it may have it for longer than a device.
     _module: Option<ModuleCount>,
 }
@@ -60,15 +66,25 @@ impl<D: Served> ProviderDomain<D> {
             ops,
             ..pin_init::zeroed()
         };
-        Ok(Arc::new(
-            Self {
+        Self::new(c, core.clone(), role, None)
+    }
+
+    fn new(
+        c: bindings::iommu_domain,
+        core: Arc<Domain<D>>,
+        role: Role,
+        module: Option<ModuleCount>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
                 c: Opaque::new(c),
-                core: core.clone(),
+                core,
                 role,
-                _module: None,
-            },
+                deferred <- Deferred::new(),
+                _module: module,
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// A domain that translates. C gives its count back with [`free`](Self::free).
@@ -88,15 +104,7 @@ impl<D: Served> ProviderDomain<D> {
             },
             ..pin_init::zeroed()
         };
-        let domain = Arc::new(
-            Self {
-                c: Opaque::new(c),
-                core,
-                role: Role::Paging,
-                _module: Some(ModuleCount::new(module)),
-            },
-            GFP_KERNEL,
-        )?;
+        let domain = Self::new(c, core, Role::Paging, Some(ModuleCount::new(module)))?;
         Ok(Arc::into_raw(domain).cast_mut().cast())
     }
 
@@ -143,6 +151,20 @@ impl<D: Served> ProviderDomain<D> {
     #[inline]
     pub fn core(&self) -> &Arc<Domain<D>> {
         &self.core
+    }
+
+    /// Keeps unlinked page-table pages until the next [`flush`](Self::flush).
+    #[inline]
+    pub fn defer(&self, tables: KernelTableList) {
+        self.deferred.add(tables);
+    }
+
+    /// Invalidates everything, and frees the page-table pages that wait for it.
+    ///
+    /// Context: any; does not sleep.
+    pub fn flush(&self) {
+        // C cannot be told of an error; the log has a message that the unit has failed.
+        self.deferred.flush(|| self.core.invalidate(Scope::All));
     }
 
     /// What an attach to the domain means.

@@ -14,7 +14,6 @@ use super::{device::ProviderDevice, domain::ProviderDomain, gather, layer::Layer
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     count::Count,
-    driver::Scope,
     frontend::answer,
     log::log_err,
     pgtable::{kernel_memory::Gfp, Gather},
@@ -63,8 +62,9 @@ extern "C" fn free<D: Served>(domain: *mut bindings::iommu_domain) {
     // SAFETY: C has the pointer from `ProviderDomain::paging`, with a count that it gives back.
     let domain = unsafe { ProviderDomain::<D>::free(domain) };
     let groups = domain.core().record().groups();
-    // C frees a default domain with its group. A device that firmware does DMA with may stay
-    // attached to it.
+    // C frees a default domain with its group, and drops its flush queue without a flush. A device
+    // that firmware does DMA with may stay attached to the domain.
+    domain.flush();
     if groups > 0 && !domain.is_for_dma_api() {
         log_err!(
             "{} is freed while attached to {}; it lasts until they have left",
@@ -139,9 +139,15 @@ extern "C" fn unmap_pages<D: Served>(
     let done = domain
         .core()
         .unmap(Iova::new(iova as u64), len as u64, &mut gather);
-    let tables = domain.core().take_tables(&mut gather);
+    let mut tables = domain.core().take_tables(&mut gather);
     // SAFETY: C passes a gather that is its own and initialised.
-    unsafe { gather::add(c_gather, &gather, tables) };
+    unsafe {
+        if (*c_gather).queued {
+            // C flushes everything later, from its queue.
+            domain.defer(core::mem::take(&mut tables));
+        }
+        gather::add(c_gather, &gather, tables);
+    }
     done as usize
 }
 
@@ -158,9 +164,7 @@ extern "C" fn iotlb_sync<D: Served>(
 extern "C" fn flush_iotlb_all<D: Served>(domain: *mut bindings::iommu_domain) {
     // SAFETY: The domain's table has led here.
     let domain = unsafe { ProviderDomain::<D>::of(domain) };
-    // C cannot be told of an error; the log has a message that the unit has failed. C frees the
-    // tables that wait for this flush in any case. It gets none that is unlinked after the failure.
-    let _ = domain.core().invalidate(Scope::All);
+    domain.flush();
 }
 
 extern "C" fn iotlb_sync_map<D: Served>(

@@ -41,8 +41,8 @@ pub unsafe fn add(
             }
         }
     }
-    // SAFETY: By the requirements. C frees the tables when their translations are flushed: in
-    // `iotlb_sync`, or after `flush_iotlb_all` if it queues them.
+    // SAFETY: By the requirements. C frees the tables when their translations are flushed, in
+    // `iotlb_sync`.
     unsafe { tables.splice_onto(&raw mut (*c).freelist) };
 }
 

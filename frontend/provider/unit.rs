@@ -136,7 +136,7 @@ impl<D: Served> ProviderUnit<D> {
         self.leaving.store(leaving, Relaxed);
     }
 
-    /// Whether a flush is expensive, since the unit is emulated.
+    /// Whether the unit is emulated, and shadows the page tables.
     pub fn shadows(&self) -> bool {
         D::needs_map_sync(self.core.data())
     }

@@ -35,6 +35,8 @@ class Viommu:
     - `stories`: by name, variants for the story. `owners`: by name, variants for the tests of domains of user
       programs. Together they are all variants that must work.
     - `device_tlb` lets devices cache translations.
+    - `shadows` makes a unit that caches absent entries, as emulated units do that shadow the page tables.
+      `shadows_nothing` makes one that does not. None if there is no such unit.
     - `narrow` makes a unit that cannot address all memory that the machine may have. None if there is no such
       unit.
     - `useless` makes a unit that cannot translate. The module refuses this unit, with `useless_word` in the
@@ -58,6 +60,8 @@ class Viommu:
     stories: dict
     owners: dict
     device_tlb: dict
+    shadows: dict | None
+    shadows_nothing: dict | None
     narrow: dict | None
     useless: dict | None
     useless_word: str
@@ -149,6 +153,8 @@ _VTD = Viommu(
         "caching-off-48bit": _unit(caching_mode="off", aw_bits=48),
     },
     device_tlb=_unit(caching_mode="on", device_iotlb="on"),
+    shadows=_unit(caching_mode="on"),
+    shadows_nothing=_unit(caching_mode="off", aw_bits=48),
     narrow=_unit(caching_mode="off", aw_bits=39),
     useless=_unit(dma_translation="off"),
     useless_word="bits",
@@ -183,6 +189,9 @@ _AMDVI = Viommu(
     stories={"device-tlb": _unit(device_iotlb="on"), "x2apic": _unit(xtsup="on")},
     owners={"plain": _unit()},
     device_tlb=_unit(device_iotlb="on"),
+    # Its capability block has NpCache.
+    shadows=_unit(),
+    shadows_nothing=None,
     narrow=None,
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
@@ -226,6 +235,8 @@ _SMMUV3 = Viommu(
     },
     # Only ACPI describes a second host bridge.
     device_tlb={**_unit(stage=1), "uefi": True},
+    shadows=None,
+    shadows_nothing=_unit(stage=1),
     narrow=None,
     useless=None,
     useless_word="",

@@ -409,6 +409,10 @@ impl TableList for HostList {
         self.0.push(table);
     }
 
+    fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

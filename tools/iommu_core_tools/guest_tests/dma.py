@@ -108,24 +108,34 @@ def lazy_flushing_can_be_turned_on_while_in_use(run):
     guest_io.write_and_read(run.guest, disk, 4)
 
 
-def scenarios(kind):
-    """A guest for each default domain. The guest with identity runs with the first kind of unit only."""
-    lazy = Scenario(
-        "lazy", machine.bench,
+def _lazy(name, unit, default):
+    return Scenario(
+        name, lambda kind: machine.bench(kind, **unit),
         [
-            *_TRAFFIC, _expect("the_default_domain_is_lazy", ("DMA-FQ",)),
+            *_TRAFFIC, default,
             the_type_of_a_group_can_be_changed, the_type_of_a_group_in_use_cannot_be_changed,
             a_disk_works_with_each_type, lazy_flushing_can_be_turned_on_while_in_use,
         ],
         parameters=("iommu.strict=0",), ours_only=False,
     )  # fmt: skip
-    if not kind.is_first:
-        return [lazy]
-    return [
-        Scenario(
-            "passthrough", machine.bench,
-            [*_TRAFFIC, _expect("the_default_domain_is_identity", ("identity",))],
-            parameters=("iommu.passthrough=1",),
-        ),
-        lazy,
-    ]  # fmt: skip
+
+
+def scenarios(kind):
+    """A guest for each default domain. The guest with identity runs with the first kind of unit only."""
+    found = []
+    if kind.is_first:
+        found.append(
+            Scenario(
+                "passthrough", machine.bench,
+                [*_TRAFFIC, _expect("the_default_domain_is_identity", ("identity",))],
+                parameters=("iommu.passthrough=1",),
+            )
+        )  # fmt: skip
+    if kind.shadows_nothing:
+        default = _expect("the_default_domain_is_lazy", ("DMA-FQ",))
+        found.append(_lazy("lazy", kind.shadows_nothing, default))
+    if kind.shadows:
+        # A flush of everything makes the emulator compare all page tables.
+        default = _expect("the_default_domain_is_strict_all_the_same", ("DMA",))
+        found.append(_lazy("lazy-shadow", kind.shadows, default))
+    return found

@@ -73,6 +73,9 @@ pub struct DeviceInfo {
     /// The ids under which the device's transactions may appear, aliases included. The device's own
     /// id comes first; no id appears twice. Empty if only firmware's tables contain the ids.
     pub ids: KVec<RequesterId>,
+    /// Whether the device's ids are those that it had when firmware started the kernel. False if
+    /// the kernel was free to give PCI buses new numbers.
+    pub ids_kept: bool,
     /// The control of the device's ATS capability. `None` if the device has no ATS capability, or
     /// if the frontend knows a reason not to use it.
     pub device_tlb: Option<KBox<dyn DeviceTlb>>,

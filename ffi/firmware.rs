@@ -62,6 +62,7 @@ impl Link {
             name: device.name(),
             place: Place::Behind { unit: self.unit },
             ids: self.ids,
+            ids_kept: device.pci().is_none_or(Pci::keeps_buses),
             device_tlb: match function {
                 Some(function) => ats::control(function)?,
                 None => None,
@@ -149,6 +150,7 @@ fn describe_pci(function: Pci<'_>) -> Result<DeviceInfo> {
             trusted: !function.is_untrusted(),
         },
         ids: function.ids()?,
+        ids_kept: function.keeps_buses(),
         device_tlb: ats::control(function)?,
     })
 }

@@ -190,6 +190,13 @@ impl<'a> Pci<'a> {
         field!(self, dev_flags) & (flag as bindings::pci_dev_flags_t) != 0
     }
 
+    /// Whether the kernel has to leave the numbers of the function's bus, and of those above it, as
+    /// firmware has set them (PCI Firmware Specification 3.3, 4.6.5).
+    pub(super) fn keeps_buses(self) -> bool {
+        // SAFETY: A function keeps its bus alive, and with it the host bridge.
+        unsafe { (*bindings::pci_find_host_bridge(self.bus())).preserve_config() != 0 }
+    }
+
     /// The bridges above the function, the nearest first.
     pub(crate) fn bridges(self) -> impl Iterator<Item = Pci<'a>> {
         let mut bus = self.bus();

@@ -15,7 +15,7 @@ use crate::{
     addr::{Iova, Prot},
     device::{DeviceTlb, Place},
     label::Label,
-    log::log_err,
+    log::{log_err, log_warn},
     requester::RequesterId,
     reserved::{Kind, Reserved},
 };
@@ -31,6 +31,15 @@ pub(super) struct Link {
     /// The device's stream ids, none twice.
     pub(super) ids: KVec<RequesterId>,
     /// Whether the root complex supports ATS.
+    pub(super) passes_ats: bool,
+}
+
+/// What the way from a device to its unit does to requests and ids.
+#[derive(Copy, Clone)]
+pub(super) struct Path {
+    /// Whether the ids are those that the device had when firmware started the kernel.
+    pub(super) ids_kept: bool,
+    /// Whether ATS translation requests pass.
     pub(super) passes_ats: bool,
 }
 
@@ -92,8 +101,8 @@ pub(super) fn endpoint(
     unit: &SmmuUnit,
     name: Label,
     ids: &[RequesterId],
+    path: Path,
     switch: Option<KBox<dyn DeviceTlb>>,
-    passes_ats: bool,
 ) -> Result<(Option<Tlb>, KVec<Reserved>)> {
     let hardware = unit.hardware()?;
 
@@ -110,11 +119,11 @@ pub(super) fn endpoint(
             }
         })?;
     }
-    let reserved = reserved(unit, ids)?;
+    let reserved = reserved(unit, name, ids, path)?;
     let tlb = match switch {
         // A device with direct regions must reach them also while the unit does not translate.
         // With ATS it would send translation requests, which fail then.
-        Some(switch) if passes_ats && !reserved.iter().any(Reserved::is_direct) => {
+        Some(switch) if path.passes_ats && !reserved.iter().any(Reserved::is_direct) => {
             Tlb::new(hardware, name, ids, switch)?
         }
         _ => None,
@@ -123,7 +132,12 @@ pub(super) fn endpoint(
 }
 
 /// The reserved regions of a device with these ids.
-fn reserved(unit: &SmmuUnit, ids: &[RequesterId]) -> Result<KVec<Reserved>> {
+fn reserved(
+    unit: &SmmuUnit,
+    name: Label,
+    ids: &[RequesterId],
+    path: Path,
+) -> Result<KVec<Reserved>> {
     let mut reserved = KVec::new();
     reserved.push(
         Reserved {
@@ -140,6 +154,17 @@ fn reserved(unit: &SmmuUnit, ids: &[RequesterId]) -> Result<KVec<Reserved>> {
     };
     let base = unit.description.base;
     let concerned = |memory: &Rmr<'_>| ids.iter().any(|id| table.concerns(*memory, base, id.raw()));
+    if !path.ids_kept && table.rmrs().any(|memory| concerned(&memory)) {
+        // Arm DEN 0049E.d, 3.1.1.5: the stream ids of an RMR hold while PCI buses keep their numbers.
+        log_warn!(
+            "{}: {}: memory that firmware reserves for a stream id of it (RMR) is not mapped: \
+             firmware lets the kernel give PCI buses new numbers (no _DSM function 5 that returns 0 \
+             at the host bridge), so the id may be that of another device",
+            unit.health.name(),
+            name,
+        );
+        return Ok(reserved);
+    }
     for memory in table.rmrs().filter(concerned) {
         let mut prot = Prot::READ | Prot::WRITE;
         if memory.is_privileged() {

@@ -328,8 +328,11 @@ impl VendorDriver for SmmuV3 {
                 (unit.ok_or(ENODEV)?, link.ids, link.passes_ats)
             }
         };
-        let (data, reserved) =
-            probe::endpoint(unit, device.name, &ids, device.device_tlb, passes_ats)?;
+        let path = probe::Path {
+            ids_kept: device.ids_kept,
+            passes_ats,
+        };
+        let (data, reserved) = probe::endpoint(unit, device.name, &ids, path, device.device_tlb)?;
         let probed = Probed {
             ids,
             data,

@@ -123,6 +123,7 @@ impl Machine {
                 trusted: true,
             },
             ids: KVec::new(),
+            ids_kept: true,
             device_tlb: None,
         };
         for &id in ids {
@@ -146,6 +147,7 @@ impl Machine {
                 uid: copy(uid)?,
             }),
             ids: KVec::new(),
+            ids_kept: true,
             device_tlb: None,
         })
     }

@@ -50,6 +50,7 @@ fn describe_named(device: Device<'_>) -> Result<DeviceInfo> {
         name: device.name(),
         place: Place::Acpi(Companion::of(device).ok_or(ENODEV)?.name()?),
         ids: KVec::new(),
+        ids_kept: true,
         device_tlb: None,
     })
 }

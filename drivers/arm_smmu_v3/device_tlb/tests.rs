@@ -143,6 +143,7 @@ impl Bench {
                     unit: fake_unit::NODE,
                 },
                 ids,
+                ids_kept: true,
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
             },
         )?;

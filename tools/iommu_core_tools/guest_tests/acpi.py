@@ -40,6 +40,8 @@ class Tables:
       for the last of them. None if the machine has no such devices.
     - `component(path, id)`: a good table that names one device by its path. None if tables of this kind name
       devices otherwise.
+    - `keeps_buses`: further tables, by name, that a direct region needs: the kernel has to leave PCI buses
+      the numbers that firmware gave them. Empty if direct regions do not depend on that.
     - `alike(first, last)`: a good table with one direct region for both devices behind the bridge from PCI
       Express to PCI that is behind the first port.
     """
@@ -52,6 +54,7 @@ class Tables:
     named: object
     alike: object
     component: object = None
+    keeps_buses: dict = dataclasses.field(default_factory=dict)
 
 
 # --- DMAR: VT-d specification, chapter 8 ------------------------------------------------------
@@ -325,6 +328,14 @@ def _iort_alike(first, last):
     return _iort(_rmr((first, last + 1 - first), stream=0x0200))
 
 
+def _ssdt_keeps_buses():
+    """Makes the host bridge's _DSM the integer 0: function 5, "ignore boot configuration", says no.
+
+    QEMU has a method there without this function. CopyObject (Zero, \\_SB.PCI0._DSM).
+    """
+    return _table(b"SSDT", 2, b"\x9d\x00\\\x2f\x03_SB_PCI0_DSM")
+
+
 _IORT = Tables(
     file="iort",
     broken={
@@ -340,6 +351,7 @@ _IORT = Tables(
     named=None,
     alike=_iort_alike,
     component=lambda path, number: _iort(_component(_AT_UNIT, path, number)),
+    keeps_buses={"ssdt": _ssdt_keeps_buses()},
 )  # fmt: skip
 
 TABLES = {"DMAR": _DMAR, "IVRS": _IVRS, "IORT": _IORT}

@@ -73,6 +73,19 @@ def a_direct_region_is_kept_from_the_takeover_on(run):
     run.check((*REGION, "direct") in found, "the kernel lists it as direct", found)
 
 
+def a_direct_region_of_an_id_that_may_have_moved_is_left_out(run):
+    address = run.at(machine.DISK)
+    mark = run.guest.mark()
+    run.load()
+    messages = core_view.messages(run.guest.kernel_log(mark))
+    run.check(any(address in line and "new numbers" in line for line in messages),
+              "the log says why the region is not mapped", messages)  # fmt: skip
+    path = f"/sys/kernel/iommu_groups/{run.group(address)}/reserved_regions"
+    regions = run.guest.run(f"cat {path}")
+    run.check("direct" not in regions, "the kernel lists no direct region", regions)
+    a_device_with_a_direct_region_works_with_its_driver(run)
+
+
 def a_device_with_a_direct_region_works_with_its_driver(run):
     run.load_drivers("nvme")
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
@@ -117,14 +130,24 @@ def scenarios(kind):
             a_device_with_a_direct_region_cannot_be_owned,
             a_direct_region_survives_a_release_of_the_unit,
         ],
-        tables={tables.file: tables.direct(*REGION)},
+        tables={tables.file: tables.direct(*REGION), **tables.keeps_buses},
     )  # fmt: skip
     odd = []
+    if tables.keeps_buses:
+        odd.append(
+            Scenario(
+                "direct-region-moved", lambda kind: machine.bench(kind, **kind.acpi),
+                [a_direct_region_of_an_id_that_may_have_moved_is_left_out],
+                tables={tables.file: tables.direct(*REGION)},
+            )
+        )  # fmt: skip
     if tables.odd:
         table, lines = tables.odd(*REGION)
-        odd = [Scenario("firmware-odd", lambda kind: machine.bench(kind, **kind.acpi),
-                        [_odd(lines), a_device_with_a_direct_region_works_with_its_driver],
-                        tables={tables.file: table})]  # fmt: skip
+        odd.append(
+            Scenario("firmware-odd", lambda kind: machine.bench(kind, **kind.acpi),
+                     [_odd(lines), a_device_with_a_direct_region_works_with_its_driver],
+                     tables={tables.file: table, **tables.keeps_buses})
+        )  # fmt: skip
     return [kept, *odd] + [
         Scenario(f"firmware-{i}", lambda kind: small(kind, **kind.acpi), [test],
                  tables={tables.file: table})

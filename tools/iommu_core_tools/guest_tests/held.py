@@ -152,7 +152,7 @@ def all_of_them_are_translated_once_the_driver_is_gone(run):
 def scenarios(kind):
     """Machines whose firmware uses memory with devices behind a bridge."""
     tables = acpi.TABLES[kind.acpi_table]
-    files = {tables.file: tables.alike(*firmware.REGION)}
+    files = {tables.file: tables.alike(*firmware.REGION), **tables.keeps_buses}
     driven = Scenario("one-id-driver", _with_disk, [
         a_driver_keeps_all_of_them_on_identity,
         nobody_can_own_what_the_driver_uses,

@@ -75,6 +75,7 @@ impl Bench {
                     trusted: true,
                 },
                 ids,
+                ids_kept: true,
                 device_tlb: None,
             },
         )?;

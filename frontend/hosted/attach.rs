@@ -100,6 +100,11 @@ fn attach_locked<D: Hosted>(
         facts,
         |step, endpoint| match step {
             Step::Join | Step::Adopt => group.join(instance, known),
+            Step::Leave => {
+                // It may still be in the group that it was held in.
+                instance.held.leave(endpoint);
+                Ok(())
+            }
             step => proofs.carry_out(step, group.core(), endpoint, to.core()),
         },
     )?;
@@ -173,9 +178,8 @@ impl<D: Hosted> Proofs<D> {
                 core.prepare_resume(endpoint)?;
                 core.resume(endpoint);
             }
-            Step::Leave => core.leave(endpoint),
             // For the caller, who knows C's device.
-            Step::Join | Step::Adopt => {}
+            Step::Join | Step::Adopt | Step::Leave => {}
         }
         Ok(())
     }

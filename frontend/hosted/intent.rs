@@ -59,7 +59,7 @@
 
 use core::ops::DerefMut;
 
-use crate::frontend::provider::stage::{Move, Seen, Stage};
+use crate::frontend::provider::stage::{HoldReason, Move, Seen, Stage};
 
 /// Who holds a group, as far as C's calls tell.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -384,8 +384,13 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
         }
     }
 
-    /// What follows when `step` fails, and with it nothing has changed.
-    fn recovery(&self, meaning: Meaning, step: Step) -> Recovery {
+    /// What follows when `step` fails for the device at `at`, and with it nothing has changed.
+    fn recovery(&self, at: usize, meaning: Meaning, step: Step, facts: Facts) -> Recovery {
+        // Its driver is gone, and it is still where that driver was held: on identity.
+        let needs_nothing = match self.devices[at].stage {
+            Stage::HandedOver(HoldReason::DriverWasBound { .. }) => !facts.direct,
+            _ => false,
+        };
         match (meaning, step) {
             // It may be the owner's domain that is taken away. C counts on that.
             (Meaning::Suspend, Step::Suspend) if matches!(self.holder, Holder::Owner { .. }) => {
@@ -393,6 +398,8 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             }
             // The group is where it was before.
             (Meaning::ClaimAndAttach, Step::AttachClaimed) => Recovery::Undo(Step::DropClaim),
+            // C may go on as if the attach were done: it lets no driver fail the first one.
+            _ if needs_nothing => Recovery::Undo(Step::Leave),
             _ => Recovery::Fail,
         }
     }
@@ -408,7 +415,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
             Step::Suspend | Step::Cut => device.suspended = true,
             Step::Resume => device.suspended = false,
             Step::Join | Step::Adopt => device.stage = Stage::Member,
-            Step::Leave if device.stage == Stage::Member => {
+            Step::Leave if matches!(device.stage, Stage::Member | Stage::HandedOver(_)) => {
                 device.stage = Stage::New;
                 device.suspended = false;
             }
@@ -446,7 +453,7 @@ impl<K, S: DerefMut<Target = [Tracked<K>]>> Intent<S> {
                 self.done(at, step);
                 continue;
             };
-            let (other, result) = match self.recovery(meaning, step) {
+            let (other, result) = match self.recovery(at, meaning, step, facts) {
                 Recovery::Fail => return Err(error),
                 Recovery::Undo(other) => (other, Err(error)),
                 Recovery::Instead(other) => (other, Ok(())),

@@ -452,6 +452,27 @@ fn every_sequence_of_events() {
     );
 }
 
+/// C goes on as if the first attach of a group had been done. A device that was held for its driver,
+/// which is gone, must not stay on identity then.
+#[test]
+fn law_7_a_first_attach_that_fails_leaves_nothing_on_identity() {
+    let mut world = World::new(Config::PLAIN);
+    for happens in [RegisterLate(0, false), UnbindBegins(0), Remove(1)] {
+        world = try_it(&world, happens, Failing::Never);
+    }
+    let tried = try_it(&world, Rescan, Failing::Never).tried();
+    let mut failed = 0;
+    for at in (0..tried).flat_map(|at| [Failing::Once(at), Failing::From(at)]) {
+        let after = try_it(&world, Rescan, at);
+        let believes = after.c.list.contains(&0) && after.c.domain == Some(Domain::Paging);
+        if believes && after.reach(0) != Domain::Paging {
+            failed += 1;
+            assert_eq!(after.reach(0), Domain::Blocked, "{at:?}");
+        }
+    }
+    assert!(failed > 0);
+}
+
 /// Lets `happens` happen one after the other; what they break, each.
 fn replay(config: Config, happens: &[Happens]) -> Vec<Vec<Broken>> {
     let mut world = World::new(config);

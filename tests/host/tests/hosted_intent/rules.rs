@@ -144,7 +144,8 @@ impl World {
 
     /// Whether a device is held, and reaches what it is held for, or is on its way from there. A
     /// driver that does not use the DMA API goes wherever its group goes, and so does a device that
-    /// firmware uses, once C has others of its group: its regions are mapped for these, too.
+    /// firmware uses, once C has others of its group: its regions are mapped for these, too. When
+    /// these have left it stays on the default domain that they had.
     fn is_on_hold(&self, device: Device, reach: Domain) -> bool {
         let driver = self.driver(device).uses_dma_api();
         let core = self.known.as_ref().map(|known| known.core);
@@ -157,7 +158,10 @@ impl World {
                 Domain::Direct(of) => of == device || is_other,
                 // It has got a driver, or the other one has.
                 Domain::Identity => is_other || driver.is_some() || core == Some(slot),
-                _ => core == Some(slot),
+                _ => {
+                    let group = self.slots[slot].as_ref();
+                    core == Some(slot) || group.is_some_and(|group| group.default == Some(reach))
+                }
             },
             None if self.moving[device].is_some() => true,
             // It is about to be held.

@@ -28,8 +28,7 @@ pub const TODAY: &[Line] = &[
     (NotWhereCThinks, "ResetDone", "A has ATS; Register, Claim, Attach(0), ResetPrepare(A) without memory, ResetDone(A) without memory"),
     // As the first line: the owner has the group in C, and the device is put into it without.
     (OwnerWithoutClaim, "Rescan", "A has ATS; Register, driver comes to B without memory, StoreType(Identity), Claim, Rescan"),
-
-    // Allocations fail while devices are held or handed over: not mended.
-    (ReachesOther, "Remove", "firmware uses A; firmware uses B at first; one id; Register without memory, Attach(0), Remove(A)"),
+    // C lets no driver fail the first attach of a group, and believes that the device is there. It
+    // is blocked: its driver is gone.
     (NotWhereCThinks, "Rescan", "Register, managing driver comes to A, UnbindBegins(A), Remove(B), Rescan without memory"),
 ];

@@ -625,7 +625,10 @@ impl World {
                 self.suspend(core, device, Suspended::No);
             }
             Step::Join | Step::Adopt => self.join_group(device)?,
-            Step::Leave => self.slot(core).leave(device),
+            Step::Leave => {
+                let held = self.moving[device].take();
+                self.slot(held.map_or(core, |(_, slot)| slot)).leave(device);
+            }
         }
         self.look();
         Ok(())

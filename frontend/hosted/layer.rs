@@ -43,6 +43,16 @@ impl<D: Hosted> Layer for D {
         Ok(())
     }
 
+    fn undisturbed<R>(
+        _instance: &Instance<D>,
+        group: &ProviderGroup<D>,
+        f: impl FnOnce() -> R,
+    ) -> R {
+        // `attach` holds it for each call of C's.
+        let _inferred = group.data().lock();
+        f()
+    }
+
     fn device_left(group: &ProviderGroup<D>, endpoint: &Arc<Endpoint<D>>) {
         let mut inferred = group.data().lock();
         let devices = inferred.intent.devices_mut();

@@ -78,22 +78,13 @@ fn record<D: Hosted>(
 
 /// The address of the domain that C has the group attached to.
 fn domain_of<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>) -> Option<usize> {
-    {
-        let groups = instance.groups.lock();
-        groups
-            .iter()
-            .find(|known| core::ptr::eq(&***known, group))?;
-        // SAFETY: A group is in the table as long as it has devices, for each of which C counts.
-        unsafe { bindings::iommu_group_ref_get(group.as_c()) };
-    }
+    let kept = group.keep(instance)?;
     // C's call that is under way, if any, changes the domain after it has called us. This waits for
     // the group's mutex, and the answer does not matter.
     //
-    // SAFETY: The group is counted until the second call.
-    unsafe {
-        bindings::iommu_group_dma_owner_claimed(group.as_c());
-        bindings::iommu_group_put(group.as_c());
-    }
+    // SAFETY: The group is counted.
+    unsafe { bindings::iommu_group_dma_owner_claimed(kept.as_c()) };
+    drop(kept);
     let devices = instance.devices.lock();
     let mut domains = devices
         .iter()

@@ -19,6 +19,7 @@ use crate::{
         device::ProviderDevice,
         domain::ProviderDomain,
         group::ProviderGroup,
+        instance::Instance,
         layer::{Attach, Layer},
         served::Served,
         slot::Callable,
@@ -47,6 +48,21 @@ impl<D: Callable> Layer for D {
         //
         // SAFETY: C's group has a count for the device that it is looked for.
         unsafe { IommuGroup::from_c(group.as_c()) }.back_with(group.core())
+    }
+
+    fn undisturbed<R>(
+        instance: &Instance<D>,
+        group: &ProviderGroup<D>,
+        f: impl FnOnce() -> R,
+    ) -> R {
+        // Without a count it has no device that could be attached.
+        let kept = group.keep(instance);
+        // SAFETY: The group is counted until `kept` is dropped, after the lock.
+        let group = kept
+            .as_ref()
+            .map(|kept| unsafe { IommuGroup::from_c(kept.as_c()) });
+        let _locked = group.map(IommuGroup::lock);
+        f()
     }
 }
 

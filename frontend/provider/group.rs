@@ -26,6 +26,34 @@ pub struct ProviderGroup<D: Served> {
     data: D::GroupData,
 }
 
+/// A count of C's group.
+pub struct Kept(*mut bindings::iommu_group);
+
+impl Kept {
+    /// Counts C's group once more.
+    ///
+    /// # Safety
+    ///
+    /// The group is valid.
+    pub unsafe fn new(c: *mut bindings::iommu_group) -> Self {
+        // SAFETY: By the requirements.
+        unsafe { bindings::iommu_group_ref_get(c) };
+        Self(c)
+    }
+
+    /// C's group.
+    pub fn as_c(&self) -> *mut bindings::iommu_group {
+        self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: The group was counted by `new`.
+        unsafe { bindings::iommu_group_put(self.0) };
+    }
+}
+
 impl<D: Served> ProviderGroup<D> {
     /// The group for its first device.
     pub fn new(c: *mut bindings::iommu_group, core: Arc<Group<D>>) -> Result<Arc<Self>> {

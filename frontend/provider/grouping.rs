@@ -11,7 +11,7 @@ use kernel::{bindings, prelude::*, sync::Arc};
 use super::{
     bus,
     device::ProviderDevice,
-    group::ProviderGroup,
+    group::{Kept, ProviderGroup},
     held::Held,
     instance::Instance,
     layer::Layer,
@@ -101,6 +101,14 @@ impl<D: Layer> ProviderGroup<D> {
             key.is_some() && other.key() == key || other.endpoint().shared_id(endpoint).is_some()
         });
         beside.find_map(|other| other.group().ok().cloned())
+    }
+
+    /// Keeps C's group. `None` if it has no device any more.
+    pub fn keep(&self, instance: &Instance<D>) -> Option<Kept> {
+        let groups = instance.groups.lock();
+        let known = groups.iter().find(|known| core::ptr::eq(&***known, self))?;
+        // SAFETY: A group is in the table as long as it has devices, for each of which C counts.
+        Some(unsafe { Kept::new(known.as_c()) })
     }
 
     /// Finds a group for one more device, with a count of C's for it.

@@ -128,24 +128,38 @@ fn hold_on_identity<D: Layer>(
         return Ok(());
     };
     let key = bus::isolation(device).map(|isolation| isolation.key);
-    let group = identity_group(instance, endpoint, key, &driver)?;
-    let user = dma_api.then(|| driver.name());
-    let is_member = group.has(endpoint);
-    match user {
-        Some(driver) if is_member => group.start_dma_api(endpoint, driver)?,
-        Some(driver) => group.join_in_use(endpoint, Reason::Isolated, driver)?,
-        None if is_member => {}
-        None => group.join(endpoint, Reason::Isolated)?,
-    }
-    match is_member {
-        true => instance.held.has_got_driver(device, dma_api),
-        false => instance.held.add(Held {
-            device: device.counted(),
-            endpoint: endpoint.clone(),
-            key,
-            reason: HoldReason::DriverWasBound { dma_api },
-        })?,
-    }
+    let near = Near {
+        drivers: instance.held.near_drivers(key, endpoint)?,
+        alike: instance.held.with_same_id(endpoint)?,
+    };
+    // C's probe mutex is held, or C does not know the unit: no group becomes known meanwhile.
+    let known = ProviderGroup::known_near(instance, key, endpoint, &near.drivers);
+    let join = || -> Result<Arc<Group<D>>> {
+        let group = identity_group(instance, endpoint, known.as_deref(), &near, &driver)?;
+        let user = dma_api.then(|| driver.name());
+        let is_member = group.has(endpoint);
+        match user {
+            Some(driver) if is_member => group.start_dma_api(endpoint, driver)?,
+            Some(driver) => group.join_in_use(endpoint, Reason::Isolated, driver)?,
+            None if is_member => {}
+            None => group.join(endpoint, Reason::Isolated)?,
+        }
+        match is_member {
+            true => instance.held.has_got_driver(device, dma_api),
+            false => instance.held.add(Held {
+                device: device.counted(),
+                endpoint: endpoint.clone(),
+                key,
+                reason: HoldReason::DriverWasBound { dma_api },
+            })?,
+        }
+        Ok(group)
+    };
+    // Between the look at the group and its change C must not attach it to something else.
+    let group = match known.as_deref() {
+        Some(known) => D::undisturbed(instance, known, join)?,
+        None => join()?,
+    };
     explain(instance, &group);
     log_info!(
         "{}: {} stays on identity: driver {} was bound before the unit was taken over",
@@ -156,9 +170,18 @@ fn hold_on_identity<D: Layer>(
     Ok(())
 }
 
+/// Groups of held devices.
+struct Near<D: Layer> {
+    /// Those of devices with a driver that a device cannot be isolated from.
+    drivers: KVec<Arc<Group<D>>>,
+    /// Those of devices with an id of its own.
+    alike: KVec<Arc<Group<D>>>,
+}
+
 /// The group for a device whose driver relies on identity: that of the devices with a driver that
 /// it cannot be isolated from, and of all devices with an id of its own; or else a new one. It is
 /// on identity, unless C has attached it to something else and the driver manages DMA itself.
+/// `known` is the group of devices that C knows and that the device belongs to.
 ///
 /// # Errors
 ///
@@ -167,18 +190,16 @@ fn hold_on_identity<D: Layer>(
 fn identity_group<D: Layer>(
     instance: &Instance<D>,
     endpoint: &Arc<Endpoint<D>>,
-    key: Option<u64>,
+    known: Option<&ProviderGroup<D>>,
+    near: &Near<D>,
     driver: &Driver,
 ) -> Result<Arc<Group<D>>> {
     let identity = instance.identity();
-    let drivers = instance.held.near_drivers(key, endpoint)?;
-    let alike = instance.held.with_same_id(endpoint)?;
-    let known = ProviderGroup::known_near(instance, key, endpoint, &drivers);
+    let Near { drivers, alike } = near;
     // Before its first default domain C's group is free to be on identity.
     let is_settled = known
-        .as_ref()
         .is_some_and(|known| known.is_settled(instance) && known.core().default_domain().is_some());
-    let group = match known.as_ref().map(|known| known.core()) {
+    let group = match known.map(ProviderGroup::core) {
         Some(core) => core.clone(),
         None => match drivers.first().or(alike.first()) {
             Some(held) => held.clone(),
@@ -189,7 +210,7 @@ fn identity_group<D: Layer>(
             )?,
         },
     };
-    if let Some(known) = &known {
+    if let Some(known) = known {
         let uses_dma_api = !driver.manages_dma();
         let untrusted = known.untrusted(instance).filter(|_| uses_dma_api);
         let why = if group.ownership().is_exclusive() {

@@ -43,6 +43,13 @@ pub trait Layer: Callable {
         Ok(())
     }
 
+    /// Runs `f` while C attaches no device of the group. C's mutex of the group is not held.
+    fn undisturbed<R>(
+        instance: &Instance<Self>,
+        group: &ProviderGroup<Self>,
+        f: impl FnOnce() -> R,
+    ) -> R;
+
     /// C has released a device of the group.
     fn device_left(_group: &ProviderGroup<Self>, _endpoint: &Arc<Endpoint<Self>>) {}
 

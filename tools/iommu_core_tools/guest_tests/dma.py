@@ -138,4 +138,11 @@ def scenarios(kind):
         # A flush of everything makes the emulator compare all page tables.
         default = _expect("the_default_domain_is_strict_all_the_same", ("DMA",))
         found.append(_lazy("lazy-shadow", kind.shadows, default))
+    # Little memory, of which the kernel sets some aside for bounce buffers.
+    found.append(
+        Scenario(
+            "little-memory", lambda kind: machine.bench(kind, memory=512, **kind.plain), [*_TRAFFIC],
+            parameters=("swiotlb=force",), ours_only=False,
+        )
+    )  # fmt: skip
     return found

@@ -43,7 +43,7 @@ class _Ours:
 def run(report, folder=None):
     """Reads every table in and below `folder`, or the tree's own."""
     with report.suite(SUITE), cache.scratch("firmware") as scratch:
-        with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
+        with host_tests.workspace() as target:
             binary = _build(target)
             names = _given(pathlib.Path(folder), scratch) if folder else _own(scratch, binary)
             if not names:

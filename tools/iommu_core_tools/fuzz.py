@@ -54,6 +54,7 @@ def _build(folder):
     }
     with PROGRESS.step("fuzz: build the targets") as step:
         host_tests.fetch(FOLDER)
+        host_tests.own(target, folder=FOLDER, triple=_TRIPLE)
         # The triple keeps the options from build scripts.
         argv = ["cargo", "build", "--offline", "--locked", "--release", "--target", _TRIPLE, "-j", jobs()]
         if not host_tests.cargo(argv, env, folder=FOLDER, log=step.log):

@@ -5,11 +5,13 @@ The tests use the root's cargo and rustc, so that every machine runs the same ve
 configuration says where crates come from. They are fetched once for each Cargo.lock.
 """
 
+import contextlib
 import os
 import pathlib
 import re
 
 from . import cache, root
+from .errors import ToolError
 from .paths import CHECKOUT, cache_dir, jobs
 from .progress import PROGRESS
 
@@ -20,10 +22,35 @@ _LINE = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?
 _BINARY = re.compile(r"\s*(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
 
 
+@contextlib.contextmanager
+def workspace():
+    """The folder for what cargo builds of tests/host. All checkouts share it, one at a time."""
+    with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
+        own(target)
+        yield target
+
+
+def own(target, folder=FOLDER, triple=None):
+    """Makes sure that what cargo has built of tests/host in the folder `target` is this checkout's.
+
+    Cargo knows sources outside of the package by their whole path. Of another checkout's build it would
+    look whether those have changed, and take that build for this checkout's.
+    """
+    target.mkdir(exist_ok=True)
+    mark = target / "checkout"
+    if mark.exists() and mark.read_text(encoding="utf-8") == str(CHECKOUT):
+        return
+    argv = ["cargo", "clean", "--offline", "--locked", "-p", "iommu_core_host"]
+    argv += ["--target", triple] if triple else []
+    if not cargo(argv, {"CARGO_TARGET_DIR": str(target)}, folder=folder):
+        raise ToolError("cargo cannot remove what it built of another checkout", hint=f"remove {target}")
+    mark.write_text(str(CHECKOUT), encoding="utf-8")
+
+
 def run(report, pattern=None, binary=None):
     """Runs the tests (whose name contains `pattern`; in the files of tests/host/tests that match `binary`)."""
     with report.suite(SUITE):
-        with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
+        with workspace() as target:
             fetch()
             with PROGRESS.step("host: cargo test") as step:
                 argv = ["cargo", "test", "--offline", "--locked", "--no-fail-fast", "-j", jobs()]

@@ -40,11 +40,13 @@ use crate::{
     device::DeviceInfo,
     fault::FaultSink,
     health::Health,
+    interrupt::NotRemapped,
     label::Label,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Gather, TableMemory, Top,
     },
+    remapping::InterruptTable,
     requester::RequesterId,
     reserved::Reserved,
 };
@@ -520,6 +522,27 @@ pub trait VendorDriver: Translate {
         units: impl Iterator<Item = &'a Self::Unit> + Clone,
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
+
+    /// Whether the unit can remap interrupt messages with `ids`, all ids of a device (law 9). If not,
+    /// these messages pass as they did before the unit was taken over.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn remaps(_unit: &Self::Unit, _ids: &[RequesterId]) -> Result<(), NotRemapped> {
+        Err(NotRemapped::Unsupported)
+    }
+
+    /// Makes an empty interrupt table for a group behind the unit.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EOPNOTSUPP` if the unit remaps nothing.
+    fn interrupt_table(_unit: &Self::Unit) -> Result<Arc<dyn InterruptTable>> {
+        Err(EOPNOTSUPP)
+    }
 
     /// The kind of default domain that a group with `endpoint` has to have because of the device or
     /// its unit; `None` for the kernel's default. Users cannot choose another kind than identity

@@ -74,6 +74,11 @@ impl<D: Attach> Endpoint<D> {
         &self.ids
     }
 
+    /// Whether `unit` sees `id` in transactions of the device.
+    pub fn has_id(&self, unit: &Arc<Unit<D>>, id: RequesterId) -> bool {
+        Arc::ptr_eq(&self.unit, unit) && self.ids.contains(&id)
+    }
+
     /// Returns an id that both endpoints have, if there is one. The unit cannot distinguish two
     /// devices with the same id.
     pub fn shared_id(&self, other: &Self) -> Option<RequesterId> {

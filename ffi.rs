@@ -23,16 +23,26 @@ pub(crate) mod ats;
 pub(crate) mod device;
 #[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod firmware;
+#[cfg(any(
+    all(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_X86_64),
+    CONFIG_IOMMU_CORE_AMD,
+    CONFIG_IOMMU_CORE_INTEL
+))]
+pub(crate) mod irq_domain;
 #[cfg(CONFIG_IOMMU_CORE_HOSTED)]
 pub(crate) mod kprobe;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod memory;
+#[cfg(all(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_X86_64))]
+pub(crate) mod msi;
 #[cfg(any(
     CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod pci;
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod raw_spinlock;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod syscore;
 #[cfg(any(
@@ -41,5 +51,7 @@ pub(crate) mod syscore;
     CONFIG_IOMMU_CORE_INTEL
 ))]
 pub(crate) mod table;
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod wide_store;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

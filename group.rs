@@ -19,6 +19,7 @@
 //! | `claim`, `loan` | the proofs that a caller may attach its own domain |
 //! | `reset` | one member is blocked while its device is reset |
 //! | `member` | one endpoint in a group, and the two halves of its attach |
+//! | `interrupts`, `messages` | the interrupt messages of members |
 //! | `reason` | why an endpoint is in its group |
 //! | `faults` | the faults of a group, counted and rate-limited |
 //! | `show` | a group's state in debugfs and sysfs |
@@ -31,9 +32,11 @@
 mod claim;
 mod dma_api;
 mod faults;
+mod interrupts;
 mod loan;
 mod member;
 mod membership;
+mod messages;
 mod reason;
 mod reset;
 mod show;

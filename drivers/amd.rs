@@ -11,6 +11,8 @@
 //! | `capability`, `entries`, `commands`, `events` | hardware records, pure |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | the device table |
+//! | `irte`, `irte_slots` | entries of interrupt tables, and which are reserved, pure |
+//! | `remapping`, `interrupt_table` | how a unit remaps interrupts, and its interrupt tables |
 //! | `update` | how a device table entry changes, pure |
 //! | `queue` | the command buffer |
 //! | `event_log` | the event log |
@@ -31,7 +33,9 @@
 //!
 //! # Interrupts
 //!
-//! Interrupts of devices pass unchanged: device table entries have no interrupt table.
+//! The devices of a group have an interrupt table, which has an entry for each of their interrupts.
+//! I/O APICs, timers and devices that had a driver when the unit was taken over are left as they
+//! are: their messages pass unchanged.
 
 mod capability;
 mod commands;
@@ -42,7 +46,10 @@ mod faults;
 mod firmware;
 mod function;
 mod hardware;
+mod interrupt_table;
 mod irq;
+mod irte;
+mod irte_slots;
 // Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
 #[allow(dead_code, unused_imports)]
 mod ivrs;
@@ -51,6 +58,7 @@ mod paging;
 mod queue;
 mod quirks;
 mod regs;
+mod remapping;
 // Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
 #[allow(dead_code)]
 mod scope;

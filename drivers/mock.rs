@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `hardware` | a unit in software |
 //! | `memory` | page-table pages, each of which is counted |
+//! | `interrupts` | what the unit does with interrupt messages |
 //! | `driver` | the driver of that unit |
 //! | `at_once` | a driver that cannot prepare an attach |
 //! | `checks` | violations, and failures that a suite requests |
@@ -22,11 +23,13 @@ pub mod at_once;
 mod checks;
 mod driver;
 mod hardware;
+mod interrupts;
 pub mod machine;
 mod memory;
 
 pub use self::{
     driver::Mock,
     hardware::{Dma, Entry, Hardware, Options},
+    interrupts::MessageEntry,
     memory::{live as live_tables, FAIL_TABLE},
 };

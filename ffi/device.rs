@@ -139,12 +139,85 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Whether an interrupt controller, or a unit, checks the device's interrupt messages: it can raise
+    /// only interrupts that it was given.
+    pub(crate) fn has_isolated_messages(self) -> bool {
+        // SAFETY: By the invariant. Interrupt controllers stay, and a domain that this module has made
+        // stays as long as the module knows the device.
+        unsafe {
+            let mut domain = ptr::read_volatile(&raw const (*self.as_raw()).msi.domain);
+            while let Some(it) = domain.as_ref() {
+                if it.flags & bindings::IRQ_DOMAIN_FLAG_ISOLATED_MSI != 0 {
+                    return true;
+                }
+                domain = it.parent;
+            }
+        }
+        false
+    }
+
+    /// Takes the device's lock, unless somebody has it: somebody who binds a driver, or unbinds one,
+    /// has it.
+    // Only processors that are told of interrupts by messages ask.
+    #[cfg_attr(not(CONFIG_X86_64), allow(dead_code))]
+    pub(crate) fn try_lock(self) -> Option<DeviceLock<'a>> {
+        // SAFETY: By the invariant the mutex is valid.
+        let locked = unsafe { bindings::mutex_trylock(&raw mut (*self.as_raw()).mutex) } != 0;
+        // INVARIANT: The lock has just been taken.
+        locked.then_some(DeviceLock {
+            device: self,
+            ours: true,
+        })
+    }
+
+    /// For a callback that the kernel calls with the device's lock held.
+    ///
+    /// # Safety
+    ///
+    /// The caller of this function has been called with the device's lock held, and does not return
+    /// before the value is dropped.
+    #[cfg_attr(not(CONFIG_X86_64), allow(dead_code))]
+    pub(crate) unsafe fn locked(self) -> DeviceLock<'a> {
+        // INVARIANT: By the requirements.
+        DeviceLock {
+            device: self,
+            ours: false,
+        }
+    }
+
     /// Takes a reference to the device.
     pub(crate) fn counted(self) -> DeviceRef {
         // SAFETY: By the invariant the device is valid.
         unsafe { bindings::get_device(self.as_raw()) };
         // INVARIANT: The reference has just been taken.
         DeviceRef(self.raw)
+    }
+}
+
+/// The proof that a device's lock is held: no driver is bound to the device or unbound meanwhile.
+///
+/// # Invariants
+///
+/// The lock is held. If `ours`, this value has taken it.
+pub(crate) struct DeviceLock<'a> {
+    device: Device<'a>,
+    ours: bool,
+}
+
+impl<'a> DeviceLock<'a> {
+    /// The device.
+    #[cfg_attr(not(CONFIG_X86_64), allow(dead_code))]
+    pub(crate) fn device(&self) -> Device<'a> {
+        self.device
+    }
+}
+
+impl Drop for DeviceLock<'_> {
+    fn drop(&mut self) {
+        if self.ours {
+            // SAFETY: By the invariant.
+            unsafe { bindings::mutex_unlock(&raw mut (*self.device.as_raw()).mutex) }
+        }
     }
 }
 

@@ -9,6 +9,9 @@
 #include <linux/build_bug.h>
 #include <linux/kprobes.h>
 #include <linux/memory.h>
+#ifdef CONFIG_X86_64
+#include <linux/msi.h>
+#endif
 #include <linux/spinlock.h>
 #include <linux/stddef.h>
 #include <linux/syscore_ops.h>
@@ -31,6 +34,25 @@ static_assert(sizeof(struct kprobe) <= 41 * WORD);
 static_assert(offsetof(struct memory_notify, start_pfn) == 0 * WORD);
 static_assert(offsetof(struct memory_notify, nr_pages) == 1 * WORD);
 static_assert(MEM_ONLINE == 0);
+#endif
+
+#ifdef CONFIG_X86_64
+/* ffi/irq_domain.rs */
+static_assert(offsetof(struct msi_msg, address_lo) == 0);
+static_assert(offsetof(struct msi_msg, address_hi) == 4);
+static_assert(offsetof(struct msi_msg, data) == 8);
+static_assert(sizeof(struct msi_msg) == 12);
+
+/* ffi/msi.rs */
+static_assert(offsetof(struct msi_parent_ops, supported_flags) == 0);
+static_assert(offsetof(struct msi_parent_ops, required_flags) == 4);
+static_assert(offsetof(struct msi_parent_ops, chip_flags) == 8);
+static_assert(offsetof(struct msi_parent_ops, bus_select_token) == 12);
+static_assert(offsetof(struct msi_parent_ops, bus_select_mask) == 16);
+static_assert(offsetof(struct msi_parent_ops, prefix) == 3 * WORD);
+static_assert(offsetof(struct msi_parent_ops, init_dev_msi_info) == 4 * WORD);
+static_assert(sizeof(struct msi_parent_ops) == 5 * WORD);
+static_assert(MSI_FLAG_MULTI_PCI_MSI == 1 << 16);
 #endif
 
 /* ffi/syscore.rs */

@@ -16,6 +16,7 @@
 //! | `trace` | the kernel's trace point of faults |
 //! | `takeover`, `hold` | a unit from takeover to release, and the devices that must not be blocked then |
 //! | `grouping` | which group a device is in |
+//! | `interrupts`, `remap` | whether the unit remaps a device's interrupts, and from when on |
 //! | `show`, `sysfs`, `debugfs` | what people can look at |
 //! | `slot`, `layer` | where C's calls find a vendor driver, and who decides |
 //! | `instance` | all that belongs to one vendor driver |
@@ -47,11 +48,13 @@ mod grouping;
 mod held;
 mod hold;
 pub(super) mod instance;
+mod interrupts;
 pub(super) mod layer;
 mod memory;
 mod notifier;
 mod platform;
 mod power;
+mod remap;
 pub(super) mod served;
 mod show;
 pub(super) mod slot;

@@ -6,7 +6,7 @@
 
 use kernel::{prelude::*, sync::Arc};
 
-use super::reason::Reason;
+use super::{messages::Messages, reason::Reason};
 use crate::{
     domain::{Domain, Residence},
     driver::{Attach, Step, Steps, When},
@@ -37,6 +37,7 @@ pub(super) struct Member<D: Attach> {
     reason: Reason,
     /// The kernel driver that uses the DMA API with the device.
     driver: Option<Label>,
+    messages: Messages,
     next: Option<Prepared<D>>,
     attached: Option<Residence<D>>,
     /// The prepared return to the default domain; set when the group is claimed or lent.
@@ -61,6 +62,7 @@ impl<D: Attach> Member<D> {
             drives: KVec::with_capacity(endpoint.ids().len(), GFP_KERNEL)?,
             reason,
             driver: None,
+            messages: Messages::Unused,
             next: None,
             attached: None,
             prepared_return: None,
@@ -87,6 +89,14 @@ impl<D: Attach> Member<D> {
 
     pub(super) fn set_driver(&mut self, driver: Option<Label>) {
         self.driver = driver;
+    }
+
+    pub(super) fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    pub(super) fn set_messages(&mut self, messages: Messages) {
+        self.messages = messages;
     }
 
     pub(super) fn is(&self, endpoint: &Endpoint<D>) -> bool {

@@ -240,6 +240,7 @@ impl<D: Attach> Group<D> {
             member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
         }
         self.remove_ids(&member);
+        Self::refuse_messages(&member, &state.members);
     }
 
     /// Removes the ids of a former member from the id map.

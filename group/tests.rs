@@ -9,6 +9,7 @@ mod at_once;
 mod attach;
 mod claims;
 mod concurrent;
+mod interrupts;
 mod loans;
 mod members;
 mod model;

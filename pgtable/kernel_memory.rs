@@ -16,6 +16,8 @@ use kernel::{
 };
 
 use super::{Entry, Table, TableList, TableMemory};
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+use crate::ffi::wide_store::WideStore;
 use crate::{
     addr::PhysAddr,
     ffi::{cache, linear_map},
@@ -111,6 +113,19 @@ impl Entry for KernelEntry {
         let entry = unsafe { Atomic::<u64>::from_ptr(self.0.get()) };
 
         entry.cmpxchg(old, new, Full).map(|_| ())
+    }
+}
+
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+impl KernelEntry {
+    /// Writes two entries in a single store. The first one is at a multiple of 16 bytes, otherwise
+    /// nothing is written.
+    pub fn store_pair(pair: &[Self; 2], wide: WideStore, values: [u64; 2]) {
+        let first = pair.as_ptr().cast::<u64>().cast_mut();
+        if first as usize % 16 == 0 {
+            // SAFETY: The entries are valid and aligned, and all accesses to them are atomic.
+            unsafe { wide.store(first, values) }
+        }
     }
 }
 

@@ -41,6 +41,7 @@ use core::fmt;
 ///
 /// | bits | name | here |
 /// |---|---|---|
+/// | 9:8 | NumIntRemapSup | 1: [`many_interrupts`](Self::many_interrupts) |
 /// | 11 | HTRangeIgnore | [`ht_range_ignored`](Self::ht_range_ignored) |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Features {
@@ -90,6 +91,8 @@ pub struct Features {
     pub iotlb_type: bool,
     /// Secure nested paging (SNP).
     pub nested_paging_security: bool,
+    /// A device id can have 2048 interrupts, not only 512.
+    pub many_interrupts: bool,
     /// The unit translates HyperTransport's address range below 2^40 as any other range.
     pub ht_range_ignored: bool,
 }
@@ -136,6 +139,7 @@ impl Features {
             host_dirty: bit(first, 52),
             iotlb_type: bit(first, 54),
             nested_paging_security: bit(first, 63),
+            many_interrupts: field(second, 9, 8) == 1,
             ht_range_ignored: bit(second, 11),
         }
     }

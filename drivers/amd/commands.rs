@@ -18,6 +18,7 @@ mod code {
     pub(super) const COMPLETION_WAIT: u64 = 0x1 << 60;
     pub(super) const INVALIDATE_DEVTAB_ENTRY: u64 = 0x2 << 60;
     pub(super) const INVALIDATE_IOMMU_PAGES: u64 = 0x3 << 60;
+    pub(super) const INVALIDATE_INTERRUPT_TABLE: u64 = 0x5 << 60;
     pub(super) const INVALIDATE_IOMMU_ALL: u64 = 0x8 << 60;
 }
 
@@ -136,6 +137,17 @@ impl Command {
             code::INVALIDATE_IOMMU_PAGES | (domain as u64) << 32 | pasid,
             pages.encode() | (!leaves_only as u64) << 1 | guest,
         ])
+    }
+
+    /// Invalidates what is cached of the interrupt table of a device
+    /// (INVALIDATE_INTERRUPT_TABLE).
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 15:0 | device id |
+    /// | 63:60 | code, 5 |
+    pub const fn interrupt_table(device: u16) -> Self {
+        Self([code::INVALIDATE_INTERRUPT_TABLE | device as u64, 0])
     }
 
     /// Invalidates everything (INVALIDATE_IOMMU_ALL). The unit must have IASup.

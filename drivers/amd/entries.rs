@@ -67,6 +67,23 @@ impl Translation {
     }
 }
 
+/// What happens to the interrupt messages of a device id: those with fixed or lowest-priority
+/// delivery. What happens to the others is among the [`Settings`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Interrupts {
+    /// They pass unchanged (IV is 0): the device can raise any interrupt.
+    Pass,
+    /// The unit refuses them (IV is 1, IntCtl 0).
+    Refused,
+    /// They name entries of an interrupt table (IV is 1, IntCtl 2).
+    Remapped {
+        /// Address of the table; a multiple of 128.
+        table: u64,
+        /// Number of entries, as a power of 2: up to 11.
+        length_lg2: u8,
+    },
+}
+
 /// A device table entry (2.2.2).
 ///
 /// | bits | field |
@@ -102,7 +119,7 @@ impl Translation {
 /// | 184 | INITPass |
 /// | 185 | EIntPass |
 /// | 186 | NMIPass |
-/// | 189:188 | IntCtl |
+/// | 189:188 | IntCtl: 0 refuses messages, 1 lets them pass, 2 remaps them |
 /// | 190 | Lint0Pass |
 /// | 191 | Lint1Pass |
 /// | 255:192 | attributes, 0 |
@@ -112,6 +129,8 @@ pub struct DeviceEntry {
     pub translation: Translation,
     /// The device may use ATS.
     pub device_tlb: bool,
+    /// What happens to interrupt messages.
+    pub interrupts: Interrupts,
     /// Which interrupt and system management messages firmware wants to pass.
     pub settings: Settings,
 }
@@ -135,11 +154,23 @@ impl DeviceEntry {
     const DEVICE_TLB: u64 = 1 << 32;
     /// In the third word: the shift of the field with the levels of guest tables.
     const GUEST_LEVELS: u32 = 54;
+    /// In the third word: IV.
+    const INTERRUPTS_VALID: u64 = 1 << 0;
+    /// In the third word: the shift of IntTabLen.
+    const INTERRUPTS_LENGTH: u32 = 1;
+    /// In the third word, bits 51:6: the interrupt table's address, without its lowest 6 bits.
+    const INTERRUPTS_ROOT: u64 = 0xf_ffff_ffff_ffc0;
+    /// In the third word: IntCtl 2.
+    const INTERRUPTS_REMAPPED: u64 = 2 << 60;
+    /// In the third word: all that says what happens to interrupt messages.
+    const INTERRUPTS: u64 =
+        Self::INTERRUPTS_VALID | 0xf << Self::INTERRUPTS_LENGTH | Self::INTERRUPTS_ROOT | 3 << 60;
 
     /// An entry that blocks, for an id that firmware wants nothing for.
     pub const BLOCKED: Self = Self {
         translation: Translation::Blocked,
         device_tlb: false,
+        interrupts: Interrupts::Pass,
         settings: Settings::NONE,
     };
 
@@ -156,15 +187,15 @@ impl DeviceEntry {
 
     /// The entry as the unit reads it.
     ///
-    /// IV is 0: interrupts pass unchanged, as far as the settings let them. Bits 11:0 and 63:52 of
-    /// addresses are dropped, since tables are pages.
+    /// Bits 11:0 and 63:52 of addresses are dropped, since tables are pages.
     pub const fn encode(self) -> Words {
         let settings = self.settings;
         let second = (settings.system_management() as u64) << 40;
         let mut words = [
             Self::blocked(second),
             second,
-            (settings.init() as u64) << 56
+            Self::interrupts(self.interrupts)
+                | (settings.init() as u64) << 56
                 | (settings.external_interrupt() as u64) << 57
                 | (settings.nmi() as u64) << 58
                 | (settings.lint0() as u64) << 62
@@ -206,6 +237,40 @@ impl DeviceEntry {
         words
     }
 
+    /// The bits of the third word that say what happens to interrupt messages.
+    const fn interrupts(interrupts: Interrupts) -> u64 {
+        match interrupts {
+            Interrupts::Pass => 0,
+            Interrupts::Refused => Self::INTERRUPTS_VALID,
+            Interrupts::Remapped { table, length_lg2 } => {
+                Self::INTERRUPTS_VALID
+                    | ((length_lg2 & 0xf) as u64) << Self::INTERRUPTS_LENGTH
+                    | table & Self::INTERRUPTS_ROOT
+                    | Self::INTERRUPTS_REMAPPED
+            }
+        }
+    }
+
+    /// The third word of an entry, changed so that it says `interrupts`. No other word says
+    /// anything about them, so the unit sees either all of the old or all of the new.
+    pub const fn with_interrupts(third: u64, interrupts: Interrupts) -> u64 {
+        third & !Self::INTERRUPTS | Self::interrupts(interrupts)
+    }
+
+    /// What the third word of an entry says about interrupt messages; `None` if this driver writes
+    /// no such word.
+    const fn interrupts_of(third: u64) -> Option<Interrupts> {
+        match (third & Self::INTERRUPTS_VALID, third >> 60 & 3) {
+            (0, _) => Some(Interrupts::Pass),
+            (_, 0) => Some(Interrupts::Refused),
+            (_, 2) => Some(Interrupts::Remapped {
+                table: third & Self::INTERRUPTS_ROOT,
+                length_lg2: (third >> Self::INTERRUPTS_LENGTH & 0xf) as u8,
+            }),
+            _ => None,
+        }
+    }
+
     /// The address of the host table in the first word of an entry; `None` if it has none.
     pub const fn host_root(first: u64) -> Option<u64> {
         let both = Self::VALID | Self::TRANSLATION_VALID;
@@ -235,6 +300,9 @@ impl DeviceEntry {
                 | ((second >> 40 & 3) as u8) << 4
                 | ((third >> 62 & 3) as u8) << 6,
         );
+        let Some(interrupts) = Self::interrupts_of(third) else {
+            return None;
+        };
         let domain = second as u16;
         let levels = (first >> Self::MODE & 7) as u8;
         let translation = if first & Self::TRANSLATION_VALID == 0 {
@@ -266,6 +334,7 @@ impl DeviceEntry {
         Some(Self {
             translation,
             device_tlb: second & Self::DEVICE_TLB != 0,
+            interrupts,
             settings,
         })
     }

@@ -34,14 +34,16 @@ use super::{
     commands::{Command, Pages, Space},
     event_log::EventLog,
     function::{encryption, Function},
+    irte::Format,
     ivrs::{Flags, Info, Ivhd},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     quirks::Saved,
     regs::{
-        CONTROL_LOW, EXCLUSION_BASE_HIGH, EXCLUSION_BASE_LOW, EXCLUSION_LIMIT_HIGH,
+        CONTROL_HIGH, CONTROL_LOW, EXCLUSION_BASE_HIGH, EXCLUSION_BASE_LOW, EXCLUSION_LIMIT_HIGH,
         EXCLUSION_LIMIT_LOW, STATUS,
     },
+    remapping::Remapping,
     scope,
     tables::DeviceTable,
 };
@@ -52,7 +54,10 @@ use crate::{
         unit_memory::Off,
         wait::wait_until,
     },
-    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    ffi::{
+        compat::{new_spinlock_irq, SpinLockIrq},
+        irq_domain::is_x2apic,
+    },
     health::Health,
     label::Label,
     log::{log_err, log_info, log_warn},
@@ -74,6 +79,8 @@ pub(super) struct Properties {
     pub(super) capability: Capability,
     pub(super) features: Features,
     pub(super) tables: TableConfig,
+    /// How the unit remaps interrupts, or why it does not.
+    pub(super) remapping: Result<Remapping, &'static str>,
     /// What firmware wants in the control register.
     pub(super) flags: Flags,
 }
@@ -140,7 +147,14 @@ impl Hardware {
     ///
     /// `EBUSY` if somebody else uses it, `EOPNOTSUPP` if it lacks what is needed, `ENODEV` if its
     /// PCI function is not there (all logged); `ENOMEM`.
-    pub(super) fn new(health: &Arc<Health>, ivhd: Ivhd<'_>, info: Info) -> Result<Arc<Self>> {
+    ///
+    /// `names_io_apic` is whether the IVRS table says which requester ids the I/O APICs have.
+    pub(super) fn new(
+        health: &Arc<Health>,
+        ivhd: Ivhd<'_>,
+        info: Info,
+        names_io_apic: bool,
+    ) -> Result<Arc<Self>> {
         let name = health.name();
         match encryption() {
             Encryption::None => {}
@@ -160,7 +174,7 @@ impl Hardware {
             );
         })?;
         let look = Registers::look(ivhd.base())?;
-        let properties = properties(name, &function, &look, ivhd, info)?;
+        let properties = properties(name, &function, &look, ivhd, info, names_io_apic)?;
         if function.has_driver() {
             log_err!(
                 "{}: the unit's PCI function {} has a driver already; unbind it",
@@ -386,6 +400,9 @@ impl UnitHardware for Hardware {
         let io = self.registers.io();
         let flags = self.properties.flags;
         let translates = matches!(found, Found::Translating);
+        let remapping = self.properties.remapping.ok();
+        let format = remapping.map(|remapping| remapping.format());
+        let many = remapping.is_some_and(|remapping| remapping.many());
         self.set_missing_bits();
 
         if !matches!(found, Found::Off(_)) {
@@ -398,6 +415,7 @@ impl UnitHardware for Hardware {
         self.registers.reset_control(
             CONTROL_LOW::zeroed()
                 .with_enable(translates)
+                .with_long_interrupt_entries(matches!(format, Some(Format::Long { .. })))
                 .with_tunnel(flags.ht_tunnel())
                 .with_requests_pass(flags.pass_posted_writes())
                 .with_responses_pass(flags.responses_pass_posted_writes())
@@ -406,6 +424,9 @@ impl UnitHardware for Hardware {
                 .with_coherent(true)
                 .with_const_device_timeout::<DEVICE_TIMEOUT>()
                 .with_guest_translation(self.properties.tables.kind == TableKind::Guest),
+            CONTROL_HIGH::zeroed()
+                .with_x2apic(matches!(format, Some(Format::Long { x2apic: true })))
+                .with_many_interrupts(many),
         );
         // No exclusion range: regions that firmware wants untranslated are mapped, in the domains
         // of the devices that they are for.
@@ -482,6 +503,7 @@ impl UnitHardware for Hardware {
     fn take_back(&self, off: &Off) {
         self.queue.take_back(off);
         self.events.take_back(off);
+        self.tables.pass_interrupts(off);
         self.tables.take_back(off);
     }
 
@@ -519,6 +541,7 @@ fn properties(
     registers: &Registers,
     ivhd: Ivhd<'_>,
     info: Info,
+    names_io_apic: bool,
 ) -> Result<Properties> {
     /// Offset of the miscellaneous information in the capability block (3.2).
     const MISC: u16 = 0x10;
@@ -540,10 +563,20 @@ fn properties(
     };
     let (features, tables) = table_config(words, ivhd.host_translation_disabled(), virtual_bits)
         .map_err(|refusal| unfit(name, refusal))?;
+    let remapping = match names_io_apic {
+        true => Ok(Remapping::new(
+            features.guest_apic,
+            features.x2apic,
+            features.many_interrupts,
+            is_x2apic(),
+        )),
+        false => Err("the IVRS table names no I/O APIC: firmware has interrupt remapping off"),
+    };
     Ok(Properties {
         capability,
         features,
         tables,
+        remapping,
         flags: ivhd.flags(),
     })
 }

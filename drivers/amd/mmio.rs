@@ -24,7 +24,10 @@ use crate::drivers::shell::registers::Player;
 use crate::{
     addr::PhysAddr,
     drivers::shell::registers::Window,
-    ffi::compat::{new_spinlock_irq, Mmio, Region, SpinLockIrq},
+    ffi::{
+        compat::{Mmio, Region},
+        raw_spinlock::{new_raw_spinlock, RawSpinLock},
+    },
     pgtable::encrypted,
 };
 
@@ -37,14 +40,14 @@ pub(super) struct Registers {
     window: Window<BYTES>,
     /// Held while the control register is read, changed and written. The innermost of the driver's
     /// locks.
-    control: Pin<KBox<SpinLockIrq<()>>>,
+    control: Pin<KBox<RawSpinLock<()>>>,
 }
 
 impl Registers {
     fn new(window: Window<BYTES>) -> Result<Self> {
         Ok(Self {
             window,
-            control: KBox::pin_init(new_spinlock_irq!(()), GFP_KERNEL)?,
+            control: KBox::pin_init(new_raw_spinlock!(()), GFP_KERNEL)?,
         })
     }
 
@@ -107,14 +110,14 @@ impl Registers {
         let _: CONTROL_LOW = self.read();
     }
 
-    /// Sets the control register to `low`, and all bits above to 0, so that nothing stays of what
-    /// another kernel or firmware has set; only the number of segments of the device table stays.
-    pub(super) fn reset_control(&self, low: CONTROL_LOW) {
+    /// Sets the control register to `low` and `high`, so that nothing stays of what another kernel or
+    /// firmware has set; only the number of segments of the device table stays.
+    pub(super) fn reset_control(&self, low: CONTROL_LOW, high: CONTROL_HIGH) {
         let io = self.io();
         let _order = self.control.lock();
         let segments = io.read(CONTROL_HIGH).segments_lg2();
         io.write_reg(low);
-        io.write_reg(CONTROL_HIGH::zeroed().with_segments_lg2(segments));
+        io.write_reg(high.with_segments_lg2(segments));
         // The read returns after the unit has got the writes.
         let _ = io.read(CONTROL_HIGH);
     }

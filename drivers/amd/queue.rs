@@ -32,7 +32,7 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::{wait_until, Wait},
     },
-    ffi::compat::{new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard},
+    ffi::raw_spinlock::{new_raw_spinlock, RawSpinLock, RawSpinLockGuard},
     log::log_warn,
     pgtable::encrypted,
     requester::RequesterId,
@@ -135,8 +135,9 @@ pub(super) struct Queue {
     invalidates_all: bool,
     /// Whether the unit never gets another command.
     failed: GivenUp,
+    /// The kernel's interrupt layer calls with a raw spin lock held (see `interrupt_table`).
     #[pin]
-    ring: SpinLockIrq<Ring>,
+    ring: RawSpinLock<Ring>,
 }
 
 impl Queue {
@@ -151,7 +152,7 @@ impl Queue {
             memory,
             invalidates_all,
             failed: GivenUp::new(),
-            ring <- new_spinlock_irq!(Ring {
+            ring <- new_raw_spinlock!(Ring {
                 head: 0,
                 tail: 0,
                 sequence: 0,
@@ -374,17 +375,22 @@ impl Queue {
 /// function of the driver does that.
 #[must_use]
 pub(super) struct Batch<'a> {
-    ring: SpinLockIrqGuard<'a, Ring>,
+    ring: RawSpinLockGuard<'a, Ring>,
     queue: &'a Queue,
     registers: &'a Registers,
     count: usize,
     result: Result<(), Failure>,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
     /// Adds an invalidation of the device table entry of `id`.
     pub(super) fn entry(&mut self, id: RequesterId) {
         self.push(Command::device_entry(id.raw() as u16));
+    }
+
+    /// Adds an invalidation of what is cached of the interrupt table of `id`.
+    pub(super) fn interrupt_table(&mut self, id: RequesterId) {
+        self.push(Command::interrupt_table(id.raw() as u16));
     }
 
     /// Adds an invalidation of translations under `domain`.
@@ -476,14 +482,31 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// Why the unit did not execute it.
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+    #[inline]
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.submit()?.wait()
+    }
+
+    /// First half of [`run`](Self::run): has the unit begin, and unlocks the queue.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit does not begin.
+    #[inline]
+    pub(super) fn submit(mut self) -> Result<Submitted<'a>, Failure> {
+        let (queue, registers) = (self.queue, self.registers);
+        let submitted = |sequence| Submitted {
+            queue,
+            registers,
+            sequence,
+        };
         if self.count == 0 {
-            return Ok(());
-        }
-        if self.ring.state == BufferState::Stopped {
-            return self.result;
+            return Ok(submitted(None));
         }
         self.result?;
+        if self.ring.state == BufferState::Stopped {
+            return Ok(submitted(None));
+        }
         let sequence = self.ring.sequence.next();
         self.ring.sequence = sequence;
         self.ring.counts.batches += 1;
@@ -492,15 +515,37 @@ impl Batch<'_> {
         self.result?;
         self.ring_doorbell();
 
+        Ok(submitted(Some(sequence)))
+    }
+}
+
+/// A batch that the unit executes.
+#[must_use]
+pub(super) struct Submitted<'a> {
+    queue: &'a Queue,
+    registers: &'a Registers,
+    /// The number of its completion wait; `None` if there is nothing to wait for.
+    sequence: Option<u64>,
+}
+
+impl Submitted<'_> {
+    /// Second half of [`run`](Batch::run): returns when the unit is done.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute the batch.
+    #[inline]
+    pub(super) fn wait(self) -> Result<(), Failure> {
         let Self {
-            ring,
-            queue,
-            registers,
-            ..
+            queue, registers, ..
         } = self;
-        drop(ring);
-        queue.poll(registers, sequence, || {
-            queue.repair(&mut queue.ring.lock(), registers)
-        })
+        match self.sequence {
+            None => Ok(()),
+            Some(sequence) => queue.poll(registers, sequence, || {
+                queue.repair(&mut queue.ring.lock(), registers)
+            }),
+        }
     }
 }

@@ -52,6 +52,8 @@ register! {
         29:29 guest_interrupt => bool;
         /// GALogEn: log guests' virtual interrupts.
         28:28 guest_log => bool;
+        /// GAEn: entries of interrupt tables have 128 bits.
+        17:17 long_interrupt_entries => bool;
         /// GTEn: guest tables.
         16:16 guest_translation => bool;
         /// PPREn: take page requests of devices.
@@ -85,9 +87,13 @@ register! {
         0:0 enable => bool;
     }
 
-    /// The upper half of [`CONTROL_LOW`]. Among others it has XTEn and IntCapXTEn (x2APIC mode, and
-    /// the unit's own interrupts in that form) and SNPAVICEn, which this driver leaves off.
+    /// The upper half of [`CONTROL_LOW`]. Among others it has IntCapXTEn (the unit's own interrupts
+    /// in x2APIC form) and SNPAVICEn, which this driver leaves off.
     pub CONTROL_HIGH(u32) @ 0x1c {
+        /// XTEn: entries of interrupt tables name processors by 32 bits.
+        18:18 x2apic => bool;
+        /// The lower bit of NumIntRemapMode: up to 2048 interrupts of a device id, not 512.
+        11:11 many_interrupts => bool;
         /// DevTblSegEn: the number of segments of the device table, as a power of 2.
         4:2 segments_lg2;
     }

@@ -109,6 +109,22 @@ fn settings(entry: &DeviceEntry<'_>) -> Settings {
     }
 }
 
+/// Whether the table says which id the requests of an I/O APIC have. Without that, firmware has
+/// switched interrupt remapping off.
+pub fn names_io_apic(table: Table<'_>) -> bool {
+    table
+        .described()
+        .flat_map(|unit| unit.block.entries())
+        .any(|entry| matches!(entry, DeviceEntry::Special(special) if special.variety == Variety::IoApic))
+}
+
+/// Whether an I/O APIC or a timer of `unit` has the id `device`. The messages of controllers pass
+/// unchanged.
+pub fn is_controller(unit: Ivhd<'_>, device: u16) -> bool {
+    unit.entries()
+        .any(|entry| matches!(entry, DeviceEntry::Special(special) if special.device == device))
+}
+
 /// Whether firmware forbids `device` to use ATS.
 pub fn ats_disabled(unit: Ivhd<'_>, device: u16) -> bool {
     lists(unit, device).any(|devices| devices.ats_disabled)

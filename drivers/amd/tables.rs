@@ -19,7 +19,7 @@ use kernel::{
 };
 
 use super::{
-    entries::{DeviceEntry, Translation, Words, DEVICES, WORDS},
+    entries::{DeviceEntry, Interrupts, Translation, Words, DEVICES, WORDS},
     ivrs::Settings,
     mmio::Registers,
     update::{Store, Update},
@@ -126,6 +126,11 @@ impl DeviceTable {
         self.segments.take_back(off);
     }
 
+    /// Whether a unit may read the table.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.segments.is_in_use()
+    }
+
     /// The words of the entry of `id`, the lowest first.
     fn entry(&self, id: RequesterId) -> Option<&[KernelEntry]> {
         let raw = id.raw() as usize;
@@ -159,14 +164,16 @@ impl DeviceTable {
     }
 
     /// As [`change`](Self::change), with what `translation` returns after the entry was read. If
-    /// [`follow`](Self::follow), which may run at any time, changes the entry meanwhile, this asks
-    /// `translation` again.
+    /// [`follow`](Self::follow) or [`set_interrupts`](Self::set_interrupts), which may run at any
+    /// time, changes the entry meanwhile, this asks `translation` again.
     pub(super) fn change_to(
         &self,
         id: RequesterId,
         translation: impl Fn() -> Translation,
     ) -> Option<Translation> {
         let entry = self.entry(id)?;
+        // What the entry said before the first store.
+        let mut before = None;
         'again: loop {
             let words = Self::words(entry);
             let old = DeviceEntry::decode(words)?;
@@ -177,17 +184,18 @@ impl DeviceTable {
                 self.set_live(id, true);
             }
             let update = Update::new(words, new.encode(), false);
-            let mut first = words[0];
+            let mut now = words;
             for store in update.stores() {
                 match *store {
-                    // `follow` changes only this word. All others change under the group's lock.
-                    Store::Word { index: 0, value } => {
-                        if entry[0].compare_exchange(first, value).is_err() {
+                    // `follow` may change the first word, and `set_interrupts` the third, at any
+                    // time. The others change under the group's lock.
+                    Store::Word { index, value } => {
+                        if entry[index].compare_exchange(now[index], value).is_err() {
                             continue 'again;
                         }
-                        first = value;
+                        now[index] = value;
+                        before = before.or(Some(old.translation));
                     }
-                    Store::Word { index, value } => entry[index].store(value),
                     // `Update::new` was asked for single words.
                     Store::Pair { .. } => {}
                 }
@@ -196,7 +204,36 @@ impl DeviceTable {
             if blocks {
                 self.set_live(id, false);
             }
-            return (!update.stores().is_empty()).then_some(old.translation);
+            return before;
+        }
+    }
+
+    /// Makes the entry of `id` say `interrupts`. Returns whether that changes the entry; the caller
+    /// has to invalidate it then. May run at any time.
+    pub(super) fn set_interrupts(&self, id: RequesterId, interrupts: Interrupts) -> bool {
+        /// The word of an entry that says what happens to interrupts.
+        const WORD: usize = 2;
+        let Some(entry) = self.entry(id) else {
+            return false;
+        };
+        let mut old = entry[WORD].load();
+        loop {
+            let new = DeviceEntry::with_interrupts(old, interrupts);
+            if new == old {
+                return false;
+            }
+            match entry[WORD].compare_exchange(old, new) {
+                Ok(()) => return true,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// The unit is off, and lets all messages pass. QEMU's remaps them all the same, by the last
+    /// table that it was told of.
+    pub(super) fn pass_interrupts(&self, _off: &Off) {
+        for raw in 0..self.count() {
+            self.set_interrupts(RequesterId::new(raw as u32), Interrupts::Pass);
         }
     }
 

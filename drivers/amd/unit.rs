@@ -8,6 +8,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     capability::TableKind, firmware::Firmware, hardware::Hardware, irq::EventInterrupt, ivrs::Ivhd,
+    scope,
 };
 use crate::{
     drivers::shell::unit::{ShellUnit, UnitDescription},
@@ -32,7 +33,7 @@ pub type AmdViUnit = ShellUnit<Description>;
 
 impl Description {
     /// The unit's block in the IVRS table.
-    fn ivhd(&self) -> Result<Ivhd<'_>> {
+    pub(super) fn ivhd(&self) -> Result<Ivhd<'_>> {
         let mut units = self.firmware.table().units();
         units.find(|unit| unit.base() == self.base).ok_or(EINVAL)
     }
@@ -43,8 +44,13 @@ impl UnitDescription for Description {
     type Interrupt = EventInterrupt;
 
     fn hardware(&self, health: &Arc<Health>) -> Result<Arc<Hardware>> {
-        let info = self.firmware.table().info();
-        Hardware::new(health, self.ivhd()?, info)
+        let table = self.firmware.table();
+        Hardware::new(
+            health,
+            self.ivhd()?,
+            table.info(),
+            scope::names_io_apic(table),
+        )
     }
 
     fn interrupt(
@@ -59,7 +65,7 @@ impl UnitDescription for Description {
         let properties = &hardware.properties;
         let tables = properties.tables;
         log_info!(
-            "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}",
+            "{}: AMD-Vi unit at {:#x}, {} tables, up to {} levels, {} address bits, {} domain ids{}{}",
             name,
             self.base,
             match tables.kind {
@@ -72,6 +78,10 @@ impl UnitDescription for Description {
             match properties.capability.caches_not_present {
                 true => ", caches absent entries",
                 false => "",
+            },
+            match properties.remapping {
+                Ok(_) => ", remaps interrupts",
+                Err(_) => "",
             },
         );
     }

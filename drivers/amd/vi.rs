@@ -21,6 +21,7 @@ use super::{
     entries::Translation,
     firmware::Firmware,
     function::encryption,
+    interrupt_table::GroupTable,
     ivrs::Usage,
     paging::Paging,
     quirks::needs_identity,
@@ -42,12 +43,14 @@ use crate::{
     fault::FaultSink,
     ffi::compat::smp_mb,
     health::Health,
+    interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Top,
     },
+    remapping::InterruptTable,
     requester::RequesterId,
     reserved::{Kind, Reserved},
 };
@@ -444,6 +447,30 @@ impl VendorDriver for AmdVi {
             reserved,
         };
         Ok((unit, probed))
+    }
+
+    fn remaps(unit: &AmdViUnit, ids: &[RequesterId]) -> Result<(), NotRemapped> {
+        unit.hardware()?
+            .properties
+            .remapping
+            .map_err(NotRemapped::ByUnit)?;
+        let ivhd = unit.description.ivhd()?;
+        for &id in ids {
+            let device = id.raw() as u16;
+            if scope::is_controller(ivhd, device) {
+                return Err(NotRemapped::SharedWithController(id));
+            }
+            if scope::settings_of(ivhd, device).pass_interrupts() {
+                return Err(NotRemapped::FirmwarePasses(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt_table(unit: &AmdViUnit) -> Result<Arc<dyn InterruptTable>> {
+        let hardware = unit.hardware()?;
+        let remapping = hardware.properties.remapping.map_err(|_| EOPNOTSUPP)?;
+        Ok(GroupTable::new(hardware, remapping)?)
     }
 
     fn default_kind(_unit: &AmdViUnit, endpoint: &EndpointData) -> Option<DefaultKind> {

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     drivers::shell::interrupt::{Serve, ThreadedInterrupt, Trigger},
     fault::FaultSink,
-    ffi::table::Table,
+    ffi::{
+        irq_domain::{parent_message, vectors, DomainName},
+        table::Table,
+    },
 };
 
 /// What the interrupt's thread needs.
@@ -72,40 +75,6 @@ impl FaultInterrupt {
     }
 }
 
-/// The firmware node of an interrupt domain: its name.
-///
-/// # Invariants
-///
-/// [`DomainName::new`] has allocated the node. When this is dropped, no domain refers to it.
-struct DomainName(*mut bindings::fwnode_handle);
-
-impl DomainName {
-    fn new(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is copied.
-        let node = unsafe {
-            bindings::__irq_domain_alloc_fwnode(
-                bindings::IRQCHIP_FWNODE_NAMED,
-                0,
-                name.as_char_ptr(),
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        };
-        match node.is_null() {
-            true => Err(ENOMEM),
-            // INVARIANT: Just allocated.
-            false => Ok(Self(node)),
-        }
-    }
-}
-
-impl Drop for DomainName {
-    fn drop(&mut self) {
-        // SAFETY: By the invariant.
-        unsafe { bindings::irq_domain_free_fwnode(self.0) }
-    }
-}
-
 /// The interrupt domain of one unit.
 ///
 /// # Invariants
@@ -124,14 +93,10 @@ unsafe impl Send for IrqDomain {}
 
 impl IrqDomain {
     fn new(name: &CStr, hardware: &Arc<Hardware>) -> Result<Self> {
-        // SAFETY: The kernel writes the variable during boot only.
-        let parent = unsafe { bindings::x86_vector_domain };
-        if parent.is_null() {
-            return Err(ENODEV);
-        }
+        let parent = vectors()?;
         let name = DomainName::new(name)?;
         let info = bindings::irq_domain_info {
-            fwnode: name.0,
+            fwnode: name.as_raw(),
             domain_flags: bindings::IRQ_DOMAIN_FLAG_HIERARCHY,
             size: 1,
             hwirq_max: 1,
@@ -210,30 +175,14 @@ unsafe fn hardware_of<'a>(data: *mut bindings::irq_data) -> &'a Hardware {
     unsafe { &*(*data).chip_data.cast::<Hardware>() }
 }
 
-/// `struct msi_msg`, of which the bindings have only the name.
-#[repr(C)]
-#[derive(Default)]
-struct MsiMessage {
-    address_low: u32,
-    address_high: u32,
-    data: u32,
-}
-
 /// Writes the message that the parent domain composes to the unit.
 ///
 /// # Safety
 ///
 /// `data` is that of an interrupt that [`allocate`] has set up.
 unsafe fn write_message(data: *mut bindings::irq_data) {
-    let mut message = MsiMessage::default();
-    // SAFETY: An interrupt of this domain has the parent's data, with a chip, and `MsiMessage` has
-    // the layout of the kernel's structure.
-    unsafe {
-        let parent = (*data).parent_data;
-        if let Some(compose) = (*(*parent).chip).irq_compose_msi_msg {
-            compose(parent, (&raw mut message).cast());
-        }
-    }
+    // SAFETY: By the requirements; the domain's parent is that of the vectors.
+    let message = unsafe { parent_message(data) };
     // SAFETY: By the requirements.
     let io = unsafe { hardware_of(data) }.registers.io();
     io.write_reg(FEDATA::from(message.data));

@@ -28,9 +28,11 @@ use crate::{
     },
     fault::FaultSink,
     health::Health,
+    interrupt::NotRemapped,
     pgtable::{
         amd_v1::AmdV1, kernel_memory::Gfp, vtd_ss::VtdSs, Config, Format, Gather, PageTable, Top,
     },
+    remapping::InterruptTable,
     requester::RequesterId,
     reserved::Reserved,
 };
@@ -405,6 +407,18 @@ impl VendorDriver for Mock {
             reserved,
         };
         Ok((unit, probed))
+    }
+
+    fn remaps(unit: &Self::Unit, ids: &[RequesterId]) -> Result<(), NotRemapped> {
+        let is_controller = |id: &&RequesterId| Some(id.raw()) == unit.options().controller;
+        match ids.iter().find(is_controller) {
+            Some(&id) => Err(NotRemapped::SharedWithController(id)),
+            None => Ok(()),
+        }
+    }
+
+    fn interrupt_table(unit: &Self::Unit) -> Result<Arc<dyn InterruptTable>> {
+        unit.messages.table()
     }
 
     fn show_unit(unit: &Self::Unit, f: &mut dyn fmt::Write) -> fmt::Result {

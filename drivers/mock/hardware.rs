@@ -10,6 +10,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::{
     checks::{violation, Countdown, Plans},
+    interrupts::{MessageEntries, IDS},
     memory,
 };
 use crate::{
@@ -22,9 +23,6 @@ use crate::{
     requester::RequesterId,
     reserved::Kind,
 };
-
-/// The number of requester ids of a unit.
-pub const IDS: usize = 64;
 
 /// The number of cached translations; a new one replaces the oldest.
 const CACHED: usize = 512;
@@ -48,6 +46,8 @@ pub struct Options {
     pub can_snoop: bool,
     /// The id of a device that firmware does DMA with, and the kind of its reserved region.
     pub firmware: Option<(u32, Kind)>,
+    /// The id of an interrupt controller, whose messages must pass.
+    pub controller: Option<u32>,
 }
 
 impl Default for Options {
@@ -59,6 +59,7 @@ impl Default for Options {
             grows: false,
             can_snoop: true,
             firmware: None,
+            controller: None,
         }
     }
 }
@@ -192,6 +193,8 @@ pub struct Hardware {
     /// The unit's name and whether the unit has failed.
     pub health: Health,
     options: Options,
+    /// What it does with interrupt messages.
+    pub messages: Arc<MessageEntries>,
     /// Counts the plans that exist.
     pub plans: Arc<Plans>,
     /// Makes the n-th [`prepare`](crate::driver::Attach::prepare) fail.
@@ -224,10 +227,12 @@ impl Hardware {
             witness: None,
         };
         let plans = Arc::new(Plans::new(), GFP_KERNEL)?;
+        let messages = MessageEntries::new()?;
         KBox::pin_init(
             pin_init!(Self {
                 health: Health::new(name),
                 options,
+                messages,
                 plans,
                 fail_prepare: Countdown::new(),
                 fail_tag: Countdown::new(),

@@ -9,7 +9,8 @@ use kernel::{prelude::*, sync::Arc};
 use super::{
     checks::violations,
     driver::{Mock, Paging},
-    hardware::{Counts, Dma, Entry, Hardware, Options, IDS},
+    hardware::{Counts, Dma, Entry, Hardware, Options},
+    interrupts::IDS,
     memory::{live as live_tables, FAIL_TABLE},
 };
 use crate::{

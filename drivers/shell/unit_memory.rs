@@ -126,6 +126,14 @@ impl<T> Exposed<T> {
         self.in_use.store(false, Relaxed);
     }
 
+    /// No entry of the unit's tables leads to the memory any more, and the unit has completed the
+    /// invalidation of those that did.
+    // Memory that only registers lead to is the unit's until it is off.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_AMD), allow(dead_code))]
+    pub(crate) fn unlink(&self) {
+        self.in_use.store(false, Relaxed);
+    }
+
     /// Whether a unit may access the memory.
     pub(crate) fn is_in_use(&self) -> bool {
         self.in_use.load(Relaxed)

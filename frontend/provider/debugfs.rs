@@ -42,7 +42,7 @@ impl Writer for Version {
 
 /// The folder with its files. Dropping it removes them.
 pub struct Folder {
-    _files: [Pin<KBox<File<Listing>>>; 4],
+    _files: [Pin<KBox<File<Listing>>>; 5],
     _version: Pin<KBox<File<Version>>>,
     _dir: Dir,
 }
@@ -67,6 +67,7 @@ impl Folder {
             file(c"units", |vendor, f| vendor.show_units(f))?,
             file(c"groups", |vendor, f| vendor.show_groups(f))?,
             file(c"domains", |vendor, f| vendor.show_domains(f))?,
+            file(c"interrupts", |vendor, f| vendor.show_interrupts(f))?,
             file(c"faults", |vendor, f| vendor.show_faults(f))?,
         ];
         Ok(Self {

@@ -13,6 +13,7 @@ use kernel::{
 
 use super::{
     group::ProviderGroup,
+    interrupts::DeviceInterrupts,
     served::Served,
     stage::{HoldReason, Stage},
     sysfs,
@@ -57,6 +58,8 @@ pub struct ProviderDevice<D: Served> {
     files: Mutex<Files>,
     /// The files are gone, for those who cannot take the lock.
     files_are_gone: Atomic<bool>,
+    #[pin]
+    interrupts: DeviceInterrupts,
 }
 
 impl<D: Served> ProviderDevice<D> {
@@ -79,6 +82,7 @@ impl<D: Served> ProviderDevice<D> {
             removed: Atomic::new(false),
             files <- new_mutex!(Files::NotYet),
             files_are_gone: Atomic::new(false),
+            interrupts <- DeviceInterrupts::new(),
         });
         Arc::pin_init(known, GFP_KERNEL)
     }
@@ -206,6 +210,11 @@ impl<D: Served> ProviderDevice<D> {
     /// Whether [`remove_files`](Self::remove_files) has removed the files.
     pub fn files_are_gone(&self) -> bool {
         self.files_are_gone.load(Relaxed)
+    }
+
+    /// Its interrupts.
+    pub fn interrupts(&self) -> &DeviceInterrupts {
+        &self.interrupts
     }
 
     /// The device itself.

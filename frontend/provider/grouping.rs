@@ -211,6 +211,7 @@ impl<D: Layer> ProviderGroup<D> {
         }
         known.set_attached();
         if is_new {
+            known.remap_interrupts();
             explain(instance, self.core());
         }
         Ok(())

@@ -229,6 +229,20 @@ impl<D: Served> HeldDevices<D> {
         inside.try_for_each(|held| f(held.device.get(), &held.endpoint))
     }
 
+    /// Calls `f` for each held device, until it fails.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`.
+    pub fn for_each_device<E>(
+        &self,
+        mut f: impl FnMut(Device<'_>, &Arc<Endpoint<D>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let table = self.table.lock();
+        let mut held = table.list.iter();
+        held.try_for_each(|held| f(held.device.get(), &held.endpoint))
+    }
+
     /// Calls `f` for the endpoint of each held device that is in `group`, or to whose group an id
     /// of `endpoint` belongs: all of them are attached to one domain.
     pub fn for_each_beside(

@@ -113,6 +113,8 @@ fn handle<D: Layer>(
         }
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => {
             if let (Some(known), Some(driver)) = (instance.device(device), device.driver()) {
+                // SAFETY: The driver core has the device's lock when it binds a driver.
+                known.remap_interrupts_of(&unsafe { device.locked() });
                 D::driver_comes(instance, &known, driver);
             }
         }
@@ -125,6 +127,8 @@ fn handle<D: Layer>(
         | bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
             if let Some(known) = instance.device(device) {
                 D::driver_is_gone(instance, &known);
+                // SAFETY: As above.
+                known.remap_interrupts_of(&unsafe { device.locked() });
             }
         }
         _ => {}

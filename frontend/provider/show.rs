@@ -14,7 +14,10 @@ use super::{
     sysfs::{DeviceFile, UnitFile},
     unit::{ProviderUnit, Writers},
 };
-use crate::{count::Count, ffi::device::Device, group::Group, version::VERSION};
+use crate::{
+    count::Count, ffi::device::Device, group::Group, interrupt::NotRemapped, label::Label,
+    remapping::InterruptTable, version::VERSION,
+};
 
 impl<D: Served> Instance<D> {
     /// Writes what is known of each unit.
@@ -60,6 +63,40 @@ impl<D: Served> Instance<D> {
         Ok(())
     }
 
+    /// Writes for each device whether it can raise only its own interrupts, and the interrupt tables.
+    pub fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result {
+        let devices = self.snapshot_devices().map_err(|_| fmt::Error)?;
+        for known in &devices {
+            write!(f, "{}: ", known.endpoint().name())?;
+            show_isolation(known, f)?;
+        }
+        self.held.for_each_device(|device, endpoint| {
+            write!(f, "{}: ", endpoint.name())?;
+            // What is held keeps its interrupts.
+            match device.has_isolated_messages() {
+                true => writeln!(f, "isolated by its interrupt controller"),
+                false => writeln!(f, "not isolated: {}", NotRemapped::DriverWasBound),
+            }
+        })?;
+        let tables = || devices.iter().map(|known| known.interrupts().table());
+        for (at, known) in devices.iter().enumerate() {
+            let Some(table) = known.interrupts().table() else {
+                continue;
+            };
+            let is_it = |other: Option<Arc<dyn InterruptTable>>| {
+                other.is_some_and(|other| Arc::ptr_eq(&other, &table))
+            };
+            if !tables().take(at).any(is_it) {
+                let group = known
+                    .group()
+                    .map_or(Label::EMPTY, |group| group.core().name());
+                write!(f, "{group}: ")?;
+                table.show(f)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a line for each domain, and how many were allocated and freed so far.
     pub fn show_domains(&self, f: &mut dyn Write) -> fmt::Result {
         self.registry.for_each_domain(|domain| {
@@ -97,6 +134,17 @@ impl<D: Served> ProviderUnit<D> {
         writeln!(f, "  devices  {devices}")?;
         writeln!(f, "  held     {}", instance.held.count(self.core()))?;
         D::show_unit(self.core().data(), f)
+    }
+}
+
+/// Writes whether a device can raise only its own interrupts, and by what, or why not.
+fn show_isolation<D: Served>(known: &ProviderDevice<D>, f: &mut dyn Write) -> fmt::Result {
+    let isolated = known.device().has_isolated_messages();
+    match (isolated, known.interrupts().not_remapped()) {
+        (true, None) => writeln!(f, "isolated by {}", known.unit().core().name()),
+        (true, Some(_)) => writeln!(f, "isolated by its interrupt controller"),
+        (false, None) => writeln!(f, "not isolated"),
+        (false, Some(why)) => writeln!(f, "not isolated: {why}"),
     }
 }
 
@@ -154,6 +202,7 @@ fn device_file<D: Layer>(device: Device<'_>, file: DeviceFile, f: &mut dyn Write
             }
             writeln!(f)
         }
+        DeviceFile::Interrupts => show_isolation(known, f),
         DeviceFile::Faults => group.core().show_fault_count(f),
         DeviceFile::LastFault => group.core().show_last_fault(f),
     }

@@ -169,6 +169,10 @@ impl<D: Layer> Vendor for Running<D> {
         self.instance.show_domains(f)
     }
 
+    fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result {
+        self.instance.show_interrupts(f)
+    }
+
     fn show_faults(&self, f: &mut dyn Write) -> fmt::Result {
         self.instance.show_faults(f)
     }

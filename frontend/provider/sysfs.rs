@@ -55,6 +55,8 @@ pub enum DeviceFile {
     Reason,
     /// The ids by which the unit knows the device.
     Ids,
+    /// Whether the device can raise only its own interrupts.
+    Interrupts,
     /// The number of faults of the group.
     Faults,
     /// The last fault of the group.
@@ -170,6 +172,7 @@ files! {
     DOMAIN c"domain" DeviceFile::Domain,
     REASON c"reason" DeviceFile::Reason,
     IDS c"ids" DeviceFile::Ids,
+    INTERRUPTS c"interrupts" DeviceFile::Interrupts,
     FAULTS c"faults" DeviceFile::Faults,
     LAST_FAULT c"last_fault" DeviceFile::LastFault,
 }

@@ -87,9 +87,16 @@ def give_back(guest, address, name):
     bind(guest, address, name)
 
 
+def has_unsafe_interrupts(guest):
+    """Whether devices can raise interrupts of others: nothing remaps interrupts."""
+    kind = guest.viommu
+    remapped = kind.remaps_interrupts and guest.works("[ -e /sys/kernel/debug/iommu_core/interrupts ]")
+    return kind.unsafe_interrupts and not remapped
+
+
 def load_vfio(guest):
     """Loads the VFIO modules. Without interrupt remapping, sets the parameter that VFIO and iommufd then require."""
-    if not guest.viommu.unsafe_interrupts:
+    if not has_unsafe_interrupts(guest):
         guest.run("[ -e /sys/module/vfio_iommu_type1 ] || modprobe -a vfio_iommu_type1 vfio-pci")
         return
     parameter = "/sys/module/{}/parameters/allow_unsafe_interrupts".format

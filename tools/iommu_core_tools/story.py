@@ -114,7 +114,7 @@ class Story:
         guest = self.guest
         self.before_claims = guest.mark()
         guest_pci.load_vfio(guest)
-        if guest.viommu.unsafe_interrupts:
+        if guest_pci.has_unsafe_interrupts(guest):
             self.note("interrupts are not remapped, so vfio_iommu_type1 runs with "
                       "allow_unsafe_interrupts=1")  # fmt: skip
         guest_pci.give_to_vfio(guest, self.a)

@@ -81,7 +81,8 @@ class Viommu:
     registers: Registers
     # An address in the range to which devices write interrupts.
     interrupts: int
-    # Whether the kernel remaps no interrupts, so that VFIO requires allow_unsafe_interrupts.
+    # Whether devices can raise any interrupt unless a unit remaps interrupts. VFIO then requires
+    # allow_unsafe_interrupts.
     unsafe_interrupts: bool
     # Whether the machine can sleep (S3).
     sleeps: bool
@@ -95,6 +96,8 @@ class Viommu:
     # Whether programs can have interrupts through VFIO's containers. In Linux 7.3 they cannot if
     # the unit bypasses interrupts and does not remap them.
     vfio_interrupts: bool = True
+    # Whether our module remaps interrupts. The kernel's own drivers remap none on these machines.
+    remaps_interrupts: bool = False
     # The KiB that a test sends over the network.
     traffic: int = 2048
 
@@ -195,6 +198,7 @@ _AMDVI = Viommu(
     narrow=None,
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
+    remaps_interrupts=True,
     platform_driver="iommu_core",
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
     acpi_table="IVRS",

@@ -89,6 +89,16 @@ impl Settings {
         self.0 & 1 << 7 != 0
     }
 
+    /// Whether interrupts pass that no interrupt table has an entry for.
+    pub const fn pass_interrupts(self) -> bool {
+        self.init()
+            || self.external_interrupt()
+            || self.nmi()
+            || self.lint0()
+            || self.lint1()
+            || self.system_management() == 2
+    }
+
     /// Whether no such messages must pass.
     pub const fn is_none(self) -> bool {
         self.0 == 0

@@ -16,6 +16,7 @@ mod tree {
             pub mod stage;
         }
     }
+    pub mod interrupt;
     pub mod label;
     #[path = "frontend/native/merge.rs"]
     pub mod merge;
@@ -36,8 +37,8 @@ mod tree {
 }
 
 pub use tree::{
-    addr, count, fault, frontend, label, merge, ownership, page_size, pgtable, requester, reserved,
-    shell,
+    addr, count, fault, frontend, interrupt, label, merge, ownership, page_size, pgtable, requester,
+    reserved, shell,
 };
 
 pub mod cases;

@@ -17,7 +17,7 @@ use amd::{
         HOST_PAGE_SIZES,
     },
     commands::{Command, Pages, Space, MAX_ORDER},
-    entries::{DeviceEntry, Gcr3Entry, Translation},
+    entries::{DeviceEntry, Gcr3Entry, Interrupts, Translation},
     events::{Access, Event, HardwareError},
     ivrs::Settings,
 };
@@ -174,10 +174,42 @@ fn page_sizes() {
     assert_eq!(GUEST_PAGE_SIZES, 0x4020_1000);
 }
 
+fn interrupts() -> impl Strategy<Value = Interrupts> {
+    prop_oneof![
+        Just(Interrupts::Pass),
+        Just(Interrupts::Refused),
+        (any::<u64>(), 0u8..=11).prop_map(|(table, length_lg2)| Interrupts::Remapped {
+            table: table & 0xf_ffff_ffff_ff80,
+            length_lg2,
+        }),
+    ]
+}
+
+/// AMD-Vi 2.2.2: IV bit 128, IntTabLen bits 132:129, the table's address bits 179:134, IntCtl bits
+/// 189:188.
+#[test]
+fn device_entries_with_interrupts() {
+    let third = |interrupts| {
+        DeviceEntry {
+            interrupts,
+            ..DeviceEntry::BLOCKED
+        }
+        .encode()[2]
+    };
+    assert_eq!(third(Interrupts::Pass), 0);
+    assert_eq!(third(Interrupts::Refused), 1);
+    // The C driver's word for a table of 512 entries: IntCtl 2, the address, 9 << 1, IV.
+    let table = 0x0_1234_5678_9a80;
+    let remapped = |length_lg2| third(Interrupts::Remapped { table, length_lg2 });
+    assert_eq!(remapped(9), 0x2000_1234_5678_9a93);
+    assert_eq!(remapped(11), 0x2000_1234_5678_9a97);
+}
+
 fn entry(translation: Translation) -> DeviceEntry {
     DeviceEntry {
         translation,
         device_tlb: false,
+        interrupts: Interrupts::Pass,
         settings: Settings::NONE,
     }
 }
@@ -416,6 +448,21 @@ proptest! {
         prop_assert_eq!(word & 0xffe, 0);
     }
 
+    /// A change of what happens to interrupts changes nothing else in an entry.
+    #[test]
+    fn only_interrupts_change(before in interrupts(), after in interrupts(), settings in any::<u8>()) {
+        let entry = |interrupts| DeviceEntry {
+            interrupts,
+            settings: Settings(settings & 0xf7),
+            ..entry(Translation::Identity { domain: 7 })
+        };
+        let (before, after) = (entry(before).encode(), entry(after));
+        prop_assert_eq!(
+            [before[0], before[1], DeviceEntry::with_interrupts(before[2], after.interrupts), 0],
+            after.encode()
+        );
+    }
+
     /// The driver decodes every entry that it writes, and never sets a reserved bit.
     #[test]
     fn device_entry_bits(
@@ -425,6 +472,7 @@ proptest! {
         dirty in any::<bool>(),
         guest in any::<bool>(),
         device_tlb in any::<bool>(),
+        interrupts in interrupts(),
         settings in any::<u8>(),
     ) {
         let root = root & 0xf_ffff_ffff_f000;
@@ -440,6 +488,7 @@ proptest! {
                 Translation::Host { domain, root, levels, dirty }
             },
             device_tlb,
+            interrupts,
             settings: Settings(settings & 0xf7),
         };
         let words = entry.encode();

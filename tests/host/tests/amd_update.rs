@@ -16,7 +16,7 @@ mod drivers {
 }
 
 use amd::{
-    entries::{DeviceEntry, Translation, Words},
+    entries::{DeviceEntry, Interrupts, Translation, Words},
     ivrs::Settings,
     update::{Store, Update},
 };
@@ -200,16 +200,30 @@ fn translations() -> impl Strategy<Value = Translation> {
     ]
 }
 
+fn interrupts() -> impl Strategy<Value = Interrupts> {
+    prop_oneof![
+        Just(Interrupts::Pass),
+        Just(Interrupts::Refused),
+        (any::<u64>(), 0u8..=11).prop_map(|(table, length_lg2)| Interrupts::Remapped {
+            table: table & 0xf_ffff_ffff_ff80,
+            length_lg2,
+        }),
+    ]
+}
+
 fn entries() -> impl Strategy<Value = Words> {
     let settings = prop_oneof![Just(0u8), Just(0xd7u8), any::<u8>()];
-    (translations(), any::<bool>(), settings).prop_map(|(translation, device_tlb, settings)| {
-        DeviceEntry {
-            translation,
-            device_tlb,
-            settings: Settings(settings),
-        }
-        .encode()
-    })
+    (translations(), any::<bool>(), interrupts(), settings).prop_map(
+        |(translation, device_tlb, interrupts, settings)| {
+            DeviceEntry {
+                translation,
+                device_tlb,
+                interrupts,
+                settings: Settings(settings),
+            }
+            .encode()
+        },
+    )
 }
 
 proptest! {
@@ -250,6 +264,7 @@ fn host(domain: u16, root: u64, levels: u8) -> Words {
             dirty: false,
         },
         device_tlb: false,
+        interrupts: Interrupts::Pass,
         settings: Settings::NONE,
     }
     .encode()
@@ -352,6 +367,7 @@ fn guest_tables_of_other_levels() {
                 five_levels,
             },
             device_tlb: false,
+            interrupts: Interrupts::Pass,
             settings: Settings::NONE,
         }
         .encode()

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The unit remaps the interrupts of devices, from when C has put a device into its group, or from
+//! when its driver is unbound, if it had one then (law 9). A device keeps what it has while a driver
+//! is bound.
+
+use kernel::prelude::*;
+
+use super::{
+    device::ProviderDevice,
+    interrupts::{MessageDomain, Remapped},
+    served::Served,
+};
+#[cfg(CONFIG_X86_64)]
+use crate::ffi::msi::may_remap;
+use crate::{
+    ffi::device::{Device, DeviceLock},
+    interrupt::NotRemapped,
+};
+
+impl<D: Served> ProviderDevice<D> {
+    /// C has put the device into its group, or its driver is unbound: from now on the unit remaps
+    /// the device's messages, if it can.
+    ///
+    /// Somebody who has the device's lock is about to bind a driver, and another call follows then.
+    pub fn remap_interrupts(&self) {
+        if let Some(lock) = self.device().try_lock() {
+            self.remap_interrupts_of(&lock);
+        }
+    }
+
+    /// As [`remap_interrupts`](Self::remap_interrupts), with the device's lock held.
+    pub fn remap_interrupts_of(&self, device: &DeviceLock<'_>) {
+        let (Ok(group), true) = (self.group(), self.unit().is_active()) else {
+            return;
+        };
+        let mut state = self.interrupts().lock();
+        if state.is_ok() {
+            return;
+        }
+        let group = group.core();
+        *state = remap(self, device);
+        match (&*state, device.device().driver()) {
+            (Ok(_), _) => {}
+            (Err(_), Some(_)) => group.rely_on_messages(self.endpoint()),
+            (Err(_), None) => group.forgo_messages(self.endpoint()),
+        }
+    }
+
+    /// C releases the device, which has no driver.
+    pub fn end_interrupts(&self) {
+        let mut state = self.interrupts().lock();
+        let before = core::mem::replace(&mut *state, Err(NotRemapped::Unsupported));
+        drop(state);
+        if let Ok(domain) = before {
+            dismiss(&domain, self.device());
+        }
+    }
+}
+
+#[cfg(CONFIG_X86_64)]
+fn remap<D: Served>(known: &ProviderDevice<D>, device: &DeviceLock<'_>) -> Remapped {
+    may_remap(device)?;
+    let (core, endpoint) = (known.group()?.core(), known.endpoint());
+    let table = core.remap(endpoint)?;
+    let domain =
+        MessageDomain::new(endpoint.name(), table).inspect_err(|_| core.end_remapping(endpoint))?;
+    domain.serve(device);
+    Ok(domain)
+}
+
+#[cfg(CONFIG_X86_64)]
+fn dismiss(domain: &MessageDomain, device: Device<'_>) {
+    domain.dismiss(device);
+}
+
+#[cfg(not(CONFIG_X86_64))]
+fn remap<D: Served>(_known: &ProviderDevice<D>, _device: &DeviceLock<'_>) -> Remapped {
+    Err(NotRemapped::Unsupported)
+}
+
+#[cfg(not(CONFIG_X86_64))]
+fn dismiss(domain: &MessageDomain, _device: Device<'_>) {
+    match *domain {}
+}

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Interrupt messages of devices: a device raises only interrupts that it was given (law 9)."""
+
+import re
+
+from .. import core_view, guest_io, guest_pci, machine, units
+from ..vfio_user import VfioUser
+from .scenario import Scenario
+
+_DEVICES = "/sys/bus/pci/devices"
+# QEMU's edu device: the register that raises an interrupt.
+_EDU_RAISE = 0x60
+# The capability MSI (PCI Local Bus Specification 6.8.1): its id; offsets in it.
+_MSI_ID = 0x05
+_MSI_CONTROL, _MSI_ADDRESS, _MSI_ADDRESS_HIGH, _MSI_DATA = 2, 4, 8, 12
+_MSI_ENABLE = 1 << 0
+# The command register: bus master.
+_COMMAND, _BUS_MASTER = 4, 1 << 2
+
+
+class _Config:
+    """The configuration space of a PCI function in the guest."""
+
+    def __init__(self, guest, address):
+        self.guest = guest
+        self.path = f"{_DEVICES}/{address}/config"
+
+    def read(self, offset, size):
+        """The little-endian number of `size` bytes at `offset`."""
+        text = self.guest.run(f"dd if={self.path} bs=1 skip={offset} count={size} 2>/dev/null | od -An -tx1")
+        return int.from_bytes(bytes.fromhex(text.replace(" ", "").strip()), "little")
+
+    def write(self, offset, size, value):
+        """Writes a little-endian number of `size` bytes at `offset`."""
+        octal = "".join(f"\\{byte:03o}" for byte in value.to_bytes(size, "little"))
+        self.guest.run(f"printf '{octal}' | dd of={self.path} bs=1 seek={offset} conv=notrunc 2>/dev/null")
+
+    def capability(self, wanted):
+        """The offset of a capability."""
+        at = self.read(0x34, 1)
+        while at:
+            if self.read(at, 1) == wanted:
+                return at
+            at = self.read(at + 1, 1)
+        raise AssertionError(f"{self.path}: no capability {wanted:#x}")
+
+
+def _isolation(run):
+    """`{device: what the module says of its interrupts}`."""
+    lines = run.guest.run(f"cat {core_view.FOLDER}/interrupts").splitlines()
+    return dict(line.split(": ", 1) for line in lines if re.match(r"\S+: (not )?isolated", line))
+
+
+def _interrupts(run, address):
+    """`{name: [number, kind, counts for each processor]}` of a device's interrupts."""
+    numbers = set(run.guest.run(f"ls {_DEVICES}/{address}/msi_irqs 2>/dev/null || true").split())
+    found = {}
+    for line in run.guest.run("cat /proc/interrupts").splitlines()[1:]:
+        words = line.split()
+        if words and words[0].rstrip(":") in numbers:
+            counts = [int(word) for word in words[1:] if word.isdigit()]
+            kind = next(word for word in words[1:] if not word.isdigit())
+            found[words[0].rstrip(":")] = (kind, counts)
+    return found
+
+
+def _count(run, address):
+    return sum(sum(counts) for _, counts in _interrupts(run, address).values())
+
+
+def _raise(run, address, message):
+    """Makes the edu device, which has no driver, send a message (its address and its data)."""
+    config = _Config(run.guest, address)
+    msi = config.capability(_MSI_ID)
+    run.guest.run(f"echo 1 >{_DEVICES}/{address}/enable")
+    config.write(_COMMAND, 2, config.read(_COMMAND, 2) | _BUS_MASTER)
+    config.write(msi + _MSI_ADDRESS, 4, message[0])
+    config.write(msi + _MSI_ADDRESS_HIGH, 4, 0)
+    config.write(msi + _MSI_DATA, 2, message[1])
+    control = config.read(msi + _MSI_CONTROL, 2)
+    config.write(msi + _MSI_CONTROL, 2, control | _MSI_ENABLE)
+    window = int(run.guest.run(f"head -n1 {_DEVICES}/{address}/resource").split()[0], 16)
+    run.guest.run(f"busybox devmem {window + _EDU_RAISE:#x} 32 1; sleep 0.2")
+    config.write(msi + _MSI_CONTROL, 2, control & ~_MSI_ENABLE)
+    run.guest.run(f"echo 0 >{_DEVICES}/{address}/enable")
+
+
+def _message(run, address):
+    """The message that a device with MSI sends."""
+    config = _Config(run.guest, address)
+    msi = config.capability(_MSI_ID)
+    return config.read(msi + _MSI_ADDRESS, 4), config.read(msi + _MSI_DATA, 2)
+
+
+def without_remapping_a_device_raises_interrupts_of_others(run):
+    """Shows that the forged message of the next tests is one."""
+    run.load_drivers("ahci", "sd_mod")
+    run.guest.wait_for("[ -b /dev/sda ]")
+    before = _count(run, run.kind.ahci)
+    _raise(run, run.at(machine.A), _message(run, run.kind.ahci))
+    run.check(_count(run, run.kind.ahci) == before + 1, "the AHCI controller's driver gets an interrupt "
+              "that the edu device has raised", (before, _count(run, run.kind.ahci)))  # fmt: skip
+    run.guest.run("rmmod ahci")
+
+
+def devices_without_a_driver_are_isolated_and_others_say_why_not(run):
+    run.load_drivers("ahci", "sd_mod")
+    run.load()
+    seen = _isolation(run)
+    unit = run.guest.run("ls /sys/class/iommu").split()[0]
+    for slot in (machine.DISK, machine.NET, machine.A, machine.TEST):
+        run.check(seen.get(run.at(slot)) == f"isolated by {unit}", f"{run.at(slot)} is isolated",
+                  seen)  # fmt: skip
+    run.check("driver was bound before" in seen.get(run.kind.ahci, ""),
+              "the device with a driver is not isolated, and says why", seen)  # fmt: skip
+    for slot in (machine.DISK, machine.NET, machine.A, machine.TEST):
+        said = run.guest.run(f"cat {_DEVICES}/{run.at(slot)}/iommu_core/interrupts").strip()
+        run.check(said == f"isolated by {unit}", f"sysfs says the same of {run.at(slot)}", said)
+
+
+def a_driver_that_was_bound_before_keeps_its_interrupts(run):
+    address = run.kind.ahci
+    before = _count(run, address)
+    guest_io.read_checksum(run.guest, "/dev/sda", 1)
+    run.check(_count(run, address) > before, "its interrupts arrive")
+    kinds = {kind for kind, _ in _interrupts(run, address).values()}
+    run.check(kinds and not any(kind.startswith("IR-") for kind in kinds), "they are not remapped", kinds)
+
+
+def remapped_interrupts_arrive(run):
+    run.load_drivers("nvme", "e1000e")
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    guest_io.write_and_read(run.guest, disk, 4)
+    name = guest_io.interface(run.guest, run.at(machine.NET))
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest, 64)
+    for address in (run.at(machine.DISK), run.at(machine.NET)):
+        found = _interrupts(run, address)
+        run.check(found and all(kind.startswith("IR-") for kind, _ in found.values()),
+                  f"interrupts of {address} are remapped", found)  # fmt: skip
+        run.check(_count(run, address) > 0, f"those of {address} have arrived", found)
+    guest_io.network_down(run.guest, name)
+    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+    for number in range(len(_interrupts(run, run.at(machine.DISK)))):
+        run.check(re.search(rf"^ +{number} {run.at(machine.DISK)} vector 0x\w+ at processor 0x\w+$", entries, re.M),
+                  "debugfs has an entry for each", entries)  # fmt: skip
+
+
+def a_forged_message_is_refused(run):
+    victim = run.at(machine.DISK)
+    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+    for index, vector, processor in re.findall(
+        rf"^ +(\d+) {victim} vector (0x\w+) at processor (0x\w+)$", entries, re.M
+    ):
+        for name, message in (
+            ("its vector and processor", (run.kind.interrupts | int(processor, 16) << 12, int(vector, 16))),
+            ("its entry", (run.kind.interrupts, int(index))),
+        ):
+            before = _count(run, victim)
+            mark = run.guest.mark()
+            _raise(run, run.at(machine.A), message)
+            run.check(_count(run, victim) == before, f"a message of another device with {name} is refused",
+                      (before, _count(run, victim)))  # fmt: skip
+            run.check("No irq handler for vector" not in run.guest.kernel_log(mark),
+                      "it raises no other interrupt either")  # fmt: skip
+
+
+def interrupts_move_between_processors_under_load(run):
+    disk, net = run.at(machine.DISK), run.at(machine.NET)
+    name = guest_io.interface(run.guest, net)
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest, 64)
+    mark = run.guest.mark()
+    device = guest_io.nvme_disk(run.guest, disk)
+    run.guest.run(f"(while [ ! -e /run/moved ]; do dd if={device} of=/dev/null bs=16k count=200 iflag=direct "
+                  "2>/dev/null || touch /run/broken; done) >/dev/null 2>&1 &")  # fmt: skip
+    before = _interrupts(run, net)
+    run.guest.run("(while [ ! -e /run/moved ]; do for n in " + " ".join(before) + "; do for i in 1 2; do "
+                  "echo $i >/proc/irq/$n/smp_affinity; done; done; done) >/dev/null 2>&1 &")  # fmt: skip
+    for _ in range(4):
+        guest_io.echo(run.guest, 512)
+        # This moves the disk's interrupts, too, which belong to one processor each.
+        run.guest.run("echo 0 >/sys/devices/system/cpu/cpu1/online; sleep 0.3; "
+                      "echo 1 >/sys/devices/system/cpu/cpu1/online; sleep 0.3", timeout=60)  # fmt: skip
+    run.guest.run("touch /run/moved; sleep 2; rm /run/moved")
+    run.check(not run.guest.works("[ -e /run/broken ]"), "no read has failed")
+    log = run.guest.kernel_log(mark)
+    run.check(not re.search(r"timeout|Unit Hang|No irq handler", log),
+              "no driver misses an interrupt, and none is stray", log[-2000:])  # fmt: skip
+    arrived = [0, 0]
+    for number, (_, counts) in _interrupts(run, net).items():
+        arrived = [sum + now - then for sum, now, then in zip(arrived, counts, before[number][1])]
+    run.check(all(arrived), "interrupts arrive at both processors", arrived)
+    guest_io.network_down(run.guest, name)
+
+
+def vfio_needs_no_parameter_and_gets_the_interrupts(run):
+    run.guest.run("modprobe -a vfio_iommu_type1 vfio-pci")
+    parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+    run.check(run.guest.run(f"cat {parameter}").strip() == "N", "allow_unsafe_interrupts is off")
+    address = run.at(machine.A)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "isolated")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c", "set-iommu c type1v2",
+                 f"device a g {address} edu", "edu-interrupt a", "edu-interrupt a"])  # fmt: skip
+    user.quit()
+    guest_pci.unbind(run.guest, address)
+
+
+def a_device_that_was_unplugged_gives_its_interrupts_back(run):
+    address = run.at(machine.DISK)
+    guest_io.nvme_disk(run.guest, address)
+    run.guest.run(f"echo 1 >{_DEVICES}/{address}/remove; sleep 1")
+    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+    run.check(address not in entries, "no entry is left", entries)
+    run.guest.run("echo 1 >/sys/bus/pci/rescan; sleep 1")
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, address), 2)
+    run.check(_isolation(run)[address].startswith("isolated"), "it is isolated again")
+
+
+def a_unit_that_is_given_back_leaves_plain_interrupts(run):
+    for name in ("nvme", "e1000e", "ahci"):
+        run.guest.run(f"rmmod {name}")
+    run.unload()
+    run.load_drivers()
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+    kinds = {kind for kind, _ in _interrupts(run, run.at(machine.DISK)).values()}
+    run.check(kinds and not any(kind.startswith("IR-") for kind in kinds), "they are not remapped", kinds)
+    for name in ("nvme", "e1000e", "ahci"):
+        run.guest.run(f"rmmod {name}")
+    run.load()
+    run.load_drivers()
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
+    kinds = {kind for kind, _ in _interrupts(run, run.at(machine.DISK)).values()}
+    run.check(kinds and all(kind.startswith("IR-") for kind in kinds), "they are remapped again", kinds)
+
+
+def devices_say_why_they_are_not_isolated(run):
+    run.load()
+    seen = _isolation(run)
+    run.check(seen and all(line.startswith("not isolated: ") and len(line) > 20 for line in seen.values()),
+              "each device has a reason", seen)  # fmt: skip
+
+
+def devices_are_isolated_by_their_interrupt_controller(run):
+    run.load()
+    seen = _isolation(run)
+    for slot in (machine.DISK, machine.NET, machine.A, machine.TEST):
+        run.check(seen.get(run.at(slot)) == "isolated by its interrupt controller",
+                  f"{run.at(slot)} is isolated", seen)  # fmt: skip
+
+
+def scenarios(kind):
+    """A guest with devices whose interrupts are counted."""
+    if kind.remaps_interrupts:
+        tests = [
+            without_remapping_a_device_raises_interrupts_of_others,
+            devices_without_a_driver_are_isolated_and_others_say_why_not,
+            a_driver_that_was_bound_before_keeps_its_interrupts,
+            remapped_interrupts_arrive,
+            a_forged_message_is_refused,
+            interrupts_move_between_processors_under_load,
+            vfio_needs_no_parameter_and_gets_the_interrupts,
+            a_device_that_was_unplugged_gives_its_interrupts_back,
+            a_unit_that_is_given_back_leaves_plain_interrupts,
+        ]
+    elif kind.unsafe_interrupts:
+        tests = [devices_say_why_they_are_not_isolated]
+    else:
+        tests = [devices_are_isolated_by_their_interrupt_controller]
+    return [Scenario("interrupts", machine.bench, tests)]

@@ -14,6 +14,8 @@ _EDU_RAISE = 0x60
 _MSI_ID = 0x05
 _MSI_CONTROL, _MSI_ADDRESS, _MSI_ADDRESS_HIGH, _MSI_DATA = 2, 4, 8, 12
 _MSI_ENABLE = 1 << 0
+# The register of an interrupt translation service (GICv3, GITS_TRANSLATER) that devices write to.
+_ITS_TRANSLATER = 0x10040
 # The command register: bus master.
 _COMMAND, _BUS_MASTER = 4, 1 << 2
 
@@ -250,6 +252,24 @@ def devices_are_isolated_by_their_interrupt_controller(run):
                   f"{run.at(slot)} is isolated", seen)  # fmt: skip
 
 
+def the_controller_refuses_a_forged_message(run):
+    run.load_drivers("nvme")
+    victim, attacker = run.at(machine.DISK), run.at(machine.A)
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, victim), 2)
+    run.check(_count(run, victim) > 0, "the disk has interrupts", _interrupts(run, victim))
+    # The unit lets the message pass, so that the interrupt controller sees it.
+    run.guest.run(f"echo identity >{_DEVICES}/{attacker}/iommu_group/type")
+    window = run.guest.run("od -An -tx1 -N8 /proc/device-tree/intc@*/its@*/reg")
+    message = int(window.replace(" ", ""), 16) + _ITS_TRANSLATER
+    before, mark = _count(run, victim), run.guest.mark()
+    # The victim's events are the first ones of its own table in the controller.
+    for event in range(8):
+        _raise(run, attacker, (message, event))
+    run.check(_count(run, victim) == before, "no message of another device raises the disk's interrupt",
+              (before, _count(run, victim)))  # fmt: skip
+    run.check(not core_view.faults(run.guest.kernel_log(mark)), "the unit has let the messages pass")
+
+
 def scenarios(kind):
     """A guest with devices whose interrupts are counted."""
     if kind.remaps_interrupts:
@@ -267,5 +287,5 @@ def scenarios(kind):
     elif kind.unsafe_interrupts:
         tests = [devices_say_why_they_are_not_isolated]
     else:
-        tests = [devices_are_isolated_by_their_interrupt_controller]
+        tests = [devices_are_isolated_by_their_interrupt_controller, the_controller_refuses_a_forged_message]
     return [Scenario("interrupts", machine.bench, tests)]

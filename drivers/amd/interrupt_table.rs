@@ -20,6 +20,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use core::{fmt, mem};
 
 use kernel::{

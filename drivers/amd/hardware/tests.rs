@@ -68,6 +68,7 @@ fn describe_unit_with(
         capability: Capability::decode(CAPABILITY, MISC).map_err(|_| EINVAL)?,
         features,
         tables: config,
+        remapping: Ok(Remapping::new(true, false, false, false)),
         flags: Flags(0),
     };
     let tables = DeviceTable::new(-1, 0x3ff, features.table_segments, |id| match id {
@@ -220,7 +221,7 @@ fn set_taking_commands(hardware: &Hardware, taking: bool) {
 }
 
 /// Stops the unit, so that its memory can be freed.
-fn forget(hardware: &Hardware) {
+pub(in super::super) fn forget(hardware: &Hardware) {
     set_taking_commands(hardware, false);
     assert_eq!(hardware.stop(), Ok(()));
 }
@@ -574,8 +575,11 @@ mod suite {
         assert_eq!(u32::from(io.read(EVENT_BASE_HIGH)) >> 24, 9);
         // 0x400 entries of 32 bytes are 8 pages.
         assert_eq!(u32::from(io.read(DEVICE_TABLE_LOW)) & 0x1ff, 7);
-        // Coherent; an invalidation timeout of one second.
-        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        // Coherent; an invalidation timeout of one second; entries of interrupt tables of 128 bits.
+        assert_eq!(
+            u32::from(io.read(CONTROL_LOW)),
+            1 << 10 | 4 << 5 | 1 << 17
+        );
         forget(&hardware);
 
         let hardware = unit_with(FEATURES_SPLIT)?;

@@ -112,7 +112,7 @@ help:
 	@echo '  make native-test      run suites and guests with the kernel'"'"'s IOMMU layer, and with the core in its place'
 	@echo '                        (FILTER=iommufd)'
 	@echo '  make native-calls     which functions of the core these suites call, compared with the document'
-	@echo '  make bench            measure the page tables in C and ours, in one boot of the stock kernel'
+	@echo '  make bench            measure page tables and whole paths, in C and ours, on the stock kernel'
 	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines;'
 	@echo '                        clippy also builds the kernels of make kunit, make kernel and make native for it'
 	@echo '  make arrows           list files that import each other in a circle, or from a layer above'

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import pathlib
 import signal
 import sys
 
@@ -28,6 +29,7 @@ from . import (
     native,
     native_calls,
     native_symbols,
+    path_bench,
     paths,
     root,
     story,
@@ -168,7 +170,10 @@ def _parser():
     add("lint", _suite(lint.run_all), "rustfmt, clippy, files that may have unsafe, arrows between files, licence lines")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
-    add("bench", lambda _: bench.run(), "measure the kernel's C page tables and ours")
+    command = add("bench", _bench, "measure page tables and whole paths: the kernel's in C, and ours")
+    command.add_argument("--paths", action="store_true", help="only whole paths")
+    command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
+    command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
 
     command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
@@ -240,6 +245,12 @@ def _guest_test(arguments):
         )  # fmt: skip
     guest_tests.play(report, plays)
     return report.finish()
+
+
+def _bench(arguments):
+    if not arguments.paths and not arguments.units:
+        bench.run()
+    return path_bench.run(arguments.units, target=arguments.json)
 
 
 def _native(arguments):

@@ -40,10 +40,10 @@ class Image:
         return dataclasses.replace(self, initramfs=archive)
 
 
-def stock(arch, module=None, wanted=""):
-    """The image of the stock kernel `wanted` (`KERNEL=`), with the module file `module` if given."""
+def stock(arch, *modules, wanted=""):
+    """The image of the stock kernel `wanted` (`KERNEL=`), with these module files; None is none."""
     linux = kernel.stock(arch, wanted=wanted)
-    ours = [module] if module else []
+    ours = [module for module in modules if module]
     files = initramfs.build(root.get(), arch, linux.release, linux.modules, ours)
     return Image(linux.image, files)
 

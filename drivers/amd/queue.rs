@@ -30,7 +30,7 @@ use crate::{
     drivers::shell::{
         queue::{GivenUp, Number, QueueMemory},
         unit_memory::{Exposed, Off},
-        wait::{wait_until, Wait},
+        wait::{soon, wait_until, Wait},
     },
     ffi::raw_spinlock::{new_raw_spinlock, RawSpinLock, RawSpinLockGuard},
     log::log_warn,
@@ -305,10 +305,13 @@ impl Queue {
         sequence: u64,
         mut repair: impl FnMut() -> Option<Failure>,
     ) -> Result<(), Failure> {
+        let is_done = || self.memory.completions.is_done(sequence);
+        if soon(POLLS, is_done) {
+            return Ok(());
+        }
         let io = registers.io();
         let wait = Wait::begin(TIMEOUT);
         loop {
-            let is_done = || self.memory.completions.is_done(sequence);
             let Err(in_vain) = wait.look(POLLS, is_done) else {
                 return Ok(());
             };

@@ -50,7 +50,7 @@ use crate::{
     drivers::shell::{
         queue::{GivenUp, Number, QueueMemory},
         unit_memory::{Exposed, Off},
-        wait::{wait_until, Wait},
+        wait::{soon, wait_until, Wait},
     },
     ffi::compat::{new_spinlock_irq, SpinLockIrq},
     log::log_warn,
@@ -326,7 +326,16 @@ impl Queue {
     }
 
     /// Returns when the unit has done everything up to `ticket`.
-    fn wait(&self, registers: &Registers, mut ticket: Ticket) -> Result<(), Failure> {
+    #[inline]
+    fn wait(&self, registers: &Registers, ticket: Ticket) -> Result<(), Failure> {
+        match soon(POLLS, || self.memory.completions.is_done(ticket.number)) {
+            true => Ok(()),
+            false => self.wait_long(registers, ticket),
+        }
+    }
+
+    #[cold]
+    fn wait_long(&self, registers: &Registers, mut ticket: Ticket) -> Result<(), Failure> {
         let mut repeats = 0;
         let mut wait = Wait::begin(TIMEOUT);
         loop {

@@ -19,6 +19,19 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
+/// Calls `done` up to `times` times, until it returns true, and returns whether it did. For before a
+/// [`Wait`]: to read the clock takes longer than most units take to answer.
+#[inline]
+pub(crate) fn soon(times: usize, mut done: impl FnMut() -> bool) -> bool {
+    for _ in 0..times {
+        if done() {
+            return true;
+        }
+        cpu_relax();
+    }
+    false
+}
+
 /// A wait that has begun.
 #[derive(Copy, Clone)]
 pub(crate) struct Wait {
@@ -52,19 +65,16 @@ impl Wait {
     pub(crate) fn look(
         &self,
         times: usize,
-        mut done: impl FnMut() -> bool,
+        done: impl FnMut() -> bool,
     ) -> core::result::Result<(), InVain> {
         let in_vain = InVain {
             waited: self.start.elapsed(),
             limit: self.limit,
         };
-        for _ in 0..times {
-            if done() {
-                return Ok(());
-            }
-            cpu_relax();
+        match soon(times, done) {
+            true => Ok(()),
+            false => Err(in_vain),
         }
-        Err(in_vain)
     }
 
     /// Waits on until `done` returns true.

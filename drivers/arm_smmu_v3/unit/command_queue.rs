@@ -58,7 +58,7 @@ use crate::{
     drivers::shell::{
         queue::{Number, QueueMemory},
         unit_memory::{Exposed, Off},
-        wait::Wait,
+        wait::{soon, Wait},
     },
     ffi::compat::{SpinLockIrq, SpinLockIrqGuard},
     log::log_warn,
@@ -148,7 +148,10 @@ struct InFlight {
     /// The index of the CMD_SYNC.
     sync: u32,
     signal: Signal,
-    wait: Wait,
+    /// How long it may take.
+    limit: Delta,
+    /// `None` before the first look that finds it not completed.
+    wait: Option<Wait>,
     repairs: usize,
     /// The last command that the unit has reported as illegal; a CMD_SYNC has taken its place.
     refused: Option<(Command, CommandError)>,
@@ -361,7 +364,8 @@ impl CommandQueue {
             first,
             sync,
             signal,
-            wait: Wait::begin(limit),
+            limit,
+            wait: None,
             repairs: 0,
             refused: None,
             is_second: false,
@@ -394,19 +398,28 @@ impl CommandQueue {
     ) -> Option<Result<(), Failure>> {
         let io = registers.io();
         let read_consumer = || CommandConsumer(registers.read::<CMDQ_CONS>().into());
-        let looked = match self.messages {
+        let times = match self.messages {
             true => {
                 registers.run_emulator();
-                flight
-                    .wait
-                    .look(POLLS, || self.memory.completions.is_done(self.sequence))
+                POLLS
             }
-            false => flight.wait.look(1, || {
+            false => 1,
+        };
+        let is_done = || match self.messages {
+            true => self.memory.completions.is_done(self.sequence),
+            false => {
                 let consumer = read_consumer().index();
                 self.ring.consumed(self.producer, consumer, flight.sync)
-            }),
+            }
         };
-        let Err(in_vain) = looked else {
+        let Some(wait) = flight.wait else {
+            if soon(times, is_done) {
+                return self.complete(registers, flight);
+            }
+            flight.wait = Some(Wait::begin(flight.limit));
+            return None;
+        };
+        let Err(in_vain) = wait.look(times, is_done) else {
             return self.complete(registers, flight);
         };
 

@@ -29,7 +29,7 @@ use kernel::{
 use super::{
     capability::{AddressSpace, Capability},
     fault_record::FaultStatus,
-    invalidation::{by_register, ContextScope, Drain, TlbScope},
+    invalidation::{by_register, ContextScope, Descriptor, Drain, TlbScope},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     quirks::{Present, Quirks},
@@ -187,6 +187,18 @@ impl Hardware {
     #[inline]
     pub(super) fn batch(&self) -> Batch<'_> {
         Batch::new(&self.queue, &self.registers)
+    }
+
+    /// The invalidation of what the IOTLB holds of `scope`.
+    #[inline]
+    pub(super) fn iotlb(&self, scope: TlbScope) -> Descriptor {
+        Descriptor::iotlb(scope, self.queue.drain())
+    }
+
+    /// Executes a few invalidations, see [`Queue::execute`].
+    #[inline]
+    pub(super) fn execute(&self, descriptors: &[Descriptor]) -> Result<(), Failure> {
+        self.queue.execute(&self.registers, descriptors)
     }
 
     /// The queue, to look at.

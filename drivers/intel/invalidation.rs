@@ -61,6 +61,9 @@ impl Descriptor {
     const IOTLB: u64 = 2;
     const WAIT: u64 = 5;
 
+    /// No descriptor: a place for one.
+    pub const NONE: Self = Self([0; 2]);
+
     /// Invalidates the context cache.
     ///
     /// | bits | field |

@@ -277,6 +277,25 @@ impl Queue {
         self.failed.is_set()
     }
 
+    /// Executes `descriptors`, [`PART`] at most. When this returns `Ok`, they are done.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute them.
+    #[inline]
+    pub(super) fn execute(
+        &self,
+        registers: &Registers,
+        descriptors: &[Descriptor],
+    ) -> Result<(), Failure> {
+        match self.submit(registers, descriptors)? {
+            Some(ticket) => self.wait(registers, ticket),
+            None => Ok(()),
+        }
+    }
+
     /// Submits `descriptors`, [`PART`] at most, and a wait descriptor. `None` if there is nothing
     /// to wait for.
     fn submit(
@@ -305,16 +324,19 @@ impl Queue {
     }
 
     /// Fills slots, of which enough are free, and tells the unit.
+    #[inline]
     fn append(&self, ring: &mut Ring, registers: &Registers, descriptors: &[Descriptor]) -> Ticket {
-        ring.issued = ring.issued.next();
-        let address = self.memory.completions.addr().raw();
-        let wait = Descriptor::wait(address, ring.issued);
-        for &descriptor in Iterator::chain(descriptors.iter(), [&wait]) {
+        let number = ring.issued.next();
+        ring.issued = number;
+        let mut put = |descriptor| {
             self.write_slot(ring.tail, descriptor);
-            ring.numbers[ring.tail] = ring.issued;
+            ring.numbers[ring.tail] = number;
             // INVARIANT: The remainder is below `SLOTS`, and the slot has its number.
             ring.tail = (ring.tail + 1) % SLOTS;
-        }
+        };
+        descriptors.iter().for_each(|&descriptor| put(descriptor));
+        let address = self.memory.completions.addr().raw();
+        put(Descriptor::wait(address, number));
         ring.counts.batches += 1;
         ring.counts.descriptors += descriptors.len() as u64 + 1;
         // The kernel orders the write of a register after earlier writes to memory.
@@ -501,7 +523,7 @@ impl<'a> Batch<'a> {
         Self {
             queue,
             registers,
-            part: [Descriptor([0; 2]); PART],
+            part: [Descriptor::NONE; PART],
             count: 0,
             last: None,
             result: Ok(()),

@@ -11,7 +11,7 @@ use kernel::{prelude::*, sync::Arc};
 use super::{
     entries::{ContextEntry, Translation},
     firmware::{Firmware, MemoryNodes},
-    invalidation::{ContextScope, TlbScope},
+    invalidation::{ContextScope, Descriptor, TlbScope},
     machine::Machine,
     paging::Paging,
     quirks::Function,
@@ -278,9 +278,10 @@ impl Translate for Vtd {
             .then_some(capability.max_address_mask);
         let parts = Parts::of(scope, largest);
 
-        let mut batch = hardware.batch();
+        let mut descriptors = [Descriptor::NONE; Parts::MAX];
+        let mut count = 0;
         parts.for_each(|part| {
-            batch.iotlb(match part {
+            descriptors[count] = hardware.iotlb(match part {
                 Part::Domain => TlbScope::Domain { domain },
                 Part::Block { block, leaves_only } => TlbScope::Pages {
                     domain,
@@ -288,8 +289,9 @@ impl Translate for Vtd {
                     leaves_only,
                 },
             });
+            count += 1;
         });
-        hardware.answered(batch.run())
+        hardware.answered(hardware.execute(&descriptors[..count]))
     }
 }
 

@@ -14,6 +14,24 @@ pub struct Block {
     pub order: u8,
 }
 
+impl Block {
+    /// The block with exactly the pages that `first..=last` touches, if there is one, of
+    /// 2^`max_order` pages at most.
+    #[inline]
+    pub fn exactly(first: u64, last: u64, max_order: u8) -> Option<Self> {
+        let (first, last) = (first >> 12, last.max(first) >> 12);
+        // A page number has 52 bits.
+        let pages = last - first + 1;
+        let order = pages.trailing_zeros() as u8;
+
+        (pages & (pages - 1) == 0 && first & (pages - 1) == 0 && order <= max_order.min(51))
+            .then_some(Self {
+                address: first << 12,
+                order,
+            })
+    }
+}
+
 /// The maximum number of page-selective commands for one range. One command for the whole domain
 /// costs less than a larger number of them.
 pub const MAX_BLOCKS: usize = 4;

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::blocks::{Block, Cover};
+use super::blocks::{Block, Cover, MAX_BLOCKS};
 use crate::{addr::Iova, driver::Scope};
 
 /// What one command invalidates.
@@ -17,28 +17,35 @@ pub(crate) enum Part {
 }
 
 /// The parts of one invalidation.
-pub(crate) struct Parts {
-    cover: Cover,
-    leaves_only: bool,
+pub(crate) enum Parts {
+    /// One block, as most invalidations are.
+    One(Part),
+    /// Others.
+    Cover { cover: Cover, leaves_only: bool },
 }
 
 impl Parts {
+    /// The most parts of one invalidation.
+    pub(crate) const MAX: usize = MAX_BLOCKS;
+
     /// The parts that cover `scope`, on a unit whose commands name 2^`max_order` pages at most, or
     /// whole domains only (`None`).
     #[inline]
     pub(crate) fn of(scope: Scope, max_order: Option<u8>) -> Self {
-        match scope {
-            Scope::All => Self {
-                cover: Cover::Domain,
-                leaves_only: false,
-            },
-            Scope::Range {
-                first,
-                last,
-                tables,
-            } => Self {
-                cover: Cover::new(first.raw(), last.raw(), max_order),
-                leaves_only: !tables,
+        let Scope::Range {
+            first,
+            last,
+            tables,
+        } = scope
+        else {
+            return Self::One(Part::Domain);
+        };
+        let (first, last, leaves_only) = (first.raw(), last.raw(), !tables);
+        match max_order.and_then(|max_order| Block::exactly(first, last, max_order)) {
+            Some(block) => Self::One(Part::Block { block, leaves_only }),
+            None => Self::Cover {
+                cover: Cover::new(first, last, max_order),
+                leaves_only,
             },
         }
     }
@@ -46,8 +53,11 @@ impl Parts {
     /// Calls `add` with each part.
     #[inline]
     pub(crate) fn for_each(&self, mut add: impl FnMut(Part)) {
-        let leaves_only = self.leaves_only;
-        match self.cover.blocks() {
+        let (cover, leaves_only) = match self {
+            Self::One(part) => return add(*part),
+            Self::Cover { cover, leaves_only } => (cover, *leaves_only),
+        };
+        match cover.blocks() {
             [] => add(Part::Domain),
             blocks => {
                 for &block in blocks {

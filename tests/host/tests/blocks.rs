@@ -2,7 +2,7 @@
 
 //! Ranges as blocks: the blocks cover the whole range, and not much more.
 
-use iommu_core_host::shell::blocks::{Cover, MAX_BLOCKS};
+use iommu_core_host::shell::blocks::{Block, Cover, MAX_BLOCKS};
 use proptest::prelude::*;
 
 fn cover(first: u64, last: u64, order: u8) -> Vec<(u64, u8)> {
@@ -75,6 +75,41 @@ proptest! {
             prop_assert!(next == 0 || next > last);
             let asked = u128::from((last >> 12) - (first >> 12) + 1);
             prop_assert!(pages <= 2 * asked);
+        }
+    }
+}
+
+#[test]
+fn one_block_exactly() {
+    let exactly = |first, last, order| {
+        Block::exactly(first, last, order).map(|block| (block.address, block.order))
+    };
+
+    assert_eq!(exactly(0x1000, 0x1fff, 18), Some((0x1000, 0)));
+    assert_eq!(exactly(0x1800, 0x1801, 0), Some((0x1000, 0)));
+    assert_eq!(exactly(0x20_0000, 0x3f_ffff, 18), Some((0x20_0000, 9)));
+    // Not aligned; not a power of two; larger than the unit can name.
+    assert_eq!(exactly(0x1000, 0x2fff, 18), None);
+    assert_eq!(exactly(0, 0x2fff, 18), None);
+    assert_eq!(exactly(0x20_0000, 0x3f_ffff, 8), None);
+    assert_eq!(exactly(0, u64::MAX, 63), None);
+    assert_eq!(exactly(1 << 63, u64::MAX, 63), Some((1 << 63, 51)));
+}
+
+proptest! {
+    /// It is what the search for blocks finds.
+    #[test]
+    fn one_block_exactly_is_the_only_block(
+        first in 0u64..1 << 30,
+        pages in 1u64..1 << 12,
+        order in 0u8..20,
+    ) {
+        let last = (first | 0xfff) + ((pages - 1) << 12);
+        if let Some(block) = Block::exactly(first, last, order) {
+            prop_assert_eq!(cover(first, last, order), [(block.address, block.order)]);
+        } else if let [(address, order)] = cover(first, last, order)[..] {
+            // One block around the range.
+            prop_assert!(address != first & !0xfff || (1 << order) != pages);
         }
     }
 }

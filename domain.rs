@@ -13,15 +13,15 @@
 //! ([`Residence`] is one endpoint's use of one). An unmap visits the residences only, so its cost
 //! does not grow with the number of endpoints.
 //!
-//! Locking: `residences` is taken with interrupts off, for one look-up or change; no other lock
-//! nests inside. Code that invalidates copies the list and drops the lock before it calls the
-//! units, so processors that unmap at the same time do not wait for each other's invalidations.
-//! This is sufficient:
+//! Locking: the lock of `residences` is taken with interrupts off, for one look-up or change; no
+//! other lock nests inside. Code that invalidates reads the residences without it, so processors
+//! that unmap at the same time do not wait for each other. This is sufficient:
 //!
 //! - The core adds a residence before the driver writes the entry. If an unmap does not see the
 //!   residence, there is nothing to invalidate on that unit: the unmap changed the page table
-//!   before it read the list. The same holds for a page table that has grown: its new top was in
-//!   place before the list was read, and a later attach reads the new top.
+//!   before it read the residences. The same holds for a page table that has grown: its new top was
+//!   in place before they were read, and a later attach reads the new top. Between the two steps of
+//!   each side is a full barrier: that of an unmap or a map is in the counter of mapped bytes.
 //! - The core removes a residence after the entry is gone and nothing is cached under the tag. If
 //!   an unmap still sees the residence, it invalidates what another domain has under the tag by
 //!   now, which costs that domain a page-table walk.

@@ -195,6 +195,15 @@ pub struct Step<'a, D: Attach> {
     pub target: Option<Target<'a, D>>,
 }
 
+/// How one unit's caches identify a domain.
+pub trait Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static {
+    /// The tag as a number, so that a domain can publish it in one store.
+    fn pack(self) -> u32;
+
+    /// The tag that [`pack`](Self::pack) has made `number` of.
+    fn unpack(number: u32) -> Self;
+}
+
 /// The steps of one commit on one unit.
 pub trait Steps<D: Attach> {
     /// Calls `f` for each step. Every call of `for_each` visits all steps in the same order, so a
@@ -229,7 +238,7 @@ pub trait Attach: Sized + Send + Sync + 'static {
     type Paging: Send + Sync + 'static;
 
     /// How one unit's caches identify a domain (VT-d and AMD domain id, ASID, VMID).
-    type Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static;
+    type Tag: Tag;
 
     /// A prepared attach of one endpoint.
     type Plan: Send + 'static;

@@ -3,29 +3,32 @@
 //! The units on which a domain has a tag, and the tags.
 //!
 //! Locking: the spinlock is held, with interrupts off, for one look-up or change; no other lock
-//! nests inside. A processor that invalidates copies the list and drops the lock before it calls
-//! the units, so processors that unmap at the same time do not wait for each other's invalidations.
-//! [`domain`](super) says why this is sufficient.
+//! nests inside. A processor that invalidates takes no lock and writes nothing that others read:
+//! it reads the tags in the [`Place`]s, which change under the lock. A unit keeps its place as long
+//! as the domain is there, so the record of the unit is there as long as well. Should a domain ever
+//! have had more units than there are places, a processor that invalidates copies the list instead,
+//! and drops the lock before it calls the units. [`domain`](super) says why all this is sufficient.
 
 #![forbid(unsafe_code)]
 
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        Arc, SetOnce,
     },
 };
 
 use crate::{
-    driver::Attach,
-    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    driver::{Attach, Tag},
+    ffi::compat::{new_spinlock_irq, smp_mb, SpinLockIrq},
     ordered_set::{Keyed, OrderedSet},
     unit::Unit,
 };
 
-/// How many units are copied per turn of the lock. Most machines have fewer units, and most domains
-/// have a tag on one.
+/// How many units have a place. Most machines have fewer units, and most domains have a tag on one.
+const PLACES: usize = 4;
+/// How many units are copied per turn of the lock.
 const AT_ONCE: usize = 4;
 
 /// A unit, and the domain's tag there.
@@ -48,9 +51,38 @@ impl<D: Attach> Keyed for Slot<D> {
     }
 }
 
+/// A unit on which the domain has or had a tag. Places are filled in order.
+struct Place<D: Attach> {
+    unit: SetOnce<Arc<Unit<D>>>,
+    /// [`NO_TAG`], or [`HAS_TAG`] and the tag.
+    tag: Atomic<u64>,
+}
+
+const NO_TAG: u64 = 0;
+const HAS_TAG: u64 = 1 << 32;
+
+impl<D: Attach> Place<D> {
+    const EMPTY: Self = Self {
+        unit: SetOnce::new(),
+        tag: Atomic::new(NO_TAG),
+    };
+
+    /// Whether this is or becomes the place of `unit`. The caller holds the lock of the slots.
+    fn is_for(&self, unit: &Arc<Unit<D>>) -> bool {
+        match self.unit.as_ref() {
+            Some(other) => Arc::ptr_eq(other, unit),
+            None => self.unit.populate(unit.clone()),
+        }
+    }
+}
+
 /// All units on which the domain has a tag.
 #[pin_data]
 pub(super) struct Residences<D: Attach> {
+    /// The units in `slots` and their tags, unless there are `more`.
+    places: [Place<D>; PLACES],
+    /// Whether some unit has found no place.
+    more: Atomic<bool>,
     /// Whether some unit needs a call after each map. While it is false, a map does not take the
     /// lock.
     sync_maps: Atomic<bool>,
@@ -64,6 +96,8 @@ impl<D: Attach> Residences<D> {
     /// Creates the empty list.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
+            places: [Place::EMPTY; PLACES],
+            more: Atomic::new(false),
             sync_maps: Atomic::new(false),
             snoops: Atomic::new(false),
             slots <- new_spinlock_irq!(OrderedSet::new()),
@@ -96,7 +130,26 @@ impl<D: Attach> Residences<D> {
 
     /// Calls `f`, without a lock, for each unit that has not stopped. If a unit is added or removed
     /// at the same time, `f` may or may not be called for it.
+    #[inline]
     pub(super) fn for_each(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
+        if self.more.load(Acquire) {
+            return self.for_each_slot(&mut f);
+        }
+        for place in &self.places {
+            let tag = place.tag.load(Acquire);
+            match place.unit.as_ref() {
+                None => return,
+                Some(unit) if tag != NO_TAG && !unit.has_stopped() => {
+                    f(unit, D::Tag::unpack(tag as u32));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// As [`for_each`](Self::for_each), from the list of units.
+    #[cold]
+    fn for_each_slot(&self, f: &mut dyn FnMut(&Unit<D>, D::Tag)) {
         let mut after = None;
         loop {
             // Dropping these references never frees a unit: the frontend that discovered the unit
@@ -193,7 +246,21 @@ impl<D: Attach> Residences<D> {
         if D::needs_map_sync(slot.unit.data()) {
             self.sync_maps.store(true, Relaxed);
         }
-        slots.insert(slot, room)
+        let (unit, tag) = (slot.unit.clone(), slot.tag);
+        slots.insert(slot, room)?;
+        match self.place(&unit) {
+            Some(place) => place.tag.store(HAS_TAG | u64::from(tag.pack()), Release),
+            None => self.more.store(true, Release),
+        }
+        // A processor that unmaps changes the table, then reads the tags. An attach writes the tag,
+        // then the entry with which the unit reads the table.
+        smp_mb(Full);
+        Ok(())
+    }
+
+    /// The place of `unit`, if there is one. The caller holds the lock of the slots.
+    fn place(&self, unit: &Arc<Unit<D>>) -> Option<&Place<D>> {
+        self.places.iter().find(|place| place.is_for(unit))
     }
 
     /// Removes one user on `unit`. Returns whether it was the last one; the caller then frees the
@@ -206,6 +273,9 @@ impl<D: Attach> Residences<D> {
         slot.users -= 1;
         if slot.users > 0 {
             return false;
+        }
+        if let Some(place) = self.place(unit) {
+            place.tag.store(NO_TAG, Release);
         }
         let gone = slots.remove(Arc::as_ptr(unit));
         drop(slots);

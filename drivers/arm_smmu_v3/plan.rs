@@ -10,7 +10,7 @@ use super::records::{
     command,
     ste::{DeviceTlb, Ste, Words},
 };
-use crate::pgtable::armv8::GranuleSize;
+use crate::{driver, pgtable::armv8::GranuleSize};
 
 /// The VMID under which the unit caches the translations of all stage 1 domains.
 pub(super) const STAGE1_VMID: u16 = 0;
@@ -43,6 +43,44 @@ impl Tag {
             Self::Asid { asid, granule } => Some((of_asid(asid), granule)),
             Self::Vmid { vmid, granule } => Some((command::Tag::Stage2 { vmid }, granule)),
             Self::Untranslated => None,
+        }
+    }
+}
+
+/// | bits | field |
+/// |---|---|
+/// | 15:0 | ASID or VMID |
+/// | 23:16 | binary logarithm of the granule |
+/// | 25:24 | stage; 0 if untranslated |
+impl driver::Tag for Tag {
+    #[inline]
+    fn pack(self) -> u32 {
+        let (name, granule, stage) = match self {
+            Self::Asid { asid, granule } => (asid, granule.lg2(), 1),
+            Self::Vmid { vmid, granule } => (vmid, granule.lg2(), 2),
+            Self::Untranslated => return 0,
+        };
+        u32::from(name) | granule << 16 | stage << 24
+    }
+
+    #[inline]
+    fn unpack(number: u32) -> Self {
+        let name = number as u16;
+        let granule = match number >> 16 & 0xff {
+            16 => GranuleSize::K64,
+            14 => GranuleSize::K16,
+            _ => GranuleSize::K4,
+        };
+        match number >> 24 {
+            1 => Self::Asid {
+                asid: name,
+                granule,
+            },
+            2 => Self::Vmid {
+                vmid: name,
+                granule,
+            },
+            _ => Self::Untranslated,
         }
     }
 }

@@ -18,7 +18,7 @@ use kernel::{
 
 use super::checks::{violation, Countdown};
 use crate::{
-    driver::{Attach, Capability, Probed, Steps, Target, When},
+    driver::{Attach, Capability, Probed, Steps, Tag, Target, When},
     health::Health,
     requester::RequesterId,
 };
@@ -162,6 +162,16 @@ pub fn probed(unit: &Hardware, id: u32) -> Result<Probed<AtOnce>> {
         data: Arc::new(device, GFP_KERNEL)?,
         reserved: KVec::new(),
     })
+}
+
+impl Tag for u32 {
+    fn pack(self) -> u32 {
+        self
+    }
+
+    fn unpack(number: u32) -> Self {
+        number
+    }
 }
 
 impl Attach for AtOnce {

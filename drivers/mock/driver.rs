@@ -23,8 +23,8 @@ use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     device::{AcpiName, DeviceInfo, Place},
     driver::{
-        Attach, Capability, DeviceView, Geometry, Probed, Scope, Step, Steps, Target, Translate,
-        VendorDriver, When,
+        Attach, Capability, DeviceView, Geometry, Probed, Scope, Step, Steps, Tag, Target,
+        Translate, VendorDriver, When,
     },
     fault::FaultSink,
     health::Health,
@@ -144,6 +144,16 @@ const FIRMWARE: (Iova, Iova) = (Iova::new(0x9000), Iova::new(0x9fff));
 
 /// The mock driver.
 pub struct Mock;
+
+impl Tag for u16 {
+    fn pack(self) -> u32 {
+        self.into()
+    }
+
+    fn unpack(number: u32) -> Self {
+        number as Self
+    }
+}
 
 impl Attach for Mock {
     const NAME: &'static str = "mock";

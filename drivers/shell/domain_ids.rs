@@ -13,7 +13,7 @@ use kernel::{
 };
 
 use super::tags::Tags;
-use crate::{label::Label, log::log_warn};
+use crate::{driver::Tag, label::Label, log::log_warn};
 
 /// The name of a domain in a unit's caches.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -22,6 +22,18 @@ pub struct DomainId(pub u16);
 impl fmt::Display for DomainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "domain id {}", self.0)
+    }
+}
+
+impl Tag for DomainId {
+    #[inline]
+    fn pack(self) -> u32 {
+        self.0.into()
+    }
+
+    #[inline]
+    fn unpack(number: u32) -> Self {
+        Self(number as u16)
     }
 }
 

@@ -43,7 +43,7 @@ def run(kind, build_module, wanted=""):
     kind = viommu.get(kind)
     bench = machine.bench(kind, **kind.plain)
     bench.parameters += [*kind.free, "guest_shell"]
-    image = guest_images.stock(kind.arch, build_module(kind.arch, wanted), wanted)
+    image = guest_images.stock(kind.arch, build_module(kind.arch, wanted), wanted=wanted)
     with PROGRESS.step(f"shell: boot the stock kernel with {kind.title}"):
         guest = image.start(bench, f"shell-{kind.name}")
         guest.start()

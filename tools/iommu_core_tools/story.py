@@ -394,4 +394,4 @@ def main(kind="vtd", driver=guest_images.OURS, build_module=None, wanted=""):
     """Runs `make run`: builds the module, and runs the story on the stock kernel `wanted` (`KERNEL=`)."""
     kind = viommu.get(kind)
     module = build_module(kind.arch, wanted) if driver == guest_images.OURS else None
-    tell(guest_images.stock(kind.arch, module, wanted), kind, driver)
+    tell(guest_images.stock(kind.arch, module, wanted=wanted), kind, driver)

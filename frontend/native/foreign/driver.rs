@@ -27,7 +27,7 @@ use kernel::{
 };
 
 use crate::{
-    driver::{Attach, Capability, Steps, Target, When},
+    driver::{Attach, Capability, Steps, Tag, Target, When},
     ffi::{compat::eopnotsupp, device::Device},
     frontend::native::{group_domains::GroupDomains, record, trace},
     health::Health,
@@ -341,6 +341,16 @@ pub struct NoTag;
 impl fmt::Display for NoTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("its driver's")
+    }
+}
+
+impl Tag for NoTag {
+    fn pack(self) -> u32 {
+        0
+    }
+
+    fn unpack(_number: u32) -> Self {
+        Self
     }
 }
 

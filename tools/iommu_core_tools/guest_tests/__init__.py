@@ -39,7 +39,7 @@ def on_stock_kernel(report, only=None, *, kinds, driver=guest_images.OURS, build
     for kind in map(viommu.get, kinds):
         with report.case(scenario.SUITE, f"{kind.name}: there is a kernel with the module"):
             module = build_module(kind.arch, wanted) if driver == guest_images.OURS else None
-            image = guest_images.stock(kind.arch, module, wanted)
+            image = guest_images.stock(kind.arch, module, wanted=wanted)
             if kind.is_first:
                 harness.run_plain(report, image, kind, only)
             plays += [
@@ -64,7 +64,7 @@ def on_other_series(report, *, kinds, build_module):
                     module = build_module(kind.arch, number)
                 except kernel.NotInArchive as error:
                     raise Skip(error.what) from error
-                image = guest_images.stock(kind.arch, module, number)
+                image = guest_images.stock(kind.arch, module, wanted=number)
                 plays.append(functools.partial(_other_series, report, kind, number, image, build_module(kind.arch, "")))
     return plays
 

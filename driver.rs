@@ -227,6 +227,10 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// commit skips a member that drives no id, and dropping its plan would undo the attach.
     const PREPARES: bool = true;
 
+    /// Whether some unit may ever need a call after each map, see
+    /// [`needs_map_sync`](Self::needs_map_sync).
+    const MAY_NEED_MAP_SYNC: bool = true;
+
     /// One unit: registers, tables, queues.
     type Unit: Send + Sync + 'static;
 

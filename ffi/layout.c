@@ -7,6 +7,7 @@
  */
 
 #include <linux/build_bug.h>
+#include <linux/generic_pt/iommu.h>
 #include <linux/kprobes.h>
 #include <linux/memory.h>
 #ifdef CONFIG_X86_64
@@ -54,6 +55,14 @@ static_assert(offsetof(struct msi_parent_ops, init_dev_msi_info) == 4 * WORD);
 static_assert(sizeof(struct msi_parent_ops) == 5 * WORD);
 static_assert(MSI_FLAG_MULTI_PCI_MSI == 1 << 16);
 #endif
+
+/* frontend/provider/ranges.rs */
+static_assert(offsetof(struct pt_iommu, domain) == 0);
+static_assert(offsetof(struct pt_iommu, ops) == sizeof(struct iommu_domain));
+static_assert(sizeof(struct pt_iommu) == sizeof(struct iommu_domain) + 4 * WORD);
+static_assert(offsetof(struct pt_iommu_ops, map_range) == 0 * WORD);
+static_assert(offsetof(struct pt_iommu_ops, unmap_range) == 1 * WORD);
+static_assert(sizeof(struct pt_iommu_ops) == 5 * WORD);
 
 /* ffi/syscore.rs */
 static_assert(offsetof(struct syscore_ops, suspend) == 0 * WORD);

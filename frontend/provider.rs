@@ -26,6 +26,7 @@
 //! | `gather` | what is to be invalidated after an unmap, as C keeps it |
 //! | `deferred` | page-table pages that wait for C's flush queue |
 //! | `bus` | the buses that units translate for |
+//! | `ranges` | domains that C maps in ranges of any length |
 //! | `served` | vendor drivers as this folder needs them |
 //!
 //! # Locking
@@ -54,6 +55,7 @@ mod memory;
 mod notifier;
 mod platform;
 mod power;
+mod ranges;
 mod remap;
 pub(super) mod served;
 mod show;

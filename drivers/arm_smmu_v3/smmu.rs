@@ -64,6 +64,7 @@ impl<S: Steps<SmmuV3>> EndpointSteps for OwnSteps<'_, S> {
 
 impl Attach for SmmuV3 {
     const NAME: &'static str = "arm-smmu-v3";
+    const MAY_NEED_MAP_SYNC: bool = false;
 
     type Unit = SmmuUnit;
 

@@ -250,6 +250,10 @@ extern "C" fn capable<D: Layer>(
         bindings::iommu_cap_IOMMU_CAP_DEFERRED_FLUSH => Capability::DeferredFlush,
         _ => return false,
     };
+    has_capability(known, capability)
+}
+
+fn has_capability<D: Served>(known: &ProviderDevice<D>, capability: Capability) -> bool {
     // The flush queue flushes everything, at which an emulated unit that shadows the page tables
     // compares all of them: strict mode costs less, and leaves no freed memory reachable.
     if capability == Capability::DeferredFlush && known.unit().shadows() {
@@ -366,7 +370,9 @@ extern "C" fn alloc_paging<D: Layer>(dev: *mut bindings::device) -> *mut binding
     let domain = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
         let instance = D::slot().get().ok_or(ENODEV)?;
         let core = Domain::paging(&instance.registry, known.endpoint())?;
-        ProviderDomain::paging(core, DomainOps::<D>::PAGING, instance.module())
+        let ranges = has_capability(known, Capability::DeferredFlush)
+            .then_some(DomainOps::<D>::RANGES);
+        ProviderDomain::paging(core, DomainOps::<D>::PAGING, ranges, instance.module())
     });
     domain.unwrap_or_else(Error::to_ptr)
 }

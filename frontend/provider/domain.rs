@@ -10,7 +10,11 @@ use kernel::{
     types::Opaque,
 };
 
-use super::{deferred::Deferred, served::Served};
+use super::{
+    deferred::Deferred,
+    ranges::{RangeDomain, RangeOps},
+    served::Served,
+};
 use crate::{
     domain::Domain, driver::Scope, pgtable::kernel_memory::KernelTableList, registry::Registry,
 };
@@ -36,7 +40,7 @@ pub enum Role {
 #[pin_data]
 #[repr(C)]
 pub struct ProviderDomain<D: Served> {
-    c: Opaque<bindings::iommu_domain>,
+    c: Opaque<RangeDomain>,
     core: Arc<Domain<D>>,
     role: Role,
     /// Page-table pages that were unlinked in lazy mode, until C flushes.
@@ -66,18 +70,19 @@ impl<D: Served> ProviderDomain<D> {
             ops,
             ..pin_init::zeroed()
         };
-        Self::new(c, core.clone(), role, None)
+        Self::new(c, None, core.clone(), role, None)
     }
 
     fn new(
         c: bindings::iommu_domain,
+        ranges: Option<&'static RangeOps>,
         core: Arc<Domain<D>>,
         role: Role,
         module: Option<ModuleCount>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                c: Opaque::new(c),
+                c: Opaque::new(RangeDomain::new(c, ranges)),
                 core,
                 role,
                 deferred <- Deferred::new(),
@@ -88,9 +93,13 @@ impl<D: Served> ProviderDomain<D> {
     }
 
     /// A domain that translates. C gives its count back with [`free`](Self::free).
+    ///
+    /// `ranges` are functions for ranges of any length. C lets the DMA API unmap lazily in a domain
+    /// that has such functions.
     pub fn paging(
         core: Arc<Domain<D>>,
         ops: &'static bindings::iommu_domain_ops,
+        ranges: Option<&'static RangeOps>,
         module: &'static ThisModule,
     ) -> Result<*mut bindings::iommu_domain> {
         let geometry = core.geometry()?;
@@ -104,7 +113,7 @@ impl<D: Served> ProviderDomain<D> {
             },
             ..pin_init::zeroed()
         };
-        let domain = Self::new(c, core, Role::Paging, Some(ModuleCount::new(module)))?;
+        let domain = Self::new(c, ranges, core, Role::Paging, Some(ModuleCount::new(module)))?;
         Ok(Arc::into_raw(domain).cast_mut().cast())
     }
 
@@ -132,7 +141,7 @@ impl<D: Served> ProviderDomain<D> {
 
     /// The pointer that C knows the domain by.
     pub fn as_c(&self) -> *mut bindings::iommu_domain {
-        self.c.get()
+        self.c.get().cast()
     }
 
     /// One more count of C's domain.
@@ -178,7 +187,7 @@ impl<D: Served> ProviderDomain<D> {
     pub fn is_for_dma_api(&self) -> bool {
         // SAFETY: C's part is valid. C sets the type before it attaches the domain, and later
         // changes it only from one kind for the DMA API to the other.
-        let kind = unsafe { (&raw const (*self.c.get()).type_).read_volatile() };
+        let kind = unsafe { (&raw const (*self.as_c()).type_).read_volatile() };
         kind & bindings::__IOMMU_DOMAIN_DMA_API != 0
     }
 }

@@ -6,11 +6,18 @@ use core::marker::PhantomData;
 
 use kernel::{
     bindings,
-    ffi::{c_int, c_ulong},
+    ffi::{c_int, c_uint, c_ulong},
     prelude::*,
 };
 
-use super::{device::ProviderDevice, domain::ProviderDomain, gather, layer::Layer, served::Served};
+use super::{
+    device::ProviderDevice,
+    domain::ProviderDomain,
+    gather,
+    layer::Layer,
+    ranges::{RangeDomain, RangeOps},
+    served::Served,
+};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
     count::Count,
@@ -38,13 +45,19 @@ impl<D: Layer> DomainOps<D> {
         map_pages: Some(map_pages::<D>),
         unmap_pages: Some(unmap_pages::<D>),
         flush_iotlb_all: Some(flush_iotlb_all::<D>),
-        iotlb_sync_map: Some(iotlb_sync_map::<D>),
+        iotlb_sync_map: match D::MAY_NEED_MAP_SYNC {
+            true => Some(iotlb_sync_map::<D>),
+            false => None,
+        },
         iotlb_sync: Some(iotlb_sync::<D>),
         iova_to_phys: Some(iova_to_phys::<D>),
         enforce_cache_coherency: Some(enforce_cache_coherency::<D>),
         free: Some(free::<D>),
         ..NO_OPS
     };
+
+    /// For domains that translate: what C calls in place of `map_pages` and `unmap_pages` if it can.
+    pub const RANGES: &'static RangeOps = &RangeOps::new(map_range::<D>, unmap_range::<D>);
 
     /// For domains that are there as long as the driver is served.
     pub const FIXED: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
@@ -103,24 +116,54 @@ extern "C" fn map_pages<D: Served>(
     gfp: bindings::gfp_t,
     mapped: *mut usize,
 ) -> c_int {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { ProviderDomain::<D>::of(domain) };
-    let (Some(len), Some(prot)) = (
-        pgsize.checked_mul(pgcount),
-        Prot::from_iommu_bits(prot as u32),
-    ) else {
+    let Some(len) = pgsize.checked_mul(pgcount) else {
         return EINVAL.to_errno();
     };
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    let (done, result) = map(domain, iova as u64, paddr, len as u64, prot as u32, gfp);
+    // SAFETY: C passes a place for the answer.
+    unsafe { *mapped = done };
+    answer(result)
+}
+
+extern "C" fn map_range<D: Served>(
+    domain: *mut RangeDomain,
+    iova: bindings::dma_addr_t,
+    paddr: bindings::phys_addr_t,
+    len: bindings::dma_addr_t,
+    prot: c_uint,
+    gfp: bindings::gfp_t,
+    mapped: *mut usize,
+) -> c_int {
+    // SAFETY: The domain's table has led here.
+    let domain = unsafe { ProviderDomain::<D>::of(domain.cast()) };
+    let (done, result) = map(domain, iova, paddr, len, prot, gfp);
+    // SAFETY: C passes a place for the answer, to which it is added.
+    unsafe { *mapped += done };
+    answer(result)
+}
+
+#[inline(always)]
+fn map<D: Served>(
+    domain: &ProviderDomain<D>,
+    iova: u64,
+    paddr: u64,
+    len: u64,
+    prot: u32,
+    gfp: bindings::gfp_t,
+) -> (usize, Result) {
+    let Some(prot) = Prot::from_iommu_bits(prot) else {
+        return (0, Err(EINVAL));
+    };
     let (done, result) = domain.core().map(
-        Iova::new(iova as u64),
+        Iova::new(iova),
         PhysAddr::new(paddr),
-        len as u64,
+        len,
         prot,
         Gfp::from_raw(gfp),
     );
-    // SAFETY: C passes a place for the answer.
-    unsafe { *mapped = done as usize };
-    answer(result)
+    (done as usize, result)
 }
 
 extern "C" fn unmap_pages<D: Served>(
@@ -130,17 +173,47 @@ extern "C" fn unmap_pages<D: Served>(
     pgcount: usize,
     c_gather: *mut bindings::iommu_iotlb_gather,
 ) -> usize {
-    // SAFETY: The domain's table has led here.
-    let domain = unsafe { ProviderDomain::<D>::of(domain) };
     let Some(len) = pgsize.checked_mul(pgcount) else {
         return 0;
     };
+    // SAFETY: The domain's table has led here, and C passes a gather that is its own and
+    // initialised.
+    unsafe {
+        let domain = ProviderDomain::<D>::of(domain);
+        unmap(domain, iova as u64, len as u64, c_gather)
+    }
+}
+
+extern "C" fn unmap_range<D: Served>(
+    domain: *mut RangeDomain,
+    iova: bindings::dma_addr_t,
+    len: bindings::dma_addr_t,
+    c_gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
+    // SAFETY: The domain's table has led here, and C passes a gather that is its own and
+    // initialised.
+    unsafe {
+        let domain = ProviderDomain::<D>::of(domain.cast());
+        unmap(domain, iova, len, c_gather)
+    }
+}
+
+/// Unmaps, and adds to C's gather.
+///
+/// # Safety
+///
+/// `c_gather` is an initialised gather, and nobody else uses it.
+#[inline(always)]
+unsafe fn unmap<D: Served>(
+    domain: &ProviderDomain<D>,
+    iova: u64,
+    len: u64,
+    c_gather: *mut bindings::iommu_iotlb_gather,
+) -> usize {
     let mut gather = Gather::new();
-    let done = domain
-        .core()
-        .unmap(Iova::new(iova as u64), len as u64, &mut gather);
+    let done = domain.core().unmap(Iova::new(iova), len, &mut gather);
     let mut tables = domain.core().take_tables(&mut gather);
-    // SAFETY: C passes a gather that is its own and initialised.
+    // SAFETY: By the requirements.
     unsafe {
         if (*c_gather).queued {
             // C flushes everything later, from its queue.

@@ -112,14 +112,14 @@ impl Registry {
     ) -> Result<Listing> {
         let mut domains = registry.domains.lock();
         let id = registry.allocated.load(Relaxed) + 1;
-        let record = Arc::new(
-            DomainRecord {
+        let record = Arc::init(
+            init!(DomainRecord {
                 id,
                 kind,
                 driver,
                 groups: Atomic::new(0),
-                mapped: Counter::new(),
-            },
+                mapped <- Counter::new(),
+            }),
             GFP_KERNEL,
         )?;
         domains.try_create_and_insert(id, record.clone(), GFP_KERNEL)?;

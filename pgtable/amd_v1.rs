@@ -30,8 +30,9 @@ use super::{Decoded, DirtyFormat, Error, Format};
 use crate::addr::{PageSizes, PhysAddr, Prot};
 
 const PR: u64 = 1 << 0;
-/// One of the bits 4:1, which hardware ignores in an entry that points to a table.
+/// Two of the bits 4:1, which hardware ignores in an entry that points to a table.
 const FLUSHED: u64 = 1 << 1;
+const WHOLE: u64 = 1 << 2;
 const SPLIT_SHIFT: u32 = 1;
 /// The bits 4:1, which hardware ignores in a leaf: the split mark, which holds the number of
 /// entries of the run that is being split, as a power of 2.
@@ -68,6 +69,7 @@ impl Format for AmdV1 {
     const MAX_OA_BITS: u8 = 52;
     const GROWS: bool = true;
     const FLUSHED: u64 = FLUSHED;
+    const WHOLE: u64 = WHOLE;
     const PAGE_SIZES: PageSizes = PageSizes::new((1 << 39) - (1 << 12));
     const RUN_BITS: u64 = SIZE_IN_ADDR | SPLIT;
 

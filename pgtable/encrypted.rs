@@ -61,6 +61,7 @@ impl<F: Format> Format for Encrypted<F> {
     const MAX_ROOT_TABLES_LG2: u32 = F::MAX_ROOT_TABLES_LG2;
     const MAX_OA_BITS: u8 = F::MAX_OA_BITS;
     const FLUSHED: u64 = F::FLUSHED;
+    const WHOLE: u64 = F::WHOLE;
     const PAGE_SIZES: PageSizes = F::PAGE_SIZES;
     const RUN_BITS: u64 = F::RUN_BITS;
     const PARTS_ARE_INVALIDATED: bool = F::PARTS_ARE_INVALIDATED;

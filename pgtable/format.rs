@@ -54,6 +54,11 @@ pub trait Format: 'static {
     /// entry has been written back from the CPU's caches. See `PageTable`.
     const FLUSHED: u64;
 
+    /// A bit of an entry that points to a table of leaves; hardware ignores it. It is set if the
+    /// call that has installed the table has mapped all that the table translates, and nothing of
+    /// it was unmapped since. See `PageTable`.
+    const WHOLE: u64;
+
     /// All page sizes: those of single leaves, and between them those of runs.
     const PAGE_SIZES: PageSizes;
 

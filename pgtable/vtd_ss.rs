@@ -31,8 +31,9 @@ const A: u64 = 1 << 8;
 const D: u64 = 1 << 9;
 const SNP: u64 = 1 << 11;
 const ADDR: u64 = ((1 << 52) - 1) & !((1 << 12) - 1);
-/// One of the ignored bits 62:52; the walker uses it as its flushed mark.
-const SOFTWARE: u64 = 1 << 52;
+/// Two of the ignored bits 62:52, for the walker's marks.
+const FLUSHED: u64 = 1 << 52;
+const WHOLE: u64 = 1 << 53;
 
 /// The format of VT-d second-stage tables, of 3, 4 or 5 levels.
 pub struct VtdSs;
@@ -44,7 +45,8 @@ impl Format for VtdSs {
     const MAX_LEVELS: u8 = 5;
     const MAX_LEAF_LEVEL: u8 = 2;
     const MAX_OA_BITS: u8 = 52;
-    const FLUSHED: u64 = SOFTWARE;
+    const FLUSHED: u64 = FLUSHED;
+    const WHOLE: u64 = WHOLE;
     const PAGE_SIZES: PageSizes = PageSizes::SZ_4K
         .union(PageSizes::SZ_2M)
         .union(PageSizes::SZ_1G);

@@ -50,8 +50,22 @@ use crate::addr::{Iova, PageSizes, PhysAddr};
 /// flush, and a call that finds the bit clear flushes the entry too. An unmap does the same: the
 /// table may have replaced a large page, which the walker could still read.
 ///
+/// # Tables that are whole
+///
+/// An unmap stops at the first address that is not mapped, so it has to read all entries of a table
+/// before it unlinks the table. Not so if the entry that points to a table of leaves has
+/// [`Format::WHOLE`]: a call that maps all that a new table translates installs the table with this
+/// mark, and a call that is about to unmap a part of it clears the mark first. A call that unmaps
+/// all of it unlinks the table unread.
+///
+/// The mark needs no lock. A call that installs a table with the mark owns all that the table
+/// translates, so no other call walks there before its entries are written, which cannot fail.
+/// Several calls may clear the mark, each by an exchange.
+///
 /// # Invariants
 ///
+/// - If an entry of level 1 has `F::WHOLE`, no entry of the table that it points to is empty, or
+///   the call that has installed the table is about to write its entries.
 /// - The root in `top` and every table that an entry points to were allocated from `mem` and are
 ///   not freed. The same holds for every earlier root in `top`.
 /// - The number of levels in `top` is in `F::MIN_LEVELS..=F::MAX_LEVELS`, and at least
@@ -174,7 +188,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the entry of level 0 for `iova` if all tables above it exist.
+    /// Returns the entry of level 0 for `iova`, if a change of it changes no other entry: all tables
+    /// above it exist and were flushed, and its own table is not marked as whole.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
         let entry = &self.entries::<L>(table)[Self::index::<L>(iova)];
@@ -182,10 +197,32 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         if L::N == 0 {
             return Some(entry);
         }
-        match F::decode(L::N, entry.load()) {
+        let value = entry.load();
+        match F::decode(L::N, value) {
+            Decoded::Link(_) if Self::is_whole::<L>(value) => None,
+            Decoded::Link(_) if !self.coherent && value & F::FLUSHED == 0 => None,
             Decoded::Link(lower) => self.lowest_entry::<L::Lower>(Table::at(lower), iova),
             _ => None,
         }
+    }
+
+    /// Returns whether an entry that points to a table says that the table has no empty entry.
+    #[inline(always)]
+    fn is_whole<L: Level>(link: u64) -> bool {
+        L::N == 1 && link & F::WHOLE != 0
+    }
+
+    /// Clears the mark in an entry, a slice of one, that was read as `link`. The caller unmaps a
+    /// part afterwards.
+    #[cold]
+    fn clear_whole(&self, entry: &[M::Entry], mut link: u64) {
+        while link & F::WHOLE != 0 {
+            match entry[0].compare_exchange(link, link & !F::WHOLE) {
+                Ok(()) => break,
+                Err(now) => link = now,
+            }
+        }
+        self.flush(entry, 0..1);
     }
 
     const ENTRIES: usize = 1 << F::INDEX_LG2;

@@ -38,8 +38,9 @@ const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
 const ADDR: u64 = ((1 << 52) - 1) & !((1 << 12) - 1);
-/// One of the ignored bits 62:52; the walker uses it as its flushed mark.
-const SOFTWARE: u64 = 1 << 52;
+/// Two of the ignored bits 62:52, for the walker's marks.
+const FLUSHED: u64 = 1 << 52;
+const WHOLE: u64 = 1 << 53;
 const XD: u64 = 1 << 63;
 
 /// The format of x86-64 tables, of 4 or 5 levels.
@@ -53,7 +54,8 @@ impl Format for X86_64 {
     const MAX_LEAF_LEVEL: u8 = 2;
     const UNUSED_IOVA_BITS: u32 = 1;
     const MAX_OA_BITS: u8 = 52;
-    const FLUSHED: u64 = SOFTWARE;
+    const FLUSHED: u64 = FLUSHED;
+    const WHOLE: u64 = WHOLE;
     const PAGE_SIZES: PageSizes = PageSizes::SZ_4K
         .union(PageSizes::SZ_2M)
         .union(PageSizes::SZ_1G);

@@ -36,8 +36,9 @@ const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 const XN: u64 = 1 << 54;
-/// One of the bits that hardware ignores in an entry that points to a table.
+/// Two of the bits that hardware ignores in an entry that points to a table.
 const FLUSHED: u64 = 1 << 55;
+const WHOLE: u64 = 1 << 56;
 /// The split mark, in one of a leaf's bits for software: the leaf's run is being split.
 const SPLIT: u64 = 1 << 55;
 
@@ -262,6 +263,7 @@ impl<K: Kind, G: Granule> Format for Armv8<K, G> {
     const MAX_ROOT_TABLES_LG2: u32 = K::MAX_ROOT_TABLES_LG2;
     const MAX_OA_BITS: u8 = G::MAX_OA_BITS;
     const FLUSHED: u64 = FLUSHED;
+    const WHOLE: u64 = WHOLE;
     const PAGE_SIZES: PageSizes = Self::sizes();
     const RUN_BITS: u64 = CONTIGUOUS | SPLIT;
     /// An invalidation by address removes whatever translates that address, at any level: see the

@@ -48,8 +48,10 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 result = Err(Error::Invalid);
             } else {
                 self.flush(entries, written);
+                let whole = work.covers(Self::size::<L>());
+
                 result = self
-                    .lower_table::<L>(&entries[index..=index], flags)
+                    .lower_table::<L>(&entries[index..=index], whole, flags)
                     .and_then(|lower| self.map_keeping_tables::<L::Lower>(lower, work, flags));
                 index += 1;
                 written = index..index;

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::slice;
+
 use super::{top::from_top, PageTable};
 use crate::{
     addr::{Iova, PhysAddr, Prot},
@@ -24,6 +26,13 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// Returns whether the range covers all that an entry for `size` bytes at the next address
+    /// translates.
+    #[inline(always)]
+    pub(super) fn covers(&self, size: u64) -> bool {
+        self.iova & (size - 1) == 0 && self.len >= size
+    }
+
     #[inline(always)]
     pub(super) fn advance(&mut self, bytes: u64) {
         self.iova = self.iova.wrapping_add(bytes);
@@ -73,12 +82,13 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         };
 
         // Fast path for the DMA API's most frequent request: one page whose tables already exist.
-        if len == Self::GRANULE && self.coherent {
+        if len == Self::GRANULE {
             if let Some(entry) = from_top!(self, top, lowest_entry, iova.raw()) {
                 if entry.load() != 0 {
                     return (0, Err(Error::InUse));
                 }
                 entry.store(F::leaf(0, paddr.raw(), attrs));
+                self.flush(slice::from_ref(entry), 0..1);
                 return (len, Ok(()));
             }
         }
@@ -135,7 +145,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 // level fits.
                 return Err(Error::Invalid);
             } else {
-                let lower = self.lower_table::<L>(&entries[index..=index], flags)?;
+                let whole = work.covers(Self::size::<L>());
+                let lower = self.lower_table::<L>(&entries[index..=index], whole, flags)?;
 
                 self.map_table::<L::Lower>(lower, work, flags, gather)?;
                 index += 1;
@@ -333,17 +344,19 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     /// Returns the table that an entry points to; installs a table if the entry is empty. `entry`
-    /// is a slice of one entry, as `flush` requires.
+    /// is a slice of one entry, as `flush` requires. `whole` says that the caller maps all that the
+    /// entry translates.
     #[inline]
     pub(super) fn lower_table<L: Level>(
         &self,
         entry: &[M::Entry],
+        whole: bool,
         flags: M::Flags,
     ) -> Result<Table, Error> {
         let old = entry[0].load();
 
         match F::decode(L::N, old) {
-            Decoded::Empty => self.install_table::<L>(entry, flags),
+            Decoded::Empty => self.install_table::<L>(entry, whole, flags),
             found => self.found_table(entry, old, found),
         }
     }
@@ -370,13 +383,22 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
     /// Installs a new table in an entry that was read as empty.
     #[inline(never)]
-    fn install_table<L: Level>(&self, entry: &[M::Entry], flags: M::Flags) -> Result<Table, Error> {
+    fn install_table<L: Level>(
+        &self,
+        entry: &[M::Entry],
+        whole: bool,
+        flags: M::Flags,
+    ) -> Result<Table, Error> {
+        let mark = match L::N == 1 && whole {
+            true => F::WHOLE,
+            false => 0,
+        };
         let new = self
             .mem
             .alloc(Self::TABLE_SIZE, flags)
             .ok_or(Error::NoMemory)?;
 
-        match self.link_table::<L>(entry, 0, new) {
+        match self.link_table::<L>(entry, 0, new, mark) {
             Ok(()) => Ok(new),
             Err(now) => {
                 self.mem.free(new);
@@ -385,14 +407,16 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Makes `entry` point to `table` if its value is `old`; otherwise returns the current value.
+    /// Makes `entry` point to `table`, with the bits `mark`, if its value is `old`; otherwise
+    /// returns the current value.
     pub(super) fn link_table<L: Level>(
         &self,
         entry: &[M::Entry],
         old: u64,
         table: Table,
+        mark: u64,
     ) -> Result<(), u64> {
-        let link = F::link(L::N, table.addr());
+        let link = F::link(L::N, table.addr()) | mark;
 
         if self.coherent {
             return entry[0].compare_exchange(old, link);

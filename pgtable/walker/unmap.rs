@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use core::slice;
+
 use super::{top::from_top, PageTable};
 use crate::{
     addr::Iova,
@@ -75,7 +77,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return 0;
         }
 
-        if len == Self::GRANULE && self.coherent {
+        if len == Self::GRANULE {
             if let Some(entry) = from_top!(self, top, lowest_entry, iova.raw()) {
                 let old = entry.load();
 
@@ -84,6 +86,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 }
                 if old & F::RUN_BITS == 0 {
                     entry.store(0);
+                    self.flush(slice::from_ref(entry), 0..1);
                     self.add_changed(iova.raw(), len, gather);
                     return len;
                 }
@@ -161,9 +164,16 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     let covered =
                         work.covers(Self::size::<L>()) && !self.leads_to_old_root::<L>(work.iova);
 
-                    result = self.unmap_table::<L::Lower>(lower, work, covered, gather);
-                    if result.is_err() {
-                        break;
+                    if Self::is_whole::<L>(value) && covered {
+                        work.advance(Self::size::<L>());
+                    } else {
+                        if Self::is_whole::<L>(value) {
+                            self.clear_whole(&entries[index..=index], value);
+                        }
+                        result = self.unmap_table::<L::Lower>(lower, work, covered, gather);
+                        if result.is_err() {
+                            break;
+                        }
                     }
                     index += 1;
                     if covered {
@@ -393,7 +403,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             }
 
             // Fails if hardware has set a bit in the entry, or if another call has split the page.
-            if self.link_table::<L>(entry, old, table).is_ok() {
+            if self.link_table::<L>(entry, old, table, 0).is_ok() {
                 break;
             }
         }

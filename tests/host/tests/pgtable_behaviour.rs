@@ -327,6 +327,31 @@ fn an_unlinked_table_is_not_cleared() {
 }
 
 #[test]
+fn a_hole_in_a_table_that_one_call_has_filled_stops_an_unmap() {
+    for coherent in [true, false] {
+        for (hole, len) in [(0, K4), (7 * K4, K4), (M2 - K4, K4), (3 * K4, 5 * K4)] {
+            let (memory, table, mut hardware) = new(&Config { coherent, ..CFG });
+            let mut unmap_and_sync = |iova, len| {
+                let (unmapped, mut gather) = unmap(&table, iova, len);
+                sync(&mut hardware, &mut gather);
+                assert!(coherent || memory.is_flushed(FLUSHED));
+                unmapped
+            };
+
+            map(&table, 0, K4, 2 * M2).1.unwrap();
+            assert_eq!(unmap_and_sync(hole, len), len);
+            // The hole is filled by another call, and is there again.
+            map(&table, hole, G1, len).1.unwrap();
+            assert_eq!(unmap_and_sync(hole, len), len);
+            assert_eq!(unmap_and_sync(0, 2 * M2), hole);
+            assert_eq!(unmap_and_sync(hole + len, 2 * M2), 2 * M2 - hole - len);
+            assert_eq!(unmap_and_sync(0, 2 * M2), 0);
+            assert!(hardware.leaves().is_empty());
+        }
+    }
+}
+
+#[test]
 fn mapping_over_a_mapping_is_refused_and_changes_nothing() {
     for (old, new_map, mapped) in [
         ((0, K4), (0, K4), 0),

@@ -136,7 +136,7 @@ def _build(arch):
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build))
     with cache.workspace(_MODULE.replace("_", "-"), key) as folder:
         for source in _FOLDER.iterdir():
-            shutil.copy2(source, folder)
+            shutil.copy(source, folder)
         with PROGRESS.step(f"bench: build for {stock.release}") as step:
             argv = ["make", "-C", stock.build, f"M={folder}", f"-j{jobs()}"]
             result = root.get().run([*argv, *kernel.make_arguments(stock.release), "modules"], log=step.log)

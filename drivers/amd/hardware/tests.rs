@@ -27,7 +27,7 @@ use crate::{
         },
     },
     drivers::shell::registers::{join, Player, Window},
-    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    ffi::raw_spinlock::{new_raw_spinlock, RawSpinLock},
     pgtable::{
         kernel_memory::{KernelEntry, KernelMemory},
         Entry, Table, TableMemory, Top,
@@ -84,6 +84,10 @@ fn unit() -> Result<Arc<Hardware>> {
     unit_with(FEATURES)
 }
 
+/// The control register's lower half at takeover: Coherent; an invalidation timeout of one second;
+/// entries of interrupt tables have 128 bits.
+const TAKEN: u32 = 1 << 10 | 4 << 5 | 1 << 17;
+
 /// The id and the domain of which a [`Played`] unit has something cached.
 const ID: u64 = 0x12;
 const DOMAIN: u64 = 5;
@@ -118,7 +122,7 @@ impl Cached {
 struct Played {
     memory: KernelMemory,
     #[pin]
-    state: SpinLockIrq<(Buffer, Cached)>,
+    state: RawSpinLock<(Buffer, Cached)>,
     /// Whether it was off since [`set`](Self::set).
     passed: Atomic<bool>,
 }
@@ -128,7 +132,7 @@ impl Played {
         Arc::pin_init(
             pin_init!(Self {
                 memory: KernelMemory::new(-1),
-                state <- new_spinlock_irq!((Buffer::Works, Cached::NOTHING)),
+                state <- new_raw_spinlock!((Buffer::Works, Cached::NOTHING)),
                 passed: Atomic::new(false),
             }),
             GFP_KERNEL,
@@ -485,7 +489,7 @@ mod suite {
         );
         io.write_reg(CONTROL_HIGH::from(u32::MAX));
         hardware.start()?;
-        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), TAKEN);
         assert_eq!(u32::from(io.read(CONTROL_HIGH)), 0);
         forget(&hardware);
         Ok(())
@@ -519,7 +523,7 @@ mod suite {
         // It takes commands, and nothing else is on of what was on before.
         assert_eq!(
             u32::from(io.read(CONTROL_LOW)),
-            1 << 12 | 1 << 10 | 4 << 5 | 1
+            TAKEN | 1 << 12 | 1
         );
         assert_eq!(u32::from(io.read(CONTROL_HIGH)), 0);
         assert_eq!(hardware.enable(), Ok(()));
@@ -559,7 +563,7 @@ mod suite {
         let io = hardware.registers.io();
         io.write_reg(CONTROL_LOW::zeroed().with_commands(true));
         assert_eq!(hardware.start(), Ok(false));
-        assert_eq!(u32::from(io.read(CONTROL_LOW)), 1 << 10 | 4 << 5);
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), TAKEN);
         forget(&hardware);
         Ok(())
     }
@@ -575,11 +579,7 @@ mod suite {
         assert_eq!(u32::from(io.read(EVENT_BASE_HIGH)) >> 24, 9);
         // 0x400 entries of 32 bytes are 8 pages.
         assert_eq!(u32::from(io.read(DEVICE_TABLE_LOW)) & 0x1ff, 7);
-        // Coherent; an invalidation timeout of one second; entries of interrupt tables of 128 bits.
-        assert_eq!(
-            u32::from(io.read(CONTROL_LOW)),
-            1 << 10 | 4 << 5 | 1 << 17
-        );
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), TAKEN);
         forget(&hardware);
 
         let hardware = unit_with(FEATURES_SPLIT)?;

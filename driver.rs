@@ -39,6 +39,7 @@ use crate::{
     addr::{Iova, PageSizes, PhysAddr, Prot},
     device::DeviceInfo,
     fault::FaultSink,
+    ffi::compat::eopnotsupp,
     health::Health,
     interrupt::NotRemapped,
     label::Label,
@@ -554,7 +555,7 @@ pub trait VendorDriver: Translate {
     ///
     /// `ENOMEM`; `EOPNOTSUPP` if the unit remaps nothing.
     fn interrupt_table(_unit: &Self::Unit) -> Result<Arc<dyn InterruptTable>> {
-        Err(EOPNOTSUPP)
+        Err(eopnotsupp())
     }
 
     /// The kind of default domain that a group with `endpoint` has to have because of the device or

@@ -41,7 +41,7 @@ use crate::{
         unit::UnitHardware,
     },
     fault::FaultSink,
-    ffi::compat::smp_mb,
+    ffi::compat::{eopnotsupp, smp_mb},
     health::Health,
     interrupt::NotRemapped,
     label::Label,
@@ -469,7 +469,7 @@ impl VendorDriver for AmdVi {
 
     fn interrupt_table(unit: &AmdViUnit) -> Result<Arc<dyn InterruptTable>> {
         let hardware = unit.hardware()?;
-        let remapping = hardware.properties.remapping.map_err(|_| EOPNOTSUPP)?;
+        let remapping = hardware.properties.remapping.map_err(|_| eopnotsupp())?;
         Ok(GroupTable::new(hardware, remapping)?)
     }
 

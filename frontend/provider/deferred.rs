@@ -11,12 +11,12 @@
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 
-use kernel::{
-    prelude::*,
-    sync::{new_spinlock_irq, SpinLockIrq},
-};
+use kernel::prelude::*;
 
-use crate::pgtable::TableList;
+use crate::{
+    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    pgtable::TableList,
+};
 
 /// The tables of one domain.
 #[pin_data]

@@ -370,8 +370,8 @@ extern "C" fn alloc_paging<D: Layer>(dev: *mut bindings::device) -> *mut binding
     let domain = unsafe { ProviderDevice::<D>::of(dev) }.and_then(|known| {
         let instance = D::slot().get().ok_or(ENODEV)?;
         let core = Domain::paging(&instance.registry, known.endpoint())?;
-        let ranges = has_capability(known, Capability::DeferredFlush)
-            .then_some(DomainOps::<D>::RANGES);
+        let ranges =
+            has_capability(known, Capability::DeferredFlush).then_some(DomainOps::<D>::RANGES);
         ProviderDomain::paging(core, DomainOps::<D>::PAGING, ranges, instance.module())
     });
     domain.unwrap_or_else(Error::to_ptr)

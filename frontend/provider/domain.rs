@@ -113,7 +113,13 @@ impl<D: Served> ProviderDomain<D> {
             },
             ..pin_init::zeroed()
         };
-        let domain = Self::new(c, ranges, core, Role::Paging, Some(ModuleCount::new(module)))?;
+        let domain = Self::new(
+            c,
+            ranges,
+            core,
+            Role::Paging,
+            Some(ModuleCount::new(module)),
+        )?;
         Ok(Arc::into_raw(domain).cast_mut().cast())
     }
 

@@ -521,10 +521,7 @@ mod suite {
         // 0x400 entries of 32 bytes are 8 pages.
         assert_eq!(u32::from(table) & 0x1ff, 7);
         // It takes commands, and nothing else is on of what was on before.
-        assert_eq!(
-            u32::from(io.read(CONTROL_LOW)),
-            TAKEN | 1 << 12 | 1
-        );
+        assert_eq!(u32::from(io.read(CONTROL_LOW)), TAKEN | 1 << 12 | 1);
         assert_eq!(u32::from(io.read(CONTROL_HIGH)), 0);
         assert_eq!(hardware.enable(), Ok(()));
         assert_eq!(batch(&hardware), Ok(()));

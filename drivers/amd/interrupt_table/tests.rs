@@ -31,7 +31,7 @@ const TARGET: Target = Target {
 fn table() -> Result<(Arc<Hardware>, Arc<GroupTable>)> {
     let hardware = unit_with_tables(TableKind::Host)?;
     hardware.start()?;
-    let remapping = hardware.properties.remapping.map_err(|_| EOPNOTSUPP)?;
+    let remapping = hardware.properties.remapping.map_err(|_| ENODEV)?;
     let table = GroupTable::new(&hardware, remapping)?;
     Ok((hardware, table))
 }

@@ -37,8 +37,8 @@ mod tree {
 }
 
 pub use tree::{
-    addr, count, fault, frontend, interrupt, label, merge, ownership, page_size, pgtable, requester,
-    reserved, shell,
+    addr, count, fault, frontend, interrupt, label, merge, ownership, page_size, pgtable,
+    requester, reserved, shell,
 };
 
 pub mod cases;

@@ -18,7 +18,7 @@ _DEVICES = "/sys/bus/pci/devices"
 _UNITS = "/sys/class/iommu"
 _TRACE = "/sys/kernel/tracing"
 _OF_UNIT = {"driver", "version", "state", "features", "held", "stray_faults"}
-_OF_DEVICE = {"owner", "domain", "reason", "ids", "faults", "last_fault"}
+_OF_DEVICE = {"owner", "domain", "reason", "ids", "interrupts", "faults", "last_fault"}
 _IOVA = 0x10000000
 
 

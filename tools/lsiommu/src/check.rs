@@ -126,30 +126,65 @@ fn of_machine(machine: &Machine, checks: &mut Checks) {
             "dmesg has the reason; reset the machine",
         );
     }
-    let parameter = "vfio_iommu_type1.allow_unsafe_interrupts=1";
-    match (machine.interrupts, machine.unsafe_interrupts_allowed) {
-        (Interrupts::Isolated, _) => checks.pass("interrupts", "isolated"),
-        (Interrupts::Open, Some(true)) => checks.add(
-            "interrupts",
-            Result::Warn,
-            "not isolated, and VFIO may be used all the same (allow_unsafe_interrupts)",
-            "give devices only to users whom you trust: they can forge interrupts",
-        ),
-        (Interrupts::Open, _) => checks.add(
-            "interrupts",
-            Result::Fail,
-            "not isolated: VFIO refuses all groups",
-            format!(
-                "enable interrupt remapping in the firmware's set-up and boot without intremap=off; \
-                 or accept that users can forge interrupts, with {parameter}"
-            ),
-        ),
-        (Interrupts::Unknown, _) => checks.add(
+    let says = |device: &Device| device.interrupts.is_some();
+    if machine.devices.iter().any(says) {
+        // Each device is checked for itself.
+        return;
+    }
+    match machine.interrupts {
+        Interrupts::Isolated => checks.pass("interrupts", "isolated"),
+        Interrupts::Open => open_interrupts(machine, "not isolated", "all groups", checks),
+        Interrupts::Unknown => checks.add(
             "interrupts",
             Result::Warn,
             "no interrupt of a device is in use, so nothing tells whether they are isolated",
             "check again when a device has a driver",
         ),
+    }
+}
+
+/// Devices can raise interrupts of others, and VFIO refuses `what` unless it was told not to.
+fn open_interrupts(machine: &Machine, seen: &str, what: &str, checks: &mut Checks) {
+    match machine.unsafe_interrupts_allowed {
+        Some(true) => checks.add(
+            "interrupts",
+            Result::Warn,
+            format!("{seen}, and VFIO may be used all the same (allow_unsafe_interrupts)"),
+            "give devices only to users whom you trust: they can forge interrupts",
+        ),
+        _ => checks.add(
+            "interrupts",
+            Result::Fail,
+            format!("{seen}: VFIO refuses {what}"),
+            "enable interrupt remapping in the firmware's set-up and boot without intremap=off; or \
+             accept that users can forge interrupts, with \
+             vfio_iommu_type1.allow_unsafe_interrupts=1",
+        ),
+    }
+}
+
+/// VFIO asks that no device of the group can raise interrupts of others.
+fn of_interrupts(machine: &Machine, group: &Group, checks: &mut Checks) {
+    let members = machine
+        .devices
+        .iter()
+        .filter(|device| group.devices.contains(&device.name));
+    let (mut isolated, mut open) = (None, None);
+    for member in members {
+        match member.has_isolated_interrupts() {
+            Some(true) => isolated = member.interrupts.as_deref(),
+            Some(false) => open = Some(member),
+            None => {}
+        }
+    }
+    match (open, isolated) {
+        (Some(device), _) => {
+            let text = device.interrupts.as_deref().unwrap_or("not isolated");
+            let seen = format!("{}: {text}", device.name);
+            open_interrupts(machine, &seen, "the group", checks);
+        }
+        (None, Some(text)) => checks.pass("interrupts", text),
+        (None, None) => {}
     }
 }
 
@@ -173,6 +208,7 @@ fn of_device(machine: &Machine, device: &Device, checks: &mut Checks) {
         return;
     };
     of_group(machine, device, group, checks);
+    of_interrupts(machine, group, checks);
     of_driver(device, checks);
     if let Some(owner) = &group.owner {
         match owner.split(['(', ':']).next().unwrap_or("").trim() {

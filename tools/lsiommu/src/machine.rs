@@ -17,7 +17,8 @@ pub struct Machine {
     pub groups: Vec<Group>,
     /// PCI devices, and others that are in a group, sorted by name.
     pub devices: Vec<Device>,
-    /// Whether a device can raise only interrupts that were given to it.
+    /// Whether a device can raise only interrupts that were given to it, if the devices do not say it
+    /// themselves.
     pub interrupts: Interrupts,
     /// Whether VFIO was told to work where interrupts are not isolated; `None` if it is not loaded.
     pub unsafe_interrupts_allowed: Option<bool>,
@@ -120,6 +121,9 @@ pub struct Device {
     pub reason: Option<String>,
     /// The ids that its unit knows it by. With iommu_core only.
     pub unit_ids: Vec<String>,
+    /// Whether it can raise only interrupts that were given to it: by what, or why not. With
+    /// iommu_core only.
+    pub interrupts: Option<String>,
     /// Whether it keeps devices from reaching each other past the unit.
     pub acs: Acs,
     /// Whether it is a PCI device.
@@ -127,6 +131,11 @@ pub struct Device {
 }
 
 impl Device {
+    /// Whether it can raise only interrupts that were given to it; `None` if it does not say.
+    pub fn has_isolated_interrupts(&self) -> Option<bool> {
+        self.interrupts.as_ref().map(|text| text.starts_with("isolated"))
+    }
+
     /// Whether it is a bridge.
     pub fn is_bridge(&self) -> bool {
         self.class.is_some_and(|class| class >> 16 == 0x06)

@@ -116,6 +116,7 @@ fn place(files: &dyn Files, path: &str, device: &mut Device) {
     device.unit = files.link_name(&format!("{path}/iommu"));
     device.group = group.and_then(|number| number.parse().ok());
     device.reason = files.maybe(&format!("{path}/iommu_core/reason"));
+    device.interrupts = files.maybe(&format!("{path}/iommu_core/interrupts"));
     let ids = files.maybe(&format!("{path}/iommu_core/ids"));
     device.unit_ids = ids.map(|ids| words(&ids)).unwrap_or_default();
 }

@@ -141,7 +141,7 @@ def scenarios(kind):
     # Little memory, of which the kernel sets some aside for bounce buffers.
     found.append(
         Scenario(
-            "little-memory", lambda kind: machine.bench(kind, memory=512, **kind.plain), [*_TRAFFIC],
+            "bounce", lambda kind: machine.bench(kind, memory=512, **kind.plain), [*_TRAFFIC],
             parameters=("swiotlb=force",), ours_only=False,
         )
     )  # fmt: skip

@@ -23,10 +23,7 @@ use kernel::{
     ffi::{c_int, c_uint, c_void},
     prelude::*,
     str::{as_char_ptr_in_const_context, CString},
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
+    sync::Arc,
 };
 
 use super::{
@@ -73,20 +70,19 @@ struct Shared {
     ops: ParentOps,
     table: Arc<dyn InterruptTable>,
     user: Label,
-    /// Interrupts that are allocated.
-    allocated: Atomic<usize>,
 }
 
 /// The interrupt domain of one device.
 ///
 /// # Invariants
 ///
-/// [`MessageDomain::new`] has made `raw`, with `name`, and with `shared` as its data.
+/// [`MessageDomain::new`] has made `raw`, with `_name`, and with `shared` as its data. When this is
+/// dropped, no device has interrupts of the domain.
 pub(crate) struct MessageDomain {
     raw: *mut bindings::irq_domain,
     // Dropped after the domain.
-    shared: Option<KBox<Shared>>,
-    name: Option<DomainName>,
+    shared: KBox<Shared>,
+    _name: DomainName,
 }
 
 // SAFETY: The value owns the kernel's object, which any task may remove, and the table is `Send`.
@@ -119,7 +115,6 @@ impl MessageDomain {
                 },
                 table,
                 user,
-                allocated: Atomic::new(0),
             },
             GFP_KERNEL,
         )?;
@@ -145,8 +140,8 @@ impl MessageDomain {
             // INVARIANT: Just made.
             false => Ok(Self {
                 raw,
-                shared: Some(shared),
-                name: Some(name),
+                shared,
+                _name: name,
             }),
         }
     }
@@ -159,8 +154,8 @@ impl MessageDomain {
     }
 
     /// The unit's table for the device's messages.
-    pub(crate) fn table(&self) -> Option<&Arc<dyn InterruptTable>> {
-        self.shared.as_ref().map(|shared| &shared.table)
+    pub(crate) fn table(&self) -> &Arc<dyn InterruptTable> {
+        &self.shared.table
     }
 
     /// Whether `device` allocates its interrupts here.
@@ -168,30 +163,38 @@ impl MessageDomain {
         ptr::eq(domain_of(device), self.raw)
     }
 
-    /// Undoes [`serve`](Self::serve). `device` has no driver, and is not going to get one meanwhile.
-    pub(crate) fn dismiss(&self, device: Device<'_>) {
-        if let (true, Ok(vectors)) = (self.serves(device), vectors()) {
-            // SAFETY: Nobody else uses the field meanwhile.
-            unsafe { (*device.as_raw()).msi.domain = vectors };
+    /// Undoes [`serve`](Self::serve), and ends the domain.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a driver has interrupts of it, or is being bound (logged). The device then keeps
+    /// the domain for ever, and the kernel may always call the module's functions.
+    pub(crate) fn dismiss(self, device: Device<'_>) -> Result {
+        let lock = device.try_lock();
+        match (lock.as_ref().is_some_and(has_no_interrupts), vectors()) {
+            (true, Ok(vectors)) if self.serves(device) => {
+                // SAFETY: With the device's lock held, and without interrupts, nobody else uses the
+                // field.
+                unsafe { (*device.as_raw()).msi.domain = vectors };
+                Ok(())
+            }
+            (true, _) if !self.serves(device) => Ok(()),
+            _ => {
+                log_err!(
+                    "{}: a driver came while its unit was given back: its interrupts are refused; \
+                     unbind it and bind it again",
+                    device.name(),
+                );
+                core::mem::forget(self);
+                Err(EBUSY)
+            }
         }
     }
 }
 
 impl Drop for MessageDomain {
     fn drop(&mut self) {
-        let shared = self.shared.take();
-        let name = self.name.take();
-        let allocated = shared.as_ref().map_or(0, |s| s.allocated.load(Relaxed));
-        if allocated > 0 {
-            log_err!(
-                "{} interrupts of {} are leaked: the device still has them",
-                allocated,
-                shared.as_ref().map_or(Label::EMPTY, |s| s.user),
-            );
-            core::mem::forget((shared, name));
-            return;
-        }
-        // SAFETY: By the invariants; the domain has no interrupt.
+        // SAFETY: By the invariants; the device has no interrupt of the domain.
         unsafe { bindings::irq_domain_remove(self.raw) };
     }
 }
@@ -201,17 +204,22 @@ fn domain_of(device: Device<'_>) -> *mut bindings::irq_domain {
     unsafe { ptr::read_volatile(&raw const (*device.as_raw()).msi.domain) }
 }
 
+/// Whether no driver has interrupts by messages.
+fn has_no_interrupts(device: &DeviceLock<'_>) -> bool {
+    // SAFETY: The device is valid, and its lock is held: no driver comes or goes.
+    unsafe { (*device.device().as_raw()).msi.data.is_null() }
+}
+
 /// Whether the messages of a device can be remapped.
 ///
 /// # Errors
 ///
 /// Why not: a driver has allocated interrupts, or they belong to another interrupt controller.
 pub(crate) fn may_remap(device: &DeviceLock<'_>) -> Result<(), NotRemapped> {
-    let device = device.device();
-    // SAFETY: The device is valid, and its lock is held: no driver comes or goes.
-    if unsafe { !(*device.as_raw()).msi.data.is_null() } {
+    if !has_no_interrupts(device) {
         return Err(NotRemapped::DriverWasBound);
     }
+    let device = device.device();
     match vectors() {
         Ok(vectors) if ptr::eq(domain_of(device), vectors) => Ok(()),
         _ => Err(NotRemapped::OtherController),
@@ -339,7 +347,6 @@ unsafe fn try_allocate(
             }
         }
     }
-    shared.allocated.add(count as usize, Relaxed);
     Ok(())
 }
 
@@ -352,11 +359,6 @@ extern "C" fn free(domain: *mut bindings::irq_domain, irq: c_uint, count: c_uint
             shared.table.free(data.hwirq as u16);
         }
         bindings::irq_domain_free_irqs_common(domain, irq, count);
-        let left = shared
-            .allocated
-            .load(Relaxed)
-            .saturating_sub(count as usize);
-        shared.allocated.store(left, Relaxed);
     }
 }
 

@@ -27,6 +27,7 @@
 //! | `deferred` | page-table pages that wait for C's flush queue |
 //! | `bus` | the buses that units translate for |
 //! | `ranges` | domains that C maps in ranges of any length |
+//! | `module_count` | what keeps the module from being unloaded |
 //! | `served` | vendor drivers as this folder needs them |
 //!
 //! # Locking
@@ -52,6 +53,7 @@ pub(super) mod instance;
 mod interrupts;
 pub(super) mod layer;
 mod memory;
+mod module_count;
 mod notifier;
 mod platform;
 mod power;

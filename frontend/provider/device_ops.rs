@@ -205,7 +205,7 @@ extern "C" fn release<D: Layer>(dev: *mut bindings::device) {
         index.and_then(|index| devices.remove(index).ok())
     };
     drop(forgotten);
-    known.end_interrupts();
+    known.end_interrupts(instance.module());
     match known.group() {
         Ok(group) => group.forget(&instance, &known),
         // C has never asked for its group.

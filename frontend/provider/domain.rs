@@ -12,6 +12,7 @@ use kernel::{
 
 use super::{
     deferred::Deferred,
+    module_count::ModuleCount,
     ranges::{RangeDomain, RangeOps},
     served::Served,
 };
@@ -195,24 +196,6 @@ impl<D: Served> ProviderDomain<D> {
         // changes it only from one kind for the DMA API to the other.
         let kind = unsafe { (&raw const (*self.as_c()).type_).read_volatile() };
         kind & bindings::__IOMMU_DOMAIN_DMA_API != 0
-    }
-}
-
-/// A count on this module.
-struct ModuleCount(&'static ThisModule);
-
-impl ModuleCount {
-    fn new(module: &'static ThisModule) -> Self {
-        // SAFETY: The module is running, for this is its code.
-        unsafe { bindings::__module_get(module.as_ptr()) };
-        Self(module)
-    }
-}
-
-impl Drop for ModuleCount {
-    fn drop(&mut self) {
-        // SAFETY: The count was taken by `new`.
-        unsafe { bindings::module_put(self.0.as_ptr()) };
     }
 }
 

@@ -48,7 +48,7 @@ impl DeviceInterrupts {
     pub fn table(&self) -> Option<Arc<dyn InterruptTable>> {
         match &*self.state.lock() {
             #[cfg(CONFIG_X86_64)]
-            Ok(domain) => domain.table().cloned(),
+            Ok(domain) => Some(domain.table().clone()),
             #[cfg(not(CONFIG_X86_64))]
             Ok(domain) => match *domain {},
             Err(_) => None,

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use super::{
     device::ProviderDevice,
     interrupts::{MessageDomain, Remapped},
+    module_count::ModuleCount,
     served::Served,
 };
 #[cfg(CONFIG_X86_64)]
@@ -47,13 +48,16 @@ impl<D: Served> ProviderDevice<D> {
         }
     }
 
-    /// C releases the device, which has no driver.
-    pub fn end_interrupts(&self) {
+    /// C releases the device, which has no driver. If it gets one at this moment, `module` stays
+    /// loaded for ever.
+    pub fn end_interrupts(&self, module: &'static ThisModule) {
         let mut state = self.interrupts().lock();
         let before = core::mem::replace(&mut *state, Err(NotRemapped::Unsupported));
         drop(state);
         if let Ok(domain) = before {
-            dismiss(&domain, self.device());
+            if dismiss(domain, self.device()).is_err() {
+                core::mem::forget(ModuleCount::new(module));
+            }
         }
     }
 }
@@ -70,8 +74,8 @@ fn remap<D: Served>(known: &ProviderDevice<D>, device: &DeviceLock<'_>) -> Remap
 }
 
 #[cfg(CONFIG_X86_64)]
-fn dismiss(domain: &MessageDomain, device: Device<'_>) {
-    domain.dismiss(device);
+fn dismiss(domain: MessageDomain, device: Device<'_>) -> Result {
+    domain.dismiss(device)
 }
 
 #[cfg(not(CONFIG_X86_64))]
@@ -80,6 +84,6 @@ fn remap<D: Served>(_known: &ProviderDevice<D>, _device: &DeviceLock<'_>) -> Rem
 }
 
 #[cfg(not(CONFIG_X86_64))]
-fn dismiss(domain: &MessageDomain, _device: Device<'_>) {
-    match *domain {}
+fn dismiss(domain: MessageDomain, _device: Device<'_>) -> Result {
+    match domain {}
 }

@@ -387,8 +387,8 @@ impl<D: Translate> Domain<D> {
     }
 
     /// Takes the page-table pages out of `gather`. The caller frees them after the invalidation of
-    /// the range or of [`Scope::All`] has completed. Pages that a failed unit may still read are not
-    /// returned, and are never freed.
+    /// the range or of [`Scope::All`] has completed. Pages that a failed unit may still read are
+    /// not returned, and are never freed.
     #[inline]
     pub fn take_tables(&self, gather: &mut Gather<D::Memory>) -> TablesOf<D> {
         let tables = gather.take_tables();

@@ -537,8 +537,8 @@ pub trait VendorDriver: Translate {
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
-    /// Whether the unit can remap interrupt messages with `ids`, all ids of a device (law 9). If not,
-    /// these messages pass as they did before the unit was taken over.
+    /// Whether the unit can remap interrupt messages with `ids`, all ids of a device (law 9). If
+    /// not, these messages pass as they did before the unit was taken over.
     ///
     /// Context: may sleep.
     ///

@@ -62,10 +62,12 @@ const NO_TAG: u64 = 0;
 const HAS_TAG: u64 = 1 << 32;
 
 impl<D: Attach> Place<D> {
-    const EMPTY: Self = Self {
-        unit: SetOnce::new(),
-        tag: Atomic::new(NO_TAG),
-    };
+    const fn empty() -> Self {
+        Self {
+            unit: SetOnce::new(),
+            tag: Atomic::new(NO_TAG),
+        }
+    }
 
     /// Whether this is or becomes the place of `unit`. The caller holds the lock of the slots.
     fn is_for(&self, unit: &Arc<Unit<D>>) -> bool {
@@ -96,7 +98,7 @@ impl<D: Attach> Residences<D> {
     /// Creates the empty list.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            places: [Place::EMPTY; PLACES],
+            places: [const { Place::empty() }; PLACES],
             more: Atomic::new(false),
             sync_maps: Atomic::new(false),
             snoops: Atomic::new(false),

@@ -139,11 +139,11 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Whether an interrupt controller, or a unit, checks the device's interrupt messages: it can raise
-    /// only interrupts that it was given.
+    /// Whether an interrupt controller, or a unit, checks the device's interrupt messages: it can
+    /// raise only interrupts that it was given.
     pub(crate) fn has_isolated_messages(self) -> bool {
-        // SAFETY: By the invariant. Interrupt controllers stay, and a domain that this module has made
-        // stays as long as the module knows the device.
+        // SAFETY: By the invariant. Interrupt controllers stay, and a domain that this module has
+        // made stays as long as the module knows the device.
         unsafe {
             let mut domain = ptr::read_volatile(&raw const (*self.as_raw()).msi.domain);
             while let Some(it) = domain.as_ref() {
@@ -156,8 +156,8 @@ impl<'a> Device<'a> {
         false
     }
 
-    /// Takes the device's lock, unless somebody has it: somebody who binds a driver, or unbinds one,
-    /// has it.
+    /// Takes the device's lock, unless somebody has it: somebody who binds a driver, or unbinds
+    /// one, has it.
     // Only processors that are told of interrupts by messages ask.
     #[cfg_attr(not(CONFIG_X86_64), allow(dead_code))]
     pub(crate) fn try_lock(self) -> Option<DeviceLock<'a>> {

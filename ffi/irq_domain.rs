@@ -98,7 +98,8 @@ pub(crate) unsafe fn parent_message(data: *mut bindings::irq_data) -> MsiMessage
     message
 }
 
-/// Whether the processors' interrupt controllers are in x2APIC mode: processors have ids of 32 bits.
+/// Whether the processors' interrupt controllers are in x2APIC mode: processors have ids of 32
+/// bits.
 pub(crate) fn is_x2apic() -> bool {
     #[cfg(CONFIG_X86_X2APIC)]
     {

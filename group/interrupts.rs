@@ -55,8 +55,8 @@ impl<D: VendorDriver> Group<D> {
         Ok(table)
     }
 
-    /// Undoes [`remap`](Self::remap): the member's messages pass unchanged again, but for those with
-    /// ids that it shares with other members whose messages are remapped.
+    /// Undoes [`remap`](Self::remap): the member's messages pass unchanged again, but for those
+    /// with ids that it shares with other members whose messages are remapped.
     pub fn end_remapping(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
         let members = &mut state.members;

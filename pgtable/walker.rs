@@ -188,8 +188,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         }
     }
 
-    /// Returns the entry of level 0 for `iova`, if a change of it changes no other entry: all tables
-    /// above it exist and were flushed, and its own table is not marked as whole.
+    /// Returns the entry of level 0 for `iova`, if a change of it changes no other entry: all
+    /// tables above it exist and were flushed, and its own table is not marked as whole.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
         let entry = &self.entries::<L>(table)[Self::index::<L>(iova)];

@@ -110,8 +110,8 @@ impl Registers {
         let _: CONTROL_LOW = self.read();
     }
 
-    /// Sets the control register to `low` and `high`, so that nothing stays of what another kernel or
-    /// firmware has set; only the number of segments of the device table stays.
+    /// Sets the control register to `low` and `high`, so that nothing stays of what another kernel
+    /// or firmware has set; only the number of segments of the device table stays.
     pub(super) fn reset_control(&self, low: CONTROL_LOW, high: CONTROL_HIGH) {
         let io = self.io();
         let _order = self.control.lock();

@@ -155,7 +155,8 @@ fn reserved(
     let base = unit.description.base;
     let concerned = |memory: &Rmr<'_>| ids.iter().any(|id| table.concerns(*memory, base, id.raw()));
     if !path.ids_kept && table.rmrs().any(|memory| concerned(&memory)) {
-        // Arm DEN 0049E.d, 3.1.1.5: the stream ids of an RMR hold while PCI buses keep their numbers.
+        // Arm DEN 0049E.d, 3.1.1.5: the stream ids of an RMR hold while PCI buses keep their
+        // numbers.
         log_warn!(
             "{}: {}: memory that firmware reserves for a stream id of it (RMR) is not mapped: \
              firmware lets the kernel give PCI buses new numbers (no _DSM function 5 that returns 0 \

@@ -19,8 +19,8 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
-/// Calls `done` up to `times` times, until it returns true, and returns whether it did. For before a
-/// [`Wait`]: to read the clock takes longer than most units take to answer.
+/// Calls `done` up to `times` times, until it returns true, and returns whether it did. For before
+/// a [`Wait`]: to read the clock takes longer than most units take to answer.
 #[inline]
 pub(crate) fn soon(times: usize, mut done: impl FnMut() -> bool) -> bool {
     for _ in 0..times {

@@ -56,7 +56,8 @@ impl<D: Layer> DomainOps<D> {
         ..NO_OPS
     };
 
-    /// For domains that translate: what C calls in place of `map_pages` and `unmap_pages` if it can.
+    /// For domains that translate: what C calls in place of `map_pages` and `unmap_pages` if it
+    /// can.
     pub const RANGES: &'static RangeOps = &RangeOps::new(map_range::<D>, unmap_range::<D>);
 
     /// For domains that are there as long as the driver is served.

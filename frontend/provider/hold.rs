@@ -160,6 +160,7 @@ fn hold_on_identity<D: Layer>(
         Some(known) => D::undisturbed(instance, known, join)?,
         None => join()?,
     };
+    group.rely_on_messages(endpoint);
     explain(instance, &group);
     log_info!(
         "{}: {} stays on identity: driver {} was bound before the unit was taken over",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The unit remaps the interrupts of devices, from when C has put a device into its group, or from
-//! when its driver is unbound, if it had one then (law 9). A device keeps what it has while a driver
-//! is bound.
+//! when its driver is unbound, if it had one then (law 9). A device keeps what it has while a
+//! driver is bound.
 
 use kernel::prelude::*;
 

@@ -63,7 +63,8 @@ impl<D: Served> Instance<D> {
         Ok(())
     }
 
-    /// Writes for each device whether it can raise only its own interrupts, and the interrupt tables.
+    /// Writes for each device whether it can raise only its own interrupts, and the interrupt
+    /// tables.
     pub fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result {
         let devices = self.snapshot_devices().map_err(|_| fmt::Error)?;
         for known in &devices {

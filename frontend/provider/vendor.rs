@@ -20,7 +20,8 @@ pub trait Vendor: Send + Sync {
     fn show_groups(&self, f: &mut dyn Write) -> fmt::Result;
     /// Writes what is known of each domain.
     fn show_domains(&self, f: &mut dyn Write) -> fmt::Result;
-    /// Writes for each device whether it can raise only its own interrupts, and the interrupt tables.
+    /// Writes for each device whether it can raise only its own interrupts, and the interrupt
+    /// tables.
     fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result;
     /// Writes the faults of each group, and the number of those of no group.
     fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;

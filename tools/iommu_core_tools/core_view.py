@@ -80,6 +80,12 @@ def domains(guest):
     return found
 
 
+def isolation(guest):
+    """`{device: whether it can raise only its own interrupts, and by what or why not}`."""
+    lines = guest.run(f"cat {FOLDER}/interrupts").splitlines()
+    return dict(line.split(": ", 1) for line in lines if re.match(r"\S+: (not )?isolated", line))
+
+
 def faults(log):
     """The faults in a kernel log."""
     return [

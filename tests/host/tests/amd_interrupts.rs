@@ -9,8 +9,8 @@ mod irte;
 mod irte_slots;
 
 use iommu_core_host::{
-    interrupt::{Delivery, Target},
-    label::Label,
+    interrupt::{self, Delivery, Target},
+    label::{self, Label},
 };
 use irte::{decode_long, decode_short, long, short, Format};
 use irte_slots::{fit, Reservation};
@@ -23,8 +23,8 @@ const FIXED: Target = Target {
     destination: 0x3c,
 };
 
-/// AMD-Vi 2.2.5.1: RemapEn bit 0, SupIOPF bit 1, IntType bits 4:2, RqEoi bit 5, DM bit 6, destination
-/// bits 15:8, vector bits 23:16.
+/// AMD-Vi 2.2.5.1: RemapEn bit 0, SupIOPF bit 1, IntType bits 4:2, RqEoi bit 5, DM bit 6,
+/// destination bits 15:8, vector bits 23:16.
 #[test]
 fn short_entries() {
     assert_eq!(short(None), 0);
@@ -99,8 +99,8 @@ proptest! {
         prop_assert_eq!(short(Some(target)) & 0xff00_00a2, 0);
     }
 
-    /// Reservations do not overlap, lie in the table, are aligned, and stay in order. One fails only
-    /// if no aligned gap is large enough.
+    /// Reservations do not overlap, lie in the table, are aligned, and stay in order. One fails
+    /// only if no aligned gap is large enough.
     #[test]
     fn reservations_fit(
         counts in prop::collection::vec(1u16..=33, 1..60),

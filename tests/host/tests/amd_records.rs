@@ -174,7 +174,7 @@ fn page_sizes() {
     assert_eq!(GUEST_PAGE_SIZES, 0x4020_1000);
 }
 
-fn interrupts() -> impl Strategy<Value = Interrupts> {
+fn what_happens_to_interrupts() -> impl Strategy<Value = Interrupts> {
     prop_oneof![
         Just(Interrupts::Pass),
         Just(Interrupts::Refused),
@@ -377,6 +377,10 @@ fn commands() {
     // Bits outside of the address field are not written.
     assert_eq!(Command::wait(u64::MAX, 1).0, [0x100f_ffff_ffff_fff9, 1]);
     assert_eq!(Command::device_entry(0xfe08).0, [0x2000_0000_0000_fe08, 0]);
+    assert_eq!(
+        Command::interrupt_table(0xfe08).0,
+        [0x5000_0000_0000_fe08, 0]
+    );
     // F is set, and no store is requested.
     assert_eq!(Command::fence().0, [0x1000_0000_0000_0004, 0]);
     assert_eq!(Command::all().0, [0x8000_0000_0000_0000, 0]);
@@ -450,7 +454,7 @@ proptest! {
 
     /// A change of what happens to interrupts changes nothing else in an entry.
     #[test]
-    fn only_interrupts_change(before in interrupts(), after in interrupts(), settings in any::<u8>()) {
+    fn only_interrupts_change(before in what_happens_to_interrupts(), after in what_happens_to_interrupts(), settings in any::<u8>()) {
         let entry = |interrupts| DeviceEntry {
             interrupts,
             settings: Settings(settings & 0xf7),
@@ -472,7 +476,7 @@ proptest! {
         dirty in any::<bool>(),
         guest in any::<bool>(),
         device_tlb in any::<bool>(),
-        interrupts in interrupts(),
+        interrupts in what_happens_to_interrupts(),
         settings in any::<u8>(),
     ) {
         let root = root & 0xf_ffff_ffff_f000;

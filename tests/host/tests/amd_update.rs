@@ -200,7 +200,7 @@ fn translations() -> impl Strategy<Value = Translation> {
     ]
 }
 
-fn interrupts() -> impl Strategy<Value = Interrupts> {
+fn what_happens_to_interrupts() -> impl Strategy<Value = Interrupts> {
     prop_oneof![
         Just(Interrupts::Pass),
         Just(Interrupts::Refused),
@@ -213,8 +213,13 @@ fn interrupts() -> impl Strategy<Value = Interrupts> {
 
 fn entries() -> impl Strategy<Value = Words> {
     let settings = prop_oneof![Just(0u8), Just(0xd7u8), any::<u8>()];
-    (translations(), any::<bool>(), interrupts(), settings).prop_map(
-        |(translation, device_tlb, interrupts, settings)| {
+    (
+        translations(),
+        any::<bool>(),
+        what_happens_to_interrupts(),
+        settings,
+    )
+        .prop_map(|(translation, device_tlb, interrupts, settings)| {
             DeviceEntry {
                 translation,
                 device_tlb,
@@ -222,8 +227,7 @@ fn entries() -> impl Strategy<Value = Words> {
                 settings: Settings(settings),
             }
             .encode()
-        },
-    )
+        })
 }
 
 proptest! {

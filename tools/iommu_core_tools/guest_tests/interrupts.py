@@ -47,12 +47,6 @@ class _Config:
         raise AssertionError(f"{self.path}: no capability {wanted:#x}")
 
 
-def _isolation(run):
-    """`{device: what the module says of its interrupts}`."""
-    lines = run.guest.run(f"cat {core_view.FOLDER}/interrupts").splitlines()
-    return dict(line.split(": ", 1) for line in lines if re.match(r"\S+: (not )?isolated", line))
-
-
 def _interrupts(run, address):
     """`{name: [number, kind, counts for each processor]}` of a device's interrupts."""
     numbers = set(run.guest.run(f"ls {_DEVICES}/{address}/msi_irqs 2>/dev/null || true").split())
@@ -108,7 +102,7 @@ def without_remapping_a_device_raises_interrupts_of_others(run):
 def devices_without_a_driver_are_isolated_and_others_say_why_not(run):
     run.load_drivers("ahci", "sd_mod")
     run.load()
-    seen = _isolation(run)
+    seen = core_view.isolation(run.guest)
     unit = run.guest.run("ls /sys/class/iommu").split()[0]
     for slot in (machine.DISK, machine.NET, machine.A, machine.TEST):
         run.check(seen.get(run.at(slot)) == f"isolated by {unit}", f"{run.at(slot)} is isolated",
@@ -217,7 +211,7 @@ def a_device_that_was_unplugged_gives_its_interrupts_back(run):
     run.check(address not in entries, "no entry is left", entries)
     run.guest.run("echo 1 >/sys/bus/pci/rescan; sleep 1")
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, address), 2)
-    run.check(_isolation(run)[address].startswith("isolated"), "it is isolated again")
+    run.check(core_view.isolation(run.guest)[address].startswith("isolated"), "it is isolated again")
 
 
 def a_unit_that_is_given_back_leaves_plain_interrupts(run):
@@ -239,14 +233,14 @@ def a_unit_that_is_given_back_leaves_plain_interrupts(run):
 
 def devices_say_why_they_are_not_isolated(run):
     run.load()
-    seen = _isolation(run)
+    seen = core_view.isolation(run.guest)
     run.check(seen and all(line.startswith("not isolated: ") and len(line) > 20 for line in seen.values()),
               "each device has a reason", seen)  # fmt: skip
 
 
 def devices_are_isolated_by_their_interrupt_controller(run):
     run.load()
-    seen = _isolation(run)
+    seen = core_view.isolation(run.guest)
     for slot in (machine.DISK, machine.NET, machine.A, machine.TEST):
         run.check(seen.get(run.at(slot)) == "isolated by its interrupt controller",
                   f"{run.at(slot)} is isolated", seen)  # fmt: skip

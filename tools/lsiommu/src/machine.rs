@@ -17,8 +17,8 @@ pub struct Machine {
     pub groups: Vec<Group>,
     /// PCI devices, and others that are in a group, sorted by name.
     pub devices: Vec<Device>,
-    /// Whether a device can raise only interrupts that were given to it, if the devices do not say it
-    /// themselves.
+    /// Whether a device can raise only interrupts that were given to it, if the devices do not say
+    /// it themselves.
     pub interrupts: Interrupts,
     /// Whether VFIO was told to work where interrupts are not isolated; `None` if it is not loaded.
     pub unsafe_interrupts_allowed: Option<bool>,
@@ -133,7 +133,9 @@ pub struct Device {
 impl Device {
     /// Whether it can raise only interrupts that were given to it; `None` if it does not say.
     pub fn has_isolated_interrupts(&self) -> Option<bool> {
-        self.interrupts.as_ref().map(|text| text.starts_with("isolated"))
+        self.interrupts
+            .as_ref()
+            .map(|text| text.starts_with("isolated"))
     }
 
     /// Whether it is a bridge.

@@ -452,8 +452,8 @@ fn every_sequence_of_events() {
     );
 }
 
-/// C goes on as if the first attach of a group had been done. A device that was held for its driver,
-/// which is gone, must not stay on identity then.
+/// C goes on as if the first attach of a group had been done. A device that was held for its
+/// driver, which is gone, must not stay on identity then.
 #[test]
 fn law_7_a_first_attach_that_fails_leaves_nothing_on_identity() {
     let mut world = World::new(Config::PLAIN);

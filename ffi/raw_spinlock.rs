@@ -51,7 +51,7 @@ unsafe impl Backend for RawSpinLockBackend {
                 ptr,
                 _name,
                 _key,
-                bindings::lockdep_wait_type_LD_WAIT_SPIN as _,
+                bindings::lockdep_wait_type_LD_WAIT_SPIN as kernel::ffi::c_short,
             )
         };
         #[cfg(not(CONFIG_DEBUG_SPINLOCK))]

@@ -57,10 +57,10 @@ impl<D: Callable> Layer for D {
     ) -> R {
         // Without a count it has no device that could be attached.
         let kept = group.keep(instance);
-        // SAFETY: The group is counted until `kept` is dropped, after the lock.
-        let group = kept
-            .as_ref()
-            .map(|kept| unsafe { IommuGroup::from_c(kept.as_c()) });
+        let group = kept.as_ref().map(|kept| {
+            // SAFETY: The group is counted until `kept` is dropped, after the lock.
+            unsafe { IommuGroup::from_c(kept.as_c()) }
+        });
         let _locked = group.map(IommuGroup::lock);
         f()
     }

@@ -52,6 +52,8 @@ def the_module_takes_the_unit_after_a_kernel_with_its_own_driver(run):
 
 
 def the_module_takes_the_unit_after_a_kernel_with_the_module(run):
+    if run.kind.remaps_interrupts:
+        run.skip("QEMU's unit, although off, remaps by memory of the earlier kernel that this one has reused")
     next_kernel.load(run.guest, run.kind.free)
     next_kernel.execute(run.guest)
     status = units.status(run.guest)

@@ -5,7 +5,7 @@
 //! moves an interrupt.
 
 use kernel::{
-    bindings,
+    bindings, build_error,
     ffi::{c_char, c_ulong},
     sync::lock::{Backend, Guard, Lock},
 };
@@ -73,10 +73,9 @@ unsafe impl Backend for RawSpinLockBackend {
         unsafe { bindings::_raw_spin_unlock_irqrestore(ptr, *flags) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn try_lock(_ptr: *mut Self::State) -> Option<c_ulong> {
-        // A try may fail at any time. Nobody tries.
-        None
+        build_error!("not every supported kernel exports a function that tries to take the lock")
     }
 
     #[inline]

@@ -242,13 +242,8 @@ impl InterruptTable for GroupTable {
     fn admit(&self, ids: &[RequesterId]) -> Result {
         // Ids change with this lock held only.
         let _order = self.reservations.lock();
-        let mut more = KVec::new();
-        {
-            let memory = self.memory.lock();
-            let known = memory.ids.len();
-            drop(memory);
-            more.reserve(known + ids.len(), GFP_KERNEL)?;
-        }
+        let known = self.memory.lock().ids.len();
+        let mut more = KVec::with_capacity(known + ids.len(), GFP_KERNEL)?;
         let mut memory = self.memory.lock();
         for &id in Iterator::chain(memory.ids.iter(), ids) {
             if !more.contains(&id) {

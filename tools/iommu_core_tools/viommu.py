@@ -98,6 +98,9 @@ class Viommu:
     vfio_interrupts: bool = True
     # Whether our module remaps interrupts. The kernel's own drivers remap none on these machines.
     remaps_interrupts: bool = False
+    # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by which
+    # QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
+    table_register: int | None = None
     # The KiB that a test sends over the network.
     traffic: int = 2048
 
@@ -199,6 +202,7 @@ _AMDVI = Viommu(
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
     remaps_interrupts=True,
+    table_register=0xFED8_0000,
     platform_driver="iommu_core",
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
     acpi_table="IVRS",

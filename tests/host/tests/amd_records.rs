@@ -7,6 +7,8 @@ mod amd;
 #[allow(dead_code)]
 #[path = "../../../requester.rs"]
 mod requester;
+#[path = "amd/strategies.rs"]
+mod strategies;
 mod drivers {
     pub use iommu_core_host::shell;
 }
@@ -23,6 +25,7 @@ use amd::{
 };
 use drivers::shell::blocks::Block;
 use proptest::prelude::*;
+use strategies::what_happens_to_interrupts;
 
 /// QEMU 11.1: PreF, PPR, GT, IA, GA, HE, HATS 2, GATS 2.
 const QEMU: u64 = 0x29d3;
@@ -172,17 +175,6 @@ fn page_sizes() {
         assert_eq!(HOST_PAGE_SIZES >> order & 1 != 0, has, "2^{order}");
     }
     assert_eq!(GUEST_PAGE_SIZES, 0x4020_1000);
-}
-
-fn what_happens_to_interrupts() -> impl Strategy<Value = Interrupts> {
-    prop_oneof![
-        Just(Interrupts::Pass),
-        Just(Interrupts::Refused),
-        (any::<u64>(), 0u8..=11).prop_map(|(table, length_lg2)| Interrupts::Remapped {
-            table: table & 0xf_ffff_ffff_ff80,
-            length_lg2,
-        }),
-    ]
 }
 
 /// AMD-Vi 2.2.2: IV bit 128, IntTabLen bits 132:129, the table's address bits 179:134, IntCtl bits

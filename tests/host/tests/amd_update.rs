@@ -11,6 +11,8 @@ mod amd;
 #[allow(dead_code)]
 #[path = "../../../requester.rs"]
 mod requester;
+#[path = "amd/strategies.rs"]
+mod strategies;
 mod drivers {
     pub use iommu_core_host::shell;
 }
@@ -21,6 +23,7 @@ use amd::{
     update::{Store, Update},
 };
 use proptest::prelude::*;
+use strategies::what_happens_to_interrupts;
 
 /// What a unit does with the requests of a device with this entry.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -197,17 +200,6 @@ fn translations() -> impl Strategy<Value = Translation> {
                 five_levels,
             }
         ),
-    ]
-}
-
-fn what_happens_to_interrupts() -> impl Strategy<Value = Interrupts> {
-    prop_oneof![
-        Just(Interrupts::Pass),
-        Just(Interrupts::Refused),
-        (any::<u64>(), 0u8..=11).prop_map(|(table, length_lg2)| Interrupts::Remapped {
-            table: table & 0xf_ffff_ffff_ff80,
-            length_lg2,
-        }),
     ]
 }
 

@@ -8,14 +8,14 @@ from .. import cache, custom_kernel, guest_images, kernel, machine, run, series,
 from ..paths import jobs
 from ..report import Skip
 from . import (
-    custom, dma, failure, far_memory, firmware, harness, held, hotplug, interrupts, isolation, kexec,
-    lifecycle, named, power, refusals, reset, scenario, seen, topology, variants, vfio,
+    custom, dma, external, failure, far_memory, firmware, harness, held, hotplug, interrupts, isolation,
+    kexec, lifecycle, named, power, refusals, reset, scenario, seen, topology, variants, vfio,
 )  # fmt: skip
 
 # The longest come first, so that at the end no long one runs alone.
 _MODULES = (
     hotplug, variants, vfio, lifecycle, kexec, power, dma, harness, isolation, topology, named,
-    reset, refusals, seen, held, interrupts, firmware, failure, far_memory,
+    reset, refusals, seen, held, external, interrupts, firmware, failure, far_memory,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Each table costs a guest, so only some kinds of broken tables are here. The host
 
 import dataclasses
 import struct
+import uuid
 
 from .. import machine
 
@@ -355,3 +356,31 @@ _IORT = Tables(
 )  # fmt: skip
 
 TABLES = {"DMAR": _DMAR, "IVRS": _IVRS, "IORT": _IORT}
+
+
+# --- SSDT: ACPI specification, 20.2 -------------------------------------------------------------
+
+# Microsoft, "DMA protection for external ports": the properties of a port.
+_EXTERNAL_PORT = uuid.UUID("efcc06cc-73ac-4bc3-bff0-76143807c389")
+
+
+def _aml(opcode, content):
+    """An object whose length follows its opcode."""
+    if len(content) + 1 < 1 << 6:
+        return opcode + bytes([len(content) + 1]) + content
+    length = len(content) + 2
+    return opcode + bytes([1 << 6 | length & 0xF, length >> 4]) + content
+
+
+def _package(*elements):
+    return _aml(b"\x12", bytes([len(elements)]) + b"".join(elements))
+
+
+def external_port(slot):
+    """A table that calls the root port in a slot of a PC's root bus external."""
+    guid = _aml(b"\x11", b"\x0a\x10" + _EXTERNAL_PORT.bytes_le)
+    properties = _package(_package(b"\x0dExternalFacingPort\0", b"\x01"), _package(b"\x0dUID\0", b"\x00"))
+    data = b"\x08_DSD" + _package(guid, properties)
+    # QEMU's table has a device for each slot in use, for example S98_ for slot 0x13.
+    port = b"\\\x2f\x03_SB_PCI0" + b"S%02X_" % (slot << 3)
+    return _table(b"SSDT", 2, _aml(b"\x10", port + data))

@@ -145,6 +145,42 @@ def virtual_functions_get_groups_of_their_own_and_lose_them(run):
     run.check(guest_pci.groups(run.guest) == before, "the groups are as before")
 
 
+def virtual_functions_come_and_go_while_users_do_DMA(run):
+    run.load_drivers("igb")
+    card = run.at(_CARD)
+    before = guest_pci.groups(run.guest)
+    other = _find(run, _TESTDEV, 0x40, 0x100)
+    guest_pci.give_to_vfio(run.guest, other)
+    user = VfioUser(run.guest, "load")
+    user.script(["container c", f"group g {run.group(other)}", "set-container g c",
+                 "set-iommu c type1v2", f"device t g {other} testdev", "buffer b 0x10000"])  # fmt: skip
+    path = f"/sys/bus/pci/devices/{card}"
+    for turn in range(4):
+        run.guest.run(
+            f"rm -f /run/done; (for n in 1 2 3; do echo 2 >{path}/sriov_numvfs; echo 0 >{path}/sriov_numvfs; "
+            "done; touch /run/done) >/dev/null 2>&1 &"
+        )
+        while not run.guest.works("[ -e /run/done ]"):
+            user.script([f"map c b 0 0x10000 {_IOVA:#x} rw"])
+            run.check(user.say(f"testdev-run t {_IOVA:#x} b 0 64") == "result 0",
+                      f"a user's device reaches its memory in turn {turn}")  # fmt: skip
+            user.script([f"unmap c {_IOVA:#x} 0x10000"])
+    # A function that a user has open goes when the user lets it go.
+    run.guest.run(f"echo 2 >{path}/sriov_numvfs", timeout=60)
+    function = run.guest.run(f"basename $(readlink {path}/virtfn0)").strip()
+    guest_pci.give_to_vfio(run.guest, function)
+    holder = VfioUser(run.guest, "holder")
+    holder.script(["container c", f"group g {run.group(function)}", "set-container g c",
+                   "set-iommu c type1v2", "buffer b 0x1000",
+                   f"map c b 0 0x1000 {_IOVA:#x} rw"])  # fmt: skip
+    run.guest.run(f"(echo 0 >{path}/sriov_numvfs; touch /run/none) >/dev/null 2>&1 &")
+    run.check(user.errno(f"map c b 0 0x1000 {_IOVA:#x} rw") is None, "the other user goes on")
+    holder.kill()
+    user.quit()
+    run.check(run.guest.wait_for("[ -e /run/none ]", 60), "the functions are gone")
+    run.check(guest_pci.groups(run.guest) == before, "the groups are as before", guest_pci.groups(run.guest))
+
+
 def an_igb_card_passes_traffic(run):
     run.load_drivers("igb")
     name = guest_io.interface(run.guest, run.at(_CARD))
@@ -189,6 +225,7 @@ def scenarios(_kind):
             a_device_behind_another_host_bridge_does_DMA,
             an_igb_card_passes_traffic,
             virtual_functions_get_groups_of_their_own_and_lose_them,
+            virtual_functions_come_and_go_while_users_do_DMA,
             a_device_with_a_TLB_of_its_own_works,
             a_device_with_a_TLB_of_its_own_works_after_a_reset,
         ],

@@ -17,9 +17,12 @@ use super::{
 use crate::{
     addr::{Iova, PhysAddr},
     domain::Domain,
-    driver::VendorDriver,
+    driver::{DefaultKind, VendorDriver},
     endpoint::Endpoint,
-    ffi::device::{Device, Driver},
+    ffi::{
+        compat::eopnotsupp,
+        device::{Device, Driver},
+    },
     group::{Group, Reason},
     label::Label,
     log::{log_err, log_info, log_warn},
@@ -127,6 +130,11 @@ fn hold_on_identity<D: Layer>(
     let Some(driver) = device.driver() else {
         return Ok(());
     };
+    if D::default_kind(endpoint.unit().data(), endpoint.data()) == Some(DefaultKind::Paging) {
+        let why = Label::new(format_args!("the unit translates for all devices"));
+        no_identity(endpoint, &driver, &why);
+        return Err(eopnotsupp());
+    }
     let key = bus::isolation(device).map(|isolation| isolation.key);
     let near = Near {
         drivers: instance.held.near_drivers(key, endpoint)?,
@@ -214,26 +222,18 @@ fn identity_group<D: Layer>(
     if let Some(known) = known {
         let uses_dma_api = !driver.manages_dma();
         let untrusted = known.untrusted(instance).filter(|_| uses_dma_api);
+        let name = group.name();
         let why = if group.ownership().is_exclusive() {
-            Some(Label::new(format_args!("it is held by somebody")))
+            Some(Label::new(format_args!("somebody holds {name}")))
         } else if let Some(device) = untrusted {
-            Some(Label::new(format_args!("{device} is untrusted")))
+            Some(Label::new(format_args!("{device} in {name} is untrusted")))
         } else if uses_dma_api && is_settled && !group.is_on(identity) {
-            Some(Label::new(format_args!("it is attached elsewhere")))
+            Some(Label::new(format_args!("{name} is attached elsewhere")))
         } else {
             None
         };
         if let Some(why) = why {
-            log_err!(
-                "{}: {}: its driver {} was bound before the unit was taken over and relies on \
-                 identity, but {} cannot be on identity: {}; unbind the driver, and load its \
-                 module after iommu_core",
-                endpoint.unit().name(),
-                endpoint.name(),
-                driver.name(),
-                group.name(),
-                why,
-            );
+            no_identity(endpoint, driver, &why);
             return Err(EBUSY);
         }
     }
@@ -244,6 +244,18 @@ fn identity_group<D: Layer>(
         group.adopt(other)?;
     }
     Ok(group)
+}
+
+/// Logs why a device whose driver relies on identity cannot have it.
+fn no_identity<D: VendorDriver>(endpoint: &Endpoint<D>, driver: &Driver, why: &Label) {
+    log_err!(
+        "{}: {}: its driver {} was bound before the unit was taken over and relies on identity, but \
+         {}; unbind the driver, and load its module after iommu_core",
+        endpoint.unit().name(),
+        endpoint.name(),
+        driver.name(),
+        why,
+    );
 }
 
 /// Holds a device that firmware does DMA with, beside those with the same id: to the unit they are

@@ -54,6 +54,17 @@ fn the_answers_for_recorded_machines_are_as_they_were() {
     }
 }
 
+/// README shows the machine of the story.
+#[test]
+fn the_picture_in_the_documentation_is_of_a_recorded_machine() {
+    let (_, picture) = ask(&record("vtd-iommu_core"), &["--svg"]).unwrap();
+    let path = here("../../Documentation/topology.svg");
+    if env::var_os("UPDATE_ANSWERS").is_some() {
+        fs::write(&path, &picture).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), picture);
+}
+
 #[test]
 fn a_record_of_a_record_is_the_same() {
     for (name, text) in records() {

@@ -10,6 +10,7 @@ _EXTERNAL = machine.B
 # What is not a whole page goes through bounce buffers. Without this parameter the kernel makes them only
 # if there is memory above 4 GiB.
 _BUFFERS = "swiotlb=force"
+_TRACE = "/sys/kernel/tracing"
 
 
 def _type_file(address):
@@ -27,11 +28,14 @@ def an_untrusted_device_is_translated_strictly_where_others_are_not(run):
 
 
 def an_untrusted_disk_works(run):
-    disk = guest_io.nvme_disk(run.guest, run.at(_EXTERNAL))
+    address = run.at(_EXTERNAL)
+    disk = guest_io.nvme_disk(run.guest, address)
     guest_io.write_and_read(run.guest, disk, 2)
+    run.guest.run(f"mountpoint -q {_TRACE} || mount -t tracefs tracefs {_TRACE}; "
+                  f"echo 1 >{_TRACE}/events/swiotlb/swiotlb_bounced/enable")  # fmt: skip
     run.guest.run(f"dd if={disk} of=/dev/null bs=512 count=8 iflag=direct 2>/dev/null")
-    used = int(run.guest.run("cat /sys/kernel/debug/swiotlb/io_tlb_used_hiwater"))
-    run.check(used > 0, "what is not a whole page went through bounce buffers", used)
+    bounced = run.guest.run(f"echo 0 >{_TRACE}/events/swiotlb/enable; cat {_TRACE}/trace")
+    run.check(address in bounced, "what is not a whole page goes through bounce buffers", bounced)
 
 
 def an_untrusted_device_cannot_be_on_identity(run):

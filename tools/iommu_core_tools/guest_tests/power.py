@@ -110,7 +110,8 @@ def devices_and_their_owners_go_on_after_a_hibernation(run):
     run.check(not run.guest.works("[ -e /run/first ]"), "it is a second boot")
     run.load()
     run.load_drivers("nvme")
-    guest_io.nvme_disk(run.guest, run.at(machine.B))
+    # The disk may have another name now.
+    swap = guest_io.nvme_disk(run.guest, run.at(machine.B))
     run.check(units.status(run.guest).translates, "its kernel has the unit", units.status(run.guest))
     run.guest.run(f"(sleep 1; cat /sys/class/block/{swap.split('/')[-1]}/dev >/sys/power/resume) >/dev/null 2>&1 &")
     run.check(_says(run, _RESTORED, 1, 240), "the first kernel goes on")

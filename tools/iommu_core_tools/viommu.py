@@ -39,7 +39,6 @@ class Viommu:
       `shadows_nothing` makes one that does not. None if there is no such unit.
     - `narrow` makes a unit that cannot address all memory that the machine may have. None if there is no such
       unit.
-    - `no_identity` makes a unit that cannot pass DMA untranslated. None if there is no such unit.
     - `useless` makes a unit that cannot translate. The module refuses this unit, with `useless_word` in the
       message. None if there is no such unit.
     """
@@ -64,7 +63,6 @@ class Viommu:
     shadows: dict | None
     shadows_nothing: dict | None
     narrow: dict | None
-    no_identity: dict | None
     useless: dict | None
     useless_word: str
     # QEMU's arguments for a second unit at another host bridge. None if one unit serves all
@@ -164,7 +162,6 @@ _VTD = Viommu(
     shadows=_unit(caching_mode="on"),
     shadows_nothing=_unit(caching_mode="off", aw_bits=48),
     narrow=_unit(caching_mode="off", aw_bits=39),
-    no_identity=_unit(pt="off"),
     useless=_unit(dma_translation="off"),
     useless_word="bits",
     restart_leaves_queue=True,
@@ -202,7 +199,6 @@ _AMDVI = Viommu(
     shadows=_unit(),
     shadows_nothing=None,
     narrow=None,
-    no_identity=None,
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
     remaps_interrupts=True,
@@ -250,7 +246,6 @@ _SMMUV3 = Viommu(
     shadows=None,
     shadows_nothing=_unit(stage=1),
     narrow=None,
-    no_identity=None,
     useless=None,
     useless_word="",
     another="arm-smmuv3,primary-bus={bus},stage=1",

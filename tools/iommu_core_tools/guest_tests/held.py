@@ -149,40 +149,8 @@ def all_of_them_are_translated_once_the_driver_is_gone(run):
     _write_and_read(run)
 
 
-def a_driver_that_relies_on_identity_is_left_out_where_there_is_none(run):
-    disk = run.at(machine.DISK)
-    run.load_drivers("nvme")
-    mark = run.guest.mark()
-    run.load()
-    messages = [text for text in core_view.messages(run.guest.kernel_log(mark)) if disk in text]
-    run.check(any("driver nvme" in text and "the unit translates for all devices" in text for text in messages),
-              "the log says which driver relies on identity, and that the unit has none", messages)  # fmt: skip
-    run.check(any("stays blocked" in text for text in messages), "and that the device is blocked", messages)
-    run.check(run.group(disk) is None, "the device has no group")
-
-
-def the_device_is_translated_once_its_driver_is_gone(run):
-    disk = run.at(machine.DISK)
-    run.unload()
-    guest_pci.unbind(run.guest, disk)
-    run.load()
-    run.check(run.type_of(disk).startswith("DMA"), "it is translated", run.type_of(disk))
-    guest_pci.bind(run.guest, disk, "nvme")
-    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, disk), 2)
-
-
-def _without_identity(kind):
-    """A unit that cannot pass DMA untranslated, if there is such a unit."""
-    if kind.no_identity is None:
-        return []
-    return [Scenario("no-identity", lambda kind: machine.bench(kind, **kind.no_identity), [
-        a_driver_that_relies_on_identity_is_left_out_where_there_is_none,
-        the_device_is_translated_once_its_driver_is_gone,
-    ])]  # fmt: skip
-
-
 def scenarios(kind):
-    """Machines whose firmware uses memory with devices behind a bridge, or whose unit has no identity."""
+    """Machines whose firmware uses memory with devices behind a bridge."""
     tables = acpi.TABLES[kind.acpi_table]
     files = {tables.file: tables.alike(*firmware.REGION), **tables.keeps_buses}
     driven = Scenario("one-id-driver", _with_disk, [
@@ -200,4 +168,4 @@ def scenarios(kind):
             the_unit_is_released_and_nothing_is_left,
         ],
         tables=files,
-    ), *_without_identity(kind)]  # fmt: skip
+    )]  # fmt: skip

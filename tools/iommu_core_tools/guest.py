@@ -17,6 +17,7 @@ import time
 from . import cache, guest_log
 from .errors import ToolError, last_lines
 from .guest_agent import Agent, AgentError, Killed
+from .guest_clock import Clock
 from .guest_console import Console
 from .paths import log_dir
 from .progress import PROGRESS
@@ -53,6 +54,7 @@ class Guest:
         self._folder = None
         self.name = name
         self.qmp = None
+        self.clock = Clock()
         self.log = _log_of(name)
         self.viommu = machine.viommu
 
@@ -103,9 +105,10 @@ class Guest:
         )
         for end in inside:
             end.close()
-        self._agent = Agent(agent)
+        self.clock = Clock(self._process.pid)
+        self._agent = Agent(agent, self.clock)
         try:
-            self.qmp = Qmp(qmp)
+            self.qmp = Qmp(qmp, self.clock)
         except QmpError as error:
             raise self._dead("QEMU does not start") from error
         try:
@@ -157,9 +160,13 @@ class Guest:
 
     def wait_for(self, command, timeout=30):
         """Runs a command again and again until it succeeds. False if it does not within `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self.works(command):
+        return self.comes_true(lambda: self.works(command), timeout)
+
+    def comes_true(self, call, timeout):
+        """Calls `call` until it returns true. False if it does not within `timeout` seconds."""
+        deadline = self.clock.now() + timeout
+        while self.clock.now() < deadline:
+            if call():
                 return True
             time.sleep(0.2)
         return False

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The host's end of the socket to a guest's agent (tools/guest/agent): requests and replies."""
 
-import socket
-import time
-
 from .errors import ToolError
 
-# The seconds that a reply may take beyond the request's own time.
+# The seconds that a reply may take after the request was stopped.
 _GRACE = 15
 _KILLED = 137
 
@@ -24,10 +21,11 @@ class Killed(ToolError):
 
 
 class Agent:
-    """A client on a connected socket. It makes one request at a time."""
+    """A client on a connected socket. It makes one request at a time. Time limits are by the guest's clock."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, clock):
         self._socket = sock
+        self._clock = clock
         self._id = 0
         self._buffer = b""
 
@@ -37,21 +35,20 @@ class Agent:
 
     def wait_ready(self, timeout):
         """Waits until the agent runs."""
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.now() + timeout
         while self._read_line(deadline, "while it started") != "ready":
             pass
 
     def ask(self, verb, text, timeout):
-        """Makes a request and returns its status and output."""
+        """Makes a request and returns its status and output. Stops it when its time is over."""
         self._id += 1
         what = f"{text!r}"
         escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
-        deadline = time.monotonic() + timeout + _GRACE
-        try:
-            self._socket.settimeout(deadline - time.monotonic())
-            self._socket.sendall(f"{self._id} {timeout} {verb} {escaped}\n".encode())
-        except OSError as error:
-            raise AgentError(f"the guest ended before {what}") from error
+        self._send(f"{verb} {escaped}", what)
+        deadline = self._clock.now() + timeout
+        if not self._has_line(deadline, f"during {what}"):
+            self._send("stop", what)
+            deadline = self._clock.now() + _GRACE
         words = self._read_line(deadline, f"during {what}").split()
         if len(words) != 4 or words[0] != "reply" or words[1] != str(self._id):
             raise AgentError(f"the guest's agent answered {' '.join(words)!r} during {what}")
@@ -60,29 +57,40 @@ class Agent:
             raise Killed(output)
         return int(words[2]), output
 
-    def _read_line(self, deadline, what):
+    def _send(self, request, what):
+        try:
+            self._socket.settimeout(_GRACE)
+            self._socket.sendall(f"{self._id} {request}\n".encode())
+        except OSError as error:
+            raise AgentError(f"the guest ended before {what}") from error
+
+    def _has_line(self, deadline, what):
+        """Whether a line comes before the deadline."""
         while b"\n" not in self._buffer:
-            self._receive(deadline, what)
+            if not self._receive(deadline, what):
+                return False
+        return True
+
+    def _read_line(self, deadline, what):
+        if not self._has_line(deadline, what):
+            raise AgentError(f"the guest hangs {what}")
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line.decode(errors="replace").strip("\r\0")
 
     def _read_bytes(self, count, deadline, what):
         while len(self._buffer) < count:
-            self._receive(deadline, what)
+            if not self._receive(deadline, what):
+                raise AgentError(f"the guest hangs {what}")
         data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
     def _receive(self, deadline, what):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise AgentError(f"the guest hangs {what}")
-        self._socket.settimeout(left)
+        """Waits for data. False if the deadline comes first."""
         try:
-            data = self._socket.recv(65536)
-        except socket.timeout as error:
-            raise AgentError(f"the guest hangs {what}") from error
+            data = self._clock.receive(self._socket, deadline)
         except OSError as error:
             raise AgentError(f"the guest ended {what}") from error
-        if not data:
+        if data == b"":
             raise AgentError(f"the guest ended {what}")
-        self._buffer += data
+        self._buffer += data or b""
+        return data is not None

@@ -2,8 +2,6 @@
 """The QEMU machine protocol: commands, their answers, and the events between them."""
 
 import json
-import socket
-import time
 
 from .errors import ToolError
 
@@ -13,14 +11,18 @@ class QmpError(ToolError):
 
 
 class Qmp:
-    """A client on a connected socket. Runs one command at a time, and keeps events until `wait_event()` takes them."""
+    """A client on a connected socket. Runs one command at a time, and keeps events until `wait_event()` takes them.
 
-    def __init__(self, sock, timeout=30.0):
+    Time limits are by the guest's `clock`.
+    """
+
+    def __init__(self, sock, clock, timeout=30.0):
         self._socket = sock
+        self._clock = clock
         self._timeout = timeout
         self._buffer = b""
         self._events = []
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.now() + timeout
         greeting = self._receive(deadline)
         if "QMP" not in greeting:
             raise QmpError(f"unexpected greeting {greeting}")
@@ -32,7 +34,7 @@ class Qmp:
         if arguments:
             message["arguments"] = arguments
         self._send(message)
-        deadline = time.monotonic() + self._timeout
+        deadline = self._clock.now() + self._timeout
         while True:
             answer = self._receive(deadline)
             if "event" in answer:
@@ -48,7 +50,7 @@ class Qmp:
 
     def wait_event(self, name, timeout, accept=lambda data: True):
         """The data of the next event `name` that `accept` takes. Events that have come before the call count too."""
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.now() + timeout
         while True:
             for event in self._events:
                 if event["event"] == name and accept(event.get("data", {})):
@@ -70,16 +72,12 @@ class Qmp:
 
     def _receive(self, deadline):
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise QmpError("QEMU does not answer")
-            self._socket.settimeout(left)
             try:
-                data = self._socket.recv(65536)
-            except socket.timeout as error:
-                raise QmpError("QEMU does not answer") from error
+                data = self._clock.receive(self._socket, deadline)
             except OSError as error:
                 raise QmpError(f"QEMU is gone: {error}") from error
+            if data is None:
+                raise QmpError("QEMU does not answer")
             if not data:
                 raise QmpError("QEMU is gone")
             self._buffer += data

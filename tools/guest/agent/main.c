@@ -3,21 +3,23 @@
  * Runs commands in a guest for the host. The host sends requests on a serial
  * port, one on each line. The agent serves them one after the other.
  *
- *	ID SECONDS sh COMMAND		runs a shell command
- *	ID SECONDS start NAME COMMAND	starts a shell command as program NAME
- *	ID SECONDS say NAME COUNT TEXT	sends TEXT to the program's input, and
- *					returns the next COUNT lines of its output
- *	ID SECONDS end NAME TEXT	sends TEXT, and waits until the program ends
- *	ID SECONDS kill NAME		kills the program
+ *	ID sh COMMAND		runs a shell command
+ *	ID start NAME COMMAND	starts a shell command as program NAME
+ *	ID say NAME COUNT TEXT	sends TEXT to the program's input, and returns the
+ *				next COUNT lines of its output
+ *	ID end NAME TEXT	sends TEXT, and waits until the program ends
+ *	ID kill NAME		kills the program
+ *	ID stop			stops the request that is served; has no reply
  *
  * In a line \n stands for a line feed and \\ for a backslash. The agent answers
- * each request after at most SECONDS with this line and LENGTH bytes of output:
+ * each request with this line and LENGTH bytes of output:
  *
  *	reply ID STATUS LENGTH
  *
- * STATUS is the exit status as a shell counts it: 137 if the agent had to kill
- * the command. The agent starts no other processes, because this takes long in
- * an emulated machine.
+ * STATUS is the exit status as a shell counts it: 137 if the command was
+ * stopped. Only the host knows how much time a request had: on a busy host the
+ * guest's clock goes on while the guest stands still. The agent starts no other
+ * processes, because this takes long in an emulated machine.
  */
 #include <err.h>
 #include <errno.h>
@@ -32,7 +34,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #define KILLED		(128 + SIGKILL)
@@ -53,26 +54,21 @@ static struct program *programs;
 static int line_fd;
 static int output_fd;
 
-static int64_t now_ms(void)
+/*
+ * Waits until @fd can be read. Returns false if the host stops the request
+ * first: it sends nothing else meanwhile.
+ */
+static int readable(int fd)
 {
-	struct timespec now;
+	struct pollfd fds[] = {
+		{ .fd = fd, .events = POLLIN },
+		{ .fd = line_fd, .events = POLLIN },
+	};
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Waits until @fd can be read. Returns false if @deadline comes first. */
-static int readable(int fd, int64_t deadline)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-	for (;;) {
-		int64_t left = deadline - now_ms();
-		int ready = poll(&poll_fd, 1, left > 0 ? (int)left : 0);
-
-		if (ready >= 0 || errno != EINTR)
-			return ready > 0;
-	}
+	while (poll(fds, 2, -1) < 0)
+		if (errno != EINTR)
+			err(1, "poll");
+	return fds[0].revents != 0;
 }
 
 static void write_all(int fd, const char *bytes, size_t count)
@@ -136,15 +132,15 @@ static pid_t shell(const char *command, int in, int out, int error)
 	_exit(NO_SUCH);
 }
 
-/* Waits for a child. At @deadline, kills its process group. Returns the status. */
-static int status_of(pid_t pid, int64_t deadline)
+/* Waits for a child, whose process group a stop kills. Returns the status. */
+static int status_of(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int status;
 
 	if (fd < 0)
 		err(1, "pidfd_open");
-	if (!readable(fd, deadline)) {
+	if (!readable(fd)) {
 		kill(-pid, SIGKILL);
 		kill(pid, SIGKILL);
 	}
@@ -155,7 +151,7 @@ static int status_of(pid_t pid, int64_t deadline)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static int do_shell(const char *command, int64_t deadline)
+static int do_shell(const char *command)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	pid_t pid = shell(command, null, output_fd, output_fd);
@@ -165,7 +161,7 @@ static int do_shell(const char *command, int64_t deadline)
 		note(strerror(errno));
 		return NO_SUCH;
 	}
-	return status_of(pid, deadline);
+	return status_of(pid);
 }
 
 static int do_start(const char *name, const char *command)
@@ -187,7 +183,7 @@ static int do_start(const char *name, const char *command)
 }
 
 /* Sends @text to a program, and copies the next @count lines of its output. */
-static int do_say(struct program *program, const char *text, long count, int64_t deadline)
+static int do_say(struct program *program, const char *text, long count)
 {
 	char bytes[4096];
 
@@ -195,7 +191,7 @@ static int do_say(struct program *program, const char *text, long count, int64_t
 	while (count > 0) {
 		ssize_t got;
 
-		if (!readable(program->out, deadline))
+		if (!readable(program->out))
 			return KILLED;
 		got = read(program->out, bytes, sizeof(bytes));
 		if (got <= 0) {
@@ -209,12 +205,12 @@ static int do_say(struct program *program, const char *text, long count, int64_t
 	return 0;
 }
 
-static int do_end(struct program *program, const char *text, int64_t deadline)
+static int do_end(struct program *program, const char *text)
 {
 	int status;
 
 	write_all(program->in, text, strlen(text));
-	status = status_of(program->pid, deadline);
+	status = status_of(program->pid);
 	for (struct program **at = &programs; *at; at = &(*at)->next) {
 		if (*at == program) {
 			*at = program->next;
@@ -236,13 +232,13 @@ static char *word(char **text)
 	return found ? found : "";
 }
 
-static int request(const char *verb, char *text, int64_t deadline)
+static int request(const char *verb, char *text)
 {
 	struct program *program = programs;
 	const char *name;
 
 	if (!strcmp(verb, "sh"))
-		return do_shell(text, deadline);
+		return do_shell(text);
 	name = word(&text);
 	if (!text)
 		text = "";
@@ -257,13 +253,13 @@ static int request(const char *verb, char *text, int64_t deadline)
 	if (!strcmp(verb, "say")) {
 		const long count = atol(word(&text));
 
-		return do_say(program, text ? text : "", count, deadline);
+		return do_say(program, text ? text : "", count);
 	}
 	if (!strcmp(verb, "end"))
-		return do_end(program, text, deadline);
+		return do_end(program, text);
 	if (!strcmp(verb, "kill")) {
 		kill(program->pid, SIGKILL);
-		do_end(program, "", deadline);
+		do_end(program, "");
 		return 0;
 	}
 	note("no such request\n");
@@ -309,19 +305,19 @@ int main(int argc, char **argv)
 	while (getline(&line, &size, lines) > 0) {
 		char *text = line;
 		const char *id, *verb;
-		int64_t deadline;
 
 		line[strcspn(line, "\n")] = '\0';
 		id = word(&text);
-		deadline = now_ms() + 1000 * atoll(word(&text));
 		verb = word(&text);
+		if (!strcmp(verb, "stop"))
+			continue;
 		if (!text)
 			text = "";
 		unescape(text);
 		output_fd = memfd_create("output", MFD_CLOEXEC);
 		if (output_fd < 0)
 			err(1, "memfd_create");
-		reply(id, request(verb, text, deadline));
+		reply(id, request(verb, text));
 	}
 	return 0;
 }

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A machine that sleeps (S3) and wakes up, and then restarts."""
 
-import time
-
 from .. import core_view, guest_io, guest_pci, machine, units
 from ..vfio_user import VfioUser
 from .scenario import Scenario
@@ -18,12 +16,7 @@ def _says(run, message, times=1, timeout=60):
     """Whether the console has the message at least `times` times, within `timeout` seconds."""
     # The agent cannot be asked: its serial port loses what the host sends before the port is
     # resumed.
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if run.guest.said().count(message) >= times:
-            return True
-        time.sleep(0.2)
-    return False
+    return run.guest.comes_true(lambda: run.guest.said().count(message) >= times, timeout)
 
 
 def _sleep(run):

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The time that a guest has had.
+
+Each of a guest's processors is a thread of QEMU. While such a thread could run but waits for a processor of this
+machine, the guest stands still, though the time of day goes on. A guest on a busy machine is therefore slow, not
+faulty. So the time that its slowest thread has waited does not count when a time limit is for a guest.
+"""
+
+import contextlib
+import pathlib
+import socket
+import time
+
+_PROC = pathlib.Path("/proc")
+
+
+class Clock:
+    """The seconds that a process, with everything that it has started, had or did not need."""
+
+    def __init__(self, pid=None):
+        self._pid = pid
+        self._waited = 0.0
+
+    def now(self):
+        """The time: like `time.monotonic()`, less what the slowest thread has waited for a processor."""
+        if self._pid is not None:
+            # A process that has ended takes its figures along.
+            self._waited = max([self._waited, *_waits(self._pid)])
+        return time.monotonic() - self._waited
+
+    def receive(self, sock, deadline):
+        """What a socket receives; `None` if the deadline, a time of this clock, comes first. Raises `OSError`."""
+        while (left := deadline - self.now()) > 0:
+            # The others may need the processors meanwhile, which moves the deadline.
+            sock.settimeout(min(left, 1.0))
+            with contextlib.suppress(socket.timeout):
+                return sock.recv(65536)
+        return None
+
+
+def _waits(pid):
+    """How many seconds each thread of a process, and of its descendants, has waited for a processor."""
+    for task in _tasks(pid):
+        try:
+            # Documentation/scheduler/sched-stats.rst: time on a processor, time in the queue of one, in ns.
+            yield int((task / "schedstat").read_text().split()[1]) / 1e9
+            children = (task / "children").read_text().split()
+        except (OSError, IndexError):
+            # The thread has ended, or the kernel does not count.
+            continue
+        for child in children:
+            yield from _waits(int(child))
+
+
+def _tasks(pid):
+    try:
+        return list((_PROC / str(pid) / "task").iterdir())
+    except OSError:
+        return []

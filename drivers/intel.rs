@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Intel VT-d in legacy mode: one second-stage page table for each domain, found by requester id.
+//! Intel VT-d: one page table for each domain, found by requester id.
+//!
+//! A unit that has scalable mode is driven in scalable mode, any other in legacy mode.
 //!
 //! | file | what |
 //! |---|---|
 //! | `dmar`, `scope` | the DMAR table, and what it says about a device, pure |
 //! | `firmware` | the machine's DMAR table |
 //! | `capability`, `entries`, `invalidation`, `fault_record` | hardware records, pure |
+//! | `pasid` | entries of scalable mode, pure |
+//! | `change` | how an entry changes while the unit reads it, pure |
 //! | `quirks` | machines that are wrong in a known way, pure |
 //! | `machine` | what is wrong with this machine |
 //! | `regs`, `mmio` | registers |
-//! | `tables` | root and context tables |
+//! | `tables` | root, context and PASID tables |
 //! | `queue` | the invalidation queue |
 //! | `removal` | removal of context entries |
 //! | `hardware` | the steps of a unit's life, see `drivers/shell/unit.rs` |
@@ -30,6 +34,7 @@
 //! never enabled. So an invalidation waits for the unit only.
 
 mod capability;
+mod change;
 // Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
 #[allow(dead_code, unused_imports)]
 mod dmar;
@@ -43,6 +48,7 @@ mod irq;
 mod machine;
 mod mmio;
 mod paging;
+mod pasid;
 mod queue;
 mod quirks;
 mod regs;

@@ -28,6 +28,8 @@ use core::fmt;
 /// | 53:48 | MAMV | [`max_address_mask`](Self::max_address_mask) |
 /// | 54 | DWD | [`drain_writes`](Self::drain_writes) |
 /// | 55 | DRD | [`drain_reads`](Self::drain_reads) |
+/// | 56 | FS1GP | [`first_stage_1g`](Self::first_stage_1g) |
+/// | 60 | FS5LP | [`first_stage_5_levels`](Self::first_stage_5_levels) |
 /// | 63 | ESRTPS | [`root_pointer_flushes`](Self::root_pointer_flushes) |
 ///
 /// Extended capability register:
@@ -42,9 +44,16 @@ use core::fmt;
 /// | 6 | PT | [`pass_through`](Self::pass_through) |
 /// | 7 | SC | [`snoop_control`](Self::snoop_control) |
 /// | 17:8 | IRO | [`iotlb_offset`](Self::iotlb_offset) / 16 |
+/// | 26 | NEST | [`nested`](Self::nested) |
+/// | 29 | PRS | [`page_requests`](Self::page_requests) |
+/// | 39:35 | PSS | [`pasid_bits`](Self::pasid_bits) − 1 |
+/// | 40 | PASID | [`pasid_bits`](Self::pasid_bits) is not 0 |
 /// | 43 | SMTS | [`scalable_mode`](Self::scalable_mode) |
+/// | 45 | SSADS | [`second_stage_dirty`](Self::second_stage_dirty) |
 /// | 46 | SSTS | [`second_stage`](Self::second_stage) |
 /// | 47 | FSTS | [`first_stage`](Self::first_stage) |
+/// | 48 | SMPWC | [`scalable_coherent`](Self::scalable_coherent) |
+/// | 49 | RPS | [`rid_pasid`](Self::rid_pasid) |
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Capability {
     /// How many domain ids the unit has: 16 to 262144. A context entry names 65536 at most.
@@ -80,9 +89,15 @@ pub struct Capability {
     pub drain_writes: bool,
     /// An invalidation can wait for reads in flight.
     pub drain_reads: bool,
+    /// 1 GiB pages in the first stage, which always has those of 4 KiB and 2 MiB.
+    pub first_stage_1g: bool,
+    /// First-stage tables of 5 levels, beside those of 4, which every unit with a first stage
+    /// walks.
+    pub first_stage_5_levels: bool,
     /// The unit invalidates everything when the root table pointer is set.
     pub root_pointer_flushes: bool,
-    /// The unit's table walks are coherent with the processors' caches.
+    /// The unit's reads of root, context and PASID tables are coherent with the processors' caches,
+    /// and in legacy mode those of page tables.
     pub coherent: bool,
     /// Queued invalidation.
     pub queued_invalidation: bool,
@@ -98,12 +113,69 @@ pub struct Capability {
     pub snoop_control: bool,
     /// Byte offset of the IOTLB registers.
     pub iotlb_offset: u32,
+    /// First-stage translation on top of the second.
+    pub nested: bool,
+    /// Page requests of devices.
+    pub page_requests: bool,
+    /// The width of PASIDs in requests; 0 if the unit refuses requests with a PASID.
+    pub pasid_bits: u8,
     /// Scalable mode.
     pub scalable_mode: bool,
+    /// Accessed and dirty bits of the second stage.
+    pub second_stage_dirty: bool,
     /// Second-stage translation in scalable mode.
     pub second_stage: bool,
     /// First-stage translation in scalable mode.
     pub first_stage: bool,
+    /// In scalable mode, the unit's page walks are coherent with the processors' caches if the
+    /// PASID table entry asks for it (PWSNP).
+    pub scalable_coherent: bool,
+    /// A context entry says which PASID table entry is for requests without a PASID. Without this
+    /// ability it is entry 0, which this driver uses in any case.
+    pub rid_pasid: bool,
+}
+
+/// How a unit finds out what the requests of an id are attached to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Context entries lead to second-stage tables.
+    Legacy,
+    /// Context entries lead to PASID tables, whose entries lead to page tables of this stage.
+    Scalable(Stage),
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Legacy => "legacy mode",
+            Self::Scalable(Stage::First) => "scalable mode with first-stage tables",
+            Self::Scalable(Stage::Second) => "scalable mode with second-stage tables",
+        })
+    }
+}
+
+/// A kind of page table.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The processors' format (3.6, 9.7).
+    First,
+    /// VT-d's own format (3.7, 9.8).
+    Second,
+}
+
+impl Mode {
+    /// Whether it is scalable mode.
+    pub const fn is_scalable(self) -> bool {
+        matches!(self, Self::Scalable(_))
+    }
+
+    /// The stage whose tables paging domains have.
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::Legacy => Stage::Second,
+            Self::Scalable(stage) => stage,
+        }
+    }
 }
 
 const fn bit(value: u64, at: u32) -> bool {
@@ -134,6 +206,8 @@ impl Capability {
             max_address_mask: field(cap, 53, 48) as u8,
             drain_writes: bit(cap, 54),
             drain_reads: bit(cap, 55),
+            first_stage_1g: bit(cap, 56),
+            first_stage_5_levels: bit(cap, 60),
             root_pointer_flushes: bit(cap, 63),
             coherent: bit(ecap, 0),
             queued_invalidation: bit(ecap, 1),
@@ -143,9 +217,70 @@ impl Capability {
             pass_through: bit(ecap, 6),
             snoop_control: bit(ecap, 7),
             iotlb_offset: field(ecap, 17, 8) as u32 * 16,
+            nested: bit(ecap, 26),
+            page_requests: bit(ecap, 29),
+            pasid_bits: match bit(ecap, 40) {
+                true => field(ecap, 39, 35) as u8 + 1,
+                false => 0,
+            },
             scalable_mode: bit(ecap, 43),
+            second_stage_dirty: bit(ecap, 45),
             second_stage: bit(ecap, 46),
             first_stage: bit(ecap, 47),
+            scalable_coherent: bit(ecap, 48),
+            rid_pasid: bit(ecap, 49),
+        }
+    }
+
+    /// `ecap`, of a unit that has to stay in legacy mode.
+    pub const fn legacy_only(ecap: u64) -> u64 {
+        ecap & !(1 << 43)
+    }
+
+    /// The mode in which this driver drives the unit: scalable mode wherever the unit has it and
+    /// walks page tables there.
+    ///
+    /// The second stage is preferred. It translates more address bits, has pages that can be
+    /// written and not read, and can make a device's accesses snoop page by page.
+    pub const fn mode(&self) -> Mode {
+        match (self.scalable_mode, self.second_stage, self.first_stage) {
+            (true, true, _) => Mode::Scalable(Stage::Second),
+            (true, false, true) => Mode::Scalable(Stage::First),
+            _ => Mode::Legacy,
+        }
+    }
+
+    /// Whether the unit's walks of page tables can be coherent with the processors' caches.
+    pub const fn walks_snoop(&self) -> bool {
+        match self.mode() {
+            Mode::Legacy => self.coherent,
+            Mode::Scalable(_) => self.scalable_coherent,
+        }
+    }
+
+    /// Whether the unit caches that a page is not mapped. In caching mode it does, but of no page
+    /// of a first-stage table (6.1).
+    pub const fn caches_absent_pages(&self) -> bool {
+        self.caching_mode && matches!(self.mode().stage(), Stage::Second)
+    }
+
+    /// The most pages that one invalidation can name, as a power of two; `None` if it covers whole
+    /// domains only. Those of the first stage may name any number (11.4.2, MAMV).
+    pub const fn largest_block(&self) -> Option<u8> {
+        match (self.mode(), self.page_selective) {
+            (Mode::Scalable(Stage::First), _) => Some(51),
+            (_, true) => Some(self.max_address_mask),
+            (_, false) => None,
+        }
+    }
+
+    /// Whether the unit walks page tables of this width, in its mode.
+    pub const fn walks(&self, width: Width) -> bool {
+        match (self.mode().stage(), width) {
+            (Stage::Second, _) => self.widths.contains(width),
+            (Stage::First, Width::Bits39) => false,
+            (Stage::First, Width::Bits48) => true,
+            (Stage::First, Width::Bits57) => self.first_stage_5_levels,
         }
     }
 
@@ -163,12 +298,17 @@ impl Capability {
         }
     }
 
-    /// Bitmap of the page sizes of the second stage: bit n means 2^n bytes.
+    /// Bitmap of the page sizes of the unit's page tables: bit n means 2^n bytes.
     pub const fn page_sizes(&self) -> u64 {
-        1 << 12 | (self.large_2m as u64) << 21 | (self.large_1g as u64) << 30
+        let (large_2m, large_1g) = match self.mode().stage() {
+            Stage::First => (true, self.first_stage_1g),
+            Stage::Second => (self.large_2m, self.large_1g),
+        };
+
+        1 << 12 | (large_2m as u64) << 21 | (large_1g as u64) << 30
     }
 
-    /// How many domain ids a context entry can name.
+    /// How many domain ids an entry can name.
     pub const fn usable_domains(&self) -> u32 {
         if self.domains > 1 << 16 {
             1 << 16
@@ -181,26 +321,32 @@ impl Capability {
     ///
     /// This is the narrowest width that covers all addresses that devices may use, or else the
     /// widest that the unit walks. A level that no device can address would only cost a memory
-    /// access on every miss.
+    /// access on every miss. In first-stage tables the highest bit has to be 0, as in the lower
+    /// half of a processor's addresses (3.6).
     pub fn address_space(&self) -> Option<AddressSpace> {
         let wanted = self.max_address_bits;
         let width = Width::ALL
             .into_iter()
-            .filter(|width| self.widths.contains(*width))
+            .filter(|width| self.walks(*width))
             .reduce(|best, next| if best.bits() >= wanted { best } else { next })?;
+
+        let usable = match self.mode().stage() {
+            Stage::First => width.bits() - 1,
+            Stage::Second => width.bits(),
+        };
 
         Some(AddressSpace {
             width,
-            bits: width.bits().min(wanted),
+            bits: usable.min(wanted),
         })
     }
 
-    /// The width that a pass-through entry must have: the widest (9.3). `None` if the unit has no
-    /// pass-through.
+    /// The width that a pass-through entry must have: the widest (9.3, 9.6). `None` if the unit has
+    /// no pass-through.
     pub fn untranslated(&self) -> Option<Width> {
         Width::ALL
             .into_iter()
-            .filter(|width| self.pass_through && self.widths.contains(*width))
+            .filter(|width| self.pass_through && self.walks(*width))
             .next_back()
     }
 
@@ -238,7 +384,7 @@ pub enum Refusal {
     NoRegisters,
     /// No queued invalidation.
     NoQueue,
-    /// The unit walks no width of second-stage tables that this driver knows.
+    /// The unit walks no width of page tables that this driver knows.
     NoWidth {
         /// The widths that the unit walks (SAGAW).
         bitmap: u8,
@@ -285,7 +431,7 @@ impl Widths {
     }
 }
 
-/// The width of a second-stage table.
+/// The width of a page table.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Width {
     /// 39 bits, 3 levels.
@@ -324,7 +470,7 @@ impl Width {
         })
     }
 
-    /// The value of a context entry's AW field, and the bit in SAGAW.
+    /// The value of an entry's AW field, and the bit in SAGAW.
     pub const fn encoding(self) -> u8 {
         self.levels() - 2
     }

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::capability::Width;
+use super::{capability::Width, change::CacheTag, invalidation::Tagged};
 
 /// Entries in a root table (one for each bus) and in a context table (one for each device and
 /// function number of a bus).
@@ -70,7 +70,8 @@ pub enum Translation {
     },
 }
 
-/// A context entry that is present: what a requester id is attached to (9.3).
+/// A context entry that is present: what a requester id is attached to (9.3). One that is not
+/// present blocks, and the unit reports the requests that it refuses.
 ///
 /// | bits | field |
 /// |---|---|
@@ -92,9 +93,6 @@ pub struct ContextEntry {
 }
 
 impl ContextEntry {
-    /// The entry that blocks. The unit reports the requests that it refuses.
-    pub const BLOCKED: [u64; 2] = [0, 0];
-
     const TYPE_SECOND_STAGE: u64 = 0;
     const TYPE_PASS_THROUGH: u64 = 2;
 
@@ -111,6 +109,14 @@ impl ContextEntry {
             root & PAGE_ADDRESS | kind << 2 | 1,
             (self.domain as u64) << 8 | width.encoding() as u64,
         ]
+    }
+
+    /// The tag of what the unit caches through the entry.
+    pub const fn tag(self) -> CacheTag {
+        CacheTag {
+            domain: self.domain,
+            tagged: Tagged::ByDomain,
+        }
     }
 
     /// What `words` mean to the unit; `None` if they block, or if this driver writes no such entry.

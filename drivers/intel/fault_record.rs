@@ -96,7 +96,8 @@ impl FaultRecord {
 /// The reason code in words.
 ///
 /// Codes below 0x10 are those of legacy mode, 0x20 to 0x2f those of interrupt remapping, and higher
-/// ones those of scalable mode (7.1.3, table of fault conditions).
+/// ones those of scalable mode (7.1.3, table of fault conditions). QEMU's unit reports some of
+/// legacy mode also in scalable mode.
 pub const fn reason_text(code: u8) -> &'static str {
     match code {
         0x1 => "nothing on its bus is attached to a domain (root entry not present)",
@@ -119,7 +120,54 @@ pub const fn reason_text(code: u8) -> &'static str {
         0x24 => "reserved bits are set in an interrupt remapping entry",
         0x25 => "an interrupt in compatibility format was blocked",
         0x26 => "the interrupt remapping entry belongs to another device",
-        _ => "a reason that legacy mode does not have",
+        0x30 => "the root table address has a mode that the unit lacks or reserved bits",
+        0x31 => "the device sent a PASID, which legacy mode forbids",
+        0x32 => "the device sent a page request, which legacy mode forbids",
+        0x38 => "the unit could not read the root table",
+        0x39 => "nothing on its half of the bus is attached to a domain (root entry not present)",
+        0x3a => "reserved bits are set in the root entry",
+        0x40 => "the unit could not read a context table",
+        0x41 => "the device is blocked (context entry not present)",
+        0x42 => "reserved bits are set in the context entry",
+        0x43 => "the unit does not understand the context entry",
+        0x44 => "the device sent a translation or translated request, which its entry forbids",
+        0x45 => "the device sent a PASID, which its context entry forbids",
+        0x46 => "the device sent a PASID that is beyond its PASID directory",
+        0x47 => "the device sent a page request, which its context entry forbids",
+        0x48 => "the context entry names a PASID that is beyond the PASID directory",
+        0x50 => "the unit could not read a PASID directory",
+        0x51 => "nothing is attached to this PASID of the device (directory entry not present)",
+        0x52 => "reserved bits are set in the PASID directory entry",
+        0x58 => "the unit could not read a PASID table",
+        0x59 => "the device or its PASID is blocked (PASID table entry not present)",
+        0x5a => "reserved bits are set in the PASID table entry",
+        0x5b => "the unit does not understand the PASID table entry",
+        0x5c => "the device asked to execute, which its PASID table entry forbids",
+        0x5d => "the device sent a privileged request, which its PASID table entry forbids",
+        0x70 => "the unit could not read a first-stage page table",
+        0x71 => "the page is not mapped (first stage)",
+        0x72 => "reserved bits are set in a first-stage page table entry",
+        0x73 => "the unit could not read the top of a first-stage page table",
+        0x74 => "a first-stage table is beyond what the second stage translates",
+        0x75 => "the second stage does not let the unit read the top of the first stage",
+        0x76 => "the second stage does not let the unit read a first-stage page table",
+        0x77 => "the second stage does not let the unit write to a first-stage page table",
+        0x78 => "the unit could not read a second-stage page table",
+        0x79 => "the page is not mapped for this access (second stage)",
+        0x7a => "reserved bits are set in a second-stage page table entry",
+        0x7b => "the unit could not read the top of a second-stage page table",
+        0x7c => "the unit cannot set accessed or dirty bits without snooping (second stage)",
+        0x80 => "the address is not canonical",
+        0x81 => "the page is mapped for privileged requests only",
+        0x82 => "the page is not mapped for executing",
+        0x83 => "the address is beyond what the unit translates",
+        0x84 => "the address is beyond what the second-stage page table translates",
+        0x85 => "the page is not mapped for writing",
+        0x86 => "the page is not mapped for reading",
+        0x87 => "the page leads to the addresses of interrupt messages",
+        0x90 => "the unit cannot set accessed or dirty bits without snooping (first stage)",
+        0x91 => "the unit could not set accessed or dirty bits",
+        _ => "a reason that the specification does not have",
     }
 }
 

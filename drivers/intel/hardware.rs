@@ -10,6 +10,9 @@
 //! switched off before it can be elsewhere. So the queue of before goes first, then the root table
 //! changes, then this driver's queue starts. TE stays set all the time. Interrupt remapping is not
 //! this driver's, and stays as it is.
+//!
+//! The mode (legacy or scalable) must not change while a unit translates (11.4.5). So a unit that
+//! was left translating in legacy mode is driven in legacy mode, whatever else it can do.
 
 #![forbid(unsafe_code)]
 
@@ -27,13 +30,13 @@ use kernel::{
 };
 
 use super::{
-    capability::{AddressSpace, Capability},
+    capability::{AddressSpace, Capability, Mode, Stage},
     fault_record::FaultStatus,
-    invalidation::{by_register, ContextScope, Descriptor, Drain, TlbScope},
+    invalidation::{by_register, ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbScope},
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     quirks::{Present, Quirks},
-    regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, IQH, IQT, PMEN, RTADDR_LOW},
+    regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, IQH, IQT, PMEN},
     tables::Tables,
 };
 use crate::{
@@ -51,6 +54,10 @@ use crate::{
 
 /// How long a unit may take to carry out a command.
 const TIMEOUT: Delta = Delta::from_secs(1);
+
+/// Modes of translation (TTM).
+const LEGACY: u32 = 0;
+const SCALABLE: u32 = 1;
 
 /// Bytes of a root table.
 const ROOT_TABLE_BYTES: usize = 4096;
@@ -74,6 +81,13 @@ pub struct Hardware {
     pub(super) health: Arc<Health>,
     pub(super) registers: Registers,
     pub(super) capability: Capability,
+    mode: Mode,
+    /// How the unit tags translations of paging domains.
+    tagged: Tagged,
+    /// See [`Capability::largest_block`].
+    pub(super) largest_block: Option<u8>,
+    /// See [`Capability::caches_absent_pages`].
+    pub(super) caches_absent_pages: bool,
     pub(super) space: AddressSpace,
     pub(super) tables: Exposed<Tables>,
     #[pin]
@@ -117,7 +131,10 @@ impl Hardware {
     ) -> Result<Arc<Self>> {
         let name = health.name();
         let look = Registers::look(base)?;
-        let (cap, ecap) = look.capabilities();
+        let (cap, mut ecap) = look.capabilities();
+        if look.read::<GSTS>().translation() && look.table_mode() == LEGACY {
+            ecap = Capability::legacy_only(ecap);
+        }
         let (mut capability, space) =
             Capability::judge(cap, ecap).map_err(|refusal| unfit(name, refusal))?;
         capability.write_buffer_flush |= quirks.write_buffer;
@@ -142,13 +159,15 @@ impl Hardware {
         // The unit caches entries that are not present under id 0 (6.1).
         let reserved = u32::from(capability.caching_mode);
         let ids = DomainIds::new(capability.usable_domains(), reserved)?;
-        let tables = Tables::new(node, capability.coherent)?;
+        let mode = capability.mode();
+        let tables = Tables::new(node, capability.coherent, mode.is_scalable())?;
         let queue = Queue::new(
             node,
             Drain {
                 writes: capability.drain_writes,
                 reads: capability.drain_reads,
             },
+            mode.is_scalable(),
         )?;
 
         let empty_root = match never_ends {
@@ -166,8 +185,15 @@ impl Hardware {
                 health: health.clone(),
                 registers,
                 capability,
+                mode,
+                tagged: match mode {
+                    Mode::Scalable(Stage::First) => Tagged::ByPasid,
+                    Mode::Scalable(Stage::Second) | Mode::Legacy => Tagged::ByDomain,
+                },
+                largest_block: capability.largest_block(),
+                caches_absent_pages: capability.caches_absent_pages(),
                 space,
-                tables: Exposed::new("a root table with its context tables", tables),
+                tables: Exposed::new("a root table with the tables below it", tables),
                 queue <- queue,
                 ids <- ids,
                 commands <- new_spinlock_irq!(()),
@@ -189,10 +215,15 @@ impl Hardware {
         Batch::new(&self.queue, &self.registers)
     }
 
-    /// The invalidation of what the IOTLB holds of `scope`.
+    /// The invalidation of what the IOTLB holds of `scope`, of paging domains.
     #[inline]
     pub(super) fn iotlb(&self, scope: TlbScope) -> Descriptor {
-        Descriptor::iotlb(scope, self.queue.drain())
+        Descriptor::translations(self.tagged, scope, self.queue.drain())
+    }
+
+    /// How the unit finds out what the requests of an id are attached to.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Executes a few invalidations, see [`Queue::execute`].
@@ -233,11 +264,33 @@ impl Hardware {
         wait_until(TIMEOUT, || done(self.registers.read()))
     }
 
-    /// Invalidates everything with registers, for which the queue has to be off (6.5.1).
-    fn invalidate_by_registers(&self) -> Result {
+    /// Invalidates everything without the queue that has failed.
+    fn invalidate_without_queue(&self) -> Result {
         if self.registers.read::<GSTS>().queue() {
             self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())?;
         }
+        match self.mode {
+            Mode::Legacy => self.invalidate_by_registers(),
+            // No register invalidates the PASID cache.
+            Mode::Scalable(_) => self.invalidate_by_new_queue(),
+        }
+    }
+
+    /// Invalidates everything with a queue that starts from the beginning. The queue is off, was
+    /// given up, and stays given up.
+    fn invalidate_by_new_queue(&self) -> Result {
+        let everything = [
+            Descriptor::context(ContextScope::Global),
+            Descriptor::pasid_cache(PasidScope::Global),
+            Descriptor::iotlb(TlbScope::Global, self.queue.drain()),
+        ];
+        self.queue.execute_anew(&self.registers, &everything, || {
+            self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
+        })
+    }
+
+    /// Invalidates everything with registers, for which the queue has to be off (6.5.1).
+    fn invalidate_by_registers(&self) -> Result {
         let iotlb = by_register::iotlb(self.queue.drain());
         // Entries before translations, as in `removal`.
         for (offset, command) in [
@@ -275,9 +328,16 @@ impl Hardware {
     }
 
     /// Has the unit walk from the root table at `address`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the unit translates in another mode (logged); `ETIMEDOUT`.
     fn set_root_table(&self, address: PhysAddr) -> Result {
-        // Bits 11:10 of the address are 0: legacy mode.
-        self.registers.set_root_table(address);
+        if self.registers.read::<GSTS>().translation() {
+            self.check_mode()?;
+        }
+        self.registers
+            .set_root_table(address, self.mode.is_scalable());
         self.flush_write_buffer();
         self.command(
             |gcmd| gcmd.with_set_root_table(true),
@@ -300,6 +360,26 @@ impl Hardware {
             );
             EIO
         })
+    }
+
+    /// Checks that a unit which translates does so in this driver's mode. TTM must not change while
+    /// TE is set (11.4.5).
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` (logged).
+    fn check_mode(&self) -> Result {
+        let what = match (self.registers.table_mode(), self.mode) {
+            (LEGACY, Mode::Legacy) | (SCALABLE, Mode::Scalable(_)) => return Ok(()),
+            (LEGACY, Mode::Scalable(_)) => {
+                "translates in legacy mode, which only ends when it is switched off"
+            }
+            (SCALABLE, Mode::Legacy) => {
+                "translates in scalable mode, which only ends when it is switched off"
+            }
+            _ => "translates in no mode of this driver, which only ends when it is switched off",
+        };
+        Err(busy(self.health.name(), what, HOW_TO_FREE))
     }
 
     /// Ends the queue, after what was submitted.
@@ -367,6 +447,9 @@ impl Hardware {
     fn invalidate_everything(&self) -> Result<(), Failure> {
         let mut batch = self.batch();
         batch.context(ContextScope::Global);
+        if self.mode.is_scalable() {
+            batch.pasid_cache(PasidScope::Global);
+        }
         batch.fence();
         batch.iotlb(TlbScope::Global);
         batch.run()
@@ -392,16 +475,7 @@ impl UnitHardware for Hardware {
         let io = self.registers.io();
         let status = io.read(GSTS);
         if status.translation() {
-            // Bits 11:10, TTM, must not change while the unit translates (11.4.5).
-            let mode = u32::from(io.read(RTADDR_LOW)) >> 10 & 3;
-            return match mode {
-                0 => Ok(Found::Translating),
-                _ => Err(busy(
-                    self.health.name(),
-                    "translates in scalable mode, which only ends when it is switched off",
-                    HOW_TO_FREE,
-                )),
-            };
+            return self.check_mode().map(|()| Found::Translating);
         }
         if status.queue() {
             return Ok(Found::Queues);
@@ -497,7 +571,7 @@ impl UnitHardware for Hardware {
     }
 
     fn take_back(&self, off: &Off) {
-        self.registers.set_root_table(PhysAddr::new(0));
+        self.registers.set_root_table(PhysAddr::new(0), false);
         self.queue.take_back(off);
         self.tables.take_back(off);
         if let Some(empty) = &self.empty_root {
@@ -544,13 +618,13 @@ impl UnitHardware for Hardware {
     }
 
     /// Sets the root table again. A unit with ESRTPS then invalidates everything by itself (6.6);
-    /// another one is told to with registers.
+    /// another one is told to, with registers or with a queue that starts again.
     fn refuse_all(&self) -> Result {
         // The unit may have lost the table's address, or have another kernel's.
         let invalidated = self.set_root_table(self.tables.root()).and_then(|()| {
             match self.capability.root_pointer_flushes {
                 true => Ok(()),
-                false => self.invalidate_by_registers(),
+                false => self.invalidate_without_queue(),
             }
         });
         let translates = match self.registers.read::<GSTS>().translation() {

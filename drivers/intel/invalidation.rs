@@ -28,7 +28,31 @@ pub enum ContextScope {
     },
 }
 
-/// What an IOTLB invalidation covers (6.5.2.3).
+/// What a PASID-cache invalidation covers (6.5.2.2). Only units in scalable mode have this cache.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum PasidScope {
+    /// Everything.
+    Global,
+    /// The PASID table entries for requests without a PASID (number 0) that name a domain.
+    NoPasid {
+        /// The domain id. It is 0 if the old entry was not present, which a unit in caching mode
+        /// caches (6.1).
+        domain: u16,
+    },
+}
+
+/// How the unit tags what it caches of a domain (6.2.1), which decides how that is invalidated
+/// (6.5.3.3).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Tagged {
+    /// With the domain id: translations of a second-stage table, and in legacy mode all.
+    ByDomain,
+    /// With domain id and PASID: translations of a first-stage table, and in scalable mode those
+    /// that pass untranslated.
+    ByPasid,
+}
+
+/// What an IOTLB invalidation covers (6.5.2.3, 6.5.2.4).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum TlbScope {
     /// Everything.
@@ -60,6 +84,8 @@ impl Descriptor {
     const CONTEXT: u64 = 1;
     const IOTLB: u64 = 2;
     const WAIT: u64 = 5;
+    const PASID_IOTLB: u64 = 6;
+    const PASID_CACHE: u64 = 7;
 
     /// No descriptor: a place for one.
     pub const NONE: Self = Self([0; 2]);
@@ -81,6 +107,53 @@ impl Descriptor {
             }
         };
         Self([Self::CONTEXT | low, 0])
+    }
+
+    /// Invalidates the PASID cache.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 7 |
+    /// | 5:4 | granularity: 0 domain, 1 one PASID of a domain, 3 global |
+    /// | 31:16 | domain id |
+    /// | 51:32 | PASID |
+    pub const fn pasid_cache(scope: PasidScope) -> Self {
+        let low = match scope {
+            PasidScope::Global => 3 << 4,
+            PasidScope::NoPasid { domain } => 1 << 4 | (domain as u64) << 16,
+        };
+        Self([Self::PASID_CACHE | low, 0])
+    }
+
+    /// Invalidates what the unit caches of requests without a PASID, in the way that fits their
+    /// tag.
+    pub const fn translations(tagged: Tagged, scope: TlbScope, drain: Drain) -> Self {
+        match tagged {
+            Tagged::ByDomain => Self::iotlb(scope, drain),
+            Tagged::ByPasid => Self::pasid_iotlb(scope, drain),
+        }
+    }
+
+    /// Invalidates the IOTLB by domain id and PASID 0. The unit waits for requests in flight by
+    /// itself. There is no global kind; the one of [`iotlb`](Self::iotlb) covers these translations
+    /// as well.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 6 |
+    /// | 5:4 | granularity: 2 the whole PASID, 3 pages |
+    /// | 31:16 | domain id |
+    /// | 51:32 | PASID |
+    /// | 69:64 | AM: 2^AM pages |
+    /// | 70 | IH: leaf entries only |
+    /// | 127:76 | page address |
+    const fn pasid_iotlb(scope: TlbScope, drain: Drain) -> Self {
+        if let TlbScope::Global = scope {
+            return Self::iotlb(scope, drain);
+        }
+        let Self([low, high]) = Self::iotlb(scope, Drain::NONE);
+        // Granularity, domain id, AM, IH and address are where an IOTLB invalidation has them.
+        Self([low & !0xf | Self::PASID_IOTLB, high])
     }
 
     /// Invalidates the IOTLB, and waits for the requests in flight that `drain` names.
@@ -114,11 +187,12 @@ impl Descriptor {
         Self([Self::IOTLB | low | drain, high])
     }
 
-    /// The global invalidation of the same kind; `None` if this is no invalidation.
+    /// A global invalidation that covers this one; `None` if this is no invalidation.
     pub const fn widest(self, drain: Drain) -> Option<Self> {
         match self.0[0] & 0xf {
             Self::CONTEXT => Some(Self::context(ContextScope::Global)),
-            Self::IOTLB => Some(Self::iotlb(TlbScope::Global, drain)),
+            Self::PASID_CACHE => Some(Self::pasid_cache(PasidScope::Global)),
+            Self::IOTLB | Self::PASID_IOTLB => Some(Self::iotlb(TlbScope::Global, drain)),
             _ => None,
         }
     }
@@ -149,6 +223,14 @@ pub struct Drain {
     pub writes: bool,
     /// Reads, which needs CAP.DRD.
     pub reads: bool,
+}
+
+impl Drain {
+    /// It does not wait.
+    pub const NONE: Self = Self {
+        writes: false,
+        reads: false,
+    };
 }
 
 /// Invalidations without the queue: values of registers (6.5.1, 11.4.5 and 11.4.7). They work only

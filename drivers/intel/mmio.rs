@@ -68,6 +68,12 @@ impl Registers {
         self.0.read()
     }
 
+    /// Lets a unit in software act, where a test plays the unit.
+    #[inline]
+    pub(super) fn play(&self) {
+        self.0.play();
+    }
+
     /// The registers at fixed offsets.
     #[inline]
     pub(super) fn io(&self) -> Mmio<'_, Region<MIN_BYTES>> {
@@ -82,16 +88,25 @@ impl Registers {
         )
     }
 
-    /// Sets the root table address (RTADDR). The unit uses it after the command Set Root Table
-    /// Pointer.
-    pub(super) fn set_root_table(&self, address: PhysAddr) {
-        self.0
-            .write_halves::<RTADDR_LOW, RTADDR_HIGH>(address.raw());
+    /// The mode in RTADDR (TTM, bits 11:10).
+    pub(super) fn table_mode(&self) -> u32 {
+        u32::from(self.read::<RTADDR_LOW>()) >> 10 & 3
     }
 
-    /// Sets the invalidation queue address (IQA): one page, descriptors of 128 bits.
-    pub(super) fn set_queue(&self, address: PhysAddr) {
-        self.0.write_halves::<IQA_LOW, IQA_HIGH>(address.raw());
+    /// Sets the root table address (RTADDR) and the mode (TTM, bits 11:10: 0 legacy, 1 scalable).
+    /// The unit uses them after the command Set Root Table Pointer.
+    pub(super) fn set_root_table(&self, address: PhysAddr, scalable: bool) {
+        let mode = u64::from(scalable) << 10;
+        self.0
+            .write_halves::<RTADDR_LOW, RTADDR_HIGH>(address.raw() | mode);
+    }
+
+    /// Sets the invalidation queue address (IQA) for 256 descriptors: one page with descriptors of
+    /// 128 bits, or two pages (QS 1) with descriptors of 256 bits (DW 1).
+    pub(super) fn set_queue(&self, address: PhysAddr, wide: bool) {
+        let (width, size) = (u64::from(wide) << 11, u64::from(wide));
+        self.0
+            .write_halves::<IQA_LOW, IQA_HIGH>(address.raw() | width | size);
     }
 
     /// Writes `command` of [`by_register`] to the register at byte offset `offset`, which starts an

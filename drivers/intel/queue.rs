@@ -9,6 +9,12 @@
 //! numbers only grow: a batch is done once its number or a later one is in memory. Between two wait
 //! descriptors the unit may execute descriptors in any order.
 //!
+//! # Width
+//!
+//! In legacy mode a descriptor has 128 bits. In scalable mode it has 256 (6.5.2), of which this
+//! driver's descriptors leave the upper half 0. The memory of such a queue has places for 128 bits
+//! as well, two for each slot, and every second place is never written.
+//!
 //! # Errors that the unit reports (6.5.2.10, 6.5.2.11)
 //!
 //! A processor that waits reads the fault status register now and then. It handles errors under the
@@ -42,7 +48,7 @@ use kernel::{
 
 use super::{
     fault_record::FaultStatus,
-    invalidation::{ContextScope, Descriptor, Drain, TlbScope},
+    invalidation::{ContextScope, Descriptor, Drain, PasidScope, TlbScope},
     mmio::Registers,
     regs::{FSTS, IQERCD_HIGH, IQH, IQT},
 };
@@ -167,6 +173,8 @@ pub(super) struct Queue {
     memory: Exposed<QueueMemory<2, u32>>,
     /// The requests in flight that the unit can wait for.
     drain: Drain,
+    /// Bits by which the number of a slot is shifted left to give its place: 1 in scalable mode.
+    wide: u32,
     #[pin]
     ring: SpinLockIrq<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
@@ -184,16 +192,19 @@ struct Ticket {
 }
 
 impl Queue {
-    /// An empty queue that no unit uses.
+    /// An empty queue that no unit uses, for a unit in scalable mode or in legacy mode.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(node: i32, drain: Drain) -> Result<impl PinInit<Self>> {
-        let memory = Exposed::new("an invalidation queue", QueueMemory::new(node, SLOTS)?);
+    pub(super) fn new(node: i32, drain: Drain, scalable: bool) -> Result<impl PinInit<Self>> {
+        let wide = u32::from(scalable);
+        let places = QueueMemory::new(node, SLOTS << wide)?;
+        let memory = Exposed::new("an invalidation queue", places);
         Ok(pin_init!(Self {
             memory,
             drain,
+            wide,
             ring <- new_spinlock_irq!(Ring {
                 head: 0,
                 tail: 0,
@@ -216,7 +227,7 @@ impl Queue {
         self.failed.clear();
         self.memory.hand_over();
         registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.memory.slots.addr());
+        registers.set_queue(self.memory.slots.addr(), self.is_wide());
     }
 
     /// The unit, which is off, does not use the queue any more.
@@ -243,6 +254,38 @@ impl Queue {
         Ok(())
     }
 
+    /// Has a unit whose queue was given up, and is off, execute `descriptors` one after the other
+    /// with a queue that starts from the beginning. `switch_on` switches the queue on. The queue
+    /// stays given up: nobody else submits anything.
+    ///
+    /// # Errors
+    ///
+    /// Those of `switch_on`; `ETIMEDOUT`.
+    pub(super) fn execute_anew(
+        &self,
+        registers: &Registers,
+        descriptors: &[Descriptor],
+        switch_on: impl FnOnce() -> Result,
+    ) -> Result {
+        let mut ring = self.ring.lock();
+        ring.head = 0;
+        ring.tail = 0;
+        registers.io().write_reg(IQT::from(0));
+        registers.set_queue(self.memory.slots.addr(), self.is_wide());
+        registers
+            .io()
+            .write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
+        switch_on()?;
+        let mut last = ring.issued;
+        for descriptor in descriptors {
+            last = self.append(&mut ring, registers, &[*descriptor]).number;
+        }
+        wait_until(TIMEOUT, || {
+            registers.play();
+            self.memory.completions.is_done(last)
+        })
+    }
+
     /// Batches fail at once from now on, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
     /// the queue had failed before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
@@ -261,12 +304,21 @@ impl Queue {
         self.read_slot(index)
     }
 
+    fn is_wide(&self) -> bool {
+        self.wide != 0
+    }
+
     fn read_slot(&self, index: usize) -> Descriptor {
-        Descriptor(self.memory.slots.read(index))
+        Descriptor(self.memory.slots.read(index << self.wide))
     }
 
     fn write_slot(&self, index: usize, Descriptor(words): Descriptor) {
-        self.memory.slots.write(index, words);
+        self.memory.slots.write(index << self.wide, words);
+    }
+
+    /// The slot that `head` means.
+    fn slot_at(&self, head: IQH) -> usize {
+        (u32::from(head) as usize / 16 >> self.wide) % SLOTS
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -340,7 +392,9 @@ impl Queue {
         ring.counts.batches += 1;
         ring.counts.descriptors += descriptors.len() as u64 + 1;
         // The kernel orders the write of a register after earlier writes to memory.
-        registers.io().write_reg(IQT::from((ring.tail * 16) as u32));
+        registers
+            .io()
+            .write_reg(IQT::from((ring.tail << self.wide) as u32 * 16));
         Ticket {
             number: ring.issued,
             aborts: self.aborts.load(Relaxed),
@@ -372,7 +426,9 @@ impl Queue {
                 repeats += 1;
                 let context = Descriptor::context(ContextScope::Global);
                 let iotlb = Descriptor::iotlb(TlbScope::Global, self.drain);
-                let first = self.submit(registers, &[context])?;
+                let pasids = Descriptor::pasid_cache(PasidScope::Global);
+                let entries = [context, pasids];
+                let first = self.submit(registers, &entries[..1 + self.wide as usize])?;
                 let (Some(first), Some(last)) = (first, self.submit(registers, &[iotlb])?) else {
                     return Ok(());
                 };
@@ -447,7 +503,7 @@ impl Queue {
         let mut silent_device = None;
         if status.has(FaultStatus::QUEUE_ERROR) {
             ring.counts.queue_errors += 1;
-            let index = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
+            let index = self.slot_at(io.read(IQH));
             let descriptor = self.read_slot(index);
             let wider = descriptor
                 .widest(self.drain)
@@ -464,7 +520,7 @@ impl Queue {
             self.aborts
                 .store(self.aborts.load(Relaxed).wrapping_add(1), Release);
             // The unit never writes the numbers of what it has dropped.
-            let next = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
+            let next = self.slot_at(io.read(IQH));
             if next == ring.tail || ring.is_in_flight(next) {
                 // INVARIANT: The unit is past all slots before `next`.
                 ring.head = next;
@@ -535,6 +591,11 @@ impl<'a> Batch<'a> {
         self.push(Descriptor::context(scope));
     }
 
+    /// Adds an invalidation of the PASID cache, which only a unit in scalable mode has.
+    pub(super) fn pasid_cache(&mut self, scope: PasidScope) {
+        self.push(Descriptor::pasid_cache(scope));
+    }
+
     /// Adds an invalidation of the IOTLB.
     pub(super) fn iotlb(&mut self, scope: TlbScope) {
         let drain = self.queue.drain;
@@ -546,7 +607,8 @@ impl<'a> Batch<'a> {
         self.submit();
     }
 
-    fn push(&mut self, descriptor: Descriptor) {
+    /// Adds `descriptor`.
+    pub(super) fn push(&mut self, descriptor: Descriptor) {
         if self.count == PART {
             self.submit();
         }

@@ -65,7 +65,7 @@ register! {
         23:23 compatibility_interrupts => bool;
     }
 
-    /// Root table address, lower half: bits 11:10 are the mode, 0 for legacy.
+    /// Root table address, lower half: bits 11:10 are the mode (TTM), 0 for legacy, 1 for scalable.
     pub RTADDR_LOW(u32) @ 0x20 {
         31:0 value;
     }
@@ -122,7 +122,7 @@ register! {
     }
 
     /// Invalidation queue address, lower half: bit 11 is the width of a descriptor (0 for 128
-    /// bits), bits 2:0 the size (2^n pages).
+    /// bits, 1 for 256), bits 2:0 the size (2^n pages).
     pub IQA_LOW(u32) @ 0x90 {
         31:0 value;
     }

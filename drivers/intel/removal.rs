@@ -1,33 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Removes context entries, and invalidates what the unit has cached of them.
-//!
-//! As long as the unit has an entry cached, it may walk the domain's page table and cache
-//! translations under the domain's id. So the IOTLB of a domain is invalidated after all entries
-//! that lead to the domain (VT-d 6.2.2.1), and a fence keeps the unit from reordering the two
-//! (6.5.2.8).
+//! Removes the entries of ids, and invalidates what the unit has cached of them; `change` says in
+//! which order.
 
 #![forbid(unsafe_code)]
 
 use super::{
-    entries::ContextEntry,
+    change::{forget_context, forget_pasid, forget_translations, CacheTag},
     hardware::Hardware,
-    invalidation::{ContextScope, TlbScope},
+    invalidation::{ContextScope, PasidScope, TlbScope},
     queue::{Batch, Failure},
-    tables::Tables,
+    tables::CachedEntry,
 };
 use crate::requester::RequesterId;
 
-/// How many domain ids are remembered one by one. The endpoints of a group come from one domain,
+/// How many domains are remembered one by one. The endpoints of a group come from one domain,
 /// except those that were blocked alone.
 const MAX_DOMAINS: usize = 4;
 
 /// Removes the entries of one commit.
 #[must_use]
 pub(super) struct Removal<'a> {
-    tables: &'a Tables,
+    hardware: &'a Hardware,
     batch: Batch<'a>,
-    domains: [u16; MAX_DOMAINS],
+    domains: [Option<CacheTag>; MAX_DOMAINS],
     count: usize,
     /// There are more domains than [`MAX_DOMAINS`], or an entry that this driver has not written.
     everything: bool,
@@ -36,9 +32,9 @@ pub(super) struct Removal<'a> {
 impl<'a> Removal<'a> {
     pub(super) fn new(hardware: &'a Hardware) -> Self {
         Self {
-            tables: &hardware.tables,
+            hardware,
             batch: hardware.batch(),
-            domains: [0; MAX_DOMAINS],
+            domains: [None; MAX_DOMAINS],
             count: 0,
             everything: false,
         }
@@ -46,31 +42,31 @@ impl<'a> Removal<'a> {
 
     /// Blocks `id`, unless it is blocked.
     pub(super) fn remove(&mut self, id: RequesterId) {
-        let old = self.tables.read(id);
-        if old == ContextEntry::BLOCKED {
+        let tables = &self.hardware.tables;
+        let cached = tables.cached(id);
+        if cached == CachedEntry::Nothing {
             return;
         }
-        self.tables.clear(id);
-        match ContextEntry::decode(old) {
-            Some(ContextEntry { domain, .. }) => {
-                let source = id.raw() as u16;
-                self.batch.context(ContextScope::Device { domain, source });
-                self.add(domain);
+        tables.clear(id);
+        match cached {
+            CachedEntry::Under(tag) => {
+                self.batch.push(forget_context(id.raw() as u16, tag.domain));
+                self.add(tag);
             }
-            None => {
+            CachedEntry::Unknown | CachedEntry::Nothing => {
                 self.batch.context(ContextScope::Global);
                 self.everything = true;
             }
         }
     }
 
-    fn add(&mut self, domain: u16) {
-        if self.domains[..self.count].contains(&domain) {
+    fn add(&mut self, tag: CacheTag) {
+        if self.domains[..self.count].contains(&Some(tag)) {
             return;
         }
         match self.domains.get_mut(self.count) {
             Some(place) => {
-                *place = domain;
+                *place = Some(tag);
                 self.count += 1;
             }
             None => self.everything = true,
@@ -84,12 +80,23 @@ impl<'a> Removal<'a> {
     ///
     /// Why the unit did not do it.
     pub(super) fn run(mut self) -> Result<(), Failure> {
+        let drain = self.hardware.queue().drain();
+        let tags = self.domains.into_iter().flatten();
+        if self.hardware.mode().is_scalable() {
+            if self.everything {
+                self.batch.pasid_cache(PasidScope::Global);
+            } else {
+                for tag in tags.clone() {
+                    self.batch.push(forget_pasid(tag.domain));
+                }
+            }
+        }
         self.batch.fence();
         if self.everything {
             self.batch.iotlb(TlbScope::Global);
         } else {
-            for &domain in &self.domains[..self.count] {
-                self.batch.iotlb(TlbScope::Domain { domain });
+            for tag in tags {
+                self.batch.push(forget_translations(tag, drain));
             }
         }
         self.batch.run()

@@ -35,8 +35,14 @@ pub(super) fn features(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
             (capability.zero_length_read, "zero-length-read"),
             (capability.root_pointer_flushes, "root-pointer-flush"),
             (capability.scalable_mode, "scalable-mode"),
+            (capability.scalable_coherent, "coherent-scalable-walks"),
             (capability.first_stage, "first-stage"),
             (capability.second_stage, "second-stage"),
+            (capability.second_stage_dirty, "second-stage-dirty"),
+            (capability.nested, "nested"),
+            (capability.pasid_bits != 0, "pasid"),
+            (capability.rid_pasid, "rid-pasid"),
+            (capability.page_requests, "page-requests"),
         ],
     )
 }
@@ -63,9 +69,10 @@ pub(super) fn unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
     let version = io.read(VER);
     writeln!(
         f,
-        "version {}.{}, {} levels, {} address bits, page sizes {:#x}",
+        "version {}.{}, {}, {} levels, {} address bits, page sizes {:#x}",
         version.major().get(),
         version.minor().get(),
+        hardware.mode(),
         hardware.space.width.levels(),
         hardware.space.bits,
         capability.page_sizes(),
@@ -83,9 +90,9 @@ pub(super) fn unit(unit: &VtdUnit, f: &mut dyn fmt::Write) -> fmt::Result {
     hardware.ids.show(f)?;
     writeln!(
         f,
-        "root table at {:#x}, {} buses with a context table",
+        "root table at {:#x}, {} context tables",
         hardware.tables.root().raw(),
-        hardware.tables.buses(),
+        hardware.tables.count(),
     )?;
     let queue = hardware.queue();
     let counts = queue.counts();

@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A unit's root and context tables in memory.
+//! A unit's tables in memory that say what a requester id is attached to.
 //!
-//! # Changing a context entry
+//! | | legacy mode | scalable mode |
+//! |---|---|---|
+//! | root entry, for a bus | leads to a context table | leads to two, each for half of the bus |
+//! | context entry, for an id | says it | leads to a PASID directory |
+//! | entry 0 of the directory | | leads to a PASID table |
+//! | entry 0 of the table | | says it |
 //!
-//! An entry has 128 bits and is written in two halves. The present bit is in the lower half, so the
-//! order keeps the unit from using an upper half that is not written yet:
+//! In scalable mode each id has a PASID directory and a PASID table of its own, from when a device
+//! with the id was probed. Endpoints may share ids, and a group can change which of its members'
+//! steps has an id, so the tables belong to the id and not to an endpoint. The context entry of an
+//! id leads to them also while it is not present.
 //!
-//! - not present to present: upper half, then lower half;
-//! - present to not present: lower half, then upper half.
-//!
-//! Present to present goes through not present, with a *completed* invalidation in between. Without
-//! it, the unit may have read the lower half of the old entry and then read the upper half of the
-//! new one. It would cache the old domain's page table under the new domain's id, and a third
-//! device in the new domain could reach memory that its own domain does not map (law 7). Once the
-//! invalidation has completed, no walk through the old entry is under way either (VT-d 6.2.2.1,
-//! 6.5.2.8, 9.3).
+//! `change` says in which order the words of an entry are stored.
 
 #![forbid(unsafe_code)]
 
 use kernel::prelude::*;
 
-use super::entries::{ContextEntry, RootEntry, ENTRIES};
+use super::{
+    change::{groups, present_words, CacheTag, Word, PRESENT},
+    entries::{ContextEntry, RootEntry, ENTRIES},
+    pasid::{
+        ContextWord, DirectoryEntry, PasidEntry, CONTEXT_ENTRIES, CONTEXT_WORDS, NO_PASID,
+        PASID_WORDS,
+    },
+};
 use crate::{
     addr::PhysAddr,
     ffi::compat::{dma_mb, Write},
@@ -32,33 +38,91 @@ use crate::{
     requester::RequesterId,
 };
 
-/// Bytes of a root or context table.
+/// Bytes of every table.
 const BYTES: usize = 4096;
-/// 64-bit words of an entry.
-const WORDS: usize = 2;
+/// 64-bit words of a table.
+const WORDS: usize = BYTES / size_of::<u64>();
+/// 64-bit words of a root entry, and of a context entry of legacy mode.
+const PAIR: usize = WORDS / ENTRIES;
 
-/// The root table and the context tables that it points to.
+const _: () = assert!(PAIR == 2 && CONTEXT_ENTRIES * CONTEXT_WORDS == WORDS);
+
+/// What an id is attached to, as its entry says it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum IdEntry {
+    /// Legacy mode.
+    Context(ContextEntry),
+    /// Scalable mode.
+    Pasid(PasidEntry),
+}
+
+impl IdEntry {
+    const fn is_scalable(self) -> bool {
+        matches!(self, Self::Pasid(_))
+    }
+
+    /// The tag of what the unit caches through the entry.
+    pub(super) const fn tag(self) -> CacheTag {
+        match self {
+            Self::Context(entry) => entry.tag(),
+            Self::Pasid(entry) => entry.tag(),
+        }
+    }
+}
+
+/// The root table and all tables that it leads to.
 ///
 /// # Invariants
 ///
-/// 1. `root` is a table of `memory`, and so is every context table that a root entry points to.
-/// 2. A root entry that is present does not change as long as the value lives.
+/// 1. `root` is a table of `memory`, and so is every table that an entry has the address of. The
+///    context entries of scalable mode have it also while they are not present.
+/// 2. Such an address does not change as long as the value lives.
 pub(super) struct Tables {
     memory: KernelMemory,
     root: Table,
-    /// Whether the unit's walks snoop the CPUs' caches.
+    /// Whether the unit's reads of these tables snoop the CPUs' caches.
     coherent: bool,
+    scalable: bool,
+}
+
+/// What the unit may have cached of an entry and of what it leads to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum CachedEntry {
+    /// The entry blocks.
+    Nothing,
+    /// Translations with this tag.
+    Under(CacheTag),
+    /// This driver has not written the entry.
+    Unknown,
+}
+
+/// The entries of an id in memory.
+struct Entries<'a> {
+    /// Two words in legacy mode, and [`CONTEXT_WORDS`] in scalable mode.
+    context: &'a [KernelEntry],
+    /// None in legacy mode, and [`PASID_WORDS`] in scalable mode.
+    pasid: &'a [KernelEntry],
+}
+
+impl Entries<'_> {
+    fn word(&self, word: Word) -> &KernelEntry {
+        match word {
+            Word::Context(index) => &self.context[index],
+            Word::Pasid(index) => &self.pasid[index],
+        }
+    }
 }
 
 impl Tables {
     /// An empty root table: everything is blocked.
-    pub(super) fn new(node: i32, coherent: bool) -> Result<Self> {
+    pub(super) fn new(node: i32, coherent: bool, scalable: bool) -> Result<Self> {
         let memory = KernelMemory::new(node);
         let root = memory.alloc(BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
         let this = Self {
             memory,
             root,
             coherent,
+            scalable,
         };
         this.flush(this.words(root));
         Ok(this)
@@ -70,7 +134,7 @@ impl Tables {
     }
 
     fn words(&self, table: Table) -> &[KernelEntry] {
-        self.memory.entries(table, ENTRIES * WORDS)
+        self.memory.entries(table, WORDS)
     }
 
     fn flush(&self, words: &[KernelEntry]) {
@@ -79,108 +143,238 @@ impl Tables {
         }
     }
 
-    /// The two halves of entry `index` of `table`, lower first.
-    fn entry(&self, table: Table, index: u8) -> &[KernelEntry] {
-        let start = usize::from(index) * WORDS;
-        &self.words(table)[start..start + WORDS]
+    /// Entry `index` of `table`, whose entries have `words` words.
+    fn entry(&self, table: Table, index: usize, words: usize) -> &[KernelEntry] {
+        &self.words(table)[index * words..][..words]
     }
 
-    fn context_table(&self, bus: u8) -> Option<Table> {
-        let [low, _] = self.entry(self.root, bus) else {
-            return None;
-        };
-        let entry = RootEntry::decode([low.load(), 0]);
+    /// The word of the root table that leads to the context entry of `id`.
+    fn root_word(&self, id: RequesterId) -> &KernelEntry {
+        let upper = self.scalable && usize::from(id.devfn()) >= CONTEXT_ENTRIES;
+        &self.entry(self.root, id.bus().into(), PAIR)[usize::from(upper)]
+    }
+
+    /// The context table that `word` of the root table leads to. The halves of a root entry of
+    /// scalable mode are as the lower half in legacy mode.
+    fn context_table(word: &KernelEntry) -> Option<Table> {
+        let entry = RootEntry::decode([word.load(), 0]);
         entry.context_table.map(|at| Table::at(PhysAddr::new(at)))
     }
 
-    /// Allocates the context table of `bus` unless it has one, so that writing its entries cannot
-    /// fail. The new context entries block, as the root entry did.
+    fn context_entry(&self, id: RequesterId) -> Option<&[KernelEntry]> {
+        let table = Self::context_table(self.root_word(id))?;
+        let devfn = usize::from(id.devfn());
+        Some(match self.scalable {
+            false => self.entry(table, devfn, PAIR),
+            true => self.entry(table, devfn % CONTEXT_ENTRIES, CONTEXT_WORDS),
+        })
+    }
+
+    /// The PASID directory and table that the first word of a context entry leads to.
+    fn pasid_tables(&self, context: &KernelEntry) -> Option<(Table, Table)> {
+        let directory = ContextWord::decode(context.load()).directory?;
+        let directory = Table::at(PhysAddr::new(directory));
+        let entry = DirectoryEntry::decode(self.words(directory)[0].load())?;
+        Some((directory, Table::at(PhysAddr::new(entry.table))))
+    }
+
+    /// The entries of `id`, if it has been [added](Self::add).
+    fn entries(&self, id: RequesterId) -> Option<Entries<'_>> {
+        let context = self.context_entry(id)?;
+        let pasid: &[KernelEntry] = match self.scalable {
+            false => &[],
+            true => self.pasid_entry(&context[0])?,
+        };
+        Some(Entries { context, pasid })
+    }
+
+    /// The PASID table entry for requests without a PASID that `context`, the first word of a
+    /// context entry, leads to; `None` in legacy mode.
+    fn pasid_entry(&self, context: &KernelEntry) -> Option<&[KernelEntry]> {
+        if !self.scalable {
+            return None;
+        }
+        let (_, table) = self.pasid_tables(context)?;
+        Some(self.entry(table, NO_PASID, PASID_WORDS))
+    }
+
+    /// A table whose entries are all not present.
+    fn new_table(&self) -> Result<Table> {
+        let table = self.memory.alloc(BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
+        self.flush(self.words(table));
+        Ok(table)
+    }
+
+    /// Allocates the tables that lead to the entry of `id`, unless it has them, so that writing its
+    /// entry cannot fail. The id stays blocked.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn add_bus(&self, bus: u8) -> Result {
-        if self.context_table(bus).is_some() {
-            return Ok(());
+    pub(super) fn add(&self, id: RequesterId) -> Result {
+        let root = self.root_word(id);
+        if Self::context_table(root).is_none() {
+            let table = self.new_table()?;
+            dma_mb(Write);
+            let entry = RootEntry {
+                context_table: Some(table.addr().raw()),
+            };
+            // INVARIANT: The exchange succeeds only if the entry has no address. If another thread
+            // was first, this one frees its table.
+            let done = root.compare_exchange(RootEntry::EMPTY[0], entry.encode()[0]);
+            if done.is_err() {
+                self.memory.free(table);
+            }
+            // Also if another thread was first: it may not have flushed yet.
+            self.flush(core::slice::from_ref(root));
         }
-        let table = self.memory.alloc(BYTES, Gfp::KERNEL).ok_or(ENOMEM)?;
-        self.flush(self.words(table));
-        dma_mb(Write);
-
-        let root = self.entry(self.root, bus);
-        let entry = RootEntry {
-            context_table: Some(table.addr().raw()),
-        };
-        // INVARIANT: The exchange succeeds only if the entry is not present. If another thread was
-        // first, this one frees its table.
-        let done = root[0].compare_exchange(RootEntry::EMPTY[0], entry.encode()[0]);
-        if done.is_err() {
-            self.memory.free(table);
+        if self.scalable {
+            self.add_pasid_tables(&self.context_entry(id).ok_or(EINVAL)?[0])?;
         }
-        // Also if another thread was first: it may not have flushed yet.
-        self.flush(root);
         Ok(())
     }
 
-    /// The context entry of `id`; blocked if its bus has no table.
-    pub(super) fn read(&self, id: RequesterId) -> [u64; 2] {
-        let Some(table) = self.context_table(id.bus()) else {
-            return ContextEntry::BLOCKED;
+    /// Gives `context`, the first word of a context entry, a PASID directory and table.
+    fn add_pasid_tables(&self, context: &KernelEntry) -> Result {
+        if self.pasid_tables(context).is_some() {
+            return Ok(());
+        }
+        let table = self.new_table()?;
+        let directory = self.new_table().inspect_err(|_| self.memory.free(table))?;
+        let entry = DirectoryEntry {
+            table: table.addr().raw(),
         };
-        let entry = self.entry(table, id.devfn());
-        [entry[0].load(), entry[1].load()]
+        self.words(directory)[0].store(entry.encode());
+        self.flush(&self.words(directory)[..1]);
+        dma_mb(Write);
+
+        let word = ContextWord {
+            present: false,
+            directory: Some(directory.addr().raw()),
+        };
+        // INVARIANT: As in `add`. The entry is not present, so the unit ignores the address.
+        let done = context.compare_exchange(ContextWord::EMPTY, word.encode());
+        if done.is_err() {
+            self.memory.free(directory);
+            self.memory.free(table);
+        }
+        Ok(())
+    }
+
+    /// What the unit may have cached of `id`'s entry.
+    pub(super) fn cached(&self, id: RequesterId) -> CachedEntry {
+        let Some(entries) = self.entries(id) else {
+            return CachedEntry::Nothing;
+        };
+        let entry = match self.scalable {
+            false => entries.context,
+            true => entries.pasid,
+        };
+        let words = [entry[0].load(), entry[1].load()];
+        if words[0] & PRESENT == 0 {
+            return CachedEntry::Nothing;
+        }
+        let tag = match self.scalable {
+            false => ContextEntry::decode(words).map(ContextEntry::tag),
+            true => PasidEntry::tag_of(words),
+        };
+        tag.map_or(CachedEntry::Unknown, CachedEntry::Under)
     }
 
     /// Blocks `id`. An invalidation has to follow.
     pub(super) fn clear(&self, id: RequesterId) {
-        let Some(table) = self.context_table(id.bus()) else {
-            return;
-        };
-        let entry = self.entry(table, id.devfn());
-        entry[0].store(ContextEntry::BLOCKED[0]);
-        dma_mb(Write);
-        entry[1].store(ContextEntry::BLOCKED[1]);
-        self.flush(entry);
+        if let Some(entries) = self.entries(id) {
+            self.clear_entries(&entries);
+        }
     }
 
-    /// Writes the entry of `id`. The entry blocks now, and the invalidation for that has completed.
-    pub(super) fn write(&self, id: RequesterId, words: [u64; 2]) {
-        let Some(table) = self.context_table(id.bus()) else {
+    fn clear_entries(&self, entries: &Entries<'_>) {
+        for &word in present_words(self.scalable) {
+            let word = entries.word(word);
+            word.store(word.load() & !PRESENT);
+            dma_mb(Write);
+        }
+        self.flush(entries.context);
+        self.flush(entries.pasid);
+    }
+
+    /// Writes the entry of `id`. The id is blocked now, and the invalidation for that has
+    /// completed. An entry of the other mode leaves it blocked.
+    pub(super) fn write(&self, id: RequesterId, entry: IdEntry) {
+        let Some(entries) = self
+            .entries(id)
+            .filter(|_| entry.is_scalable() == self.scalable)
+        else {
             return;
         };
-        let entry = self.entry(table, id.devfn());
-        entry[1].store(words[1]);
-        dma_mb(Write);
-        entry[0].store(words[0]);
-        self.flush(entry);
+        for group in groups(self.scalable) {
+            for &word in *group {
+                let to = entries.word(word);
+                to.store(match (entry, word) {
+                    (IdEntry::Context(entry), Word::Context(index)) => entry.encode()[index],
+                    (IdEntry::Pasid(entry), Word::Pasid(index)) => entry.encode()[index],
+                    // The address of the directory stays.
+                    (IdEntry::Pasid(_), Word::Context(_)) => to.load() | PRESENT,
+                    (IdEntry::Context(_), Word::Pasid(_)) => 0,
+                });
+            }
+            // The unit must not see the words of the next group without these.
+            dma_mb(Write);
+            if let Some(Word::Pasid(_)) = group.first() {
+                self.flush(entries.pasid);
+            }
+        }
+        self.flush(entries.context);
+    }
+
+    /// The context tables.
+    fn context_tables(&self) -> impl Iterator<Item = Table> + '_ {
+        let root = self.words(self.root).iter();
+        root.filter_map(Self::context_table)
     }
 
     /// Blocks every id of every bus. An invalidation has to follow.
     pub(super) fn clear_all(&self) {
-        for bus in 0..=u8::MAX {
-            if let Some(table) = self.context_table(bus) {
-                for word in self.words(table) {
-                    word.store(0);
+        for table in self.context_tables() {
+            for context in self.context_entries(table) {
+                let entries = Entries {
+                    context,
+                    pasid: self.pasid_entry(&context[0]).unwrap_or_default(),
+                };
+                if context[0].load() & PRESENT != 0 {
+                    self.clear_entries(&entries);
                 }
-                self.flush(self.words(table));
             }
         }
     }
 
-    /// How many buses have a context table.
-    pub(super) fn buses(&self) -> usize {
-        (0..=u8::MAX)
-            .filter(|bus| self.context_table(*bus).is_some())
-            .count()
+    /// The context entries in `table`.
+    fn context_entries(&self, table: Table) -> impl Iterator<Item = &[KernelEntry]> {
+        let words = match self.scalable {
+            false => PAIR,
+            true => CONTEXT_WORDS,
+        };
+        self.words(table).chunks_exact(words)
+    }
+
+    /// How many context tables there are.
+    pub(super) fn count(&self) -> usize {
+        self.context_tables().count()
     }
 }
 
 impl Drop for Tables {
     fn drop(&mut self) {
-        for bus in 0..=u8::MAX {
-            if let Some(table) = self.context_table(bus) {
-                self.memory.free(table);
+        for table in self.context_tables() {
+            if self.scalable {
+                for context in self.context_entries(table) {
+                    if let Some((directory, pasids)) = self.pasid_tables(&context[0]) {
+                        self.memory.free(directory);
+                        self.memory.free(pasids);
+                    }
+                }
             }
+            self.memory.free(table);
         }
         self.memory.free(self.root);
     }

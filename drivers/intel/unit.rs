@@ -53,13 +53,14 @@ impl UnitDescription for Description {
     fn announce(&self, name: Label, hardware: &Hardware) {
         let capability = &hardware.capability;
         log_info!(
-            "{}: VT-d unit at {:#x}, {} levels, {} address bits, {} domain ids{}{}",
+            "{}: VT-d unit at {:#x}, {}, {} levels, {} address bits, {} domain ids{}{}",
             name,
             self.base,
+            hardware.mode(),
             hardware.space.width.levels(),
             hardware.space.bits,
             capability.usable_domains(),
-            match capability.coherent {
+            match capability.coherent && capability.walks_snoop() {
                 true => "",
                 false => ", walks do not snoop",
             },

@@ -9,15 +9,19 @@ use core::fmt;
 use kernel::{prelude::*, sync::Arc};
 
 use super::{
+    capability::{Mode, Stage},
+    change::{forget_context, forget_pasid, forget_translations, CacheTag},
     entries::{ContextEntry, Translation},
     firmware::{Firmware, MemoryNodes},
-    invalidation::{ContextScope, Descriptor, TlbScope},
+    invalidation::{Descriptor, TlbScope},
     machine::Machine,
     paging::Paging,
+    pasid::{PasidEntry, PasidTranslation},
     quirks::Function,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
     show,
+    tables::IdEntry,
     unit::{Description, VtdUnit},
 };
 use crate::{
@@ -60,8 +64,21 @@ pub struct EndpointData {
     needs_identity: bool,
 }
 
-/// The context entry that the ids of an endpoint get; `None` blocks.
-pub struct Plan(Option<ContextEntry>);
+/// The entry that the ids of an endpoint get; `None` blocks.
+pub struct Plan(Option<IdEntry>);
+
+/// Calls `f` with the tag of each new entry of `steps`; once for neighbours with the same tag.
+fn for_each_tag(steps: &mut impl Steps<Vtd>, mut f: impl FnMut(CacheTag)) {
+    let mut last = None;
+    steps.for_each(|Step { plan, .. }| {
+        let Some(tag) = plan.0.map(IdEntry::tag) else {
+            return;
+        };
+        if last.replace(tag) != Some(tag) {
+            f(tag);
+        }
+    });
+}
 
 /// What firmware uses memory for through a device with this PCI class code.
 ///
@@ -106,18 +123,26 @@ impl Attach for Vtd {
         _when: When,
     ) -> Result<Plan> {
         unit.health.check()?;
-        let capability = &unit.hardware()?.capability;
+        let hardware = unit.hardware()?;
+        let capability = &hardware.capability;
 
-        let (translation, tag) = match target {
+        let entry = match target {
             Target::Paging { paging, tag } => {
                 if !paging.fits(capability) {
                     return Err(EINVAL);
                 }
-                (paging.translation(), tag)
+                paging.entry(hardware.mode(), tag.0)
             }
-            Target::Identity { tag } => match capability.untranslated() {
-                Some(width) => (Translation::PassThrough { width }, tag),
-                None => {
+            Target::Identity { tag } => match (capability.untranslated(), hardware.mode()) {
+                (Some(width), Mode::Legacy) => IdEntry::Context(ContextEntry {
+                    translation: Translation::PassThrough { width },
+                    domain: tag.0,
+                }),
+                (Some(width), Mode::Scalable(_)) => IdEntry::Pasid(PasidEntry {
+                    translation: PasidTranslation::PassThrough { width },
+                    domain: tag.0,
+                }),
+                (None, _) => {
                     log_warn!(
                         "{}: the unit cannot let DMA of {} pass untranslated (ECAP.PT is 0); use \
                          a paging domain",
@@ -128,17 +153,14 @@ impl Attach for Vtd {
                 }
             },
         };
-        Ok(Plan(Some(ContextEntry {
-            translation,
-            domain: tag.0,
-        })))
+        Ok(Plan(Some(entry)))
     }
 
     fn plan_blocked(_unit: &VtdUnit, _endpoint: &EndpointData) -> Plan {
         Plan(None)
     }
 
-    /// Removes and invalidates all old entries in one batch, then writes the new ones; `tables`
+    /// Removes and invalidates all old entries in one batch, then writes the new ones; `change`
     /// says why. A second batch follows only for a unit in caching mode, which may have cached that
     /// the entries were not present.
     fn commit(unit: &VtdUnit, steps: &mut impl Steps<Self>) {
@@ -163,24 +185,20 @@ impl Attach for Vtd {
         steps.for_each(|Step { ids, plan, .. }| {
             let Some(entry) = plan.0 else { return };
             for &id in ids {
-                tables.write(id, entry.encode());
+                tables.write(id, entry);
                 if caching {
-                    let source = id.raw() as u16;
-                    batch.context(ContextScope::Device { domain: 0, source });
+                    batch.push(forget_context(id.raw() as u16, 0));
                 }
             }
         });
         if caching {
+            if hardware.mode().is_scalable() {
+                batch.push(forget_pasid(0));
+                for_each_tag(steps, |tag| batch.push(forget_pasid(tag.domain)));
+            }
             batch.fence();
-            let mut last = None;
-            steps.for_each(|Step { plan, .. }| {
-                let Some(ContextEntry { domain, .. }) = plan.0 else {
-                    return;
-                };
-                if last.replace(domain) != Some(domain) {
-                    batch.iotlb(TlbScope::Domain { domain });
-                }
-            });
+            let drain = hardware.queue().drain();
+            for_each_tag(steps, |tag| batch.push(forget_translations(tag, drain)));
         }
         let _ = hardware.answered(batch.run());
         if !caching {
@@ -194,7 +212,7 @@ impl Attach for Vtd {
 
     fn needs_map_sync(unit: &VtdUnit) -> bool {
         unit.hardware().is_ok_and(|hardware| {
-            hardware.capability.caching_mode || hardware.capability.write_buffer_flush
+            hardware.caches_absent_pages || hardware.capability.write_buffer_flush
         })
     }
 
@@ -203,9 +221,10 @@ impl Attach for Vtd {
             // DMA of a PCI device is coherent unless the device asks for No Snoop.
             Capability::CoherentDma => true,
             Capability::DeferredFlush => unit.description.machine.quirks.allows_deferred_flush(),
-            Capability::EnforcedCoherency => unit
-                .hardware()
-                .is_ok_and(|hardware| hardware.capability.snoop_control),
+            // A page of a first-stage table cannot ask for it.
+            Capability::EnforcedCoherency => unit.hardware().is_ok_and(|hardware| {
+                hardware.capability.snoop_control && hardware.mode().stage() == Stage::Second
+            }),
             Capability::PreBootProtection => {
                 unit.description.firmware.table().dma_protection_opt_in()
             }
@@ -229,11 +248,7 @@ impl Translate for Vtd {
     }
 
     fn geometry(paging: &Paging) -> Geometry {
-        Geometry {
-            first: Iova::new(0),
-            last: paging.table.last_iova(),
-            page_sizes: paging.table.page_sizes(),
-        }
+        paging.geometry()
     }
 
     #[inline]
@@ -246,23 +261,22 @@ impl Translate for Vtd {
         flags: Gfp,
         gather: &mut KernelGather,
     ) -> (u64, Result) {
-        let (mapped, result) = paging.table.map(iova, phys, len, prot, flags, gather);
-        (mapped, result.map_err(Error::from))
+        paging.map(iova, phys, len, prot, flags, gather)
     }
 
     #[inline]
     fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
-        paging.table.unmap(iova, len, gather)
+        paging.unmap(iova, len, gather)
     }
 
     #[inline]
     fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
-        paging.table.iova_to_phys(iova)
+        paging.iova_to_phys(iova)
     }
 
     fn mapped(unit: &VtdUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
         let hardware = unit.hardware()?;
-        if hardware.capability.caching_mode {
+        if hardware.caches_absent_pages {
             Self::invalidate(unit, tag, absent_before(first, last))?;
         } else {
             hardware.flush_write_buffer();
@@ -272,10 +286,7 @@ impl Translate for Vtd {
 
     fn invalidate(unit: &VtdUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
-        let capability = &hardware.capability;
-        let largest = capability
-            .page_selective
-            .then_some(capability.max_address_mask);
+        let largest = hardware.largest_block;
         let parts = Parts::of(scope, largest);
 
         let mut descriptors = [Descriptor::NONE; Parts::MAX];
@@ -428,7 +439,7 @@ impl VendorDriver for Vtd {
             }
         }
         for id in &ids {
-            hardware.tables.add_bus(id.bus())?;
+            hardware.tables.add(*id)?;
         }
         let mut reserved = KVec::new();
         for region in scope::regions_for(table, place) {
@@ -455,8 +466,12 @@ impl VendorDriver for Vtd {
         if scope::translation_cache(table, place) == TranslationCache::Required {
             // In legacy mode software must not enable ATS in such a device once more.
             log_info!(
-                "{}: needs a translation cache of its own (SATC); the unit enables that by itself",
+                "{}: needs a translation cache of its own (SATC); {}",
                 device.name,
+                match hardware.mode() {
+                    Mode::Legacy => "the unit enables that by itself",
+                    Mode::Scalable(_) => "this driver does not enable it, so its DMA may fail",
+                },
             );
         }
         let probed = Probed {

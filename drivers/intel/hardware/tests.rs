@@ -14,8 +14,10 @@ use crate::{
     drivers::intel::{
         entries::{ContextEntry, Translation},
         mmio::MIN_BYTES,
+        pasid::{PasidEntry, PasidTranslation},
         regs::{IQA_HIGH, IQA_LOW, IQH, IQT, RTADDR_HIGH, RTADDR_LOW},
         removal::Removal,
+        tables::{CachedEntry, IdEntry},
     },
     drivers::shell::registers::{join, Player, Window},
     label::Label,
@@ -29,6 +31,9 @@ use crate::{
 /// A unit with queued invalidation, tables of 39 and 48 bits, 256 domain ids, and nothing else.
 const CAP: u64 = 0x008c_222f_0602;
 const ECAP: u64 = 0xf0_0f02;
+
+/// Scalable mode with the second stage: SMTS, SSTS.
+const SCALABLE_MODE: u64 = 1 << 43 | 1 << 46;
 
 /// The unit invalidates everything when the root table is set (ESRTPS).
 const CAP_ESRTPS: u64 = CAP | 1 << 63;
@@ -47,7 +52,18 @@ fn unit_with(cap: u64, registers: Registers) -> Result<Arc<Hardware>> {
 }
 
 fn describe(cap: u64, registers: Registers, never_ends: bool) -> Result<Arc<Hardware>> {
-    let (capability, space) = Capability::judge(cap, ECAP).map_err(|_| EINVAL)?;
+    with(cap, ECAP, registers, never_ends)
+}
+
+/// A unit in scalable mode with second-stage tables.
+fn scalable(cap: u64, registers: Registers) -> Result<Arc<Hardware>> {
+    let hardware = with(cap, ECAP | SCALABLE_MODE, registers, false)?;
+    assert_eq!(hardware.mode(), Mode::Scalable(Stage::Second));
+    Ok(hardware)
+}
+
+fn with(cap: u64, ecap: u64, registers: Registers, never_ends: bool) -> Result<Arc<Hardware>> {
+    let (capability, space) = Capability::judge(cap, ecap).map_err(|_| EINVAL)?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
     Hardware::with(&health, registers, capability, space, -1, never_ends)
 }
@@ -56,7 +72,20 @@ fn describe(cap: u64, registers: Registers, never_ends: bool) -> Result<Arc<Hard
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 struct Cached {
     contexts: bool,
+    /// Only in scalable mode.
+    pasids: bool,
     translations: bool,
+}
+
+impl Cached {
+    /// All that a unit can cache.
+    const fn all(scalable: bool) -> Self {
+        Self {
+            contexts: true,
+            pasids: scalable,
+            translations: true,
+        }
+    }
 }
 
 /// A unit in software whose queue takes no descriptors. It obeys its registers, with bugs where a
@@ -77,7 +106,7 @@ impl Played {
             pin_init!(Self {
                 esrtps: cap >> 63 != 0,
                 keeps_queue,
-                cached <- new_spinlock_irq!(Cached { contexts: true, translations: true }),
+                cached <- new_spinlock_irq!(Cached::all(false)),
             }),
             GFP_KERNEL,
         )
@@ -127,14 +156,16 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
     *hardware.in_use().lock() = true;
     hardware.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())?;
     hardware.enable()?;
-    hardware.tables.add_bus(0)?;
+    hardware.tables.add(RequesterId::new(8))?;
     let entry = ContextEntry {
         translation: Translation::PassThrough {
             width: hardware.space.width,
         },
         domain: 7,
     };
-    hardware.tables.write(RequesterId::new(8), entry.encode());
+    hardware
+        .tables
+        .write(RequesterId::new(8), IdEntry::Context(entry));
     Ok(hardware)
 }
 
@@ -157,22 +188,22 @@ struct Seen {
 #[pin_data]
 struct LeftOn {
     memory: KernelMemory,
+    /// The queue stands still until it is switched off.
+    stuck: Atomic<bool>,
     #[pin]
     seen: SpinLockIrq<Seen>,
 }
 
 impl LeftOn {
-    fn new() -> Result<Arc<Self>> {
+    fn new(scalable: bool) -> Result<Arc<Self>> {
         let seen = Seen {
-            cached: Cached {
-                contexts: true,
-                translations: true,
-            },
+            cached: Cached::all(scalable),
             ..Seen::default()
         };
         Arc::pin_init(
             pin_init!(Self {
                 memory: KernelMemory::new(-1),
+                stuck: Atomic::new(false),
                 seen <- new_spinlock_irq!(seen),
             }),
             GFP_KERNEL,
@@ -184,12 +215,13 @@ impl LeftOn {
             .entries(Table::at(PhysAddr::new(address)), count)
     }
 
-    /// Types and granularities of descriptors: 6.5.2.1, 6.5.2.3, 6.5.2.8.
+    /// Types and granularities of descriptors: 6.5.2.1, 6.5.2.2, 6.5.2.3, 6.5.2.8.
     fn execute(&self, cached: &mut Cached, descriptor: [u64; 2]) {
         match (descriptor[0] & 0xf, descriptor[0] >> 4 & 3) {
             (1, 1) => cached.contexts = false,
-            // The unit fills its IOTLB again through an entry that it has still cached.
-            (2, 1) => cached.translations = cached.contexts,
+            // The unit caches an entry again through one that it has still cached.
+            (7, 3) => cached.pasids &= cached.contexts,
+            (2, 1) => cached.translations = cached.contexts || cached.pasids,
             (5, _) => self.words(descriptor[1], 1)[0].store(descriptor[0] >> 32),
             _ => {}
         }
@@ -214,17 +246,32 @@ impl Player<MIN_BYTES> for LeftOn {
         );
         let queue = window.read_halves::<IQA_LOW, IQA_HIGH>();
         match (status.queue(), command.queue()) {
-            (_, false) => return io.write_reg(IQH::from(0)),
+            (_, false) => {
+                self.stuck.store(false, Relaxed);
+                return io.write_reg(IQH::from(0));
+            }
             (false, true) => seen.queue = queue,
             (true, true) => {}
         }
+        if self.stuck.load(Relaxed) {
+            return;
+        }
+        // DW and QS: 128 bits and one page, or 256 bits and two pages.
+        let bytes = match seen.queue & 0xfff {
+            0 => 16,
+            0x801 => 32,
+            other => panic!("{other:#x}"),
+        };
         let tail = u32::from(io.read(IQT));
         let mut head = u32::from(io.read(IQH));
         while head != tail {
-            let words = self.words(seen.queue, 512);
+            let words = self.words(seen.queue & !0xfff, bytes as usize * 32);
             let at = head as usize / 8;
             self.execute(&mut seen.cached, [words[at].load(), words[at + 1].load()]);
-            head = (head + 16) % 4096;
+            assert!(words[at + 2..at + bytes as usize / 8]
+                .iter()
+                .all(|word| word.load() == 0));
+            head = (head + bytes) % (bytes * 256);
         }
         io.write_reg(IQH::from(head));
     }
@@ -232,8 +279,14 @@ impl Player<MIN_BYTES> for LeftOn {
 
 /// A unit that does what the bits of `status` say, with a root table at `root`.
 fn unit_left_on(status: GSTS, root: u32) -> Result<(Arc<LeftOn>, Arc<Hardware>)> {
-    let unit = LeftOn::new()?;
+    let unit = LeftOn::new(false)?;
     let hardware = unit_with(CAP_ESRTPS, Registers::played(unit.clone())?)?;
+    leave_on(&hardware, status, root);
+    Ok((unit, hardware))
+}
+
+/// The unit does what the bits of `status` say, with `root` in its RTADDR.
+fn leave_on(hardware: &Hardware, status: GSTS, root: u32) {
     let io = hardware.registers.io();
     io.write_reg(status);
     io.write_reg(status.repeat());
@@ -241,7 +294,6 @@ fn unit_left_on(status: GSTS, root: u32) -> Result<(Arc<LeftOn>, Arc<Hardware>)>
     // The queue of before is empty, somewhere in its ring.
     io.write_reg(IQH::from(0x40));
     io.write_reg(IQT::from(0x40));
-    Ok((unit, hardware))
 }
 
 /// The root table register.
@@ -485,18 +537,15 @@ mod suite {
         for cap in [CAP, CAP_ESRTPS] {
             let played = Played::new(cap, false)?;
             let hardware = unit_with_dead_queue(cap, &played)?;
-            assert_eq!(
-                *played.cached.lock(),
-                Cached {
-                    contexts: true,
-                    translations: true
-                }
-            );
+            assert_eq!(*played.cached.lock(), Cached::all(false));
             let result = hardware.answered(batch(&hardware));
             assert_eq!(result, Err(EIO));
             assert!(hardware.health.has_failed());
             assert_eq!(*played.cached.lock(), Cached::default());
-            assert_eq!(hardware.tables.read(RequesterId::new(8)), [0, 0]);
+            assert_eq!(
+                hardware.tables.cached(RequesterId::new(8)),
+                CachedEntry::Nothing
+            );
             // It translates with the table that blocks.
             let io = hardware.registers.io();
             assert!(io.read(GSTS).translation());
@@ -644,12 +693,138 @@ mod suite {
         Ok(())
     }
 
+    /// A unit with scalable mode is taken over in scalable mode: TTM is 1, descriptors have 256
+    /// bits. It may have been left on in that mode.
+    #[test]
+    fn scalable_mode() -> Result {
+        let on = GSTS::zeroed().with_translation(true);
+        for (status, root) in [(GSTS::zeroed(), 0), (on, 0x1400)] {
+            let unit = LeftOn::new(true)?;
+            let hardware = scalable(CAP_ESRTPS, Registers::played(unit.clone())?)?;
+            leave_on(&hardware, status, root);
+
+            assert_eq!(hardware.start(), Ok(status.translation()));
+            let seen = *unit.seen.lock();
+            assert_eq!(seen.passed, !status.translation());
+            assert_eq!(seen.root, hardware.tables.root().raw() | 0x400);
+            assert_eq!(seen.cached, Cached::default());
+            // More descriptors than the queue has.
+            for _ in 0..300 {
+                assert_eq!(batch(&hardware), Ok(()));
+            }
+            assert_eq!(hardware.stop(), Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Law 7: TTM must not change while the unit translates.
+    #[test]
+    fn scalable_unit_that_was_left_on_in_legacy_mode() -> Result {
+        let on = GSTS::zeroed().with_translation(true);
+        let hardware = scalable(CAP_ESRTPS, Registers::dead()?)?;
+        let io = hardware.registers.io();
+        io.write_reg(on);
+        io.write_reg(RTADDR_LOW::from(0x1000));
+        assert_eq!(hardware.start(), Err(EBUSY));
+        assert_eq!(u32::from(io.read(RTADDR_LOW)), 0x1000);
+        assert_eq!(u32::from(io.read(GCMD)), 0);
+        Ok(())
+    }
+
+    /// Law 7: no register invalidates the PASID cache. So a unit without ESRTPS gets a queue that
+    /// starts again.
+    #[test]
+    fn law_7_queue_that_starts_again() -> Result {
+        let unit = LeftOn::new(true)?;
+        let hardware = scalable(CAP, Registers::played(unit.clone())?)?;
+        assert_eq!(hardware.start(), Ok(false));
+        assert_eq!(hardware.enable(), Ok(()));
+        unit.seen.lock().cached = Cached::all(true);
+        unit.stuck.store(true, Relaxed);
+
+        assert_eq!(hardware.answered(batch(&hardware)), Err(EIO));
+        assert!(hardware.health.has_failed());
+        assert_eq!(unit.seen.lock().cached, Cached::default());
+        assert!(hardware.registers.io().read(GSTS).translation());
+        // Nobody else gets anything done.
+        assert_eq!(batch(&hardware), Err(Failure::Earlier));
+        hardware.stop()
+    }
+
+    /// In scalable mode an id's PASID table entry goes with its context entry, and both are
+    /// forgotten. Its tables stay.
+    #[test]
+    fn scalable_entries_are_forgotten() -> Result {
+        let hardware = scalable(CAP, Registers::dead()?)?;
+        let tables = &hardware.tables;
+        // Both halves of a bus: devices 1 and 31.
+        let ids = [8, 0xff].map(RequesterId::new);
+        for (id, domain) in ids.into_iter().zip([7, 8]) {
+            tables.add(id)?;
+            assert_eq!(tables.cached(id), CachedEntry::Nothing);
+            let width = hardware.space.width;
+            let translation = match domain {
+                7 => PasidTranslation::PassThrough { width },
+                _ => PasidTranslation::SecondStage {
+                    root: 0x5000,
+                    width,
+                    coherent: false,
+                },
+            };
+            let entry = PasidEntry {
+                translation,
+                domain,
+            };
+            tables.write(id, IdEntry::Pasid(entry));
+            assert_eq!(tables.cached(id), CachedEntry::Under(entry.tag()));
+            // An id that has tables gets no others.
+            tables.add(id)?;
+            assert_eq!(tables.cached(id), CachedEntry::Under(entry.tag()));
+        }
+        assert_eq!(tables.count(), 2);
+        hardware.queue.hand_over(&hardware.registers);
+
+        let mut removal = Removal::new(&hardware);
+        ids.into_iter().for_each(|id| removal.remove(id));
+        // The unit does not answer, but the descriptors are in the ring.
+        assert!(removal.run().is_err());
+        assert!(ids
+            .into_iter()
+            .all(|id| tables.cached(id) == CachedEntry::Nothing));
+        let words = (0..8).map(|slot| hardware.queue.descriptor(slot).0[0]);
+        let wait = |number: u64| number << 32 | 0x65;
+        // Types 1, 7, 6 and 2 (6.5.2.1 to 6.5.2.4).
+        let expected = [
+            0x0008_0007_0031,
+            0x00ff_0008_0031,
+            0x0007_0017,
+            0x0008_0017,
+            wait(1),
+            0x0007_0026,
+            0x0008_0022,
+            wait(2),
+        ];
+        assert!(words.eq(expected));
+        hardware.queue.take_back(&Off::observed());
+
+        // Entries of the other mode are not written.
+        let translation = Translation::PassThrough {
+            width: hardware.space.width,
+        };
+        let entry = ContextEntry {
+            translation,
+            domain: 9,
+        };
+        tables.write(ids[0], IdEntry::Context(entry));
+        assert_eq!(tables.cached(ids[0]), CachedEntry::Nothing);
+        Ok(())
+    }
+
     /// Law 8: as long as the unit has an entry cached, it may fill its IOTLB through the entry.
     #[test]
     fn all_entries_are_forgotten_before_the_domains_that_they_lead_to() -> Result {
         let hardware = unit()?;
         let tables = &hardware.tables;
-        tables.add_bus(0)?;
         let ids = [1, 2, 3].map(RequesterId::new);
         for (id, domain) in ids.into_iter().zip([7, 8, 7]) {
             let translation = Translation::PassThrough {
@@ -659,7 +834,8 @@ mod suite {
                 translation,
                 domain,
             };
-            tables.write(id, entry.encode());
+            tables.add(id)?;
+            tables.write(id, IdEntry::Context(entry));
         }
         hardware.queue.hand_over(&hardware.registers);
 
@@ -667,7 +843,9 @@ mod suite {
         ids.into_iter().for_each(|id| removal.remove(id));
         // The unit does not answer, but the descriptors are in the ring.
         assert!(removal.run().is_err());
-        assert!(ids.into_iter().all(|id| tables.read(id) == [0, 0]));
+        assert!(ids
+            .into_iter()
+            .all(|id| tables.cached(id) == CachedEntry::Nothing));
         let words = (0..7).map(|slot| hardware.queue.descriptor(slot).0[0]);
         let wait = |number: u64| number << 32 | 0x65;
         // Bits 47:32 source, 31:16 domain, 5:4 granularity, 3:0 type (6.5.2.1, 6.5.2.3).
@@ -691,7 +869,6 @@ mod suite {
         for count in [1, 3, 4, 5, 8, 9] {
             let hardware = unit()?;
             let tables = &hardware.tables;
-            tables.add_bus(0)?;
             for id in 0..count {
                 let entry = ContextEntry {
                     translation: Translation::PassThrough {
@@ -699,7 +876,8 @@ mod suite {
                     },
                     domain: 100 + id as u16,
                 };
-                tables.write(RequesterId::new(id), entry.encode());
+                tables.add(RequesterId::new(id))?;
+                tables.write(RequesterId::new(id), IdEntry::Context(entry));
             }
             hardware.queue.hand_over(&hardware.registers);
             let mut removal = Removal::new(&hardware);

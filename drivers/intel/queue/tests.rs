@@ -36,7 +36,7 @@ struct Bench {
 impl Bench {
     fn new() -> Result<Arc<Self>> {
         let registers = Registers::dead()?;
-        let queue = Queue::new(-1, NO_DRAIN)?;
+        let queue = Queue::new(-1, NO_DRAIN, false)?;
         let bench = Arc::pin_init(
             pin_init!(Self {
                 registers,

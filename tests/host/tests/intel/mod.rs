@@ -7,15 +7,19 @@
 #[path = "../../../../drivers/intel"]
 mod tree {
     pub mod capability;
+    pub mod change;
     pub mod dmar;
     pub mod entries;
     pub mod fault_record;
     pub mod invalidation;
+    pub mod pasid;
     pub mod quirks;
     pub mod scope;
 }
 
-pub use tree::{capability, dmar, entries, fault_record, invalidation, quirks, scope};
+pub use tree::{
+    capability, change, dmar, entries, fault_record, invalidation, pasid, quirks, scope,
+};
 pub mod tables;
 
 use dmar::{Entry, Error, Kind, Oddity, Table};

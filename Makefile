@@ -89,7 +89,8 @@ help:
 	@echo
 	@echo 'Build for the stock Debian kernel, run, test (each command does the set-up that it needs):'
 	@echo '  make run              build, boot the stock kernel in a guest, show the core at work'
-	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3; KERNEL=)'
+	@echo '                        (VIOMMU=vtd: Intel VT-d, the default; amdvi: AMD-Vi; smmuv3: Arm SMMUv3;'
+	@echo '                        vtd-scalable, vtd-first-stage: VT-d in scalable mode; KERNEL=)'
 	@echo '  make test             every test of the module; ends with N passed, N failed, N skipped'
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU=, KERNEL= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64; KERNEL=)'

@@ -11,7 +11,7 @@ from .report import Report
 
 
 # The kinds of IOMMU in guests of the stock kernels, and in guests of the custom kernel.
-_KINDS = ("vtd", "amdvi", "smmuv3")
+_KINDS = ("vtd", "vtd-scalable", "vtd-first-stage", "amdvi", "smmuv3")
 _CUSTOM_KINDS = ("vtd", "amdvi")
 # The kinds of IOMMU in guests of the kernels of other series: one for each architecture.
 _SERIES_KINDS = ("vtd", "smmuv3")

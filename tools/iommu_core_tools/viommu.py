@@ -101,6 +101,10 @@ class Viommu:
     # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by which
     # QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
     table_register: int | None = None
+    # Whether the unit's entry for the identity domain is not like that of the first kind.
+    other_identity: bool = False
+    # Whether the tests of broken firmware tables run with this kind. Another kind has the same tables if not.
+    own_tables: bool = True
     # The KiB that a test sends over the network.
     traffic: int = 2048
 
@@ -152,7 +156,7 @@ _VTD = Viommu(
     stories={
         "caching-on-48bit": _unit(caching_mode="on", aw_bits=48),
         "caching-off-39bit": _unit(caching_mode="off", aw_bits=39),
-        "scalable-device-tlb": _unit(scalable_mode="on", device_iotlb="on"),
+        "device-tlb": _unit(device_iotlb="on"),
     },
     owners={
         "caching-on-39bit": _unit(caching_mode="on", aw_bits=39),
@@ -174,6 +178,54 @@ _VTD = Viommu(
         0xFED9_0000 + 0x1C, translates=1 << 31, queue_runs=1 << 26,
         stop_queue=((0xFED9_0000 + 0x18, 1 << 31),),
     ),  # fmt: skip
+)
+
+# A unit that the module drives in scalable mode, with second-stage tables.
+_VTD_SCALABLE = dataclasses.replace(
+    _VTD,
+    name="vtd-scalable",
+    title="Intel VT-d in scalable mode",
+    stock=("intel_iommu=on,sm_on", "iommu=nopt", "intremap=off"),
+    owned={"translation": ("intel_iommu=on,sm_on",)},
+    plain=_unit(scalable_mode="on", caching_mode="on"),
+    stories={
+        "caching-on": _unit(scalable_mode="on", caching_mode="on"),
+        "caching-off-39bit": _unit(scalable_mode="on", caching_mode="off", aw_bits=39),
+        "device-tlb": _unit(scalable_mode="on", device_iotlb="on"),
+    },
+    owners={
+        "caching-on": _unit(scalable_mode="on", caching_mode="on"),
+        "caching-off": _unit(scalable_mode="on", caching_mode="off"),
+    },
+    device_tlb=_unit(scalable_mode="on", caching_mode="on", device_iotlb="on"),
+    shadows=_unit(scalable_mode="on", caching_mode="on"),
+    shadows_nothing=_unit(scalable_mode="on", caching_mode="off"),
+    narrow=_unit(scalable_mode="on", caching_mode="off", aw_bits=39),
+    useless=None,
+    useless_word="",
+    acpi=_unit(scalable_mode="on", caching_mode="on"),
+    other_identity=True,
+    own_tables=False,
+)
+
+# A unit in scalable mode that has no second stage. What is absent from a first-stage table is never
+# cached, in caching mode neither.
+_VTD_FIRST_STAGE = dataclasses.replace(
+    _VTD_SCALABLE,
+    name="vtd-first-stage",
+    title="Intel VT-d in scalable mode with first-stage tables",
+    plain=_unit(scalable_mode="on", fsts="on", aw_bits=48),
+    stories={
+        "caching-on": _unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="on"),
+        "caching-off": _unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="off"),
+    },
+    owners={"plain": _unit(scalable_mode="on", fsts="on", aw_bits=48)},
+    device_tlb=_unit(scalable_mode="on", fsts="on", aw_bits=48, device_iotlb="on"),
+    shadows=None,
+    shadows_nothing=_unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="off"),
+    # QEMU's first stage has 48 bits.
+    narrow=None,
+    acpi=_unit(scalable_mode="on", fsts="on", aw_bits=48),
 )
 
 _AMDVI = Viommu(
@@ -305,7 +357,7 @@ NATIVE_VTD = dataclasses.replace(
     unsafe_interrupts=False,
 )
 
-VIOMMUS = {kind.name: kind for kind in (_VTD, _AMDVI, _SMMUV3)}
+VIOMMUS = {kind.name: kind for kind in (_VTD, _VTD_SCALABLE, _VTD_FIRST_STAGE, _AMDVI, _SMMUV3)}
 
 
 def get(name):

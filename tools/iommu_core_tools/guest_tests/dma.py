@@ -121,9 +121,9 @@ def _lazy(name, unit, default):
 
 
 def scenarios(kind):
-    """A guest for each default domain. The guest with identity runs with the first kind of unit only."""
+    """A guest for each default domain. The guest with identity runs with the kinds that differ in it."""
     found = []
-    if kind.is_first:
+    if kind.is_first or kind.other_identity:
         found.append(
             Scenario(
                 "passthrough", machine.bench,

@@ -119,8 +119,9 @@ def scenarios(kind):
     tests = [
         (_test(name, place, reason), table)
         for name, (table, place, reason) in tables.broken.items()
+        if kind.own_tables
     ]
-    if tables.nothing_there:
+    if tables.nothing_there and kind.own_tables:
         tests.append((_no_registers, tables.nothing_there))
     kept = Scenario(
         "direct-region", lambda kind: machine.bench(kind, **kind.acpi),

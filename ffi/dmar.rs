@@ -118,18 +118,20 @@ mod unit {
         /// Context: may sleep.
         pub(crate) fn take_faults(&self, irq: c_uint) -> FaultsTaken {
             let unit = self.0.as_ptr();
-            let earlier = exclusively(|| {
-                // SAFETY: By the invariant the unit is valid; the semaphore protects the field.
-                unsafe { ptr::replace(&raw mut (*unit).irq, irq) }
-            });
-            if earlier != 0 {
-                // SAFETY: `dmar_set_interrupt()` has allocated the interrupt, and has requested it
-                // with the unit as its cookie.
+            exclusively(|| {
+                // SAFETY: By the invariant the unit is valid; the semaphore protects the field. If
+                // the field is not 0, `dmar_set_interrupt()` has allocated that interrupt, and has
+                // requested it with the unit as its cookie. The functions of that interrupt find
+                // the unit's registers by the field, which therefore changes last.
                 unsafe {
-                    bindings::free_irq(earlier, unit.cast());
-                    bindings::dmar_free_hwirq(earlier as c_int);
+                    let earlier = (*unit).irq;
+                    if earlier != 0 {
+                        bindings::free_irq(earlier, unit.cast());
+                        bindings::dmar_free_hwirq(earlier as c_int);
+                    }
+                    (*unit).irq = irq;
                 }
-            }
+            });
             FaultsTaken(*self)
         }
     }

@@ -21,6 +21,8 @@ pub(crate) mod ats;
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod device;
+#[cfg(CONFIG_IOMMU_CORE_INTEL)]
+pub(crate) mod dmar;
 #[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
 pub(crate) mod firmware;
 #[cfg(any(

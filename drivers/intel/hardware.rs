@@ -13,6 +13,13 @@
 //!
 //! The mode (legacy or scalable) must not change while a unit translates (11.4.5). So a unit that
 //! was left translating in legacy mode is driven in legacy mode, whatever else it can do.
+//!
+//! # Units that are shared
+//!
+//! In a kernel that has the core as its IOMMU layer, the kernel's own code for interrupts has each
+//! unit since early in the boot; see [`dmar`](crate::ffi::dmar). This driver then neither starts nor
+//! ends the queue, and submits to the kernel's. It takes the fault interrupt over, and reports
+//! faults of interrupt messages as well.
 
 #![forbid(unsafe_code)]
 
@@ -257,15 +264,27 @@ impl Hardware {
     /// Changes one bit of the global command register, and waits until the unit says that it is
     /// done (11.4.4: one bit at a time).
     fn command(&self, change: impl FnOnce(GCMD) -> GCMD, done: impl Fn(GSTS) -> bool) -> Result {
-        let io = self.registers.io();
         let _order = self.commands.lock();
 
-        io.write_reg(change(self.registers.read::<GSTS>().repeat()));
-        wait_until(TIMEOUT, || done(self.registers.read()))
+        self.registers.command(change, || {
+            wait_until(TIMEOUT, || done(self.registers.read()))
+        })
+    }
+
+    /// Whether the kernel's own code has the queue, and remaps interrupts with the unit.
+    fn is_shared(&self) -> bool {
+        self.registers.shared().is_some()
     }
 
     /// Invalidates everything without the queue that has failed.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the kernel's own code needs the queue; `ETIMEDOUT`.
     fn invalidate_without_queue(&self) -> Result {
+        if self.is_shared() {
+            return Err(EBUSY);
+        }
         if self.registers.read::<GSTS>().queue() {
             self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue())?;
         }
@@ -309,6 +328,9 @@ impl Hardware {
     ///
     /// `ETIMEDOUT` if the unit does not answer (logged).
     fn end_earlier_queue(&self) -> Result {
+        if self.is_shared() {
+            return Ok(());
+        }
         let name = self.health.name();
         let io = self.registers.io();
 
@@ -388,11 +410,12 @@ impl Hardware {
             // Nothing was submitted yet, and a queue may end only after a wait descriptor (6.5.2).
             let _ = self.invalidate_everything();
         }
-        self.queue
-            .sleep(|| match self.registers.read::<GSTS>().queue() {
+        self.queue.sleep(
+            || match !self.is_shared() && self.registers.read::<GSTS>().queue() {
                 true => self.command(|gcmd| gcmd.with_queue(false), |gsts| !gsts.queue()),
                 false => Ok(()),
-            })
+            },
+        )
     }
 
     /// Sets the registers of a unit whose queue is off. On some chipsets the queues of all units
@@ -409,8 +432,12 @@ impl Hardware {
         self.invalidate_everything_or_say()
     }
 
-    /// Starts the queue of a unit whose queue is off.
+    /// Starts the queue of a unit whose queue is off, or joins the kernel's own.
     fn start_queue(&self) -> Result {
+        if self.is_shared() {
+            self.queue.join();
+            return Ok(());
+        }
         self.queue.hand_over(&self.registers);
         self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
             .inspect_err(|_| {
@@ -430,12 +457,12 @@ impl Hardware {
                 .registers
                 .clear_fault_record(self.fault_record_offset(index));
         }
-        io.write_reg(FSTS::from(
-            FaultStatus::OVERFLOW
-                | FaultStatus::QUEUE_ERROR
-                | FaultStatus::COMPLETION_ERROR
-                | FaultStatus::TIMEOUT_ERROR,
-        ));
+        let of_queue =
+            FaultStatus::QUEUE_ERROR | FaultStatus::COMPLETION_ERROR | FaultStatus::TIMEOUT_ERROR;
+        io.write_reg(FSTS::from(match self.is_shared() {
+            true => FaultStatus::OVERFLOW,
+            false => FaultStatus::OVERFLOW | of_queue,
+        }));
     }
 
     /// Byte offset of fault recording register `index`.
@@ -477,7 +504,7 @@ impl UnitHardware for Hardware {
         if status.translation() {
             return self.check_mode().map(|()| Found::Translating);
         }
-        if status.queue() {
+        if status.queue() && !self.is_shared() {
             return Ok(Found::Queues);
         }
         Ok(Found::Off(Off::observed()))
@@ -643,6 +670,13 @@ impl UnitHardware for Hardware {
     }
 }
 
-const HOW_TO_FREE: &str = "boot with intel_iommu=off intremap=off: the kernel's own driver then \
-                           switches translation off and leaves the unit alone (interrupt remapping \
-                           alone takes it)";
+const HOW_TO_FREE: &str = match cfg!(CONFIG_IOMMU_CORE_NATIVE) {
+    true => {
+        "boot with intel_iommu=off: the kernel's own driver then switches translation off and \
+         leaves the unit alone"
+    }
+    false => {
+        "boot with intel_iommu=off intremap=off: the kernel's own driver then switches translation \
+         off and leaves the unit alone (interrupt remapping alone takes it)"
+    }
+};

@@ -28,6 +28,7 @@ use crate::{
     drivers::shell::interrupt::{Serve, ThreadedInterrupt, Trigger},
     fault::FaultSink,
     ffi::{
+        dmar::FaultsTaken,
         irq_domain::{parent_message, vectors, DomainName},
         table::Table,
     },
@@ -50,6 +51,8 @@ pub struct FaultInterrupt {
     // Dropped in this order, opposite to that in which they are made.
     _thread: ThreadedInterrupt<Faults>,
     _irq: Irq,
+    // Once this one does not change the registers any more, the kernel's own interrupt may.
+    _taken: Option<FaultsTaken>,
     _domain: IrqDomain,
 }
 
@@ -63,6 +66,10 @@ impl FaultInterrupt {
         let name = CString::try_from_fmt(fmt!("{}-fault", hardware.health.name().as_str()))?;
         let domain = IrqDomain::new(&name, hardware)?;
         let irq = Irq::new(&domain)?;
+        let taken = hardware
+            .registers
+            .shared()
+            .map(|unit| unit.take_faults(irq.0));
         let faults = Faults {
             sink,
             hardware: hardware.clone(),
@@ -70,6 +77,7 @@ impl FaultInterrupt {
         Ok(Self {
             _thread: ThreadedInterrupt::request(irq.0, Trigger::Edge, name, faults)?,
             _irq: irq,
+            _taken: taken,
             _domain: domain,
         })
     }

@@ -14,48 +14,71 @@ use kernel::{
 use super::{
     fault_record::FaultRecord,
     invalidation::by_register,
-    regs::{CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, IQA_HIGH, IQA_LOW, RTADDR_HIGH, RTADDR_LOW},
+    regs::{
+        CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, GCMD, GSTS, IQA_HIGH, IQA_LOW, RTADDR_HIGH,
+        RTADDR_LOW,
+    },
 };
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 use crate::drivers::shell::registers::Player;
 use crate::{
     addr::PhysAddr,
     drivers::shell::registers::{join, Window},
-    ffi::compat::{Mmio, Region},
+    ffi::{
+        compat::{Mmio, Region},
+        dmar::SharedUnit,
+    },
 };
 
 /// The size of the smallest window: all registers of [`regs`](super::regs) are in the first page.
 pub(super) const MIN_BYTES: usize = 4096;
 
 /// The mapped registers of one unit.
-pub(super) struct Registers(Window<MIN_BYTES>);
+pub(super) struct Registers {
+    window: Window<MIN_BYTES>,
+    /// If the kernel's own code remaps interrupts with the unit: its unit.
+    shared: Option<SharedUnit>,
+}
 
 impl Registers {
     /// Maps the first page of the registers at physical address `phys`, for reading only.
     pub(super) fn look(phys: u64) -> Result<Self> {
-        Ok(Self(Window::look(phys)?))
+        Ok(Self::alone(Window::look(phys)?))
+    }
+
+    fn alone(window: Window<MIN_BYTES>) -> Self {
+        Self {
+            window,
+            shared: None,
+        }
     }
 
     /// Maps `bytes` (a multiple of 4096) of registers at physical address `phys`, and keeps other
-    /// drivers off them.
+    /// drivers off them. Shares them with the kernel's own code for interrupts, where it can.
     ///
     /// # Errors
     ///
     /// `EBUSY` if another driver has requested the memory region; `ENOMEM`.
     pub(super) fn claim(phys: u64, bytes: usize) -> Result<Self> {
-        Ok(Self(Window::claim(phys, bytes)?))
+        match SharedUnit::find(phys) {
+            None => Ok(Self::alone(Window::claim(phys, bytes)?)),
+            shared => Ok(Self {
+                window: Window::share(phys, bytes)?,
+                shared,
+            }),
+        }
     }
 
     /// Memory in place of registers: a unit that does not answer.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn dead() -> Result<Self> {
-        Ok(Self(Window::dead()?))
+        Ok(Self::alone(Window::dead()?))
     }
 
     /// Memory in place of registers, and `player` for the unit.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn played(player: Arc<dyn Player<MIN_BYTES>>) -> Result<Self> {
-        Ok(Self(Window::played(player)?))
+        Ok(Self::alone(Window::played(player)?))
     }
 
     /// Reads a register that the unit changes by itself.
@@ -65,26 +88,57 @@ impl Registers {
         R: FixedRegister<Storage = u32>,
         u32: From<R> + Into<R>,
     {
-        self.0.read()
+        self.window.read()
     }
 
     /// Lets a unit in software act, where a test plays the unit.
     #[inline]
     pub(super) fn play(&self) {
-        self.0.play();
+        self.window.play();
     }
 
     /// The registers at fixed offsets.
     #[inline]
     pub(super) fn io(&self) -> Mmio<'_, Region<MIN_BYTES>> {
-        self.0.io()
+        self.window.io()
+    }
+
+    /// What the kernel's own code has of the unit, if it remaps interrupts with it.
+    #[inline]
+    pub(super) fn shared(&self) -> Option<&SharedUnit> {
+        self.shared.as_ref()
+    }
+
+    /// Gives the unit the command that `change` makes of the bits that last, then calls `wait`,
+    /// which waits until the unit has done it. The caller orders commands.
+    ///
+    /// # Errors
+    ///
+    /// Those of `wait`.
+    pub(super) fn command(
+        &self,
+        change: impl FnOnce(GCMD) -> GCMD,
+        wait: impl FnOnce() -> Result,
+    ) -> Result {
+        let io = self.io();
+        match &self.shared {
+            None => {
+                io.write_reg(change(self.read::<GSTS>().repeat()));
+                wait()
+            }
+            Some(unit) => unit.command(|lasting| {
+                let command = change(GCMD::from(lasting));
+                io.write_reg(command);
+                (command.lasting(), wait())
+            }),
+        }
     }
 
     /// The capability and the extended capability register.
     pub(super) fn capabilities(&self) -> (u64, u64) {
         (
-            self.0.read_halves::<CAP_LOW, CAP_HIGH>(),
-            self.0.read_halves::<ECAP_LOW, ECAP_HIGH>(),
+            self.window.read_halves::<CAP_LOW, CAP_HIGH>(),
+            self.window.read_halves::<ECAP_LOW, ECAP_HIGH>(),
         )
     }
 
@@ -97,7 +151,7 @@ impl Registers {
     /// The unit uses them after the command Set Root Table Pointer.
     pub(super) fn set_root_table(&self, address: PhysAddr, scalable: bool) {
         let mode = u64::from(scalable) << 10;
-        self.0
+        self.window
             .write_halves::<RTADDR_LOW, RTADDR_HIGH>(address.raw() | mode);
     }
 
@@ -105,7 +159,7 @@ impl Registers {
     /// 128 bits, or two pages (QS 1) with descriptors of 256 bits (DW 1).
     pub(super) fn set_queue(&self, address: PhysAddr, wide: bool) {
         let (width, size) = (u64::from(wide) << 11, u64::from(wide));
-        self.0
+        self.window
             .write_halves::<IQA_LOW, IQA_HIGH>(address.raw() | width | size);
     }
 
@@ -124,7 +178,7 @@ impl Registers {
 
     /// Whether the invalidation that was started there goes on.
     pub(super) fn is_invalidating(&self, offset: usize) -> bool {
-        self.0.play();
+        self.window.play();
         self.io()
             .try_read32(offset + 4)
             .is_ok_and(|high| join(0, high) & by_register::PENDING != 0)

@@ -28,6 +28,9 @@
 //!   a time-out would be the unit's own mistake.
 //! - *Completion error*: a device's answer was not expected. It is harmless, and counted.
 //!
+//! If the kernel's own code has the queue, it handles these errors itself, and says only that a
+//! descriptor was refused.
+//!
 //! Each of these is tried a bounded number of times. A unit that still has not finished, or that
 //! does not finish within [`TIMEOUT`], never gets another batch.
 
@@ -58,7 +61,10 @@ use crate::{
         unit_memory::{Exposed, Off},
         wait::{soon, wait_until, Wait},
     },
-    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    ffi::{
+        compat::{new_spinlock_irq, SpinLockIrq},
+        dmar::SharedUnit,
+    },
     log::log_warn,
     requester::RequesterId,
 };
@@ -230,6 +236,13 @@ impl Queue {
         registers.set_queue(self.memory.slots.addr(), self.is_wide());
     }
 
+    /// Batches go through the queue of the kernel's own code from now on. The caller invalidates
+    /// everything.
+    pub(super) fn join(&self) {
+        self.ring.lock().is_on = true;
+        self.failed.clear();
+    }
+
     /// The unit, which is off, does not use the queue any more.
     pub(super) fn take_back(&self, off: &Off) {
         self.ring.lock().is_on = false;
@@ -364,6 +377,12 @@ impl Queue {
             if !ring.is_on {
                 return Ok(None);
             }
+            if let Some(unit) = registers.shared() {
+                ring.counts.batches += 1;
+                ring.counts.descriptors += descriptors.len() as u64 + 1;
+                drop(ring);
+                return self.share(unit, descriptors).map(|()| None);
+            }
             if ring.room(self.memory.completions.last()) > descriptors.len() {
                 return Ok(Some(self.append(&mut ring, registers, descriptors)));
             }
@@ -373,6 +392,29 @@ impl Queue {
             self.look(registers, wait)?;
             cpu_relax();
         }
+    }
+
+    /// Executes `descriptors` in the queue of the kernel's own code.
+    #[inline(never)]
+    fn share(&self, unit: &SharedUnit, descriptors: &[Descriptor]) -> Result<(), Failure> {
+        let mut words = [[0; 2]; PART];
+        let words = &mut words[..descriptors.len().min(PART)];
+        for (to, Descriptor(from)) in words.iter_mut().zip(descriptors) {
+            *to = *from;
+        }
+        if unit.execute(words).is_ok() {
+            return Ok(());
+        }
+        self.ring.lock().counts.queue_errors += 1;
+        for (to, descriptor) in words.iter_mut().zip(descriptors) {
+            let Descriptor(wider) = descriptor.widest(self.drain).unwrap_or(*descriptor);
+            *to = wider;
+        }
+        unit.execute(words).map_err(|_| {
+            self.give_up(Failure::Refused {
+                descriptor: descriptors.first().copied().unwrap_or(Descriptor::NONE),
+            })
+        })
     }
 
     /// Fills slots, of which enough are free, and tells the unit.

@@ -139,13 +139,20 @@ register! {
     }
 }
 
+/// The commands that start something when written as 1: root and interrupt table, fault log, write
+/// buffer.
+const ONE_SHOT: u32 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24;
+
+impl GCMD {
+    /// The bits that later commands repeat.
+    pub fn lasting(self) -> u32 {
+        u32::from(self) & !ONE_SHOT
+    }
+}
+
 impl GSTS {
     /// The command that changes nothing.
-    ///
-    /// It leaves out the bits that start something when written as 1: root and interrupt table,
-    /// fault log, write buffer.
     pub fn repeat(self) -> GCMD {
-        const ONE_SHOT: u32 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 24;
         GCMD::from(u32::from(self) & !ONE_SHOT)
     }
 }

@@ -147,6 +147,15 @@ impl<const MIN: usize> Window<MIN> {
         Self::map(phys, bytes, Some(claim))
     }
 
+    /// Maps registers that other code of the kernel has claimed, which shares them with the caller.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`claim`](Self::claim), but not `EBUSY`.
+    pub(crate) fn share(phys: u64, bytes: usize) -> Result<Self> {
+        Self::map(phys, bytes, None)
+    }
+
     fn map(phys: u64, bytes: usize, claim: Option<Claim>) -> Result<Self> {
         let mapping = Mapping::new(phys, bytes)?;
         // INVARIANT: Just mapped.

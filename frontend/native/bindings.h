@@ -12,6 +12,9 @@
 #include "../../../dma-iommu.h"
 #include "../../../iommu-pages.h"
 #include "../../../iommu-priv.h"
+#ifdef CONFIG_DMAR_TABLE
+#include "../../../intel/iommu.h"
+#endif
 #include "helpers.h"
 
 /* Memory for page tables comes in whole pages, at addresses that the kernel can reach. */

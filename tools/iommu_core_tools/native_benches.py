@@ -9,7 +9,7 @@ from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, kt
 from . import selftests, series, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
-from .guest_tests import custom
+from .guest_tests import custom, interrupts, power
 from .progress import PROGRESS
 from .report import FAILED, PASSED
 
@@ -73,9 +73,11 @@ def all_benches():
         run = _call(custom.run_native_kunit, suite=name, kind=_SMMUV3, pattern=pattern)
         found.append(Bench(name, "KUnit", arm64, run, theirs=True))
     for kernel_, where, kind in ((x86, "x86-64", _VTD), (x86, "x86-64", _AMDVI), (arm64, "arm64", _SMMUV3)):
+        kind = viommu.natively(kind)
         often = CORE if kind.is_first else NEVER
         name = f"{where}, Rust {kind.driver}"
-        run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
+        run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS,
+                    more=(*interrupts.native_tests(kind), *power.native_tests(kind)))  # fmt: skip
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
         if where in _TOPOLOGIES:
             name = f"{where}, Rust {kind.driver}, topology"
@@ -93,7 +95,10 @@ def all_benches():
 
 
 def _other_series(x86, arm64):
-    """The story on the kernels of the other supported series, which are built for it."""
+    """The story on the kernels of the other supported series, which are built for it.
+
+    There the kernel's own code does not remap interrupts, so that no unit is shared.
+    """
     found = []
     for number in series.SERIES[1:]:
         for kernel_, where, kind in ((x86, "x86-64", _VTD), (arm64, "arm64", _SMMUV3)):

@@ -387,7 +387,7 @@ def _summary(rows):
 def main_native(kind):
     """Runs `make native`: the same story, on a kernel whose IOMMU layer is the core."""
     image = guest_images.custom(custom_kernel.NATIVE[kind.arch.name])
-    tell(image, kind, guest_images.OURS, native=True)
+    tell(image, viommu.natively(kind), guest_images.OURS, native=True)
 
 
 def main(kind="vtd", driver=guest_images.OURS, build_module=None, wanted=""):

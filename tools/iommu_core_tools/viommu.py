@@ -111,7 +111,7 @@ class Viommu:
     @property
     def is_first(self):
         """Whether tests that do not depend on the kind run with this kind."""
-        return self is _VTD
+        return self in (_VTD, NATIVE_VTD)
 
     def recorded(self, device, address):
         """The device and the address in the unit's record of a fault."""
@@ -349,10 +349,11 @@ VIRTIO_ARM64 = _virtio(
 # At the first host bridge.
 VIRTIO_AMD64 = _virtio(_VTD, device="virtio-iommu-pci", stock=("iommu=nopt", "intel_iommu=off"))
 
-# For a kernel whose own driver remaps interrupts.
+# For a kernel whose own code remaps interrupts, whichever driver translates.
 NATIVE_VTD = dataclasses.replace(
     _VTD,
     device="intel-iommu,intremap=on",
+    free=("intel_iommu=off",),
     stock=("intel_iommu=on", "iommu=nopt"),
     unsafe_interrupts=False,
 )
@@ -367,6 +368,11 @@ def get(name):
     except KeyError:
         known = ", ".join(VIOMMUS)
         raise ToolError(f"VIOMMU={name} is not known", hint=f"known: {known}") from None
+
+
+def natively(kind):
+    """The kind for a kernel whose IOMMU layer is the core."""
+    return NATIVE_VTD if kind is _VTD else kind
 
 
 def of_arch(arch):

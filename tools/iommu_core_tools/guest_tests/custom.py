@@ -96,21 +96,22 @@ def run(report, image, kind, only, folder):
             play(failing, image, kind, guest_images.OURS, report, only, folder, suite)
 
 
-def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK):
+def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK, more=()):
     """Boots a native kernel with the kernel's own driver for the unit, or with ours, and runs the tests.
 
-    `options` are those of the machine.
+    `options` are those of the machine. `more` are further tests.
     """
     scenario = _scenario(
         re.sub(r"\W+", "-", suite), options, None,
         [
-            dma.every_device_is_in_a_group, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
+            dma.every_device_is_in_a_group, *_TRAFFIC, *_MORE, *more, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
             # Before devices are unplugged, because pciehp may then make lockdep turn itself off:
             # see guest_log.
             lockdep_is_still_on, *_HOTPLUG, nothing_leaks,
         ],
         ours_only=False,
         machine=lambda kind: _native_machine(kind, options),
+        parameters=("kunit.enable=0", "no_console_suspend"),
     )  # fmt: skip
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)

@@ -3,7 +3,7 @@
 
 import re
 
-from .. import core_view, guest_io, guest_pci, machine, units
+from .. import core_view, guest_io, guest_pci, machine, units, viommu
 from ..vfio_user import VfioUser
 from .scenario import Scenario
 
@@ -14,6 +14,8 @@ _EDU_RAISE = 0x60
 _MSI_ID = 0x05
 _MSI_CONTROL, _MSI_ADDRESS, _MSI_ADDRESS_HIGH, _MSI_DATA = 2, 4, 8, 12
 _MSI_ENABLE = 1 << 0
+# VT-d 5.1.2.2: the bit of a message's address that says that its data is an index in the table.
+_REMAPPABLE = 1 << 4
 # The register of an interrupt translation service (GICv3, GITS_TRANSLATER) that devices write to.
 _ITS_TRANSLATER = 0x10040
 # The command register: bus master.
@@ -262,6 +264,49 @@ def the_controller_refuses_a_forged_message(run):
     run.check(_count(run, victim) == before, "no message of another device raises the disk's interrupt",
               (before, _count(run, victim)))  # fmt: skip
     run.check(not core_view.faults(run.guest.kernel_log(mark)), "the unit has let the messages pass")
+
+
+def devices_are_isolated_from_the_boot_on(run):
+    run.load_drivers("nvme", "ahci", "sd_mod")
+    guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    run.guest.wait_for("[ -b /dev/sda ]")
+    seen = core_view.isolation(run.guest)
+    functions = run.kind.ahci, *map(run.at, (machine.DISK, machine.NET, machine.A, machine.TEST))
+    run.check(all(seen[address].startswith("isolated by ") for address in functions),
+              "the core says so of every function", seen)  # fmt: skip
+    for address in (run.kind.ahci, run.at(machine.DISK)):
+        kinds = {kind for kind, _ in _interrupts(run, address).values()}
+        run.check(kinds and all(kind.startswith("IR-") for kind in kinds),
+                  f"interrupts of {address} are remapped", kinds)  # fmt: skip
+
+
+def the_kernels_own_table_refuses_a_forged_message(run):
+    """The kernel's own code remaps interrupts with the unit that our driver translates with."""
+    victim, attacker = run.kind.ahci, run.at(machine.A)
+    group = core_view.group_of(run.guest, attacker)
+    message = _message(run, victim)
+    run.check(message[0] & _REMAPPABLE, "the disk controller's message is in remappable format", message)
+    # The vector does not matter: no message in compatibility format passes.
+    for name, forged in (("the disk controller's own", message), ("a plain", (run.kind.interrupts, 0x41))):
+        before, mark = _count(run, victim), run.guest.mark()
+        _raise(run, attacker, forged)
+        run.check(_count(run, victim) == before, f"{name} message of another device raises nothing",
+                  (before, _count(run, victim)))  # fmt: skip
+        log = run.guest.kernel_log(mark)
+        run.check("No irq handler for vector" not in log, "it raises no other interrupt either")
+        found = [text for text in core_view.messages(log) if "interrupt" in text and attacker in text]
+        run.check(len(found) == 1 and f"{group.name}," in found[0], "it is one fault of the device's group", log)
+
+
+def native_tests(kind):
+    """Tests for a kernel whose IOMMU layer is the core, with our driver."""
+    if kind.remaps_interrupts:
+        mine = [remapped_interrupts_arrive, a_forged_message_is_refused]
+    elif kind is viommu.NATIVE_VTD:
+        mine = [the_kernels_own_table_refuses_a_forged_message]
+    else:
+        return []
+    return [devices_are_isolated_from_the_boot_on, *mine, vfio_needs_no_parameter_and_gets_the_interrupts]
 
 
 def scenarios(kind):

@@ -381,7 +381,7 @@ mod suite {
         group_of_bad.leave(&bad);
         group_of_good.leave(&good);
         assert!(!bench.units[0].has_failed());
-        let counts = bench.hardware()?.with_commands(|queue| queue.counts());
+        let counts = bench.hardware()?.commands.counts();
         assert_eq!(counts.device_timeouts, 2);
         Ok(())
     }
@@ -421,7 +421,7 @@ mod suite {
 
         let first = Unmapper::start(&domain, 0x3000)?;
         let hardware = bench.hardware()?;
-        let batches = || hardware.with_commands(|queue| queue.counts().batches);
+        let batches = || hardware.commands.counts().batches;
         let before = batches();
         let second = Unmapper::start(&other, 0x3000)?;
         // Longer than a batch without a device may take.
@@ -469,14 +469,14 @@ mod suite {
     fn unit_that_waits_for_ever() -> Result {
         let bench = Bench::new(IDR0)?;
         let hardware = bench.hardware()?;
-        hardware.set_device_timeout(Delta::from_millis(20));
+        hardware.commands.set_device_timeout(Delta::from_millis(20));
         bench.fake.set_unresponsive(Some(6));
         bench.fake.set_patience(usize::MAX);
         let mut batch = hardware.batch();
         batch.push(Command::invalidate_whole_atc(6));
         assert!(matches!(batch.run(), Err(Failure::Timeout { .. })));
         // If another processor sees it first, that one declares the unit failed.
-        hardware.with_commands(|queue| assert!(queue.has_failed()));
+        assert!(hardware.commands.has_failed());
         let mut batch = hardware.batch();
         batch.push(Command::invalidate_el1());
         assert_eq!(batch.run(), Err(Failure::Earlier));
@@ -487,7 +487,7 @@ mod suite {
     fn failure_that_another_processor_sees() -> Result {
         let bench = Bench::new(IDR0)?;
         let hardware = bench.hardware()?;
-        hardware.set_device_timeout(Delta::from_millis(20));
+        hardware.commands.set_device_timeout(Delta::from_millis(20));
         bench.fake.set_unresponsive(Some(6));
         bench.fake.set_patience(usize::MAX);
         let mut batch = hardware.batch();

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod block;
 pub(super) mod dirty;
 mod growth;
 mod keep_tables;

@@ -36,7 +36,7 @@ use kernel::{
     io::Io,
     prelude::*,
     processor::cpu_relax,
-    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+    sync::atomic::{Acquire, Atomic, Release},
     time::Delta,
 };
 
@@ -137,6 +137,9 @@ struct Ring {
     /// Whether the unit takes descriptors. While it does not, it caches nothing, and batches are
     /// done at once.
     is_on: bool,
+    /// As [`Queue::failed`] and [`Queue::aborts`], for who holds the lock.
+    failed: bool,
+    aborts: u32,
     counts: Counts,
 }
 
@@ -200,6 +203,8 @@ impl Queue {
                 numbers: [0; SLOTS],
                 issued: 0,
                 is_on: false,
+                failed: false,
+                aborts: 0,
                 counts: Counts::default(),
             }),
             failed: GivenUp::new(),
@@ -213,6 +218,7 @@ impl Queue {
         ring.head = 0;
         ring.tail = 0;
         ring.is_on = true;
+        ring.failed = false;
         self.failed.clear();
         self.memory.hand_over();
         registers.io().write_reg(IQT::from(0));
@@ -246,7 +252,11 @@ impl Queue {
     /// Batches fail at once from now on, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
     /// the queue had failed before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
-        let _ring = self.ring.lock();
+        self.fail(&mut self.ring.lock(), reason)
+    }
+
+    fn fail(&self, ring: &mut Ring, reason: Failure) -> Failure {
+        ring.failed = true;
         self.failed.set(reason, Failure::Earlier)
     }
 
@@ -306,7 +316,7 @@ impl Queue {
         let mut wait = None;
         loop {
             let mut ring = self.ring.lock();
-            if self.has_failed() {
+            if ring.failed {
                 return Err(Failure::Earlier);
             }
             if !ring.is_on {
@@ -343,7 +353,7 @@ impl Queue {
         registers.io().write_reg(IQT::from((ring.tail * 16) as u32));
         Ticket {
             number: ring.issued,
-            aborts: self.aborts.load(Relaxed),
+            aborts: ring.aborts,
         }
     }
 
@@ -408,7 +418,7 @@ impl Queue {
     /// it has nothing cached.
     fn time_out(&self, registers: &Registers) -> Result<(), Failure> {
         let io = registers.io();
-        let ring = self.ring.lock();
+        let mut ring = self.ring.lock();
         if !ring.is_on {
             return Ok(());
         }
@@ -417,7 +427,7 @@ impl Queue {
             tail: io.read(IQT).into(),
             status: io.read(FSTS).into(),
         };
-        Err(self.failed.set(failure, Failure::Earlier))
+        Err(self.fail(&mut ring, failure))
     }
 
     /// Handles the errors that the unit reports.
@@ -461,8 +471,8 @@ impl Queue {
         if status.has(FaultStatus::TIMEOUT_ERROR) {
             ring.counts.timeouts += 1;
             silent_device = Some(io.read(IQERCD_HIGH).timeout_source().get());
-            self.aborts
-                .store(self.aborts.load(Relaxed).wrapping_add(1), Release);
+            ring.aborts = ring.aborts.wrapping_add(1);
+            self.aborts.store(ring.aborts, Release);
             // The unit never writes the numbers of what it has dropped.
             let next = u32::from(io.read(IQH)) as usize / 16 % SLOTS;
             if next == ring.tail || ring.is_in_flight(next) {

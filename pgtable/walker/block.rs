@@ -90,9 +90,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     #[inline(always)]
     fn flushed_table<L: Level>(&self, value: u64) -> Option<Table> {
         match F::decode(L::N, value) {
-            Decoded::Link(lower) if self.coherent || value & F::FLUSHED != 0 => {
-                Some(Table::at(lower))
-            }
+            Decoded::Link(lower) if value & self.seen == self.seen => Some(Table::at(lower)),
             _ => None,
         }
     }

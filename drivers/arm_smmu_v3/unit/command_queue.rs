@@ -244,6 +244,8 @@ struct State {
     device_timeout: Delta,
     /// Whether the unit is off and caches nothing, so that there is nothing to do.
     asleep: bool,
+    /// Whether commands reach the unit: it knows the queue, which works and is not asleep.
+    open: bool,
     counts: Counts,
     /// The devices whose TLBs an invalidation has to reach.
     ats_streams: AtsStreams<KVec<AtsStream>>,
@@ -311,6 +313,7 @@ impl CommandQueue {
             timeout: TIMEOUT,
             device_timeout: DEVICE_TIMEOUT,
             asleep: false,
+            open: false,
             counts: Counts::default(),
             ats_streams: AtsStreams::new(KVec::new()),
         };
@@ -348,6 +351,7 @@ impl CommandQueue {
         state.failure = None;
         state.asleep = false;
         self.memory.hand_over();
+        state.open = true;
         registers.set_command_queue(self.ring.base(self.memory.slots.addr().raw()));
         let io = registers.io();
         let index = self.ring.index(state.producer);
@@ -357,7 +361,7 @@ impl CommandQueue {
 
     /// The unit, which is off, does not use the queue any more.
     pub(super) fn take_back(&self, off: &Off) {
-        let _state = self.state.lock();
+        self.state.lock().open = false;
         self.memory.take_back(off);
     }
 
@@ -372,6 +376,7 @@ impl CommandQueue {
         let mut state = self.state.lock();
         switch_off()?;
         state.asleep = true;
+        state.open = false;
         self.forget(&mut state);
         Ok(())
     }
@@ -379,8 +384,16 @@ impl CommandQueue {
     /// The unit cannot be used any more. Batches fail at once.
     pub(super) fn give_up(&self) {
         let mut state = self.state.lock();
-        let _ = self.failed.set(Failure::Earlier, Failure::Earlier);
+        let _ = self.fail(&mut state, Failure::Earlier);
         state.pending = None;
+    }
+
+    /// The queue gets no further batch, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
+    /// the queue had failed before.
+    #[cold]
+    fn fail(&self, state: &mut State, reason: Failure) -> Failure {
+        state.open = false;
+        self.failed.set(reason, Failure::Earlier)
     }
 
     /// What was submitted counts as completed.
@@ -442,13 +455,7 @@ impl CommandQueue {
         result
     }
 
-    /// Whether commands reach the unit.
-    #[inline]
-    fn takes_commands(&self, state: &State) -> bool {
-        self.works() && !state.asleep
-    }
-
-    #[inline]
+    /// Whether the unit knows the queue, and the queue has not failed.
     fn works(&self) -> bool {
         self.memory.is_in_use() && !self.failed.is_set()
     }
@@ -701,7 +708,7 @@ impl CommandQueue {
                     errors: errors.raw(),
                 },
             };
-            Err(self.failed.set(failure, Failure::Earlier))
+            Err(self.fail(state, failure))
         })
     }
 
@@ -797,7 +804,7 @@ impl CommandQueue {
         if let Some((command, error)) = flight.refused {
             if flight.is_second {
                 let failure = Failure::Refused { command, error };
-                return Some(Err(self.failed.set(failure, Failure::Earlier)));
+                return Some(Err(self.fail(state, failure)));
             }
             // If the unit waits for a device, or the ring is full, this has to wait as well.
             if !self.is_free(state, registers) {
@@ -1000,7 +1007,7 @@ impl<'a> Batch<'a> {
         }
         while {
             let state = self.state();
-            queue.takes_commands(state) && !queue.has_room(registers, state, ROOM_FOR_ONE)
+            state.open && !queue.has_room(registers, state, ROOM_FOR_ONE)
         } {
             self.wait_for_room();
         }
@@ -1037,7 +1044,7 @@ impl<'a> Batch<'a> {
     pub fn push(&mut self, command: Command) {
         let queue = self.queue;
         let state = self.state_with_room();
-        if queue.takes_commands(state) {
+        if state.open {
             queue.append(state, command);
         }
         if command.is_for_device() {
@@ -1140,11 +1147,10 @@ impl<'a> Batch<'a> {
         }
         let queue = self.queue;
         let state = self.state();
-        if !queue.works() {
-            self.result = Err(state.take_failure());
-            return;
-        }
-        if state.asleep {
+        if !state.open {
+            if !queue.works() {
+                self.result = Err(state.take_failure());
+            }
             return;
         }
         state.counts.batches += 1;

@@ -58,6 +58,8 @@ struct Place<D: Attach> {
     tag: Atomic<u64>,
 }
 
+/// More units than there are places.
+const NOT_ALL: u32 = u32::MAX;
 const NO_TAG: u64 = 0;
 const HAS_TAG: u64 = 1 << 32;
 
@@ -81,10 +83,10 @@ impl<D: Attach> Place<D> {
 /// All units on which the domain has a tag.
 #[pin_data]
 pub(super) struct Residences<D: Attach> {
-    /// The units in `slots` and their tags, unless there are `more`.
+    /// The units in `slots` and their tags, unless some unit has found no place.
     places: [Place<D>; PLACES],
-    /// Whether some unit has found no place.
-    more: Atomic<bool>,
+    /// How many places have a unit; [`NOT_ALL`] if some unit has found no place.
+    filled: Atomic<u32>,
     /// Whether some unit needs a call after each map. While it is false, a map does not take the
     /// lock.
     sync_maps: Atomic<bool>,
@@ -99,7 +101,7 @@ impl<D: Attach> Residences<D> {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             places: [const { Place::empty() }; PLACES],
-            more: Atomic::new(false),
+            filled: Atomic::new(0),
             sync_maps: Atomic::new(false),
             snoops: Atomic::new(false),
             slots <- new_spinlock_irq!(OrderedSet::new()),
@@ -134,17 +136,19 @@ impl<D: Attach> Residences<D> {
     /// at the same time, `f` may or may not be called for it.
     #[inline]
     pub(super) fn for_each(&self, mut f: impl FnMut(&Unit<D>, D::Tag)) {
-        if self.more.load(Acquire) {
+        // A place that is filled at this moment may be missed, as a tag that is written now may be.
+        let filled = self.filled.load(Acquire);
+        if filled == NOT_ALL {
             return self.for_each_slot(&mut f);
         }
-        for place in &self.places {
+        for place in self.places.iter().take(filled as usize) {
             let tag = place.tag.load(Acquire);
+            if tag == NO_TAG {
+                continue;
+            }
             match place.unit.as_ref() {
-                None => return,
-                Some(unit) if tag != NO_TAG && !unit.has_stopped() => {
-                    f(unit, D::Tag::unpack(tag as u32));
-                }
-                Some(_) => {}
+                Some(unit) if !unit.has_stopped() => f(unit, D::Tag::unpack(tag as u32)),
+                _ => {}
             }
         }
     }
@@ -250,9 +254,17 @@ impl<D: Attach> Residences<D> {
         }
         let (unit, tag) = (slot.unit.clone(), slot.tag);
         slots.insert(slot, room)?;
-        match self.place(&unit) {
-            Some(place) => place.tag.store(HAS_TAG | u64::from(tag.pack()), Release),
-            None => self.more.store(true, Release),
+        let at = self.places.iter().position(|place| place.is_for(&unit));
+        match at {
+            Some(at) => {
+                let filled = at as u32 + 1;
+                if self.filled.load(Relaxed) < filled {
+                    self.filled.store(filled, Release);
+                }
+                let tag = HAS_TAG | u64::from(tag.pack());
+                self.places[at].tag.store(tag, Release);
+            }
+            None => self.filled.store(NOT_ALL, Release),
         }
         // A processor that unmaps changes the table, then reads the tags. An attach writes the tag,
         // then the entry with which the unit reads the table.

@@ -112,6 +112,12 @@ impl<M: TableMemory> Gather<M> {
         self.tables_changed = false;
     }
 
+    /// Returns whether there are tables.
+    #[inline]
+    pub fn has_tables(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
     /// Takes the tables out; the range stays. The caller must not free them before an invalidation
     /// of the range, including cached intermediate entries, has completed.
     #[inline]

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod block;
 pub(super) mod dirty;
 mod growth;
 mod keep_tables;
@@ -86,6 +87,9 @@ pub struct PageTable<F: Format, M: TableMemory> {
     /// Number of entries of a root that is smaller or larger than one table.
     root_entries: usize,
     coherent: bool,
+    /// What an entry that points to a table has if every walker sees it: [`Format::FLUSHED`],
+    /// unless walkers snoop the CPUs' caches.
+    seen: u64,
     split: bool,
     page_sizes: PageSizes,
     /// The address bits that are 0 in multiples of the smallest page size.
@@ -142,6 +146,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             first_levels: cfg.levels,
             root_entries,
             coherent: cfg.coherent,
+            seen: if cfg.coherent { 0 } else { F::FLUSHED },
             split: cfg.split,
             page_sizes,
             align_mask: page_sizes.smallest() - 1,
@@ -200,7 +205,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let value = entry.load();
         match F::decode(L::N, value) {
             Decoded::Link(_) if Self::is_whole::<L>(value) => None,
-            Decoded::Link(_) if !self.coherent && value & F::FLUSHED == 0 => None,
+            Decoded::Link(_) if value & self.seen != self.seen => None,
             Decoded::Link(lower) => self.lowest_entry::<L::Lower>(Table::at(lower), iova),
             _ => None,
         }

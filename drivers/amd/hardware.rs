@@ -346,6 +346,16 @@ impl Hardware {
         self.queue.batch(&self.registers)
     }
 
+    /// Executes `commands`, of which there are a few. When this returns `Ok`, they are done.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute them.
+    #[inline]
+    pub(super) fn execute(&self, commands: &[Command]) -> Result<(), Failure> {
+        self.queue.execute(&self.registers, commands)
+    }
+
     /// The queue, to look at.
     pub(super) fn queue(&self) -> &Queue {
         &self.queue

@@ -127,6 +127,14 @@ struct Ring {
     counts: Counts,
 }
 
+impl Ring {
+    /// How many slots are free, as far as is known.
+    #[inline]
+    fn room(&self) -> usize {
+        (self.head + SLOTS - 1 - self.tail) % SLOTS
+    }
+}
+
 /// The command buffer of one unit.
 #[pin_data]
 pub(super) struct Queue {
@@ -291,6 +299,65 @@ impl Queue {
             count: 0,
             result,
         }
+    }
+
+    /// Executes `commands`, of which there are a few. When this returns `Ok`, they are done.
+    ///
+    /// Context: any; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// Why the unit did not execute them.
+    #[inline]
+    pub(super) fn execute(
+        &self,
+        registers: &Registers,
+        commands: &[Command],
+    ) -> Result<(), Failure> {
+        let mut ring = self.ring.lock();
+        if ring.state == BufferState::Running && ring.room() > commands.len() && !self.has_failed()
+        {
+            let sequence = self.append(&mut ring, registers, commands);
+            drop(ring);
+            return Submitted {
+                queue: self,
+                registers,
+                sequence: Some(sequence),
+            }
+            .wait();
+        }
+        drop(ring);
+        self.execute_batch(registers, commands)
+    }
+
+    /// As [`execute`](Self::execute), if there may be no room, or the unit takes no commands.
+    #[cold]
+    fn execute_batch(&self, registers: &Registers, commands: &[Command]) -> Result<(), Failure> {
+        let mut batch = self.batch(registers);
+        commands.iter().for_each(|&command| batch.push(command));
+        batch.run()
+    }
+
+    /// Fills slots, of which enough are free, and tells the unit. Returns the number of the
+    /// completion wait at the end.
+    #[inline]
+    fn append(&self, ring: &mut Ring, registers: &Registers, commands: &[Command]) -> u64 {
+        let sequence = ring.sequence.next();
+        ring.sequence = sequence;
+        let mut put = |Command(words)| {
+            self.memory.slots.write(ring.tail, words);
+            // INVARIANT: The remainder is below `SLOTS`.
+            ring.tail = (ring.tail + 1) % SLOTS;
+        };
+        commands.iter().for_each(|&command| put(command));
+        let status = encrypted::seen(self.memory.completions.addr()).raw();
+        put(Command::wait(status, sequence));
+        ring.counts.batches += 1;
+        ring.counts.commands += commands.len() as u64 + 1;
+        // The kernel orders the write of a register after earlier writes to memory.
+        let tail = (ring.tail * COMMAND_BYTES) as u32;
+        registers.io().write_reg(COMMAND_TAIL::from(tail));
+        sequence
     }
 
     /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when the

@@ -17,7 +17,7 @@ use kernel::{
 use super::{
     capability::Encryption,
     capability::TableKind,
-    commands::{Pages, MAX_ORDER},
+    commands::{Command, Pages, MAX_ORDER},
     entries::Translation,
     firmware::Firmware,
     function::encryption,
@@ -290,14 +290,17 @@ impl Translate for AmdVi {
         let space = hardware.space();
         let parts = Parts::of(scope, Some(MAX_ORDER));
 
-        let mut batch = hardware.batch();
-        parts.for_each(|part| match part {
-            Part::Domain => batch.pages(domain, space, Pages::All, false),
-            Part::Block { block, leaves_only } => {
-                batch.pages(domain, space, Pages::Block(block), leaves_only);
-            }
+        let mut commands = [Command::fence(); Parts::MAX];
+        let mut count = 0;
+        parts.for_each(|part| {
+            let (pages, leaves_only) = match part {
+                Part::Domain => (Pages::All, false),
+                Part::Block { block, leaves_only } => (Pages::Block(block), leaves_only),
+            };
+            commands[count] = Command::pages(domain, space, pages, leaves_only);
+            count += 1;
         });
-        hardware.answered(batch.run())
+        hardware.answered(hardware.execute(&commands[..count]))
     }
 }
 

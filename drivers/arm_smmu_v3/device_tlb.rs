@@ -29,7 +29,10 @@
 //! # Locking
 //!
 //! The list and EATS change under the lock of the command queue. A [`Batch`] holds it, but while
-//! the unit waits for a device. The lock of a TLB's state nests inside it.
+//! the unit works. The lock of a TLB's state nests inside it.
+//!
+//! An invalidation looks at the list after the unit has invalidated its own TLB. A device that is
+//! listed later gets its STE later, and then finds no old translation in the unit.
 
 #![forbid(unsafe_code)]
 
@@ -149,7 +152,7 @@ impl Tlb {
     }
 
     /// Changes `plan` if the device was found not to answer since the plan was made: its STE must
-    /// not allow ATS again. As long as `batch` is there this cannot happen anew.
+    /// not allow ATS again. Until `batch` is executed this cannot happen anew.
     pub(super) fn check(&self, batch: &mut Batch<'_>, plan: &mut Plan) {
         let Change { before, after } = self.change(plan);
         let stream = self.id.raw();
@@ -169,7 +172,7 @@ impl Tlb {
         }
         if let Some(tag) = self.change(plan).after {
             // Room is reserved, so this does not fail.
-            if !batch.ats_streams().insert(tag, self.id.raw()) {
+            if !batch.change_ats_streams(|streams| streams.insert(tag, self.id.raw())) {
                 self.set_unusable(plan);
             }
         }
@@ -225,18 +228,20 @@ impl Drop for Tlb {
     }
 }
 
-/// Forbids ATS in the STE of `id`. When this returns the unit uses the new STE.
+/// Forbids ATS in the STE of `id`. When this returns the unit uses the new STE. The queue is locked
+/// meanwhile: nobody must see the device as one that is left out before it is.
 fn forbid(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
+    batch.lock();
     hardware.stream_table.forbid_device_tlb(id);
     batch.push(Command::invalidate_ste(id.raw(), true));
-    batch.sync();
+    batch.sync_locked();
 }
 
 /// As [`forbid`], for a device that does not answer.
 #[cold]
 fn forbid_unresponsive(hardware: &Hardware, batch: &mut Batch<'_>, id: RequesterId) {
     forbid(hardware, batch, id);
-    batch.ats_streams().set_unresponsive(id.raw());
+    batch.change_ats_streams(|streams| streams.set_unresponsive(id.raw()));
     log_warn!(
         "{}: {} does not answer invalidations of its TLB (ATS); all that is in there is refused, \
          and it stays unused until the device is removed and found again",
@@ -327,34 +332,34 @@ pub(super) fn disable_all(steps: &mut dyn EndpointSteps) {
 }
 
 /// Invalidates the translations of `tag` in all device TLBs: those of `range`, its first and last
-/// byte, or all. The commands in `batch` complete before: they invalidate what the unit has cached,
-/// so that devices cannot get it again.
+/// byte, or all. The unit has invalidated what it has cached of them itself, so that devices cannot
+/// get it again.
 ///
 /// When this returns no device uses such a translation.
 #[inline]
 pub(super) fn invalidate(
     hardware: &Hardware,
-    batch: &mut Batch<'_>,
     tag: Tag,
     range: Option<(u64, u64)>,
-) {
-    if !batch.ats_streams().is_empty() {
-        invalidate_listed(hardware, batch, tag, range);
+) -> Result<(), Failure> {
+    match hardware.has_ats_streams() {
+        true => invalidate_listed(hardware, tag, range),
+        false => Ok(()),
     }
 }
 
+#[cold]
 fn invalidate_listed(
     hardware: &Hardware,
-    batch: &mut Batch<'_>,
     tag: Tag,
     range: Option<(u64, u64)>,
-) {
+) -> Result<(), Failure> {
     let command = |stream| match range {
         Some((first, last)) => Command::invalidate_atc_range(stream, first, last),
         None => Command::invalidate_whole_atc(stream),
     };
-    // The list may change while the unit waits for a device. A device that is listed meanwhile has
-    // nothing of what is invalidated here.
+    // The list may change while the unit works. A device that is listed meanwhile has nothing of
+    // what is invalidated here.
     let for_each = |batch: &mut Batch<'_>, f: &mut dyn FnMut(&mut Batch<'_>, u32)| {
         let mut last = None;
         while let Some(device) = batch.ats_streams().next_of(tag, last) {
@@ -365,14 +370,14 @@ fn invalidate_listed(
         }
     };
 
-    batch.sync();
-    for_each(batch, &mut |batch, stream| batch.push(command(stream)));
-    let Some(unanswered) = batch.sync() else {
-        return;
-    };
-    for_each(batch, &mut |batch, stream| {
-        if is_silent(batch, command(stream), unanswered) {
-            forbid_unresponsive(hardware, batch, RequesterId::new(stream));
-        }
-    });
+    let mut batch = hardware.batch();
+    for_each(&mut batch, &mut |batch, stream| batch.push(command(stream)));
+    if let Some(unanswered) = batch.sync() {
+        for_each(&mut batch, &mut |batch, stream| {
+            if is_silent(batch, command(stream), unanswered) {
+                forbid_unresponsive(hardware, batch, RequesterId::new(stream));
+            }
+        });
+    }
+    batch.run()
 }

@@ -101,7 +101,7 @@ pub(super) fn unit(unit: &SmmuUnit, f: &mut dyn fmt::Write) -> fmt::Result {
             hardware.stream_table.level2_tables(),
         ),
     }?;
-    let (counts, failed) = hardware.with_commands(|queue| (queue.counts(), queue.has_failed()));
+    let (counts, failed) = (hardware.commands.counts(), hardware.commands.has_failed());
     writeln!(
         f,
         "command queue: consumer {:#x}, producer {:#x}, {} batches, {} commands, {} illegal, {} \

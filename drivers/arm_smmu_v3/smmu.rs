@@ -262,8 +262,8 @@ impl Translate for SmmuV3 {
         for command in plan.commands(tag) {
             batch.push(command);
         }
-        device_tlb::invalidate(hardware, &mut batch, tag, in_devices);
-        hardware.answered(batch.run())
+        let result = batch.run();
+        hardware.answered(result.and_then(|()| device_tlb::invalidate(hardware, tag, in_devices)))
     }
 }
 

@@ -45,7 +45,7 @@ use kernel::{
     io::Io,
     prelude::*,
     processor::cpu_relax,
-    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+    sync::atomic::{Acquire, Atomic, Release},
     time::Delta,
 };
 
@@ -149,6 +149,9 @@ struct Ring {
     /// Whether the unit takes descriptors. While it does not, it caches nothing, and batches are
     /// done at once.
     is_on: bool,
+    /// As [`Queue::failed`] and [`Queue::aborts`], for who holds the lock.
+    failed: bool,
+    aborts: u32,
     counts: Counts,
 }
 
@@ -217,6 +220,8 @@ impl Queue {
                 numbers: [0; SLOTS],
                 issued: 0,
                 is_on: false,
+                failed: false,
+                aborts: 0,
                 counts: Counts::default(),
             }),
             failed: GivenUp::new(),
@@ -230,6 +235,7 @@ impl Queue {
         ring.head = 0;
         ring.tail = 0;
         ring.is_on = true;
+        ring.failed = false;
         self.failed.clear();
         self.memory.hand_over();
         registers.io().write_reg(IQT::from(0));
@@ -302,7 +308,11 @@ impl Queue {
     /// Batches fail at once from now on, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
     /// the queue had failed before.
     pub(super) fn give_up(&self, reason: Failure) -> Failure {
-        let _ring = self.ring.lock();
+        self.fail(&mut self.ring.lock(), reason)
+    }
+
+    fn fail(&self, ring: &mut Ring, reason: Failure) -> Failure {
+        ring.failed = true;
         self.failed.set(reason, Failure::Earlier)
     }
 
@@ -371,7 +381,7 @@ impl Queue {
         let mut wait = None;
         loop {
             let mut ring = self.ring.lock();
-            if self.has_failed() {
+            if ring.failed {
                 return Err(Failure::Earlier);
             }
             if !ring.is_on {
@@ -439,7 +449,7 @@ impl Queue {
             .write_reg(IQT::from((ring.tail << self.wide) as u32 * 16));
         Ticket {
             number: ring.issued,
-            aborts: self.aborts.load(Relaxed),
+            aborts: ring.aborts,
         }
     }
 
@@ -506,7 +516,7 @@ impl Queue {
     /// it has nothing cached.
     fn time_out(&self, registers: &Registers) -> Result<(), Failure> {
         let io = registers.io();
-        let ring = self.ring.lock();
+        let mut ring = self.ring.lock();
         if !ring.is_on {
             return Ok(());
         }
@@ -515,7 +525,7 @@ impl Queue {
             tail: io.read(IQT).into(),
             status: io.read(FSTS).into(),
         };
-        Err(self.failed.set(failure, Failure::Earlier))
+        Err(self.fail(&mut ring, failure))
     }
 
     /// Handles the errors that the unit reports.
@@ -559,8 +569,8 @@ impl Queue {
         if status.has(FaultStatus::TIMEOUT_ERROR) {
             ring.counts.timeouts += 1;
             silent_device = Some(io.read(IQERCD_HIGH).timeout_source().get());
-            self.aborts
-                .store(self.aborts.load(Relaxed).wrapping_add(1), Release);
+            ring.aborts = ring.aborts.wrapping_add(1);
+            self.aborts.store(ring.aborts, Release);
             // The unit never writes the numbers of what it has dropped.
             let next = self.slot_at(io.read(IQH));
             if next == ring.tail || ring.is_in_flight(next) {

@@ -23,7 +23,10 @@ use crate::{
     count::Count,
     frontend::answer,
     log::log_err,
-    pgtable::{kernel_memory::Gfp, Gather},
+    pgtable::{
+        kernel_memory::{Gfp, KernelTableList},
+        Gather,
+    },
 };
 
 /// No function at all.
@@ -213,15 +216,17 @@ unsafe fn unmap<D: Served>(
 ) -> usize {
     let mut gather = Gather::new();
     let done = domain.core().unmap(Iova::new(iova), len, &mut gather);
-    let mut tables = domain.core().take_tables(&mut gather);
-    // SAFETY: By the requirements.
-    unsafe {
-        if (*c_gather).queued {
+    let mut tables = KernelTableList::default();
+    if gather.has_tables() {
+        tables = domain.core().take_tables(&mut gather);
+        // SAFETY: By the requirements.
+        if unsafe { (*c_gather).queued } {
             // C flushes everything later, from its queue.
             domain.defer(core::mem::take(&mut tables));
         }
-        gather::add(c_gather, &gather, tables);
     }
+    // SAFETY: By the requirements.
+    unsafe { gather::add(c_gather, &gather, tables) };
     done as usize
 }
 

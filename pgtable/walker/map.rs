@@ -91,6 +91,8 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 self.flush(slice::from_ref(entry), 0..1);
                 return (len, Ok(()));
             }
+        } else if self.is_block(len) && self.map_block(top, iova.raw(), paddr.raw(), len, attrs) {
+            return (len, Ok(()));
         }
 
         let mut work = Work {

@@ -91,6 +91,9 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                     return len;
                 }
             }
+        } else if self.is_block(len) && self.unmap_block(top, iova.raw(), len) {
+            self.add_changed(iova.raw(), len, gather);
+            return len;
         }
 
         let mut work = Work {

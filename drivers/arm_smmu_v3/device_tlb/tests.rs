@@ -124,8 +124,8 @@ impl Bench {
         self.units[0].data().hardware()
     }
 
-    /// A device with a TLB in a group of its own, which is blocked.
-    fn device_with(&self, stream: u32, breaks: bool) -> Result<Device> {
+    /// A device with a TLB, which is in no group.
+    fn endpoint(&self, stream: u32, breaks: bool) -> Result<Arc<Endpoint<SmmuV3>>> {
         let name = Label::new(format_args!("device {stream}"));
         let mut ids = KVec::new();
         ids.push(RequesterId::new(stream), GFP_KERNEL)?;
@@ -135,7 +135,7 @@ impl Bench {
             breaks,
             is_on: Atomic::new(false),
         };
-        let endpoint = Endpoint::new(
+        Endpoint::new(
             &self.units,
             DeviceInfo {
                 name,
@@ -146,7 +146,13 @@ impl Bench {
                 ids_kept: true,
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
             },
-        )?;
+        )
+    }
+
+    /// A device with a TLB in a group of its own, which is blocked.
+    fn device_with(&self, stream: u32, breaks: bool) -> Result<Device> {
+        let name = Label::new(format_args!("device {stream}"));
+        let endpoint = self.endpoint(stream, breaks)?;
         let group = Group::new(name, &self.blocked, self.ids.clone())?;
         group.join(&endpoint, Reason::Isolated)?;
         assert!(self.saw(&[])?);
@@ -381,7 +387,7 @@ mod suite {
         group_of_bad.leave(&bad);
         group_of_good.leave(&good);
         assert!(!bench.units[0].has_failed());
-        let counts = bench.hardware()?.with_commands(|queue| queue.counts());
+        let counts = bench.hardware()?.commands.counts();
         assert_eq!(counts.device_timeouts, 2);
         Ok(())
     }
@@ -421,7 +427,7 @@ mod suite {
 
         let first = Unmapper::start(&domain, 0x3000)?;
         let hardware = bench.hardware()?;
-        let batches = || hardware.with_commands(|queue| queue.counts().batches);
+        let batches = || hardware.commands.counts().batches;
         let before = batches();
         let second = Unmapper::start(&other, 0x3000)?;
         // Longer than a batch without a device may take.
@@ -469,14 +475,14 @@ mod suite {
     fn unit_that_waits_for_ever() -> Result {
         let bench = Bench::new(IDR0)?;
         let hardware = bench.hardware()?;
-        hardware.set_device_timeout(Delta::from_millis(20));
+        hardware.commands.set_device_timeout(Delta::from_millis(20));
         bench.fake.set_unresponsive(Some(6));
         bench.fake.set_patience(usize::MAX);
         let mut batch = hardware.batch();
         batch.push(Command::invalidate_whole_atc(6));
         assert!(matches!(batch.run(), Err(Failure::Timeout { .. })));
         // If another processor sees it first, that one declares the unit failed.
-        hardware.with_commands(|queue| assert!(queue.has_failed()));
+        assert!(hardware.commands.has_failed());
         let mut batch = hardware.batch();
         batch.push(Command::invalidate_el1());
         assert_eq!(batch.run(), Err(Failure::Earlier));
@@ -487,7 +493,7 @@ mod suite {
     fn failure_that_another_processor_sees() -> Result {
         let bench = Bench::new(IDR0)?;
         let hardware = bench.hardware()?;
-        hardware.set_device_timeout(Delta::from_millis(20));
+        hardware.commands.set_device_timeout(Delta::from_millis(20));
         bench.fake.set_unresponsive(Some(6));
         bench.fake.set_patience(usize::MAX);
         let mut batch = hardware.batch();
@@ -621,6 +627,42 @@ mod suite {
         assert!(bench.saw(&[&[0x2a, 0x46], &DEVICE])?);
         group.leave(&endpoint);
         assert!(bench.saw(&[&[OFF], &ENTRY, &ENTRY, &[0x28, 0x46], &DEVICE])?);
+        Ok(())
+    }
+
+    /// One batch, and one wait, for each step, however many devices there are.
+    #[test]
+    fn group_of_64_devices() -> Result {
+        for (idr0, more) in [(IDR0 & !ATS, 0), (IDR0, 1)] {
+            let bench = Bench::new(idr0)?;
+            let (first, group) = bench.device(0x100)?;
+            let mut others = KVec::new();
+            for stream in 0x101..0x140 {
+                let endpoint = bench.endpoint(stream, false)?;
+                group.join(&endpoint, Reason::Platform)?;
+                others.push(endpoint, GFP_KERNEL)?;
+            }
+            let hardware = bench.hardware()?;
+            let (one, two) = (bench.domain(&first)?, bench.domain(&first)?);
+            let batches_of = |f: &dyn Fn() -> Result| {
+                let before = hardware.commands.counts().batches;
+                f()?;
+                Ok::<_, Error>(hardware.commands.counts().batches - before)
+            };
+            // The words that the unit ignores, then the valid bits; the devices' TLBs.
+            assert_eq!(batches_of(&|| group.set_default(&one))?, 2 + more);
+            // The words that point to the other domain, and the old tag; the devices' TLBs.
+            assert_eq!(batches_of(&|| group.set_default(&two))?, 2 + more);
+            let unmap = || {
+                bench.unmap(&two, 0x3000);
+                Ok(())
+            };
+            assert_eq!(batches_of(&unmap)?, 1 + more);
+            for endpoint in others.iter() {
+                group.leave(endpoint);
+            }
+            group.leave(&first);
+        }
         Ok(())
     }
 

@@ -76,6 +76,54 @@ impl Ring {
         }
     }
 
+    /// The index of the entry at `position`, where entries are counted from the first one on.
+    pub const fn index(self, position: u64) -> u32 {
+        self.counter(position as u32)
+    }
+
+    /// Whether the consumer of a command queue had passed `position` when it was read, or does not
+    /// matter any more.
+    ///
+    /// `head` is a position that the consumer has passed, `submitted` one that it has not, and both
+    /// only grow; `submitted - head` is never more than the queue has. Other processors may change
+    /// both meanwhile. So they must be read after `consumer`, first `submitted`, then `head`. Then
+    /// the index, which comes again and again, has only one meaning: if `head` has not passed
+    /// `position`, it had not when the other two were read, so that they are less than twice the
+    /// queue apart.
+    pub const fn has_passed(
+        self,
+        head: u64,
+        submitted: u64,
+        consumer: CommandConsumer,
+        position: u64,
+    ) -> bool {
+        head > position
+            || !consumer.is_gone()
+                && self.consumed(
+                    self.index(submitted),
+                    consumer.index(),
+                    self.index(position),
+                )
+    }
+
+    /// The position of the command at which the consumer is; `None` if it is not one that was
+    /// submitted. `head` and `submitted` are as for [`has_passed`](Self::has_passed), and do not
+    /// change meanwhile.
+    pub const fn position(
+        self,
+        head: u64,
+        submitted: u64,
+        consumer: CommandConsumer,
+    ) -> Option<u64> {
+        let ahead = self.counter(consumer.index().wrapping_sub(self.index(head)));
+        let position = head + ahead as u64;
+        if consumer.is_gone() || position >= submitted {
+            None
+        } else {
+            Some(position)
+        }
+    }
+
     /// Whether records were lost since software last acknowledged that.
     pub const fn overflowed(self, producer: u32, consumer: u32) -> bool {
         (producer ^ consumer) & OVERFLOW != 0
@@ -108,6 +156,11 @@ impl Ring {
 pub struct CommandConsumer(pub u32);
 
 impl CommandConsumer {
+    /// Whether the register reads as all ones, because the unit is not there.
+    pub const fn is_gone(self) -> bool {
+        self.0 == u32::MAX
+    }
+
     /// The index without the reason.
     pub const fn index(self) -> u32 {
         self.0 & 0xf_ffff

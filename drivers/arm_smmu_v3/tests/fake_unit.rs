@@ -52,7 +52,8 @@ const ROOM: usize = 64;
 /// Operations (IHI 0070 4.1.1).
 const ATC_INV: u64 = 0x40;
 const SYNC: u64 = 0x46;
-/// CERROR_ATC_INV_SYNC in CMDQ_CONS (7.1), and CMDQ_ERR in GERROR.
+/// CERROR_ILL and CERROR_ATC_INV_SYNC in CMDQ_CONS (7.1), and CMDQ_ERR in GERROR.
+const ILLEGAL: u32 = 1 << 24;
 const ATC_INV_SYNC: u32 = 3 << 24;
 const CMDQ_ERR: u32 = 1;
 
@@ -76,6 +77,8 @@ struct State {
     looks_left: usize,
     /// The unit takes no commands.
     is_stuck: bool,
+    /// The operation that it does not know.
+    unknown: Option<u64>,
     /// GBPA does not change.
     keeps_bypass: bool,
 }
@@ -136,6 +139,7 @@ impl FakeUnit {
                     patience: 0,
                     looks_left: 0,
                     is_stuck: false,
+                    unknown: None,
                     keeps_bypass: false,
                 }),
             }),
@@ -229,6 +233,11 @@ impl FakeUnit {
         self.state.lock().is_stuck = stuck;
     }
 
+    /// From now on the unit does not know this operation, and all others.
+    pub fn set_unknown(&self, operation: Option<u64>) {
+        self.state.lock().unknown = operation;
+    }
+
     /// From now on the unit does not change GBPA, or does so again.
     pub fn set_keeps_bypass(&self, keeps: bool) {
         self.state.lock().keeps_bypass = keeps;
@@ -296,14 +305,22 @@ impl Emulator for FakeUnit {
                 return;
             }
             state.record(command);
+            let stop = |reason: u32| {
+                io.write_reg(CMDQ_CONS::from(consumer | reason));
+                io.write_reg(GERROR::from(errors ^ CMDQ_ERR));
+            };
             match command[0] & 0xff {
+                operation if state.unknown == Some(operation) => return stop(ILLEGAL),
                 ATC_INV => {
                     state.owes_answer |= state.unresponsive == Some((command[0] >> 32) as u32)
                 }
-                SYNC if core::mem::take(&mut state.owes_answer) => {
-                    io.write_reg(CMDQ_CONS::from(consumer | ATC_INV_SYNC));
-                    io.write_reg(GERROR::from(errors ^ CMDQ_ERR));
-                    return;
+                SYNC if core::mem::take(&mut state.owes_answer) => return stop(ATC_INV_SYNC),
+                // The completion signal (4.7.3): 1 is a message, to bits 51:2 of the upper word.
+                SYNC if command[0] >> 12 & 3 == 1 => {
+                    let address = command[1] & 0xf_ffff_ffff_fffc;
+                    let page = Table::at(PhysAddr::new(address & !0xfff));
+                    self.memory.entries(page, 512)[(address & 0xfff) as usize / 8]
+                        .store(command[0] >> 32);
                 }
                 _ => {}
             }

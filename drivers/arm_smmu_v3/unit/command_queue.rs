@@ -2,37 +2,51 @@
 
 //! The command queue (IHI 0070 3.5, 4.7 and 7.1).
 //!
-//! A [`Batch`] is a number of commands, and a CMD_SYNC at the end, which completes when the
-//! commands before it have. A batch always finds the queue empty.
+//! A [`Batch`] is a number of commands, and a CMD_SYNC at the end, which completes when all
+//! commands before it have, those of other batches included. The queue is locked, with interrupts
+//! off, only while a batch is filled and submitted. Processors wait for their batches in parallel,
+//! without the lock, and with interrupts on if the caller has them on.
 //!
-//! The queue's lock is held, with interrupts off, until the CMD_SYNC has completed: a unit needs
-//! microseconds. But for a CMD_ATC_INV the unit waits for a device, which may take as long as PCIe
-//! allows if the device is broken ([`DEVICE_TIMEOUT`]). The unit executes no later command
-//! meanwhile, so every processor with a batch has to wait. They wait without the lock, and with
-//! interrupts on if the caller has them on. What the unit works at is in the queue
-//! ([`CommandQueue::pending`]), and each processor that finds it there looks whether it is done and
-//! handles errors. So none depends on another one, which it may have interrupted.
+//! For a CMD_ATC_INV the unit waits for a device, which may take as long as PCIe allows if the
+//! device is broken ([`DEVICE_TIMEOUT`]). The unit executes no later command meanwhile, so such a
+//! batch is the last in the queue until it has ended ([`State::pending`]). Each processor that
+//! wants to submit something looks whether it has ended, and handles errors. So none depends on
+//! another one, which it may have interrupted.
+//!
+//! # Positions
+//!
+//! Commands are counted from the first one on, in 64 bits, so that a count never comes again: a
+//! *position*. A processor that was away while the queue went around can still tell that its
+//! CMD_SYNC has completed, because `head` is behind it ([`Ring::has_passed`]).
 //!
 //! Where unit and platform can do it, the unit writes a message to memory when a CMD_SYNC
-//! completes, and the processor polls that; otherwise it polls the queue's consumer index.
+//! completes, and the processor polls that; otherwise it polls the queue's consumer index. Each
+//! slot has a word of its own for messages: nothing says that those of several CMD_SYNCs arrive in
+//! order. A slot is used again only after its message has arrived.
+//!
+//! # Repeated invalidations
 //!
 //! Some units execute an invalidation only at the second time
 //! ([`Quirks::repeat_invalidations`](super::super::records::capability::Quirks)). For them the
-//! invalidations of a batch are submitted once more when its CMD_SYNC has completed.
+//! invalidations of a batch are submitted once more when its CMD_SYNC has completed. They are read
+//! again from the queue, which stays locked until then.
 //!
 //! # Command errors (7.1)
 //!
+//! Any processor that waits handles errors, under the lock:
+//!
 //! - CERROR_ILL: the unit stopped at a command that it does not understand. The driver replaces the
-//!   command by a CMD_SYNC, and invalidates everything after the batch.
+//!   command by a CMD_SYNC before the unit goes on, and notes its position. The processor whose
+//!   batch it was finds the note when the batch has completed, and invalidates everything.
 //! - CERROR_ABT: the unit could not read a command. The driver has it try again.
 //! - CERROR_ATC_INV_SYNC: a device did not answer a CMD_ATC_INV; the unit does not say which one.
 //!   The driver has the CMD_SYNC repeated for the others. If one device was asked it is the one.
 //!   Otherwise the caller asks the devices one by one: see
 //!   [`device_tlb`](super::super::device_tlb).
 //!
-//! The driver does this a limited number of times. A batch must end within [`TIMEOUT`], or
-//! [`DEVICE_TIMEOUT`] if it has a CMD_ATC_INV. Otherwise the queue has failed, and gets no further
-//! batch.
+//! The driver does this a limited number of times at one position. A batch must end within
+//! [`TIMEOUT`], or [`DEVICE_TIMEOUT`] if it has a CMD_ATC_INV. Otherwise the queue has failed, and
+//! gets no further batch.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +55,13 @@ mod tests;
 
 use core::fmt;
 
-use kernel::{io::Io, prelude::*, processor::cpu_relax, time::Delta};
+use kernel::{
+    io::Io,
+    prelude::*,
+    processor::cpu_relax,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+    time::Delta,
+};
 
 use super::super::records::{
     capability::Capability,
@@ -56,11 +76,11 @@ use super::{
 };
 use crate::{
     drivers::shell::{
-        queue::{Number, QueueMemory},
+        queue::{GivenUp, Slots},
         unit_memory::{Exposed, Off},
         wait::{soon, Wait},
     },
-    ffi::compat::{SpinLockIrq, SpinLockIrqGuard},
+    ffi::compat::{dma_mb, new_spinlock_irq, SpinLockIrq, SpinLockIrqGuard},
     log::log_warn,
     requester::RequesterId,
 };
@@ -75,10 +95,14 @@ const TIMEOUT: Delta = Delta::from_secs(1);
 const DEVICE_TIMEOUT: Delta = Delta::from_secs(90);
 /// After how long a person is told that a device does not answer.
 const DEVICE_PATIENCE: Delta = Delta::from_secs(5);
-/// How many command errors of a batch are repaired.
+/// How many command errors at one position are repaired.
 const REPAIRS: usize = 4;
 /// How often the memory for messages is polled before the registers are read.
 const POLLS: usize = 64;
+/// Free slots that a batch needs for its next command: one for it, and one for the CMD_SYNC.
+const ROOM_FOR_ONE: u64 = 2;
+/// Free slots that it takes to invalidate everything.
+const ROOM_FOR_ALL: u64 = 3;
 
 /// Why the unit cannot be used any more.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -143,17 +167,17 @@ pub struct Counts {
 
 /// A CMD_SYNC, and the commands before it, that the unit has not completed yet.
 struct InFlight {
-    /// The index of the first command.
-    first: u32,
-    /// The index of the CMD_SYNC.
-    sync: u32,
-    signal: Signal,
+    /// The position of the first command.
+    first: u64,
+    /// The position of the CMD_SYNC.
+    sync: u64,
+    /// [`CommandQueue::refusals`] when it was submitted.
+    refusals: u32,
     /// How long it may take.
     limit: Delta,
     /// `None` before the first look that finds it not completed.
     wait: Option<Wait>,
-    repairs: usize,
-    /// The last command that the unit has reported as illegal; a CMD_SYNC has taken its place.
+    /// A command that the unit has reported as illegal; a CMD_SYNC has taken its place.
     refused: Option<(Command, CommandError)>,
     /// The unit invalidates everything in place of a command that it has refused.
     is_second: bool,
@@ -176,15 +200,68 @@ struct Asked {
     told: bool,
 }
 
-/// The command queue.
+/// The memory of the queue.
+struct Memory {
+    slots: Slots<COMMAND_WORDS>,
+    /// For each slot: where the unit writes when it completes a CMD_SYNC that is there.
+    messages: Slots<1>,
+}
+
+/// What is in the queue.
 ///
 /// # Invariants
 ///
-/// 1. While no [`Batch`] exists the unit has executed everything before `producer`, or `pending` is
-///    what it has not, or `failed`.
-/// 2. Commands are appended only while there is no `pending`.
+/// 1. The unit has completed, or refused, all before `head`. `head <= unsubmitted <= producer`, and
+///    `producer - head` is at most the number of slots.
+/// 2. From `oldest` up to, not including, `issued` are the numbers of the submitted CMD_SYNCs that
+///    are not before `head`. `syncs` has their positions, each at the index that is its number
+///    modulo the number of slots.
+/// 3. Commands are appended only while there is no `pending`.
+struct State {
+    producer: u64,
+    /// Where the commands begin that the unit was not told of yet.
+    unsubmitted: u64,
+    syncs: KVec<u64>,
+    oldest: u64,
+    issued: u64,
+    /// For each slot: the position after that of the last command there that the unit has refused,
+    /// or 0.
+    refused: KVec<u64>,
+    /// The last command that the unit has refused.
+    last_refused: Option<(Command, CommandError)>,
+    /// Where the last error was, and how many were there.
+    repaired: (Option<u64>, usize),
+    /// Why the queue has failed, until somebody has taken it to declare the unit failed.
+    failure: Option<Failure>,
+    /// What the unit works at, if it waits for a device.
+    pending: Option<InFlight>,
+    /// The number of the last CMD_SYNC that waited for devices, and of the last where one did not
+    /// answer.
+    asked: u64,
+    unanswered: u64,
+    /// How long a batch may take, and one that waits for a device.
+    timeout: Delta,
+    device_timeout: Delta,
+    /// Whether the unit is off and caches nothing, so that there is nothing to do.
+    asleep: bool,
+    /// Whether commands reach the unit: it knows the queue, which works and is not asleep.
+    open: bool,
+    counts: Counts,
+    /// The devices whose TLBs an invalidation has to reach.
+    ats_streams: AtsStreams<KVec<AtsStream>>,
+}
+
+impl State {
+    /// The failure, for the first caller after it, who has to declare the unit failed.
+    fn take_failure(&mut self) -> Failure {
+        self.failure.take().unwrap_or(Failure::Earlier)
+    }
+}
+
+/// The command queue.
+#[pin_data]
 pub struct CommandQueue {
-    memory: Exposed<QueueMemory<COMMAND_WORDS, u32>>,
+    memory: Exposed<Memory>,
     ring: Ring,
     /// Whether the unit's accesses snoop the CPUs' caches.
     coherent: bool,
@@ -196,177 +273,369 @@ pub struct CommandQueue {
     repeats: bool,
     /// Whether there are caches of EL2 as well.
     has_el2: bool,
-    producer: u32,
-    /// Where the commands begin that the unit was not told of yet.
-    unsubmitted: u32,
-    /// The data of the last message.
-    sequence: u32,
-    failed: bool,
-    /// Why, until somebody has taken it to declare the unit failed.
-    failure: Option<Failure>,
-    /// What the unit works at, if it waits for a device.
-    pending: Option<InFlight>,
-    /// The number of the last CMD_SYNC that waited for devices, and of the last where one did not
-    /// answer.
-    asked: u64,
-    unanswered: u64,
-    /// How long the unit may wait for a device.
-    device_timeout: Delta,
-    /// Whether the unit is off and caches nothing, so that there is nothing to do.
-    asleep: bool,
-    counts: Counts,
-    /// The devices whose TLBs an invalidation has to reach.
-    ats_streams: AtsStreams<KVec<AtsStream>>,
+    /// Whether the unit never gets another command. Changes under the lock, as what follows.
+    failed: GivenUp,
+    /// The position before which everything has completed, as far as somebody has noticed.
+    head: Atomic<u64>,
+    /// The position up to which the unit was told of commands.
+    submitted: Atomic<u64>,
+    /// How many commands the unit has refused.
+    refusals: Atomic<u32>,
+    /// Whether a stream is listed in [`State::ats_streams`].
+    has_ats_streams: Atomic<bool>,
+    #[pin]
+    state: SpinLockIrq<State>,
 }
 
 impl CommandQueue {
     /// An empty queue that no unit knows of.
-    pub(super) fn new(node: i32, capability: &Capability) -> Result<Self> {
+    pub(super) fn new(node: i32, capability: &Capability) -> Result<impl PinInit<Self>> {
         let ring = Ring::new(capability.queues.commands.min(MAX_SHIFT));
-        let memory = QueueMemory::new(node, ring.entries() as usize)?;
-        let room = ring.entries() as usize - 1;
-        Ok(Self {
-            memory: Exposed::new("a command queue", memory),
-            ring,
-            coherent: capability.coherent,
-            messages: capability.poll_messages(),
-            max_unsynced: match capability.quirks.max_unsynced {
-                Some(max) => room.min(usize::from(max)),
-                None => room,
-            },
-            repeats: capability.quirks.repeat_invalidations,
-            has_el2: capability.hypervisor,
+        let entries = ring.entries() as usize;
+        let memory = Memory {
+            slots: Slots::new(node, entries)?,
+            messages: Slots::new(node, entries)?,
+        };
+        let room = entries - 1;
+        let state = State {
             producer: 0,
             unsubmitted: 0,
-            sequence: 0,
-            failed: false,
+            syncs: KVec::from_elem(0, entries, GFP_KERNEL)?,
+            oldest: 0,
+            issued: 0,
+            refused: KVec::from_elem(0, entries, GFP_KERNEL)?,
+            last_refused: None,
+            repaired: (None, 0),
             failure: None,
             pending: None,
             asked: 0,
             unanswered: 0,
+            timeout: TIMEOUT,
             device_timeout: DEVICE_TIMEOUT,
             asleep: false,
+            open: false,
             counts: Counts::default(),
             ats_streams: AtsStreams::new(KVec::new()),
-        })
+        };
+        let max_unsynced = match capability.quirks.max_unsynced {
+            Some(max) => room.min(usize::from(max)),
+            None => room,
+        };
+        let (coherent, messages) = (capability.coherent, capability.poll_messages());
+        let (repeats, has_el2) = (
+            capability.quirks.repeat_invalidations,
+            capability.hypervisor,
+        );
+        Ok(pin_init!(Self {
+            memory: Exposed::new("a command queue", memory),
+            ring,
+            coherent,
+            messages,
+            max_unsynced,
+            repeats,
+            has_el2,
+            failed: GivenUp::new(),
+            head: Atomic::new(0),
+            submitted: Atomic::new(0),
+            refusals: Atomic::new(0),
+            has_ats_streams: Atomic::new(false),
+            state <- new_spinlock_irq!(state),
+        }))
     }
 
     /// Tells the unit where the queue is. The caller enables it next.
-    pub(super) fn hand_over(&mut self, registers: &Registers) {
-        self.producer = 0;
-        self.unsubmitted = 0;
-        self.failed = false;
-        self.failure = None;
-        self.pending = None;
-        self.asleep = false;
+    pub(super) fn hand_over(&self, registers: &Registers) {
+        let mut state = self.state.lock();
+        self.forget(&mut state);
+        self.failed.clear();
+        state.failure = None;
+        state.asleep = false;
         self.memory.hand_over();
+        state.open = true;
         registers.set_command_queue(self.ring.base(self.memory.slots.addr().raw()));
         let io = registers.io();
-        io.write_reg(CMDQ_PROD::from(0));
-        io.write_reg(CMDQ_CONS::from(0));
+        let index = self.ring.index(state.producer);
+        io.write_reg(CMDQ_PROD::from(index));
+        io.write_reg(CMDQ_CONS::from(index));
     }
 
     /// The unit, which is off, does not use the queue any more.
     pub(super) fn take_back(&self, off: &Off) {
+        self.state.lock().open = false;
         self.memory.take_back(off);
     }
 
-    /// The unit does not use the queue until the next [`hand_over`](Self::hand_over), after which
-    /// the caller invalidates everything. Until then batches succeed at once.
-    pub(super) fn sleep(&mut self) {
-        self.asleep = true;
-        self.pending = None;
+    /// Calls `switch_off`, which makes the unit stop using the queue until the next
+    /// [`hand_over`](Self::hand_over), after which the caller invalidates everything. Until then
+    /// batches succeed at once, those that somebody waits for as well.
+    ///
+    /// # Errors
+    ///
+    /// Those of `switch_off`. The queue is then as it was.
+    pub(super) fn sleep(&self, switch_off: impl FnOnce() -> Result) -> Result {
+        let mut state = self.state.lock();
+        switch_off()?;
+        state.asleep = true;
+        state.open = false;
+        self.forget(&mut state);
+        Ok(())
     }
 
     /// The unit cannot be used any more. Batches fail at once.
-    pub(super) fn give_up(&mut self) {
-        self.failed = true;
-        self.pending = None;
+    pub(super) fn give_up(&self) {
+        let mut state = self.state.lock();
+        let _ = self.fail(&mut state, Failure::Earlier);
+        state.pending = None;
+    }
+
+    /// The queue gets no further batch, for `reason`. Returns `reason`, or [`Failure::Earlier`] if
+    /// the queue had failed before.
+    #[cold]
+    fn fail(&self, state: &mut State, reason: Failure) -> Failure {
+        state.open = false;
+        self.failed.set(reason, Failure::Earlier)
+    }
+
+    /// What was submitted counts as completed.
+    fn forget(&self, state: &mut State) {
+        state.pending = None;
+        // INVARIANT: Nothing is between the two, and no CMD_SYNC is waited for.
+        state.unsubmitted = state.producer;
+        state.oldest = state.issued;
+        self.head.store(state.producer, Relaxed);
+        self.submitted.store(state.producer, Release);
+    }
+
+    /// Changes how long a batch may take.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    fn set_timeout(&self, limit: Delta) {
+        self.state.lock().timeout = limit;
     }
 
     /// Changes how long the unit may wait for a device.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub fn set_device_timeout(&mut self, limit: Delta) {
-        self.device_timeout = limit;
+    pub fn set_device_timeout(&self, limit: Delta) {
+        self.state.lock().device_timeout = limit;
     }
 
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.state.lock().counts
     }
 
+    #[inline]
     pub fn has_failed(&self) -> bool {
-        self.failed
+        self.failed.is_set()
     }
 
-    /// The devices whose TLBs an invalidation has to reach.
-    pub(super) fn ats_streams(&mut self) -> &mut AtsStreams<KVec<AtsStream>> {
-        &mut self.ats_streams
+    /// Whether devices have TLBs that an invalidation may have to reach. To be asked after what the
+    /// unit has cached was invalidated: a device that is listed later, for a domain, cannot get an
+    /// old translation of it any more.
+    #[inline]
+    pub(super) fn has_ats_streams(&self) -> bool {
+        self.has_ats_streams.load(Acquire)
     }
 
+    /// Calls `f` with the devices whose TLBs an invalidation has to reach. The queue is locked
+    /// meanwhile.
+    pub(super) fn with_ats_streams<R>(
+        &self,
+        f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R,
+    ) -> R {
+        self.change_ats_streams(&mut self.state.lock(), f)
+    }
+
+    fn change_ats_streams<R>(
+        &self,
+        state: &mut State,
+        f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R,
+    ) -> R {
+        let result = f(&mut state.ats_streams);
+        self.has_ats_streams
+            .store(!state.ats_streams.is_empty(), Release);
+        result
+    }
+
+    /// Whether the unit knows the queue, and the queue has not failed.
     fn works(&self) -> bool {
-        self.memory.is_in_use() && !self.failed
+        self.memory.is_in_use() && !self.failed.is_set()
     }
 
-    fn write_slot(&self, index: u32, Command(words): Command) {
-        let slot = self.ring.entry(index);
+    #[inline]
+    fn slot(&self, position: u64) -> usize {
+        self.ring.entry(self.ring.index(position))
+    }
+
+    #[inline]
+    fn write_slot(&self, position: u64, Command(words): Command) {
+        let slot = self.slot(position);
         self.memory.slots.write(slot, words);
         if !self.coherent {
             self.memory.slots.flush(slot);
         }
     }
 
-    /// Appends a command. The unit does not see it before CMDQ_PROD is written.
-    fn append(&mut self, command: Command) {
-        self.write_slot(self.producer, command);
-        self.producer = self.ring.advance(self.producer, 1);
-        self.counts.commands += 1;
+    fn read_slot(&self, position: u64) -> Command {
+        Command(self.memory.slots.read(self.slot(position)))
     }
 
-    /// Appends the invalidations of the unit's caches from index `first` up to `end` once more: the
-    /// unit has executed these commands, and they are still in the ring. Returns whether there are
-    /// some.
-    #[cold]
-    fn append_again(&mut self, first: u32, end: u32) -> bool {
-        let before = self.producer;
-        let mut index = first;
-        while index != end {
-            // One CMD_SYNC follows the commands, so no slot is overwritten before it is read.
-            let command = Command(self.memory.slots.read(self.ring.entry(index)));
-            if command.is_for_caches() {
-                self.append(command);
-            }
-            index = self.ring.advance(index, 1);
-        }
-        self.producer != before
+    /// What the message of a CMD_SYNC says. The word before was different, see
+    /// [`submit`](Self::submit).
+    fn message(position: u64) -> u32 {
+        position as u32
     }
 
-    /// The failure, for the first caller after it, who has to declare the unit failed.
-    fn take_failure(&mut self) -> Failure {
-        self.failure.take().unwrap_or(Failure::Earlier)
-    }
-
-    /// Appends a CMD_SYNC, and hands what is in the queue to the unit.
-    fn submit(&mut self, registers: &Registers, limit: Delta, asked: Option<Asked>) -> InFlight {
-        self.sequence = self.sequence.next();
-        let signal = match self.messages {
+    /// How the CMD_SYNC at a position signals that it has completed.
+    #[inline]
+    fn signal(&self, position: u64) -> Signal {
+        match self.messages {
             true => Signal::Message {
-                address: self.memory.completions.addr().raw(),
-                data: self.sequence,
+                address: self.memory.messages.addr().raw() + self.slot(position) as u64 * 8,
+                data: Self::message(position),
             },
             false => Signal::None,
+        }
+    }
+
+    /// Whether the message of the CMD_SYNC at `position` has arrived, which nobody has noticed yet.
+    #[inline]
+    fn has_message(&self, position: u64) -> bool {
+        let [word] = self.memory.messages.read(self.slot(position));
+        word as u32 == Self::message(position)
+    }
+
+    /// Whether the unit has completed the CMD_SYNC at `position`. What the caller reads from memory
+    /// afterwards, it reads after the unit has done so.
+    #[inline]
+    fn is_done(&self, registers: &Registers, position: u64) -> bool {
+        if !self.messages {
+            let consumer = CommandConsumer(registers.read::<CMDQ_CONS>().into());
+            return self.is_before(consumer, position);
+        }
+        registers.run_emulator();
+        let is_done = self.has_message(position) || self.head.load(Relaxed) > position;
+        if is_done {
+            dma_mb(Full);
+        }
+        is_done
+    }
+
+    /// Whether the command at `position` is before the place where the unit was when `consumer` was
+    /// read.
+    #[inline]
+    fn is_before(&self, consumer: CommandConsumer, position: u64) -> bool {
+        // In this order, and after the consumer index: see `Ring::has_passed`.
+        let submitted = self.submitted.load(Acquire);
+        let head = self.head.load(Acquire);
+        self.ring.has_passed(head, submitted, consumer, position)
+    }
+
+    /// How often to look before the clock is read.
+    #[inline]
+    fn polls(&self) -> usize {
+        match self.messages {
+            true => POLLS,
+            false => 1,
+        }
+    }
+
+    /// The unit has completed all before `end`.
+    fn retire(&self, state: &mut State, end: u64) {
+        while state.oldest != state.issued && self.sync_of(state, state.oldest) < end {
+            state.oldest += 1;
+        }
+        if end > self.head.load(Relaxed) {
+            // INVARIANT: All CMD_SYNCs before `end` are out of the list.
+            self.head.store(end, Release);
+        }
+    }
+
+    /// The position of the CMD_SYNC with a number.
+    fn sync_of(&self, state: &State, number: u64) -> u64 {
+        state.syncs[self.slot(number)]
+    }
+
+    /// Whether `needed` slots are free.
+    #[inline]
+    fn has_room(&self, registers: &Registers, state: &mut State, needed: u64) -> bool {
+        let entries = u64::from(self.ring.entries());
+        let has_room = |state: &State| state.producer - self.head.load(Relaxed) + needed <= entries;
+        if has_room(state) {
+            return true;
+        }
+        self.look_for_room(registers, state);
+        has_room(state)
+    }
+
+    /// Frees the slots of what the unit has completed.
+    #[cold]
+    fn look_for_room(&self, registers: &Registers, state: &mut State) {
+        let consumer = match self.messages {
+            true => None,
+            false => Some(CommandConsumer(registers.read::<CMDQ_CONS>().into())),
         };
-        let (first, sync) = (self.unsubmitted, self.producer);
-        self.append(Command::sync(signal));
-        self.unsubmitted = self.producer;
+        while state.oldest != state.issued {
+            let sync = self.sync_of(state, state.oldest);
+            let is_done = match consumer {
+                Some(consumer) => self.is_before(consumer, sync),
+                None => self.has_message(sync),
+            };
+            if !is_done {
+                break;
+            }
+            self.retire(state, sync + 1);
+        }
+    }
+
+    /// Appends a command, for which there is room. The unit does not see it before CMDQ_PROD is
+    /// written.
+    #[inline]
+    fn append(&self, state: &mut State, command: Command) {
+        self.write_slot(state.producer, command);
+        state.producer += 1;
+        state.counts.commands += 1;
+    }
+
+    /// Appends the invalidations of the unit's caches from position `first` up to `end` once more:
+    /// the unit has executed these commands, and they are still in the ring. Returns whether there
+    /// are some.
+    #[cold]
+    fn append_again(&self, state: &mut State, first: u64, end: u64) -> bool {
+        let before = state.producer;
+        for position in first..end {
+            // One CMD_SYNC follows the commands, so no slot is overwritten before it is read.
+            let command = self.read_slot(position);
+            if command.is_for_caches() {
+                self.append(state, command);
+            }
+        }
+        state.producer != before
+    }
+
+    /// Appends a CMD_SYNC, for which there is room, and hands what is in the queue to the unit.
+    #[inline]
+    fn submit(&self, state: &mut State, registers: &Registers, asked: Option<Asked>) -> InFlight {
+        let (first, sync) = (state.unsubmitted, state.producer);
+        if self.messages {
+            // Not what the message will say.
+            let word = u64::from(!Self::message(sync));
+            self.memory.messages.write(self.slot(sync), [word]);
+        }
+        self.append(state, Command::sync(self.signal(sync)));
+        state.unsubmitted = state.producer;
+        let number = self.slot(state.issued);
+        state.syncs[number] = sync;
+        // INVARIANT: The list has the CMD_SYNC.
+        state.issued += 1;
+        self.submitted.store(state.producer, Release);
         // The write of a register is ordered after the writes to memory before it.
-        registers.io().write_reg(CMDQ_PROD::from(self.producer));
+        let index = self.ring.index(state.producer);
+        registers.io().write_reg(CMDQ_PROD::from(index));
         InFlight {
             first,
             sync,
-            signal,
-            limit,
+            refusals: self.refusals.load(Relaxed),
+            limit: state.timeout,
             wait: None,
-            repairs: 0,
             refused: None,
             is_second: false,
             is_repeat: false,
@@ -376,62 +645,51 @@ impl CommandQueue {
 
     /// Submits commands that ask devices: the one of stream `alone`, or several. Returns the number
     /// of the CMD_SYNC.
-    fn start_asking(&mut self, registers: &Registers, alone: Option<u32>) -> u64 {
-        self.asked += 1;
+    fn start_asking(&self, state: &mut State, registers: &Registers, alone: Option<u32>) -> u64 {
+        state.asked += 1;
         let asked = Asked {
-            number: self.asked,
+            number: state.asked,
             alone,
             unanswered: false,
             told: false,
         };
-        let flight = self.submit(registers, self.device_timeout, Some(asked));
-        self.pending = Some(flight);
-        self.asked
+        let flight = self.submit(state, registers, Some(asked));
+        state.pending = Some(InFlight {
+            limit: state.device_timeout,
+            ..flight
+        });
+        state.asked
     }
 
-    /// Looks whether the unit has completed `flight`, the last that was submitted, and handles
-    /// errors. `None` if it has not.
+    /// Looks whether the unit has completed `flight`, and handles errors. `None` if it has not.
     fn look(
-        &mut self,
+        &self,
+        state: &mut State,
         registers: &Registers,
         flight: &mut InFlight,
     ) -> Option<Result<(), Failure>> {
-        let io = registers.io();
-        let read_consumer = || CommandConsumer(registers.read::<CMDQ_CONS>().into());
-        let times = match self.messages {
-            true => {
-                registers.run_emulator();
-                POLLS
-            }
-            false => 1,
-        };
-        let is_done = || match self.messages {
-            true => self.memory.completions.is_done(self.sequence),
-            false => {
-                let consumer = read_consumer().index();
-                self.ring.consumed(self.producer, consumer, flight.sync)
-            }
-        };
+        let is_done = || self.is_done(registers, flight.sync);
         let Some(wait) = flight.wait else {
-            if soon(times, is_done) {
-                return self.complete(registers, flight);
+            if soon(self.polls(), is_done) {
+                return self.complete(state, registers, flight);
             }
             flight.wait = Some(Wait::begin(flight.limit));
             return None;
         };
-        let Err(in_vain) = wait.look(times, is_done) else {
-            return self.complete(registers, flight);
+        let Err(in_vain) = wait.look(self.polls(), is_done) else {
+            return self.complete(state, registers, flight);
         };
+        if self.has_failed() {
+            // Another processor has seen it.
+            return Some(Err(Failure::Earlier));
+        }
 
         // The consumer index says why the unit has stopped, but only if it is read after GERROR:
         // the unit sets the reason, then the error (7.1). A reason that was read before may be that
         // of an earlier error.
-        let errors = registers.read::<GERROR>();
-        let errors = GlobalErrors::new(errors.into(), io.read(GERRORN).into());
-        let consumer = read_consumer();
-        if errors.has(GlobalErrors::COMMAND) && flight.repairs < REPAIRS {
-            flight.repairs += 1;
-            self.repair(flight, consumer);
+        let errors = errors(registers);
+        let consumer = CommandConsumer(registers.read::<CMDQ_CONS>().into());
+        if errors.has(GlobalErrors::COMMAND) && self.repair(state, flight, consumer) {
             acknowledge(registers, GlobalErrors::COMMAND);
         }
         if let Some(asked) = &mut flight.asked {
@@ -441,68 +699,125 @@ impl CommandQueue {
             }
         }
         in_vain.is_late().then(|| {
-            Err(match flight.refused {
+            self.note_refused(state, flight);
+            let failure = match flight.refused {
                 Some((command, error)) => Failure::Refused { command, error },
                 None => Failure::Timeout {
                     consumer: consumer.0,
-                    producer: self.producer,
+                    producer: self.ring.index(state.producer),
                     errors: errors.raw(),
                 },
-            })
+            };
+            Err(self.fail(state, failure))
         })
     }
 
-    /// Makes the command at which the unit has stopped acceptable. It goes on once the error is
-    /// acknowledged.
-    fn repair(&mut self, flight: &mut InFlight, consumer: CommandConsumer) {
+    /// Makes the command at which the unit has stopped acceptable. Returns whether the unit may go
+    /// on, which it does once the error is acknowledged. `flight` is what the caller waits for.
+    fn repair(&self, state: &mut State, flight: &mut InFlight, consumer: CommandConsumer) -> bool {
+        let head = self.head.load(Relaxed);
+        let position = self
+            .ring
+            .position(head, self.submitted.load(Relaxed), consumer);
+        if state.repaired.0 != position {
+            state.repaired = (position, 0);
+        }
+        if state.repaired.1 == REPAIRS {
+            return false;
+        }
+        state.repaired.1 += 1;
+
+        // Only one CMD_SYNC in the queue can be for devices.
+        let pending = state.pending.as_mut();
+        let asker = match flight.asked.is_some() {
+            true => Some(&mut *flight),
+            false => pending,
+        };
+        let asked = asker.and_then(|asker| asker.asked.as_mut());
         let error = CommandError::from_code(consumer.error());
         match error {
             CommandError::None => {}
-            CommandError::Abort => self.counts.aborts += 1,
+            CommandError::Abort => state.counts.aborts += 1,
             CommandError::DeviceTlb => {
-                self.counts.device_timeouts += 1;
-                if let Some(asked) = &mut flight.asked {
+                state.counts.device_timeouts += 1;
+                if let Some(asked) = asked {
                     asked.unanswered = true;
                 }
             }
             CommandError::Illegal | CommandError::Unknown(_) => {
-                self.counts.illegal += 1;
-                let slot = self.ring.entry(consumer.index());
-                let command = Command(self.memory.slots.read(slot));
-                flight.refused = Some((command, error));
-                if let Some(asked) = flight.asked.as_mut().filter(|_| command.is_for_device()) {
+                // The unit has stopped where nothing is.
+                let Some(position) = position else {
+                    return false;
+                };
+                state.counts.illegal += 1;
+                let command = self.read_slot(position);
+                state.last_refused = Some((command, error));
+                let slot = self.slot(position);
+                state.refused[slot] = position + 1;
+                // Whoever sees the batch complete sees this as well.
+                let refusals = self.refusals.load(Relaxed);
+                self.refusals.store(refusals.wrapping_add(1), Release);
+                if let Some(asked) = asked.filter(|_| command.is_for_device()) {
                     // The unit has passed no such CMD_ATC_INV on, so no device has answered it.
                     asked.unanswered = true;
                 }
-                let replacement = match consumer.index() == flight.sync {
-                    // The CMD_SYNC that is waited for.
-                    true => Command::sync(flight.signal),
-                    false => Command::sync(Signal::None),
-                };
-                self.write_slot(consumer.index(), replacement);
+                // It may be a CMD_SYNC that somebody waits for. If not, nobody looks at the
+                // message.
+                self.write_slot(position, Command::sync(self.signal(position)));
             }
+        }
+        true
+    }
+
+    /// Finds out whether the unit has refused a command of `flight`.
+    fn note_refused(&self, state: &State, flight: &mut InFlight) {
+        if flight.refused.is_some() || self.refusals.load(Acquire) == flight.refusals {
+            return;
+        }
+        let mut positions = flight.first..flight.sync + 1;
+        // A later command in the same slot may have been refused as well. Then it is not known.
+        if positions.any(|position| state.refused[self.slot(position)] > position) {
+            flight.refused = state.last_refused;
         }
     }
 
     /// The unit has completed `flight`. If it has to execute invalidations again, or has refused a
     /// command and has to invalidate everything instead, it is not done (`None`).
     fn complete(
-        &mut self,
+        &self,
+        state: &mut State,
         registers: &Registers,
         flight: &mut InFlight,
     ) -> Option<Result<(), Failure>> {
-        if self.repeats && !flight.is_repeat && self.append_again(flight.first, flight.sync) {
+        self.retire(state, flight.sync + 1);
+        self.note_refused(state, flight);
+        if self.repeats && !flight.is_repeat && self.append_again(state, flight.first, flight.sync)
+        {
             *flight = InFlight {
                 is_repeat: true,
                 is_second: flight.is_second,
                 refused: flight.refused,
-                ..self.submit(registers, TIMEOUT, flight.asked)
+                ..self.submit(state, registers, flight.asked)
             };
             return None;
         }
         if let Some((command, error)) = flight.refused {
             if flight.is_second {
-                return Some(Err(Failure::Refused { command, error }));
+                let failure = Failure::Refused { command, error };
+                return Some(Err(self.fail(state, failure)));
+            }
+            // If the unit waits for a device, or the ring is full, this has to wait as well.
+            if !self.is_free(state, registers) {
+                return None;
+            }
+            if self.has_failed() {
+                return Some(Err(Failure::Earlier));
+            }
+            if state.asleep {
+                return Some(Ok(()));
+            }
+            if !self.has_room(registers, state, ROOM_FOR_ALL) {
+                return None;
             }
             log_warn!(
                 "a unit stopped at the command {:#018x} {:#018x} ({}): {}; everything is \
@@ -512,46 +827,100 @@ impl CommandQueue {
                 command::name(command.operation()),
                 error.text(),
             );
-            // The queue is empty again.
-            self.append(Command::invalidate_all_stes());
-            self.append(Command::invalidate_el1());
+            self.append(state, Command::invalidate_all_stes());
+            self.append(state, Command::invalidate_el1());
             *flight = InFlight {
                 is_second: true,
-                ..self.submit(registers, TIMEOUT, flight.asked)
+                ..self.submit(state, registers, flight.asked)
             };
             return None;
         }
         if let Some(asked) = flight.asked.filter(|asked| asked.unanswered) {
-            self.unanswered = asked.number;
+            state.unanswered = asked.number;
             if let Some(stream) = asked.alone {
-                self.ats_streams.set_silent(stream, asked.number);
+                state.ats_streams.set_silent(stream, asked.number);
             }
         }
         Some(Ok(()))
     }
 
-    /// Looks whether the unit has done what it works at. Returns whether it works at nothing.
-    fn is_free(&mut self, registers: &Registers) -> bool {
-        let Some(mut flight) = self.pending.take() else {
+    /// Looks whether the unit has done what it works at. Returns whether it waits for no device.
+    fn is_free(&self, state: &mut State, registers: &Registers) -> bool {
+        let Some(mut flight) = state.pending.take() else {
             return true;
         };
-        match self.look(registers, &mut flight) {
+        match self.look(state, registers, &mut flight) {
             None => {
-                self.pending = Some(flight);
+                state.pending = Some(flight);
                 false
             }
             Some(result) => {
-                self.end(result);
+                if let Err(failure) = result {
+                    if failure != Failure::Earlier {
+                        state.failure = Some(failure);
+                    }
+                }
                 true
             }
         }
     }
 
-    /// Remembers a failure.
-    fn end(&mut self, result: Result<(), Failure>) {
-        if let Err(failure) = result {
-            self.failed = true;
-            self.failure = Some(failure);
+    /// Locks the queue when the unit waits for no device, or has failed.
+    #[inline]
+    fn lock(&self, registers: &Registers) -> SpinLockIrqGuard<'_, State> {
+        loop {
+            let mut state = self.state.lock();
+            if self.is_free(&mut state, registers) {
+                return state;
+            }
+            drop(state);
+            cpu_relax();
+        }
+    }
+
+    /// Returns when the unit has completed `flight`. The caller does not hold the lock.
+    #[inline]
+    fn wait(&self, registers: &Registers, flight: InFlight) -> Result<(), Failure> {
+        let is_done = soon(self.polls(), || self.is_done(registers, flight.sync));
+        match is_done && self.refusals.load(Relaxed) == flight.refusals {
+            true => Ok(()),
+            false => self.wait_long(registers, flight),
+        }
+    }
+
+    #[cold]
+    fn wait_long(&self, registers: &Registers, mut flight: InFlight) -> Result<(), Failure> {
+        loop {
+            let result = self.look(&mut self.state.lock(), registers, &mut flight);
+            if let Some(result) = result {
+                return result;
+            }
+            // Until there may be something to do, the others can have the lock.
+            while let Some(Err(in_vain)) = flight
+                .wait
+                .map(|wait| wait.look(self.polls(), || self.is_done(registers, flight.sync)))
+            {
+                let has_error = || errors(registers).has(GlobalErrors::COMMAND);
+                if self.has_failed() || in_vain.is_late() || has_error() {
+                    break;
+                }
+            }
+            cpu_relax();
+        }
+    }
+
+    /// Returns when `flight` has completed. The lock is held meanwhile.
+    #[cold]
+    fn wait_locked(
+        &self,
+        state: &mut State,
+        registers: &Registers,
+        mut flight: InFlight,
+    ) -> Result<(), Failure> {
+        loop {
+            if let Some(result) = self.look(state, registers, &mut flight) {
+                return result;
+            }
         }
     }
 }
@@ -572,30 +941,15 @@ fn log_slow(stream: Option<u32>) {
     }
 }
 
-/// Locks the queue when the unit works at nothing, or has failed.
-pub(super) fn lock<'a>(
-    queue: &'a SpinLockIrq<CommandQueue>,
-    registers: &Registers,
-) -> SpinLockIrqGuard<'a, CommandQueue> {
-    loop {
-        let mut guard = queue.lock();
-        if guard.is_free(registers) {
-            return guard;
-        }
-        drop(guard);
-        cpu_relax();
-    }
-}
-
 /// Commands that are executed together.
 ///
 /// The caller must [`run`](Self::run) it: if a batch is dropped, none or some of its commands were
 /// executed.
 #[must_use]
 pub struct Batch<'a> {
-    lock: &'a SpinLockIrq<CommandQueue>,
-    /// `None` only while the unit waits for a device.
-    guard: Option<SpinLockIrqGuard<'a, CommandQueue>>,
+    queue: &'a CommandQueue,
+    /// `None` after a wait.
+    guard: Option<SpinLockIrqGuard<'a, State>>,
     registers: &'a Registers,
     /// Commands since the last CMD_SYNC.
     count: usize,
@@ -615,12 +969,20 @@ enum Asks {
     Several,
 }
 
+/// Whether the queue is locked while a processor waits.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Waits {
+    Unlocked,
+    Locked,
+}
+
 impl<'a> Batch<'a> {
-    /// An empty batch. The queue is locked until it is run, but for waits for devices.
-    pub(super) fn new(lock: &'a SpinLockIrq<CommandQueue>, registers: &'a Registers) -> Self {
+    /// An empty batch. The queue is locked until commands are executed.
+    #[inline]
+    pub(super) fn new(queue: &'a CommandQueue, registers: &'a Registers) -> Self {
         Self {
-            lock,
-            guard: Some(self::lock(lock, registers)),
+            queue,
+            guard: Some(queue.lock(registers)),
             registers,
             count: 0,
             asks: Asks::None,
@@ -630,20 +992,60 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn queue(&mut self) -> &mut CommandQueue {
-        let (lock, registers) = (self.lock, self.registers);
-        self.guard
-            .get_or_insert_with(|| self::lock(lock, registers))
+    fn state(&mut self) -> &mut State {
+        let (queue, registers) = (self.queue, self.registers);
+        self.guard.get_or_insert_with(|| queue.lock(registers))
+    }
+
+    /// Locks the queue when it has room for a command and a CMD_SYNC, or takes no commands. What
+    /// was pushed so far may be executed meanwhile.
+    #[inline]
+    fn state_with_room(&mut self) -> &mut State {
+        let (queue, registers) = (self.queue, self.registers);
+        if self.count == queue.max_unsynced {
+            self.flush(Waits::Unlocked);
+        }
+        while {
+            let state = self.state();
+            state.open && !queue.has_room(registers, state, ROOM_FOR_ONE)
+        } {
+            self.wait_for_room();
+        }
+        self.state()
+    }
+
+    /// The queue is full. Waits, without the lock, until that may have changed.
+    #[cold]
+    fn wait_for_room(&mut self) {
+        if self.count > 0 {
+            return self.flush(Waits::Unlocked);
+        }
+        let queue = self.queue;
+        let state = self.state();
+        let sync = queue.sync_of(state, state.oldest);
+        let observed = InFlight {
+            // It is another processor's, which looks after its commands.
+            first: sync + 1,
+            sync,
+            refusals: queue.refusals.load(Relaxed),
+            limit: state.timeout,
+            wait: None,
+            refused: None,
+            is_second: false,
+            is_repeat: true,
+            asked: None,
+        };
+        self.guard = None;
+        self.result = queue.wait(self.registers, observed);
     }
 
     /// Adds a command.
     #[inline]
     pub fn push(&mut self, command: Command) {
-        if self.count == self.queue().max_unsynced {
-            self.flush();
-        }
-        if !self.queue().asleep {
-            self.queue().append(command);
+        let queue = self.queue;
+        let state = self.state_with_room();
+        if state.open {
+            queue.append(state, command);
         }
         if command.is_for_device() {
             let stream = command.stream();
@@ -659,7 +1061,7 @@ impl<'a> Batch<'a> {
     /// Adds an invalidation of everything that the unit caches.
     pub fn invalidate_everything(&mut self) {
         self.push(Command::invalidate_all_stes());
-        if self.queue().has_el2 {
+        if self.queue.has_el2 {
             self.push(Command::invalidate_el2());
         }
         self.push(Command::invalidate_el1());
@@ -669,13 +1071,20 @@ impl<'a> Batch<'a> {
     /// have answered their CMD_ATC_INV. Otherwise [`is_silent`](Self::is_silent) tells which one
     /// has not, if it was the only one.
     ///
-    /// If a device was asked, the queue was unlocked meanwhile: other batches may have been
-    /// executed, and the list of ATS streams may have changed.
+    /// The queue was unlocked meanwhile: other batches may have been executed, and the list of ATS
+    /// streams may have changed.
     pub fn sync(&mut self) -> Option<Unanswered> {
-        self.flush();
+        self.flush(Waits::Unlocked);
         let first = self.first.take()?;
         // If a device did not answer another processor, in between, this one asks it once more.
-        (self.queue().unanswered >= first).then_some(Unanswered(first))
+        (self.state().unanswered >= first).then_some(Unanswered(first))
+    }
+
+    /// As [`sync`](Self::sync), but the queue stays locked until the unit has executed what was
+    /// pushed, unless that asks a device: for what others must not see half done.
+    #[cold]
+    pub fn sync_locked(&mut self) {
+        self.flush(Waits::Locked);
     }
 
     /// Whether the device of `stream` has not answered since, when it was asked alone.
@@ -683,77 +1092,99 @@ impl<'a> Batch<'a> {
         self.ats_streams().is_silent(stream, since)
     }
 
+    /// Locks the queue, if it is not, until commands are executed.
+    pub fn lock(&mut self) {
+        self.state();
+    }
+
     /// The devices whose TLBs an invalidation has to reach.
     #[inline]
-    pub fn ats_streams(&mut self) -> &mut AtsStreams<KVec<AtsStream>> {
-        self.queue().ats_streams()
+    pub fn ats_streams(&mut self) -> &AtsStreams<KVec<AtsStream>> {
+        &self.state().ats_streams
+    }
+
+    /// Calls `f` with the list of these devices, to change it.
+    pub fn change_ats_streams<R>(
+        &mut self,
+        f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R,
+    ) -> R {
+        let queue = self.queue;
+        queue.change_ats_streams(self.state(), f)
     }
 
     /// Executes the batch. When this returns `Ok`, all its commands have completed. An empty batch
     /// costs nothing.
+    #[inline]
     pub fn run(mut self) -> Result<(), Failure> {
-        self.flush();
+        self.flush(Waits::Unlocked);
         self.result
     }
 
-    /// Hands what was pushed to the unit, and does not wait: as a processor that is away for long.
+    /// Hands what was pushed, which asks one device, to the unit, and does not wait: as a processor
+    /// that is away for long.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub fn go_away(mut self) {
         let Asks::One(stream) = self.asks else { return };
-        let registers = self.registers;
-        let queue = self.queue();
-        queue.start_asking(registers, Some(stream));
+        let (queue, registers) = (self.queue, self.registers);
+        queue.start_asking(self.state(), registers, Some(stream));
+    }
+
+    /// Hands what was pushed, which asks no device, to the unit, for which somebody waits later.
+    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+    fn begin(mut self) -> InFlight {
+        let (queue, registers) = (self.queue, self.registers);
+        let state = self.state();
+        queue.submit(state, registers, None)
     }
 
     /// Executes what was pushed so far.
-    fn flush(&mut self) {
+    #[inline]
+    fn flush(&mut self, waits: Waits) {
         let count = core::mem::take(&mut self.count);
         let asks = core::mem::replace(&mut self.asks, Asks::None);
-        let queue = self.queue();
-        let (works, asleep) = (queue.works(), queue.asleep);
         if count == 0 || self.result.is_err() {
             return;
         }
-        if !works {
-            self.result = Err(self.queue().take_failure());
+        let queue = self.queue;
+        let state = self.state();
+        if !state.open {
+            if !queue.works() {
+                self.result = Err(state.take_failure());
+            }
             return;
         }
-        if asleep {
-            return;
-        }
-        self.queue().counts.batches += 1;
+        state.counts.batches += 1;
         self.result = match asks {
-            Asks::None => self.execute(),
+            Asks::None => self.execute(waits),
             Asks::One(stream) => self.ask(Some(stream)),
             Asks::Several => self.ask(None),
         };
     }
 
-    fn execute(&mut self) -> Result<(), Failure> {
-        let registers = self.registers;
-        let queue = self.queue();
-        let mut flight = queue.submit(registers, TIMEOUT, None);
-        let result = loop {
-            if let Some(result) = queue.look(registers, &mut flight) {
-                break result;
-            }
-        };
-        queue.failed = result.is_err();
-        result
+    #[inline]
+    fn execute(&mut self, waits: Waits) -> Result<(), Failure> {
+        let (queue, registers) = (self.queue, self.registers);
+        let state = self.state();
+        let flight = queue.submit(state, registers, None);
+        if queue.repeats || waits == Waits::Locked {
+            return queue.wait_locked(state, registers, flight);
+        }
+        self.guard = None;
+        queue.wait(registers, flight)
     }
 
     /// As [`execute`](Self::execute), for commands that ask devices: the one of stream `alone`, or
     /// several.
     fn ask(&mut self, alone: Option<u32>) -> Result<(), Failure> {
-        let registers = self.registers;
-        let number = self.queue().start_asking(registers, alone);
+        let (queue, registers) = (self.queue, self.registers);
+        let number = queue.start_asking(self.state(), registers, alone);
         self.first = self.first.or(Some(number));
         // Another processor may see the end of it, and submit something else.
         self.guard = None;
-        let queue = self.queue();
-        match queue.failed {
+        let state = self.state();
+        match queue.has_failed() {
             false => Ok(()),
-            true => Err(queue.take_failure()),
+            true => Err(state.take_failure()),
         }
     }
 }
@@ -761,6 +1192,12 @@ impl<'a> Batch<'a> {
 /// A device has not answered a CMD_ATC_INV.
 #[derive(Copy, Clone)]
 pub struct Unanswered(u64);
+
+/// The errors that are active.
+fn errors(registers: &Registers) -> GlobalErrors {
+    let errors = registers.read::<GERROR>();
+    GlobalErrors::new(errors.into(), registers.io().read(GERRORN).into())
+}
 
 /// Acknowledges the errors in `mask` that are active. The caller holds the queue's lock: GERRORN
 /// has one bit for each error, and more than one writer.
@@ -770,12 +1207,14 @@ fn acknowledge(registers: &Registers, mask: u32) {
     io.write_reg(GERRORN::from(seen ^ ((active ^ seen) & mask)));
 }
 
-/// Reads and acknowledges the active errors but for CMDQ_ERR, which a batch handles. `_queue` shows
-/// that the caller holds the queue's lock.
-pub(super) fn take_errors(_queue: &CommandQueue, registers: &Registers) -> GlobalErrors {
-    let io = registers.io();
-    let (active, seen): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
-    let mask = !GlobalErrors::COMMAND;
-    acknowledge(registers, mask);
-    GlobalErrors::new((active ^ seen) & mask, 0)
+impl CommandQueue {
+    /// Reads and acknowledges the active errors but for CMDQ_ERR, which whoever waits handles.
+    pub(super) fn take_errors(&self, registers: &Registers) -> GlobalErrors {
+        let _state = self.state.lock();
+        let io = registers.io();
+        let (active, seen): (u32, u32) = (io.read(GERROR).into(), io.read(GERRORN).into());
+        let mask = !GlobalErrors::COMMAND;
+        acknowledge(registers, mask);
+        GlobalErrors::new((active ^ seen) & mask, 0)
+    }
 }

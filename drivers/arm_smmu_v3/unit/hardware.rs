@@ -24,7 +24,7 @@ use super::super::records::{
 };
 use super::{
     ats_streams::{AtsStream, AtsStreams},
-    command_queue::{take_errors, Batch, CommandQueue, Failure},
+    command_queue::{Batch, CommandQueue, Failure},
     domain_tags::DomainTags,
     firmware::Description,
     mmio::{Line, Message, Registers},
@@ -62,7 +62,7 @@ pub struct Hardware {
     pub granule: GranuleSize,
     pub stream_table: Exposed<StreamTable>,
     #[pin]
-    commands: SpinLockIrq<CommandQueue>,
+    pub commands: CommandQueue,
     #[pin]
     pub(super) events: SpinLockIrq<EventQueue>,
     /// `None` if the unit has no PRI queue.
@@ -70,7 +70,7 @@ pub struct Hardware {
     pub(super) page_requests: SpinLockIrq<Option<PriQueue>>,
     #[pin]
     pub tags: Mutex<DomainTags>,
-    /// Held while a register changes that the unit acknowledges. Nests inside the lock of
+    /// Held while a register changes that the unit acknowledges. Nests inside the lock in
     /// `commands`.
     #[pin]
     control: SpinLockIrq<()>,
@@ -136,7 +136,7 @@ impl Hardware {
                 capability,
                 granule,
                 stream_table: Exposed::new("a stream table", stream_table),
-                commands <- new_spinlock_irq!(commands),
+                commands <- commands,
                 events <- new_spinlock_irq!(events),
                 page_requests <- new_spinlock_irq!(page_requests),
                 tags <- new_mutex!(tags),
@@ -206,27 +206,23 @@ impl Hardware {
         })
     }
 
-    /// A batch of commands. The command queue is locked, and interrupts are off, until it is run,
-    /// but while the unit waits for a device.
+    /// A batch of commands. The command queue is locked, and interrupts are off, until the commands
+    /// are executed. Nobody holds the lock while the unit works.
     #[inline]
     pub fn batch(&self) -> Batch<'_> {
         Batch::new(&self.commands, &self.registers)
     }
 
-    /// Calls `f` with the command queue, which is locked meanwhile.
-    pub fn with_commands<R>(&self, f: impl FnOnce(&CommandQueue) -> R) -> R {
-        f(&self.commands.lock())
-    }
-
-    /// Changes how long the unit may wait for a device.
-    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub fn set_device_timeout(&self, limit: Delta) {
-        self.commands.lock().set_device_timeout(limit);
-    }
-
     /// Calls `f` with the list of ATS streams. The command queue is locked meanwhile.
     pub fn with_ats_streams<R>(&self, f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R) -> R {
-        f(self.commands.lock().ats_streams())
+        self.commands.with_ats_streams(f)
+    }
+
+    /// Whether an invalidation may have to reach devices. To be asked when what the unit has cached
+    /// was invalidated, see [`CommandQueue::has_ats_streams`].
+    #[inline]
+    pub fn has_ats_streams(&self) -> bool {
+        self.capability.device_tlb && self.commands.has_ats_streams()
     }
 
     /// Reserves room for one more device in the list of ATS streams.
@@ -245,7 +241,7 @@ impl Hardware {
 
     /// Takes and acknowledges the active global errors, but for those of the command queue.
     pub(super) fn take_errors(&self) -> GlobalErrors {
-        self.with_commands(|queue| take_errors(queue, &self.registers))
+        self.commands.take_errors(&self.registers)
     }
 
     /// Changes CR0 and waits until the unit acknowledges that.
@@ -372,7 +368,7 @@ impl UnitHardware for Hardware {
         );
         self.hand_over_stream_table();
 
-        self.commands.lock().hand_over(&self.registers);
+        self.commands.hand_over(&self.registers);
         self.control(|cr0| cr0.with_commands(true))
             .inspect_err(|_| log_err!("{}: the unit does not start its command queue", name))?;
         self.invalidate_everything().map_err(|failure| {
@@ -429,16 +425,13 @@ impl UnitHardware for Hardware {
         self.interrupt_control(|_| IRQ_CTRL::zeroed())?;
         self.set_bypass(GBPA::from(self.bypass.load(Relaxed)))?;
         self.control(|cr0| cr0.with_translation(false))?;
-        // While the lock is held the queue is empty, unless the unit waits for a device.
-        let mut commands = self.commands.lock();
-        self.control(|_| CR0::zeroed())?;
-        commands.sleep();
+        self.commands.sleep(|| self.control(|_| CR0::zeroed()))?;
         Ok(Off::observed())
     }
 
     fn take_back(&self, off: &Off) {
         self.registers.set_stream_table(0);
-        self.commands.lock().take_back(off);
+        self.commands.take_back(off);
         self.events.lock().take_back(off);
         if let Some(requests) = &*self.page_requests.lock() {
             requests.take_back(off);
@@ -469,7 +462,7 @@ impl UnitHardware for Hardware {
     }
 
     fn give_up(&self) {
-        self.commands.lock().give_up();
+        self.commands.give_up();
     }
 
     fn block_entries(&self) {

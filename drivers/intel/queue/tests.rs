@@ -9,7 +9,7 @@ use kernel::{
     impl_has_work,
     macros::kunit_tests,
     new_work,
-    sync::{Arc, Completion},
+    sync::{atomic::Relaxed, Arc, Completion},
     time::{Instant, Monotonic},
     workqueue::{self, Work, WorkItem},
 };

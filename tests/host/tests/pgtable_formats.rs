@@ -644,6 +644,59 @@ fn without_memory_a_page_is_not_split_and_not_lost<C: Case>() {
     }
 }
 
+/// A page whose tables exist changes one entry, and flushes that if walks do not snoop.
+fn a_page_is_one_write<C: Case>() {
+    let variants = [(true, true), (true, false), (false, true), (false, false)];
+
+    for shape in C::shapes() {
+        for (coherent, split) in variants {
+            let mut bench = Bench::<C>::new(Config {
+                coherent,
+                split,
+                ..shape
+            });
+            let room = 1u64 << shape.iova_bits.min(shape.oa_bits).min(62);
+
+            for size in bench.sizes() {
+                let lg2 = size.trailing_zeros() - C::Format::GRANULE_LG2;
+                if lg2 % C::Format::INDEX_LG2 != 0 || 4 * size > room {
+                    continue;
+                }
+                // The neighbour keeps the tables.
+                let (iova, phys) = (2 * size, 3 * size);
+                assert_eq!(bench.map(3 * size, 0, size), (size, Ok(())));
+
+                let (before, flushed) = (writes(), bench.memory.flushes());
+                assert_eq!(bench.map(iova, phys, size), (size, Ok(())));
+                assert_eq!(writes() - before, 1);
+                let end = Iova::new(iova + size - 1);
+                assert_eq!(
+                    bench.table.iova_to_phys(end),
+                    Some(PhysAddr::new(phys + size - 1))
+                );
+                assert_eq!(bench.hardware.access(iova, true), Ok(phys));
+                // Again, and elsewhere.
+                assert_eq!(bench.map(iova, phys, size), (0, Err(Error::InUse)));
+                assert_eq!(bench.map(iova, 0, size), (0, Err(Error::InUse)));
+                assert_eq!(writes() - before, 1);
+
+                assert_eq!(bench.unmap(iova, size), size);
+                assert_eq!(writes() - before, 2);
+                assert_eq!(bench.unmap(iova, size), 0);
+                assert!(bench.hardware.access(iova, false).is_err());
+                assert_eq!(bench.hardware.access(3 * size, true), Ok(0));
+                assert_eq!(writes() - before, 2);
+
+                let (now, needless) = bench.memory.flushes();
+                assert_eq!(now - flushed.0, if coherent { 0 } else { 2 });
+                assert_eq!(needless, flushed.1);
+                assert_eq!(bench.unmap(3 * size, size), size);
+            }
+            bench.nothing_left();
+        }
+    }
+}
+
 macro_rules! for_each_case {
     ($($name:ident: $case:ty;)*) => {
         $(mod $name {
@@ -657,6 +710,11 @@ macro_rules! for_each_case {
             #[test]
             fn every_page_size_is_used() {
                 super::every_page_size_is_used::<$case>();
+            }
+
+            #[test]
+            fn a_page_is_one_write() {
+                super::a_page_is_one_write::<$case>();
             }
 
             #[test]

@@ -170,6 +170,28 @@ struct Domain {
 /// What a device can reach: page `page` of domain `domain`.
 type Place = (u16, u64);
 
+/// What an unmap does after it has changed the page table. Attaches go on in between: nobody holds
+/// a lock.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Step {
+    /// The unit completes the invalidation of its own TLB.
+    Unit,
+    /// The driver looks which devices are listed.
+    Look,
+    /// These devices invalidate their TLBs.
+    Devices,
+}
+
+/// The order of the driver.
+const STEPS: [Step; 3] = [Step::Unit, Step::Look, Step::Devices];
+
+/// An unmap that has changed the page table, and has not returned yet.
+struct Unmap {
+    place: Place,
+    done: usize,
+    asked: Vec<u32>,
+}
+
 /// A device with a TLB, the unit, and memory, by IHI 0070 3.9 and PCIe 10.
 struct Machine {
     domains: BTreeMap<u16, Domain>,
@@ -181,6 +203,8 @@ struct Machine {
     is_on: bool,
     device: BTreeMap<u64, Place>,
     streams: AtsStreams<Vec<AtsStream>>,
+    /// An unmap on the way.
+    unmap: Option<Unmap>,
     /// The number of requests that the entry refused although ATS was enabled in the device.
     refused: usize,
 }
@@ -234,30 +258,61 @@ impl Machine {
             .retain(|page, _| !(address..address.saturating_add(pages)).contains(page));
     }
 
-    /// Unmaps a page. Like an invalidation, returns when no device may reach the page any more.
-    fn unmap(&mut self, domain: u16, page: u64) {
+    /// Begins to unmap a page.
+    fn unmap(&mut self, domain: u16, page: u64, steps: &[Step]) {
+        self.finish(steps);
         self.domains.get_mut(&domain).unwrap().mapped.remove(&page);
-        self.invalidate_unit(domain);
-        let asked: Vec<_> = self
-            .streams
-            .of(asid(domain))
-            .iter()
-            .map(|listed| listed.stream)
-            .collect();
-        for stream in asked {
-            let (first, last) = (page << 12, page << 12 | 0xfff);
-            self.invalidate_device(Command::invalidate_atc_range(stream, first, last));
+        self.unmap = Some(Unmap {
+            place: (domain, page),
+            done: 0,
+            asked: Vec::new(),
+        });
+    }
+
+    /// Takes the next step of the unmap. After the last one it has returned, and no device may
+    /// reach the page any more.
+    fn step(&mut self, steps: &[Step]) {
+        let Some(mut unmap) = self.unmap.take() else {
+            return;
+        };
+        let (domain, page) = unmap.place;
+        match steps[unmap.done] {
+            Step::Unit => self.invalidate_unit(domain),
+            Step::Look => {
+                let listed = self.streams.of(asid(domain)).iter();
+                unmap.asked = listed.map(|listed| listed.stream).collect();
+            }
+            Step::Devices => {
+                for &stream in &unmap.asked {
+                    let (first, last) = (page << 12, page << 12 | 0xfff);
+                    self.invalidate_device(Command::invalidate_atc_range(stream, first, last));
+                }
+            }
         }
+        unmap.done += 1;
+        if unmap.done < steps.len() {
+            self.unmap = Some(unmap);
+        }
+    }
+
+    /// Takes all steps of the unmap that are left.
+    fn finish(&mut self, steps: &[Step]) {
+        while self.unmap.is_some() {
+            self.step(steps);
+        }
+    }
+
+    /// Whether the memory of a page is freed. An unmap that has not returned has freed nothing.
+    fn is_freed(&self, place: Place) -> bool {
+        let on_the_way = self.unmap.as_ref().map(|unmap| unmap.place);
+        !self.domains[&place.0].mapped.contains(&place.1) && on_the_way != Some(place)
     }
 
     /// Checks that no device reaches unmapped memory, or a domain that is not in `allowed`.
     fn check(&mut self, allowed: &[Option<u16>]) {
         for page in 0..PAGES {
             for place in self.reaches(page) {
-                assert!(
-                    self.domains[&place.0].mapped.contains(&place.1),
-                    "freed: {place:?}"
-                );
+                assert!(!self.is_freed(place), "freed: {place:?}");
                 assert!(allowed.contains(&Some(place.0)), "foreign: {place:?}");
             }
         }
@@ -268,29 +323,38 @@ impl Machine {
 #[derive(Clone, Debug)]
 enum Event {
     Ask(u64),
+    /// Another device has the unit cache a page of a domain.
+    Cache(u16, u64),
     Unmap(u16, u64),
+    Step,
     Map(u16, u64),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         3 => (0..PAGES).prop_map(Event::Ask),
+        1 => (1u16..4, 0..PAGES).prop_map(|(domain, page)| Event::Cache(domain, page)),
         1 => (1u16..4, 0..PAGES).prop_map(|(domain, page)| Event::Unmap(domain, page)),
+        2 => Just(Event::Step),
         1 => (1u16..4, 0..PAGES).prop_map(|(domain, page)| Event::Map(domain, page)),
     ];
     prop::collection::vec(event, 0..6)
 }
 
+/// An attach: the domain if there is one, whether the TLB is enabled, and what happens after each
+/// action.
+type Attach = (Option<u16>, bool, Vec<Vec<Event>>);
+
 /// Attaches: to a domain with the TLB enabled or disabled, or to no domain.
-fn attaches() -> impl Strategy<Value = Vec<(Option<u16>, bool, Vec<Vec<Event>>)>> {
+fn attaches() -> impl Strategy<Value = Vec<Attach>> {
     let target = prop_oneof![1 => Just(None), 4 => (1u16..4).prop_map(Some)];
     let between = prop::collection::vec(events(), Action::ORDER.len() + 1);
     prop::collection::vec((target, prop::bool::weighted(0.8), between), 1..8)
 }
 
-/// Performs attaches with the actions in `order`, with random events in between. Panics if a device
-/// reaches memory that it must not reach.
-fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)]) -> usize {
+/// Performs attaches with the actions in `order`, with events in between, and with the steps of an
+/// unmap in the order of `steps`. Panics if a device reaches memory that it must not reach.
+fn attach_all(order: &[Action], steps: &[Step], attaches: &[Attach]) -> usize {
     let domain = Domain {
         mapped: (0..PAGES).collect(),
     };
@@ -301,6 +365,7 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
         is_on: false,
         device: BTreeMap::new(),
         streams: ats_streams(2),
+        unmap: None,
         refused: 0,
     };
     let mut under = None;
@@ -334,8 +399,16 @@ fn attach_all(order: &[Action], attaches: &[(Option<u16>, bool, Vec<Vec<Event>>)
             for event in events {
                 match *event {
                     Event::Ask(page) => machine.ask(page),
-                    Event::Unmap(domain, page) => machine.unmap(domain, page),
+                    Event::Cache(domain, page) => {
+                        if machine.domains[&domain].mapped.contains(&page) {
+                            machine.unit.insert((domain, page));
+                        }
+                    }
+                    Event::Unmap(domain, page) => machine.unmap(domain, page, steps),
+                    Event::Step => machine.step(steps),
                     Event::Map(domain, page) => {
+                        // Who maps the page again has waited for the unmap.
+                        machine.finish(steps);
                         machine
                             .domains
                             .get_mut(&domain)
@@ -367,7 +440,7 @@ proptest! {
     /// refused.
     #[test]
     fn attaches_in_order(attaches in attaches()) {
-        prop_assert_eq!(attach_all(&Action::ORDER, &attaches), 0);
+        prop_assert_eq!(attach_all(&Action::ORDER, &STEPS, &attaches), 0);
     }
 }
 
@@ -392,7 +465,8 @@ fn the_model_detects_wrong_orders() {
         };
         order.swap(at(first), at(second));
         runs.iter().any(|run| {
-            catch_unwind(AssertUnwindSafe(|| attach_all(&order, run))).map_or(true, |n| n > 0)
+            catch_unwind(AssertUnwindSafe(|| attach_all(&order, &STEPS, run)))
+                .map_or(true, |n| n > 0)
         })
     };
     let found = [
@@ -404,4 +478,26 @@ fn the_model_detects_wrong_orders() {
     ];
     set_hook(hook);
     assert_eq!(found, [true; 5]);
+}
+
+/// Law 8: an unmap looks which devices are listed after the unit has invalidated its own TLB. If it
+/// looked before, a device that comes from another domain in between could get the old translation
+/// from the unit, and nobody would tell it.
+#[test]
+fn law_8_the_list_is_read_after_the_unit_is_invalidated() {
+    use std::panic::catch_unwind;
+
+    const LOOK_FIRST: [Step; 3] = [Step::Look, Step::Unit, Step::Devices];
+    let quiet = || vec![Vec::new(); Action::ORDER.len() + 1];
+    // Another device uses the page. Nobody with a TLB is listed yet for the domain.
+    let mut first = quiet();
+    first[6].extend([Event::Cache(2, 1), Event::Unmap(2, 1), Event::Step]);
+    // The entry leads to the other domain.
+    let mut second = quiet();
+    second[2].extend([Event::Ask(1), Event::Step, Event::Step]);
+    let attaches = [(Some(1), true, first), (Some(2), true, second)];
+
+    assert_eq!(attach_all(&Action::ORDER, &STEPS, &attaches), 0);
+    let is_wrong = catch_unwind(|| attach_all(&Action::ORDER, &LOOK_FIRST, &attaches)).is_err();
+    assert!(is_wrong);
 }

@@ -389,6 +389,47 @@ proptest! {
         }
     }
 
+    /// A command queue whose processors read its state one after the other, while it goes on.
+    #[test]
+    fn command_positions(
+        shift in 0u8..9,
+        head in 0u64..1 << 40,
+        used in any::<u64>(),
+        passed in any::<u64>(),
+        later in any::<[u64; 4]>(),
+        position in any::<u64>(),
+    ) {
+        let ring = Ring::new(shift);
+        let entries = u64::from(ring.entries());
+        // What is true when the consumer index is read.
+        let submitted = head + used % (entries + 1);
+        let consumer = head + passed % (submitted - head + 1);
+        let reading = CommandConsumer((consumer % (2 * entries)) as u32 | 0x0100_0000);
+        let at = if consumer < submitted { Some(consumer) } else { None };
+        prop_assert_eq!(ring.position(head, submitted, reading), at);
+
+        // Then others go on; `submitted` is read, and later `head`.
+        let head_then = head + later[0] % (submitted - head + 1) + later[1] % 3 * entries;
+        let submitted_then = submitted.max(head_then + later[2] % (entries + 1));
+        prop_assume!(submitted_then - head_then <= entries);
+        let head_last = head_then + later[3] % (submitted_then - head_then + 1);
+        // Anything that was submitted before.
+        prop_assume!(submitted > 0);
+        let position = submitted - 1 - position % submitted.min(3 * entries);
+        let expected = head_last > position || consumer > position;
+        prop_assert_eq!(
+            ring.has_passed(head_last, submitted_then, reading, position),
+            expected
+        );
+        // A unit that is not there has passed nothing.
+        let gone = CommandConsumer(u32::MAX);
+        prop_assert_eq!(
+            ring.has_passed(head_last, submitted_then, gone, position),
+            head_last > position
+        );
+        prop_assert_eq!(ring.position(head, submitted, gone), None);
+    }
+
     /// The driver decodes every entry that it writes.
     #[test]
     fn entries_round_trip(

@@ -161,7 +161,7 @@ mod suite {
         // The unit does not know the queue yet.
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
 
-        hardware.commands.lock().hand_over(&hardware.registers);
+        hardware.commands.hand_over(&hardware.registers);
         let took = milliseconds(|| {
             assert_eq!(
                 batch(&hardware),
@@ -183,7 +183,7 @@ mod suite {
         assert_eq!(u32::from(hardware.registers.io().read(CMDQ_PROD)), 2);
         // An empty batch has nothing to do.
         assert_eq!(hardware.batch().run(), Ok(()));
-        hardware.commands.lock().take_back(&Off::observed());
+        hardware.commands.take_back(&Off::observed());
         Ok(())
     }
 
@@ -191,11 +191,11 @@ mod suite {
     fn message_that_never_comes() -> Result {
         let hardware = unit_with(IDR0 | 1 << 13)?;
         assert!(hardware.capability.poll_messages());
-        hardware.commands.lock().hand_over(&hardware.registers);
+        hardware.commands.hand_over(&hardware.registers);
         // The consumer index passes the commands, but only the message shows completion.
         hardware.registers.io().write_reg(CMDQ_CONS::from(2));
         assert!(matches!(batch(&hardware), Err(Failure::Timeout { .. })));
-        hardware.commands.lock().take_back(&Off::observed());
+        hardware.commands.take_back(&Off::observed());
         Ok(())
     }
 
@@ -203,7 +203,7 @@ mod suite {
     fn queue_that_refuses() -> Result {
         let hardware = unit()?;
         let io = hardware.registers.io();
-        hardware.commands.lock().hand_over(&hardware.registers);
+        hardware.commands.hand_over(&hardware.registers);
         // The unit stops at the first command (CERROR_ILL), and at whatever replaces it.
         io.write_reg(CMDQ_CONS::from(1 << 24));
         io.write_reg(GERROR::from(1));
@@ -218,11 +218,11 @@ mod suite {
         );
         // The error was acknowledged.
         assert_eq!(u32::from(io.read(GERRORN)), 1);
-        let counts = hardware.with_commands(CommandQueue::counts);
+        let counts = hardware.commands.counts();
         assert!((1..=4).contains(&counts.illegal));
         assert_eq!(counts.batches, 1);
         assert_eq!(batch(&hardware), Err(Failure::Earlier));
-        hardware.commands.lock().take_back(&Off::observed());
+        hardware.commands.take_back(&Off::observed());
         Ok(())
     }
 

@@ -12,14 +12,14 @@ PYTHON	?= python3
 IC	:= $(PYTHON) $(CURDIR)/tools/ic
 
 # Variables that the tools read; an empty one means the default.
-export MIRROR JOBS
+export MIRROR JOBS SIGN_KEY SIGN_CERT
 
 # The variables of the command line that have a value, and those of $1 that a target does not have:
 # a variable that does nothing is refused, since it means that something else was asked for. If
 # there are several targets, it may be for another one.
 given := $(if $(word 2,$(MAKECMDGOALS)),,$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v))))
 COMMON_VARS := MIRROR JOBS PYTHON XDG_CACHE_HOME MAKEFLAGS SHELL %_proxy %_PROXY
-TOOL_VARS := KERNEL VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
+TOOL_VARS := KERNEL SIGN_KEY SIGN_CERT VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
 refuse = $(if $1,echo 'make $(or $(MAKECMDGOALS),modules): $(firstword $1)= does nothing here$(hint_$(firstword $1)).' >&2; \
 	echo 'It reads: $(or $(strip $(foreach v,$2,$v=)),no variable)' >&2; exit 1;)
 
@@ -54,7 +54,7 @@ setup build install uninstall run test shell kunit host-test lsiommu lsiommu-tes
 kunit mutants native-test native-calls: IC_VARS = FILTER
 setup: IC_VARS = KERNEL ARCH UPDATE
 build: IC_VARS = KERNEL ARCH
-install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH
+install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH SIGN_KEY SIGN_CERT
 uninstall: IC_VARS = INSTALL_MOD_PATH
 firmware-test: IC_VARS = TABLES
 fuzz: IC_VARS = TABLES SECONDS
@@ -94,7 +94,7 @@ help:
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU=, KERNEL= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64; KERNEL=)'
 	@echo '  make install          install that module on this machine (it must run that kernel), or below the root of'
-	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64'
+	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64 (SIGN_KEY=, SIGN_CERT=: sign it)'
 	@echo '  make uninstall        remove what make install has installed'
 	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=, KERNEL=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'

@@ -25,6 +25,7 @@ from . import (
     lint,
     lsiommu,
     module,
+    module_file,
     mutants,
     native,
     native_calls,
@@ -203,7 +204,7 @@ def _lsiommu(arguments):
 
 
 def _install(arguments):
-    install.install(arch.ARCHES[arguments.arch], arguments.kernel)
+    install.install(arch.ARCHES[arguments.arch], arguments.kernel, module_file.signing())
 
 
 def _uninstall(_arguments):

@@ -54,6 +54,7 @@ class Variables(unittest.TestCase):
             (("run", "VIOMMU=smmuv3", "KERNEL=7.2"), "run --kernel '7.2' --iommu 'smmuv3'"),
             (("build", "ARCH=arm64", "KERNEL=sid"), "build --kernel 'sid' --arch 'arm64'"),
             (("install", "ARCH=arm64", "INSTALL_MOD_PATH=/mnt"), "install --arch 'arm64'"),
+            (("deb", "ARCH=arm64", "KERNEL=7.2", "SIGN_KEY=/k", "SIGN_CERT=/c"), "deb --kernel '7.2' --arch 'arm64'"),
             (("install", "SIGN_KEY=/k", "SIGN_CERT=/c"), "install"),
             (("setup", "UPDATE=1", "MIRROR=http://a.example"), "setup --update"),
             (("native", "VIOMMU=amdvi", "ARCH=amd64"), "native --arch 'amd64' --iommu 'amdvi'"),

@@ -15,6 +15,7 @@ from . import (
     cache,
     compile_fail,
     custom_kernel,
+    deb,
     firmware_test,
     fuzz,
     guest_shell,
@@ -105,6 +106,11 @@ def _parser():
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
     kernel_option(command)
     add("uninstall", _uninstall, "remove what install has installed on this machine, or below INSTALL_MOD_PATH")
+
+    command = add("deb", _deb, "build Debian packages of the module and of lsiommu")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    command.add_argument("--kernel", default="", metavar="WHICH",
+                         help="a series (7.2), a release or a suite (default: the newest kernel of each supported series)")  # fmt: skip
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
@@ -209,6 +215,11 @@ def _install(arguments):
 
 def _uninstall(_arguments):
     install.uninstall()
+
+
+def _deb(arguments):
+    for path in deb.build(arch.ARCHES[arguments.arch], arguments.kernel, module_file.signing()):
+        print(path)
 
 
 def _run(arguments):

@@ -47,11 +47,11 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall deb run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
-setup build install uninstall deb run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
-kunit mutants native-test native-calls: IC_VARS = FILTER
+kunit mutants deb-test native-test native-calls: IC_VARS = FILTER
 setup: IC_VARS = KERNEL ARCH UPDATE
 build: IC_VARS = KERNEL ARCH
 install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH SIGN_KEY SIGN_CERT
@@ -75,7 +75,7 @@ setup: IC_ARGS += $(if $(UPDATE),--update)
 run shell native: IC_ARGS += $(if $(VIOMMU),--iommu '$(VIOMMU)')
 firmware-test fuzz: IC_ARGS += $(if $(TABLES),--tables '$(abspath $(TABLES))')
 fuzz: IC_ARGS += $(if $(SECONDS),--seconds '$(SECONDS)')
-kunit mutants native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
+kunit mutants deb-test native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
 
 .PHONY: python
 python:
@@ -99,6 +99,7 @@ help:
 	@echo '  make uninstall        remove what make install has installed'
 	@echo '  make deb              build Debian packages and print where they are: the module for the newest kernel of each'
 	@echo '                        supported series, what boots it, and lsiommu (KERNEL=, ARCH=; SIGN_KEY=, SIGN_CERT=)'
+	@echo '  make deb-test         check the packages: lintian; install, upgrade, remove, purge in Debian roots (FILTER=dracut)'
 	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=, KERNEL=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of pure code with cargo'

@@ -31,6 +31,7 @@ from . import (
     native,
     native_calls,
     native_symbols,
+    package_test,
     path_bench,
     paths,
     root,
@@ -111,6 +112,10 @@ def _parser():
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
     command.add_argument("--kernel", default="", metavar="WHICH",
                          help="a series (7.2), a release or a suite (default: the newest kernel of each supported series)")  # fmt: skip
+
+    command = add("deb-test", _suite(package_test.run_all, "filter"),
+                  "tests of the packages: lintian; install, upgrade, remove and purge in Debian roots")  # fmt: skip
+    command.add_argument("--filter", help="only lintian, or machines whose name contains this text (initramfs-tools, dracut)")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")

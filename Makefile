@@ -12,14 +12,14 @@ PYTHON	?= python3
 IC	:= $(PYTHON) $(CURDIR)/tools/ic
 
 # Variables that the tools read; an empty one means the default.
-export MIRROR JOBS
+export MIRROR JOBS SIGN_KEY SIGN_CERT
 
 # The variables of the command line that have a value, and those of $1 that a target does not have:
 # a variable that does nothing is refused, since it means that something else was asked for. If
 # there are several targets, it may be for another one.
 given := $(if $(word 2,$(MAKECMDGOALS)),,$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v))))
 COMMON_VARS := MIRROR JOBS PYTHON XDG_CACHE_HOME MAKEFLAGS SHELL %_proxy %_PROXY
-TOOL_VARS := KERNEL VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
+TOOL_VARS := KERNEL SIGN_KEY SIGN_CERT VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
 refuse = $(if $1,echo 'make $(or $(MAKECMDGOALS),modules): $(firstword $1)= does nothing here$(hint_$(firstword $1)).' >&2; \
 	echo 'It reads: $(or $(strip $(foreach v,$2,$v=)),no variable)' >&2; exit 1;)
 
@@ -47,15 +47,16 @@ rust-metadata:
 
 # --- everything else goes through tools/ic ---------------------------------------------------
 
-.PHONY: setup build install uninstall run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
-setup build install uninstall run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
+.PHONY: setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls
+setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
-kunit mutants native-test native-calls: IC_VARS = FILTER
+kunit mutants deb-test native-test native-calls: IC_VARS = FILTER
 setup: IC_VARS = KERNEL ARCH UPDATE
 build: IC_VARS = KERNEL ARCH
-install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH
+install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH SIGN_KEY SIGN_CERT
 uninstall: IC_VARS = INSTALL_MOD_PATH
+deb: IC_VARS = KERNEL ARCH SIGN_KEY SIGN_CERT
 firmware-test: IC_VARS = TABLES
 fuzz: IC_VARS = TABLES SECONDS
 run shell: IC_VARS = VIOMMU KERNEL
@@ -64,17 +65,17 @@ lsiommu: IC_VARS = ARCH
 
 run shell: hint_ARCH = : VIOMMU= chooses the architecture (smmuv3 is arm64)
 test: hint_FILTER = : tools/ic guest-test --filter runs some of the tests in guests
-build install setup: hint_VIOMMU = : one module has the drivers of all units of its architecture, ARCH=
+build install deb setup: hint_VIOMMU = : one module has the drivers of all units of its architecture, ARCH=
 modules modules_install: hint_KERNEL = : KDIR= chooses the kernel; make build KERNEL=$(KERNEL) fetches one
 modules modules_install: hint_JOBS = : make -j$(JOBS)
 
-setup build install run shell: IC_ARGS += $(if $(KERNEL),--kernel '$(KERNEL)')
-setup build install native lsiommu: IC_ARGS += $(if $(ARCH),--arch '$(ARCH)')
+setup build install deb run shell: IC_ARGS += $(if $(KERNEL),--kernel '$(KERNEL)')
+setup build install deb native lsiommu: IC_ARGS += $(if $(ARCH),--arch '$(ARCH)')
 setup: IC_ARGS += $(if $(UPDATE),--update)
 run shell native: IC_ARGS += $(if $(VIOMMU),--iommu '$(VIOMMU)')
 firmware-test fuzz: IC_ARGS += $(if $(TABLES),--tables '$(abspath $(TABLES))')
 fuzz: IC_ARGS += $(if $(SECONDS),--seconds '$(SECONDS)')
-kunit mutants native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
+kunit mutants deb-test native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
 
 .PHONY: python
 python:
@@ -95,8 +96,11 @@ help:
 	@echo '  make shell            an interactive guest with the module loaded (VIOMMU=, KERNEL= as for run)'
 	@echo '  make build            build iommu_core.ko and print where it is (ARCH=amd64, arm64; KERNEL=)'
 	@echo '  make install          install that module on this machine (it must run that kernel), or below the root of'
-	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64'
+	@echo '                        another machine: INSTALL_MOD_PATH=<root> ARCH=arm64 (SIGN_KEY=, SIGN_CERT=: sign it)'
 	@echo '  make uninstall        remove what make install has installed'
+	@echo '  make deb              build Debian packages and print where they are: the module for the newest kernel of each'
+	@echo '                        supported series, what boots it, and lsiommu (KERNEL=, ARCH=; SIGN_KEY=, SIGN_CERT=)'
+	@echo '  make deb-test         check the packages: lintian; install, upgrade, remove, purge in Debian roots (FILTER=dracut)'
 	@echo '  make setup            only download the toolchain, the kernel and QEMU (UPDATE=1: newer versions; ARCH=, KERNEL=)'
 	@echo '  make kunit            KUnit suites on User-mode Linux (FILTER=iommu_core_group*)'
 	@echo '  make host-test        tests of pure code with cargo'

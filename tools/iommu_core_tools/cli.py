@@ -15,6 +15,7 @@ from . import (
     cache,
     compile_fail,
     custom_kernel,
+    deb,
     firmware_test,
     fuzz,
     guest_shell,
@@ -25,10 +26,12 @@ from . import (
     lint,
     lsiommu,
     module,
+    module_file,
     mutants,
     native,
     native_calls,
     native_symbols,
+    package_test,
     path_bench,
     paths,
     root,
@@ -104,6 +107,15 @@ def _parser():
     command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
     kernel_option(command)
     add("uninstall", _uninstall, "remove what install has installed on this machine, or below INSTALL_MOD_PATH")
+
+    command = add("deb", _deb, "build Debian packages of the module and of lsiommu")
+    command.add_argument("--arch", choices=arch.ARCHES, default="amd64", help="default: amd64")
+    command.add_argument("--kernel", default="", metavar="WHICH",
+                         help="a series (7.2), a release or a suite (default: the newest kernel of each supported series)")  # fmt: skip
+
+    command = add("deb-test", _suite(package_test.run_all, "filter"),
+                  "tests of the packages: lintian; install, upgrade, remove and purge in Debian roots")  # fmt: skip
+    command.add_argument("--filter", help="only lintian, or machines whose name contains this text (initramfs-tools, dracut)")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")
@@ -203,11 +215,16 @@ def _lsiommu(arguments):
 
 
 def _install(arguments):
-    install.install(arch.ARCHES[arguments.arch], arguments.kernel)
+    install.install(arch.ARCHES[arguments.arch], arguments.kernel, module_file.signing())
 
 
 def _uninstall(_arguments):
     install.uninstall()
+
+
+def _deb(arguments):
+    for path in deb.build(arch.ARCHES[arguments.arch], arguments.kernel, module_file.signing()):
+        print(path)
 
 
 def _run(arguments):

@@ -28,6 +28,7 @@ class StockKernel:
     def __init__(self, version, packages, source, build):
         self.arch = _arch_of(version["release"])
         self.release = version["release"]  # as `uname -r` says: 7.3.4+deb13-amd64
+        self.version = version["version"]  # of its packages: 7.3.4-1~bpo13+1
         self.series = version["series"]
         self.suite = _suite_of(version)
         self.compilers = _compilers_of(version)

@@ -137,7 +137,7 @@ def _text(name):
         return None
 
 
-_NO_LICENCE_LINE = re.compile(r"(^|/)(COPYING|Cargo\.lock|.*\.md|.*\.bin|.*\.txt)$|proptest-regressions/")
+_NO_LICENCE_LINE = re.compile(r"(^|/)(COPYING|Cargo\.lock|debian/copyright|.*\.md|.*\.bin|.*\.txt)$|proptest-regressions/")
 
 
 def licence_lines():

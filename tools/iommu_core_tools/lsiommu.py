@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Builds, tests and checks lsiommu, the program in tools/lsiommu. It is linked statically, so it runs anywhere."""
 
+import json
+import pathlib
+
 from . import cache, guest_files, host_tests, root
 from .arch import AMD64
 from .paths import TOOLS, jobs
@@ -37,6 +40,28 @@ def build(arch=AMD64):
             (entry / "lsiommu").chmod(0o755)
 
         return cache.entry(f"lsiommu-{arch.name}", key, make) / "lsiommu"
+
+
+def crates(arch=AMD64):
+    """The crates that the program is made of: name with version, and folder."""
+    argv = ["cargo", "metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", _TARGETS[arch.name]]
+    with _workspace() as folder, PROGRESS.step("lsiommu: look at its crates") as step:
+        result = _cargo(argv, {}, folder, step)
+        if not result:
+            raise step.fail("cargo does not say what lsiommu is made of")
+    data = json.loads(next(line for line in result.output.splitlines() if line.startswith("{")))
+    packages = {package["id"]: package for package in data["packages"]}
+    needs = {node["id"]: node["deps"] for node in data["resolve"]["nodes"]}
+    waiting, found = [data["resolve"]["root"]], {}
+    while waiting:
+        for need in needs[waiting.pop()]:
+            if need["pkg"] not in found and any(kind["kind"] is None for kind in need["dep_kinds"]):
+                found[need["pkg"]] = packages[need["pkg"]]
+                waiting.append(need["pkg"])
+    return sorted(
+        (f"{package['name']} {package['version']}", pathlib.Path(package["manifest_path"]).parent)
+        for package in found.values()
+    )
 
 
 def test(report):

@@ -10,6 +10,7 @@ from .errors import ELSEWHERE, ToolError
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = CHECKOUT / "tools"
 CONFIG = TOOLS / "config"
+PACKAGING = CHECKOUT / "packaging"
 
 
 def cache_dir():

@@ -5,8 +5,9 @@ The first root of tools/config/series.toml, which also has QEMU, is for all buil
 of kernels that other compilers have built.
 
 `Root.run()` and `Root.start()` run programs in the root, in their own mount and process name space, so that the host
-sees no mount and a killed run leaves no process. The root is read-only there. The cache, the checkout and the
-paths in `binds` are at the same paths as on the host. Without root rights, a user name space is used.
+sees no mount and a killed run leaves no process. The root is read-only there, unless `Root.layered()` puts a folder for
+what changes over it. The cache, the checkout and the paths in `binds` are at the same paths as on the host. Without root
+rights, a user name space is used.
 """
 
 import functools
@@ -48,17 +49,24 @@ _PASSED_ON = (
 )  # fmt: skip
 
 # Runs as the first process of the name spaces: $1 is the root, $2 the folder to start in, $3 the
-# number of a pipe that ends when the tool dies, or nothing, then come pairs of a bind's source and
-# path up to "--", then the command. It stays as the parent, since the first process of a name space
-# ignores signals that it has no handler for.
+# number of a pipe that ends when the tool dies, or nothing, $4 a folder that keeps what is changed
+# in the root, or nothing, $5 another such folder, whose changes are seen but stay as they are, or
+# nothing, then come pairs of a bind's source and path up to "--", then the command. It stays as the
+# parent, since the first process of a name space ignores signals that it has no handler for.
 _ENTER = r"""
 set -e
-root=$1 dir=$2 alive=$3; shift 3
+root=$1 dir=$2 alive=$3 layer=$4 below=$5; shift 5
 if [ -n "$alive" ]; then
 	(read -r _ <"/proc/self/fd/$alive" || kill -9 -1) &
 fi
 mount --make-rprivate /
-mount --bind "$root" "$root"
+if [ -n "$layer" ]; then
+	mkdir -p "$layer/upper" "$layer/work" "$layer/root"
+	mount -t overlay overlay -o "lowerdir=${below:+$below/upper:}$root,upperdir=$layer/upper,workdir=$layer/work" "$layer/root"
+	root=$layer/root
+else
+	mount --bind "$root" "$root"
+fi
 cd /
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for node in null zero full random urandom tty; do
@@ -92,7 +100,7 @@ while [ "$1" != -- ]; do
 	shift 2
 done
 shift
-mount -o remount,bind,ro "$root"
+[ -n "$layer" ] || mount -o remount,bind,ro "$root"
 set +e
 chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"
 exit $?
@@ -133,9 +141,17 @@ def _pins(made):
 class Root:
     """A Debian root in the cache."""
 
-    def __init__(self, path, made=series.ROOT):
+    def __init__(self, path, made=series.ROOT, layers=()):
         self.path = pathlib.Path(path)
         self._made = made
+        self._layers = layers
+
+    def layered(self, folder, below=None):
+        """This root, in which programs can change files. What they change is kept in `folder`, and not in the root.
+
+        `below` is the folder of another one that is not in use, and does not change.
+        """
+        return Root(self.path, self._made, (folder, below or ""))
 
     def command(self, argv, *, cwd=None, env=None, binds=(), alive=None):
         """The host's command line that runs `argv` in the root.
@@ -151,7 +167,7 @@ class Root:
         if os.geteuid() != 0:
             words += ["--map-auto", "--map-root-user"]
         words += ["--", "sh", "-c", _ENTER, "enter", str(self.path), str(cwd or "/")]
-        words.append("" if alive is None else str(alive))
+        words += ["" if alive is None else str(alive), *map(str, self._layers or ("", ""))]
         for source, inside in pairs:
             words += [str(source), str(inside)]
         words += ["--", "env", "-i"]

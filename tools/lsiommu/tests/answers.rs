@@ -58,6 +58,7 @@ fn the_answers_for_recorded_machines_are_as_they_were() {
 #[test]
 fn the_picture_in_the_documentation_is_of_a_recorded_machine() {
     let (_, picture) = ask(&record("vtd-iommu_core"), &["--svg"]).unwrap();
+    let picture = format!("<!-- SPDX-License-Identifier: GPL-2.0 -->\n{picture}");
     let path = here("../../Documentation/topology.svg");
     if env::var_os("UPDATE_ANSWERS").is_some() {
         fs::write(&path, &picture).unwrap();

@@ -42,7 +42,8 @@ def _waits(pid):
     """How many seconds each thread of a process, and of its descendants, has waited for a processor."""
     for task in _tasks(pid):
         try:
-            # Documentation/scheduler/sched-stats.rst: time on a processor, time in the queue of one, in ns.
+            # The kernel's Documentation/scheduler/sched-stats.rst: ns on a processor, ns in the
+            # queue of one.
             yield int((task / "schedstat").read_text().split()[1]) / 1e9
             children = (task / "children").read_text().split()
         except (OSError, IndexError):

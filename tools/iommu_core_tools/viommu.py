@@ -98,8 +98,8 @@ class Viommu:
     vfio_interrupts: bool = True
     # Whether our module remaps interrupts. The kernel's own drivers remap none on these machines.
     remaps_interrupts: bool = False
-    # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by which
-    # QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
+    # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by
+    # which QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
     table_register: int | None = None
     # Whether the unit's entry for the identity domain is not like that of the first kind.
     other_identity: bool = False

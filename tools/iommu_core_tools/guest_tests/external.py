@@ -7,8 +7,8 @@ from .scenario import Scenario, after
 
 # Two functions that cannot be isolated from each other: an NVMe disk and a network card.
 _EXTERNAL = machine.B
-# What is not a whole page goes through bounce buffers. Without this parameter the kernel makes them only
-# if there is memory above 4 GiB.
+# What is not a whole page goes through bounce buffers. Without this parameter the kernel makes them
+# only if there is memory above 4 GiB.
 _BUFFERS = "swiotlb=force"
 _TRACE = "/sys/kernel/tracing"
 

@@ -148,8 +148,9 @@ _POWER_OFF, _POWER_INDICATOR_OFF, _INTERRUPT = 1 << 10, 3 << 8, 1 << 5
 def _pull_out(run):
     """Takes the device out of the spare port without a word to its driver."""
     path, at, on = _slot_control(run)
-    # The emulated port lets go of the device when power controller and power indicator are off. The
-    # port's driver learns of it when the power is on again, as if somebody had pulled the device out.
+    # The emulated port lets go of the device when power controller and power indicator are off.
+    # The port's driver learns of it when the power is on again, as if somebody had pulled the
+    # device out.
     off = on & ~_INTERRUPT | _POWER_OFF | _POWER_INDICATOR_OFF
     writes = "".join(
         f"printf '\\x{value & 0xFF:02x}\\x{value >> 8:02x}' | dd of={path} bs=2 seek={at // 2} conv=notrunc;"

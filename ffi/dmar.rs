@@ -112,8 +112,8 @@ mod unit {
             Ok(())
         }
 
-        /// Ends the kernel's own fault interrupt. Until the value is dropped the kernel's code takes
-        /// `irq` for it: it would set up another one when a processor starts.
+        /// Ends the kernel's own fault interrupt. Until the value is dropped the kernel's code
+        /// takes `irq` for it: it would set up another one when a processor starts.
         ///
         /// Context: may sleep.
         pub(crate) fn take_faults(&self, irq: c_uint) -> FaultsTaken {

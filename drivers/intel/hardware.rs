@@ -17,8 +17,8 @@
 //! # Units that are shared
 //!
 //! In a kernel that has the core as its IOMMU layer, the kernel's own code for interrupts has each
-//! unit since early in the boot; see [`dmar`](crate::ffi::dmar). This driver then neither starts nor
-//! ends the queue, and submits to the kernel's. It takes the fault interrupt over, and reports
+//! unit since early in the boot; see [`dmar`](crate::ffi::dmar). This driver then neither starts
+//! nor ends the queue, and submits to the kernel's. It takes the fault interrupt over, and reports
 //! faults of interrupt messages as well.
 
 #![forbid(unsafe_code)]

@@ -12,7 +12,7 @@ from .report import Report
 
 # The kinds of IOMMU in guests of the stock kernels, and in guests of the custom kernel.
 _KINDS = ("vtd", "amdvi", "smmuv3")
-# Further kinds, of which each has its stories here. `tools/ic guest-test --iommu` runs all of their tests.
+# Further kinds, of which only the stories run here; `tools/ic guest-test --iommu` runs all tests.
 _STORY_KINDS = ("vtd-scalable", "vtd-first-stage")
 _CUSTOM_KINDS = ("vtd", "amdvi")
 # The kinds of IOMMU in guests of the kernels of other series: one for each architecture.

@@ -103,7 +103,8 @@ class Viommu:
     table_register: int | None = None
     # Whether the unit's entry for the identity domain is not like that of the first kind.
     other_identity: bool = False
-    # Whether the tests of broken firmware tables run with this kind. Another kind has the same tables if not.
+    # Whether the tests of broken firmware tables run with this kind. If not, another kind has the
+    # same tables.
     own_tables: bool = True
     # The KiB that a test sends over the network.
     traffic: int = 2048

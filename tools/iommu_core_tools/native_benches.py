@@ -9,7 +9,7 @@ from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, kt
 from . import selftests, series, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
-from .guest_tests import custom, interrupts, power
+from .guest_tests import custom, interrupts
 from .progress import PROGRESS
 from .report import FAILED, PASSED
 
@@ -77,7 +77,7 @@ def all_benches():
         often = CORE if kind.is_first else NEVER
         name = f"{where}, Rust {kind.driver}"
         run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS,
-                    more=(*interrupts.native_tests(kind), *power.native_tests(kind)))  # fmt: skip
+                    more=interrupts.native_tests(kind))  # fmt: skip
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
         if where in _TOPOLOGIES:
             name = f"{where}, Rust {kind.driver}, topology"

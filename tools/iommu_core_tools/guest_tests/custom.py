@@ -111,7 +111,6 @@ def run_native(report, image, folder, *, suite, kind, options, driver=guest_imag
         ],
         ours_only=False,
         machine=lambda kind: _native_machine(kind, options),
-        parameters=("kunit.enable=0", "no_console_suspend"),
     )  # fmt: skip
     with report.suite(suite):
         play(scenario, image, kind, driver, report, None, folder, suite)

@@ -76,9 +76,12 @@ def all_benches():
         kind = viommu.natively(kind)
         often = CORE if kind.is_first else NEVER
         name = f"{where}, Rust {kind.driver}"
-        run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS,
-                    more=interrupts.native_tests(kind))  # fmt: skip
+        run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
+        if tests := interrupts.native_tests(kind):
+            name = f"{where}, Rust {kind.driver}, interrupts"
+            run = _call(custom.run_native_tests, suite=name, kind=kind, tests=tests)
+            found.append(Bench(name, "guests", kernel_, run, ours=True))
         if where in _TOPOLOGIES:
             name = f"{where}, Rust {kind.driver}, topology"
             run = _call(custom.run_native_topology, suite=name, kind=kind, driver=_OURS)

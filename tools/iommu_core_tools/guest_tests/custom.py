@@ -96,15 +96,15 @@ def run(report, image, kind, only, folder):
             play(failing, image, kind, guest_images.OURS, report, only, folder, suite)
 
 
-def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK, more=()):
+def run_native(report, image, folder, *, suite, kind, options, driver=guest_images.STOCK):
     """Boots a native kernel with the kernel's own driver for the unit, or with ours, and runs the tests.
 
-    `options` are those of the machine. `more` are further tests.
+    `options` are those of the machine.
     """
     scenario = _scenario(
         re.sub(r"\W+", "-", suite), options, None,
         [
-            dma.every_device_is_in_a_group, *_TRAFFIC, *_MORE, *more, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
+            dma.every_device_is_in_a_group, *_TRAFFIC, *_MORE, *vfio.TESTS, *vfio.IOMMUFD_TESTS,
             # Before devices are unplugged, because pciehp may then make lockdep turn itself off:
             # see guest_log.
             lockdep_is_still_on, *_HOTPLUG, nothing_leaks,
@@ -134,6 +134,13 @@ def run_native_topology(report, image, folder, *, suite, kind, driver=guest_imag
 def run_native_story(report, image, folder, *, suite, kind):
     """Runs the story on a native kernel, with our driver. Each step is a case of `suite`."""
     scenario = _scenario(f"native-story-{kind.name}", kind.plain, None, variants.tests_of(NATIVE_STEPS))
+    with report.suite(suite):
+        play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
+
+
+def run_native_tests(report, image, folder, *, suite, kind, tests):
+    """Boots a native kernel, with our driver, for a few tests."""
+    scenario = _scenario(re.sub(r"\W+", "-", suite), kind.plain, None, tests)
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
 

@@ -91,22 +91,22 @@ mod unit {
         /// # Errors
         ///
         /// `EINVAL` if the unit does not understand one of them. It has executed those before it.
-        pub(crate) fn execute(&self, descriptors: &[[u64; 2]]) -> Result {
+        pub(crate) fn execute(
+            &self,
+            mut descriptors: impl ExactSizeIterator<Item = [u64; 2]>,
+        ) -> Result {
             // As many as a caller has at a time, mostly.
             const PART: usize = 8;
-            for part in descriptors.chunks(PART) {
-                let mut all: [bindings::qi_desc; PART] = pin_init::zeroed();
-                for (to, from) in all.iter_mut().zip(part) {
-                    [to.qw0, to.qw1] = *from;
+            while descriptors.len() > 0 {
+                let mut part: [bindings::qi_desc; PART] = pin_init::zeroed();
+                let mut count = 0;
+                for (to, from) in part.iter_mut().zip(descriptors.by_ref().take(PART)) {
+                    [to.qw0, to.qw1] = from;
+                    count += 1;
                 }
-                // SAFETY: By the invariant the unit is valid, and so are as many descriptors.
+                // SAFETY: By the invariant the unit is valid, and so are `count` descriptors.
                 to_result(unsafe {
-                    bindings::qi_submit_sync(
-                        self.0.as_ptr(),
-                        all.as_mut_ptr(),
-                        part.len() as c_uint,
-                        0,
-                    )
+                    bindings::qi_submit_sync(self.0.as_ptr(), part.as_mut_ptr(), count, 0)
                 })?;
             }
             Ok(())
@@ -182,7 +182,10 @@ mod unit {
             match *self {}
         }
 
-        pub(crate) fn execute(&self, _descriptors: &[[u64; 2]]) -> Result {
+        pub(crate) fn execute(
+            &self,
+            _descriptors: impl ExactSizeIterator<Item = [u64; 2]>,
+        ) -> Result {
             match *self {}
         }
 

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     drivers::shell::{
-        queue::{GivenUp, Number, QueueMemory},
+        queue::{GivenUp, Index, Number, QueueMemory},
         unit_memory::{Exposed, Off},
         wait::{soon, wait_until, Wait},
     },
@@ -112,15 +112,17 @@ enum BufferState {
     Running,
 }
 
+/// A slot of the buffer.
+type Slot = Index<SLOTS>;
+
 /// The commands that were submitted.
 ///
 /// # Invariants
 ///
-/// 1. `tail < SLOTS` and `head < SLOTS`.
-/// 2. The unit has taken all commands before `head`.
+/// The unit has taken all commands but those from `head` up to, not including, `tail`.
 struct Ring {
-    head: usize,
-    tail: usize,
+    head: Slot,
+    tail: Slot,
     /// The number of the last completion wait.
     sequence: u64,
     state: BufferState,
@@ -131,8 +133,22 @@ impl Ring {
     /// How many slots are free, as far as is known.
     #[inline]
     fn room(&self) -> usize {
-        (self.head + SLOTS - 1 - self.tail) % SLOTS
+        SLOTS - 1 - self.head.up_to(self.tail)
     }
+
+    /// Tells the unit of all commands up to the tail. Returns what the tail register says.
+    #[inline]
+    fn tell(&self, registers: &Registers) -> u32 {
+        let tail = (self.tail.get() * COMMAND_BYTES) as u32;
+        // The kernel orders the write of a register after earlier writes to memory.
+        registers.io().write_reg(COMMAND_TAIL::from(tail));
+        tail
+    }
+}
+
+/// The slot that `head` means.
+fn slot_at(head: COMMAND_HEAD) -> Slot {
+    Slot::new(u32::from(head) as usize / COMMAND_BYTES)
 }
 
 /// The command buffer of one unit.
@@ -161,8 +177,8 @@ impl Queue {
             invalidates_all,
             failed: GivenUp::new(),
             ring <- new_raw_spinlock!(Ring {
-                head: 0,
-                tail: 0,
+                head: Slot::FIRST,
+                tail: Slot::FIRST,
                 sequence: 0,
                 state: BufferState::Unset,
                 counts: Counts::default(),
@@ -175,8 +191,8 @@ impl Queue {
     pub(super) fn hand_over(&self, registers: &Registers) {
         let mut ring = self.ring.lock();
         // INVARIANT: The unit starts at the beginning.
-        ring.head = 0;
-        ring.tail = 0;
+        ring.head = Slot::FIRST;
+        ring.tail = Slot::FIRST;
         ring.state = BufferState::Stopped;
         self.failed.clear();
         self.place(registers);
@@ -209,27 +225,20 @@ impl Queue {
         wait_until(TIMEOUT, || !registers.read::<STATUS>().commands())?;
         self.place(registers);
         // INVARIANT: The unit starts at the beginning.
-        ring.head = 0;
-        ring.tail = 0;
+        ring.head = Slot::FIRST;
+        ring.tail = Slot::FIRST;
         registers.control(|control| control.with_commands(true));
         ring.state = BufferState::Running;
 
-        ring.sequence = ring.sequence.next();
-        let status = encrypted::seen(self.memory.completions.addr()).raw();
-        let last = Command::wait(status, ring.sequence);
+        let last = self.completion_wait(ring);
         let mut commands = Iterator::chain(commands, [last]).peekable();
         let wait = Wait::begin(RESTART_TIMEOUT);
         // The buffer is filled again each time that the unit has emptied it.
         while commands.peek().is_some() {
-            for Command(words) in commands.by_ref().take(SLOTS - 1) {
-                self.memory.slots.write(ring.tail, words);
-                // INVARIANT: The remainder is below `SLOTS`.
-                ring.tail = (ring.tail + 1) % SLOTS;
-                ring.counts.commands += 1;
+            for command in commands.by_ref().take(SLOTS - 1) {
+                self.put(ring, command);
             }
-            // The kernel orders the write of a register after earlier writes to memory.
-            let tail = (ring.tail * COMMAND_BYTES) as u32;
-            registers.io().write_reg(COMMAND_TAIL::from(tail));
+            let tail = ring.tell(registers);
             wait.until(|| u32::from(registers.read::<COMMAND_HEAD>()) == tail)?;
             // INVARIANT: The head register says that the unit has taken all.
             ring.head = ring.tail;
@@ -317,12 +326,19 @@ impl Queue {
         let mut ring = self.ring.lock();
         if ring.state == BufferState::Running && ring.room() > commands.len() && !self.has_failed()
         {
-            let sequence = self.append(&mut ring, registers, commands);
+            commands
+                .iter()
+                .for_each(|&command| self.put(&mut ring, command));
+            let last = self.completion_wait(&mut ring);
+            self.put(&mut ring, last);
+            ring.counts.batches += 1;
+            ring.tell(registers);
+            let sequence = Some(ring.sequence);
             drop(ring);
             return Submitted {
                 queue: self,
                 registers,
-                sequence: Some(sequence),
+                sequence,
             }
             .wait();
         }
@@ -338,26 +354,21 @@ impl Queue {
         batch.run()
     }
 
-    /// Fills slots, of which enough are free, and tells the unit. Returns the number of the
-    /// completion wait at the end.
+    /// Fills a slot, which is free.
     #[inline]
-    fn append(&self, ring: &mut Ring, registers: &Registers, commands: &[Command]) -> u64 {
-        let sequence = ring.sequence.next();
-        ring.sequence = sequence;
-        let mut put = |Command(words)| {
-            self.memory.slots.write(ring.tail, words);
-            // INVARIANT: The remainder is below `SLOTS`.
-            ring.tail = (ring.tail + 1) % SLOTS;
-        };
-        commands.iter().for_each(|&command| put(command));
+    fn put(&self, ring: &mut Ring, Command(words): Command) {
+        self.memory.slots.write(ring.tail.get(), words);
+        ring.tail = ring.tail.next();
+        ring.counts.commands += 1;
+    }
+
+    /// The command at the end of the next batch. The unit writes the number of the batch,
+    /// [`Ring::sequence`], when it executes the command.
+    #[inline]
+    fn completion_wait(&self, ring: &mut Ring) -> Command {
+        ring.sequence = ring.sequence.next();
         let status = encrypted::seen(self.memory.completions.addr()).raw();
-        put(Command::wait(status, sequence));
-        ring.counts.batches += 1;
-        ring.counts.commands += commands.len() as u64 + 1;
-        // The kernel orders the write of a register after earlier writes to memory.
-        let tail = (ring.tail * COMMAND_BYTES) as u32;
-        registers.io().write_reg(COMMAND_TAIL::from(tail));
-        sequence
+        Command::wait(status, ring.sequence)
     }
 
     /// Waits until the unit has done all batches up to number `sequence`. Calls `repair` when the
@@ -416,8 +427,8 @@ impl Queue {
             // Another processor has repaired it, or switched the unit off.
             return None;
         }
-        let head = u32::from(io.read(COMMAND_HEAD)) as usize / COMMAND_BYTES % SLOTS;
-        let command = Command(self.memory.slots.read(head));
+        let head = slot_at(io.read(COMMAND_HEAD));
+        let command = Command(self.memory.slots.read(head.get()));
         if head != ring.tail {
             let must_be_known =
                 command == Command::all() || command.0[0] >> 60 == Command::wait(0, 0).0[0] >> 60;
@@ -430,7 +441,7 @@ impl Queue {
                 command.0[0],
                 command.0[1],
             );
-            self.memory.slots.write(head, Command::all().0);
+            self.memory.slots.write(head.get(), Command::all().0);
         }
         ring.counts.repairs += 1;
         registers.control(|control| control.with_commands(false));
@@ -479,7 +490,7 @@ impl<'a> Batch<'a> {
         self.put(command);
     }
 
-    fn put(&mut self, Command(words): Command) {
+    fn put(&mut self, command: Command) {
         if self.result.is_err() || self.ring.state != BufferState::Running {
             return;
         }
@@ -487,18 +498,7 @@ impl<'a> Batch<'a> {
         if self.result.is_err() {
             return;
         }
-        let ring = &mut *self.ring;
-        self.queue.memory.slots.write(ring.tail, words);
-        // INVARIANT: The remainder is below `SLOTS`.
-        ring.tail = (ring.tail + 1) % SLOTS;
-        ring.counts.commands += 1;
-    }
-
-    /// Tells the unit of all commands up to the tail.
-    fn ring_doorbell(&self) {
-        // The kernel orders the write of a register after earlier writes to memory.
-        let tail = (self.ring.tail * COMMAND_BYTES) as u32;
-        self.registers.io().write_reg(COMMAND_TAIL::from(tail));
+        self.queue.put(&mut self.ring, command);
     }
 
     /// Waits until a slot is free.
@@ -507,18 +507,17 @@ impl<'a> Batch<'a> {
     ///
     /// Why the unit did not free one.
     fn make_room(&mut self) -> Result<(), Failure> {
-        let next = (self.ring.tail + 1) % SLOTS;
-        if next != self.ring.head {
+        if self.ring.room() > 0 {
             return Ok(());
         }
+        let next = self.ring.tail.next();
         let io = self.registers.io();
         let wait = Wait::begin(TIMEOUT);
-        self.ring_doorbell();
+        self.ring.tell(self.registers);
         loop {
             let mut head = next;
             let has_room = || {
-                let read: COMMAND_HEAD = self.registers.read();
-                head = u32::from(read) as usize / COMMAND_BYTES % SLOTS;
+                head = slot_at(self.registers.read());
                 next != head
             };
             let Err(in_vain) = wait.look(1, has_room) else {
@@ -533,7 +532,7 @@ impl<'a> Batch<'a> {
             };
             let failure = failure.or_else(|| {
                 in_vain.is_late().then(|| Failure::Timeout {
-                    head: (head * COMMAND_BYTES) as u32,
+                    head: (head.get() * COMMAND_BYTES) as u32,
                     tail: io.read(COMMAND_TAIL).into(),
                     status: status.into(),
                 })
@@ -577,15 +576,13 @@ impl<'a> Batch<'a> {
         if self.ring.state == BufferState::Stopped {
             return Ok(submitted(None));
         }
-        let sequence = self.ring.sequence.next();
-        self.ring.sequence = sequence;
+        let last = self.queue.completion_wait(&mut self.ring);
         self.ring.counts.batches += 1;
-        let status = encrypted::seen(self.queue.memory.completions.addr()).raw();
-        self.put(Command::wait(status, sequence));
+        self.put(last);
         self.result?;
-        self.ring_doorbell();
+        self.ring.tell(self.registers);
 
-        Ok(submitted(Some(sequence)))
+        Ok(submitted(Some(self.ring.sequence)))
     }
 }
 

@@ -37,7 +37,7 @@ use crate::{
     },
     drivers::shell::{
         domain_ids::DomainId,
-        invalidation::{absent_before, Part, Parts},
+        invalidation::{absent_before, invalidate, Part},
         unit::UnitHardware,
     },
     fault::FaultSink,
@@ -288,19 +288,14 @@ impl Translate for AmdVi {
     fn invalidate(unit: &AmdViUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
         let space = hardware.space();
-        let parts = Parts::of(scope, Some(MAX_ORDER));
-
-        let mut commands = [Command::fence(); Parts::MAX];
-        let mut count = 0;
-        parts.for_each(|part| {
-            let (pages, leaves_only) = match part {
-                Part::Domain => (Pages::All, false),
-                Part::Block { block, leaves_only } => (Pages::Block(block), leaves_only),
-            };
-            commands[count] = Command::pages(domain, space, pages, leaves_only);
-            count += 1;
-        });
-        hardware.answered(hardware.execute(&commands[..count]))
+        let command = |part| match part {
+            Part::Domain => Command::pages(domain, space, Pages::All, false),
+            Part::Block { block, leaves_only } => {
+                Command::pages(domain, space, Pages::Block(block), leaves_only)
+            }
+        };
+        let execute = |commands: &[Command]| hardware.execute(commands);
+        hardware.answered(invalidate(scope, Some(MAX_ORDER), command, execute))
     }
 }
 

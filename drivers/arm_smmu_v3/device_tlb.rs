@@ -50,7 +50,8 @@ use super::{
         command::{Command, Tag},
     },
     unit::{
-        command_queue::{Batch, Failure, Unanswered},
+        batch::{Batch, Unanswered},
+        command_queue::Failure,
         hardware::Hardware,
     },
 };

@@ -9,7 +9,8 @@
 //! | `stream_table` | the stream table in memory |
 //! | `domain_tags` | VMIDs, and ASIDs with a context descriptor each |
 //! | `ats_streams` | the streams whose devices may hold translations of a domain (ATS), pure |
-//! | `command_queue` | the command queue |
+//! | `command_queue` | the command queue: positions, completion, command errors |
+//! | `batch` | commands that are executed together |
 //! | `output_queue` | the event queue and the PRI queue in memory |
 //! | `hardware` | all of the above, and the steps of a unit's life |
 //! | `faults` | reports events and global errors |
@@ -18,6 +19,7 @@
 //! | `smmu_unit` | how hardware and interrupts are made from what firmware says |
 
 pub(super) mod ats_streams;
+pub(super) mod batch;
 pub(super) mod command_queue;
 pub(super) mod domain_tags;
 mod faults;

@@ -27,7 +27,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::invalidation::{ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbScope};
+use super::invalidation::{ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbKind, TlbScope};
 
 /// A 64-bit word of the entries of an id.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -100,5 +100,5 @@ pub const fn forget_pasid(domain: u16) -> Descriptor {
 /// Forgets the translations under `tag`. Comes after a fence.
 pub const fn forget_translations(tag: CacheTag, drain: Drain) -> Descriptor {
     let CacheTag { domain, tagged } = tag;
-    Descriptor::translations(tagged, TlbScope::Domain { domain }, drain)
+    Descriptor::translations(TlbKind::new(tagged, drain), TlbScope::Domain { domain })
 }

@@ -39,7 +39,9 @@ use kernel::{
 use super::{
     capability::{AddressSpace, Capability, Mode, Stage},
     fault_record::FaultStatus,
-    invalidation::{by_register, ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbScope},
+    invalidation::{
+        by_register, ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbKind, TlbScope,
+    },
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     quirks::{Present, Quirks},
@@ -89,12 +91,12 @@ pub struct Hardware {
     pub(super) registers: Registers,
     pub(super) capability: Capability,
     mode: Mode,
-    /// How the unit tags translations of paging domains.
-    tagged: Tagged,
     /// See [`Capability::largest_block`].
     pub(super) largest_block: Option<u8>,
     /// See [`Capability::caches_absent_pages`].
     pub(super) caches_absent_pages: bool,
+    /// How translations of paging domains are invalidated.
+    tlb_kind: TlbKind,
     pub(super) space: AddressSpace,
     pub(super) tables: Exposed<Tables>,
     #[pin]
@@ -168,14 +170,15 @@ impl Hardware {
         let ids = DomainIds::new(capability.usable_domains(), reserved)?;
         let mode = capability.mode();
         let tables = Tables::new(node, capability.coherent, mode.is_scalable())?;
-        let queue = Queue::new(
-            node,
-            Drain {
-                writes: capability.drain_writes,
-                reads: capability.drain_reads,
-            },
-            mode.is_scalable(),
-        )?;
+        let drain = Drain {
+            writes: capability.drain_writes,
+            reads: capability.drain_reads,
+        };
+        let tagged = match mode {
+            Mode::Scalable(Stage::First) => Tagged::ByPasid,
+            Mode::Scalable(Stage::Second) | Mode::Legacy => Tagged::ByDomain,
+        };
+        let queue = Queue::new(node, drain, mode.is_scalable())?;
 
         let empty_root = match never_ends {
             true => {
@@ -193,12 +196,9 @@ impl Hardware {
                 registers,
                 capability,
                 mode,
-                tagged: match mode {
-                    Mode::Scalable(Stage::First) => Tagged::ByPasid,
-                    Mode::Scalable(Stage::Second) | Mode::Legacy => Tagged::ByDomain,
-                },
                 largest_block: capability.largest_block(),
                 caches_absent_pages: capability.caches_absent_pages(),
+                tlb_kind: TlbKind::new(tagged, drain),
                 space,
                 tables: Exposed::new("a root table with the tables below it", tables),
                 queue <- queue,
@@ -225,7 +225,7 @@ impl Hardware {
     /// The invalidation of what the IOTLB holds of `scope`, of paging domains.
     #[inline]
     pub(super) fn iotlb(&self, scope: TlbScope) -> Descriptor {
-        Descriptor::translations(self.tagged, scope, self.queue.drain())
+        Descriptor::translations(self.tlb_kind, scope)
     }
 
     /// How the unit finds out what the requests of an id are attached to.
@@ -301,7 +301,7 @@ impl Hardware {
         let everything = [
             Descriptor::context(ContextScope::Global),
             Descriptor::pasid_cache(PasidScope::Global),
-            Descriptor::iotlb(TlbScope::Global, self.queue.drain()),
+            Descriptor::all_translations(self.queue.drain()),
         ];
         self.queue.execute_anew(&self.registers, &everything, || {
             self.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())
@@ -478,7 +478,7 @@ impl Hardware {
             batch.pasid_cache(PasidScope::Global);
         }
         batch.fence();
-        batch.iotlb(TlbScope::Global);
+        batch.all_translations();
         batch.run()
     }
 }

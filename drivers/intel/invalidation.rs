@@ -52,11 +52,9 @@ pub enum Tagged {
     ByPasid,
 }
 
-/// What an IOTLB invalidation covers (6.5.2.3, 6.5.2.4).
+/// What an invalidation of translations covers (6.5.2.3, 6.5.2.4).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum TlbScope {
-    /// Everything.
-    Global,
     /// Everything cached under a domain id.
     Domain {
         /// The domain id.
@@ -71,6 +69,23 @@ pub enum TlbScope {
         /// Whether cached page tables may stay, because only leaf entries have changed (IH).
         leaves_only: bool,
     },
+}
+
+/// The bits of an invalidation of translations that do not depend on what it covers: those of
+/// requests without a PASID.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TlbKind(u64);
+
+impl TlbKind {
+    /// For translations that are `tagged`. An IOTLB invalidation waits for the requests in flight
+    /// that `drain` names. When it invalidates by PASID the unit waits for them by itself.
+    #[inline]
+    pub const fn new(tagged: Tagged, drain: Drain) -> Self {
+        Self(match tagged {
+            Tagged::ByDomain => Descriptor::IOTLB | drain.bits(),
+            Tagged::ByPasid => Descriptor::PASID_IOTLB,
+        })
+    }
 }
 
 /// Granularity of context-cache and IOTLB invalidations, bits 5:4.
@@ -125,66 +140,42 @@ impl Descriptor {
         Self([Self::PASID_CACHE | low, 0])
     }
 
-    /// Invalidates what the unit caches of requests without a PASID, in the way that fits their
-    /// tag.
-    pub const fn translations(tagged: Tagged, scope: TlbScope, drain: Drain) -> Self {
-        match tagged {
-            Tagged::ByDomain => Self::iotlb(scope, drain),
-            Tagged::ByPasid => Self::pasid_iotlb(scope, drain),
-        }
+    /// Invalidates all that the IOTLB holds, by whatever it is tagged, and waits for the requests
+    /// in flight that `drain` names.
+    pub const fn all_translations(drain: Drain) -> Self {
+        Self([Self::IOTLB | granularity::GLOBAL | drain.bits(), 0])
     }
 
-    /// Invalidates the IOTLB by domain id and PASID 0. The unit waits for requests in flight by
-    /// itself. There is no global kind; the one of [`iotlb`](Self::iotlb) covers these translations
-    /// as well.
+    /// Invalidates what the IOTLB holds of `scope`.
     ///
     /// | bits | field |
     /// |---|---|
-    /// | 3:0 | type, 6 |
-    /// | 5:4 | granularity: 2 the whole PASID, 3 pages |
+    /// | 3:0 | type: 2 by domain id, 6 by domain id and PASID |
+    /// | 5:4 | granularity: 1 global (not by PASID), 2 domain or PASID, 3 pages |
+    /// | 6 | DW: drain writes (not by PASID) |
+    /// | 7 | DR: drain reads (not by PASID) |
     /// | 31:16 | domain id |
-    /// | 51:32 | PASID |
+    /// | 51:32 | PASID (not by domain id); 0 for requests without one |
     /// | 69:64 | AM: 2^AM pages |
     /// | 70 | IH: leaf entries only |
     /// | 127:76 | page address |
-    const fn pasid_iotlb(scope: TlbScope, drain: Drain) -> Self {
-        if let TlbScope::Global = scope {
-            return Self::iotlb(scope, drain);
-        }
-        let Self([low, high]) = Self::iotlb(scope, Drain::NONE);
-        // Granularity, domain id, AM, IH and address are where an IOTLB invalidation has them.
-        Self([low & !0xf | Self::PASID_IOTLB, high])
-    }
-
-    /// Invalidates the IOTLB, and waits for the requests in flight that `drain` names.
-    ///
-    /// | bits | field |
-    /// |---|---|
-    /// | 3:0 | type, 2 |
-    /// | 5:4 | granularity: 1 global, 2 domain, 3 pages |
-    /// | 6 | DW: drain writes |
-    /// | 7 | DR: drain reads |
-    /// | 31:16 | domain id |
-    /// | 69:64 | AM: 2^AM pages |
-    /// | 70 | IH: leaf entries only |
-    /// | 127:76 | page address |
-    pub const fn iotlb(scope: TlbScope, drain: Drain) -> Self {
-        let drain = (drain.writes as u64) << 6 | (drain.reads as u64) << 7;
-        let (low, high) = match scope {
-            TlbScope::Global => (granularity::GLOBAL, 0),
-            TlbScope::Domain { domain } => (granularity::DOMAIN | (domain as u64) << 16, 0),
+    #[inline]
+    pub const fn translations(TlbKind(kind): TlbKind, scope: TlbScope) -> Self {
+        match scope {
+            TlbScope::Domain { domain } => {
+                Self([kind | granularity::DOMAIN | (domain as u64) << 16, 0])
+            }
             TlbScope::Pages {
                 domain,
                 block,
                 leaves_only,
-            } => (
-                granularity::SELECTIVE | (domain as u64) << 16,
+            } => Self([
+                kind | granularity::SELECTIVE | (domain as u64) << 16,
                 block.address & PAGE_ADDRESS
                     | (leaves_only as u64) << 6
                     | (block.order & 0x3f) as u64,
-            ),
-        };
-        Self([Self::IOTLB | low | drain, high])
+            ]),
+        }
     }
 
     /// A global invalidation that covers this one; `None` if this is no invalidation.
@@ -192,7 +183,7 @@ impl Descriptor {
         match self.0[0] & 0xf {
             Self::CONTEXT => Some(Self::context(ContextScope::Global)),
             Self::PASID_CACHE => Some(Self::pasid_cache(PasidScope::Global)),
-            Self::IOTLB | Self::PASID_IOTLB => Some(Self::iotlb(TlbScope::Global, drain)),
+            Self::IOTLB | Self::PASID_IOTLB => Some(Self::all_translations(drain)),
             _ => None,
         }
     }
@@ -226,11 +217,10 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// It does not wait.
-    pub const NONE: Self = Self {
-        writes: false,
-        reads: false,
-    };
+    /// Bits 7:6 of an IOTLB invalidation.
+    const fn bits(self) -> u64 {
+        (self.writes as u64) << 6 | (self.reads as u64) << 7
+    }
 }
 
 /// Invalidations without the queue: values of registers (6.5.1, 11.4.5 and 11.4.7). They work only

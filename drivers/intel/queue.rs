@@ -51,13 +51,13 @@ use kernel::{
 
 use super::{
     fault_record::FaultStatus,
-    invalidation::{ContextScope, Descriptor, Drain, PasidScope, TlbScope},
+    invalidation::{ContextScope, Descriptor, Drain, PasidScope},
     mmio::Registers,
     regs::{FSTS, IQERCD_HIGH, IQH, IQT},
 };
 use crate::{
     drivers::shell::{
-        queue::{GivenUp, Number, QueueMemory},
+        queue::{GivenUp, Index, Number, QueueMemory},
         unit_memory::{Exposed, Off},
         wait::{soon, wait_until, Wait},
     },
@@ -72,6 +72,8 @@ use crate::{
 /// Descriptors in the ring, which is one page. One slot always stays free: with all of them in use,
 /// head and tail would be as in an empty ring.
 const SLOTS: usize = 256;
+/// Bytes of a place for 128 bits, which head and tail register count in.
+const PLACE_BYTES: usize = 16;
 /// How many descriptors of a batch are submitted at once. Most batches have one.
 const PART: usize = 8;
 /// How long a batch may take. The unit waits for no device, so it needs microseconds if it works.
@@ -133,16 +135,18 @@ pub(super) struct Counts {
     pub(super) completion_errors: u64,
 }
 
+/// A slot of the ring.
+type Slot = Index<SLOTS>;
+
 /// Which slots are in use, and by what.
 ///
 /// # Invariants
 ///
-/// 1. The unit has executed all slots but those from `head` up to, not including, `tail`, modulo
-///    `SLOTS`; `head` and `tail` are below `SLOTS`.
+/// 1. The unit has executed all slots but those from `head` up to, not including, `tail`.
 /// 2. The unit has executed such a slot once it has written the slot's number in `numbers`.
 struct Ring {
-    head: usize,
-    tail: usize,
+    head: Slot,
+    tail: Slot,
     numbers: [u32; SLOTS],
     /// The number of the last wait descriptor.
     issued: u32,
@@ -156,23 +160,34 @@ struct Ring {
 }
 
 impl Ring {
-    /// How many slots can be filled, if the unit has written `number`.
-    fn room(&mut self, number: u32) -> usize {
-        while self.head != self.tail && u32::is_reached(self.numbers[self.head], number) {
-            // INVARIANT: The remainder is below `SLOTS`. By 2. the unit has executed the slot.
-            self.head = (self.head + 1) % SLOTS;
+    /// Whether `count` slots and one for a wait descriptor are free. `number` returns what the unit
+    /// wrote last.
+    #[inline(always)]
+    fn has_room(&mut self, count: usize, number: impl FnOnce() -> u32) -> bool {
+        self.room() > count || {
+            self.advance(number());
+            self.room() > count
         }
-        SLOTS - 1 - self.in_flight()
     }
 
-    /// How many slots the unit may not have executed.
-    fn in_flight(&self) -> usize {
-        (self.tail + SLOTS - self.head) % SLOTS
+    /// How many slots can be filled.
+    #[inline(always)]
+    fn room(&self) -> usize {
+        SLOTS - 1 - self.head.up_to(self.tail)
     }
 
-    /// Whether the unit may not have executed slot `index`.
-    fn is_in_flight(&self, index: usize) -> bool {
-        (index + SLOTS - self.head) % SLOTS < self.in_flight()
+    /// Frees the slots that the unit has executed, if it has written `number`.
+    #[cold]
+    fn advance(&mut self, number: u32) {
+        while self.head != self.tail && u32::is_reached(self.numbers[self.head.get()], number) {
+            // INVARIANT: By 2. the unit has executed the slot.
+            self.head = self.head.next();
+        }
+    }
+
+    /// Whether the unit may not have executed `slot`.
+    fn is_in_flight(&self, slot: Slot) -> bool {
+        self.head.up_to(slot) < self.head.up_to(self.tail)
     }
 }
 
@@ -182,8 +197,8 @@ pub(super) struct Queue {
     memory: Exposed<QueueMemory<2, u32>>,
     /// The requests in flight that the unit can wait for.
     drain: Drain,
-    /// Bits by which the number of a slot is shifted left to give its place: 1 in scalable mode.
-    wide: u32,
+    /// Whether a slot has 256 bits, two places.
+    is_wide: bool,
     #[pin]
     ring: SpinLockIrq<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
@@ -207,16 +222,15 @@ impl Queue {
     ///
     /// `ENOMEM`.
     pub(super) fn new(node: i32, drain: Drain, scalable: bool) -> Result<impl PinInit<Self>> {
-        let wide = u32::from(scalable);
-        let places = QueueMemory::new(node, SLOTS << wide)?;
+        let places = QueueMemory::new(node, SLOTS << u32::from(scalable))?;
         let memory = Exposed::new("an invalidation queue", places);
         Ok(pin_init!(Self {
             memory,
             drain,
-            wide,
+            is_wide: scalable,
             ring <- new_spinlock_irq!(Ring {
-                head: 0,
-                tail: 0,
+                head: Slot::FIRST,
+                tail: Slot::FIRST,
                 numbers: [0; SLOTS],
                 issued: 0,
                 is_on: false,
@@ -232,20 +246,22 @@ impl Queue {
     /// Tells the unit where the queue is. The caller enables it next.
     pub(super) fn hand_over(&self, registers: &Registers) {
         let mut ring = self.ring.lock();
-        ring.head = 0;
-        ring.tail = 0;
+        ring.head = Slot::FIRST;
+        ring.tail = Slot::FIRST;
         ring.is_on = true;
         ring.failed = false;
         self.failed.clear();
         self.memory.hand_over();
         registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.memory.slots.addr(), self.is_wide());
+        registers.set_queue(self.memory.slots.addr(), self.is_wide);
     }
 
     /// Batches go through the queue of the kernel's own code from now on. The caller invalidates
     /// everything.
     pub(super) fn join(&self) {
-        self.ring.lock().is_on = true;
+        let mut ring = self.ring.lock();
+        ring.is_on = true;
+        ring.failed = false;
         self.failed.clear();
     }
 
@@ -287,10 +303,10 @@ impl Queue {
         switch_on: impl FnOnce() -> Result,
     ) -> Result {
         let mut ring = self.ring.lock();
-        ring.head = 0;
-        ring.tail = 0;
+        ring.head = Slot::FIRST;
+        ring.tail = Slot::FIRST;
         registers.io().write_reg(IQT::from(0));
-        registers.set_queue(self.memory.slots.addr(), self.is_wide());
+        registers.set_queue(self.memory.slots.addr(), self.is_wide);
         registers
             .io()
             .write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
@@ -324,24 +340,27 @@ impl Queue {
     /// The descriptor in slot `index` of the ring.
     #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
     pub(super) fn descriptor(&self, index: usize) -> Descriptor {
-        self.read_slot(index)
+        self.read_slot(Slot::new(index))
     }
 
-    fn is_wide(&self) -> bool {
-        self.wide != 0
+    /// The index of the first place of `slot`.
+    #[inline(always)]
+    fn place(&self, slot: Slot) -> usize {
+        slot.get() << u32::from(self.is_wide)
     }
 
-    fn read_slot(&self, index: usize) -> Descriptor {
-        Descriptor(self.memory.slots.read(index << self.wide))
+    fn read_slot(&self, slot: Slot) -> Descriptor {
+        Descriptor(self.memory.slots.read(self.place(slot)))
     }
 
-    fn write_slot(&self, index: usize, Descriptor(words): Descriptor) {
-        self.memory.slots.write(index << self.wide, words);
+    #[inline(always)]
+    fn write_slot(&self, slot: Slot, Descriptor(words): Descriptor) {
+        self.memory.slots.write(self.place(slot), words);
     }
 
     /// The slot that `head` means.
-    fn slot_at(&self, head: IQH) -> usize {
-        (u32::from(head) as usize / 16 >> self.wide) % SLOTS
+    fn slot_at(&self, head: IQH) -> Slot {
+        Slot::new(u32::from(head) as usize / PLACE_BYTES >> u32::from(self.is_wide))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -373,7 +392,26 @@ impl Queue {
 
     /// Submits `descriptors`, [`PART`] at most, and a wait descriptor. `None` if there is nothing
     /// to wait for.
+    #[inline]
     fn submit(
+        &self,
+        registers: &Registers,
+        descriptors: &[Descriptor],
+    ) -> Result<Option<Ticket>, Failure> {
+        let mut ring = self.ring.lock();
+        let is_own = registers.shared().is_none() && ring.is_on && !ring.failed;
+        match is_own && ring.has_room(descriptors.len(), || self.memory.completions.last()) {
+            true => Ok(Some(self.append(&mut ring, registers, descriptors))),
+            false => {
+                drop(ring);
+                self.submit_or_wait(registers, descriptors)
+            }
+        }
+    }
+
+    /// As [`submit`](Self::submit), whatever there is to wait for.
+    #[cold]
+    fn submit_or_wait(
         &self,
         registers: &Registers,
         descriptors: &[Descriptor],
@@ -393,7 +431,7 @@ impl Queue {
                 drop(ring);
                 return self.share(unit, descriptors).map(|()| None);
             }
-            if ring.room(self.memory.completions.last()) > descriptors.len() {
+            if ring.has_room(descriptors.len(), || self.memory.completions.last()) {
                 return Ok(Some(self.append(&mut ring, registers, descriptors)));
             }
             drop(ring);
@@ -407,20 +445,12 @@ impl Queue {
     /// Executes `descriptors` in the queue of the kernel's own code.
     #[inline(never)]
     fn share(&self, unit: &SharedUnit, descriptors: &[Descriptor]) -> Result<(), Failure> {
-        let mut words = [[0; 2]; PART];
-        let words = &mut words[..descriptors.len().min(PART)];
-        for (to, Descriptor(from)) in words.iter_mut().zip(descriptors) {
-            *to = *from;
-        }
-        if unit.execute(words).is_ok() {
+        if unit.execute(descriptors.iter().map(|d| d.0)).is_ok() {
             return Ok(());
         }
         self.ring.lock().counts.queue_errors += 1;
-        for (to, descriptor) in words.iter_mut().zip(descriptors) {
-            let Descriptor(wider) = descriptor.widest(self.drain).unwrap_or(*descriptor);
-            *to = wider;
-        }
-        unit.execute(words).map_err(|_| {
+        let wider = |d: &Descriptor| d.widest(self.drain).unwrap_or(*d).0;
+        unit.execute(descriptors.iter().map(wider)).map_err(|_| {
             self.give_up(Failure::Refused {
                 descriptor: descriptors.first().copied().unwrap_or(Descriptor::NONE),
             })
@@ -428,15 +458,15 @@ impl Queue {
     }
 
     /// Fills slots, of which enough are free, and tells the unit.
-    #[inline]
+    #[inline(always)]
     fn append(&self, ring: &mut Ring, registers: &Registers, descriptors: &[Descriptor]) -> Ticket {
         let number = ring.issued.next();
         ring.issued = number;
         let mut put = |descriptor| {
             self.write_slot(ring.tail, descriptor);
-            ring.numbers[ring.tail] = number;
-            // INVARIANT: The remainder is below `SLOTS`, and the slot has its number.
-            ring.tail = (ring.tail + 1) % SLOTS;
+            ring.numbers[ring.tail.get()] = number;
+            // INVARIANT: The slot has its number.
+            ring.tail = ring.tail.next();
         };
         descriptors.iter().for_each(|&descriptor| put(descriptor));
         let address = self.memory.completions.addr().raw();
@@ -444,9 +474,8 @@ impl Queue {
         ring.counts.batches += 1;
         ring.counts.descriptors += descriptors.len() as u64 + 1;
         // The kernel orders the write of a register after earlier writes to memory.
-        registers
-            .io()
-            .write_reg(IQT::from((ring.tail << self.wide) as u32 * 16));
+        let tail = self.place(ring.tail) * PLACE_BYTES;
+        registers.io().write_reg(IQT::from(tail as u32));
         Ticket {
             number: ring.issued,
             aborts: ring.aborts,
@@ -477,10 +506,10 @@ impl Queue {
                 }
                 repeats += 1;
                 let context = Descriptor::context(ContextScope::Global);
-                let iotlb = Descriptor::iotlb(TlbScope::Global, self.drain);
+                let iotlb = Descriptor::all_translations(self.drain);
                 let pasids = Descriptor::pasid_cache(PasidScope::Global);
                 let entries = [context, pasids];
-                let first = self.submit(registers, &entries[..1 + self.wide as usize])?;
+                let first = self.submit(registers, &entries[..1 + usize::from(self.is_wide)])?;
                 let (Some(first), Some(last)) = (first, self.submit(registers, &[iotlb])?) else {
                     return Ok(());
                 };
@@ -555,14 +584,14 @@ impl Queue {
         let mut silent_device = None;
         if status.has(FaultStatus::QUEUE_ERROR) {
             ring.counts.queue_errors += 1;
-            let index = self.slot_at(io.read(IQH));
-            let descriptor = self.read_slot(index);
+            let slot = self.slot_at(io.read(IQH));
+            let descriptor = self.read_slot(slot);
             let wider = descriptor
                 .widest(self.drain)
-                .filter(|wider| *wider != descriptor && ring.is_in_flight(index));
+                .filter(|wider| *wider != descriptor && ring.is_in_flight(slot));
             refused = Some((descriptor, wider));
             if let Some(wider) = wider {
-                self.write_slot(index, wider);
+                self.write_slot(slot, wider);
                 io.write_reg(FSTS::from(FaultStatus::QUEUE_ERROR));
             }
         }
@@ -648,10 +677,9 @@ impl<'a> Batch<'a> {
         self.push(Descriptor::pasid_cache(scope));
     }
 
-    /// Adds an invalidation of the IOTLB.
-    pub(super) fn iotlb(&mut self, scope: TlbScope) {
-        let drain = self.queue.drain;
-        self.push(Descriptor::iotlb(scope, drain));
+    /// Adds an invalidation of the whole IOTLB.
+    pub(super) fn all_translations(&mut self) {
+        self.push(Descriptor::all_translations(self.queue.drain));
     }
 
     /// The unit executes what was added so far before what is added next.

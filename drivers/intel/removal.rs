@@ -8,7 +8,7 @@
 use super::{
     change::{forget_context, forget_pasid, forget_translations, CacheTag},
     hardware::Hardware,
-    invalidation::{ContextScope, PasidScope, TlbScope},
+    invalidation::{ContextScope, PasidScope},
     queue::{Batch, Failure},
     tables::CachedEntry,
 };
@@ -93,7 +93,7 @@ impl<'a> Removal<'a> {
         }
         self.batch.fence();
         if self.everything {
-            self.batch.iotlb(TlbScope::Global);
+            self.batch.all_translations();
         } else {
             for tag in tags {
                 self.batch.push(forget_translations(tag, drain));

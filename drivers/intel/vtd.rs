@@ -33,7 +33,7 @@ use crate::{
     },
     drivers::shell::{
         domain_ids::DomainId,
-        invalidation::{absent_before, Part, Parts},
+        invalidation::{absent_before, invalidate, Part},
         unit::UnitHardware,
     },
     fault::FaultSink,
@@ -286,23 +286,19 @@ impl Translate for Vtd {
 
     fn invalidate(unit: &VtdUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
-        let largest = hardware.largest_block;
-        let parts = Parts::of(scope, largest);
-
-        let mut descriptors = [Descriptor::NONE; Parts::MAX];
-        let mut count = 0;
-        parts.for_each(|part| {
-            descriptors[count] = hardware.iotlb(match part {
+        let descriptor = |part| {
+            hardware.iotlb(match part {
                 Part::Domain => TlbScope::Domain { domain },
                 Part::Block { block, leaves_only } => TlbScope::Pages {
                     domain,
                     block,
                     leaves_only,
                 },
-            });
-            count += 1;
-        });
-        hardware.answered(hardware.execute(&descriptors[..count]))
+            })
+        };
+        let execute = |descriptors: &[Descriptor]| hardware.execute(descriptors);
+        let largest = hardware.largest_block;
+        hardware.answered(invalidate(scope, largest, descriptor, execute))
     }
 }
 

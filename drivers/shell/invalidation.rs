@@ -16,56 +16,51 @@ pub(crate) enum Part {
     Block { block: Block, leaves_only: bool },
 }
 
-/// The parts of one invalidation.
-pub(crate) enum Parts {
-    /// One block, as most invalidations are.
-    One(Part),
-    /// Others.
-    Cover { cover: Cover, leaves_only: bool },
+/// Invalidates `scope` on a unit whose commands name 2^`max_order` pages at most, or whole domains
+/// only (`None`): calls `execute` with what `command` makes of the parts. Returns its result.
+#[inline(always)]
+pub(crate) fn invalidate<C: Copy, R>(
+    scope: Scope,
+    max_order: Option<u8>,
+    command: impl Fn(Part) -> C,
+    execute: impl FnOnce(&[C]) -> R,
+) -> R {
+    let Scope::Range {
+        first,
+        last,
+        tables,
+    } = scope
+    else {
+        return execute(&[command(Part::Domain)]);
+    };
+    let (first, last, leaves_only) = (first.raw(), last.raw(), !tables);
+    let block = |block| command(Part::Block { block, leaves_only });
+
+    // One block, as in most invalidations.
+    match max_order.and_then(|max_order| Block::exactly(first, last, max_order)) {
+        Some(exactly) => execute(&[block(exactly)]),
+        None => {
+            let cover = Cover::new(first, last, max_order);
+            invalidate_cover(&cover, command(Part::Domain), block, execute)
+        }
+    }
 }
 
-impl Parts {
-    /// The most parts of one invalidation.
-    pub(crate) const MAX: usize = MAX_BLOCKS;
-
-    /// The parts that cover `scope`, on a unit whose commands name 2^`max_order` pages at most, or
-    /// whole domains only (`None`).
-    #[inline]
-    pub(crate) fn of(scope: Scope, max_order: Option<u8>) -> Self {
-        let Scope::Range {
-            first,
-            last,
-            tables,
-        } = scope
-        else {
-            return Self::One(Part::Domain);
-        };
-        let (first, last, leaves_only) = (first.raw(), last.raw(), !tables);
-        match max_order.and_then(|max_order| Block::exactly(first, last, max_order)) {
-            Some(block) => Self::One(Part::Block { block, leaves_only }),
-            None => Self::Cover {
-                cover: Cover::new(first, last, max_order),
-                leaves_only,
-            },
-        }
+/// Invalidates the blocks of `cover`, or `domain`.
+#[cold]
+fn invalidate_cover<C: Copy, R>(
+    cover: &Cover,
+    domain: C,
+    command: impl Fn(Block) -> C,
+    execute: impl FnOnce(&[C]) -> R,
+) -> R {
+    let mut commands = [domain; MAX_BLOCKS];
+    let blocks = cover.blocks();
+    for (to, &block) in commands.iter_mut().zip(blocks) {
+        *to = command(block);
     }
-
-    /// Calls `add` with each part.
-    #[inline]
-    pub(crate) fn for_each(&self, mut add: impl FnMut(Part)) {
-        let (cover, leaves_only) = match self {
-            Self::One(part) => return add(*part),
-            Self::Cover { cover, leaves_only } => (cover, *leaves_only),
-        };
-        match cover.blocks() {
-            [] => add(Part::Domain),
-            blocks => {
-                for &block in blocks {
-                    add(Part::Block { block, leaves_only });
-                }
-            }
-        }
-    }
+    // Without blocks, the first command is that of the domain.
+    execute(&commands[..blocks.len().clamp(1, MAX_BLOCKS)])
 }
 
 /// What a unit that caches absent entries has to forget when `first..=last` was mapped. Absent

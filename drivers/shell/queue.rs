@@ -3,6 +3,7 @@
 //! Parts of a queue between software and a unit that do not depend on what is in the queue.
 //!
 //! - [`Slots`]: the ring of records in memory. The vendor knows how its indexes count.
+//! - [`Index`]: the index of a slot in a ring, for vendors who count from 0 again after the last.
 //! - [`Completions`]: the word in memory to which the unit writes the number of the last batch that
 //!   it has done.
 //! - [`QueueMemory`]: the memory of a queue that has both.
@@ -79,6 +80,49 @@ impl<const WORDS: usize> Slots<WORDS> {
     /// As [`flush`](Self::flush), for all slots.
     pub(crate) fn flush_all(&self) {
         self.pages.flush(self.pages.words());
+    }
+}
+
+/// The index of a slot in a ring of `COUNT` slots, a power of two.
+///
+/// # Invariants
+///
+/// The index is below `COUNT`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Index<const COUNT: usize>(usize);
+
+impl<const COUNT: usize> Index<COUNT> {
+    const MASK: usize = {
+        assert!(COUNT.is_power_of_two());
+        COUNT - 1
+    };
+
+    /// The first slot.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The slot that is `count` slots after the first, if the ring begins again after its end.
+    #[inline(always)]
+    pub(crate) const fn new(count: usize) -> Self {
+        // INVARIANT: The mask leaves less than `COUNT`.
+        Self(count & Self::MASK)
+    }
+
+    /// The index. The mask, which changes nothing, shows the compiler the invariant.
+    #[inline(always)]
+    pub(crate) const fn get(self) -> usize {
+        self.0 & Self::MASK
+    }
+
+    /// The next slot.
+    #[inline(always)]
+    pub(crate) const fn next(self) -> Self {
+        Self::new(self.0.wrapping_add(1))
+    }
+
+    /// How many slots there are from this one up to, not including, `end`.
+    #[inline(always)]
+    pub(crate) const fn up_to(self, end: Self) -> usize {
+        end.0.wrapping_sub(self.0) & Self::MASK
     }
 }
 

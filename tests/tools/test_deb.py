@@ -4,7 +4,6 @@
 import os
 import pathlib
 import re
-import tempfile
 import unittest
 from unittest import mock
 
@@ -14,18 +13,7 @@ from iommu_core_tools.errors import ToolError
 from iommu_core_tools.paths import PACKAGING
 from iommu_core_tools.version import VERSION
 
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def put(self, name, text=""):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
+from folder import Folder
 
 
 def _built(release, version="7.3.4-1~bpo13+1", arch=AMD64):

@@ -3,7 +3,6 @@
 
 import os
 import pathlib
-import tempfile
 import unittest
 from unittest import mock
 
@@ -11,18 +10,7 @@ from iommu_core_tools import module_file, run
 from iommu_core_tools.arch import AMD64, ARM64
 from iommu_core_tools.errors import ToolError
 
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def put(self, name, text=""):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        return path
+from folder import Folder
 
 
 class Signing(Folder):

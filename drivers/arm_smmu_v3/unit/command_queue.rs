@@ -2,10 +2,10 @@
 
 //! The command queue (IHI 0070 3.5, 4.7 and 7.1).
 //!
-//! A [`Batch`] is a number of commands, and a CMD_SYNC at the end, which completes when all
-//! commands before it have, those of other batches included. The queue is locked, with interrupts
-//! off, only while a batch is filled and submitted. Processors wait for their batches in parallel,
-//! without the lock, and with interrupts on if the caller has them on.
+//! A batch ([`batch`](super::batch)) is a number of commands, and a CMD_SYNC at the end, which
+//! completes when all commands before it have, those of other batches included. The queue is
+//! locked, with interrupts off, only while a batch is filled and submitted. Processors wait for
+//! their batches in parallel, without the lock, and with interrupts on if the caller has them on.
 //!
 //! For a CMD_ATC_INV the unit waits for a device, which may take as long as PCIe allows if the
 //! device is broken ([`DEVICE_TIMEOUT`]). The unit executes no later command meanwhile, so such a
@@ -100,7 +100,7 @@ const REPAIRS: usize = 4;
 /// How often the memory for messages is polled before the registers are read.
 const POLLS: usize = 64;
 /// Free slots that a batch needs for its next command: one for it, and one for the CMD_SYNC.
-const ROOM_FOR_ONE: u64 = 2;
+pub(super) const ROOM_FOR_ONE: u64 = 2;
 /// Free slots that it takes to invalidate everything.
 const ROOM_FOR_ALL: u64 = 3;
 
@@ -166,7 +166,7 @@ pub struct Counts {
 }
 
 /// A CMD_SYNC, and the commands before it, that the unit has not completed yet.
-struct InFlight {
+pub(super) struct InFlight {
     /// The position of the first command.
     first: u64,
     /// The position of the CMD_SYNC.
@@ -217,7 +217,7 @@ struct Memory {
 ///    are not before `head`. `syncs` has their positions, each at the index that is its number
 ///    modulo the number of slots.
 /// 3. Commands are appended only while there is no `pending`.
-struct State {
+pub(super) struct State {
     producer: u64,
     /// Where the commands begin that the unit was not told of yet.
     unsubmitted: u64,
@@ -238,22 +238,22 @@ struct State {
     /// The number of the last CMD_SYNC that waited for devices, and of the last where one did not
     /// answer.
     asked: u64,
-    unanswered: u64,
+    pub(super) unanswered: u64,
     /// How long a batch may take, and one that waits for a device.
     timeout: Delta,
     device_timeout: Delta,
     /// Whether the unit is off and caches nothing, so that there is nothing to do.
     asleep: bool,
     /// Whether commands reach the unit: it knows the queue, which works and is not asleep.
-    open: bool,
-    counts: Counts,
+    pub(super) open: bool,
+    pub(super) counts: Counts,
     /// The devices whose TLBs an invalidation has to reach.
-    ats_streams: AtsStreams<KVec<AtsStream>>,
+    pub(super) ats_streams: AtsStreams<KVec<AtsStream>>,
 }
 
 impl State {
     /// The failure, for the first caller after it, who has to declare the unit failed.
-    fn take_failure(&mut self) -> Failure {
+    pub(super) fn take_failure(&mut self) -> Failure {
         self.failure.take().unwrap_or(Failure::Earlier)
     }
 }
@@ -268,11 +268,11 @@ pub struct CommandQueue {
     /// Whether a CMD_SYNC ends with a message.
     messages: bool,
     /// How many commands may follow each other without a CMD_SYNC.
-    max_unsynced: usize,
+    pub(super) max_unsynced: usize,
     /// Whether the unit executes an invalidation of its caches only at the second time.
-    repeats: bool,
+    pub(super) repeats: bool,
     /// Whether there are caches of EL2 as well.
-    has_el2: bool,
+    pub(super) has_el2: bool,
     /// Whether the unit never gets another command. Changes under the lock, as what follows.
     failed: GivenUp,
     /// The position before which everything has completed, as far as somebody has noticed.
@@ -444,7 +444,7 @@ impl CommandQueue {
         self.change_ats_streams(&mut self.state.lock(), f)
     }
 
-    fn change_ats_streams<R>(
+    pub(super) fn change_ats_streams<R>(
         &self,
         state: &mut State,
         f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R,
@@ -456,7 +456,7 @@ impl CommandQueue {
     }
 
     /// Whether the unit knows the queue, and the queue has not failed.
-    fn works(&self) -> bool {
+    pub(super) fn works(&self) -> bool {
         self.memory.is_in_use() && !self.failed.is_set()
     }
 
@@ -556,7 +556,7 @@ impl CommandQueue {
 
     /// Whether `needed` slots are free.
     #[inline]
-    fn has_room(&self, registers: &Registers, state: &mut State, needed: u64) -> bool {
+    pub(super) fn has_room(&self, registers: &Registers, state: &mut State, needed: u64) -> bool {
         let entries = u64::from(self.ring.entries());
         let has_room = |state: &State| state.producer - self.head.load(Relaxed) + needed <= entries;
         if has_room(state) {
@@ -589,7 +589,7 @@ impl CommandQueue {
     /// Appends a command, for which there is room. The unit does not see it before CMDQ_PROD is
     /// written.
     #[inline]
-    fn append(&self, state: &mut State, command: Command) {
+    pub(super) fn append(&self, state: &mut State, command: Command) {
         self.write_slot(state.producer, command);
         state.producer += 1;
         state.counts.commands += 1;
@@ -643,9 +643,37 @@ impl CommandQueue {
         }
     }
 
+    /// Submits commands that ask no device.
+    #[inline]
+    pub(super) fn start(&self, state: &mut State, registers: &Registers) -> InFlight {
+        self.submit(state, registers, None)
+    }
+
+    /// The oldest batch that the unit works at, which is another processor's. There is one.
+    pub(super) fn oldest(&self, state: &State) -> InFlight {
+        let sync = self.sync_of(state, state.oldest);
+        InFlight {
+            // That processor looks after its commands.
+            first: sync + 1,
+            sync,
+            refusals: self.refusals.load(Relaxed),
+            limit: state.timeout,
+            wait: None,
+            refused: None,
+            is_second: false,
+            is_repeat: true,
+            asked: None,
+        }
+    }
+
     /// Submits commands that ask devices: the one of stream `alone`, or several. Returns the number
     /// of the CMD_SYNC.
-    fn start_asking(&self, state: &mut State, registers: &Registers, alone: Option<u32>) -> u64 {
+    pub(super) fn start_asking(
+        &self,
+        state: &mut State,
+        registers: &Registers,
+        alone: Option<u32>,
+    ) -> u64 {
         state.asked += 1;
         let asked = Asked {
             number: state.asked,
@@ -867,7 +895,7 @@ impl CommandQueue {
 
     /// Locks the queue when the unit waits for no device, or has failed.
     #[inline]
-    fn lock(&self, registers: &Registers) -> SpinLockIrqGuard<'_, State> {
+    pub(super) fn lock(&self, registers: &Registers) -> SpinLockIrqGuard<'_, State> {
         loop {
             let mut state = self.state.lock();
             if self.is_free(&mut state, registers) {
@@ -880,7 +908,7 @@ impl CommandQueue {
 
     /// Returns when the unit has completed `flight`. The caller does not hold the lock.
     #[inline]
-    fn wait(&self, registers: &Registers, flight: InFlight) -> Result<(), Failure> {
+    pub(super) fn wait(&self, registers: &Registers, flight: InFlight) -> Result<(), Failure> {
         let is_done = soon(self.polls(), || self.is_done(registers, flight.sync));
         match is_done && self.refusals.load(Relaxed) == flight.refusals {
             true => Ok(()),
@@ -911,7 +939,7 @@ impl CommandQueue {
 
     /// Returns when `flight` has completed. The lock is held meanwhile.
     #[cold]
-    fn wait_locked(
+    pub(super) fn wait_locked(
         &self,
         state: &mut State,
         registers: &Registers,
@@ -940,258 +968,6 @@ fn log_slow(stream: Option<u32>) {
         ),
     }
 }
-
-/// Commands that are executed together.
-///
-/// The caller must [`run`](Self::run) it: if a batch is dropped, none or some of its commands were
-/// executed.
-#[must_use]
-pub struct Batch<'a> {
-    queue: &'a CommandQueue,
-    /// `None` after a wait.
-    guard: Option<SpinLockIrqGuard<'a, State>>,
-    registers: &'a Registers,
-    /// Commands since the last CMD_SYNC.
-    count: usize,
-    /// The devices that are asked by a CMD_ATC_INV among them.
-    asks: Asks,
-    /// The number of the first CMD_SYNC that waited for devices since the last
-    /// [`sync`](Self::sync).
-    first: Option<u64>,
-    result: Result<(), Failure>,
-}
-
-/// Which devices are asked by a CMD_ATC_INV.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Asks {
-    None,
-    One(u32),
-    Several,
-}
-
-/// Whether the queue is locked while a processor waits.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Waits {
-    Unlocked,
-    Locked,
-}
-
-impl<'a> Batch<'a> {
-    /// An empty batch. The queue is locked until commands are executed.
-    #[inline]
-    pub(super) fn new(queue: &'a CommandQueue, registers: &'a Registers) -> Self {
-        Self {
-            queue,
-            guard: Some(queue.lock(registers)),
-            registers,
-            count: 0,
-            asks: Asks::None,
-            first: None,
-            result: Ok(()),
-        }
-    }
-
-    #[inline]
-    fn state(&mut self) -> &mut State {
-        let (queue, registers) = (self.queue, self.registers);
-        self.guard.get_or_insert_with(|| queue.lock(registers))
-    }
-
-    /// Locks the queue when it has room for a command and a CMD_SYNC, or takes no commands. What
-    /// was pushed so far may be executed meanwhile.
-    #[inline]
-    fn state_with_room(&mut self) -> &mut State {
-        let (queue, registers) = (self.queue, self.registers);
-        if self.count == queue.max_unsynced {
-            self.flush(Waits::Unlocked);
-        }
-        while {
-            let state = self.state();
-            state.open && !queue.has_room(registers, state, ROOM_FOR_ONE)
-        } {
-            self.wait_for_room();
-        }
-        self.state()
-    }
-
-    /// The queue is full. Waits, without the lock, until that may have changed.
-    #[cold]
-    fn wait_for_room(&mut self) {
-        if self.count > 0 {
-            return self.flush(Waits::Unlocked);
-        }
-        let queue = self.queue;
-        let state = self.state();
-        let sync = queue.sync_of(state, state.oldest);
-        let observed = InFlight {
-            // It is another processor's, which looks after its commands.
-            first: sync + 1,
-            sync,
-            refusals: queue.refusals.load(Relaxed),
-            limit: state.timeout,
-            wait: None,
-            refused: None,
-            is_second: false,
-            is_repeat: true,
-            asked: None,
-        };
-        self.guard = None;
-        self.result = queue.wait(self.registers, observed);
-    }
-
-    /// Adds a command.
-    #[inline]
-    pub fn push(&mut self, command: Command) {
-        let queue = self.queue;
-        let state = self.state_with_room();
-        if state.open {
-            queue.append(state, command);
-        }
-        if command.is_for_device() {
-            let stream = command.stream();
-            self.asks = match self.asks {
-                Asks::None => Asks::One(stream),
-                Asks::One(same) if same == stream => self.asks,
-                _ => Asks::Several,
-            };
-        }
-        self.count += 1;
-    }
-
-    /// Adds an invalidation of everything that the unit caches.
-    pub fn invalidate_everything(&mut self) {
-        self.push(Command::invalidate_all_stes());
-        if self.queue.has_el2 {
-            self.push(Command::invalidate_el2());
-        }
-        self.push(Command::invalidate_el1());
-    }
-
-    /// Executes what was pushed so far, before what is pushed next. Returns `None` if all devices
-    /// have answered their CMD_ATC_INV. Otherwise [`is_silent`](Self::is_silent) tells which one
-    /// has not, if it was the only one.
-    ///
-    /// The queue was unlocked meanwhile: other batches may have been executed, and the list of ATS
-    /// streams may have changed.
-    pub fn sync(&mut self) -> Option<Unanswered> {
-        self.flush(Waits::Unlocked);
-        let first = self.first.take()?;
-        // If a device did not answer another processor, in between, this one asks it once more.
-        (self.state().unanswered >= first).then_some(Unanswered(first))
-    }
-
-    /// As [`sync`](Self::sync), but the queue stays locked until the unit has executed what was
-    /// pushed, unless that asks a device: for what others must not see half done.
-    #[cold]
-    pub fn sync_locked(&mut self) {
-        self.flush(Waits::Locked);
-    }
-
-    /// Whether the device of `stream` has not answered since, when it was asked alone.
-    pub fn is_silent(&mut self, stream: u32, Unanswered(since): Unanswered) -> bool {
-        self.ats_streams().is_silent(stream, since)
-    }
-
-    /// Locks the queue, if it is not, until commands are executed.
-    pub fn lock(&mut self) {
-        self.state();
-    }
-
-    /// The devices whose TLBs an invalidation has to reach.
-    #[inline]
-    pub fn ats_streams(&mut self) -> &AtsStreams<KVec<AtsStream>> {
-        &self.state().ats_streams
-    }
-
-    /// Calls `f` with the list of these devices, to change it.
-    pub fn change_ats_streams<R>(
-        &mut self,
-        f: impl FnOnce(&mut AtsStreams<KVec<AtsStream>>) -> R,
-    ) -> R {
-        let queue = self.queue;
-        queue.change_ats_streams(self.state(), f)
-    }
-
-    /// Executes the batch. When this returns `Ok`, all its commands have completed. An empty batch
-    /// costs nothing.
-    #[inline]
-    pub fn run(mut self) -> Result<(), Failure> {
-        self.flush(Waits::Unlocked);
-        self.result
-    }
-
-    /// Hands what was pushed, which asks one device, to the unit, and does not wait: as a processor
-    /// that is away for long.
-    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    pub fn go_away(mut self) {
-        let Asks::One(stream) = self.asks else { return };
-        let (queue, registers) = (self.queue, self.registers);
-        queue.start_asking(self.state(), registers, Some(stream));
-    }
-
-    /// Hands what was pushed, which asks no device, to the unit, for which somebody waits later.
-    #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-    fn begin(mut self) -> InFlight {
-        let (queue, registers) = (self.queue, self.registers);
-        let state = self.state();
-        queue.submit(state, registers, None)
-    }
-
-    /// Executes what was pushed so far.
-    #[inline]
-    fn flush(&mut self, waits: Waits) {
-        let count = core::mem::take(&mut self.count);
-        let asks = core::mem::replace(&mut self.asks, Asks::None);
-        if count == 0 || self.result.is_err() {
-            return;
-        }
-        let queue = self.queue;
-        let state = self.state();
-        if !state.open {
-            if !queue.works() {
-                self.result = Err(state.take_failure());
-            }
-            return;
-        }
-        state.counts.batches += 1;
-        self.result = match asks {
-            Asks::None => self.execute(waits),
-            Asks::One(stream) => self.ask(Some(stream)),
-            Asks::Several => self.ask(None),
-        };
-    }
-
-    #[inline]
-    fn execute(&mut self, waits: Waits) -> Result<(), Failure> {
-        let (queue, registers) = (self.queue, self.registers);
-        let state = self.state();
-        let flight = queue.submit(state, registers, None);
-        if queue.repeats || waits == Waits::Locked {
-            return queue.wait_locked(state, registers, flight);
-        }
-        self.guard = None;
-        queue.wait(registers, flight)
-    }
-
-    /// As [`execute`](Self::execute), for commands that ask devices: the one of stream `alone`, or
-    /// several.
-    fn ask(&mut self, alone: Option<u32>) -> Result<(), Failure> {
-        let (queue, registers) = (self.queue, self.registers);
-        let number = queue.start_asking(self.state(), registers, alone);
-        self.first = self.first.or(Some(number));
-        // Another processor may see the end of it, and submit something else.
-        self.guard = None;
-        let state = self.state();
-        match queue.has_failed() {
-            false => Ok(()),
-            true => Err(state.take_failure()),
-        }
-    }
-}
-
-/// A device has not answered a CMD_ATC_INV.
-#[derive(Copy, Clone)]
-pub struct Unanswered(u64);
 
 /// The errors that are active.
 fn errors(registers: &Registers) -> GlobalErrors {

@@ -24,7 +24,8 @@ use super::super::records::{
 };
 use super::{
     ats_streams::{AtsStream, AtsStreams},
-    command_queue::{Batch, CommandQueue, Failure},
+    batch::Batch,
+    command_queue::{CommandQueue, Failure},
     domain_tags::DomainTags,
     firmware::Description,
     mmio::{Line, Message, Registers},

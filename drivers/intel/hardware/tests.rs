@@ -324,8 +324,22 @@ fn forget(hardware: &Hardware) {
 /// A batch of one descriptor.
 fn batch(hardware: &Hardware) -> Result<(), Failure> {
     let mut batch = hardware.batch();
-    batch.iotlb(TlbScope::Domain { domain: 5 });
+    batch.push(hardware.iotlb(TlbScope::Domain { domain: 5 }));
     batch.run()
+}
+
+/// Removes the entries of `ids` with a queue that starts. Returns the result, and the lower words of
+/// the descriptors in the ring, which are there also if the unit does not answer.
+fn remove<const N: usize>(
+    hardware: &Hardware,
+    ids: &[RequesterId],
+) -> (Result<(), Failure>, [u64; N]) {
+    hardware.queue.hand_over(&hardware.registers);
+    let mut removal = Removal::new(hardware);
+    ids.iter().for_each(|&id| removal.remove(id));
+    let result = removal.run();
+    let words = core::array::from_fn(|slot| hardware.queue.descriptor(slot).0[0]);
+    (result, words)
 }
 
 fn milliseconds(f: impl FnOnce()) -> i64 {
@@ -418,7 +432,7 @@ mod suite {
         // Batches of any length are done without the unit.
         let mut long = hardware.batch();
         for domain in 0..600 {
-            long.iotlb(TlbScope::Domain { domain });
+            long.push(hardware.iotlb(TlbScope::Domain { domain }));
         }
         assert_eq!(long.run(), Ok(()));
         assert_eq!(u32::from(io.read(IQT)), 0);
@@ -585,7 +599,7 @@ mod suite {
         let hardware = unit()?;
         hardware.queue.hand_over(&hardware.registers);
         let mut waiting = hardware.batch();
-        waiting.iotlb(TlbScope::Domain { domain: 5 });
+        waiting.push(hardware.iotlb(TlbScope::Domain { domain: 5 }));
         // Submits it.
         waiting.fence();
         hardware.suspend()?;
@@ -782,16 +796,11 @@ mod suite {
             assert_eq!(tables.cached(id), CachedEntry::Under(entry.tag()));
         }
         assert_eq!(tables.count(), 2);
-        hardware.queue.hand_over(&hardware.registers);
-
-        let mut removal = Removal::new(&hardware);
-        ids.into_iter().for_each(|id| removal.remove(id));
-        // The unit does not answer, but the descriptors are in the ring.
-        assert!(removal.run().is_err());
+        let (result, words) = remove(&hardware, &ids);
+        assert!(result.is_err());
         assert!(ids
             .into_iter()
             .all(|id| tables.cached(id) == CachedEntry::Nothing));
-        let words = (0..8).map(|slot| hardware.queue.descriptor(slot).0[0]);
         let wait = |number: u64| number << 32 | 0x65;
         // Types 1, 7, 6 and 2 (6.5.2.1 to 6.5.2.4).
         let expected = [
@@ -804,7 +813,7 @@ mod suite {
             0x0008_0022,
             wait(2),
         ];
-        assert!(words.eq(expected));
+        assert_eq!(words, expected);
         hardware.queue.take_back(&Off::observed());
 
         // Entries of the other mode are not written.
@@ -837,16 +846,11 @@ mod suite {
             tables.add(id)?;
             tables.write(id, IdEntry::Context(entry));
         }
-        hardware.queue.hand_over(&hardware.registers);
-
-        let mut removal = Removal::new(&hardware);
-        ids.into_iter().for_each(|id| removal.remove(id));
-        // The unit does not answer, but the descriptors are in the ring.
-        assert!(removal.run().is_err());
+        let (result, words) = remove(&hardware, &ids);
+        assert!(result.is_err());
         assert!(ids
             .into_iter()
             .all(|id| tables.cached(id) == CachedEntry::Nothing));
-        let words = (0..7).map(|slot| hardware.queue.descriptor(slot).0[0]);
         let wait = |number: u64| number << 32 | 0x65;
         // Bits 47:32 source, 31:16 domain, 5:4 granularity, 3:0 type (6.5.2.1, 6.5.2.3).
         let expected = [
@@ -858,7 +862,7 @@ mod suite {
             0x0008_0022,
             wait(2),
         ];
-        assert!(words.eq(expected));
+        assert_eq!(words, expected);
         hardware.queue.take_back(&Off::observed());
         Ok(())
     }

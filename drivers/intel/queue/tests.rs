@@ -14,7 +14,10 @@ use kernel::{
     workqueue::{self, Work, WorkItem},
 };
 
-use super::*;
+use super::{
+    super::invalidation::{Tagged, TlbKind, TlbScope},
+    *,
+};
 
 const NO_DRAIN: Drain = Drain {
     writes: false,
@@ -22,6 +25,12 @@ const NO_DRAIN: Drain = Drain {
 };
 const WORKERS: u16 = 2;
 const ROUNDS: u64 = 150;
+
+/// An invalidation of what is cached of `domain`.
+const fn of_domain(domain: u16) -> Descriptor {
+    let kind = TlbKind::new(Tagged::ByDomain, NO_DRAIN);
+    Descriptor::translations(kind, TlbScope::Domain { domain })
+}
 
 /// A queue, and the registers of its unit.
 #[pin_data]
@@ -55,7 +64,7 @@ impl Bench {
 
     /// Submits a domain-selective invalidation. The unit does not execute it.
     fn put_in(&self, domain: u16) -> Option<Ticket> {
-        let descriptor = Descriptor::iotlb(TlbScope::Domain { domain }, NO_DRAIN);
+        let descriptor = of_domain(domain);
         self.queue
             .submit(&self.registers, &[descriptor])
             .ok()
@@ -141,9 +150,7 @@ impl WorkItem for Worker {
             let count = 1 + round % 19;
             let mut batch = this.bench.batch();
             for _ in 0..count {
-                batch.iotlb(TlbScope::Domain {
-                    domain: this.domain,
-                });
+                batch.push(of_domain(this.domain));
             }
             asked += count;
             let result = batch.run();
@@ -247,7 +254,7 @@ mod suite {
             let ring = bench.queue.ring.lock();
             (ring.head, ring.tail)
         };
-        assert_eq!((head, tail), (2, 2));
+        assert_eq!((head, tail), (Slot::new(2), Slot::new(2)));
 
         // This unit does not execute the repeated invalidation either.
         assert!(matches!(
@@ -266,11 +273,9 @@ mod suite {
     fn a_ring_has_room_for_all_slots_but_one() -> Result {
         let bench = Bench::new()?;
         let room = || {
-            bench
-                .queue
-                .ring
-                .lock()
-                .room(bench.queue.memory.completions.last())
+            let mut ring = bench.queue.ring.lock();
+            ring.advance(bench.queue.memory.completions.last());
+            ring.room()
         };
         assert_eq!(room(), SLOTS - 1);
         for _ in 0..3 * SLOTS {

@@ -16,7 +16,7 @@ use intel::{
     capability::{AddressSpace, Capability, Refusal, Width},
     entries::{ContextEntry, RootEntry, Translation},
     fault_record::{reason_text, FaultRecord, FaultStatus, Request},
-    invalidation::{ContextScope, Descriptor, Drain, TlbScope},
+    invalidation::{ContextScope, Descriptor, Drain, Tagged, TlbKind, TlbScope},
 };
 use proptest::prelude::*;
 
@@ -205,17 +205,16 @@ fn descriptors() {
         [0xfe08_1234_0031, 0]
     );
 
-    assert_eq!(Descriptor::iotlb(TlbScope::Global, none).0, [0x12, 0]);
-    assert_eq!(Descriptor::iotlb(TlbScope::Global, both).0, [0xd2, 0]);
+    assert_eq!(Descriptor::all_translations(none).0, [0x12, 0]);
+    assert_eq!(Descriptor::all_translations(both).0, [0xd2, 0]);
+    let by_domain =
+        |drain, scope| Descriptor::translations(TlbKind::new(Tagged::ByDomain, drain), scope).0;
+    let writes = Drain {
+        writes: true,
+        reads: false,
+    };
     assert_eq!(
-        Descriptor::iotlb(
-            TlbScope::Domain { domain: 7 },
-            Drain {
-                writes: true,
-                reads: false
-            }
-        )
-        .0,
+        by_domain(writes, TlbScope::Domain { domain: 7 }),
         [0x7_0062, 0]
     );
     let block = Block {
@@ -228,11 +227,11 @@ fn descriptors() {
         leaves_only,
     };
     assert_eq!(
-        Descriptor::iotlb(pages(false), none).0,
+        by_domain(none, pages(false)),
         [0xffff_0032, 0x1234_5600_0009]
     );
     assert_eq!(
-        Descriptor::iotlb(pages(true), both).0,
+        by_domain(both, pages(true)),
         [0xffff_00f2, 0x1234_5600_0049]
     );
 

@@ -17,7 +17,7 @@ use intel::{
     change::CacheTag,
     entries::RootEntry,
     fault_record::reason_text,
-    invalidation::{Descriptor, Drain, PasidScope, Tagged, TlbScope},
+    invalidation::{Descriptor, Drain, PasidScope, Tagged, TlbKind, TlbScope},
     pasid::{
         ContextWord, DirectoryEntry, PasidEntry, PasidTranslation, CONTEXT_ENTRIES, CONTEXT_WORDS,
         PASID_WORDS,
@@ -240,7 +240,7 @@ fn descriptors() {
         [0x1234_0017, 0]
     );
 
-    let by_pasid = |scope| Descriptor::translations(Tagged::ByPasid, scope, DRAIN).0;
+    let by_pasid = |scope| Descriptor::translations(TlbKind::new(Tagged::ByPasid, DRAIN), scope).0;
     assert_eq!(by_pasid(TlbScope::Domain { domain: 7 }), [0x7_0026, 0]);
     let block = Block {
         address: 0x1234_5600_0000,
@@ -253,18 +253,6 @@ fn descriptors() {
     };
     assert_eq!(by_pasid(pages(false)), [0xffff_0036, 0x1234_5600_0009]);
     assert_eq!(by_pasid(pages(true)), [0xffff_0036, 0x1234_5600_0049]);
-    // There is no global kind by PASID.
-    assert_eq!(by_pasid(TlbScope::Global), [0xd2, 0]);
-    for scope in [
-        TlbScope::Global,
-        TlbScope::Domain { domain: 7 },
-        pages(true),
-    ] {
-        assert_eq!(
-            Descriptor::translations(Tagged::ByDomain, scope, DRAIN),
-            Descriptor::iotlb(scope, DRAIN)
-        );
-    }
 }
 
 /// A descriptor that a unit does not understand is replaced by one that covers it.
@@ -274,7 +262,7 @@ fn wider_descriptors() {
     let pasid = Descriptor::pasid_cache(PasidScope::NoPasid { domain: 9 });
     assert_eq!(widest(pasid), Some([0x37, 0]));
     let scope = TlbScope::Domain { domain: 9 };
-    let iotlb = Descriptor::translations(Tagged::ByPasid, scope, DRAIN);
+    let iotlb = Descriptor::translations(TlbKind::new(Tagged::ByPasid, DRAIN), scope);
     assert_eq!(widest(iotlb), Some([0xd2, 0]));
 }
 

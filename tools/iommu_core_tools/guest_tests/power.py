@@ -10,6 +10,9 @@ _AWAKE = "PM: suspend exit"
 # The same when a hibernation has ended.
 _RESTORED = "PM: hibernation: hibernation exit"
 _BASE = 0x10000000
+# DMA of an owner's device, to memory that is mapped for it and to memory behind that.
+_MAPPED = f"testdev-run d {_BASE:#x} b 0 64"
+_NOT_MAPPED = f"testdev-run d {_BASE + 0x1000:#x} b 0x1000 64"
 
 
 def _says(run, message, times=1, timeout=60):
@@ -48,6 +51,24 @@ def devices_work(run):
     _devices_work(run)
 
 
+def _owner(run, name):
+    """A user program called `name` that owns a device and has mapped memory for it."""
+    address = run.at(machine.TEST)
+    guest_pci.load_vfio(run.guest)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, name)
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
+                 "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
+                 f"map c b 0 0x1000 {_BASE:#x} rw"])  # fmt: skip
+    run.check(user.say(_MAPPED) == "result 0", "an owner's device reaches mapped memory")
+    return user
+
+
+def _reaches_what_is_mapped_only(run, user):
+    run.check(user.say(_MAPPED) == "result 0", "the owner's device still reaches mapped memory")
+    run.check(user.say(_NOT_MAPPED) != "result 0", "the owner's device reaches nothing else")
+
+
 def a_sleep_that_is_broken_off_changes_nothing(run):
     run.guest.run("echo core >/sys/power/pm_test && echo deep >/sys/power/mem_sleep")
     run.guest.run("echo mem >/sys/power/state", timeout=60)
@@ -57,15 +78,7 @@ def a_sleep_that_is_broken_off_changes_nothing(run):
 
 
 def devices_and_their_owners_go_on_after_a_sleep(run):
-    address = run.at(machine.TEST)
-    guest_pci.load_vfio(run.guest)
-    guest_pci.give_to_vfio(run.guest, address)
-    user = VfioUser(run.guest, "sleeper")
-    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
-                 "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
-                 f"map c b 0 0x1000 {_BASE:#x} rw"])  # fmt: skip
-    reached = f"testdev-run d {_BASE:#x} b 0 64"
-    run.check(user.say(reached) == "result 0", "an owner's device reaches mapped memory")
+    user = _owner(run, "sleeper")
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     before = guest_io.write_and_read(run.guest, disk, 2)
 
@@ -73,14 +86,12 @@ def devices_and_their_owners_go_on_after_a_sleep(run):
     run.check(units.status(run.guest).translates, "the unit translates", units.status(run.guest))
     run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
     _devices_work(run)
-    run.check(user.say(reached) == "result 0", "the owner's device still reaches mapped memory")
     # The fault interrupt works as well.
     mark = run.guest.mark()
-    run.check(user.say(f"testdev-run d {_BASE + 0x1000:#x} b 0x1000 64") != "result 0",
-              "the owner's device reaches nothing else")  # fmt: skip
+    _reaches_what_is_mapped_only(run, user)
     run.guest.run("sleep 0.5")
     lines = core_view.faults(run.guest.kernel_log(mark))
-    recorded = run.kind.recorded(address, _BASE + 0x1000)
+    recorded = run.kind.recorded(run.at(machine.TEST), _BASE + 0x1000)
     run.check(lines and (lines[0].device, lines[0].address) == recorded, "the fault is reported", lines)
 
 
@@ -89,13 +100,7 @@ def devices_and_their_owners_go_on_after_a_hibernation(run):
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     swap = guest_io.nvme_disk(run.guest, run.at(machine.B))
     before = guest_io.write_and_read(run.guest, disk, 2)
-    address = run.at(machine.TEST)
-    guest_pci.load_vfio(run.guest)
-    guest_pci.give_to_vfio(run.guest, address)
-    user = VfioUser(run.guest, "hibernator")
-    user.script(["container c", f"group g {run.group(address)}", "set-container g c",
-                 "set-iommu c type1v2", f"device d g {address} testdev", "buffer b 0x2000",
-                 f"map c b 0 0x1000 {_BASE:#x} rw"])  # fmt: skip
+    user = _owner(run, "hibernator")
     run.guest.run(f"mkswap {swap} && swapon {swap} && echo reboot >/sys/power/disk")
     run.guest.qmp.execute("set-action", reboot="reset")
     run.guest.run("touch /run/first; (sleep 1; echo disk >/sys/power/state; echo $? >/run/awake) >/dev/null 2>&1 &")
@@ -114,10 +119,7 @@ def devices_and_their_owners_go_on_after_a_hibernation(run):
     run.check(units.status(run.guest).translates, "the unit translates", units.status(run.guest))
     run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
     _devices_work(run)
-    run.check(user.say(f"testdev-run d {_BASE:#x} b 0 64") == "result 0",
-              "the owner's device still reaches mapped memory")  # fmt: skip
-    run.check(user.say(f"testdev-run d {_BASE + 0x1000:#x} b 0x1000 64") != "result 0",
-              "the owner's device reaches nothing else")  # fmt: skip
+    _reaches_what_is_mapped_only(run, user)
 
 
 def a_unit_is_off_when_the_machine_restarts(run):

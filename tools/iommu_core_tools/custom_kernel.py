@@ -86,7 +86,7 @@ _ARM64 = {
 }
 
 # The core beside the kernel's own IOMMU layer.
-HOSTED = Kernel("x86", fragments=(*_KASAN, "x86.config"), **_X86)
+HOSTED = Kernel("x86", fragments=(*_KASAN, "x86.config", "x86-hosted.config"), **_X86)
 # The core in place of that layer, with the kernel's drivers of units beside ours.
 NATIVE = {
     "amd64": Kernel(

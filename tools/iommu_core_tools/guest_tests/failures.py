@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Each allocation fails once while a unit is taken, a device is plugged, and a device is reset.
 
-Needs a kernel with fault injection. What is written to a file in sysfs happens in the writer's task, so a
-shell makes its own allocations fail: first the first one, then the second, until there are no more. After each
-failure all is as it was, and the next try, without one, works.
+Needs a kernel with fault injection that the call stack restricts: only allocations that functions of the core
+make, or cause, are counted and fail. What is written to a file in sysfs happens in the writer's task, so a shell
+makes its own allocations fail: first the first one, then the second, until there are no more. After each failure
+all is as it was, and the next try, without one, works.
 """
 
 from .. import core_view, guest_pci, machine, units
@@ -11,9 +12,15 @@ from ..machine import Machine
 from .scenario import Scenario
 
 _CACHING, _PLUGGED = machine.A, machine.B
-_MOST = 4000
+_MOST = 1000
+# How far a call stack is searched for a function of the core: as far as the kernel can.
+_DEPTH = 32
+# Functions that are further apart than this are in different sections.
+_GAP = 1 << 20
+# A function is shorter than this.
+_LONGEST = 1 << 14
 
-# each DO CLEAN-UP CHECK: prints how many allocations there were, or what is wrong.
+# each DO CLEAN-UP CHECK: prints how many allocations failed, and how often DO failed then; or what is wrong.
 _EACH = r"""
 each() {
     exec 8>/dev/null
@@ -66,17 +73,39 @@ def _each(run, do, clean_up, check):
     return count
 
 
-def allocations_can_be_made_to_fail(run):
+def _text(guest):
+    """Where the code of the core is, without what its compiler takes for unlikely."""
+    lines = guest.run("grep -i ' t .*iommu_core' /proc/kallsyms | cut -d' ' -f1").split()
+    addresses = sorted(int(line, 16) for line in lines)
+    sections = [[addresses[0]]]
+    for address in addresses[1:]:
+        if address - sections[-1][-1] > _GAP:
+            sections.append([])
+        sections[-1].append(address)
+    largest = max(sections, key=len)
+    return largest[0], largest[-1] + _LONGEST
+
+
+def allocations_of_the_core_can_be_made_to_fail(run):
     run.load()
     debug = "/sys/kernel/debug"
+    start, end = _text(run.guest)
     for name in ("failslab", "fail_page_alloc"):
-        run.guest.run(f"echo N >{debug}/{name}/ignore-gfp-wait; echo 0 >{debug}/{name}/verbose")
+        settings = {"ignore-gfp-wait": "N", "verbose": 0, "stacktrace-depth": _DEPTH,
+                    "require-start": hex(start), "require-end": hex(end)}  # fmt: skip
+        for setting, value in settings.items():
+            run.guest.run(f"echo {value} >{debug}/{name}/{setting}")
     run.guest.run(f"echo 0 >{debug}/fail_page_alloc/min-order")
     guest_pci.unbind(run.guest, run.at(_CACHING))
 
 
 def a_unit_is_taken(run):
     [name] = units.names(run.guest)
+    # The unit is taken once for each allocation. More devices of one sort make no other allocations.
+    members = [address for _type, found in guest_pci.groups(run.guest).values() for address in found]
+    chipset = [address for address in members if address.split(":")[1] == "00"]
+    for address in [*chipset, run.at(_PLUGGED)]:
+        run.guest.run(f"echo 1 >/sys/bus/pci/devices/{address}/remove")
     before = guest_pci.groups(run.guest)
     units.release(run.guest, name)
     folder = f"/sys/bus/platform/drivers/{run.kind.platform_driver}"
@@ -87,6 +116,7 @@ def a_unit_is_taken(run):
     )  # fmt: skip
     after = guest_pci.groups(run.guest)
     run.check(sorted(after.values()) == sorted(before.values()), "in the end all groups are there", after)
+    run.guest.run("echo 1 >/sys/bus/pci/rescan")
 
 
 def a_device_is_plugged(run):
@@ -119,7 +149,9 @@ def a_device_is_reset(run):
               core_view.group_of(run.guest, address))  # fmt: skip
 
 
-TESTS = [allocations_can_be_made_to_fail, a_unit_is_taken, a_device_is_plugged, a_device_is_reset]
+TESTS = [
+    allocations_of_the_core_can_be_made_to_fail, a_unit_is_taken, a_device_is_plugged, a_device_is_reset,
+]  # fmt: skip
 
 # C says so itself if the first attach of a group fails.
 ALLOWED = (r"WARNING: .*iommu_setup_default_domain", r"Call Trace:")

@@ -41,6 +41,7 @@ impl Frontend {
     pub(crate) fn start(module: &'static ThisModule) -> Result<Self> {
         // Whoever loads the module wants a unit.
         let provider = Provider::start(module, |why| log_err!("no IOMMU to drive: {}", why))?;
+        provider.follow_sleep()?;
         Ok(Self {
             _provider: provider,
         })

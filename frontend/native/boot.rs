@@ -19,15 +19,25 @@ pub unsafe extern "C" fn iommu_core_add_folder() -> c_int {
     answer(result.and_then(|()| sysfs::add_folder()))
 }
 
+/// The vendor drivers, if there is a unit.
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+static STARTED: SetOnce<Provider> = SetOnce::new();
+
 /// Starts the vendor drivers, which keep their units until the machine ends.
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 #[export]
 pub unsafe extern "C" fn iommu_core_start_drivers() -> c_int {
-    static STARTED: SetOnce<Provider> = SetOnce::new();
     let module = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
     // A kernel may be built for many machines, so that there is no unit is no error.
     let result = Provider::start(module, |why| log_info!("no IOMMU to drive: {}", why));
     answer(result.map(|provider| {
         STARTED.populate(provider);
     }))
+}
+
+/// Lets the units sleep with the machine.
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+#[export]
+pub unsafe extern "C" fn iommu_core_follow_sleep() -> c_int {
+    answer(STARTED.as_ref().map_or(Ok(()), Provider::follow_sleep))
 }

@@ -120,6 +120,13 @@ static int __init start_drivers(void)
 	return iommu_core_start_drivers();
 }
 rootfs_initcall(start_drivers);
+
+/* After the clock's device_initcall(), and before a task can put the machine to sleep. */
+static int __init follow_sleep(void)
+{
+	return iommu_core_follow_sleep();
+}
+late_initcall(follow_sleep);
 #endif
 
 /* --- inline functions and macros ------------------------------------------------------------ */

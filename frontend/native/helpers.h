@@ -56,6 +56,7 @@ void iommu_core_set_strict(bool strict);
 void iommu_core_choose_default(void);
 int iommu_core_add_folder(void);
 int iommu_core_start_drivers(void);
+int iommu_core_follow_sleep(void);
 int iommu_core_bus_event(struct notifier_block *block, unsigned long event, void *data);
 
 #endif /* IOMMU_CORE_NATIVE_HELPERS_H */

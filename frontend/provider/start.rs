@@ -8,7 +8,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc,
+        Arc, SetOnce,
     },
 };
 
@@ -76,7 +76,7 @@ const NO_UNIT: &str = if cfg!(CONFIG_ARM64) {
 /// A vendor driver that found a unit, open for C's calls.
 struct Running<D: Layer> {
     units: KVec<KBox<dyn Unbindable>>,
-    _power: Power<D>,
+    power: SetOnce<Power<D>>,
     _memory: MemoryWatch<D>,
     _notifier: Notifier<D>,
     instance: Arc<Instance<D>>,
@@ -117,7 +117,7 @@ impl<D: Layer> Running<D> {
         let running = KBox::new(
             Self {
                 units,
-                _power: Units::follow(&instance)?,
+                power: SetOnce::new(),
                 _memory: memory::Units::watch(&instance)?,
                 _notifier: Notifier::new(&instance)?,
                 instance,
@@ -153,6 +153,11 @@ impl<D: Layer> Vendor for Running<D> {
 
     fn platform_ids(&self) -> Option<PlatformIds> {
         D::PLATFORM
+    }
+
+    fn follow_sleep(&self) -> Result {
+        self.power.populate(Units::follow(&self.instance)?);
+        Ok(())
     }
 
     fn show_units(&self, f: &mut dyn Write) -> fmt::Result {
@@ -234,7 +239,7 @@ impl<D: Layer> Unbindable for Handle<D> {
 pub struct Provider {
     _folder: debugfs::Folder,
     _platform: Platform,
-    _vendors: Arc<VendorList>,
+    vendors: Arc<VendorList>,
 }
 
 impl Provider {
@@ -266,8 +271,14 @@ impl Provider {
         Ok(Self {
             _folder: folder,
             _platform: platform,
-            _vendors: vendors,
+            vendors,
         })
+    }
+
+    /// See [`Vendor::follow_sleep`].
+    pub fn follow_sleep(&self) -> Result {
+        let mut vendors = self.vendors.0.iter();
+        vendors.try_for_each(|vendor| vendor.follow_sleep())
     }
 }
 

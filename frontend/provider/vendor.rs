@@ -23,6 +23,14 @@ pub trait Vendor: Send + Sync {
     /// Writes for each device whether it can raise only its own interrupts, and the interrupt
     /// tables.
     fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result;
+    /// The units sleep, wake and end with the machine from now on. To be called once, when the
+    /// kernel's clock does so already: the kernel suspends in the opposite order of registration, and
+    /// drivers need the clock to wait for a unit.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn follow_sleep(&self) -> Result;
     /// Writes the faults of each group, and the number of those of no group.
     fn show_faults(&self, f: &mut dyn Write) -> fmt::Result;
 }

@@ -9,7 +9,7 @@ from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, kt
 from . import selftests, series, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
-from .guest_tests import custom, interrupts
+from .guest_tests import custom, interrupts, power
 from .progress import PROGRESS
 from .report import FAILED, PASSED
 
@@ -78,10 +78,11 @@ def all_benches():
         name = f"{where}, Rust {kind.driver}"
         run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
-        if tests := interrupts.native_tests(kind):
-            name = f"{where}, Rust {kind.driver}, interrupts"
-            run = _call(custom.run_native_tests, suite=name, kind=kind, tests=tests)
-            found.append(Bench(name, "guests", kernel_, run, ours=True))
+        for what, tests in (("interrupts", interrupts.native_tests(kind)), ("sleep", power.native_tests(kind))):
+            if tests:
+                name = f"{where}, Rust {kind.driver}, {what}"
+                run = _call(custom.run_native_tests, suite=name, kind=kind, tests=tests)
+                found.append(Bench(name, "guests", kernel_, run, ours=True))
         if where in _TOPOLOGIES:
             name = f"{where}, Rust {kind.driver}, topology"
             run = _call(custom.run_native_topology, suite=name, kind=kind, driver=_OURS)

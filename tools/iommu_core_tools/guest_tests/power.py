@@ -146,6 +146,11 @@ def _bench_with_swap(kind):
     return found.disk("b", 600)
 
 
+def native_tests(kind):
+    """Tests for a kernel whose IOMMU layer is the core, with our driver."""
+    return [devices_work, devices_and_their_owners_go_on_after_a_sleep] if kind.sleeps else []
+
+
 def scenarios(kind):
     """A sleep, if the machine can sleep, and then a restart."""
     sleep = [

@@ -34,6 +34,39 @@ impl Label {
         label
     }
 
+    /// The name of a process: `name (pid 12)`. `name` ends at its first zero.
+    ///
+    /// Every attach makes one, so this does without the formatting of the core library.
+    pub fn process(name: &[u8; 16], pid: u32) -> Self {
+        let end = name.iter().position(|&byte| byte == 0);
+        let name = &name[..end.unwrap_or(name.len())];
+        let is_text = name.is_ascii() || core::str::from_utf8(name).is_ok();
+
+        let mut digits = [b'0'; 10];
+        let mut first = digits.len();
+        let mut rest = pid;
+        while rest > 0 || first == digits.len() {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+
+        let mut label = Self::EMPTY;
+        label.push(if is_text { name } else { b"?" });
+        label.push(b" (pid ");
+        label.push(&digits[first..]);
+        label.push(b")");
+        label
+    }
+
+    /// Appends text for which there is room.
+    fn push(&mut self, text: &[u8]) {
+        let start = usize::from(self.len);
+        let end = start + text.len();
+        self.bytes[start..end].copy_from_slice(text);
+        self.len = end as u8;
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?")

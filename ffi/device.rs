@@ -359,20 +359,15 @@ impl Process {
     /// The process of the calling task.
     pub(crate) fn current() -> Self {
         // SAFETY: The running task and its thread group leader are valid while it runs. The name
-        // may change while it is copied, but it always contains a zero, at the latest in its last
-        // byte.
+        // may change while it is copied; any bytes will do.
         let (id, name) = unsafe {
             let task = bindings::get_current();
             let leader = (*task).group_leader;
             ((*task).tgid, (*leader).comm)
         };
-        let text = CStr::from_bytes_until_nul(&name)
-            .ok()
-            .and_then(|name| name.to_str().ok())
-            .unwrap_or("?");
         Self {
             id,
-            label: Label::new(format_args!("{text} (pid {id})")),
+            label: Label::process(&name, id as u32),
         }
     }
 }

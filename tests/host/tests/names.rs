@@ -48,7 +48,32 @@ fn a_label_that_is_full_takes_no_more() {
     assert!(label.write_str("").is_ok());
 }
 
+/// The name of a task, as the kernel stores it.
+fn task(name: &[u8]) -> [u8; 16] {
+    let mut found = [0; 16];
+    found[..name.len()].copy_from_slice(name);
+    found
+}
+
+#[test]
+fn a_process_is_named_by_its_name_and_its_id() {
+    let label = |name: &[u8], pid| Label::process(&task(name), pid).to_string();
+    assert_eq!(label(b"modprobe", 12), "modprobe (pid 12)");
+    assert_eq!(label("caf\u{e9}".as_bytes(), 1), "caf\u{e9} (pid 1)");
+    assert_eq!(label(b"", 0), " (pid 0)");
+    assert_eq!(label(b"\xff", 7), "? (pid 7)");
+    assert_eq!(label(b"a\0b", 7), "a (pid 7)");
+    // The kernel ends names with a zero, but one may be read while it changes.
+    let longest = label(&[b'x'; 16], u32::MAX);
+    assert_eq!(longest, format!("{} (pid {})", "x".repeat(16), u32::MAX));
+}
+
 proptest! {
+    #[test]
+    fn the_id_of_a_process_is_written_in_decimal(pid: u32) {
+        prop_assert_eq!(Label::process(&task(b"a"), pid).to_string(), format!("a (pid {pid})"));
+    }
+
     #[test]
     fn a_label_is_cut_at_a_character(text in "\\PC{0,80}") {
         let label = Label::from(&*text);

@@ -704,10 +704,10 @@ impl<'a> Batch<'a> {
     /// # Errors
     ///
     /// Why the unit did not execute it.
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
         self.submit();
         self.result?;
-        match self.last {
+        match self.last.take() {
             Some(ticket) => self.queue.wait(self.registers, ticket),
             None => Ok(()),
         }

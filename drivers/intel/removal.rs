@@ -79,7 +79,7 @@ impl<'a> Removal<'a> {
     /// # Errors
     ///
     /// Why the unit did not do it.
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
         let drain = self.hardware.queue().drain();
         let tags = self.domains.into_iter().flatten();
         if self.hardware.mode().is_scalable() {

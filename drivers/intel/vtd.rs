@@ -13,10 +13,12 @@ use super::{
     change::{forget_context, forget_pasid, forget_translations, CacheTag},
     entries::{ContextEntry, Translation},
     firmware::{Firmware, MemoryNodes},
+    hardware::Hardware,
     invalidation::{Descriptor, TlbScope},
     machine::Machine,
     paging::Paging,
     pasid::{PasidEntry, PasidTranslation},
+    queue::Failure,
     quirks::Function,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
@@ -78,6 +80,29 @@ fn for_each_tag(steps: &mut impl Steps<Vtd>, mut f: impl FnMut(CacheTag)) {
             f(tag);
         }
     });
+}
+
+/// Has a unit in caching mode forget that the entries of `steps`, which are written, were absent.
+///
+/// # Errors
+///
+/// Why the unit did not do it.
+fn forget_absent(hardware: &Hardware, steps: &mut impl Steps<Vtd>) -> Result<(), Failure> {
+    let mut batch = hardware.batch();
+    steps.for_each(|Step { ids, plan, .. }| {
+        if plan.0.is_some() {
+            let entries = ids.iter().map(|id| forget_context(id.raw() as u16, 0));
+            entries.for_each(|entry| batch.push(entry));
+        }
+    });
+    if hardware.mode().is_scalable() {
+        batch.push(forget_pasid(0));
+        for_each_tag(steps, |tag| batch.push(forget_pasid(tag.domain)));
+    }
+    batch.fence();
+    let drain = hardware.queue().drain();
+    for_each_tag(steps, |tag| batch.push(forget_translations(tag, drain)));
+    batch.run()
 }
 
 /// What firmware uses memory for through a device with this PCI class code.
@@ -180,28 +205,14 @@ impl Attach for Vtd {
             return;
         }
 
-        let caching = hardware.capability.caching_mode;
-        let mut batch = hardware.batch();
         steps.for_each(|Step { ids, plan, .. }| {
-            let Some(entry) = plan.0 else { return };
-            for &id in ids {
-                tables.write(id, entry);
-                if caching {
-                    batch.push(forget_context(id.raw() as u16, 0));
-                }
+            if let Some(entry) = plan.0 {
+                ids.iter().for_each(|&id| tables.write(id, entry));
             }
         });
-        if caching {
-            if hardware.mode().is_scalable() {
-                batch.push(forget_pasid(0));
-                for_each_tag(steps, |tag| batch.push(forget_pasid(tag.domain)));
-            }
-            batch.fence();
-            let drain = hardware.queue().drain();
-            for_each_tag(steps, |tag| batch.push(forget_translations(tag, drain)));
-        }
-        let _ = hardware.answered(batch.run());
-        if !caching {
+        if hardware.capability.caching_mode {
+            let _ = hardware.answered(forget_absent(hardware, steps));
+        } else {
             // Invalidations flush the write buffer, but there was none.
             hardware.flush_write_buffer();
         }

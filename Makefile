@@ -19,7 +19,7 @@ export MIRROR JOBS SIGN_KEY SIGN_CERT
 # there are several targets, it may be for another one.
 given := $(if $(word 2,$(MAKECMDGOALS)),,$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(if $($v),$v))))
 COMMON_VARS := MIRROR JOBS PYTHON XDG_CACHE_HOME MAKEFLAGS SHELL %_proxy %_PROXY
-TOOL_VARS := KERNEL SIGN_KEY SIGN_CERT VIOMMU FILTER TABLES SECONDS UPDATE MIRROR JOBS
+TOOL_VARS := KERNEL SIGN_KEY SIGN_CERT VIOMMU FILTER CONTINUE TABLES SECONDS UPDATE MIRROR JOBS
 refuse = $(if $1,echo 'make $(or $(MAKECMDGOALS),modules): $(firstword $1)= does nothing here$(hint_$(firstword $1)).' >&2; \
 	echo 'It reads: $(or $(strip $(foreach v,$2,$v=)),no variable)' >&2; exit 1;)
 
@@ -51,7 +51,8 @@ rust-metadata:
 setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
-kunit mutants deb-test native-test native-calls: IC_VARS = FILTER
+kunit mutants deb-test native-calls: IC_VARS = FILTER
+native-test: IC_VARS = FILTER CONTINUE
 setup: IC_VARS = KERNEL ARCH UPDATE
 build: IC_VARS = KERNEL ARCH
 install: IC_VARS = KERNEL ARCH INSTALL_MOD_PATH SIGN_KEY SIGN_CERT
@@ -76,6 +77,7 @@ run shell native: IC_ARGS += $(if $(VIOMMU),--iommu '$(VIOMMU)')
 firmware-test fuzz: IC_ARGS += $(if $(TABLES),--tables '$(abspath $(TABLES))')
 fuzz: IC_ARGS += $(if $(SECONDS),--seconds '$(SECONDS)')
 kunit mutants deb-test native-test native-calls: IC_ARGS += $(if $(FILTER),--filter '$(FILTER)')
+native-test: IC_ARGS += $(if $(CONTINUE),--continue)
 
 .PHONY: python
 python:

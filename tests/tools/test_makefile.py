@@ -59,6 +59,7 @@ class Variables(unittest.TestCase):
             (("setup", "UPDATE=1", "MIRROR=http://a.example"), "setup --update"),
             (("native", "VIOMMU=amdvi", "ARCH=amd64"), "native --arch 'amd64' --iommu 'amdvi'"),
             (("native-test", "FILTER=law 8=9"), "native-test --filter 'law 8=9'"),
+            (("native-test", "CONTINUE=1"), "native-test --continue"),
             (("fuzz", "SECONDS=5", "TABLES=/t"), "fuzz --tables '/t' --seconds '5'"),
             (("test", "JOBS=2"), "test"),
         ):

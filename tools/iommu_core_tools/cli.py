@@ -168,9 +168,11 @@ def _parser():
     command = add("native", _native, "boot a kernel whose IOMMU layer is the core, and show it at work")
     command.add_argument("--iommu", help="the kind of IOMMU (default: vtd on amd64, smmuv3 on arm64)")
     command.add_argument("--arch", choices=arch.ARCHES, help="default: the architecture of the IOMMU, or amd64")
-    command = add("native-test", _suite(native.test, "filter"),
+    command = add("native-test", _suite(native.test, "filter", "goes_on"),
                   "suites and guests, with the kernel's IOMMU layer and with the core as that layer")  # fmt: skip
     command.add_argument("--filter", help="only tests whose name contains this text")
+    command.add_argument("--continue", action="store_true", dest="goes_on",
+                         help="leave out what has passed already with the same kernel and the same tests")  # fmt: skip
     command = add("native-calls", _suite(native_calls.test, "filter"),
                   "which functions of the native frontend the suites call")  # fmt: skip
     command.add_argument("--filter", help="only suites whose name contains this text")

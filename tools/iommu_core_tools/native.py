@@ -3,7 +3,8 @@
 
 The suites are the kernel's own, and guests that work with either layer (`native_benches`). What passes with the C
 layer must pass with the core. A kernel with the C layer has nothing of this tree but the suite tests/api, so it is
-built once, and its results are kept.
+built once, and its results are kept. So are those of the core if all pass, for `make native-test CONTINUE=1`: a run that
+goes on where the last one of the same kernel was stopped.
 """
 
 import functools
@@ -18,16 +19,18 @@ from .report import FAILED, PASSED, Report
 
 SUITE = "native"
 _SET_UP = "set-up"
-# How many results of the C layer are kept: a few for each bench.
+# How many results of each layer are kept: a few for each bench.
 _KEPT = 60
+_OF_C, _OF_CORE = "native-results", "native-results-core"
 
 
 class Comparison:
     """The results of the suites with each layer."""
 
-    def __init__(self, report, benches):
+    def __init__(self, report, benches, goes_on=False):
         self._report = report
         self._benches = benches
+        self._goes_on = goes_on
         self._c, self._rust = {}, {}
         self._images = {}
         self._building = threading.Lock()
@@ -45,8 +48,7 @@ class Comparison:
     def _play(self, bench, folder):
         with self._report.suite(SUITE):
             theirs = {} if bench.ours else self._of_c(bench, folder)
-            ours = Report(show=not bench.theirs)
-            bench.run(ours, self._image(bench.kernel), folder)
+            ours = self._of_core(bench, theirs, folder)
             found = ours.outcomes()
             self._c.update(theirs)
             self._rust.update(found)
@@ -58,13 +60,29 @@ class Comparison:
                     self._report.add(SUITE, f"{suite}: passes what passes with C", FAILED if lost else PASSED,
                                      detail="\n".join([*map(": ".join, lost.items()), *ours.details(suite, lost)]))  # fmt: skip
 
+    def _of_core(self, bench, theirs, folder):
+        """The results with the core; if this run goes on with another one, its results."""
+        image = self._image(bench.kernel)
+        key = _key(bench, image)
+        ours = Report(show=not bench.theirs)
+        if self._goes_on and (found := _kept(_OF_CORE, key)):
+            for suite, cases in found.items():
+                for name, outcome in cases.items():
+                    ours.add(suite, name, outcome, detail="" if outcome == PASSED else "the same as before")
+            return ours
+        bench.run(ours, image, folder)
+        found = ours.outcomes()
+        lost = not bench.ours and any(lost_cases(cases, found.get(suite, {})) for suite, cases in theirs.items())
+        if not lost and not unclean(found, bench.theirs):
+            _keep(_OF_CORE, key, found)
+        return ours
+
     def _of_c(self, bench, folder):
         """`{suite: {case: outcome}}` with the C layer, from the cache if it has them."""
         image = self._image(bench.kernel.with_c_layer())
-        key = cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests(bench))
-        name = "native-results"
-        if found := cache.find(name, key):
-            return json.loads((found / "results.json").read_text(encoding="utf-8"))
+        key = _key(bench, image)
+        if found := _kept(_OF_C, key):
+            return found
         report = Report(show=not bench.theirs)
         bench.run(report, image, folder)
         found = report.outcomes()
@@ -73,12 +91,7 @@ class Comparison:
             details = [line for suite in found for line in report.details(suite)]
             self._report.add(SUITE, f"{bench.name}: with the C layer", FAILED, detail="\n".join(wrong + details))
             return found
-
-        def make(entry):
-            (entry / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-
-        cache.entry(name, key, make)
-        cache.prune(name, _KEPT)
+        _keep(_OF_C, key, found)
         return found
 
     def _image(self, wanted):
@@ -105,10 +118,14 @@ class Comparison:
                 lint.clippy_built(build)
 
 
-def test(report, only=None):
-    """Runs the suites whose name has `only` in it (default: all) with both layers, and prints a table."""
+def test(report, only=None, goes_on=False):
+    """Runs the suites whose name has `only` in it (default: all) with both layers, and prints a table.
+
+    With `goes_on`, suites are left out that have passed with the same kernel and the same tests.
+    """
     native_symbols.run(report)
-    compared = Comparison(report, [bench for bench in all_benches() if not only or only in bench.name])
+    benches = [bench for bench in all_benches() if not only or only in bench.name]
+    compared = Comparison(report, benches, goes_on)
     guest_tests.play(report, compared.plays())
     compared.finish()
 
@@ -147,6 +164,27 @@ def table(theirs, ours):
             line += f"  {passed:>6} {failed:>6} {skipped:>7}"
         lines.append(line)
     return lines
+
+
+def _key(bench, image):
+    """What results depend on."""
+    return cache.key_of(bench=bench.name, kernel=image.kernel.parent.name, tests=_tests(bench))
+
+
+def _kept(name, key):
+    """Results that were kept, `{suite: {case: outcome}}`; None if there are none."""
+    entry = cache.find(name, key)
+    return entry and json.loads((entry / "results.json").read_text(encoding="utf-8"))
+
+
+def _keep(name, key, found):
+    """Keeps results."""
+
+    def make(entry):
+        (entry / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+    cache.entry(name, key, make)
+    cache.prune(name, _KEPT)
 
 
 def _tests(bench):

@@ -24,8 +24,8 @@ pub trait Vendor: Send + Sync {
     /// tables.
     fn show_interrupts(&self, f: &mut dyn Write) -> fmt::Result;
     /// The units sleep, wake and end with the machine from now on. To be called once, when the
-    /// kernel's clock does so already: the kernel suspends in the opposite order of registration, and
-    /// drivers need the clock to wait for a unit.
+    /// kernel's clock does so already: the kernel suspends in the opposite order of registration,
+    /// and drivers need the clock to wait for a unit.
     ///
     /// # Errors
     ///

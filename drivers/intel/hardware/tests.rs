@@ -328,8 +328,8 @@ fn batch(hardware: &Hardware) -> Result<(), Failure> {
     batch.run()
 }
 
-/// Removes the entries of `ids` with a queue that starts. Returns the result, and the lower words of
-/// the descriptors in the ring, which are there also if the unit does not answer.
+/// Removes the entries of `ids` with a queue that starts. Returns the result, and the lower words
+/// of the descriptors in the ring, which are there also if the unit does not answer.
 fn remove<const N: usize>(
     hardware: &Hardware,
     ids: &[RequesterId],

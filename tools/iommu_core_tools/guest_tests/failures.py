@@ -20,7 +20,8 @@ _GAP = 1 << 20
 # A function is shorter than this.
 _LONGEST = 1 << 14
 
-# each DO CLEAN-UP CHECK: prints how many allocations failed, and how often DO failed then; or what is wrong.
+# each DO CLEAN-UP CHECK: prints how many allocations failed, and how often DO failed then, or
+# what is wrong.
 _EACH = r"""
 each() {
     exec 8>/dev/null
@@ -101,7 +102,7 @@ def allocations_of_the_core_can_be_made_to_fail(run):
 
 def a_unit_is_taken(run):
     [name] = units.names(run.guest)
-    # The unit is taken once for each allocation. More devices of one sort make no other allocations.
+    # The unit is taken once for each allocation. More devices of one sort make no other ones.
     members = [address for _type, found in guest_pci.groups(run.guest).values() for address in found]
     chipset = [address for address in members if address.split(":")[1] == "00"]
     for address in [*chipset, run.at(_PLUGGED)]:

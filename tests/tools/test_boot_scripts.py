@@ -346,6 +346,16 @@ class Load(Machine):
                 # Levels below 4 are on the console despite "quiet".
                 self.assertTrue(text.startswith("<2>iommu_core: "))
 
+    def test_the_reason_is_known_where_modprobe_is_told_to_be_quiet(self):
+        # initramfs-tools exports this.
+        self.put("proc/cmdline", f"{PARAMETERS} quiet\n")
+        self.program("modprobe", 'case $MODPROBE_OPTIONS in *q*) ;; *) echo "options $MODPROBE_OPTIONS" >&2 ;; esac', 1)
+        for options, left in (("-qb", "-b"), ("", "")):
+            self.put("dev/kmsg")
+            self.call("usr/lib/iommu-core/load", status=1, MODPROBE_OPTIONS=options)
+            text = (self.base / "dev/kmsg").read_text(encoding="utf-8")
+            self.assertIn(f"the reason: options {left}\n", text)
+
     def test_forbidden(self):
         self.put("proc/cmdline", f"{PARAMETERS} module_blacklist=nouveau,iommu_core quiet\n")
         text = self.load("could not insert: Operation not permitted")

@@ -114,8 +114,8 @@ def _parser():
                          help="a series (7.2), a release or a suite (default: the newest kernel of each supported series)")  # fmt: skip
 
     command = add("deb-test", _suite(package_test.run_all, "filter"),
-                  "tests of the packages: lintian; install, upgrade, remove and purge in Debian roots")  # fmt: skip
-    command.add_argument("--filter", help="only lintian, or machines whose name contains this text (initramfs-tools, dracut)")
+                  "tests of the packages: lintian; install, upgrade, remove and purge in Debian roots; starts from disk")  # fmt: skip
+    command.add_argument("--filter", help="only lintian, or machines whose name contains this text (dracut, disk)")
 
     command = add("run", _run, "boot the stock kernel in a guest and show the core at work")
     command.add_argument("--iommu", default="vtd", help="the kind of IOMMU (default: vtd)")

@@ -81,13 +81,8 @@ class Machine:
             "-M", self.viommu.machine,
             "-accel", "tcg", "-cpu", self.cpu or arch.cpu,
             "-m", f"{self.memory}M", "-smp", str(self.cpus),
-            "-kernel", str(kernel),
+            *self.boots(folder, kernel, initramfs),
         ]  # fmt: skip
-        if self.uefi:
-            words += ["-bios", str(guest_files.uefi(arch))]
-        if initramfs:
-            words += ["-initrd", str(initramfs)]
-        words += ["-append", " ".join(base_parameters(arch) + self.parameters)]
         if self.unit is not None:
             properties = [f"{name}={value}" for name, value in self.unit.items()]
             words += ["-device", ",".join([self.viommu.device, *properties])]
@@ -97,6 +92,16 @@ class Machine:
             os.truncate(path, size * _MIB)
             words += ["-drive", f"if=none,id={name},format=raw,cache=unsafe,file={path}"]
         return words + self.arguments
+
+    def boots(self, _folder, kernel, initramfs):
+        """QEMU's arguments that say what the machine boots."""
+        arch = self.viommu.arch
+        words = ["-kernel", str(kernel)]
+        if self.uefi:
+            words += ["-bios", str(guest_files.uefi(arch))]
+        if initramfs:
+            words += ["-initrd", str(initramfs)]
+        return [*words, "-append", " ".join(base_parameters(arch) + self.parameters)]
 
 
 def base_parameters(arch):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests of the packages: lintian; and in Debian roots: install, upgrade, a kernel without the module, remove, purge.
+"""Tests of the packages: lintian; in Debian roots: install, upgrade, a kernel without the module, remove, purge; and on disks.
 
 A root is that of the compilers, with a layer of what a machine has: Debian's GRUB, and initramfs-tools or dracut. grub-probe
 is a stub, because there is no disk. So are the kernel packages: they have the names, versions, hooks and configuration of
@@ -13,13 +13,13 @@ import re
 import shutil
 import threading
 
-from . import cache, deb, host, kernel, machine, module_file, root, run, series, viommu
+from . import cache, deb, disk_test, host, kernel, machine, module_file, root, run, series, viommu
 from .arch import AMD64
+from .debian_root import Inside, check
 from .progress import PROGRESS
 from .version import VERSION
 
 SUITE = "packages"
-_TIMEOUT = 3600
 _BOOT_TIMEOUT = 600
 _GRUB_PROBE = """#!/bin/sh
 case "$*" in
@@ -33,8 +33,9 @@ _PARAMETERS = "intel_iommu=off intremap=off amd_iommu=off rd.iommu_core"
 
 @dataclasses.dataclass(frozen=True)
 class DebianMachine:
-    """A Debian root with what makes initramfs archives."""
+    """A Debian root with what makes initramfs archives, and with a kernel (`KERNEL=`)."""
 
+    kernel: str
     root: str
     initramfs: str
     # Lists the files in an initramfs archive.
@@ -43,7 +44,7 @@ class DebianMachine:
     @property
     def name(self):
         """Its name in results."""
-        return f"{self.root}, {self.initramfs}"
+        return f"root of {self.root}, {self.initramfs}"
 
     def get(self):
         """The root without what it needs as a machine."""
@@ -51,24 +52,27 @@ class DebianMachine:
 
 
 MACHINES = (
-    DebianMachine("trixie", "initramfs-tools", "lsinitramfs"),
-    DebianMachine("trixie", "dracut", "lsinitrd"),
+    DebianMachine(series.SERIES[0], "trixie", "initramfs-tools", "lsinitramfs"),
+    DebianMachine(series.SERIES[0], "trixie", "dracut", "lsinitrd"),
 )
 
 
 def run_all(report, pattern=None):
-    """Builds the packages for the newest kernel, and tests them."""
+    """Builds the packages, and tests them."""
     # lintian does not like the addresses of machines that have no domain.
     os.environ.setdefault("DEBEMAIL", "nobody@iommu-core.dev")
     with report.suite(SUITE):
-        debs = deb.build(AMD64, series.SERIES[0])
         if not pattern or pattern in "lintian":
             with report.case(SUITE, "lintian finds nothing"):
-                lintian(debs)
-        stock = kernel.stock(AMD64, wanted=series.SERIES[0])
+                lintian(deb.build(AMD64))
         for machine in MACHINES:
             if not pattern or pattern in machine.name:
-                _run_machine(report, machine, stock, debs)
+                _run_machine(report, machine, kernel.stock(AMD64, wanted=machine.kernel), deb.build(AMD64, machine.kernel))
+        for disk in disk_test.DISKS:
+            if not pattern or pattern in disk.name:
+                disk_test.run(report, SUITE, disk)
+        if not pattern or pattern in disk_test.SECURE_BOOT:
+            disk_test.run_secure_boot(report, SUITE)
 
 
 def lintian(debs):
@@ -83,46 +87,12 @@ def lintian(debs):
 # --- a machine --------------------------------------------------------------------------------
 
 
-class _Root:
-    """A root that changes."""
-
-    def __init__(self, machine, inside, folder, stock):
-        self.machine = machine
-        self.stock = stock
-        self.release = stock.release
-        self._root = inside
-        self._folder = folder
-
-    def sh(self, script, text=None):
-        """Runs a shell script; its output. It is a step if it has a text."""
-        env = {"DEBIAN_FRONTEND": "noninteractive"}
-        argv = ["sh", "-ec", script]
-        with PROGRESS.step(f"packages: {self.machine.name}: {text or script}") as step:
-            result = self._root.run(argv, env=env, binds=[self._folder], log=step.log, timeout=_TIMEOUT)
-            if not result:
-                raise step.fail(f"{script!r} ended with status {result.status}")
-        return result.output
-
-    def read(self, path):
-        return self.sh(f"cat {path}")
-
-    def entries(self):
-        """The boot entries: (title, release, parameters), without those for recovery."""
-        text = self.read("/boot/grub/grub.cfg")
-        found = re.findall(r"menuentry '([^']*)'[^\n]*\{\n(?:.*\n)*?\s*linux\s+\S*vmlinuz-(\S+) (.*)\n", text)
-        return [entry for entry in found if "recovery" not in entry[0]]
-
-    def initramfs_files(self, release=None):
-        """What is in an initramfs archive."""
-        return self.sh(f"{self.machine.lister} /boot/initrd.img-{release or self.release}")
-
-
 def _run_machine(report, machine, stock, debs):
     below = _machine_root(machine, stock)
     with cache.scratch("packages") as folder:
         for path in debs:
             shutil.copy(path, folder)
-        inside = _Root(machine, machine.get().layered(folder / "layer", below), folder, stock)
+        inside = Inside(machine, machine.get().layered(folder / "layer", below), stock, folder)
         # As Debian's kernel packages do.
         inside.sh(f"depmod {stock.release}")
         before = _files(inside)
@@ -141,7 +111,7 @@ def _machine_root(machine, stock):
     """The layer with what a machine has."""
 
     def make(folder):
-        inside = _Root(machine, machine.get().layered(folder), folder, stock)
+        inside = Inside(machine, machine.get().layered(folder), stock, folder)
         image = _kernel_package(folder, stock, stock.release, stock.version)
         stub = folder / "grub-probe"
         stub.write_text(_GRUB_PROBE, encoding="ascii")
@@ -209,11 +179,6 @@ def _files(inside):
 
 
 # --- tests ------------------------------------------------------------------------------------
-
-
-def check(true, what, detail=""):
-    """Fails with this text unless it is true."""
-    assert true, f"{what}: {detail}" if detail else what
 
 
 def _installed(inside, folder):
@@ -299,7 +264,7 @@ def _upgraded(inside, folder):
 def _other_kernel(inside, folder):
     """The newest kernel, which has no module, boots by default, with its own driver; dpkg's output says so."""
     number = series.numbers(inside.release)
-    other = f"{number[0]}.{number[1]}.{number[2] + 1}+deb13-{AMD64.name}"
+    other = f"{number[0]}.{number[1]}.{number[2] + 1}{re.sub(r'^[0-9.]*', '', inside.release)}"
     package = _kernel_package(folder, inside.stock, other, "1")
     output = inside.sh(f"dpkg -i {package}", "install a kernel without the module")
     check(f"Linux {other} has no module iommu_core" in output, "it is said", output)

@@ -232,13 +232,16 @@ def exists(name=series.ROOT.name):
     return cache.find("root", key(name)) is not None
 
 
-def _make(made, folder):
-    host.need_space(3 << 30)
+def debootstrap(made, names, folder, step, hooks=()):
+    """Makes a Debian root at `folder`, which is not there yet, with packages from the suites of `made`.
+
+    `hooks` are further options of mmdebstrap.
+    """
     uri = archive.address()
-    pins = folder / "pins"
-    pins.write_text(_pins(made), encoding="ascii")
-    # The mount points of the host's files must exist, because the root is read-only later.
+    # The mount points of the host's files must exist, because roots are read-only later.
     points = " ".join(f'"$1"{name}' for name in _HOST_FILES)
+    pins = folder.parent / "pins"
+    pins.write_text(_pins(made), encoding="ascii")
     argv = [
         "mmdebstrap",
         "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
@@ -251,26 +254,32 @@ def _make(made, folder):
         *[f"--aptopt={line}" for line in archive.apt_options()],
         "--setup-hook=mkdir -p \"$1\"/etc/apt/preferences.d",
         f"--setup-hook=copy-in {shlex.quote(str(pins))} /etc/apt/preferences.d",
-        f'--customize-hook=rm -f "$1"/etc/resolv.conf; touch {points}',
-        f"--include={','.join(packages(made))}",
+        *hooks,
+        f'--customize-hook=rm -f "$1"/etc/resolv.conf; mkdir -p "$1"/etc/ssl/certs; touch {points}',
+        f"--include={','.join(names)}",
         made.suites[0],
-        str(folder / "root"),
+        str(folder),
         *[f"deb {uri} {suite} main" for suite in made.suites],
     ]
+
+    def watch(line):
+        if line.startswith(("Get:", "Setting up", "I: ")):
+            step.counter = line[:60].removeprefix("I: ")
+
+    result = run.run(argv, log=step.log, on_line=watch)
+    if not result:
+        what, hint = archive.explain(step.log, uri) or (
+            f"mmdebstrap ended with status {result.status}",
+            None,
+        )
+        raise step.fail(f"cannot make the {made.title} root: {what}", hint)
+
+
+def _make(made, folder):
+    host.need_space(3 << 30)
     what = "compilers, Rust and QEMU" if made is series.ROOT else "compilers and Rust"
     with PROGRESS.step(f"root: {made.title} with {what} ({len(packages(made))} packages)") as step:
-
-        def watch(line):
-            if line.startswith(("Get:", "Setting up", "I: ")):
-                step.counter = line[:60].removeprefix("I: ")
-
-        result = run.run(argv, log=step.log, on_line=watch)
-        if not result:
-            what, hint = archive.explain(step.log, uri) or (
-                f"mmdebstrap ended with status {result.status}",
-                None,
-            )
-            raise step.fail(f"cannot make the {made.title} root: {what}", hint)
+        debootstrap(made, packages(made), folder / "root", step)
         for arch in ARCHES.values():
             names = [name.format(gcc=made.gcc, llvm=made.llvm) for name in _TOOLCHAIN]
             query = ["dpkg-query", "-W", *dict.fromkeys([*names, made.gcc_for(arch)])]

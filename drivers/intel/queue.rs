@@ -697,7 +697,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Executes the batch. When this returns `Ok`, everything in it is done. An empty batch costs
-    /// nothing.
+    /// nothing. The batch stays in its place, because a move copies all its descriptors.
     ///
     /// Context: any; does not sleep.
     ///

@@ -60,7 +60,8 @@ _STUBS = {
     SYSTEMD_BOOT: (_NO_CONTAINER,),
 }
 
-# The firmware may have written to the agent's line too. What it wrote must not be the beginning of what the agent writes.
+# The firmware may have written to the agent's line too. What it wrote must not be the beginning of
+# what the agent writes.
 _UNIT = f"""[Unit]
 Description=Agent of the tests
 
@@ -70,7 +71,8 @@ ExecStart=/bin/sh -c 'echo >/dev/{AMD64.agent}; exec /usr/local/libexec/agent /d
 [Install]
 WantedBy=multi-user.target
 """
-# On a busy host a guest's clock goes on while the guest stands still, so its own time limits mean nothing.
+# On a busy host a guest's clock goes on while the guest stands still, so its own time limits mean
+# nothing.
 _LIMITS = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
 # They take time in an emulated machine, and a prompt would wait for ever.
 _MASKED = ("getty.target", "timers.target", "systemd-firstboot.service")
@@ -108,7 +110,7 @@ class System:
     root: str
     initramfs: str
     loader: str
-    # What `KERNEL=` would be for the kernel that it is installed with, and for one that comes later.
+    # What `KERNEL=` would be for the kernel that it is installed with, and for a later one.
     first: str
     newer: str
 

@@ -630,6 +630,12 @@ impl CommandQueue {
         // The write of a register is ordered after the writes to memory before it.
         let index = self.ring.index(state.producer);
         registers.io().write_reg(CMDQ_PROD::from(index));
+        self.in_flight(state, first, sync, asked)
+    }
+
+    /// The commands from position `first` on, with their CMD_SYNC at position `sync`.
+    #[inline]
+    fn in_flight(&self, state: &State, first: u64, sync: u64, asked: Option<Asked>) -> InFlight {
         InFlight {
             first,
             sync,
@@ -653,16 +659,9 @@ impl CommandQueue {
     pub(super) fn oldest(&self, state: &State) -> InFlight {
         let sync = self.sync_of(state, state.oldest);
         InFlight {
-            // That processor looks after its commands.
-            first: sync + 1,
-            sync,
-            refusals: self.refusals.load(Relaxed),
-            limit: state.timeout,
-            wait: None,
-            refused: None,
-            is_second: false,
             is_repeat: true,
-            asked: None,
+            // That processor looks after its commands.
+            ..self.in_flight(state, sync + 1, sync, None)
         }
     }
 

@@ -12,7 +12,7 @@ from ..machine import Machine
 from .scenario import Scenario
 
 _CACHING, _PLUGGED = machine.A, machine.B
-_MOST = 1000
+_MOST = 4000
 # How far a call stack is searched for a function of the core: as far as the kernel can.
 _DEPTH = 32
 # Functions that are further apart than this are in different sections.

@@ -54,6 +54,8 @@ pub(crate) mod syscore;
 ))]
 pub(crate) mod table;
 #[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod virtual_machine;
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
 pub(crate) mod wide_store;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 pub(crate) mod workqueue;

@@ -513,7 +513,6 @@ impl UnitHardware for Hardware {
     fn take_back(&self, off: &Off) {
         self.queue.take_back(off);
         self.events.take_back(off);
-        self.tables.pass_interrupts(off);
         self.tables.take_back(off);
     }
 

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     addr::PhysAddr,
     drivers::shell::unit_memory::{Exposed, Off, Pages},
-    ffi::compat::{dma_mb, Write},
+    ffi::{
+        compat::{dma_mb, Write},
+        virtual_machine::is_virtual_machine,
+    },
     pgtable::{kernel_memory::KernelEntry, Entry, Top},
     requester::RequesterId,
 };
@@ -121,9 +124,17 @@ impl DeviceTable {
         registers.set_segments(self.segments.len());
     }
 
-    /// The unit, which is off, does not read the table any more.
+    /// The unit, which is off, does not read the table any more. QEMU's unit does: by the last
+    /// table that it was told of, it looks up every message, those of the I/O APIC as well. So in a
+    /// virtual machine the table lets all messages pass, and stays allocated.
     pub(super) fn take_back(&self, off: &Off) {
         self.segments.take_back(off);
+        if is_virtual_machine() {
+            for raw in 0..self.count() {
+                self.set_interrupts(RequesterId::new(raw as u32), Interrupts::Pass);
+            }
+            self.segments.iter().for_each(|segment| segment.keep(off));
+        }
     }
 
     /// Whether a unit may read the table.
@@ -226,14 +237,6 @@ impl DeviceTable {
                 Ok(()) => return true,
                 Err(now) => old = now,
             }
-        }
-    }
-
-    /// The unit is off, and lets all messages pass. QEMU's remaps them all the same, by the last
-    /// table that it was told of.
-    pub(super) fn pass_interrupts(&self, _off: &Off) {
-        for raw in 0..self.count() {
-            self.set_interrupts(RequesterId::new(raw as u32), Interrupts::Pass);
         }
     }
 

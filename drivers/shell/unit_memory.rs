@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// Physically contiguous memory of 64-bit words, which is freed when the value is dropped. Memory
-/// that a unit is told of belongs into an [`Exposed`].
+/// Physically contiguous memory of 64-bit words, which is freed when the value is dropped, unless
+/// it is [kept](Self::keep). Memory that a unit is told of belongs into an [`Exposed`].
 ///
 /// # Invariants
 ///
@@ -35,6 +35,7 @@ pub(crate) struct Pages {
     memory: KernelMemory,
     table: Table,
     count: usize,
+    kept: Atomic<bool>,
 }
 
 impl Pages {
@@ -54,6 +55,7 @@ impl Pages {
             memory,
             table,
             count: bytes / size_of::<u64>(),
+            kept: Atomic::new(false),
         })
     }
 
@@ -69,6 +71,14 @@ impl Pages {
         self.memory.entries(self.table, self.count)
     }
 
+    /// The memory stays allocated after the value is dropped. The unit, which is off, is one that a
+    /// hypervisor plays and that reads the memory even then.
+    // Only AMD-Vi has such a unit.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_AMD), allow(dead_code))]
+    pub(crate) fn keep(&self, _off: &Off) {
+        self.kept.store(true, Relaxed);
+    }
+
     /// Writes `words` back from the processors' caches and invalidates them there, for a unit whose
     /// accesses do not snoop the caches.
     #[inline]
@@ -79,7 +89,9 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.memory.free(self.table);
+        if !self.kept.load(Relaxed) {
+            self.memory.free(self.table);
+        }
     }
 }
 

@@ -35,7 +35,8 @@ pub trait InterruptTable: Send + Sync {
     fn admit(&self, ids: &[RequesterId]) -> Result;
 
     /// Makes the unit let messages with these requester ids pass unchanged again: undoes
-    /// [`admit`](Self::admit).
+    /// [`admit`](Self::admit). Does nothing if the unit remaps the messages of all devices together
+    /// (see [`REMAPS_TOGETHER`](crate::driver::VendorDriver::REMAPS_TOGETHER)).
     ///
     /// Context: may sleep.
     fn dismiss(&self, ids: &[RequesterId]);
@@ -45,9 +46,9 @@ pub trait InterruptTable: Send + Sync {
     /// Context: may sleep.
     fn expel(&self, ids: &[RequesterId]);
 
-    /// Reserves `count` entries in a row for the device called `user`, the first at a multiple of
-    /// `count` rounded up to a power of two. They refuse until [`point`](Self::point). Returns the
-    /// first one's index.
+    /// Reserves `count` entries in a row for the device called `user`, which sends messages with
+    /// `ids`. The first one is at a multiple of `count` rounded up to a power of two. They refuse
+    /// until [`point`](Self::point). Returns the first one's index.
     ///
     /// Context: may sleep.
     ///
@@ -55,7 +56,7 @@ pub trait InterruptTable: Send + Sync {
     ///
     /// `ENOSPC` if the table has no such room and cannot grow (logged, with the devices that have
     /// the entries); `ENOMEM`; `EIO` if the unit has failed.
-    fn reserve(&self, user: Label, count: u16) -> Result<u16>;
+    fn reserve(&self, user: Label, ids: &[RequesterId], count: u16) -> Result<u16>;
 
     /// Frees what [`reserve`](Self::reserve) returned `first` for. The entries refuse.
     ///

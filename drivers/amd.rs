@@ -11,7 +11,7 @@
 //! | `capability`, `entries`, `commands`, `events` | hardware records, pure |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | the device table |
-//! | `irte`, `irte_slots` | entries of interrupt tables, and which are reserved, pure |
+//! | `irte` | entries of interrupt tables, pure |
 //! | `remapping`, `interrupt_table` | how a unit remaps interrupts, and its interrupt tables |
 //! | `update` | how a device table entry changes, pure |
 //! | `queue` | the command buffer |
@@ -49,7 +49,6 @@ mod hardware;
 mod interrupt_table;
 mod irq;
 mod irte;
-mod irte_slots;
 // Tests, fuzz targets and the reader of firmware tables on the build machine use more of it.
 #[allow(dead_code, unused_imports)]
 mod ivrs;

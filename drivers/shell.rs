@@ -11,6 +11,8 @@
 //! | `queue` | parts of a queue: slots, numbers of batches that are done, giving up |
 //! | `wait` | waiting for a unit without blaming it for the processor's absence |
 //! | `interrupt` | an interrupt with a thread, and how it ends |
+//! | `interrupt_slots` | which entries of an interrupt table are reserved, pure |
+//! | `interrupt_users` | the devices that have reserved them |
 //! | `fault_pace` | how fast fault records are read |
 //! | `sort` | sorting in place |
 //! | `tags` | which domain ids, ASIDs or VMIDs of a unit are in use, pure |
@@ -31,6 +33,10 @@ pub(crate) mod bytes;
 pub(crate) mod domain_ids;
 pub(crate) mod fault_pace;
 pub(crate) mod interrupt;
+#[cfg(any(CONFIG_IOMMU_CORE_AMD, CONFIG_IOMMU_CORE_INTEL))]
+pub(crate) mod interrupt_slots;
+#[cfg(any(CONFIG_IOMMU_CORE_AMD, CONFIG_IOMMU_CORE_INTEL))]
+pub(crate) mod interrupt_users;
 pub(crate) mod invalidation;
 pub(crate) mod queue;
 pub(crate) mod registers;

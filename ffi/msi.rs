@@ -36,6 +36,7 @@ use crate::{
     label::Label,
     log::log_err,
     remapping::InterruptTable,
+    requester::RequesterId,
 };
 
 /// `struct msi_parent_ops`, of which the bindings have only the name.
@@ -70,6 +71,7 @@ struct Shared {
     ops: ParentOps,
     table: Arc<dyn InterruptTable>,
     user: Label,
+    ids: KVec<RequesterId>,
 }
 
 /// The interrupt domain of one device.
@@ -91,13 +93,20 @@ unsafe impl Send for MessageDomain {}
 unsafe impl Sync for MessageDomain {}
 
 impl MessageDomain {
-    /// A domain for the device called `user`, whose messages the unit remaps with `table`.
+    /// A domain for the device called `user`, which sends messages with `ids`. The unit remaps them
+    /// with `table`.
     ///
     /// # Errors
     ///
     /// `ENODEV` if the kernel has no domain of vectors; `ENOMEM`.
-    pub(crate) fn new(user: Label, table: Arc<dyn InterruptTable>) -> Result<Self> {
+    pub(crate) fn new(
+        user: Label,
+        ids: &[RequesterId],
+        table: Arc<dyn InterruptTable>,
+    ) -> Result<Self> {
         let parent = vectors()?;
+        let mut known = KVec::new();
+        known.extend_from_slice(ids, GFP_KERNEL)?;
         // SAFETY: The domain of vectors lives for ever. What it is the parent of does not change
         // after boot.
         let parent_ops = unsafe { (*parent).msi_parent_ops.cast::<ParentOps>().as_ref() };
@@ -115,6 +124,7 @@ impl MessageDomain {
                 },
                 table,
                 user,
+                ids: known,
             },
             GFP_KERNEL,
         )?;
@@ -328,7 +338,7 @@ unsafe fn try_allocate(
         _ => return Err(EINVAL),
     }
     let entries = u16::try_from(count).map_err(|_| EINVAL)?;
-    let first = shared.table.reserve(shared.user, entries)?;
+    let first = shared.table.reserve(shared.user, &shared.ids, entries)?;
     // SAFETY: The kernel's arguments are passed on.
     let result = unsafe { bindings::irq_domain_alloc_irqs_parent(domain, irq, count, info) };
     if result < 0 {

@@ -34,19 +34,18 @@ use super::{
     entries::Interrupts,
     hardware::Hardware,
     irte::{self, Format},
-    irte_slots::{fit, Reservation},
     queue::Batch,
     remapping::Remapping,
 };
 use crate::{
     drivers::shell::{
+        interrupt_users::InterruptUsers,
         unit::UnitHardware,
         unit_memory::{Exposed, Pages},
     },
     ffi::raw_spinlock::{new_raw_spinlock, RawSpinLock},
     interrupt::{Message, Target},
     label::Label,
-    log::log_warn,
     pgtable::{encrypted, kernel_memory::KernelEntry, Entry},
     remapping::InterruptTable,
     requester::RequesterId,
@@ -72,7 +71,7 @@ pub(super) struct GroupTable {
     hardware: Arc<Hardware>,
     remapping: Remapping,
     #[pin]
-    reservations: Mutex<KVec<Reservation>>,
+    reservations: Mutex<InterruptUsers>,
     #[pin]
     memory: RawSpinLock<Memory>,
 }
@@ -94,7 +93,7 @@ impl GroupTable {
             pin_init!(Self {
                 hardware: hardware.clone(),
                 remapping,
-                reservations <- new_mutex!(KVec::new()),
+                reservations <- new_mutex!(InterruptUsers::new()),
                 memory <- new_raw_spinlock!(memory),
             }),
             GFP_KERNEL,
@@ -211,31 +210,6 @@ impl GroupTable {
             }
         }
     }
-
-    /// Logs that a reservation found no room.
-    fn say_full(&self, reservations: &[Reservation], user: Label, count: u16) {
-        let taken: u32 = reservations.iter().map(|r| u32::from(r.count)).sum();
-        log_warn!(
-            "{}: no room for {} more interrupts: {} of {} entries of its group's table are taken",
-            user,
-            count,
-            taken,
-            1u32 << self.memory.lock().length_lg2,
-        );
-        for (at, reservation) in reservations.iter().enumerate() {
-            let is_same = |other: &&Reservation| other.user == reservation.user;
-            if reservations[..at].iter().any(|other| is_same(&other)) {
-                continue;
-            }
-            let of_user = reservations.iter().filter(is_same);
-            log_warn!(
-                "{}: {} has {} of them",
-                user,
-                reservation.user,
-                of_user.map(|r| u32::from(r.count)).sum::<u32>(),
-            );
-        }
-    }
 }
 
 impl InterruptTable for GroupTable {
@@ -268,20 +242,16 @@ impl InterruptTable for GroupTable {
         self.part_with(ids, Interrupts::Refused);
     }
 
-    fn reserve(&self, user: Label, count: u16) -> Result<u16> {
+    fn reserve(&self, user: Label, _ids: &[RequesterId], count: u16) -> Result<u16> {
         let mut reservations = self.reservations.lock();
-        reservations.reserve(1, GFP_KERNEL)?;
         loop {
             let length = 1 << self.memory.lock().length_lg2;
-            if let Some((first, place)) = fit(&reservations, count, 0..length) {
-                let reservation = Reservation { first, count, user };
-                // `reserve` above made room.
-                let _ = reservations.insert_within_capacity(place, reservation);
+            if let Some(first) = reservations.reserve(user, count, length)? {
                 return Ok(first);
             }
             self.grow().inspect_err(|error| {
                 if *error == ENOSPC {
-                    self.say_full(&reservations, user, count);
+                    reservations.say_full(user, count, length, "its group's table");
                 }
             })?;
         }
@@ -289,11 +259,10 @@ impl InterruptTable for GroupTable {
 
     fn free(&self, first: u16) {
         let mut reservations = self.reservations.lock();
-        let place = reservations.iter().position(|r| r.first == first);
-        let Some(Ok(freed)) = place.map(|place| reservations.remove(place)) else {
+        let Some(freed) = reservations.free(first) else {
             return;
         };
-        for index in freed.first..freed.first + freed.count {
+        for index in freed.entries() {
             let is_clear = self.target(&self.memory.lock(), index).is_none();
             if !is_clear {
                 // On a unit that has failed nothing can be done about it.
@@ -333,14 +302,14 @@ impl InterruptTable for GroupTable {
             let memory = self.memory.lock();
             (memory.length_lg2, memory.ids.len())
         };
-        let taken: u32 = reservations.iter().map(|r| u32::from(r.count)).sum();
         writeln!(
             f,
-            "interrupt table for {ids} ids: {taken} of {} entries are taken",
+            "interrupt table for {ids} ids: {} of {} entries are taken",
+            reservations.taken(),
             1u32 << length_lg2,
         )?;
         for reservation in reservations.iter() {
-            for index in reservation.first..reservation.first + reservation.count {
+            for index in reservation.entries() {
                 let target = self.target(&self.memory.lock(), index);
                 write!(f, "  {index:4} {} ", reservation.user)?;
                 match target {

@@ -104,7 +104,7 @@ impl InterruptTable for MockTable {
         self.unit.set(ids, MessageEntry::Refused);
     }
 
-    fn reserve(&self, _user: Label, _count: u16) -> Result<u16> {
+    fn reserve(&self, _user: Label, _ids: &[RequesterId], _count: u16) -> Result<u16> {
         Err(ENOSPC)
     }
 

@@ -68,7 +68,7 @@ fn remap<D: Served>(known: &ProviderDevice<D>, device: &DeviceLock<'_>) -> Remap
     let (core, endpoint) = (known.group()?.core(), known.endpoint());
     let table = core.remap(endpoint)?;
     let domain =
-        MessageDomain::new(endpoint.name(), table).inspect_err(|_| core.end_remapping(endpoint))?;
+        MessageDomain::new(endpoint.name(), endpoint.ids(), table).inspect_err(|_| core.end_remapping(endpoint))?;
     domain.serve(device);
     Ok(domain)
 }

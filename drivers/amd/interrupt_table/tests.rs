@@ -78,23 +78,23 @@ mod cases {
         let (hardware, table) = table()?;
         table.admit(&IDS)?;
         let user = Label::from("a device");
-        let first = table.reserve(user, 1)?;
+        let first = table.reserve(user, &IDS, 1)?;
         table.point(first, Some(TARGET))?;
         // The entries of a page are 256; 32 in a row begin at a multiple of 32.
         for _ in 0..7 {
-            assert_eq!(table.reserve(user, 32)? % 32, 0);
+            assert_eq!(table.reserve(user, &IDS, 32)? % 32, 0);
         }
         assert_eq!(length_of(&hardware, IDS[0]), Some(8));
-        assert_eq!(table.reserve(user, 32)?, 256);
+        assert_eq!(table.reserve(user, &IDS, 32)?, 256);
         for id in IDS {
             assert_eq!(length_of(&hardware, id), Some(9));
         }
         assert_eq!(table.target(&table.memory.lock(), first), Some(TARGET));
 
         // A unit without NumIntRemapSup has 512 at most.
-        while table.reserve(user, 32).is_ok() {}
-        assert_eq!(table.reserve(user, 32), Err(ENOSPC));
-        assert_eq!(table.reserve(user, 1)?, 1);
+        while table.reserve(user, &IDS, 32).is_ok() {}
+        assert_eq!(table.reserve(user, &IDS, 32), Err(ENOSPC));
+        assert_eq!(table.reserve(user, &IDS, 1)?, 1);
         table.expel(&IDS);
         drop(table);
         forget(&hardware);
@@ -105,7 +105,7 @@ mod cases {
     fn entries_refuse_until_they_have_a_target_and_after_they_were_freed() -> Result {
         let (hardware, table) = table()?;
         let user = Label::from("a device");
-        let first = table.reserve(user, 2)?;
+        let first = table.reserve(user, &IDS, 2)?;
         let target = |index| table.target(&table.memory.lock(), index);
         assert_eq!(target(first), None);
         table.point(first, Some(TARGET))?;
@@ -120,7 +120,7 @@ mod cases {
         assert_eq!(target(first), Some(TARGET));
         table.free(first);
         assert_eq!(target(first), None);
-        assert_eq!(table.reserve(user, 2)?, first);
+        assert_eq!(table.reserve(user, &IDS, 2)?, first);
         drop(table);
         forget(&hardware);
         Ok(())

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries of AMD-Vi interrupt tables against bit patterns of the specification, and which entries
-//! a reservation gets.
+//! Entries of AMD-Vi interrupt tables against bit patterns of the specification.
 
 #[path = "../../../drivers/amd/irte.rs"]
 mod irte;
-#[path = "../../../drivers/amd/irte_slots.rs"]
-mod irte_slots;
 
-use iommu_core_host::{
-    interrupt::{self, Delivery, Target},
-    label::{self, Label},
-};
+use iommu_core_host::interrupt::{self, Delivery, Target};
 use irte::{decode_long, decode_short, long, short, Format};
-use irte_slots::{fit, Reservation};
 use proptest::prelude::*;
 
 const FIXED: Target = Target {
@@ -98,42 +91,4 @@ proptest! {
         prop_assert_eq!(high & 0x00ff_ffff_ffff_ff00, 0);
         prop_assert_eq!(short(Some(target)) & 0xff00_00a2, 0);
     }
-
-    /// Reservations do not overlap, lie in the table, are aligned, and stay in order. One fails
-    /// only if no aligned gap is large enough.
-    #[test]
-    fn reservations_fit(
-        counts in prop::collection::vec(1u16..=33, 1..60),
-        freed in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-        length in 32u32..=512,
-    ) {
-        let mut taken: Vec<Reservation> = Vec::new();
-        for (at, &count) in counts.iter().enumerate() {
-            let align = u32::from(count).next_power_of_two();
-            let is_free = |first: u32| {
-                taken.iter().all(|r| {
-                    let end = u32::from(r.first) + u32::from(r.count);
-                    first >= end || first + u32::from(count) <= u32::from(r.first)
-                })
-            };
-            let mut candidates = (0..length).step_by(align as usize);
-            let lowest = candidates.find(|first| first + u32::from(count) <= length && is_free(*first));
-            let found = fit(&taken, count, 0..length);
-            prop_assert_eq!(found.map(|(first, _)| u32::from(first)), lowest);
-            if let Some((first, place)) = found {
-                taken.insert(place, Reservation { first, count, user: Label::from("a device") });
-                prop_assert!(taken.is_sorted_by_key(|r| r.first));
-            }
-            if let Some(index) = freed.get(at) {
-                if !taken.is_empty() {
-                    taken.remove(index.index(taken.len()));
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn nothing_is_reserved_for_no_interrupt() {
-    assert!(fit(&[], 0, 0..256).is_none());
 }

@@ -23,6 +23,11 @@ impl Reservation {
     const fn end(&self) -> u32 {
         self.first as u32 + self.count as u32
     }
+
+    /// The entries.
+    pub fn entries(&self) -> impl Iterator<Item = u16> {
+        (u32::from(self.first)..self.end()).map(|index| index as u16)
+    }
 }
 
 /// Where a new reservation fits among `taken`, which are in the order of their entries: its first

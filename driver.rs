@@ -537,6 +537,12 @@ pub trait VendorDriver: Translate {
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
+    /// Has the unit let messages with those of `ids` pass unchanged that it refuses since a device
+    /// has left. Ids that lead to an interrupt table stay as they are.
+    ///
+    /// Context: may sleep.
+    fn stop_refusing(_unit: &Self::Unit, _ids: &[RequesterId]) {}
+
     /// Whether the unit can remap interrupt messages with `ids`, all ids of a device (law 9). If
     /// not, these messages pass as they did before the unit was taken over.
     ///

@@ -75,11 +75,9 @@ impl<D: VendorDriver> Group<D> {
             table.dismiss(core::slice::from_ref(id));
         }
     }
-}
 
-impl<D: Attach> Group<D> {
-    /// The driver of a member is bound and has interrupts that are not remapped, or may get them.
-    /// Does nothing for members whose messages are remapped.
+    /// The driver of a member is bound and has interrupts that are not remapped, or may get them:
+    /// its messages pass unchanged. Does nothing for members whose messages are remapped.
     pub fn rely_on_messages(&self, endpoint: &Endpoint<D>) {
         let mut state = self.state.lock();
         let members = &mut state.members;
@@ -90,6 +88,7 @@ impl<D: Attach> Group<D> {
             return;
         }
         members[index].set_messages(Messages::Plain);
+        D::stop_refusing(endpoint.unit().data(), endpoint.ids());
         let is_remapped = |m: &&Member<D>| m.messages().table().is_some();
         let mut remapped = members.iter().filter(is_remapped);
         if let Some(other) = remapped.find(|m| m.endpoint().shared_id(endpoint).is_some()) {
@@ -110,7 +109,9 @@ impl<D: Attach> Group<D> {
             member.set_messages(Messages::Unused);
         }
     }
+}
 
+impl<D: Attach> Group<D> {
     /// Has the unit refuse all messages of `member`, which has left, but for those with ids that
     /// other members have.
     pub(super) fn refuse_messages(member: &Member<D>, others: &[Member<D>]) {

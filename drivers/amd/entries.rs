@@ -259,7 +259,7 @@ impl DeviceEntry {
 
     /// What the third word of an entry says about interrupt messages; `None` if this driver writes
     /// no such word.
-    const fn interrupts_of(third: u64) -> Option<Interrupts> {
+    pub const fn interrupts_of(third: u64) -> Option<Interrupts> {
         match (third & Self::INTERRUPTS_VALID, third >> 60 & 3) {
             (0, _) => Some(Interrupts::Pass),
             (_, 0) => Some(Interrupts::Refused),

@@ -222,14 +222,27 @@ impl DeviceTable {
     /// Makes the entry of `id` say `interrupts`. Returns whether that changes the entry; the caller
     /// has to invalidate it then. May run at any time.
     pub(super) fn set_interrupts(&self, id: RequesterId, interrupts: Interrupts) -> bool {
-        /// The word of an entry that says what happens to interrupts.
+        self.change_interrupts(id, |third| DeviceEntry::with_interrupts(third, interrupts))
+    }
+
+    /// Makes the entry of `id` let messages pass if it refuses them. Returns what
+    /// [`set_interrupts`](Self::set_interrupts) does.
+    pub(super) fn pass_refused(&self, id: RequesterId) -> bool {
+        self.change_interrupts(id, |third| match DeviceEntry::interrupts_of(third) {
+            Some(Interrupts::Refused) => DeviceEntry::with_interrupts(third, Interrupts::Pass),
+            _ => third,
+        })
+    }
+
+    /// Changes the third word of an entry, which says what happens to messages.
+    fn change_interrupts(&self, id: RequesterId, change: impl Fn(u64) -> u64) -> bool {
         const WORD: usize = 2;
         let Some(entry) = self.entry(id) else {
             return false;
         };
         let mut old = entry[WORD].load();
         loop {
-            let new = DeviceEntry::with_interrupts(old, interrupts);
+            let new = change(old);
             if new == old {
                 return false;
             }

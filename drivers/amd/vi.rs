@@ -465,6 +465,20 @@ impl VendorDriver for AmdVi {
         Ok(())
     }
 
+    fn stop_refusing(unit: &AmdViUnit, ids: &[RequesterId]) {
+        let Ok(hardware) = unit.hardware() else {
+            return;
+        };
+        let mut batch = hardware.batch();
+        for &id in ids {
+            if hardware.tables.pass_refused(id) {
+                batch.entry(id);
+            }
+        }
+        let submitted = batch.submit();
+        let _ = hardware.answered(submitted.and_then(|submitted| submitted.wait()));
+    }
+
     fn interrupt_table(unit: &AmdViUnit) -> Result<Arc<dyn InterruptTable>> {
         let hardware = unit.hardware()?;
         let remapping = hardware.properties.remapping.map_err(|_| eopnotsupp())?;

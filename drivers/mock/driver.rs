@@ -427,6 +427,10 @@ impl VendorDriver for Mock {
         }
     }
 
+    fn stop_refusing(unit: &Self::Unit, ids: &[RequesterId]) {
+        unit.messages.pass_refused(ids);
+    }
+
     fn interrupt_table(unit: &Self::Unit) -> Result<Arc<dyn InterruptTable>> {
         unit.messages.table()
     }

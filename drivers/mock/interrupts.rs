@@ -73,6 +73,17 @@ impl MessageEntries {
         Ok(Arc::new(table, GFP_KERNEL)?)
     }
 
+    /// Messages with `ids` that are refused pass.
+    pub(super) fn pass_refused(&self, ids: &[RequesterId]) {
+        let mut entries = self.entries.lock();
+        for id in ids {
+            let entry = &mut entries[id.raw() as usize];
+            if *entry == MessageEntry::Refused {
+                *entry = MessageEntry::Pass;
+            }
+        }
+    }
+
     fn set(&self, ids: &[RequesterId], entry: MessageEntry) {
         let mut entries = self.entries.lock();
         for id in ids {

@@ -110,6 +110,26 @@ mod cases {
         machine.finish()
     }
 
+    /// The next device in the place of one that has left may have a driver that relies on messages.
+    #[test]
+    fn messages_that_were_refused_pass_for_a_driver_that_relies_on_them() -> Result {
+        let machine = machine()?;
+        let members = group_sharing_id(&machine, 2)?;
+        let (group, endpoints) = (&members.0, &members.1);
+        drop(group.remap(&endpoints[1]).map_err(|_| EINVAL)?);
+        drop(group.remap(&endpoints[0]).map_err(|_| EINVAL)?);
+        group.leave(&endpoints[0]);
+        let messages = &machine.hardware(0).messages;
+        assert_eq!(messages.get(1), MessageEntry::Refused);
+        group.join(&endpoints[0], Reason::Platform)?;
+        group.rely_on_messages(&endpoints[0]);
+        assert_eq!(messages.get(1), MessageEntry::Pass);
+        assert_eq!(messages.get(SHARED), MessageEntry::Table(0));
+        leave_all(&members);
+        drop(members);
+        machine.finish()
+    }
+
     #[test]
     fn remapping_that_was_undone_or_has_failed_leaves_messages_as_they_were() -> Result {
         let machine = machine()?;

@@ -537,14 +537,37 @@ pub trait VendorDriver: Translate {
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)>;
 
+    /// Whether a unit remaps the messages of all devices behind it or of none. If not, it remaps
+    /// them by requester id.
+    const REMAPS_TOGETHER: bool = false;
+
+    /// Has a unit that [remaps messages together](Self::REMAPS_TOGETHER) remap those of the devices
+    /// behind it from now on, and refuse all others, if it can. `devices` are the ids of each. If
+    /// there is a device whose messages have to pass unchanged, `plain`, nothing changes.
+    /// [`remaps`](Self::remaps) then says whether the unit remaps messages, or why not.
+    ///
+    /// Context: may sleep. The caller has the lock of each device, so no driver comes or goes.
+    fn remap_together<'a>(
+        _unit: &Self::Unit,
+        _devices: impl Iterator<Item = &'a [RequesterId]>,
+        _plain: Option<Label>,
+    ) {
+    }
+
     /// Has the unit let messages with those of `ids` pass unchanged that it refuses since a device
     /// has left. Ids that lead to an interrupt table stay as they are.
     ///
     /// Context: may sleep.
     fn stop_refusing(_unit: &Self::Unit, _ids: &[RequesterId]) {}
 
+    /// Whether messages that the unit does not remap pass unchanged. If not, it refuses them.
+    fn passes_plain_messages(_unit: &Self::Unit) -> bool {
+        true
+    }
+
     /// Whether the unit can remap interrupt messages with `ids`, all ids of a device (law 9). If
-    /// not, these messages pass as they did before the unit was taken over.
+    /// not, these messages pass as they did before the unit was taken over, but see
+    /// [`passes_plain_messages`](Self::passes_plain_messages).
     ///
     /// Context: may sleep.
     ///

@@ -43,7 +43,7 @@ pub(crate) mod msi;
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod pci;
-#[cfg(CONFIG_IOMMU_CORE_AMD)]
+#[cfg(any(CONFIG_IOMMU_CORE_AMD, CONFIG_IOMMU_CORE_INTEL))]
 pub(crate) mod raw_spinlock;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 pub(crate) mod syscore;

@@ -98,6 +98,11 @@ pub enum NotRemapped {
     DriverWasBound,
     /// A device that shares a requester id has messages that are not remapped.
     SharedWithDevice(Label),
+    /// The unit remaps the messages of all devices behind it or of none, and this device's have to
+    /// pass unchanged.
+    NeededPlain(Label),
+    /// No entry can check this many requester ids.
+    SeveralIds(RequesterId),
     /// The device's messages go to another controller than the processors'.
     OtherController,
     /// An error, while it was set up.
@@ -123,6 +128,16 @@ impl fmt::Display for NotRemapped {
                 f,
                 "{other} shares a requester id, and its driver was bound before iommu_core took \
                  the unit"
+            ),
+            Self::NeededPlain(device) => write!(
+                f,
+                "the unit remaps the interrupts of all devices behind it or of none, and {device} \
+                 had a driver or was about to get one when iommu_core took the unit"
+            ),
+            Self::SeveralIds(id) => write!(
+                f,
+                "the unit remaps the interrupts of all devices behind it or of none, and cannot \
+                 check those of {id}, which sends requests with other ids as well"
             ),
             Self::OtherController => {
                 f.write_str("its messages do not go to the processors' interrupt controller")

@@ -18,6 +18,9 @@
 //! | `queue` | the invalidation queue |
 //! | `removal` | removal of context entries |
 //! | `hardware` | the steps of a unit's life, see `drivers/shell/unit.rs` |
+//! | `irte` | entries of the interrupt table, and the messages that name them, pure |
+//! | `remapping` | whether a unit remaps interrupts, and its table |
+//! | `interrupt_table` | what a group has of that table |
 //! | `irq`, `faults` | the fault interrupt |
 //! | `unit` | what firmware says of a unit |
 //! | `paging` | paging domains |
@@ -32,6 +35,12 @@
 //!
 //! Devices may not cache translations: context entries refuse translation requests, and ATS is
 //! never enabled. So an invalidation waits for the unit only.
+//!
+//! # Interrupts
+//!
+//! In a kernel that has the core as its IOMMU layer, the kernel's own code remaps the interrupts
+//! of all units. A module can have a unit remap interrupts only if nothing behind it relies on
+//! messages that are not remapped; see `remapping`.
 
 mod capability;
 mod change;
@@ -43,8 +52,10 @@ mod fault_record;
 mod faults;
 mod firmware;
 mod hardware;
+mod interrupt_table;
 mod invalidation;
 mod irq;
+mod irte;
 mod machine;
 mod mmio;
 mod paging;
@@ -52,6 +63,7 @@ mod pasid;
 mod queue;
 mod quirks;
 mod regs;
+mod remapping;
 mod removal;
 mod scope;
 mod show;

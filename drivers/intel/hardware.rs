@@ -8,8 +8,8 @@
 //! new one, and it forgets what it has cached of the old one when it is told to invalidate all
 //! context entries, then all of the IOTLB. That takes the invalidation queue, which has to be
 //! switched off before it can be elsewhere. So the queue of before goes first, then the root table
-//! changes, then this driver's queue starts. TE stays set all the time. Interrupt remapping is not
-//! this driver's, and stays as it is.
+//! changes, then this driver's queue starts. TE stays set all the time. Interrupt remapping ends
+//! before all that: the interrupts of this kernel have no entries in the table of before.
 //!
 //! The mode (legacy or scalable) must not change while a unit translates (11.4.5). So a unit that
 //! was left translating in legacy mode is driven in legacy mode, whatever else it can do.
@@ -24,7 +24,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
-mod tests;
+pub(super) mod tests;
 
 use kernel::{
     io::Io,
@@ -40,12 +40,14 @@ use super::{
     capability::{AddressSpace, Capability, Mode, Stage},
     fault_record::FaultStatus,
     invalidation::{
-        by_register, ContextScope, Descriptor, Drain, PasidScope, Tagged, TlbKind, TlbScope,
+        by_register, ContextScope, Descriptor, Drain, InterruptScope, PasidScope, Tagged, TlbKind,
+        TlbScope,
     },
     mmio::Registers,
     queue::{Batch, Failure, Queue},
     quirks::{Present, Quirks},
     regs::{FEADDR, FECTL, FEDATA, FEUADDR, FSTS, GCMD, GSTS, IQH, IQT, PMEN},
+    remapping::{EntryTable, Remapping},
     tables::Tables,
 };
 use crate::{
@@ -56,7 +58,10 @@ use crate::{
         unit_memory::{Exposed, Off, Pages},
         wait::wait_until,
     },
-    ffi::compat::{new_spinlock_irq, SpinLockIrq},
+    ffi::{
+        compat::{new_spinlock_irq, SpinLockIrq},
+        raw_spinlock::{new_raw_spinlock, RawSpinLock},
+    },
     health::Health,
     log::{log_err, log_warn},
 };
@@ -106,7 +111,7 @@ pub struct Hardware {
     /// Orders the global commands: each repeats the state that the one before has left. Nests
     /// inside the queue's lock.
     #[pin]
-    commands: SpinLockIrq<()>,
+    commands: RawSpinLock<()>,
     #[pin]
     in_use: SpinLockIrq<bool>,
     #[pin]
@@ -117,6 +122,9 @@ pub struct Hardware {
     empty_root: Option<Exposed<Pages>>,
     /// Whether the queue was started before the unit is set up; see [`Quirks::queues_first`].
     early: Atomic<bool>,
+    #[pin]
+    pub(super) remapping: Remapping,
+    node: i32,
     /// How often fault records were lost because no register was free.
     pub(super) overflows: Atomic<u64>,
     /// How often the unit has announced faults that it did not have.
@@ -203,12 +211,14 @@ impl Hardware {
                 tables: Exposed::new("a root table with the tables below it", tables),
                 queue <- queue,
                 ids <- ids,
-                commands <- new_spinlock_irq!(()),
+                commands <- new_raw_spinlock!(()),
                 in_use <- new_spinlock_irq!(false),
                 suspended_interrupt <- new_spinlock_irq!(None),
                 was_protected: Atomic::new(false),
                 empty_root,
                 early: Atomic::new(false),
+                remapping <- Remapping::new(),
+                node,
                 overflows: Atomic::new(0),
                 false_alarms: Atomic::new(0),
             }),
@@ -272,8 +282,65 @@ impl Hardware {
     }
 
     /// Whether the kernel's own code has the queue, and remaps interrupts with the unit.
-    fn is_shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         self.registers.shared().is_some()
+    }
+
+    /// Has the unit remap interrupt messages from now on and refuse all others, with a table in
+    /// which every entry refuses.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ETIMEDOUT` or `EIO` if the unit does not answer (logged). It remaps none then.
+    pub(super) fn remap_messages(&self, x2apic: bool) -> Result {
+        let coherent = self.capability.coherent;
+        let table = self.remapping.make_table(self.node, x2apic, coherent)?;
+        self.start_remapping(table).inspect_err(|_| {
+            log_err!(
+                "{}: the unit does not start to remap interrupts",
+                self.health.name()
+            );
+            let _ = self.end_remapping();
+        })
+    }
+
+    /// Starts interrupt remapping. The unit may have cached entries of an earlier table, so it
+    /// forgets them before (11.4.4, SIRTP).
+    fn start_remapping(&self, table: &EntryTable) -> Result {
+        table.hand_over();
+        self.registers
+            .set_interrupt_table(table.address(), table.is_x2apic());
+        self.command(
+            |gcmd| gcmd.with_set_interrupt_table(true),
+            |gsts| gsts.interrupt_table_set(),
+        )?;
+        let forget = Descriptor::interrupt_entries(InterruptScope::Global);
+        self.answered(self.execute(&[forget]))?;
+        if self.registers.read::<GSTS>().compatibility_interrupts() {
+            self.command(
+                |gcmd| gcmd.with_compatibility_interrupts(false),
+                |gsts| !gsts.compatibility_interrupts(),
+            )?;
+        }
+        self.command(
+            |gcmd| gcmd.with_interrupt_remapping(true),
+            |gsts| gsts.interrupt_remapping(),
+        )
+    }
+
+    /// Ends interrupt remapping of this driver or of whoever had the unit before.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT`.
+    fn end_remapping(&self) -> Result {
+        if self.is_shared() || !self.registers.read::<GSTS>().interrupt_remapping() {
+            return Ok(());
+        }
+        self.command(
+            |gcmd| gcmd.with_interrupt_remapping(false),
+            |gsts| !gsts.interrupt_remapping(),
+        )
     }
 
     /// Invalidates everything without the queue that has failed.
@@ -429,7 +496,11 @@ impl Hardware {
         self.start_queue()?;
         self.tables.hand_over();
         self.set_root_table(self.tables.root())?;
-        self.invalidate_everything_or_say()
+        self.invalidate_everything_or_say()?;
+        match self.remapping.wanted() {
+            Some(table) => self.start_remapping(table),
+            None => Ok(()),
+        }
     }
 
     /// Starts the queue of a unit whose queue is off, or joins the kernel's own.
@@ -511,6 +582,7 @@ impl UnitHardware for Hardware {
     }
 
     fn set_up(&self, found: Found) -> Result {
+        self.end_remapping()?;
         match found {
             Found::Off(_) => {}
             Found::Queues | Found::Translating => self.end_earlier_queue()?,
@@ -547,6 +619,7 @@ impl UnitHardware for Hardware {
                 |gsts| !gsts.translation(),
             )?;
         }
+        self.end_remapping()?;
         self.end_queue()?;
         Ok(Off::observed())
     }
@@ -582,6 +655,7 @@ impl UnitHardware for Hardware {
         empty.hand_over();
         self.set_root_table(empty.addr())?;
         self.invalidate_everything_or_say()?;
+        self.end_remapping()?;
         self.end_queue()?;
         Ok(Rest::Refusing)
     }
@@ -590,6 +664,7 @@ impl UnitHardware for Hardware {
         match self.must_go_on() {
             // Nothing is lost, or the kernel that loads a hibernation image has left the unit on.
             true => {
+                self.end_remapping()?;
                 self.end_queue()?;
                 self.set_registers()
             }
@@ -601,6 +676,7 @@ impl UnitHardware for Hardware {
         self.registers.set_root_table(PhysAddr::new(0), false);
         self.queue.take_back(off);
         self.tables.take_back(off);
+        self.remapping.take_back(off);
         if let Some(empty) = &self.empty_root {
             empty.take_back(off);
         }

@@ -41,6 +41,18 @@ pub enum PasidScope {
     },
 }
 
+/// What an invalidation of the interrupt entry cache covers (6.5.2.7).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum InterruptScope {
+    /// Everything.
+    Global,
+    /// One entry of the interrupt table.
+    Entry {
+        /// The entry.
+        index: u16,
+    },
+}
+
 /// How the unit tags what it caches of a domain (6.2.1), which decides how that is invalidated
 /// (6.5.3.3).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -98,6 +110,7 @@ mod granularity {
 impl Descriptor {
     const CONTEXT: u64 = 1;
     const IOTLB: u64 = 2;
+    const INTERRUPTS: u64 = 4;
     const WAIT: u64 = 5;
     const PASID_IOTLB: u64 = 6;
     const PASID_CACHE: u64 = 7;
@@ -138,6 +151,22 @@ impl Descriptor {
             PasidScope::NoPasid { domain } => 1 << 4 | (domain as u64) << 16,
         };
         Self([Self::PASID_CACHE | low, 0])
+    }
+
+    /// Invalidates the interrupt entry cache.
+    ///
+    /// | bits | field |
+    /// |---|---|
+    /// | 3:0 | type, 4 |
+    /// | 4 | granularity: 0 global, 1 by index |
+    /// | 31:27 | IM: 2^IM entries; 0 |
+    /// | 47:32 | index of the entry |
+    pub const fn interrupt_entries(scope: InterruptScope) -> Self {
+        let low = match scope {
+            InterruptScope::Global => 0,
+            InterruptScope::Entry { index } => 1 << 4 | (index as u64) << 32,
+        };
+        Self([Self::INTERRUPTS | low, 0])
     }
 
     /// Invalidates all that the IOTLB holds, by whatever it is tagged, and waits for the requests
@@ -183,6 +212,7 @@ impl Descriptor {
         match self.0[0] & 0xf {
             Self::CONTEXT => Some(Self::context(ContextScope::Global)),
             Self::PASID_CACHE => Some(Self::pasid_cache(PasidScope::Global)),
+            Self::INTERRUPTS => Some(Self::interrupt_entries(InterruptScope::Global)),
             Self::IOTLB | Self::PASID_IOTLB => Some(Self::all_translations(drain)),
             _ => None,
         }

@@ -15,8 +15,8 @@ use super::{
     fault_record::FaultRecord,
     invalidation::by_register,
     regs::{
-        CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, GCMD, GSTS, IQA_HIGH, IQA_LOW, RTADDR_HIGH,
-        RTADDR_LOW,
+        CAP_HIGH, CAP_LOW, ECAP_HIGH, ECAP_LOW, GCMD, GSTS, IQA_HIGH, IQA_LOW, IRTA_HIGH, IRTA_LOW,
+        RTADDR_HIGH, RTADDR_LOW,
     },
 };
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
@@ -161,6 +161,15 @@ impl Registers {
         let (width, size) = (u64::from(wide) << 11, u64::from(wide));
         self.window
             .write_halves::<IQA_LOW, IQA_HIGH>(address.raw() | width | size);
+    }
+
+    /// Sets the interrupt table address (IRTA) for a table of 65,536 entries, with destinations of
+    /// 32 bits or of 8. The unit uses them after the command Set Interrupt Remap Table Pointer.
+    pub(super) fn set_interrupt_table(&self, address: PhysAddr, x2apic: bool) {
+        /// 2^(15+1) entries.
+        const SIZE: u64 = 15;
+        self.window
+            .write_halves::<IRTA_LOW, IRTA_HIGH>(address.raw() | u64::from(x2apic) << 11 | SIZE);
     }
 
     /// Writes `command` of [`by_register`] to the register at byte offset `offset`, which starts an

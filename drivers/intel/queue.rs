@@ -62,8 +62,8 @@ use crate::{
         wait::{soon, wait_until, Wait},
     },
     ffi::{
-        compat::{new_spinlock_irq, SpinLockIrq},
         dmar::SharedUnit,
+        raw_spinlock::{new_raw_spinlock, RawSpinLock},
     },
     log::log_warn,
     requester::RequesterId,
@@ -200,7 +200,8 @@ pub(super) struct Queue {
     /// Whether a slot has 256 bits, two places.
     is_wide: bool,
     #[pin]
-    ring: SpinLockIrq<Ring>,
+    // The kernel's interrupt layer calls with a raw spin lock held (see `remapping`).
+    ring: RawSpinLock<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
     failed: GivenUp,
     /// How often the unit has dropped its wait descriptors. Changes under the ring's lock.
@@ -228,7 +229,7 @@ impl Queue {
             memory,
             drain,
             is_wide: scalable,
-            ring <- new_spinlock_irq!(Ring {
+            ring <- new_raw_spinlock!(Ring {
                 head: Slot::FIRST,
                 tail: Slot::FIRST,
                 numbers: [0; SLOTS],

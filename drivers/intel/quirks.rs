@@ -60,6 +60,9 @@ enum Quirk {
     WriteBuffer,
     /// All units must have their queues on before any gets its root table.
     QueuesFirst,
+    /// Interrupts may be lost when the units remap them: revisions of the chipset that do not drain
+    /// interrupts.
+    RemappingBroken,
     /// The sound device of [`AZALIA`] may have a unit of its own, without room for translations.
     IsochronousUnit,
 }
@@ -84,6 +87,7 @@ const QUIRKS: &[(Quirk, &[u16])] = &[
             0x3400, 0x3401, 0x3402, 0x3403, 0x3404, 0x3405, 0x3406, 0x3407,
         ],
     ),
+    (Quirk::RemappingBroken, &[0x3403, 0x3405, 0x3406]),
     (Quirk::IsochronousUnit, &[0x342e]),
 ];
 
@@ -108,6 +112,14 @@ const DMA_ENGINE: u16 = 0x402f;
 /// The base of the VT-d registers of a Sandy Bridge processor, in the configuration space of device
 /// 0, function 0.
 pub const VT_BASE: u16 = 0xb0;
+
+/// The configuration register with the revision in its lowest byte (PCI 6.2.1).
+const REVISION_REGISTER: u16 = 0x08;
+
+/// Whether revision `revision` of device `device` of [`Quirk::RemappingBroken`] loses interrupts.
+const fn loses_interrupts(device: u16, revision: u8) -> bool {
+    revision <= 0x13 || device == 0x3405 && revision == 0x22
+}
 
 /// Whether `function` is a DMA engine that must be behind the unit at [`dma_engine_unit`].
 pub const fn is_dma_engine(function: Function) -> bool {
@@ -168,6 +180,8 @@ pub struct Quirks {
     pub write_buffer: bool,
     /// All units must have their queues on before any gets its root table.
     pub queues_first: bool,
+    /// The units must not remap interrupts.
+    pub remapping_broken: bool,
     /// The unit that the sound device may have.
     isochronous: IsochronousUnit,
     has_azalia: bool,
@@ -206,6 +220,10 @@ impl Quirks {
                 },
                 Quirk::WriteBuffer => self.write_buffer = true,
                 Quirk::QueuesFirst => self.queues_first = true,
+                Quirk::RemappingBroken => {
+                    self.remapping_broken |= read(REVISION_REGISTER)
+                        .is_none_or(|word| loses_interrupts(function.device, word as u8));
+                }
                 Quirk::IsochronousUnit => {
                     if let Some(word) = read(IsochronousUnit::REGISTER) {
                         self.isochronous = IsochronousUnit::decode(word);

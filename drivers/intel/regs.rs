@@ -52,6 +52,10 @@ register! {
         26:26 queue => bool;
         /// IRE: remap interrupts.
         25:25 interrupt_remapping => bool;
+        /// SIRTP: take the interrupt table from [`IRTA`](IRTA_LOW).
+        24:24 set_interrupt_table => bool;
+        /// CFI: let interrupts in compatibility format pass.
+        23:23 compatibility_interrupts => bool;
     }
 
     /// Global status: the answers to [`GCMD`], bit by bit.
@@ -61,6 +65,7 @@ register! {
         27:27 flushing_write_buffer => bool;
         26:26 queue => bool;
         25:25 interrupt_remapping => bool;
+        24:24 interrupt_table_set => bool;
         /// CFIS: interrupts in compatibility format pass.
         23:23 compatibility_interrupts => bool;
     }
@@ -129,6 +134,17 @@ register! {
 
     /// The upper half of [`IQA_LOW`].
     pub IQA_HIGH(u32) @ 0x94 {
+        31:0 value;
+    }
+
+    /// Interrupt table address, lower half: bit 11 is EIME (destinations have 32 bits), bits 3:0
+    /// are the size (2^(n+1) entries).
+    pub IRTA_LOW(u32) @ 0xb8 {
+        31:0 value;
+    }
+
+    /// The upper half of [`IRTA_LOW`].
+    pub IRTA_HIGH(u32) @ 0xbc {
         31:0 value;
     }
 

@@ -193,6 +193,15 @@ pub fn lists_functions_only(table: Table<'_>, unit: Drhd<'_>) -> bool {
         })
 }
 
+/// Whether the structures of `unit` list an I/O APIC or a timer (HPET).
+pub fn lists_controllers(table: Table<'_>, unit: Drhd<'_>) -> bool {
+    table
+        .drhds()
+        .filter(|drhd| drhd.is_same_unit(unit))
+        .flat_map(Drhd::scopes)
+        .any(|scope| matches!(scope.kind(), Some(ScopeKind::IoApic | ScopeKind::Hpet)))
+}
+
 /// The ids of a named device, from the unit's device scopes for it (8.3.1). A PCI function has none
 /// here, because its bus gives the id.
 pub fn ids_for<'a, 'd: 'a>(

@@ -14,7 +14,9 @@ use super::{
     entries::{ContextEntry, Translation},
     firmware::{Firmware, MemoryNodes},
     hardware::Hardware,
+    interrupt_table::GroupTable,
     invalidation::{Descriptor, TlbScope},
+    irte::Source,
     machine::Machine,
     paging::Paging,
     pasid::{PasidEntry, PasidTranslation},
@@ -39,11 +41,14 @@ use crate::{
         unit::UnitHardware,
     },
     fault::FaultSink,
-    ffi::compat::eopnotsupp,
+    ffi::{compat::eopnotsupp, irq_domain::is_x2apic},
     health::Health,
+    interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
     pgtable::kernel_memory::{Gfp, KernelMemory},
+    remapping::InterruptTable,
+    requester::RequesterId,
     reserved::{Kind, Reserved},
 };
 
@@ -68,6 +73,61 @@ pub struct EndpointData {
 
 /// The entry that the ids of an endpoint get; `None` blocks.
 pub struct Plan(Option<IdEntry>);
+
+/// What to do for isolated interrupts.
+const HOW_TO_ISOLATE: &str = match cfg!(CONFIG_IOMMU_CORE_NATIVE) {
+    true => "",
+    false => {
+        "; the kernel's own driver isolates them, and so does a kernel with iommu_core built in"
+    }
+};
+
+/// Whether entries can check the requester ids of a device.
+fn can_check(ids: &[RequesterId]) -> Result<(), NotRemapped> {
+    match (Source::of(ids), ids.first()) {
+        (None, Some(&id)) => Err(NotRemapped::SeveralIds(id)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the unit can remap the messages of all devices behind it. `devices` are the ids of each,
+/// `plain` is one whose messages have to pass unchanged.
+fn may_remap<'a>(
+    unit: &VtdUnit,
+    hardware: &Hardware,
+    mut devices: impl Iterator<Item = &'a [RequesterId]>,
+    plain: Option<Label>,
+    x2apic: bool,
+) -> Result<(), NotRemapped> {
+    let Description {
+        firmware,
+        base,
+        machine,
+        ..
+    } = &unit.description;
+    let table = firmware.table();
+    let structure = table.units().find(|unit| unit.base() == *base);
+    let structure = structure.ok_or(ENODEV)?;
+    let why = if !hardware.capability.interrupt_remapping {
+        "the unit cannot remap interrupts (ECAP.IR is 0)"
+    } else if x2apic && !hardware.capability.extended_interrupt_mode {
+        "the unit cannot name processors in x2APIC mode (ECAP.EIM is 0)"
+    } else if !table.interrupt_remapping() {
+        "firmware does not say that it may (flag 0 of the DMAR table)"
+    } else if machine.quirks.remapping_broken {
+        "the chipset loses interrupts that it remaps"
+    } else if scope::lists_controllers(table, structure) {
+        "an I/O APIC or a timer is behind the unit, whose messages have to pass as they are"
+    } else if !scope::lists_functions_only(table, structure) {
+        "the unit is for more devices than firmware lists"
+    } else {
+        return match plain {
+            Some(device) => Err(NotRemapped::NeededPlain(device)),
+            None => devices.try_for_each(can_check),
+        };
+    };
+    Err(NotRemapped::ByUnit(why))
+}
 
 /// Calls `f` with the tag of each new entry of `steps`; once for neighbours with the same tag.
 fn for_each_tag(steps: &mut impl Steps<Vtd>, mut f: impl FnMut(CacheTag)) {
@@ -490,6 +550,55 @@ impl VendorDriver for Vtd {
             reserved,
         };
         Ok((unit, probed))
+    }
+
+    const REMAPS_TOGETHER: bool = true;
+
+    fn remap_together<'a>(
+        unit: &VtdUnit,
+        devices: impl Iterator<Item = &'a [RequesterId]>,
+        plain: Option<Label>,
+    ) {
+        let Ok(hardware) = unit.hardware() else {
+            return;
+        };
+        if hardware.is_shared() {
+            // The kernel's own code remaps them, and gives devices another domain for interrupts.
+            return;
+        }
+        let x2apic = is_x2apic();
+        let state = may_remap(unit, hardware, devices, plain, x2apic)
+            .and_then(|()| Ok(hardware.remap_messages(x2apic)?));
+        hardware.remapping.set(state);
+        match state {
+            Ok(()) => log_info!(
+                "{}: remaps the interrupts of the devices behind it",
+                unit.health.name(),
+            ),
+            Err(why) => log_info!(
+                "{}: interrupts of the devices behind it are not isolated: {}{}",
+                unit.health.name(),
+                why,
+                HOW_TO_ISOLATE,
+            ),
+        }
+    }
+
+    fn passes_plain_messages(unit: &VtdUnit) -> bool {
+        !unit
+            .hardware()
+            .is_ok_and(|hardware| hardware.remapping.wanted().is_some())
+    }
+
+    fn remaps(unit: &VtdUnit, ids: &[RequesterId]) -> Result<(), NotRemapped> {
+        unit.hardware()?.remapping.state()?;
+        can_check(ids)
+    }
+
+    fn interrupt_table(unit: &VtdUnit) -> Result<Arc<dyn InterruptTable>> {
+        let hardware = unit.hardware()?;
+        let table = hardware.remapping.wanted().ok_or(eopnotsupp())?;
+        Ok(GroupTable::new(hardware, table)?)
     }
 
     fn default_kind(unit: &VtdUnit, endpoint: &EndpointData) -> Option<DefaultKind> {

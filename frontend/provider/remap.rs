@@ -8,15 +8,19 @@ use kernel::prelude::*;
 
 use super::{
     device::ProviderDevice,
+    instance::Instance,
     interrupts::{MessageDomain, Remapped},
+    layer::Layer,
     module_count::ModuleCount,
     served::Served,
+    unit::ProviderUnit,
 };
 #[cfg(CONFIG_X86_64)]
 use crate::ffi::msi::may_remap;
 use crate::{
     ffi::device::{Device, DeviceLock},
     interrupt::NotRemapped,
+    log::log_err,
 };
 
 impl<D: Served> ProviderDevice<D> {
@@ -43,6 +47,11 @@ impl<D: Served> ProviderDevice<D> {
         *state = remap(self, device);
         match (&*state, device.device().driver()) {
             (Ok(_), _) => {}
+            (Err(why), _) if !D::passes_plain_messages(self.unit().core().data()) => log_err!(
+                "{}: the unit refuses its interrupts: {}",
+                self.endpoint().name(),
+                why,
+            ),
             (Err(_), Some(_)) => group.rely_on_messages(self.endpoint()),
             (Err(_), None) => group.forgo_messages(self.endpoint()),
         }
@@ -63,12 +72,57 @@ impl<D: Served> ProviderDevice<D> {
 }
 
 #[cfg(CONFIG_X86_64)]
+impl<D: Layer> ProviderUnit<D> {
+    /// C knows the devices behind the unit. A unit that remaps the messages of all of them or of
+    /// none is told which ones there are, and remaps them from now on if it can.
+    ///
+    /// No driver comes meanwhile: the locks of all these devices are held. A device whose lock
+    /// somebody else has is about to get a driver or to lose it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. The unit then remaps none.
+    pub fn remap_together(&self, instance: &Instance<D>) -> Result {
+        if !D::REMAPS_TOGETHER {
+            return Ok(());
+        }
+        let devices = self.find_devices(instance)?;
+        let mut locks = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
+        let mut known = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
+        let mut plain = None;
+        for device in devices.iter().map(|device| device.get()) {
+            match (device.try_lock(), instance.device(device)) {
+                (Some(lock), Some(its)) if may_remap(&lock).is_ok() => {
+                    locks.push(lock, GFP_KERNEL)?;
+                    known.push(its, GFP_KERNEL)?;
+                }
+                _ => plain = plain.or(Some(device.name())),
+            }
+        }
+        let ids = known.iter().map(|known| known.endpoint().ids());
+        D::remap_together(self.core().data(), ids, plain);
+        for (known, lock) in known.iter().zip(&locks) {
+            known.remap_interrupts_of(lock);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(CONFIG_X86_64))]
+impl<D: Layer> ProviderUnit<D> {
+    /// Other architectures have interrupt controllers that isolate messages by themselves.
+    pub fn remap_together(&self, _instance: &Instance<D>) -> Result {
+        Ok(())
+    }
+}
+
+#[cfg(CONFIG_X86_64)]
 fn remap<D: Served>(known: &ProviderDevice<D>, device: &DeviceLock<'_>) -> Remapped {
     may_remap(device)?;
     let (core, endpoint) = (known.group()?.core(), known.endpoint());
     let table = core.remap(endpoint)?;
-    let domain =
-        MessageDomain::new(endpoint.name(), endpoint.ids(), table).inspect_err(|_| core.end_remapping(endpoint))?;
+    let domain = MessageDomain::new(endpoint.name(), endpoint.ids(), table)
+        .inspect_err(|_| core.end_remapping(endpoint))?;
     domain.serve(device);
     Ok(domain)
 }

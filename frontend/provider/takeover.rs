@@ -66,6 +66,13 @@ impl<D: Layer> ProviderUnit<D> {
         // Those that C probes from now on add their files themselves.
         let devices = instance.devices_behind(self).unwrap_or_default();
         devices.iter().for_each(|known| known.add_files());
+        if let Err(error) = self.remap_together(instance) {
+            log_warn!(
+                "{}: interrupts are not remapped: error {}",
+                self.core().name(),
+                error.to_errno()
+            );
+        }
         log_info!(
             "{}: translates for {} devices, {} more are held",
             self.core().name(),
@@ -182,12 +189,9 @@ impl<D: Layer> ProviderUnit<D> {
         // A device that is not held was translated until now: without translation its DMA would
         // reach any memory (law 7). It has no driver, so it needs no DMA.
         let devices = bus::collect_devices(|device| {
-            let is_ours = || {
-                bus::describe(device)
-                    .and_then(|info| endpoint::probe(&instance.cores, info))
-                    .is_ok_and(|(unit, _)| Arc::ptr_eq(&unit, self.core()))
-            };
-            !bus::is_bridge(device) && !instance.held.has_driver(device) && is_ours()
+            !bus::is_bridge(device)
+                && !instance.held.has_driver(device)
+                && self.is_above(instance, device)
         });
         match devices {
             Ok(devices) => {
@@ -205,6 +209,24 @@ impl<D: Layer> ProviderUnit<D> {
         let result = self.core().release();
         instance.held.drop_all(self.core());
         result
+    }
+
+    /// Whether `device` is behind the unit, whether C knows it or not.
+    fn is_above(&self, instance: &Instance<D>, device: Device<'_>) -> bool {
+        bus::describe(device)
+            .and_then(|info| endpoint::probe(&instance.cores, info))
+            .is_ok_and(|(unit, _)| Arc::ptr_eq(&unit, self.core()))
+    }
+
+    /// All devices behind the unit, whether C knows them or not.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    // Only x86 has units that remap messages.
+    #[cfg_attr(not(CONFIG_X86_64), allow(dead_code))]
+    pub fn find_devices(&self, instance: &Instance<D>) -> Result<KVec<DeviceRef>> {
+        bus::collect_devices(|device| self.is_above(instance, device))
     }
 
     fn quiesce(&self, instance: &Instance<D>, device: &DeviceRef) {

@@ -67,6 +67,11 @@ impl<'a> Table<'a> {
         check::host_address_bits(self.bytes).unwrap_or(64)
     }
 
+    /// Whether firmware says that units may remap interrupts (flags bit 0).
+    pub fn interrupt_remapping(self) -> bool {
+        u8_at(self.bytes, 37) & 1 != 0
+    }
+
     /// Whether firmware asks for DMA to stay blocked while the system starts (flags bit 2).
     pub fn dma_protection_opt_in(self) -> bool {
         u8_at(self.bytes, 37) & (1 << 2) != 0

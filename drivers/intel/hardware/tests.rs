@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// A unit with queued invalidation, tables of 39 and 48 bits, 256 domain ids, and nothing else.
-const CAP: u64 = 0x008c_222f_0602;
-const ECAP: u64 = 0xf0_0f02;
+pub(in super::super) const CAP: u64 = 0x008c_222f_0602;
+pub(in super::super) const ECAP: u64 = 0xf0_0f02;
 
 /// Scalable mode with the second stage: SMTS, SSTS.
 const SCALABLE_MODE: u64 = 1 << 43 | 1 << 46;
@@ -62,7 +62,12 @@ fn scalable(cap: u64, registers: Registers) -> Result<Arc<Hardware>> {
     Ok(hardware)
 }
 
-fn with(cap: u64, ecap: u64, registers: Registers, never_ends: bool) -> Result<Arc<Hardware>> {
+pub(in super::super) fn with(
+    cap: u64,
+    ecap: u64,
+    registers: Registers,
+    never_ends: bool,
+) -> Result<Arc<Hardware>> {
     let (capability, space) = Capability::judge(cap, ecap).map_err(|_| EINVAL)?;
     let health = Arc::new(Health::new(Label::from("test")), GFP_KERNEL)?;
     Hardware::with(&health, registers, capability, space, -1, never_ends)
@@ -96,7 +101,7 @@ struct Played {
     /// It never switches its queue off.
     keeps_queue: bool,
     #[pin]
-    cached: SpinLockIrq<Cached>,
+    cached: RawSpinLock<Cached>,
 }
 
 impl Played {
@@ -106,7 +111,7 @@ impl Played {
             pin_init!(Self {
                 esrtps: cap >> 63 != 0,
                 keeps_queue,
-                cached <- new_spinlock_irq!(Cached::all(false)),
+                cached <- new_raw_spinlock!(Cached::all(false)),
             }),
             GFP_KERNEL,
         )
@@ -191,7 +196,7 @@ struct LeftOn {
     /// The queue stands still until it is switched off.
     stuck: Atomic<bool>,
     #[pin]
-    seen: SpinLockIrq<Seen>,
+    seen: RawSpinLock<Seen>,
 }
 
 impl LeftOn {
@@ -204,7 +209,7 @@ impl LeftOn {
             pin_init!(Self {
                 memory: KernelMemory::new(-1),
                 stuck: Atomic::new(false),
-                seen <- new_spinlock_irq!(seen),
+                seen <- new_raw_spinlock!(seen),
             }),
             GFP_KERNEL,
         )
@@ -632,9 +637,10 @@ mod suite {
             assert!(!seen.passed && !seen.queue_was_on);
             assert_eq!(seen.root, hardware.tables.root().raw());
             assert_eq!(seen.cached, Cached::default());
-            // The fault interrupt of before is masked; interrupts are remapped as before.
+            // The fault interrupt of before is masked, and interrupts are not remapped with the
+            // table of before.
             assert!(io.read(FECTL).masked());
-            assert!(io.read(GSTS).interrupt_remapping());
+            assert!(!io.read(GSTS).interrupt_remapping());
             assert_eq!(hardware.enable(), Ok(()));
             assert!(!unit.seen.lock().passed);
             assert_eq!(batch(&hardware), Ok(()));

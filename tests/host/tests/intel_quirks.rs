@@ -152,6 +152,21 @@ fn x58() {
     assert!(!see(&[intel(0x3408, 0x06_0400)]).queues_first);
 }
 
+/// The revisions of the kernel's early quirk `intel_remapping_check`.
+#[test]
+fn chipsets_that_lose_remapped_interrupts() {
+    let broken = |id, revision: u32| {
+        let read = |at| (at == 8).then_some(0x0600_0000 | revision);
+        see_with(&[intel(id, HOST_BRIDGE)], read).0.remapping_broken
+    };
+    for id in [0x3403, 0x3405, 0x3406] {
+        assert!(broken(id, 0x12) && broken(id, 0x13), "{id:#x}");
+        assert!(!broken(id, 0x14), "{id:#x}");
+        assert_eq!(broken(id, 0x22), id == 0x3405);
+    }
+    assert!(!broken(0x3400, 0x13));
+}
+
 /// VTISOCHCTRL: bit 0 routes the sound device to the unit of all devices. With the other bits 0,
 /// the register with bits 4:2 is the number of translations.
 #[test]

@@ -16,7 +16,7 @@ use intel::{
     capability::{AddressSpace, Capability, Refusal, Width},
     entries::{ContextEntry, RootEntry, Translation},
     fault_record::{reason_text, FaultRecord, FaultStatus, Request},
-    invalidation::{ContextScope, Descriptor, Drain, Tagged, TlbKind, TlbScope},
+    invalidation::{ContextScope, Descriptor, Drain, InterruptScope, Tagged, TlbKind, TlbScope},
 };
 use proptest::prelude::*;
 
@@ -205,6 +205,13 @@ fn descriptors() {
         [0xfe08_1234_0031, 0]
     );
 
+    // 6.5.2.7: type 4, granularity bit 4, index bits 47:32.
+    let interrupts = |scope| Descriptor::interrupt_entries(scope).0;
+    assert_eq!(interrupts(InterruptScope::Global), [4, 0]);
+    assert_eq!(
+        interrupts(InterruptScope::Entry { index: 0xfedc }),
+        [0xfedc_0000_0014, 0]
+    );
     assert_eq!(Descriptor::all_translations(none).0, [0x12, 0]);
     assert_eq!(Descriptor::all_translations(both).0, [0xd2, 0]);
     let by_domain =

@@ -10,7 +10,7 @@ from .kmods import StockModules, modinfo
 
 # The stock kernel's modules that the guests' devices and tests need.
 MODULES = (
-    "nvme", "ahci", "sd_mod", "e1000e", "igb", "virtio_blk", "qemu_fw_cfg",
+    "nvme", "ahci", "sd_mod", "e1000e", "igb", "igbvf", "virtio_blk", "qemu_fw_cfg",
     "vfio", "vfio_iommu_type1", "vfio_pci",
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ use crate::{
 /// The registers of an emulated unit: six levels of host tables, INVALIDATE_IOMMU_ALL.
 const CAPABILITY: u32 = 0x1f03_000f;
 const MISC: u32 = 0x0018_2800;
-const FEATURES: [u64; 2] = [0x29d3, 0];
+pub(in super::super) const FEATURES: [u64; 2] = [0x29d3, 0];
 /// As [`FEATURES`], but without INVALIDATE_IOMMU_ALL, and with a device table in 8 segments.
 const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
 
@@ -58,7 +58,7 @@ fn describe_unit(words: [u64; 2], no_host_tables: bool) -> Result<Arc<Hardware>>
     describe_unit_with(words, no_host_tables, Registers::dead()?)
 }
 
-fn describe_unit_with(
+pub(in super::super) fn describe_unit_with(
     words: [u64; 2],
     no_host_tables: bool,
     registers: Registers,

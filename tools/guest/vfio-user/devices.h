@@ -13,7 +13,8 @@ int edu_read(struct device *device, uint64_t from, uint32_t length);
 int edu_write(struct device *device, uint64_t to, uint32_t length);
 
 /* edu: raises an interrupt (MSI), and waits until it arrives. */
-int edu_interrupt(struct device *device);
+/* Has the device raise this many interrupts, one after the other, and counts those that arrive. */
+int edu_interrupts(struct device *device, unsigned int count, uint64_t *arrived);
 
 /*
  * NVMe: nvme_start() starts the controller with an admin queue pair in @queues

@@ -2,6 +2,7 @@
 /* QEMU's educational device; its registers are in QEMU's docs/specs/edu.rst. */
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -59,12 +60,14 @@ int edu_write(struct device *device, uint64_t to, uint32_t length)
 	return edu_dma(device, EDU_BUFFER, to, length, EDU_DMA_TO_MEMORY);
 }
 
-int edu_interrupt(struct device *device)
+int edu_interrupts(struct device *device, unsigned int count, uint64_t *arrived)
 {
-	const int patience = 5000;
+	const int patience = 5000, stray = 100;
 	struct pollfd event = { .events = POLLIN };
+	uint64_t more;
 	int ret;
 
+	*arrived = 0;
 	if (device->kind != &device_kind_edu)
 		return -ENODEV;
 	event.fd = eventfd(0, EFD_CLOEXEC);
@@ -73,13 +76,19 @@ int edu_interrupt(struct device *device)
 	ret = device_set_msi(device, event.fd);
 	if (ret)
 		goto out;
-	write32(device, EDU_INTERRUPT_RAISE, 1);
-	ret = poll(&event, 1, patience);
-	if (ret < 0)
-		ret = -errno;
-	else
-		ret = ret ? 0 : -ETIMEDOUT;
-	write32(device, EDU_INTERRUPT_ACKNOWLEDGE, 1);
+	/* After the last one nothing should arrive. */
+	for (unsigned int raised = 0; raised <= count; raised++) {
+		if (raised < count)
+			write32(device, EDU_INTERRUPT_RAISE, 1);
+		ret = poll(&event, 1, raised < count ? patience : stray);
+		if (ret < 0 || (ret && read(event.fd, &more, sizeof(more)) < 0)) {
+			ret = -errno;
+			break;
+		}
+		*arrived += ret ? more : 0;
+		write32(device, EDU_INTERRUPT_ACKNOWLEDGE, 1);
+		ret = 0;
+	}
 	device_set_msi(device, -1);
 out:
 	close(event.fd);

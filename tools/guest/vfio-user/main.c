@@ -361,11 +361,32 @@ static int do_edu_write(char **words)
 	return edu_write(device, to, (uint32_t)length);
 }
 
-static int do_edu_interrupt(char **words)
+static int do_edu_interrupts(char **words)
 {
 	struct device *device = device_find(words[1]);
+	uint64_t count, arrived;
+	int ret;
 
-	return device ? edu_interrupt(device) : -ENOENT;
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &count) || count > UINT32_MAX)
+		return -EINVAL;
+	ret = edu_interrupts(device, (unsigned int)count, &arrived);
+	if (!ret)
+		snprintf(answer, sizeof(answer), "arrived %llu", (unsigned long long)arrived);
+	return ret;
+}
+
+static int do_vectors(char **words)
+{
+	struct device *device = device_find(words[1]);
+	uint64_t count;
+
+	if (!device)
+		return -ENOENT;
+	if (number(words[2], &count) || count > 4096)
+		return -EINVAL;
+	return device_set_vectors(device, (unsigned int)count);
 }
 
 static int do_nvme_start(char **words)
@@ -463,7 +484,8 @@ static const struct {
 	{ "ranges", do_ranges, "CONTAINER" },
 	{ "edu-copy", do_edu_copy, "DEVICE FROM-IOVA TO-IOVA LENGTH" },
 	{ "edu-write", do_edu_write, "DEVICE TO-IOVA LENGTH" },
-	{ "edu-interrupt", do_edu_interrupt, "DEVICE" },
+	{ "edu-interrupts", do_edu_interrupts, "DEVICE COUNT" },
+	{ "vectors", do_vectors, "DEVICE COUNT" },
 	{ "nvme-start", do_nvme_start, "DEVICE BUFFER IOVA" },
 	{ "nvme-identify", do_nvme_identify, "DEVICE TO-IOVA" },
 	{ "nvme-stop", do_nvme_stop, "DEVICE" },

@@ -4,6 +4,7 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -277,4 +278,28 @@ int device_set_msi(struct device *device, int event)
 		memcpy(request.set.data, &event, sizeof(event));
 	}
 	return ioctl(device->fd, VFIO_DEVICE_SET_IRQS, &request) ? -errno : 0;
+}
+
+int device_set_vectors(struct device *device, unsigned int count)
+{
+	struct vfio_irq_set *set;
+	size_t size = sizeof(*set) + count * sizeof(int);
+	int ret;
+
+	set = calloc(1, size);
+	if (!set)
+		return -ENOMEM;
+	set->argsz = (uint32_t)size;
+	set->flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+		     (count ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE);
+	set->index = VFIO_PCI_MSIX_IRQ_INDEX;
+	set->count = count;
+	/* All ones: no eventfd. */
+	memset(set->data, 0xff, count * sizeof(int));
+	ret = ioctl(device->fd, VFIO_DEVICE_SET_IRQS, set);
+	if (ret < 0)
+		ret = -errno;
+	free(set);
+	/* The kernel says how many it could have. */
+	return ret > 0 ? -ENOSPC : ret;
 }

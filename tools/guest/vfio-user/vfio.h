@@ -56,6 +56,8 @@ int device_close(const char *name);
 int device_reset(const char *name);
 /* Connects the device's first MSI with an eventfd. With -1, switches MSIs off. */
 int device_set_msi(struct device *device, int event);
+/* Gives the device this many MSI-X vectors, which nobody waits for. With 0, takes them back. */
+int device_set_vectors(struct device *device, unsigned int count);
 struct device *device_find(const char *name);
 
 #endif

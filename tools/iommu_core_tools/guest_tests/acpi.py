@@ -41,6 +41,8 @@ class Tables:
       for the last of them. None if the machine has no such devices.
     - `component(path, id)`: a good table that names one device by its path. None if tables of this kind name
       devices otherwise.
+    - `functions(paths)`: a good table with a unit for the PCI functions at `paths` and for nothing else. None
+      if a unit of this kind remaps interrupts whatever else is behind it.
     - `keeps_buses`: further tables, by name, that a direct region needs: the kernel has to leave PCI buses
       the numbers that firmware gave them. Empty if direct regions do not depend on that.
     - `alike(first, last)`: a good table with one direct region for both devices behind the bridge from PCI
@@ -55,6 +57,7 @@ class Tables:
     named: object
     alike: object
     component: object = None
+    functions: object = None
     keeps_buses: dict = dataclasses.field(default_factory=dict)
 
 
@@ -66,8 +69,12 @@ _INCLUDE_ALL = 1
 _VTD_REGISTERS = 0xFED90000
 
 
-def _dmar(*structures):
-    return _table(b"DMAR", 1, struct.pack("<BB10x", 47, 0) + b"".join(structures))
+# Units may remap interrupts.
+_REMAPPING = 1 << 0
+
+
+def _dmar(*structures, flags=0):
+    return _table(b"DMAR", 1, struct.pack("<BB10x", 47, flags) + b"".join(structures))
 
 
 def _dmar_structure(kind, body, length=None):
@@ -96,6 +103,11 @@ def _dmar_direct(first, last):
 def _dmar_alike(first, last):
     paths = [bytes([machine.DISK, 0, 0, 0, device, 0]) for device in (1, 2)]
     return _dmar(_drhd(), _rmrr(first, last, b"".join(_scope(6 + len(path), path) for path in paths)))
+
+
+def _dmar_functions(paths):
+    scopes = b"".join(_scope(6 + len(path), path) for path in map(bytes, paths))
+    return _dmar(_drhd(flags=0, scopes=scopes), flags=_REMAPPING)
 
 
 def _dmar_named(devices, first, last):
@@ -155,6 +167,7 @@ _DMAR = Tables(
     direct=_dmar_direct,
     named=_dmar_named,
     alike=_dmar_alike,
+    functions=_dmar_functions,
 )  # fmt: skip
 
 # --- IVRS: AMD I/O Virtualization Technology specification, 5.2 -------------------------------

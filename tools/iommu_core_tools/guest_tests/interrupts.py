@@ -5,6 +5,7 @@ import re
 
 from .. import core_view, guest_io, guest_pci, machine, units, viommu
 from ..vfio_user import VfioUser
+from . import acpi, power
 from .scenario import Scenario
 
 _DEVICES = "/sys/bus/pci/devices"
@@ -16,8 +17,12 @@ _MSI_CONTROL, _MSI_ADDRESS, _MSI_ADDRESS_HIGH, _MSI_DATA = 2, 4, 8, 12
 _MSI_ENABLE = 1 << 0
 # VT-d 5.1.2.2: the bit of a message's address that says that its data is an index in the table.
 _REMAPPABLE = 1 << 4
+# The bit that says that the message's data is added to the index.
+_ADDS_DATA = 1 << 3
 # The register of an interrupt translation service (GICv3, GITS_TRANSLATER) that devices write to.
 _ITS_TRANSLATER = 0x10040
+# PCI 3.0, 6.8.2.
+_MOST_VECTORS = 2048
 # The command register: bus master.
 _COMMAND, _BUS_MASTER = 4, 1 << 2
 
@@ -138,22 +143,35 @@ def remapped_interrupts_arrive(run):
                   f"interrupts of {address} are remapped", found)  # fmt: skip
         run.check(_count(run, address) > 0, f"those of {address} have arrived", found)
     guest_io.network_down(run.guest, name)
-    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
-    for number in range(len(_interrupts(run, run.at(machine.DISK)))):
-        run.check(re.search(rf"^ +{number} {run.at(machine.DISK)} vector 0x\w+ at processor 0x\w+$", entries, re.M),
-                  "debugfs has an entry for each", entries)  # fmt: skip
+    entries = _entries(run, run.at(machine.DISK))
+    run.check(len(entries) == len(_interrupts(run, run.at(machine.DISK))), "debugfs has an entry for each",
+              entries)  # fmt: skip
+
+
+def _entries(run, address):
+    """`[(index, vector, processor)]` of a device's entries that let messages pass."""
+    text = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+    source = r"(?:, for messages of .+)?"
+    found = re.findall(rf"^ +(\d+) {address} vector (0x\w+) at processor (0x\w+){source}$", text, re.M)
+    return [(int(index), int(vector, 16), int(processor, 16)) for index, vector, processor in found]
+
+
+def _forgeries(run, index, vector, processor):
+    """`{name: message}` that another device may try to raise the interrupt of an entry with."""
+    to = run.kind.interrupts
+    if run.kind.remaps_interrupts:
+        return {"its vector and processor": (to | processor << 12, vector), "its entry": (to, index)}
+    # QEMU lets every message in compatibility format pass, although the driver has told the unit to
+    # block them (VT-d 5.1.4, CFIS is 0).
+    return {"its entry": (to | index << 5 | _REMAPPABLE | _ADDS_DATA, 0)}
 
 
 def a_forged_message_is_refused(run):
     victim = run.at(machine.DISK)
-    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
-    for index, vector, processor in re.findall(
-        rf"^ +(\d+) {victim} vector (0x\w+) at processor (0x\w+)$", entries, re.M
-    ):
-        for name, message in (
-            ("its vector and processor", (run.kind.interrupts | int(processor, 16) << 12, int(vector, 16))),
-            ("its entry", (run.kind.interrupts, int(index))),
-        ):
+    entries = _entries(run, victim)
+    run.check(entries, "the disk has entries", core_view.isolation(run.guest))
+    for entry in entries:
+        for name, message in _forgeries(run, *entry).items():
             before = _count(run, victim)
             mark = run.guest.mark()
             _raise(run, run.at(machine.A), message)
@@ -192,6 +210,11 @@ def interrupts_move_between_processors_under_load(run):
     guest_io.network_down(run.guest, name)
 
 
+def remapped_interrupts_arrive_after_a_sleep(run):
+    power.sleep(run)
+    remapped_interrupts_arrive(run)
+
+
 def vfio_needs_no_parameter_and_gets_the_interrupts(run):
     guest_pci.load_vfio(run.guest)
     parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
@@ -200,7 +223,12 @@ def vfio_needs_no_parameter_and_gets_the_interrupts(run):
     guest_pci.give_to_vfio(run.guest, address)
     user = VfioUser(run.guest, "isolated")
     user.script(["container c", f"group g {run.group(address)}", "set-container g c", "set-iommu c type1v2",
-                 f"device a g {address} edu", "edu-interrupt a", "edu-interrupt a"])  # fmt: skip
+                 f"device a g {address} edu"])  # fmt: skip
+    run.guest.run(f"(while [ ! -e /run/moved ]; do for n in $(ls {_DEVICES}/{address}/msi_irqs 2>/dev/null); do "
+                  "for i in 1 2; do echo $i >/proc/irq/$n/smp_affinity; done; done; done) >/dev/null 2>&1 &")  # fmt: skip
+    arrived = user.say("edu-interrupts a 300", timeout=120)
+    run.guest.run("touch /run/moved; sleep 1; rm /run/moved")
+    run.check(arrived == "arrived 300", "all that it raises arrive while they move, and no other", arrived)
     user.quit()
     guest_pci.unbind(run.guest, address)
 
@@ -216,21 +244,148 @@ def a_device_that_was_unplugged_gives_its_interrupts_back(run):
     run.check(core_view.isolation(run.guest)[address].startswith("isolated"), "it is isolated again")
 
 
+def _crowded(kind):
+    """The bench, with a network card that has virtual functions, and a disk with as many vectors as MSI-X has."""
+    found = machine.bench(kind)
+    found.network("card").device("igb", netdev="card", bus=f"port{machine.SPARE:x}")
+    found.root_port(machine.VIRTIO).disk("many").device(
+        "nvme", serial="many", drive="many", bus=f"port{machine.VIRTIO:x}", msix_qsize=_MOST_VECTORS,
+    )  # fmt: skip
+    return found
+
+
+def virtual_functions_have_interrupts_of_their_own(run):
+    card = run.at(machine.SPARE)
+    path = f"{_DEVICES}/{card}"
+    run.load_drivers("igb", "igbvf")
+    name = guest_io.interface(run.guest, card)
+    guest_io.network_up(run.guest, name)
+    run.guest.run(f"echo 2 >{path}/sriov_numvfs", timeout=60)
+    functions = run.guest.run(f"for f in {path}/virtfn*; do basename $(readlink $f); done").split()
+    run.check(len(functions) == 2, "there are two functions", functions)
+    for address in functions:
+        run.guest.run(f"ip link set {guest_io.interface(run.guest, address)} up")
+    guest_io.echo(run.guest, 256)
+    seen = core_view.isolation(run.guest)
+    for address in (card, *functions):
+        found = _interrupts(run, address)
+        run.check(found and all(kind.startswith("IR-") for kind, _ in found.values()),
+                  f"interrupts of {address} are remapped", found)  # fmt: skip
+        run.check(_count(run, address), f"those of {address} arrive", found)
+        run.check(seen[address].startswith("isolated by "), f"{address} is isolated", seen)
+    run.guest.run(f"echo 0 >{path}/sriov_numvfs", timeout=60)
+    entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+    run.check(not any(address in entries for address in functions), "no entry of theirs is left", entries)
+    guest_io.echo(run.guest, 256)
+    guest_io.network_down(run.guest, name)
+    run.guest.run("rmmod igbvf igb")
+
+
+def a_table_has_room_for_the_interrupts_that_the_unit_can_tell_apart(run):
+    address = run.at(machine.VIRTIO)
+    guest_pci.load_vfio(run.guest)
+    guest_pci.give_to_vfio(run.guest, address)
+    user = VfioUser(run.guest, "many")
+    user.script(["container c", f"group g {run.group(address)}", "set-container g c", "set-iommu c type1v2",
+                 f"device d g {address} nvme"])  # fmt: skip
+
+    def entries():
+        text = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
+        return len(re.findall(rf"^ +\d+ {address} ", text, re.M))
+
+    user.script(["vectors d 300"], timeout=120)
+    run.check(entries() == 300, "there is an entry for each of 300", entries())
+    user.script(["vectors d 0"], timeout=120)
+    run.check(entries() == 0, "they are freed", entries())
+    mark = run.guest.mark()
+    outcome = user.errno(f"vectors d {_MOST_VECTORS}", timeout=300)
+    if run.kind.remaps_interrupts:
+        # QEMU's unit has no NumIntRemapSup: 512 for each id.
+        run.check(outcome == "ENOSPC", f"{_MOST_VECTORS} are refused", outcome)
+        said = core_view.messages(run.guest.kernel_log(mark))
+        run.check(any(line.startswith(f"{address}: no room for ") for line in said), "the log says why", said)
+        run.check(any(f"{address} has 512 of them" in line for line in said), "and who has the entries", said)
+    else:
+        run.check(outcome is None, f"{_MOST_VECTORS} fit", outcome)
+        user.script(["vectors d 0"], timeout=120)
+    run.check(entries() == 0, "none is left", entries())
+    user.quit()
+    guest_pci.unbind(run.guest, address)
+    run.guest.run(f"echo >{_DEVICES}/{address}/driver_override")
+
+
 def a_unit_that_is_given_back_leaves_plain_interrupts(run):
-    for name in ("nvme", "e1000e", "ahci"):
+    names = run.guest.run("lsmod | busybox awk '$1 ~ /^(nvme|e1000e|ahci)$/ { print $1 }'").split()
+    for name in names:
         run.guest.run(f"rmmod {name}")
     run.unload()
-    run.load_drivers()
+    run.load_drivers(*names)
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
     kinds = {kind for kind, _ in _interrupts(run, run.at(machine.DISK)).values()}
     run.check(kinds and not any(kind.startswith("IR-") for kind in kinds), "they are not remapped", kinds)
-    for name in ("nvme", "e1000e", "ahci"):
+    for name in names:
         run.guest.run(f"rmmod {name}")
     run.load()
-    run.load_drivers()
+    run.load_drivers(*names)
     guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, run.at(machine.DISK)), 2)
     kinds = {kind for kind, _ in _interrupts(run, run.at(machine.DISK)).values()}
     run.check(kinds and all(kind.startswith("IR-") for kind in kinds), "they are remapped again", kinds)
+
+
+def _listed(kind):
+    """A table with a unit for what is behind the ports. The ports themselves, the I/O APIC and the SATA controller
+    are behind none."""
+    tables = acpi.TABLES[kind.acpi_table]
+    slots = machine.DISK, machine.NET, machine.A, machine.B, machine.TEST, machine.SPARE, machine.VIRTIO
+    return {tables.file: tables.functions([*((slot, 0, 0, 0) for slot in slots), (machine.B, 0, 0, 1)])}
+
+
+def devices_of_a_unit_without_controllers_are_isolated(run):
+    mark = run.guest.mark()
+    run.load()
+    unit = run.guest.run("ls /sys/class/iommu").split()[0]
+    said = core_view.messages(run.guest.kernel_log(mark))
+    run.check(f"{unit}: remaps the interrupts of the devices behind it" in said, "the log says so", said)
+    seen = core_view.isolation(run.guest)
+    run.check(set(seen.values()) == {f"isolated by {unit}"} and len(seen) == 8, "all of them are", seen)
+
+
+def a_refused_message_is_a_fault_of_the_devices_group(run):
+    attacker = run.at(machine.A)
+    group, mark = core_view.group_of(run.guest, attacker), run.guest.mark()
+    index, _, _ = _entries(run, run.at(machine.DISK))[0]
+    _raise(run, attacker, _forgeries(run, index, 0, 0)["its entry"])
+    log = run.guest.kernel_log(mark)
+    found = [text for text in core_view.messages(log) if "interrupt" in text and attacker in text]
+    run.check(len(found) == 1 and f"{group.name}," in found[0], "it is one fault of the device's group", log)
+
+
+def one_driver_that_was_bound_before_leaves_all_interrupts_as_they_are(run):
+    disk = run.at(machine.DISK)
+    run.load_drivers("nvme", "e1000e")
+    mark = run.guest.mark()
+    run.load()
+    said = core_view.messages(run.guest.kernel_log(mark))
+    run.check(any("not isolated" in line and "of all devices behind it or of none" in line for line in said),
+              "the log says why", said)  # fmt: skip
+    seen = core_view.isolation(run.guest)
+    idle = run.at(machine.TEST)
+    run.check(f"{disk} had a driver" in seen[idle], "a device without a driver says so, too", seen)
+    run.check(all(line.startswith("not isolated: ") for line in seen.values()), "none is isolated", seen)
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, disk), 2)
+    kinds = {kind for kind, _ in _interrupts(run, disk).values()}
+    run.check(kinds and not any(kind.startswith("IR-") for kind in kinds), "they are not remapped", kinds)
+
+
+def a_unit_remaps_once_it_is_taken_without_drivers(run):
+    name = units.names(run.guest)[0]
+    for driver in ("nvme", "e1000e"):
+        run.guest.run(f"rmmod {driver}")
+    units.release(run.guest, name)
+    units.take(run.guest, name)
+    unit = run.guest.run("ls /sys/class/iommu").split()[0]
+    seen = core_view.isolation(run.guest)
+    run.check(set(seen.values()) == {f"isolated by {unit}"}, "all are isolated", seen)
 
 
 def devices_say_why_they_are_not_isolated(run):
@@ -309,22 +464,44 @@ def native_tests(kind):
 
 
 def scenarios(kind):
-    """A guest with devices whose interrupts are counted."""
+    """A guest with devices whose interrupts are counted; further ones where that depends on firmware's table."""
+    # Freed memory changes, so that a unit that still reads its tables notices. The second parameter
+    # is for a sleep.
+    parameters = "page_poison=1", "no_console_suspend"
+    arriving = [
+        remapped_interrupts_arrive,
+        a_forged_message_is_refused,
+        interrupts_move_between_processors_under_load,
+        virtual_functions_have_interrupts_of_their_own,
+        # After a sleep, QEMU's igb card has no virtual functions any more.
+        remapped_interrupts_arrive_after_a_sleep,
+        vfio_needs_no_parameter_and_gets_the_interrupts,
+        a_table_has_room_for_the_interrupts_that_the_unit_can_tell_apart,
+        a_device_that_was_unplugged_gives_its_interrupts_back,
+        a_unit_that_is_given_back_leaves_plain_interrupts,
+    ]
     if kind.remaps_interrupts:
         tests = [
             without_remapping_a_device_raises_interrupts_of_others,
             devices_without_a_driver_are_isolated_and_others_say_why_not,
             a_driver_that_was_bound_before_keeps_its_interrupts,
-            remapped_interrupts_arrive,
-            a_forged_message_is_refused,
-            interrupts_move_between_processors_under_load,
-            vfio_needs_no_parameter_and_gets_the_interrupts,
-            a_device_that_was_unplugged_gives_its_interrupts_back,
-            a_unit_that_is_given_back_leaves_plain_interrupts,
+            *arriving,
         ]
     elif kind.unsafe_interrupts:
         tests = [devices_say_why_they_are_not_isolated]
     else:
         tests = [devices_are_isolated_by_their_interrupt_controller, the_controller_refuses_a_forged_message]
-    # Freed memory changes, so that a unit that still reads its tables notices.
-    return [Scenario("interrupts", machine.bench, tests, parameters=("page_poison=1",))]
+    made = _crowded if kind.remaps_interrupts else machine.bench
+    found = [Scenario("interrupts", made, tests, parameters=parameters)]
+    if kind.unsafe_interrupts and not kind.remaps_interrupts and kind.own_tables:
+        together = [devices_of_a_unit_without_controllers_are_isolated, *arriving]
+        together.insert(3, a_refused_message_is_a_fault_of_the_devices_group)
+        late = [
+            one_driver_that_was_bound_before_leaves_all_interrupts_as_they_are,
+            a_unit_remaps_once_it_is_taken_without_drivers,
+        ]
+        found += [
+            Scenario("interrupts-together", _crowded, together, parameters=parameters, tables=_listed(kind)),
+            Scenario("interrupts-late", machine.bench, late, tables=_listed(kind), parameters=kind.late),
+        ]
+    return found

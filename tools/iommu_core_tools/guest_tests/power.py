@@ -22,7 +22,7 @@ def _says(run, message, times=1, timeout=60):
     return run.guest.comes_true(lambda: run.guest.said().count(message) >= times, timeout)
 
 
-def _sleep(run):
+def sleep(run):
     """Puts the machine to sleep, and wakes it up."""
     times = run.guest.said().count(_AWAKE) + 1
     run.guest.run("(sleep 1; echo mem >/sys/power/state; echo $? >/run/awake) >/dev/null 2>&1 &")
@@ -82,7 +82,7 @@ def devices_and_their_owners_go_on_after_a_sleep(run):
     disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
     before = guest_io.write_and_read(run.guest, disk, 2)
 
-    _sleep(run)
+    sleep(run)
     run.check(units.status(run.guest).translates, "the unit translates", units.status(run.guest))
     run.check(guest_io.read_checksum(run.guest, disk, 2) == before, "the disk has what it had")
     _devices_work(run)

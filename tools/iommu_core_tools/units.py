@@ -47,3 +47,11 @@ def status(guest):
     except (IndexError, ValueError):
         raise ToolError(f"QEMU's monitor does not show the unit's registers: {text!r}") from None
     return Status(bool(value & registers.translates), bool(value & registers.queue_runs))
+
+
+def table_of_a_unit_that_is_off(guest):
+    """Address and pages of the table that QEMU's unit reads even while it is off; None if it then reads none."""
+    if guest.viommu.table_register is None:
+        return None
+    value = int(guest.qmp.monitor(f"xp /1gx {guest.viommu.table_register:#x}").split()[1], 16)
+    return value & 0xF_FFFF_FFFF_F000, (value & 0x1FF) + 1

@@ -45,11 +45,10 @@ def _restart(run):
 
 def _spared(run):
     """Parameters that keep the next kernel off the table with which an emulated unit that is off goes on."""
-    if run.kind.table_register is None:
+    found = units.table_of_a_unit_that_is_off(run.guest)
+    if not found:
         return []
-    value = int(run.guest.qmp.monitor(f"xp /1gx {run.kind.table_register:#x}").split()[1], 16)
-    table = value & 0xF_FFFF_FFFF_F000
-    pages = (value & 0x1FF) + 1
+    table, pages = found
     return [f"memmap={pages * 4}K${table:#x}"]
 
 

@@ -64,6 +64,16 @@ def _memory(run):
     return int(slab), int(pages)
 
 
+def _kept(run, releases):
+    """How many pages a unit that is off still reads. See Documentation/drivers.md, AMD-Vi, Release."""
+    found = units.table_of_a_unit_that_is_off(run.guest)
+    if not found:
+        return 0
+    _table, pages = found
+    # A table is allocated in a power of two of pages.
+    return releases * (1 << (pages - 1).bit_length())
+
+
 def the_module_loads_and_unloads_many_times(run):
     run.load()
     run.unload()
@@ -77,7 +87,8 @@ def the_module_loads_and_unloads_many_times(run):
         if i == 3:
             before = _memory(run)
     after = _memory(run)
-    run.check(after[1] == 0, "no page of a table or queue is left", after[1])
+    left = _kept(run, 1 + _LOOPS)
+    run.check(after[1] == left, f"no page of a table or queue is left but {left} that the unit reads", after[1])
     run.check(after[0] - before[0] < 1024, f"{_LOOPS - 4} loads and unloads cost less than 1 MiB of memory",
               f"{after[0] - before[0]} KiB")  # fmt: skip
     run.guest.run("modprobe iommu_core")

@@ -23,6 +23,8 @@ _ADDS_DATA = 1 << 3
 _ITS_TRANSLATER = 0x10040
 # PCI 3.0, 6.8.2.
 _MOST_VECTORS = 2048
+# Of the guest in which a disk has a queue for each.
+_PROCESSORS = 8
 # The command register: bus master.
 _COMMAND, _BUS_MASTER = 4, 1 << 2
 
@@ -388,6 +390,25 @@ def a_unit_remaps_once_it_is_taken_without_drivers(run):
     run.check(set(seen.values()) == {f"isolated by {unit}"}, "all are isolated", seen)
 
 
+def each_processor_has_a_queue_with_an_interrupt_of_its_own(run):
+    run.load()
+    run.load_drivers("nvme")
+    address = run.at(machine.DISK)
+    disk = guest_io.nvme_disk(run.guest, address)
+    before = _interrupts(run, address)
+    run.check(len(before) == _PROCESSORS + 1 and all(kind.startswith("IR-") for kind, _ in before.values()),
+              "there is one for each processor's queue, and one for commands", before)  # fmt: skip
+    reads = [f"busybox taskset {1 << number:x} dd if={disk} of=/dev/null bs=16k count=100 iflag=direct 2>/dev/null &"
+             for number in range(_PROCESSORS)]  # fmt: skip
+    run.guest.run("\n".join([*reads, "wait"]), timeout=120)
+    after = _interrupts(run, address)
+    arrived = [[now - then for now, then in zip(after[name][1], before[name][1])] for name in before]
+    # A queue's interrupt stays on the processor that the queue is for.
+    busy = sorted(tuple(counts) for counts in arrived if sum(counts) >= 100)
+    run.check(len(busy) == _PROCESSORS and all(sum(map(bool, counts)) == 1 for counts in busy),
+              "each processor gets those of its own queue", arrived)  # fmt: skip
+
+
 def devices_say_why_they_are_not_isolated(run):
     run.load()
     seen = core_view.isolation(run.guest)
@@ -493,6 +514,11 @@ def scenarios(kind):
         tests = [devices_are_isolated_by_their_interrupt_controller, the_controller_refuses_a_forged_message]
     made = _crowded if kind.remaps_interrupts else machine.bench
     found = [Scenario("interrupts", made, tests, parameters=parameters)]
+    if kind.remaps_interrupts:
+        found.append(
+            Scenario("interrupts-queues", lambda kind: machine.bench(kind, cpus=_PROCESSORS),
+                     [each_processor_has_a_queue_with_an_interrupt_of_its_own])
+        )  # fmt: skip
     if kind.unsafe_interrupts and not kind.remaps_interrupts and kind.own_tables:
         together = [devices_of_a_unit_without_controllers_are_isolated, *arriving]
         together.insert(3, a_refused_message_is_a_fault_of_the_devices_group)

@@ -51,6 +51,10 @@ rust-metadata:
 setup build install uninstall deb deb-test run test shell kunit host-test lsiommu lsiommu-test firmware-test fuzz mutants compile-fail lint arrows fmt kernel bench native native-test native-calls: | python
 	@$(call refuse,$(filter-out $(COMMON_VARS) $(IC_VARS),$(given)),$(IC_VARS) MIRROR JOBS)$(IC) $@ $(IC_ARGS)
 
+.PHONY: failure-test
+failure-test: | python
+	@$(call refuse,$(filter-out $(COMMON_VARS),$(given)),MIRROR JOBS)$(IC) guest-test --custom --iommu vtd amdvi --filter failures
+
 kunit mutants deb-test native-calls: IC_VARS = FILTER
 native-test: IC_VARS = FILTER CONTINUE
 setup: IC_VARS = KERNEL ARCH UPDATE
@@ -113,6 +117,8 @@ help:
 	@echo '  make fuzz             fuzz these parsers and the decoders of records (TABLES=<folder>: tables to start'
 	@echo '                        from; SECONDS=<n>: for each target)'
 	@echo '  make mutants          break laws and rules on purpose, one at a time: a test has to fail (FILTER="law 8")'
+	@echo '  make failure-test     make each allocation of a takeover, a hot-plug and a reset fail; about an hour (make test does'
+	@echo '                        the same with some of them)'
 	@echo '  make compile-fail     check that code which must not compile does not'
 	@echo '  make kernel           the custom x86-64 kernel with the suites and the debug options'
 	@echo '  make native           build a kernel whose IOMMU layer is the core, boot it in a guest, show it at'

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each allocation fails once while a unit is taken, a device is plugged, and a device is reset.
+"""Each allocation, or each n-th one, fails once while a unit is taken, a device is plugged, and a device is reset.
 
 Needs a kernel with fault injection that the call stack restricts: only allocations that functions of the core
 make, or cause, are counted and fail. What is written to a file in sysfs happens in the writer's task, so a shell
 makes its own allocations fail: first the first one, then the second, until there are no more. After each failure
 all is as it was, and the next try, without one, works.
 """
+
+import functools
 
 from .. import core_view, guest_pci, machine, units
 from ..machine import Machine
@@ -20,13 +22,15 @@ _GAP = 1 << 20
 # A function is shorter than this.
 _LONGEST = 1 << 14
 
-# each DO CLEAN-UP CHECK: prints how many allocations failed, and how often DO failed then, or
-# what is wrong.
+# each STEP DO CLEAN-UP CHECK: makes each STEP-th allocation fail. Prints how many allocations there
+# are at least, and how often DO failed, or what is wrong.
 _EACH = r"""
 each() {
+    step=$1
+    shift
     exec 8>/dev/null
-    n=0 failed=0
-    while n=$((n + 1)); [ $n -lt MOST ]; do
+    n=$((1 - step)) failed=0
+    while n=$((n + step)); [ $n -lt MOST ]; do
         exec 9<>/proc/self/fail-nth
         echo $n >&9
         eval "$1" 2>&8
@@ -36,7 +40,7 @@ each() {
         exec 9>&-
         if [ "$left" != 0 ]; then
             [ $status = 0 ] || { echo "without a failure it ends with $status"; return 1; }
-            echo "$((n - 1)) $failed"
+            echo "$((n > step ? n - step : 0)) $failed"
             return 0
         fi
         [ $status = 0 ] || failed=$((failed + 1))
@@ -64,14 +68,12 @@ def bench(kind, **options):
     return found
 
 
-def _each(run, do, clean_up, check):
-    """Runs the shell's `do` with each of its allocations failing."""
-    quoted = " ".join("'" + text + "'" for text in (do, clean_up, check))
+def _each(run, step, do, clean_up, check):
+    """Runs the shell's `do` with each `step`-th of its allocations failing."""
+    quoted = " ".join("'" + text + "'" for text in (str(step), do, clean_up, check))
     status, output = run.guest.status(f"{_EACH}each {quoted}", timeout=1500)
     run.check(status == 0, f"every failed allocation of {do!r} leaves all as it was", output)
-    count, failed = map(int, output.split())
-    run.check(count > failed > 0, f"some allocations are needed, {count} in all", failed)
-    return count
+    return map(int, output.split())
 
 
 def _text(guest):
@@ -100,7 +102,7 @@ def allocations_of_the_core_can_be_made_to_fail(run):
     guest_pci.unbind(run.guest, run.at(_CACHING))
 
 
-def a_unit_is_taken(run):
+def a_unit_is_taken(run, step):
     [name] = units.names(run.guest)
     # The unit is taken once for each allocation. More devices of one sort make no other ones.
     members = [address for _type, found in guest_pci.groups(run.guest).values() for address in found]
@@ -110,58 +112,65 @@ def a_unit_is_taken(run):
     before = guest_pci.groups(run.guest)
     units.release(run.guest, name)
     folder = f"/sys/bus/platform/drivers/{run.kind.platform_driver}"
-    _each(
-        run, f"echo {name} >{folder}/bind",
+    count, failed = _each(
+        run, step, f"echo {name} >{folder}/bind",
         f"[ ! -e {folder}/{name} ] || echo {name} >{folder}/unbind",
         f'[ -z "$(ls /sys/kernel/iommu_groups)" ] && [ ! -e {folder}/{name} ]',
     )  # fmt: skip
+    run.check(count > failed > 0, f"some allocations are needed, {count} in all", failed)
     after = guest_pci.groups(run.guest)
     run.check(sorted(after.values()) == sorted(before.values()), "in the end all groups are there", after)
     run.guest.run("echo 1 >/sys/bus/pci/rescan")
 
 
-def a_device_is_plugged(run):
+def a_device_is_plugged(run, step):
     address = run.at(_PLUGGED)
     path = f"/sys/bus/pci/devices/{address}"
     domains = core_view.domains(run.guest)
     run.guest.run(f"echo 1 >{path}/remove")
     count = len(guest_pci.groups(run.guest))
-    _each(
-        run, "echo 1 >/sys/bus/pci/rescan",
+    # C does not say in the end of a scan that a device has no group.
+    count, failed = _each(
+        run, step, f"echo 1 >/sys/bus/pci/rescan; [ -e {path}/iommu_group ]",
         f"[ ! -e {path} ] || echo 1 >{path}/remove",
         f'[ ! -e {path} ] && [ "$(ls /sys/kernel/iommu_groups | wc -l)" = {count} ]',
     )  # fmt: skip
+    run.check(count > failed > 0, f"some allocations are needed, {count} in all", failed)
     run.check(run.type_of(address).startswith("DMA"), "in the end it is translated", run.type_of(address))
     now = core_view.domains(run.guest)
     run.check(len(now) == len(domains), "no domain is left", now)
 
 
-def a_device_is_reset(run):
+def a_device_is_reset(run, step):
+    """The core blocks the device before and attaches it after, for which it has all that it needs."""
     address = run.at(_CACHING)
     before = core_view.group_of(run.guest, address)
     group = f'"$(grep -A3 "^{before.name}$" {core_view.FOLDER}/groups)"'
     path = f"/sys/bus/pci/devices/{address}"
     run.guest.run(f"echo {group} >/run/before")
-    _each(
-        run, f"echo 1 >{path}/reset", "true",
+    count, _failed = _each(
+        run, step, f"echo 1 >{path}/reset", "true",
         f'[ {group} = "$(cat /run/before)" ]',
     )  # fmt: skip
+    run.check(count == 0, "nothing is allocated", count)
     run.check(core_view.group_of(run.guest, address) == before, "in the end its group is as it was",
               core_view.group_of(run.guest, address))  # fmt: skip
 
 
-TESTS = [
-    allocations_of_the_core_can_be_made_to_fail, a_unit_is_taken, a_device_is_plugged, a_device_is_reset,
-]  # fmt: skip
+def _with(step, test):
+    return functools.wraps(test)(lambda run: test(run, step))
+
 
 # C says so itself if the first attach of a group fails. It does not notice that it could not make
 # a file for an interrupt in /proc/irq, and warns when it removes the file.
 ALLOWED = (r"WARNING: .*iommu_setup_default_domain", r"WARNING: .*remove_proc_entry", r"Call Trace:")
 
 
-def scenario(name, more_tests, **more):
-    """The scenario, for a kernel with fault injection."""
+def scenario(name, more_tests, step=1, **more):
+    """The scenario, for a kernel with fault injection. Each `step`-th allocation fails."""
+    sweeps = [_with(step, test) for test in (a_unit_is_taken, a_device_is_plugged, a_device_is_reset)]
     return Scenario(
-        name, lambda kind: bench(kind, memory=2048), [*TESTS, *more_tests], allowed=ALLOWED,
+        name, lambda kind: bench(kind, memory=2048),
+        [allocations_of_the_core_can_be_made_to_fail, *sweeps, *more_tests], allowed=ALLOWED,
         parameters=("kunit.enable=0",), **more,
     )  # fmt: skip

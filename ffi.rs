@@ -43,6 +43,8 @@ pub(crate) mod msi;
     CONFIG_IOMMU_CORE_ARM_SMMU_V3
 ))]
 pub(crate) mod pci;
+#[cfg(CONFIG_IOMMU_CORE_AMD)]
+pub(crate) mod processor;
 #[cfg(any(CONFIG_IOMMU_CORE_AMD, CONFIG_IOMMU_CORE_INTEL))]
 pub(crate) mod raw_spinlock;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
@@ -53,8 +55,6 @@ pub(crate) mod syscore;
     CONFIG_IOMMU_CORE_INTEL
 ))]
 pub(crate) mod table;
-#[cfg(CONFIG_IOMMU_CORE_AMD)]
-pub(crate) mod virtual_machine;
 #[cfg(CONFIG_IOMMU_CORE_AMD)]
 pub(crate) mod wide_store;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]

@@ -2,10 +2,9 @@
 
 //! Stores of 128 bits at once.
 
-use core::{
-    arch::{asm, x86_64::__cpuid},
-    ptr,
-};
+use core::{arch::asm, ptr};
+
+use super::processor::has_cmpxchg16b;
 
 /// The proof that the processors have CMPXCHG16B.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -14,13 +13,7 @@ pub(crate) struct WideStore(());
 impl WideStore {
     /// The proof, if they have it.
     pub(crate) fn new() -> Option<Self> {
-        /// CPUID, function 1, ECX: CMPXCHG16B.
-        const CMPXCHG16B: u32 = 1 << 13;
-        // A processor of 64 bits has CPUID, with function 1.
-        #[allow(unused_unsafe)]
-        // SAFETY: As said above.
-        let has_it = unsafe { __cpuid(1) }.ecx & CMPXCHG16B != 0;
-        has_it.then_some(Self(()))
+        has_cmpxchg16b().then_some(Self(()))
     }
 
     /// Stores `new`, the lower half first, in one access.

@@ -29,7 +29,7 @@ use crate::{
     drivers::shell::unit_memory::{Exposed, Off, Pages},
     ffi::{
         compat::{dma_mb, Write},
-        virtual_machine::is_virtual_machine,
+        processor::is_virtual_machine,
     },
     pgtable::{kernel_memory::KernelEntry, Entry, Top},
     requester::RequesterId,

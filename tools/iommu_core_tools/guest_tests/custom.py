@@ -14,7 +14,7 @@ from .scenario import Scenario, play
 ALLOWED = (r"kmemleak: \d+ new suspected",)
 
 _LEAKS = "/sys/kernel/debug/kmemleak"
-# In `make test`, each allocation of this many fails. Neighbours are often of the same sort.
+# `make test` makes one allocation of this many fail. Neighbours are often of the same sort.
 _STEP = 39
 # How many times a suspected leak is looked for again.
 _LEAK_ROUNDS = 3
@@ -90,7 +90,7 @@ def run(report, image, kind, only, folder):
         ],
         instead_of_free=(),
     )  # fmt: skip
-    # All of them take long: they are for `make failure-test`.
+    # To make every allocation fail takes long, so `make failure-test` does that.
     name, step = ("failures", 1) if only else ("some-failures", _STEP)
     failing = failures.scenario(name, [nothing_of_ours_leaks], step, instead_of_free=())
     with report.suite(suite):

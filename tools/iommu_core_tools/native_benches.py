@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import re
 import shutil
 
 from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
@@ -49,7 +50,8 @@ def all_benches():
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
         Bench("UML, KUnit iommu_api*", "API", um, _call(_uml_kunit, "iommu_api*", parameters=_PAGES), often=BOTH),
         Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
-        Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64"), theirs=True),
+        Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64", guest_images.STOCK), theirs=True),
+        Bench("x86-64, VFIO on igb, Rust intel", "VFIO", x86, _call(_vfio, "x86-64, Rust intel", _OURS), ours=True),
     ]
     for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
         for suite, kind, options in _GUESTS[where]:
@@ -78,11 +80,10 @@ def all_benches():
         name = f"{where}, Rust {kind.driver}"
         run = _call(custom.run_native, suite=name, kind=kind, options=kind.plain, driver=_OURS)
         found.append(Bench(name, "guests", kernel_, run, ours=True, often=often))
-        for what, tests in (("interrupts", interrupts.native_tests(kind)), ("sleep", power.native_tests(kind))):
-            if tests:
-                name = f"{where}, Rust {kind.driver}, {what}"
-                run = _call(custom.run_native_tests, suite=name, kind=kind, tests=tests)
-                found.append(Bench(name, "guests", kernel_, run, ours=True))
+        for what, options, tests in (*interrupts.native_guests(kind), *power.native_guests(kind)):
+            name = f"{where}, Rust {kind.driver}, {what}"
+            run = _call(custom.run_native_tests, suite=name, kind=kind, options=options, tests=tests)
+            found.append(Bench(name, "guests", kernel_, run, ours=True))
         if where in _TOPOLOGIES:
             name = f"{where}, Rust {kind.driver}, topology"
             run = _call(custom.run_native_topology, suite=name, kind=kind, driver=_OURS)
@@ -221,11 +222,12 @@ def _iommufd(where, wanted, report, image, folder):
     _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.IOMMUFD])
 
 
-def _vfio(where, report, image, folder):
+def _vfio(where, driver, report, image, folder):
     """The selftests of VFIO, on a network card that can have virtual functions."""
     programs = selftests.build_vfio(root.get(), kernel.stock().source)
     kind = viommu.NATIVE_VTD
-    parameters = [*kind.stock, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
+    own = kind.free if driver == _OURS else kind.stock
+    parameters = [*own, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
                   "transparent_hugepage_shmem=always", "vfio_pci.enable_sriov=1"]  # fmt: skip
     bench = machine.Machine(kind, memory=4096, parameters=parameters)
     bench.root_port(machine.A).device("igb", bus=f"port{machine.A:x}")
@@ -235,7 +237,7 @@ def _vfio(where, report, image, folder):
 
 def _run_programs(report, where, image, folder, bench, programs, device=None):
     """Runs programs one after the other. With `device`, they get the address of the device behind this port."""
-    name = f"{programs[0].name}-{image.kernel.parent.name}"
+    name = re.sub(r"\W+", "-", f"{where} {programs[0].name} {image.kernel.parent.name}")
     image = image.with_programs(programs, folder / f"{name}.initramfs")
     bench.parameters += ["kunit.enable=0"]
     guest = image.start(bench, name)

@@ -101,6 +101,9 @@ class Viommu:
     # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by
     # which QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
     table_register: int | None = None
+    # Options of a machine whose unit remaps interrupts to processors with ids of 32 bits. None if
+    # the unit does not remap them for the kernel's own code.
+    x2apic: dict | None = None
     # Whether the unit's entry for the identity domain is not like that of the first kind.
     other_identity: bool = False
     # Whether the tests of broken firmware tables run with this kind. If not, another kind has the
@@ -357,6 +360,7 @@ NATIVE_VTD = dataclasses.replace(
     free=("intel_iommu=off",),
     stock=("intel_iommu=on", "iommu=nopt"),
     unsafe_interrupts=False,
+    x2apic=_unit(caching_mode="on", eim="on"),
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _VTD_SCALABLE, _VTD_FIRST_STAGE, _AMDVI, _SMMUV3)}

@@ -141,9 +141,9 @@ def run_native_story(report, image, folder, *, suite, kind):
         play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
 
 
-def run_native_tests(report, image, folder, *, suite, kind, tests):
-    """Boots a native kernel, with our driver, for a few tests."""
-    scenario = _scenario(re.sub(r"\W+", "-", suite), kind.plain, None, tests)
+def run_native_tests(report, image, folder, *, suite, kind, options, tests):
+    """Boots a native kernel, with our driver, for a few tests. `options` are those of the machine."""
+    scenario = _scenario(re.sub(r"\W+", "-", suite), options, None, tests)
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, None, folder, suite)
 

@@ -6,7 +6,7 @@ import re
 from .. import core_view, guest_io, guest_pci, machine, units, viommu
 from ..vfio_user import VfioUser
 from . import acpi, power
-from .scenario import Scenario
+from .scenario import Scenario, after
 
 _DEVICES = "/sys/bus/pci/devices"
 # QEMU's edu device: the register that raises an interrupt.
@@ -183,33 +183,55 @@ def a_forged_message_is_refused(run):
                       "it raises no other interrupt either")  # fmt: skip
 
 
-def interrupts_move_between_processors_under_load(run):
-    disk, net = run.at(machine.DISK), run.at(machine.NET)
-    name = guest_io.interface(run.guest, net)
-    guest_io.network_up(run.guest, name)
-    guest_io.echo(run.guest, 64)
+def _arrive_while_they_move(run, address, load):
+    """Moves a device's interrupts between the two processors while `load()` runs, again and again.
+
+    Interrupts that belong to one processor each are moved by taking a processor away.
+    """
     mark = run.guest.mark()
-    device = guest_io.nvme_disk(run.guest, disk)
-    run.guest.run(f"(while [ ! -e /run/moved ]; do dd if={device} of=/dev/null bs=16k count=200 iflag=direct "
-                  "2>/dev/null || touch /run/broken; done) >/dev/null 2>&1 &")  # fmt: skip
-    before = _interrupts(run, net)
+    before = _interrupts(run, address)
     run.guest.run("(while [ ! -e /run/moved ]; do for n in " + " ".join(before) + "; do for i in 1 2; do "
                   "echo $i >/proc/irq/$n/smp_affinity; done; done; done) >/dev/null 2>&1 &")  # fmt: skip
     for _ in range(4):
-        guest_io.echo(run.guest, 512)
-        # This moves the disk's interrupts, too, which belong to one processor each.
+        load()
         run.guest.run("echo 0 >/sys/devices/system/cpu/cpu1/online; sleep 0.3; "
                       "echo 1 >/sys/devices/system/cpu/cpu1/online; sleep 0.3", timeout=60)  # fmt: skip
     run.guest.run("touch /run/moved; sleep 2; rm /run/moved")
-    run.check(not run.guest.works("[ -e /run/broken ]"), "no read has failed")
     log = run.guest.kernel_log(mark)
-    run.check(not re.search(r"timeout|Unit Hang|No irq handler", log),
-              "no driver misses an interrupt, and none is stray", log[-2000:])  # fmt: skip
+    run.check(not re.search(r"timeout|Unit Hang|failed command|frozen|No irq handler", log),
+              f"no driver misses an interrupt, and none is stray, while those of {address} move",
+              log[-2000:])  # fmt: skip
     arrived = [0, 0]
-    for number, (_, counts) in _interrupts(run, net).items():
+    for number, (_, counts) in _interrupts(run, address).items():
         arrived = [sum + now - then for sum, now, then in zip(arrived, counts, before[number][1])]
-    run.check(all(arrived), "interrupts arrive at both processors", arrived)
+    run.check(all(arrived), f"interrupts of {address} arrive at both processors", arrived)
+
+
+def interrupts_move_between_processors_under_load(run):
+    net = run.at(machine.NET)
+    name = guest_io.interface(run.guest, net)
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest, 64)
+    disk = guest_io.nvme_disk(run.guest, run.at(machine.DISK))
+    run.guest.run(f"(while [ ! -e /run/moved ]; do dd if={disk} of=/dev/null bs=16k count=200 iflag=direct "
+                  "2>/dev/null || touch /run/broken; done) >/dev/null 2>&1 &")  # fmt: skip
+    _arrive_while_they_move(run, net, lambda: guest_io.echo(run.guest, 512))
+    run.check(not run.guest.works("[ -e /run/broken ]"), "no read of the disk has failed")
     guest_io.network_down(run.guest, name)
+
+
+def a_sata_controllers_interrupt_moves_under_load(run):
+    address = run.kind.ahci
+    # Its driver was bound before, so that the unit lets it be until it comes anew.
+    run.guest.run(f"rmmod ahci; echo 1 >{_DEVICES}/{address}/remove; echo 1 >/sys/bus/pci/rescan")
+    run.load_drivers("ahci")
+    run.guest.wait_for("[ -b /dev/sda ]")
+    kinds = {kind for kind, _ in _interrupts(run, address).values()}
+    run.check(kinds and all(kind.startswith("IR-") for kind in kinds), "its interrupt is remapped", kinds)
+    _arrive_while_they_move(
+        run, address,
+        lambda: run.guest.run("dd if=/dev/sda of=/dev/null bs=16k count=400 iflag=direct 2>/dev/null", timeout=120),
+    )  # fmt: skip
 
 
 def remapped_interrupts_arrive_after_a_sleep(run):
@@ -267,7 +289,7 @@ def virtual_functions_have_interrupts_of_their_own(run):
     run.check(len(functions) == 2, "there are two functions", functions)
     for address in functions:
         run.guest.run(f"ip link set {guest_io.interface(run.guest, address)} up")
-    guest_io.echo(run.guest, 256)
+    _arrive_while_they_move(run, card, lambda: guest_io.echo(run.guest, 256))
     seen = core_view.isolation(run.guest)
     for address in (card, *functions):
         found = _interrupts(run, address)
@@ -473,15 +495,27 @@ def the_kernels_own_table_refuses_a_forged_message(run):
     run.check(len(found) == 1 and f"{group.name}," in found[0], "it is one fault of the device's group", log)
 
 
-def native_tests(kind):
-    """Tests for a kernel whose IOMMU layer is the core, with our driver."""
+def processors_have_wide_ids(run):
+    """Interrupts then name processors by ids of 32 bits (x2APIC)."""
+    log = run.guest.said()
+    run.check("Enabled IRQ remapping in x2apic mode" in log, "the unit remaps to ids of 32 bits")
+    run.check(re.search(r"APIC: Switched APIC routing to: (cluster|physical) x2apic", log),
+              "the processors are in x2APIC mode")  # fmt: skip
+
+
+def native_guests(kind):
+    """`[(name, options of the machine, tests)]` for a kernel whose IOMMU layer is the core, with our driver."""
     if kind.remaps_interrupts:
         mine = [remapped_interrupts_arrive, a_forged_message_is_refused]
     elif kind is viommu.NATIVE_VTD:
         mine = [the_kernels_own_table_refuses_a_forged_message]
     else:
         return []
-    return [devices_are_isolated_from_the_boot_on, *mine, vfio_needs_no_parameter_and_gets_the_interrupts]
+    tests = [devices_are_isolated_from_the_boot_on, *mine, vfio_needs_no_parameter_and_gets_the_interrupts]
+    found = [("interrupts", kind.plain, tests)]
+    if kind.x2apic:
+        found.append(("interrupts, x2APIC", kind.x2apic, [processors_have_wide_ids, *tests]))
+    return found
 
 
 def scenarios(kind):
@@ -505,7 +539,11 @@ def scenarios(kind):
         tests = [
             without_remapping_a_device_raises_interrupts_of_others,
             devices_without_a_driver_are_isolated_and_others_say_why_not,
-            a_driver_that_was_bound_before_keeps_its_interrupts,
+            *after(
+                devices_without_a_driver_are_isolated_and_others_say_why_not,
+                a_driver_that_was_bound_before_keeps_its_interrupts,
+                a_sata_controllers_interrupt_moves_under_load,
+            ),
             *arriving,
         ]
     elif kind.unsafe_interrupts:

@@ -146,9 +146,10 @@ def _bench_with_swap(kind):
     return found.disk("b", 600)
 
 
-def native_tests(kind):
-    """Tests for a kernel whose IOMMU layer is the core, with our driver."""
-    return [devices_work, devices_and_their_owners_go_on_after_a_sleep] if kind.sleeps else []
+def native_guests(kind):
+    """`[(name, options of the machine, tests)]` for a kernel whose IOMMU layer is the core, with our driver."""
+    tests = [devices_work, devices_and_their_owners_go_on_after_a_sleep]
+    return [("sleep", kind.plain, tests)] if kind.sleeps else []
 
 
 def scenarios(kind):

@@ -80,8 +80,13 @@ class Benches(unittest.TestCase):
         for bench in native_benches.all_benches():
             options = bench.kernel.with_c_layer().options()
             self.assertNotIn("IOMMU_CORE", options)
-            self.assertIn("CONFIG_IOMMUFD_TEST=y\n", options)
             self.assertIn("CONFIG_IOMMU_CORE_NATIVE=y\n", bench.kernel.options())
+            # A kernel of another series only runs the story.
+            self.assertEqual("CONFIG_IOMMUFD_TEST=y\n" in options, not bench.kernel.wanted)
+
+    def test_a_kernel_that_runs_suites_of_the_kernel_has_the_default_series(self):
+        for bench in native_benches.all_benches():
+            self.assertFalse(bench.theirs and bench.kernel.wanted, bench.name)
 
 
 class Table(unittest.TestCase):

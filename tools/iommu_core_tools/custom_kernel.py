@@ -29,6 +29,8 @@ class Kernel:
     # The folders of this tree that are in the kernel, and those that are in it with the C layer.
     parts: tuple = ALL
     c_parts: tuple = ()
+    # Further fragments: suites of the kernel's own.
+    suites: tuple = ()
     # Whose source, as `KERNEL=` says it.
     wanted: str = ""
 
@@ -39,7 +41,7 @@ class Kernel:
 
     def options(self):
         """The lines of its configuration, one for each option."""
-        text = "".join((CONFIG / name).read_text(encoding="utf-8") for name in self.fragments)
+        text = "".join((CONFIG / name).read_text(encoding="utf-8") for name in (*self.fragments, *self.suites))
         lines = {name: line for line, name in re.findall(r"(?m)^((?:# )?CONFIG_(\w+)[= ].*\n)", text)}
         return "".join(line for name, line in lines.items() if self.ours or not name.startswith("IOMMU_CORE"))
 
@@ -61,8 +63,8 @@ class Kernel:
         return dataclasses.replace(self, name=f"{self.name}-c", parts=self.c_parts)
 
     def of_series(self, number):
-        """The same kernel of another series."""
-        return dataclasses.replace(self, name=f"{self.name}-{number}", wanted=number)
+        """The same kernel of another series, without suites: each series can have others."""
+        return dataclasses.replace(self, name=f"{self.name}-{number}", wanted=number, suites=())
 
 
 _CLANG = (f"LLVM=-{series.ROOT.llvm}", f"CC=ccache clang-{series.ROOT.llvm}")
@@ -90,9 +92,17 @@ HOSTED = Kernel("x86", fragments=(*_KASAN, "x86.config", "x86-hosted.config"), *
 # The core in place of that layer, with the kernel's drivers of units beside ours.
 NATIVE = {
     "amd64": Kernel(
-        "x86-native", fragments=(*_KASAN, "x86.config", "native.config", "x86-native.config"), **_X86
+        "x86-native",
+        fragments=(*_KASAN, "x86.config", "native.config", "x86-native.config"),
+        suites=("suites.config",),
+        **_X86,
     ),
-    "arm64": Kernel("arm64-native", fragments=(*_GUEST, "native.config", "arm64-native.config"), **_ARM64),
+    "arm64": Kernel(
+        "arm64-native",
+        fragments=(*_GUEST, "native.config", "arm64-native.config"),
+        suites=("suites.config", "arm64-suites.config"),
+        **_ARM64,
+    ),
 }
 
 

@@ -64,7 +64,6 @@ def run(report, folder=None):
 
 def _build(target):
     with PROGRESS.step("firmware: build the parsers for this machine") as step:
-        host_tests.fetch()
         argv = ["cargo", "build", "--offline", "--locked", "--release", "--bin", _BINARY]
         if not host_tests.cargo(argv, {"CARGO_TARGET_DIR": str(target)}, log=step.log):
             raise step.fail("the parsers do not build for this machine")

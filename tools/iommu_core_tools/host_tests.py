@@ -25,6 +25,8 @@ _BINARY = re.compile(r"\s*(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
 @contextlib.contextmanager
 def workspace():
     """The folder for what cargo builds of tests/host. All checkouts share it, one at a time."""
+    # Cargo needs the crates also to remove what it has built of another checkout.
+    fetch()
     with cache.workspace("host-tests", cache.key_of(root=root.key())) as target:
         own(target)
         yield target
@@ -51,7 +53,6 @@ def run(report, pattern=None, binary=None):
     """Runs the tests (whose name contains `pattern`; in the files of tests/host/tests that match `binary`)."""
     with report.suite(SUITE):
         with workspace() as target:
-            fetch()
             with PROGRESS.step("host: cargo test") as step:
                 argv = ["cargo", "test", "--offline", "--locked", "--no-fail-fast", "-j", jobs()]
                 argv += ["--test", binary] if binary else []
@@ -67,6 +68,17 @@ def run(report, pattern=None, binary=None):
                 result = cargo(argv, env, log=step.log, on_line=on_line, timeout=_TIMEOUT)
                 passed = add_results(report, result, step.log)
                 step.done(f"{passed} passed in {result.took:.0f} s")
+
+
+def bench(name):
+    """Runs a benchmark of tests/host/benches, and prints its table."""
+    with workspace() as target, PROGRESS.step(f"host: cargo bench, {name}") as step:
+        argv = ["cargo", "bench", "--offline", "--locked", "-j", jobs(), "--bench", name]
+        result = cargo(argv, {"CARGO_TARGET_DIR": str(target)}, log=step.log, timeout=_TIMEOUT)
+        if not result:
+            raise step.fail("the benchmark fails")
+    _, _, table = result.output.partition(f"Running benches/{name}.rs")
+    PROGRESS.plain("\n".join(table.splitlines()[1:]))
 
 
 def fetch(folder=FOLDER):

@@ -9,7 +9,8 @@
 //! | `stream_table` | the stream table in memory |
 //! | `domain_tags` | VMIDs, and ASIDs with a context descriptor each |
 //! | `ats_streams` | the streams whose devices may hold translations of a domain (ATS), pure |
-//! | `command_queue` | the command queue: positions, completion, command errors |
+//! | `positions` | which commands are in the command queue, and how far the unit is, pure |
+//! | `command_queue` | the command queue: completion, command errors |
 //! | `batch` | commands that are executed together |
 //! | `output_queue` | the event queue and the PRI queue in memory |
 //! | `hardware` | all of the above, and the steps of a unit's life |
@@ -28,6 +29,7 @@ pub(super) mod hardware;
 pub(super) mod irq;
 pub(super) mod mmio;
 mod output_queue;
+mod positions;
 mod pri_queue;
 pub(super) mod regs;
 pub(super) mod smmu_unit;

@@ -186,6 +186,7 @@ def _parser():
 
     command = add("bench", _bench, "measure page tables and whole paths: the kernel's in C, and ours")
     command.add_argument("--paths", action="store_true", help="only whole paths")
+    command.add_argument("--queue", action="store_true", help="only a command queue that several threads share")
     command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
 
@@ -267,6 +268,8 @@ def _guest_test(arguments):
 
 
 def _bench(arguments):
+    if arguments.queue:
+        return host_tests.bench("command_queue")
     if not arguments.paths and not arguments.units:
         bench.run()
     return path_bench.run(arguments.units, target=arguments.json)

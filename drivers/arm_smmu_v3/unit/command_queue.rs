@@ -13,11 +13,11 @@
 //! wants to submit something looks whether it has ended, and handles errors. So none depends on
 //! another one, which it may have interrupted.
 //!
-//! # Positions
+//! # Completion
 //!
-//! Commands are counted from the first one on, in 64 bits, so that a count never comes again: a
-//! *position*. A processor that was away while the queue went around can still tell that its
-//! CMD_SYNC has completed, because `head` is behind it ([`Ring::has_passed`]).
+//! Each command has a position that never comes again ([`positions`](super::positions)). So a
+//! processor that was away while the queue went around can still tell that its CMD_SYNC has
+//! completed ([`Ring::has_passed`]).
 //!
 //! Where unit and platform can do it, the unit writes a message to memory when a CMD_SYNC
 //! completes, and the processor polls that; otherwise it polls the queue's consumer index. Each
@@ -72,6 +72,7 @@ use super::super::records::{
 use super::{
     ats_streams::{AtsStream, AtsStreams},
     mmio::Registers,
+    positions::{message, not_yet, Positions, Progress, Submitted, Word},
     regs::{CMDQ_CONS, CMDQ_PROD, GERROR, GERRORN},
 };
 use crate::{
@@ -167,12 +168,7 @@ pub struct Counts {
 
 /// A CMD_SYNC, and the commands before it, that the unit has not completed yet.
 pub(super) struct InFlight {
-    /// The position of the first command.
-    first: u64,
-    /// The position of the CMD_SYNC.
-    sync: u64,
-    /// [`CommandQueue::refusals`] when it was submitted.
-    refusals: u32,
+    batch: Submitted,
     /// How long it may take.
     limit: Delta,
     /// `None` before the first look that finds it not completed.
@@ -211,22 +207,9 @@ struct Memory {
 ///
 /// # Invariants
 ///
-/// 1. The unit has completed, or refused, all before `head`. `head <= unsubmitted <= producer`, and
-///    `producer - head` is at most the number of slots.
-/// 2. From `oldest` up to, not including, `issued` are the numbers of the submitted CMD_SYNCs that
-///    are not before `head`. `syncs` has their positions, each at the index that is its number
-///    modulo the number of slots.
-/// 3. Commands are appended only while there is no `pending`.
+/// Commands are appended only while there is no `pending`.
 pub(super) struct State {
-    producer: u64,
-    /// Where the commands begin that the unit was not told of yet.
-    unsubmitted: u64,
-    syncs: KVec<u64>,
-    oldest: u64,
-    issued: u64,
-    /// For each slot: the position after that of the last command there that the unit has refused,
-    /// or 0.
-    refused: KVec<u64>,
+    positions: Positions<KVec<u64>>,
     /// The last command that the unit has refused.
     last_refused: Option<(Command, CommandError)>,
     /// Where the last error was, and how many were there.
@@ -262,7 +245,6 @@ impl State {
 #[pin_data]
 pub struct CommandQueue {
     memory: Exposed<Memory>,
-    ring: Ring,
     /// Whether the unit's accesses snoop the CPUs' caches.
     coherent: bool,
     /// Whether a CMD_SYNC ends with a message.
@@ -275,16 +257,28 @@ pub struct CommandQueue {
     pub(super) has_el2: bool,
     /// Whether the unit never gets another command. Changes under the lock, as what follows.
     failed: GivenUp,
-    /// The position before which everything has completed, as far as somebody has noticed.
-    head: Atomic<u64>,
-    /// The position up to which the unit was told of commands.
-    submitted: Atomic<u64>,
-    /// How many commands the unit has refused.
-    refusals: Atomic<u32>,
+    progress: Progress<Atomic<u64>>,
     /// Whether a stream is listed in [`State::ats_streams`].
     has_ats_streams: Atomic<bool>,
     #[pin]
     state: SpinLockIrq<State>,
+}
+
+impl Word for Atomic<u64> {
+    #[inline]
+    fn get(&self) -> u64 {
+        self.load(Relaxed)
+    }
+
+    #[inline]
+    fn acquire(&self) -> u64 {
+        self.load(Acquire)
+    }
+
+    #[inline]
+    fn release(&self, value: u64) {
+        self.store(value, Release);
+    }
 }
 
 impl CommandQueue {
@@ -297,13 +291,9 @@ impl CommandQueue {
             messages: Slots::new(node, entries)?,
         };
         let room = entries - 1;
+        let list = || KVec::from_elem(0, entries, GFP_KERNEL);
         let state = State {
-            producer: 0,
-            unsubmitted: 0,
-            syncs: KVec::from_elem(0, entries, GFP_KERNEL)?,
-            oldest: 0,
-            issued: 0,
-            refused: KVec::from_elem(0, entries, GFP_KERNEL)?,
+            positions: Positions::new(list()?, list()?),
             last_refused: None,
             repaired: (None, 0),
             failure: None,
@@ -328,16 +318,13 @@ impl CommandQueue {
         );
         Ok(pin_init!(Self {
             memory: Exposed::new("a command queue", memory),
-            ring,
             coherent,
             messages,
             max_unsynced,
             repeats,
             has_el2,
             failed: GivenUp::new(),
-            head: Atomic::new(0),
-            submitted: Atomic::new(0),
-            refusals: Atomic::new(0),
+            progress: Progress::new(ring, || Atomic::new(0)),
             has_ats_streams: Atomic::new(false),
             state <- new_spinlock_irq!(state),
         }))
@@ -352,9 +339,10 @@ impl CommandQueue {
         state.asleep = false;
         self.memory.hand_over();
         state.open = true;
-        registers.set_command_queue(self.ring.base(self.memory.slots.addr().raw()));
+        let ring = self.progress.ring();
+        registers.set_command_queue(ring.base(self.memory.slots.addr().raw()));
         let io = registers.io();
-        let index = self.ring.index(state.producer);
+        let index = ring.index(state.positions.producer());
         io.write_reg(CMDQ_PROD::from(index));
         io.write_reg(CMDQ_CONS::from(index));
     }
@@ -399,11 +387,7 @@ impl CommandQueue {
     /// What was submitted counts as completed.
     fn forget(&self, state: &mut State) {
         state.pending = None;
-        // INVARIANT: Nothing is between the two, and no CMD_SYNC is waited for.
-        state.unsubmitted = state.producer;
-        state.oldest = state.issued;
-        self.head.store(state.producer, Relaxed);
-        self.submitted.store(state.producer, Release);
+        state.positions.forget(&self.progress);
     }
 
     /// Changes how long a batch may take.
@@ -461,13 +445,8 @@ impl CommandQueue {
     }
 
     #[inline]
-    fn slot(&self, position: u64) -> usize {
-        self.ring.entry(self.ring.index(position))
-    }
-
-    #[inline]
     fn write_slot(&self, position: u64, Command(words): Command) {
-        let slot = self.slot(position);
+        let slot = self.progress.slot(position);
         self.memory.slots.write(slot, words);
         if !self.coherent {
             self.memory.slots.flush(slot);
@@ -475,13 +454,7 @@ impl CommandQueue {
     }
 
     fn read_slot(&self, position: u64) -> Command {
-        Command(self.memory.slots.read(self.slot(position)))
-    }
-
-    /// What the message of a CMD_SYNC says. The word before was different, see
-    /// [`submit`](Self::submit).
-    fn message(position: u64) -> u32 {
-        position as u32
+        Command(self.memory.slots.read(self.progress.slot(position)))
     }
 
     /// How the CMD_SYNC at a position signals that it has completed.
@@ -489,8 +462,9 @@ impl CommandQueue {
     fn signal(&self, position: u64) -> Signal {
         match self.messages {
             true => Signal::Message {
-                address: self.memory.messages.addr().raw() + self.slot(position) as u64 * 8,
-                data: Self::message(position),
+                address: self.memory.messages.addr().raw()
+                    + self.progress.slot(position) as u64 * 8,
+                data: message(position),
             },
             false => Signal::None,
         }
@@ -499,8 +473,8 @@ impl CommandQueue {
     /// Whether the message of the CMD_SYNC at `position` has arrived, which nobody has noticed yet.
     #[inline]
     fn has_message(&self, position: u64) -> bool {
-        let [word] = self.memory.messages.read(self.slot(position));
-        word as u32 == Self::message(position)
+        let [word] = self.memory.messages.read(self.progress.slot(position));
+        word as u32 == message(position)
     }
 
     /// Whether the unit has completed the CMD_SYNC at `position`. What the caller reads from memory
@@ -509,24 +483,14 @@ impl CommandQueue {
     fn is_done(&self, registers: &Registers, position: u64) -> bool {
         if !self.messages {
             let consumer = CommandConsumer(registers.read::<CMDQ_CONS>().into());
-            return self.is_before(consumer, position);
+            return self.progress.is_before(consumer, position);
         }
         registers.run_emulator();
-        let is_done = self.has_message(position) || self.head.load(Relaxed) > position;
+        let is_done = self.has_message(position) || self.progress.is_retired(position);
         if is_done {
             dma_mb(Full);
         }
         is_done
-    }
-
-    /// Whether the command at `position` is before the place where the unit was when `consumer` was
-    /// read.
-    #[inline]
-    fn is_before(&self, consumer: CommandConsumer, position: u64) -> bool {
-        // In this order, and after the consumer index: see `Ring::has_passed`.
-        let submitted = self.submitted.load(Acquire);
-        let head = self.head.load(Acquire);
-        self.ring.has_passed(head, submitted, consumer, position)
     }
 
     /// How often to look before the clock is read.
@@ -538,51 +502,27 @@ impl CommandQueue {
         }
     }
 
-    /// The unit has completed all before `end`.
-    fn retire(&self, state: &mut State, end: u64) {
-        while state.oldest != state.issued && self.sync_of(state, state.oldest) < end {
-            state.oldest += 1;
-        }
-        if end > self.head.load(Relaxed) {
-            // INVARIANT: All CMD_SYNCs before `end` are out of the list.
-            self.head.store(end, Release);
-        }
-    }
-
-    /// The position of the CMD_SYNC with a number.
-    fn sync_of(&self, state: &State, number: u64) -> u64 {
-        state.syncs[self.slot(number)]
-    }
-
     /// Whether `needed` slots are free.
     #[inline]
     pub(super) fn has_room(&self, registers: &Registers, state: &mut State, needed: u64) -> bool {
-        let entries = u64::from(self.ring.entries());
-        let has_room = |state: &State| state.producer - self.head.load(Relaxed) + needed <= entries;
-        if has_room(state) {
-            return true;
+        let is_free = state.positions.has_room(&self.progress, needed);
+        is_free || {
+            self.look_for_room(registers, state);
+            state.positions.has_room(&self.progress, needed)
         }
-        self.look_for_room(registers, state);
-        has_room(state)
     }
 
     /// Frees the slots of what the unit has completed.
     #[cold]
     fn look_for_room(&self, registers: &Registers, state: &mut State) {
-        let consumer = match self.messages {
-            true => None,
-            false => Some(CommandConsumer(registers.read::<CMDQ_CONS>().into())),
-        };
-        while state.oldest != state.issued {
-            let sync = self.sync_of(state, state.oldest);
-            let is_done = match consumer {
-                Some(consumer) => self.is_before(consumer, sync),
-                None => self.has_message(sync),
-            };
-            if !is_done {
-                break;
-            }
-            self.retire(state, sync + 1);
+        let progress = &self.progress;
+        if self.messages {
+            let has_message = |sync| self.has_message(sync);
+            state.positions.look_for_room(progress, has_message);
+        } else {
+            let consumer = CommandConsumer(registers.read::<CMDQ_CONS>().into());
+            let is_before = |sync| progress.is_before(consumer, sync);
+            state.positions.look_for_room(progress, is_before);
         }
     }
 
@@ -590,56 +530,47 @@ impl CommandQueue {
     /// written.
     #[inline]
     pub(super) fn append(&self, state: &mut State, command: Command) {
-        self.write_slot(state.producer, command);
-        state.producer += 1;
+        self.write_slot(state.positions.producer(), command);
+        state.positions.append();
         state.counts.commands += 1;
     }
 
-    /// Appends the invalidations of the unit's caches from position `first` up to `end` once more:
-    /// the unit has executed these commands, and they are still in the ring. Returns whether there
-    /// are some.
+    /// Appends the invalidations of the unit's caches in `batch` once more: the unit has executed
+    /// these commands, and they are still in the ring. Returns whether there are some.
     #[cold]
-    fn append_again(&self, state: &mut State, first: u64, end: u64) -> bool {
-        let before = state.producer;
-        for position in first..end {
+    fn append_again(&self, state: &mut State, batch: &Submitted) -> bool {
+        let before = state.positions.producer();
+        for position in batch.first..batch.sync {
             // One CMD_SYNC follows the commands, so no slot is overwritten before it is read.
             let command = self.read_slot(position);
             if command.is_for_caches() {
                 self.append(state, command);
             }
         }
-        state.producer != before
+        state.positions.producer() != before
     }
 
     /// Appends a CMD_SYNC, for which there is room, and hands what is in the queue to the unit.
     #[inline]
     fn submit(&self, state: &mut State, registers: &Registers, asked: Option<Asked>) -> InFlight {
-        let (first, sync) = (state.unsubmitted, state.producer);
+        let sync = state.positions.producer();
         if self.messages {
-            // Not what the message will say.
-            let word = u64::from(!Self::message(sync));
-            self.memory.messages.write(self.slot(sync), [word]);
+            let word = u64::from(not_yet(sync));
+            let slot = self.progress.slot(sync);
+            self.memory.messages.write(slot, [word]);
         }
         self.append(state, Command::sync(self.signal(sync)));
-        state.unsubmitted = state.producer;
-        let number = self.slot(state.issued);
-        state.syncs[number] = sync;
-        // INVARIANT: The list has the CMD_SYNC.
-        state.issued += 1;
-        self.submitted.store(state.producer, Release);
+        let batch = state.positions.submit(&self.progress);
         // The write of a register is ordered after the writes to memory before it.
-        let index = self.ring.index(state.producer);
+        let index = self.progress.ring().index(state.positions.producer());
         registers.io().write_reg(CMDQ_PROD::from(index));
-        self.in_flight(state, first, sync, asked)
+        Self::in_flight(state, batch, asked)
     }
 
-    /// The commands from position `first` on, with their CMD_SYNC at position `sync`.
     #[inline]
-    fn in_flight(&self, state: &State, first: u64, sync: u64, asked: Option<Asked>) -> InFlight {
+    fn in_flight(state: &State, batch: Submitted, asked: Option<Asked>) -> InFlight {
         InFlight {
-            first,
-            sync,
-            refusals: self.refusals.load(Relaxed),
+            batch,
             limit: state.timeout,
             wait: None,
             refused: None,
@@ -657,11 +588,10 @@ impl CommandQueue {
 
     /// The oldest batch that the unit works at, which is another processor's. There is one.
     pub(super) fn oldest(&self, state: &State) -> InFlight {
-        let sync = self.sync_of(state, state.oldest);
         InFlight {
             is_repeat: true,
             // That processor looks after its commands.
-            ..self.in_flight(state, sync + 1, sync, None)
+            ..Self::in_flight(state, state.positions.oldest(&self.progress), None)
         }
     }
 
@@ -695,7 +625,7 @@ impl CommandQueue {
         registers: &Registers,
         flight: &mut InFlight,
     ) -> Option<Result<(), Failure>> {
-        let is_done = || self.is_done(registers, flight.sync);
+        let is_done = || self.is_done(registers, flight.batch.sync);
         let Some(wait) = flight.wait else {
             if soon(self.polls(), is_done) {
                 return self.complete(state, registers, flight);
@@ -731,7 +661,7 @@ impl CommandQueue {
                 Some((command, error)) => Failure::Refused { command, error },
                 None => Failure::Timeout {
                     consumer: consumer.0,
-                    producer: self.ring.index(state.producer),
+                    producer: self.progress.ring().index(state.positions.producer()),
                     errors: errors.raw(),
                 },
             };
@@ -742,10 +672,7 @@ impl CommandQueue {
     /// Makes the command at which the unit has stopped acceptable. Returns whether the unit may go
     /// on, which it does once the error is acknowledged. `flight` is what the caller waits for.
     fn repair(&self, state: &mut State, flight: &mut InFlight, consumer: CommandConsumer) -> bool {
-        let head = self.head.load(Relaxed);
-        let position = self
-            .ring
-            .position(head, self.submitted.load(Relaxed), consumer);
+        let position = state.positions.position_of(&self.progress, consumer);
         if state.repaired.0 != position {
             state.repaired = (position, 0);
         }
@@ -779,11 +706,7 @@ impl CommandQueue {
                 state.counts.illegal += 1;
                 let command = self.read_slot(position);
                 state.last_refused = Some((command, error));
-                let slot = self.slot(position);
-                state.refused[slot] = position + 1;
-                // Whoever sees the batch complete sees this as well.
-                let refusals = self.refusals.load(Relaxed);
-                self.refusals.store(refusals.wrapping_add(1), Release);
+                state.positions.refuse(&self.progress, position);
                 if let Some(asked) = asked.filter(|_| command.is_for_device()) {
                     // The unit has passed no such CMD_ATC_INV on, so no device has answered it.
                     asked.unanswered = true;
@@ -798,12 +721,8 @@ impl CommandQueue {
 
     /// Finds out whether the unit has refused a command of `flight`.
     fn note_refused(&self, state: &State, flight: &mut InFlight) {
-        if flight.refused.is_some() || self.refusals.load(Acquire) == flight.refusals {
-            return;
-        }
-        let mut positions = flight.first..flight.sync + 1;
-        // A later command in the same slot may have been refused as well. Then it is not known.
-        if positions.any(|position| state.refused[self.slot(position)] > position) {
+        let (batch, progress) = (&flight.batch, &self.progress);
+        if flight.refused.is_none() && state.positions.may_be_refused(progress, batch) {
             flight.refused = state.last_refused;
         }
     }
@@ -816,10 +735,10 @@ impl CommandQueue {
         registers: &Registers,
         flight: &mut InFlight,
     ) -> Option<Result<(), Failure>> {
-        self.retire(state, flight.sync + 1);
+        let sync = flight.batch.sync;
+        state.positions.retire(&self.progress, sync + 1);
         self.note_refused(state, flight);
-        if self.repeats && !flight.is_repeat && self.append_again(state, flight.first, flight.sync)
-        {
+        if self.repeats && !flight.is_repeat && self.append_again(state, &flight.batch) {
             *flight = InFlight {
                 is_repeat: true,
                 is_second: flight.is_second,
@@ -908,8 +827,8 @@ impl CommandQueue {
     /// Returns when the unit has completed `flight`. The caller does not hold the lock.
     #[inline]
     pub(super) fn wait(&self, registers: &Registers, flight: InFlight) -> Result<(), Failure> {
-        let is_done = soon(self.polls(), || self.is_done(registers, flight.sync));
-        match is_done && self.refusals.load(Relaxed) == flight.refusals {
+        let is_done = soon(self.polls(), || self.is_done(registers, flight.batch.sync));
+        match is_done && self.progress.has_refused_none_since(&flight.batch) {
             true => Ok(()),
             false => self.wait_long(registers, flight),
         }
@@ -925,7 +844,7 @@ impl CommandQueue {
             // Until there may be something to do, the others can have the lock.
             while let Some(Err(in_vain)) = flight
                 .wait
-                .map(|wait| wait.look(self.polls(), || self.is_done(registers, flight.sync)))
+                .map(|wait| wait.look(self.polls(), || self.is_done(registers, flight.batch.sync)))
             {
                 let has_error = || errors(registers).has(GlobalErrors::COMMAND);
                 if self.has_failed() || in_vain.is_late() || has_error() {

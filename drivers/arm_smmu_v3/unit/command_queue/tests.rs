@@ -253,10 +253,10 @@ mod commands {
                 }
                 bench.fake.set_stuck(true);
                 if rounds < 127 {
-                    assert!(!queue.is_done(registers, away.sync));
+                    assert!(!queue.is_done(registers, away.batch.sync));
                 }
                 if rounds > 256 {
-                    assert!(queue.is_done(registers, away.sync));
+                    assert!(queue.is_done(registers, away.batch.sync));
                 }
                 bench.fake.set_stuck(false);
                 let last = bench.begin(RESUME)?;

@@ -11,6 +11,7 @@ mod tree {
 
     pub mod unit {
         pub mod ats_streams;
+        pub mod positions;
     }
 
     pub mod device_tlb {
@@ -19,6 +20,7 @@ mod tree {
 }
 
 pub use tree::{device_tlb, iort, records, unit};
+pub mod queue;
 pub mod tables;
 
 use iort::{Entry, Error, Table, Warning};

@@ -4,17 +4,12 @@
 
 #[path = "../../../drivers/amd/irte.rs"]
 mod irte;
+mod targets;
 
 use iommu_core_host::interrupt::{self, Delivery, Target};
 use irte::{decode_long, decode_short, long, short, Format};
 use proptest::prelude::*;
-
-const FIXED: Target = Target {
-    vector: 0xa5,
-    delivery: Delivery::Fixed,
-    logical: false,
-    destination: 0x3c,
-};
+use targets::{targets, FIXED};
 
 /// AMD-Vi 2.2.5.1: RemapEn bit 0, SupIOPF bit 1, IntType bits 4:2, RqEoi bit 5, DM bit 6,
 /// destination bits 15:8, vector bits 23:16.
@@ -65,18 +60,6 @@ fn only_fixed_and_lowest_priority_interrupts_are_remapped() {
     for mode in 2..8 {
         assert_eq!(Delivery::from_data(mode << 8), None);
     }
-}
-
-fn targets() -> impl Strategy<Value = Target> {
-    let delivery = prop_oneof![Just(Delivery::Fixed), Just(Delivery::LowestPriority)];
-    (any::<u8>(), delivery, any::<bool>(), any::<u32>()).prop_map(
-        |(vector, delivery, logical, destination)| Target {
-            vector,
-            delivery,
-            logical,
-            destination,
-        },
-    )
 }
 
 proptest! {

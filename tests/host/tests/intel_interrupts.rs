@@ -4,6 +4,7 @@
 
 #[path = "../../../drivers/intel/irte.rs"]
 mod irte;
+mod targets;
 
 use iommu_core_host::{
     interrupt::{self, Delivery, Message, Target},
@@ -11,13 +12,7 @@ use iommu_core_host::{
 };
 use irte::{decode_lower, lower, message, reaches, Source};
 use proptest::prelude::*;
-
-const FIXED: Target = Target {
-    vector: 0xa5,
-    delivery: Delivery::Fixed,
-    logical: false,
-    destination: 0x3c,
-};
+use targets::{targets, FIXED};
 
 /// VT-d 9.9: P bit 0, DM bit 2, RH bit 3, DLM bits 7:5, vector bits 23:16, destination bits 63:32,
 /// of which only bits 47:40 count without EIME.
@@ -84,18 +79,6 @@ fn sources_of_devices() {
     assert_eq!(Source::of(&[own, id(3, 0x11)]), None);
     assert_eq!(Source::of(&[own, id(0, 0xf0)]), None);
     assert_eq!(Source::of(&[]), None);
-}
-
-fn targets() -> impl Strategy<Value = Target> {
-    let delivery = prop_oneof![Just(Delivery::Fixed), Just(Delivery::LowestPriority)];
-    (any::<u8>(), delivery, any::<bool>(), any::<u32>()).prop_map(
-        |(vector, delivery, logical, destination)| Target {
-            vector,
-            delivery,
-            logical,
-            destination,
-        },
-    )
 }
 
 proptest! {

@@ -41,13 +41,7 @@ mod tests;
 
 use core::{fmt, mem::take};
 
-use kernel::{
-    io::Io,
-    prelude::*,
-    processor::cpu_relax,
-    sync::atomic::{Acquire, Atomic, Release},
-    time::Delta,
-};
+use kernel::{io::Io, prelude::*, processor::cpu_relax, time::Delta};
 
 use super::{
     fault_record::FaultStatus,
@@ -153,9 +147,10 @@ struct Ring {
     /// Whether the unit takes descriptors. While it does not, it caches nothing, and batches are
     /// done at once.
     is_on: bool,
-    /// As [`Queue::failed`] and [`Queue::aborts`], for who holds the lock.
+    /// As [`Queue::failed`], for who holds the lock.
     failed: bool,
-    aborts: u32,
+    /// How often the unit has dropped its wait descriptors. `Completions` has a copy.
+    drops: u32,
     counts: Counts,
 }
 
@@ -204,16 +199,14 @@ pub(super) struct Queue {
     ring: RawSpinLock<Ring>,
     /// Whether the unit cannot be used any more. Changes under the ring's lock.
     failed: GivenUp,
-    /// How often the unit has dropped its wait descriptors. Changes under the ring's lock.
-    aborts: Atomic<u32>,
 }
 
 /// Identifies a part of a batch that was submitted.
 #[derive(Copy, Clone)]
 struct Ticket {
     number: u32,
-    /// [`Queue::aborts`] when it was submitted.
-    aborts: u32,
+    /// [`Ring::drops`] when it was submitted.
+    drops: u32,
 }
 
 impl Queue {
@@ -236,11 +229,10 @@ impl Queue {
                 issued: 0,
                 is_on: false,
                 failed: false,
-                aborts: 0,
+                drops: 0,
                 counts: Counts::default(),
             }),
             failed: GivenUp::new(),
-            aborts: Atomic::new(0),
         }))
     }
 
@@ -479,17 +471,24 @@ impl Queue {
         registers.io().write_reg(IQT::from(tail as u32));
         Ticket {
             number: ring.issued,
-            aborts: ring.aborts,
+            drops: ring.drops,
         }
     }
 
     /// Returns when the unit has done everything up to `ticket`.
     #[inline]
     fn wait(&self, registers: &Registers, ticket: Ticket) -> Result<(), Failure> {
-        match soon(POLLS, || self.memory.completions.is_done(ticket.number)) {
+        match soon(POLLS, || self.is_done(ticket)) {
             true => Ok(()),
             false => self.wait_long(registers, ticket),
         }
+    }
+
+    /// Whether the unit has done everything up to `ticket`.
+    #[inline]
+    fn is_done(&self, ticket: Ticket) -> bool {
+        let completions = &self.memory.completions;
+        completions.is_done_since(ticket.drops, ticket.number)
     }
 
     #[cold]
@@ -497,11 +496,10 @@ impl Queue {
         let mut repeats = 0;
         let mut wait = Wait::begin(TIMEOUT);
         loop {
-            let is_done = || self.memory.completions.is_done(ticket.number);
-            let Err(in_vain) = wait.look(POLLS, is_done) else {
+            let Err(in_vain) = wait.look(POLLS, || self.is_done(ticket)) else {
                 return Ok(());
             };
-            if self.aborts.load(Acquire) != ticket.aborts {
+            if self.memory.completions.drops() != ticket.drops {
                 if repeats == REPEATS {
                     return Err(self.give_up(Failure::Unanswered));
                 }
@@ -515,7 +513,7 @@ impl Queue {
                     return Ok(());
                 };
                 ticket = Ticket {
-                    aborts: first.aborts,
+                    drops: first.drops,
                     ..last
                 };
                 wait = Wait::begin(TIMEOUT);
@@ -599,8 +597,8 @@ impl Queue {
         if status.has(FaultStatus::TIMEOUT_ERROR) {
             ring.counts.timeouts += 1;
             silent_device = Some(io.read(IQERCD_HIGH).timeout_source().get());
-            ring.aborts = ring.aborts.wrapping_add(1);
-            self.aborts.store(ring.aborts, Release);
+            ring.drops = ring.drops.wrapping_add(1);
+            self.memory.completions.note_drops(ring.drops);
             // The unit never writes the numbers of what it has dropped.
             let next = self.slot_at(io.read(IQH));
             if next == ring.tail || ring.is_in_flight(next) {
@@ -723,8 +721,8 @@ impl<'a> Batch<'a> {
             Ok(Some(ticket)) => {
                 // `wait` waits for the last part only. If the unit drops its wait descriptor, it
                 // may have dropped earlier ones as well: count from the first part on.
-                let aborts = self.last.map_or(ticket.aborts, |first| first.aborts);
-                self.last = Some(Ticket { aborts, ..ticket });
+                let drops = self.last.map_or(ticket.drops, |first| first.drops);
+                self.last = Some(Ticket { drops, ..ticket });
             }
             Ok(None) => self.last = None,
             Err(failure) => self.result = Err(failure),

@@ -180,7 +180,7 @@ pub(crate) struct Completions<N> {
 }
 
 impl<N: Number> Completions<N> {
-    /// The unit gets a page of its own to write to.
+    /// The unit gets a page of its own to write to. It writes the first word.
     const BYTES: usize = 4096;
 
     /// No batch is done. The memory is preferably on node `node`.
@@ -211,6 +211,29 @@ impl<N: Number> Completions<N> {
     #[inline]
     pub(crate) fn is_done(&self, number: N) -> bool {
         N::is_reached(number, self.last())
+    }
+
+    /// As [`is_done`](Self::is_done), and the unit has dropped nothing since `drops` was noted. If
+    /// it has, another processor's batch, which was submitted later, may have a number that says
+    /// nothing of batch `number`.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_INTEL), allow(dead_code))]
+    #[inline]
+    pub(crate) fn is_done_since(&self, drops: u32, number: N) -> bool {
+        let words = &self.pages.words()[..2];
+        N::is_reached(number, N::in_word(words[0].load())) && words[1].load() == drops.into()
+    }
+
+    /// How often the unit has dropped batches, as was noted.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_INTEL), allow(dead_code))]
+    pub(crate) fn drops(&self) -> u32 {
+        self.pages.words()[1].load() as u32
+    }
+
+    /// Notes how often the unit has dropped batches. The kernel orders a later write of a register,
+    /// by which the unit gets another batch, after this.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_INTEL), allow(dead_code))]
+    pub(crate) fn note_drops(&self, drops: u32) {
+        self.pages.words()[1].store(drops.into());
     }
 
     /// Writes in place of the unit that batch `number` is done.

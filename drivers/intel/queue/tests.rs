@@ -9,7 +9,10 @@ use kernel::{
     impl_has_work,
     macros::kunit_tests,
     new_work,
-    sync::{atomic::Relaxed, Arc, Completion},
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        Arc, Completion,
+    },
     time::{Instant, Monotonic},
     workqueue::{self, Work, WorkItem},
 };
@@ -265,6 +268,28 @@ mod suite {
         // between.
         assert_eq!(bench.queue.descriptor(2), Descriptor([0x11, 0]));
         assert_eq!(bench.queue.descriptor(4), Descriptor([0x12, 0]));
+        bench.queue.take_back(&Off::observed());
+        Ok(())
+    }
+
+    #[test]
+    fn a_later_batch_that_is_done_does_not_make_up_for_one_that_was_dropped() -> Result {
+        let bench = Bench::new()?;
+        let dropped = bench.put_in(5).ok_or(EINVAL)?;
+        bench.complain(2, FaultStatus::TIMEOUT_ERROR);
+        assert_eq!(bench.queue.repair(&bench.registers), Ok(()));
+        bench.is_heard();
+        let later = bench.put_in(6).ok_or(EINVAL)?;
+        (0..2).for_each(|_| bench.step());
+        assert_eq!(bench.queue.wait(&bench.registers, later), Ok(()));
+
+        // This unit does not execute the repeated invalidation.
+        assert!(matches!(
+            bench.queue.wait(&bench.registers, dropped),
+            Err(Failure::Timeout { .. })
+        ));
+        assert_eq!(bench.queue.descriptor(4), Descriptor([0x11, 0]));
+        assert_eq!(bench.queue.descriptor(6), Descriptor([0x12, 0]));
         bench.queue.take_back(&Off::observed());
         Ok(())
     }

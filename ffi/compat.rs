@@ -10,7 +10,7 @@
 // Each configuration uses some of it.
 #![allow(dead_code, unused_imports)]
 
-use kernel::{bindings, error::Error, ffi::c_int};
+use kernel::{bindings, error::Error, ffi::c_int, ThisModule};
 
 #[cfg(not(LINUX_BEFORE_7_3))]
 pub(crate) use kernel::{
@@ -28,6 +28,12 @@ pub(crate) use before_7_3::*;
 pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn::IRQ_HANDLED;
 #[cfg(not(LINUX_BEFORE_7_3))]
 pub(crate) const IRQ_WAKE_THREAD: bindings::irqreturn_t = bindings::irqreturn::IRQ_WAKE_THREAD;
+
+/// This module, or what stands for it in a kernel that has it built in.
+#[cfg(not(LINUX_BEFORE_7_3))]
+pub(crate) fn this_module() -> &'static ThisModule {
+    &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE
+}
 
 /// `EOPNOTSUPP`, for which the kernel crate has a constant from 7.3 on.
 pub(crate) fn eopnotsupp() -> Error {
@@ -49,6 +55,11 @@ mod before_7_3 {
     pub(crate) use kernel::bindings::{
         irqreturn_IRQ_HANDLED as IRQ_HANDLED, irqreturn_IRQ_WAKE_THREAD as IRQ_WAKE_THREAD,
     };
+
+    /// This module, or what stands for it in a kernel that has it built in.
+    pub(crate) fn this_module() -> &'static ThisModule {
+        &crate::THIS_MODULE
+    }
 
     // --- registers ---
 

@@ -9,7 +9,7 @@ use kernel::{ffi::c_int, prelude::*};
 use super::{foreign, sysfs};
 use crate::frontend::answer;
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
-use crate::{frontend::provider::start::Provider, log::log_info};
+use crate::{ffi::compat::this_module, frontend::provider::start::Provider, log::log_info};
 
 /// Makes `/sys/kernel/iommu_groups`, and what units and domains are found with.
 #[export]
@@ -27,7 +27,7 @@ static STARTED: SetOnce<Provider> = SetOnce::new();
 #[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
 #[export]
 pub unsafe extern "C" fn iommu_core_start_drivers() -> c_int {
-    let module = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+    let module = this_module();
     // A kernel may be built for many machines, so that there is no unit is no error.
     let result = Provider::start(module, |why| log_info!("no IOMMU to drive: {}", why));
     answer(result.map(|provider| {

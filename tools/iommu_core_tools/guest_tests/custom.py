@@ -92,7 +92,7 @@ def run(report, image, kind, only, folder):
     )  # fmt: skip
     # To make every allocation fail takes long, so `make failure-test` does that.
     name, step = ("failures", 1) if only else ("some-failures", _STEP)
-    failing = failures.scenario(name, [nothing_of_ours_leaks], step, instead_of_free=())
+    failing = failures.scenario(name, kind, [nothing_of_ours_leaks], step, instead_of_free=())
     with report.suite(suite):
         play(scenario, image, kind, guest_images.OURS, report, only, folder, suite)
         if only or kind.is_first:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each allocation, or each n-th one, fails once while a unit is taken, a device is plugged, and a device is reset.
+"""Each allocation, or each n-th one, fails once while a unit is taken, a device is plugged or reset, or a driver
+gets interrupts.
 
 Needs a kernel with fault injection that the call stack restricts: only allocations that functions of the core
 make, or cause, are counted and fail. What is written to a file in sysfs happens in the writer's task, so a shell
@@ -157,6 +158,18 @@ def a_device_is_reset(run, step):
               core_view.group_of(run.guest, address))  # fmt: skip
 
 
+def a_driver_gets_its_interrupts(run, step):
+    """The unit remaps them. A driver that gets none may use another sort of interrupts instead."""
+    address = run.at(_CACHING)
+    driver = "/sys/bus/pci/drivers/virtio-pci"
+    bind, unbind = (f"echo {address} >{driver}/{action}" for action in ("bind", "unbind"))
+    has_entries = f'grep -q "^ *[0-9]* {address} vector" {core_view.FOLDER}/interrupts'
+    count, _failed = _each(run, step, bind, f"[ ! -e {driver}/{address} ] || {unbind}", f"! {has_entries}")
+    run.check(count > 0, "some allocations are needed", count)
+    run.check(run.guest.works(has_entries), "in the end it has them")
+    run.guest.run(unbind)
+
+
 def _with(step, test):
     return functools.wraps(test)(lambda run: test(run, step))
 
@@ -166,9 +179,12 @@ def _with(step, test):
 ALLOWED = (r"WARNING: .*iommu_setup_default_domain", r"WARNING: .*remove_proc_entry", r"Call Trace:")
 
 
-def scenario(name, more_tests, step=1, **more):
+def scenario(name, kind, more_tests, step=1, **more):
     """The scenario, for a kernel with fault injection. Each `step`-th allocation fails."""
-    sweeps = [_with(step, test) for test in (a_unit_is_taken, a_device_is_plugged, a_device_is_reset)]
+    found = [a_unit_is_taken, a_device_is_plugged, a_device_is_reset]
+    if kind.remaps_interrupts:
+        found.append(a_driver_gets_its_interrupts)
+    sweeps = [_with(step, test) for test in found]
     return Scenario(
         name, lambda kind: bench(kind, memory=2048),
         [allocations_of_the_core_can_be_made_to_fail, *sweeps, *more_tests], allowed=ALLOWED,

@@ -2,6 +2,7 @@
 """Runs programs with a timeout, and passes their output to a log and, by lines, to a callback."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,6 +11,10 @@ import time
 
 from .errors import ToolError
 
+
+# A shell knows only numbers of one digit, and programs such as mmdebstrap write scripts with the
+# numbers of their own descriptors.
+_FIRST_KEPT = 64
 
 # All of these with the lock.
 _kept = set()
@@ -26,17 +31,19 @@ def is_cut(log):
 
 @contextlib.contextmanager
 def kept(descriptor):
-    """Within this context, every program that is started inherits the descriptor.
+    """Within this context, every program that is started inherits the descriptor, under a high number.
 
     So a file lock of a killed tool stays as long as a program that the tool started still runs.
     """
+    high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT)
     with _lock:
-        _kept.add(descriptor)
+        _kept.add(high)
     try:
         yield
     finally:
         with _lock:
-            _kept.discard(descriptor)
+            _kept.discard(high)
+            os.close(high)
 
 
 def stop_all():

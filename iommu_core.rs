@@ -72,8 +72,11 @@ module! {
 }
 
 /// What `modinfo` shows, for which the macro above has no key.
+///
+/// Without `compiler`, rustc 1.97 marks the section for the linker, which then keeps it apart from
+/// the macro's. The kernel refuses a module with two sections of this name.
 #[link_section = ".modinfo"]
-#[used]
+#[used(compiler)]
 static MODINFO_VERSION: [u8; MODINFO_KEY.len() + version::VERSION.len() + 1] = {
     let (key, version) = (MODINFO_KEY.as_bytes(), version::VERSION.as_bytes());
     let mut text = [0; MODINFO_KEY.len() + version::VERSION.len() + 1];

@@ -169,11 +169,28 @@ class Boot(Machine):
 
     def test_systemd_boot(self):
         self.kernel(NEW)
-        for name in ("dracut", "bootctl", "kernel-install"):
-            self.program(name)
+        entries = self.base / "efi/loader/entries"
+        self.program("bootctl", f"[ $1 != --print-boot-path ] || echo {self.base}/efi")
+        self.program("kernel-install")
+        self.program("dracut", f"for entry in {entries}/*; do echo ${{entry##*/}} >>{self.base}/calls; done")
+        for name in (f"tok-{NEW}.conf", f"tok-{NEW}-iommu_core.conf", f"tok-{OLD}-iommu_core.conf"):
+            self.put(entries / name)
+        copied = f"kernel-install add {NEW} /boot/vmlinuz-{NEW}"
         self.boot("update", NEW)
-        self.assertEqual(self.calls()[-1], f"kernel-install add {NEW} /boot/vmlinuz-{NEW} /boot/initrd.img-{NEW}")
+        self.assertEqual(self.calls()[-1], copied)
         self.assertEqual(self.errors, "")
+        # The entry goes before the initramfs loses the module, and then the copy loses it too.
+        (self.base / f"lib/modules/{NEW}/updates/iommu_core.ko.xz").unlink()
+        self.boot("update", NEW)
+        calls = [call for call in self.calls() if not call.startswith("bootctl")]
+        self.assertEqual(calls, [
+            f"depmod {NEW}", f"dracut --force --quiet /boot/initrd.img-{NEW} {NEW}",
+            f"tok-{OLD}-iommu_core.conf", f"tok-{NEW}.conf", copied,
+        ])  # fmt: skip
+        # A kernel that is gone has no copy.
+        (self.base / f"boot/vmlinuz-{NEW}").unlink()
+        self.boot("update", NEW)
+        self.assertNotIn(copied, self.calls())
 
     def test_kernel_that_is_gone(self):
         self.put("boot/grub/grub.cfg")

@@ -29,6 +29,17 @@ submenu 'Advanced options for Debian' $menuentry_id_option 'gnulinux-advanced-8a
 }
 """
 
+_ENTRY = """# Boot Loader Specification type#1 entry
+# File created by /usr/lib/kernel/install.d/90-loaderentry.install (systemd 262-1)
+title      {title}
+version    {version}
+machine-id 8a1b2c3d
+sort-key   debian
+options    {options}
+linux      /8a1b2c3d/7.2.12+deb14-amd64/linux
+initrd     /8a1b2c3d/7.2.12+deb14-amd64/initrd
+"""
+
 
 class Machine(Folder):
     def command(self, kind, **options):
@@ -73,7 +84,13 @@ class Disks(unittest.TestCase):
         self.assertEqual(len(set(names)), len(names))
         for disk in disk_test.DISKS:
             self.assertIn(disk.root, series.ROOTS)
-            self.assertNotEqual(disk.first, disk.newer)
+            self.assertNotIn(disk.first, disk.newer)
+            self.assertIn(disk.initramfs, debian_root.LISTERS)
+
+    def test_newer_kernel(self):
+        versions = [None, *({"release": f"{number}+deb14-amd64"} for number in ("7.2.9", "7.2.12", "7.2.13", "7.3.4"))]
+        for first, newer in (("7.2.9+deb14-amd64", versions[2]), ("7.2.12+deb14-amd64", versions[3]), ("7.4.0-amd64", None)):
+            self.assertEqual(disk_test.newer_than(first, versions), newer)
 
     def test_packages_of_a_kernel(self):
         release, other = "7.2.12+deb13-amd64", "7.3.4+deb13-amd64"
@@ -89,6 +106,18 @@ class Disks(unittest.TestCase):
             (f"Debian, with Linux {release} and iommu_core", release, f"{root} rd.iommu_core"),
             (f"Debian, with Linux {release}", release, root),
         ])  # fmt: skip
+
+    def test_menu_of_systemd_boot(self):
+        release, root = "7.2.12+deb14-amd64", "root=UUID=8a1b ro console=ttyS0"
+        texts = [_ENTRY.format(title=title, version=version, options=options) for title, version, options in (
+            ("Debian GNU/Linux and iommu_core", f"{release}^iommu-core", f"{root} rd.iommu_core"),
+            ("Debian GNU/Linux", release, root),
+        )]  # fmt: skip
+        for order in (texts, reversed(texts)):
+            self.assertEqual(debian_root.loader_entries("".join(order)), [
+                ("Debian GNU/Linux", release, root),
+                ("Debian GNU/Linux and iommu_core", release, f"{root} rd.iommu_core"),
+            ])  # fmt: skip
 
     def test_what_has_failed(self):
         guest = mock.Mock()

@@ -7,12 +7,14 @@ from .progress import PROGRESS
 
 _TIMEOUT = 3600
 
+# What lists the files in an initramfs archive, by what has made it.
+LISTERS = {"initramfs-tools": "lsinitramfs", "dracut": "lsinitrd"}
+
 
 class Inside:
     """A root that changes. `binds` are host paths that its programs see, as `root.Root.run()` has them.
 
-    `machine` has a name, and the program that lists the files in an initramfs archive. `stock` is the kernel that has the
-    module.
+    `machine` has a name, and that of what makes its initramfs archives. `stock` is the kernel that has the module.
     """
 
     def __init__(self, machine, inside, stock, *binds):
@@ -44,13 +46,19 @@ class Inside:
 
     def initramfs_files(self, release=None):
         """What is in an initramfs archive."""
-        return self.sh(f"{self.machine.lister} /boot/initrd.img-{release or self.release}")
+        return self.sh(f"{LISTERS[self.machine.initramfs]} /boot/initrd.img-{release or self.release}")
 
 
 def boot_entries(text):
     """The boot entries in a grub.cfg: (title, release, parameters), without those for recovery."""
     found = re.findall(r"menuentry '([^']*)'[^\n]*\{\n(?:.*\n)*?\s*linux\s+\S*vmlinuz-(\S+) (.*)\n", text)
     return [entry for entry in found if "recovery" not in entry[0]]
+
+
+def loader_entries(text):
+    """The same from one or more files of the boot loader specification, as kernel-install writes them for systemd-boot."""
+    found = re.findall(r"^title +(.*)\nversion +([^\s^]+)\S*\n(?:.*\n)*?options +(.*)\n", text, re.M)
+    return sorted(found)
 
 
 def of_kernels(debs, *releases):

@@ -10,8 +10,9 @@ import dataclasses
 import pathlib
 import shutil
 import uuid
+from collections.abc import Callable
 
-from . import cache, guest, guest_programs, kernel, machine, module_file, root, series
+from . import cache, debian_root, guest, guest_programs, kernel, machine, module_file, root, series
 from .arch import AMD64
 from .debian_root import Inside
 from .progress import PROGRESS
@@ -21,13 +22,6 @@ _TOOLS = ("ovmf", "mtools", "dosfstools", "fdisk", "python3-virt-firmware", "ope
 
 # Packages of every system, besides those that its suite counts as required.
 _BASE = ("systemd-sysv", "udev", "mount", "kmod", "e2fsprogs", "passwd", "pci.ids")
-
-GRUB, SYSTEMD_BOOT = "grub", "systemd-boot"
-# Packages of a boot loader. Debian has signed GRUB, and Microsoft shim, which starts it.
-_LOADERS = {
-    GRUB: "grub-efi-amd64 grub-efi-amd64-signed shim-signed",
-    SYSTEMD_BOOT: "systemd-boot systemd-boot-efi",
-}
 
 FILE_SYSTEM = "8a1b2c3d-0000-4000-8000-000000000002"
 _MACHINE_ID = "8a1b2c3d000040008000000000000003"
@@ -53,13 +47,6 @@ case "$*" in
 *target=fs\\ *|*target=fs) echo ext2 ;;
 esac
 """
-# Hooks of boot loaders do nothing in a container.
-_NO_CONTAINER = ("/usr/bin/systemd-detect-virt", "#!/bin/sh\nexit 1\n")
-_STUBS = {
-    GRUB: (_NO_CONTAINER, ("/usr/sbin/grub-probe", _GRUB_PROBE)),
-    SYSTEMD_BOOT: (_NO_CONTAINER,),
-}
-
 # The firmware may have written to the agent's line too. What it wrote must not be the beginning of
 # what the agent writes.
 _UNIT = f"""[Unit]
@@ -72,15 +59,40 @@ ExecStart=/bin/sh -c 'echo >/dev/{AMD64.agent}; exec /usr/local/libexec/agent /d
 WantedBy=multi-user.target
 """
 # On a busy host a guest's clock goes on while the guest stands still, so its own time limits mean
-# nothing.
+# nothing. dracut's initramfs has systemd too.
+_LIMITS_FILE = "etc/systemd/system.conf.d/limits.conf"
 _LIMITS = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
 # They take time in an emulated machine, and a prompt would wait for ever.
 _MASKED = ("getty.target", "timers.target", "systemd-firstboot.service")
 
 
-_INSTALL = {
+# Hooks of boot loaders do nothing in a container.
+_NO_CONTAINER = ("/usr/bin/systemd-detect-virt", "#!/bin/sh\nexit 1\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loader:
+    """A boot loader of Debian."""
+
+    name: str
+    packages: str
+    # Writes it to the EFI system partition.
+    install: str
+    # `(path, text)` of programs in whose place others are as long as there is no machine.
+    stubs: tuple
+    # Makes the boot entries of a kernel on a machine.
+    remake: str
+    # Its configuration, and what reads boot entries in that: (title, release, parameters).
+    configuration: str
+    entries: Callable
+
+
+# Debian has signed GRUB, and Microsoft shim, which starts it.
+GRUB = Loader(
+    name="grub",
+    packages="grub-efi-amd64 grub-efi-amd64-signed shim-signed",
     # As grub-install --removable does with shim, and with a GRUB that Debian has signed.
-    GRUB: f"""
+    install=f"""
 mkdir -p {ESP}/EFI/BOOT {ESP}/EFI/debian /boot/grub
 cp -r /usr/lib/grub/x86_64-efi /boot/grub
 cp /usr/lib/shim/shimx64.efi.signed {ESP}/EFI/BOOT/BOOTX64.EFI
@@ -93,8 +105,21 @@ configfile $prefix/grub.cfg
 EOF
 update-grub
 """,
-    SYSTEMD_BOOT: f"bootctl install --no-variables; echo timeout 0 >{ESP}/loader/loader.conf",
-}
+    stubs=(_NO_CONTAINER, ("/usr/sbin/grub-probe", _GRUB_PROBE)),
+    remake="update-grub",
+    configuration="/boot/grub/grub.cfg",
+    entries=debian_root.boot_entries,
+)
+SYSTEMD_BOOT = Loader(
+    name="systemd-boot",
+    packages="systemd-boot systemd-boot-efi",
+    install=f"bootctl install --no-variables; echo timeout 0 >{ESP}/loader/loader.conf",
+    stubs=(_NO_CONTAINER,),
+    # Without the last word it may make another initramfs.
+    remake="kernel-install add {release} /boot/vmlinuz-{release} /boot/initrd.img-{release}",
+    configuration=f"{ESP}/loader/entries/*.conf",
+    entries=debian_root.loader_entries,
+)
 
 
 def parameters():
@@ -109,15 +134,16 @@ class System:
     # The root of series.toml that has its suites.
     root: str
     initramfs: str
-    loader: str
-    # What `KERNEL=` would be for the kernel that it is installed with, and for a later one.
+    loader: Loader
+    # What `KERNEL=` would be for the kernel that it is installed with, and for those of which the
+    # first that is newer comes later.
     first: str
-    newer: str
+    newer: tuple
 
     @property
     def name(self):
         """Its name in results."""
-        return f"disk of {self.root}, {self.initramfs}, {self.loader}"
+        return f"disk of {self.root}, {self.initramfs}, {self.loader.name}"
 
     def stock(self):
         """The kernel that it is installed with."""
@@ -146,10 +172,10 @@ class System:
         stock, below = self.stock(), self._root()
         programs = guest_programs.build(root.get(), AMD64)
         files = _files()
-        packages = f"{_LOADERS[self.loader]} linux-base {self.initramfs} zstd"
+        packages = f"{self.loader.packages} linux-base {self.initramfs} zstd"
         key = cache.key_of(
             below=below.path.parent.name, files=files, programs=programs.name, packages=packages,
-            release=stock.release, version=stock.version, script=_INSTALL[self.loader], stubs=_STUBS[self.loader], recipe=1,
+            release=stock.release, version=stock.version, script=self.loader.install, stubs=self.loader.stubs, recipe=1,
         )  # fmt: skip
 
         def make(folder):
@@ -164,7 +190,7 @@ class System:
                       f"apt-get install -q -y --no-install-recommends {packages}",
                       "install a boot loader")  # fmt: skip
             _with_boot_loader(inside, folder)
-            inside.sh(_INSTALL[self.loader], "write to the EFI system partition")
+            inside.sh(self.loader.install, "write to the EFI system partition")
             inside.sh(f"apt-get install -q -y --no-install-recommends linux-image-{stock.release}={stock.version}",
                       f"install {stock.release}")  # fmt: skip
 
@@ -180,14 +206,14 @@ def _files():
         "etc/hostname": "disk\n",
         "etc/machine-id": f"{_MACHINE_ID}\n",
         "etc/systemd/system/agent.service": _UNIT,
-        "etc/systemd/system.conf.d/limits.conf": _LIMITS,
+        _LIMITS_FILE: _LIMITS,
         "etc/default/grub.d/disk.cfg": f'GRUB_TIMEOUT=0\nGRUB_TERMINAL=console\nGRUB_CMDLINE_LINUX="{parameters()}"\n',
         "etc/kernel/install.conf": "layout=bls\n",
         "etc/kernel/cmdline": f"root=UUID={FILE_SYSTEM} ro {parameters()}\n",
         # An archive with the modules of all disks takes minutes to make and to load.
         "etc/initramfs-tools/conf.d/modules": "MODULES=list\n",
         "etc/initramfs-tools/modules": "nvme\next4\n",
-        "etc/dracut.conf.d/disk.conf": 'hostonly="no"\ndrivers="nvme ext4"\n',
+        "etc/dracut.conf.d/disk.conf": f'hostonly="no"\ndrivers="nvme ext4"\ninstall_items+=" /{_LIMITS_FILE} "\n',
     }
 
 
@@ -196,7 +222,7 @@ def _with_boot_loader(inside, folder):
     esp = folder / "esp"
     esp.mkdir(exist_ok=True)
     inside.binds.append((esp, ESP))
-    for path, text in _STUBS[inside.machine.loader]:
+    for path, text in inside.machine.loader.stubs:
         stub = folder / "stubs" / path.rsplit("/", 1)[-1]
         _write(stub, text, 0o755)
         inside.binds.append((stub, path))

@@ -5,17 +5,18 @@ The firmware starts Debian's boot loader, this starts its default entry, and so 
 and apt run between the starts, on the host, in the system that is then written to the disk.
 """
 
-import contextlib
-import dataclasses
 import shutil
 
 from . import archive, cache, deb, debian_root, disk_image, guest_pci, kernel, machine, series, viommu
 from .arch import AMD64
 from .debian_root import check
+from .report import Skip
 
-_TRIXIE = disk_image.System("trixie", "initramfs-tools", disk_image.GRUB, first="7.2", newer="7.3")
+_TRIXIE = disk_image.System("trixie", "initramfs-tools", disk_image.GRUB, first="7.2", newer=("7.3",))
+# Testing has one kernel. The next one is that of sid, if sid has another.
+_FORKY = disk_image.System("forky", "dracut", disk_image.GRUB, first="forky", newer=("sid", "7.3"))
 
-DISKS = (_TRIXIE,)
+DISKS = (_TRIXIE, _FORKY)
 SECURE_BOOT = f"Secure Boot, disk of {_TRIXIE.root}"
 
 _VTD, _AMDVI = viommu.VIOMMUS["vtd"], viommu.VIOMMUS["amdvi"]
@@ -81,21 +82,20 @@ class _Life(_Disk):
 
     def __init__(self, disk, folder):
         super().__init__(disk, folder)
-        self._newer = kernel.resolve(series.Wanted(disk.newer, AMD64))
-        for wanted in (disk.first, disk.newer):
-            self.build(wanted)
+        self._found = None
 
     def first(self):
         """The first kernel, which has the module."""
-        release = self.inside.release
+        release, loader = self.inside.release, self.disk.loader
+        self.build(self.disk.first)
         self.install(release)
+        self._only_these_have_the_module(release)
         with self.started(_VTD, "first") as guest:
             has_our_driver(guest, release)
-            if self.disk.loader == disk_image.GRUB:
-                # The disk is there, so grub-probe is GRUB's own.
-                guest.run("update-grub", timeout=_LONG)
-                seen = debian_root.boot_entries(guest.run("cat /boot/grub/grub.cfg"))
-                check(seen == self.inside.entries(), "update-grub makes the same entries on the machine", str(seen))
+            # The disk is there, so nothing is a stub.
+            guest.run(loader.remake.format(release=release), timeout=_LONG)
+            seen, made = (loader.entries(where(f"cat {loader.configuration}")) for where in (guest.run, self.inside.sh))
+            check(seen == made, f"{loader.remake} makes the same entries on the machine", f"{seen} for {made}")
 
     def newer(self):
         """A kernel comes that has no module."""
@@ -107,10 +107,20 @@ class _Life(_Disk):
             "install a kernel without the module",
         )
         check(f"Linux {release} has no module iommu_core" in output, "it is said", output)
+        self._only_these_have_the_module(self.inside.release)
         with self.started(_AMDVI, "newer") as guest:
             has_own_driver(guest, release)
             text = guest.run("lsiommu", timeout=_LONG)
             check(guest_pci.behind(guest, machine.DISK) in text, "lsiommu lists the devices of the kernel's driver", text)
+
+    @property
+    def _newer(self):
+        """A version of the kernel that is newer than the first."""
+        if not self._found:
+            self._found = newer_than(self.inside.release, map(_in_archive, self.disk.newer))
+        if not self._found:
+            raise Skip(f"the archive has no kernel for it that is newer than {self.inside.release}")
+        return self._found
 
     def _add_suite(self, name):
         """Packages come from another suite if nothing else has them."""
@@ -123,19 +133,49 @@ class _Life(_Disk):
 
     def newer_with_module(self):
         """The module comes for it too."""
-        self.install(self._newer["release"])
+        release = self._newer["release"]
+        self.build(self._newer["wanted"])
+        self.install(release)
+        self._only_these_have_the_module(self.inside.release, release)
         with self.started(_AMDVI, "newer-with-module") as guest:
-            has_our_driver(guest, self._newer["release"])
+            has_our_driver(guest, release)
 
     def purged(self):
         """Nothing of ours is left."""
-        self.inside.sh(
-            f"apt-get purge -q -y --autoremove 'iommu-core-*' linux-image-{self._newer['release']}", "purge all"
-        )
+        newer = f"linux-image-{self._found['release']}" if self._found else ""
+        self.inside.sh(f"apt-get purge -q -y --autoremove 'iommu-core-*' {newer}", "purge all")
         left = self.inside.sh("grep -rI --include=*.conf --include=grub.cfg rd.iommu_core /boot || true")
         check(not left.strip(), "no boot entry of ours is left", left)
+        self._only_these_have_the_module()
         with self.started(_VTD, "purged") as guest:
             has_own_driver(guest, self.inside.release)
+
+    def _only_these_have_the_module(self, *releases):
+        """Fails unless each initramfs archive of these kernels has the module, and no other has. Boot loaders may have copies."""
+        lister = debian_root.LISTERS[self.disk.initramfs]
+        listed = self.inside.sh(
+            "for file in $(find /boot -type f -name 'initrd*'); do "
+            f"echo $file $({lister} $file | grep -c '/updates/iommu_core[.]ko'); done",
+            "look into the initramfs archives",
+        )
+        archives = dict(line.split() for line in listed.splitlines())
+        check(archives, "there are archives")
+        for path, count in archives.items():
+            check((count != "0") == any(release in path for release in releases), f"the module is only in those of {releases}", listed)
+
+
+def newer_than(release, versions):
+    """The first version of a kernel, of those that are there, that is newer than a release."""
+    number = series.numbers(release)
+    return next((version for version in versions if version and series.numbers(version["release"]) > number), None)
+
+
+def _in_archive(wanted):
+    """The version of a kernel, with what `KERNEL=` is for it, or None."""
+    try:
+        return {**kernel.resolve(series.Wanted(wanted, AMD64)), "wanted": wanted}
+    except kernel.NotInArchive:
+        return None
 
 
 class _SecureBoot(_Disk):

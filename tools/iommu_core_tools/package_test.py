@@ -38,8 +38,6 @@ class DebianMachine:
     kernel: str
     root: str
     initramfs: str
-    # Lists the files in an initramfs archive.
-    lister: str
 
     @property
     def name(self):
@@ -52,8 +50,8 @@ class DebianMachine:
 
 
 MACHINES = (
-    DebianMachine(series.SERIES[0], "trixie", "initramfs-tools", "lsinitramfs"),
-    DebianMachine(series.SERIES[0], "trixie", "dracut", "lsinitrd"),
+    DebianMachine(series.SERIES[0], "trixie", "initramfs-tools"),
+    DebianMachine(series.SERIES[0], "trixie", "dracut"),
 )
 
 

@@ -5,6 +5,7 @@ The firmware starts Debian's boot loader, this starts its default entry, and so 
 and apt run between the starts, on the host, in the system that is then written to the disk.
 """
 
+import dataclasses
 import shutil
 
 from . import archive, cache, deb, debian_root, disk_image, guest_pci, kernel, machine, series, viommu
@@ -15,8 +16,9 @@ from .report import Skip
 _TRIXIE = disk_image.System("trixie", "initramfs-tools", disk_image.GRUB, first="7.2", newer=("7.3",))
 # Testing has one kernel. The next one is that of sid, if sid has another.
 _FORKY = disk_image.System("forky", "dracut", disk_image.GRUB, first="forky", newer=("sid", "7.3"))
+_FORKY_SYSTEMD = dataclasses.replace(_FORKY, loader=disk_image.SYSTEMD_BOOT)
 
-DISKS = (_TRIXIE, _FORKY)
+DISKS = (_TRIXIE, _FORKY, _FORKY_SYSTEMD)
 SECURE_BOOT = f"Secure Boot, disk of {_TRIXIE.root}"
 
 _VTD, _AMDVI = viommu.VIOMMUS["vtd"], viommu.VIOMMUS["amdvi"]

@@ -5,10 +5,9 @@
 use core::ptr;
 
 #[cfg(CONFIG_IOMMUFD_TEST)]
-use kernel::error::from_err_ptr;
+use kernel::error::{from_err_ptr, to_result};
 use kernel::{
     bindings,
-    error::to_result,
     ffi::{c_int, c_void},
     prelude::*,
 };

@@ -14,7 +14,7 @@ from .. import core_view, guest_pci, machine, units
 from ..machine import Machine
 from .scenario import Scenario
 
-_CACHING, _PLUGGED = machine.A, machine.B
+_CACHING, _PLUGGED, _DRIVEN = machine.A, machine.B, machine.NET
 _MOST = 4000
 # How far a call stack is searched for a function of the core: as far as the kernel can.
 _DEPTH = 32
@@ -55,9 +55,10 @@ each() {
 
 
 def bench(kind, **options):
-    """A machine with a device that has a TLB of its own, two that share an id, and one to be plugged."""
+    """A machine with a device that has a TLB of its own, two that share an id, one to be plugged, and one that has
+    interrupts."""
     found = Machine(kind, **kind.device_tlb, **options)
-    for slot in (machine.DISK, _CACHING, _PLUGGED):
+    for slot in (machine.DISK, _CACHING, _PLUGGED, _DRIVEN):
         found.root_port(slot)
     found.device("pcie-pci-bridge", id="bridge", bus=f"port{machine.DISK:x}")
     found.device("edu", bus="bridge", addr="0x1").device("iommu-testdev", bus="bridge", addr="0x2")
@@ -66,6 +67,7 @@ def bench(kind, **options):
         **{"disable-legacy": "on"},
     )  # fmt: skip
     found.device("edu", bus=f"port{_PLUGGED:x}")
+    found.disk("driven").device("nvme", serial="driven", drive="driven", bus=f"port{_DRIVEN:x}")
     return found
 
 
@@ -100,7 +102,8 @@ def allocations_of_the_core_can_be_made_to_fail(run):
         for setting, value in settings.items():
             run.guest.run(f"echo {value} >{debug}/{name}/{setting}")
     run.guest.run(f"echo 0 >{debug}/fail_page_alloc/min-order")
-    guest_pci.unbind(run.guest, run.at(_CACHING))
+    for slot in (_CACHING, _DRIVEN):
+        guest_pci.unbind(run.guest, run.at(slot))
 
 
 def a_unit_is_taken(run, step):
@@ -108,7 +111,7 @@ def a_unit_is_taken(run, step):
     # The unit is taken once for each allocation. More devices of one sort make no other ones.
     members = [address for _type, found in guest_pci.groups(run.guest).values() for address in found]
     chipset = [address for address in members if address.split(":")[1] == "00"]
-    for address in [*chipset, run.at(_PLUGGED)]:
+    for address in [*chipset, run.at(_PLUGGED), run.at(_DRIVEN)]:
         run.guest.run(f"echo 1 >/sys/bus/pci/devices/{address}/remove")
     before = guest_pci.groups(run.guest)
     units.release(run.guest, name)
@@ -160,8 +163,9 @@ def a_device_is_reset(run, step):
 
 def a_driver_gets_its_interrupts(run, step):
     """The unit remaps them. A driver that gets none may use another sort of interrupts instead."""
-    address = run.at(_CACHING)
-    driver = "/sys/bus/pci/drivers/virtio-pci"
+    address = run.at(_DRIVEN)
+    driver = "/sys/bus/pci/drivers/nvme"
+    guest_pci.unbind(run.guest, address)
     bind, unbind = (f"echo {address} >{driver}/{action}" for action in ("bind", "unbind"))
     has_entries = f'grep -q "^ *[0-9]* {address} vector" {core_view.FOLDER}/interrupts'
     count, _failed = _each(run, step, bind, f"[ ! -e {driver}/{address} ] || {unbind}", f"! {has_entries}")

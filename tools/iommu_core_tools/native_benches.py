@@ -226,8 +226,8 @@ def _vfio(where, driver, report, image, folder):
     """The selftests of VFIO, on a network card that can have virtual functions."""
     programs = selftests.build_vfio(root.get(), kernel.stock().source)
     kind = viommu.NATIVE_VTD
-    # One program compares what it maps with what the C driver shows in debugfs, if there is a folder
-    # of the C driver's. With our driver that folder is empty.
+    # One program compares what it maps with what the C driver shows in debugfs, if the C driver has
+    # a folder there. With our driver that folder is empty.
     own, before = (kind.free, "umount /sys/kernel/debug") if driver == _OURS else (kind.stock, None)
     parameters = [*own, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
                   "transparent_hugepage_shmem=always", "vfio_pci.enable_sriov=1"]  # fmt: skip

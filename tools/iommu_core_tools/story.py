@@ -114,6 +114,15 @@ class Story:
         guest = self.guest
         self.before_claims = guest.mark()
         guest_pci.load_vfio(guest)
+        if self.ours:
+            found = {}
+            for address, text in core_view.isolation(guest).items():
+                found.setdefault(text, []).append(address)
+            self.check("the core says of every device whether its interrupts are isolated",
+                       {self.a, self.b, self.disk, self.net} <= {*sum(found.values(), [])},
+                       seen=found)  # fmt: skip
+            for text, addresses in found.items():
+                self.note(f"{text}: {', '.join(sorted(addresses))}")
         if guest_pci.has_unsafe_interrupts(guest):
             self.note("interrupts are not remapped, so vfio_iommu_type1 runs with "
                       "allow_unsafe_interrupts=1")  # fmt: skip

@@ -269,6 +269,8 @@ def _guest_test(arguments):
 
 def _bench(arguments):
     if arguments.queue:
+        if arguments.paths or arguments.units or arguments.json:
+            raise ToolError("--queue is for itself: it measures no paths")
         return host_tests.bench("command_queue")
     if not arguments.paths and not arguments.units:
         bench.run()

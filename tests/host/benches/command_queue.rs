@@ -11,11 +11,11 @@ mod drivers {
 }
 
 use std::{
-    cell::{Cell, UnsafeCell},
+    cell::Cell,
     hint::spin_loop,
     sync::{
-        atomic::{fence, AtomicBool, AtomicU64, Ordering},
-        Barrier,
+        atomic::{fence, AtomicU64, Ordering},
+        Barrier, Mutex,
     },
     thread,
     time::Instant,
@@ -32,68 +32,58 @@ const SHIFT: u8 = 8;
 const BATCHES: u64 = 16_000;
 const THREADS: [u64; 5] = [1, 2, 4, 8, 16];
 
-/// A word on a cache line of its own, as far as that is so in the driver.
 struct Machine;
 
-#[repr(align(64))]
-struct Line(AtomicU64);
-
-impl Word for Line {
+impl Word for AtomicU64 {
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.load(Ordering::Relaxed)
     }
 
     fn acquire(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.load(Ordering::Acquire)
     }
 
     fn release(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
+        self.store(value, Ordering::Release);
     }
 }
 
-impl Atom for Line {
+impl Atom for AtomicU64 {
     fn new(value: u64) -> Self {
-        Self(AtomicU64::new(value))
+        Self::new(value)
     }
 
     fn put(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
+        self.store(value, Ordering::Relaxed);
     }
 }
 
-/// A spin lock that counts how often it is taken.
+/// A lock that is waited for by looking again, and how often it was taken.
 struct SpinLock {
-    is_locked: AtomicBool,
+    state: Mutex<State>,
     taken: AtomicU64,
-    state: UnsafeCell<State>,
 }
 
-// SAFETY: The state is used only with the lock held.
-unsafe impl Sync for SpinLock {}
-
 impl Platform for Machine {
-    type Word = Line;
+    type Word = AtomicU64;
     type Lock = SpinLock;
 
     fn lock(state: State) -> SpinLock {
         SpinLock {
-            is_locked: AtomicBool::new(false),
+            state: Mutex::new(state),
             taken: AtomicU64::new(0),
-            state: UnsafeCell::new(state),
         }
     }
 
     fn with<R>(lock: &SpinLock, f: impl FnOnce(&mut State) -> R) -> R {
-        while lock.is_locked.swap(true, Ordering::Acquire) {
-            pause();
-        }
-        let taken = lock.taken.load(Ordering::Relaxed);
-        lock.taken.store(taken + 1, Ordering::Relaxed);
-        // SAFETY: The lock is held, and `f` does not take it.
-        let result = f(unsafe { &mut *lock.state.get() });
-        lock.is_locked.store(false, Ordering::Release);
-        result
+        let mut state = loop {
+            match lock.state.try_lock() {
+                Ok(state) => break state,
+                Err(_) => pause(),
+            }
+        };
+        lock.taken.fetch_add(1, Ordering::Relaxed);
+        f(&mut state)
     }
 
     fn fence() {

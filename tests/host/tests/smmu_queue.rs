@@ -5,7 +5,7 @@
 //!
 //! Of each word loom knows only the last access. It does not try the other order of two accesses
 //! if one of the threads has read the word in between. So no thread here reads a word and then
-//! writes it.
+//! writes it, except the word of a message when its slot comes again.
 
 use std::sync::atomic::AtomicBool;
 

@@ -59,8 +59,10 @@ impl Update {
 
     /// Plans the update of an STE from `old` to `new`.
     ///
-    /// Bits that may change at any time need no step of their own: EATS, because ATS is disabled in
-    /// the device meanwhile, and MEV, which only says how many events the unit records.
+    /// Two bits never make the STE invalid in between. MEV may change at any time, because it only
+    /// says how many events the unit records. EATS = 1 may change because ATS is disabled in the
+    /// device meanwhile. It is cleared before the new STE is in force and set after that, so that
+    /// the unit accepts translated transactions only as one of the two STEs does.
     pub fn new(old: &Words, new: &Words) -> Self {
         let (old_used, new_used) = (used(old), used(new));
         let mut free = [0; 8];
@@ -80,9 +82,10 @@ impl Update {
         for index in 0..8 {
             // A bit that only one of the two STEs uses changes while it is unused.
             let free = free[index] & old_used[index] & new_used[index];
-            let kept = old_used[index] & !free;
+            let set_last = free & DEVICE_TLB_FULL & !old[index];
+            let kept = old_used[index] & !free | set_last;
             ahead[index] = old[index] & kept | new[index] & !kept;
-            if (ahead[index] ^ new[index]) & new_used[index] != 0 {
+            if (ahead[index] ^ new[index]) & new_used[index] & !free != 0 {
                 critical = Some(index);
                 different += 1;
             }
@@ -206,7 +209,7 @@ fn used(ste: &Words) -> Words {
     used
 }
 
-/// The bits in word 1 that may change at any time.
+/// The bits in word 1 that may change although the unit uses them.
 fn free_in_word_1(old: &Words, new: &Words) -> u64 {
     // Full and split-stage ATS are different bits, and both together are reserved. ATS with stalls
     // at stage 2 is not valid either.

@@ -286,7 +286,8 @@ fn streams_as_in_c() {
     for (name, old, new, syncs) in hitless {
         assert_eq!(of_stream(old, new), (syncs, false), "{name}");
     }
-    assert_eq!(of_stream(&STAGE2_PLAIN, &BOTH_PASS), (2, false));
+    // One more than C, which sets EATS while the old entry is in force.
+    assert_eq!(of_stream(&STAGE2_PLAIN, &BOTH_PASS), (3, false));
     // Another context table and another S1DSS in one update.
     assert_eq!(of_stream(&STAGE1, &STAGE1_PASS_OTHER), (3, true));
 }
@@ -325,6 +326,23 @@ fn order_of_writes() {
     let steps: Vec<_> = update.steps().iter().map(indexes).collect();
     assert_eq!(steps, [vec![0], vec![1], vec![0]]);
     assert_eq!(update.steps()[0].result()[0], 0);
+}
+
+/// The new entry terminates everything (its Config is reserved), but has EATS set.
+#[test]
+fn eats_is_not_set_while_the_old_entry_is_in_force() {
+    let old = [0xd, 0x0000_1000_0000_0000, 0, 0x4000, 0, 0, 0, 0];
+    let new = [0x3, 0x0000_1000_1000_0000, 0, 0, 0, 0, 0, 0];
+    let update = Update::new(&old, &new);
+    watch(&old, &new, &update);
+    // An entry that is in force with both stages accepts translated transactions in the end only.
+    let update = Update::new(&STAGE2_PLAIN, &BOTH_PASS);
+    let eats = |step: &Step| bits(step.result(), 93, 92);
+    let seen: Vec<_> = update.steps().iter().map(eats).collect();
+    assert_eq!(seen, [0, 0, 1]);
+    // And it stops to do so at once.
+    let update = Update::new(&BOTH_PASS, &STAGE2_PLAIN);
+    assert_eq!(eats(&update.steps()[0]), 0);
 }
 
 /// Stream table entries in which every field has two or three values.

@@ -5,7 +5,7 @@ import io
 import unittest
 from unittest import mock
 
-from iommu_core_tools import ktap, report, uml
+from iommu_core_tools import host_tests, ktap, report, uml
 from iommu_core_tools.errors import ToolError
 from iommu_core_tools.progress import Progress
 
@@ -115,6 +115,14 @@ class Reports(unittest.TestCase):
         uml.add_results(self.report, "s", output, None)
         self.assertEqual(self.report.count("failed"), 2)
         self.assertIn("a clean log", self.out.getvalue())
+
+    def test_of_a_failed_property_test_the_smallest_input_is_reported(self):
+        panics = "thread 'any' panicked at tests/t.rs:1:1:\n" * 200
+        output = f"test any ... FAILED\n\n---- any stdout ----\n{panics}minimal failing input: old = 7\n\nfailures:\n"
+        result = mock.Mock(output=output, timed_out=False)
+        self.assertEqual(host_tests.add_results(self.report, result, None), 0)
+        self.assertIn("minimal failing input: old = 7", self.out.getvalue())
+        self.assertLess(self.out.getvalue().count("panicked"), 100)
 
 
 if __name__ == "__main__":

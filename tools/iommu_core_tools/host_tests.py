@@ -20,6 +20,8 @@ FOLDER = CHECKOUT / "tests/host"
 _TIMEOUT = 1500
 _LINE = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
 _BINARY = re.compile(r"\s*(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
+# How many lines of a failed test's output are reported.
+_SHOWN = 60
 
 
 @contextlib.contextmanager
@@ -125,7 +127,7 @@ def add_results(report, result, log, suite=SUITE):
 
 
 def _output_of(name, lines):
-    """The output of a failed test."""
+    """The output of a failed test: how it begins and how it ends, where a property test prints its smallest input."""
     try:
         start = lines.index(f"---- {name} stdout ----")
     except ValueError:
@@ -135,7 +137,9 @@ def _output_of(name, lines):
         if line.startswith("---- ") or line == "failures:":
             break
         text.append(line)
-    return "\n".join(text[:60])
+    if len(text) > _SHOWN:
+        text[_SHOWN // 3 : -_SHOWN * 2 // 3] = ["[...]"]
+    return "\n".join(text)
 
 
 def _cargo_home():

@@ -15,13 +15,15 @@ def run(report):
     """Runs the tests; each is a case."""
     with report.suite(SUITE), PROGRESS.step("tools: their own tests") as step:
         tests = unittest.TestLoader().discover(str(CHECKOUT / "tests/tools"))
-        result = _Result(report)
+        result = Result(report)
         with contextlib.redirect_stderr(io.StringIO()):
             tests.run(result)
         step.done(f"{result.testsRun} run")
 
 
-class _Result(unittest.TestResult):
+class Result(unittest.TestResult):
+    """Adds the results of tests to a report."""
+
     def __init__(self, report):
         super().__init__()
         self._report = report
@@ -39,3 +41,9 @@ class _Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self._report.add(SUITE, str(test), "failed", detail=self.errors[-1][1])
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            entries = self.failures if issubclass(err[0], test.failureException) else self.errors
+            self._report.add(SUITE, str(subtest), "failed", detail=entries[-1][1])

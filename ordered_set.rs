@@ -61,6 +61,13 @@ impl<T: Keyed> OrderedSet<T> {
         self.items[first..].iter()
     }
 
+    /// The item with `key`, to read.
+    // The hosted frontend needs it.
+    #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
+    pub fn get(&self, key: T::Key) -> Option<&T> {
+        self.items.get(self.search(key).ok()?)
+    }
+
     /// The item with `key`.
     pub fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
         let index = self.search(key).ok()?;

@@ -24,6 +24,7 @@ use crate::{
     },
     label::Label,
     log::{log_info, log_warn},
+    ordered_set::{Keyed, OrderedSet},
 };
 
 /// Who holds a group. The entry neither counts the group nor locks it.
@@ -36,6 +37,14 @@ struct Entry {
     /// it.
     perhaps: Option<(Label, usize)>,
     used_by: Option<Label>,
+}
+
+impl Keyed for Entry {
+    type Key = usize;
+
+    fn key(&self) -> usize {
+        self.c
+    }
 }
 
 /// How often a kprobe tries to read the list while another processor changes it. A change is a few
@@ -59,7 +68,7 @@ impl Entry {
 #[pin_data]
 pub struct Board {
     #[pin]
-    entries: SpinLock<KVec<Entry>>,
+    entries: SpinLock<OrderedSet<Entry>>,
 }
 
 impl Board {
@@ -67,7 +76,7 @@ impl Board {
     fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                entries <- new_spinlock!(KVec::new()),
+                entries <- new_spinlock!(OrderedSet::new()),
             }),
             GFP_KERNEL,
         )
@@ -76,29 +85,24 @@ impl Board {
     /// Adds a group of C's that nobody holds.
     pub fn add(&self, c: usize, name: Label) -> Result {
         let mut room = KVec::new();
+        let mut entry = Entry {
+            c,
+            name,
+            claimed_by: None,
+            perhaps: None,
+            used_by: None,
+        };
         loop {
-            let mut entries = self.entries.lock();
-            if room.capacity() <= entries.len() {
-                let wanted = entries.len() + 1;
-                drop(entries);
-                room = KVec::with_capacity(wanted, GFP_KERNEL)?;
-                continue;
-            }
-            core::mem::swap(&mut *entries, &mut room);
-            let entry = Entry {
-                c,
-                name,
-                claimed_by: None,
-                perhaps: None,
-                used_by: None,
+            let wanted = {
+                let mut entries = self.entries.lock();
+                entry = match entries.insert(entry, &mut room) {
+                    Ok(()) => return Ok(()),
+                    Err(entry) => entry,
+                };
+                entries.len() + 1
             };
-            // There is room for all of them.
-            while let Some(old) = room.pop() {
-                let _ = entries.push_within_capacity(old);
-            }
-            let _ = entries.push_within_capacity(entry);
-            drop(entries);
-            return Ok(());
+            // C adds a group once, so it was room that was missing.
+            room = KVec::with_capacity(wanted, GFP_KERNEL)?;
         }
     }
 
@@ -111,7 +115,7 @@ impl Board {
         used_by: Option<Label>,
     ) {
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.c == c) {
+        if let Some(entry) = entries.get_mut(c) {
             entry.claimed_by = claimed_by;
             entry.perhaps = perhaps;
             entry.used_by = used_by;
@@ -120,7 +124,7 @@ impl Board {
 
     /// Removes a group.
     pub fn remove(&self, c: usize) {
-        self.entries.lock().retain(|entry| entry.c != c);
+        self.entries.lock().remove(c);
     }
 
     /// The group's name, and what `f` says of its entry.
@@ -139,7 +143,7 @@ impl Board {
             }
             entries
         })?;
-        let entry = entries.iter().find(|entry| entry.c == c as usize)?;
+        let entry = entries.get(c as usize)?;
         Some((entry.name, f(entry)?))
     }
 }

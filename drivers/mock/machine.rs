@@ -204,6 +204,11 @@ impl Machine {
         self.faults[unit].report(fault);
     }
 
+    /// The endpoint to which a fault of unit number `unit` is attributed.
+    pub fn endpoint_of(&self, unit: usize, fault: &Fault) -> Option<Arc<Endpoint<Mock>>> {
+        self.faults[unit].endpoint_of(fault)
+    }
+
     /// The number of faults of unit number `unit` with unknown ids.
     pub fn faults_of_unknown_ids(&self, unit: usize) -> u64 {
         self.faults[unit].unknown_ids()

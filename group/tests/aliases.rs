@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{macros::kunit_tests, prelude::*};
+use kernel::{macros::kunit_tests, prelude::*, sync::Arc};
 
 use super::{group_sharing_id, leave_all, SHARED};
 use crate::{
@@ -108,8 +108,6 @@ mod suite {
         let mut test_group = group_sharing_id(&machine, 2)?;
         let group = &test_group.0;
         let a = test_group.1.remove(0)?;
-        group.leave(&a);
-        drop(a);
         let fault = Fault {
             requester: RequesterId::new(SHARED),
             address: None,
@@ -117,6 +115,14 @@ mod suite {
             code: 1,
             reason: "blocked",
         };
+        let is_of = |endpoint: &Arc<_>| {
+            let found = machine.endpoint_of(0, &fault);
+            found.is_some_and(|found| Arc::ptr_eq(&found, endpoint))
+        };
+        assert!(is_of(&a));
+        group.leave(&a);
+        assert!(is_of(&test_group.1[0]));
+        drop(a);
         machine.report_fault(0, &fault);
         assert_eq!(group.faults.lock().count, 1);
         leave_all(&test_group);

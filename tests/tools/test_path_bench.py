@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The bars of whole paths."""
+"""Figures of whole paths: their bars, and how they are published."""
 
+import pathlib
+import tempfile
 import unittest
+from unittest import mock
+from xml.etree import ElementTree
 
-from iommu_core_tools import path_bench
+from iommu_core_tools import path_bench, path_report
 from iommu_core_tools.errors import ToolError
 
 _TEXT = """
@@ -47,3 +51,75 @@ class Figures(unittest.TestCase):
         figures = {("4K, attached", "unmap"): 1775, ("4K, unattached", "unmap"): 862}
         more = path_bench._with_invalidation(figures)
         self.assertEqual(more["4K, attached - unattached", "unmap"], 913)
+
+    def test_a_call_that_takes_longer_with_more_is_found(self):
+        def figures(*counts):
+            return [
+                path_bench.Figure("vtd", f"4K, {number} endpoints", "map", 100, ours, None)
+                for number, ours in zip((64, 8, 1), counts, strict=True)
+            ]
+
+        self.assertEqual(list(path_bench._growing(figures(104, 100, 100))), [])
+        (line,) = path_bench._growing(figures(120, 110, 100))
+        self.assertIn("100 with the fewest endpoints, 120 with the most", line)
+
+    def test_what_c_does_not_need_has_a_ratio(self):
+        self.assertTrue(path_bench.Figure("vtd", "attach", "waits", 0, 0, 1.0).passes)
+        self.assertFalse(path_bench.Figure("vtd", "attach", "waits", 0, 1, 1.0).passes)
+
+
+class Published(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.page = pathlib.Path(folder.name) / "page.md"
+        self.picture = pathlib.Path(folder.name) / "page.svg"
+        for name, path in (("_PAGE", self.page), ("_PICTURE", self.picture)):
+            patch = mock.patch.object(path_report, name, path)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.figures = [
+            path_bench.Figure("vtd", *words)
+            for words in (
+                ("4K, attached", "map", 1000, 1412, 0.60),
+                ("4K, unattached", "map", 1000, 1, None),
+                ("4K, 1 endpoints", "map", 900, 500, None),
+                ("4K, 64 endpoints", "map", 1900, 501, None),
+                ("unmap 4K, 64 endpoints", "commands", 3, 1, 1.0),
+                ("unmap 4K, 64 endpoints", "waits", 2, 1, 1.0),
+                ("memory", "bytes for a domain", 4096, 5000, None),
+            )
+        ]
+
+    def test_each_table_stands_at_its_place(self):
+        names = ("paths", "growth", "commands", "memory")
+        empty = "".join(
+            f"{name}:\n{path_report._BEGIN.format(name)}old\n{path_report._END.format(name)}\nkept\n"
+            for name in names
+        )
+        self.page.write_text(empty, encoding="utf-8")
+        path_report.publish(self.figures)
+        text = self.page.read_text(encoding="utf-8")
+        for line in (
+            "| 4K, attached | map | 1,412 / 1,000 = **1.41** | 0.60 |",
+            "| 4K, map | 1 to 64 endpoints | 500 to 501 (C: 900 to 1,900) |",
+            "| unmap 4K, 64 endpoints | 1 and 1 (C: 3 and 2) |",
+            "| bytes for a domain | 5,000 (C: 4,096) |",
+        ):
+            self.assertEqual(text.count(line), 1, line)
+        self.assertNotIn("old", text)
+        self.assertNotIn("unattached", text)
+        self.assertEqual(text.count("kept"), len(names))
+        path_report.publish(self.figures)
+        self.assertEqual(self.page.read_text(encoding="utf-8"), text)
+
+    def test_a_page_without_the_place_is_an_error(self):
+        self.page.write_text("nothing", encoding="utf-8")
+        with self.assertRaises(ToolError):
+            path_report.publish(self.figures)
+
+    def test_the_picture_is_one(self):
+        picture = ElementTree.fromstring(path_report.picture(self.figures))
+        self.assertTrue(picture.tag.endswith("svg"))
+        words = [element.text for element in picture.iter() if element.tag.endswith("text")]
+        self.assertIn("4K, attached: map", words)

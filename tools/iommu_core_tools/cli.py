@@ -189,6 +189,7 @@ def _parser():
     command.add_argument("--queue", action="store_true", help="only a command queue that several threads share")
     command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
+    command.add_argument("--publish", action="store_true", help="write them into Documentation/")
 
     command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
@@ -269,12 +270,12 @@ def _guest_test(arguments):
 
 def _bench(arguments):
     if arguments.queue:
-        if arguments.paths or arguments.units or arguments.json:
+        if arguments.paths or arguments.units or arguments.json or arguments.publish:
             raise ToolError("--queue is for itself: it measures no paths")
         return host_tests.bench("command_queue")
     if not arguments.paths and not arguments.units:
         bench.run()
-    return path_bench.run(arguments.units, target=arguments.json)
+    return path_bench.run(arguments.units, target=arguments.json, publish=arguments.publish)
 
 
 def _native(arguments):

@@ -10,13 +10,16 @@ tools/path-bench/bars says how many instructions ours may take for each that C t
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 
-from . import cache, guest_images, guest_pci, kernel, machine, module, root, viommu
+from . import cache, guest_images, guest_pci, guest_programs, kernel, machine, module, path_report, root, viommu
+from .arch import ARM64
 from .errors import ToolError
 from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
+from .vfio_user import VfioUser
 
 _FOLDER = CHECKOUT / "tools/path-bench"
 _MODULE = "path_bench"
@@ -25,6 +28,13 @@ _LINE = re.compile(rf"{_MODULE}: ([^|\n]+)\|([^|\n]+)\|(\d+)$", re.M)
 _TIMEOUT = 900
 # A guest that counts instructions is slow, most of all on a busy machine.
 _BOOT_TIMEOUT = 600.0
+# What a user program maps, page by page.
+_VFIO_BYTES = 1 << 20
+# How many devices like device A the machine has, with it, and the first slot of their root ports.
+_ENDPOINTS = 64
+_FIRST_SLOT = machine.VIRTIO + 1
+# A look-up among a thousand takes a few instructions more than one among ten.
+_FLAT = 1.05
 # A ratio has two digits.
 _HALF_DIGIT = 0.005
 
@@ -51,7 +61,9 @@ class Figure:
 
     @property
     def ratio(self):
-        """How many instructions ours takes for each that C takes."""
+        """How many instructions (or bytes, or commands) ours takes for each that C takes."""
+        if not self.c:
+            return math.inf if self.ours else 1.0
         return self.ours / self.c
 
     @property
@@ -94,8 +106,13 @@ class Bars:
         return of_unit.get(unit, bar)
 
 
-def run(names=None, target=None):
-    """Measures, prints a table, writes the figures to `target`. Fails if a figure is above its bar."""
+def run(names=None, target=None, publish=False):
+    """Measures, prints a table, writes the figures to `target` and into the documentation.
+
+    Fails if a figure is above its bar, or grows with what it should not depend on.
+    """
+    if publish and names:
+        raise ToolError("the documentation has the figures of all units", hint="leave out --units")
     known = {unit.name: unit for unit in units()}
     if unknown := [name for name in names or () if name not in known]:
         raise ToolError(f"no such unit: {' '.join(unknown)}", hint=f"one of {' '.join(known)}")
@@ -115,9 +132,22 @@ def run(names=None, target=None):
     if target:
         lines = [{**dataclasses.asdict(figure), "ratio": round(figure.ratio, 3)} for figure in figures]
         target.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    if publish:
+        path_report.publish(figures)
     above = [figure for figure in figures if not figure.passes]
-    PROGRESS.plain(f"\n{len(figures)} figures, in instructions for one call; {len(above)} above their bar")
-    return 1 if above else 0
+    growing = list(_growing(figures))
+    for line in growing:
+        PROGRESS.plain(line)
+    PROGRESS.plain(f"\n{len(figures)} figures, most in instructions for one call; {len(above)} above their bar")
+    return 1 if above or growing else 0
+
+
+def _growing(figures):
+    """What takes longer with more of something, by more than a look-up does."""
+    for (unit, what, of, call), row in path_report.families(figures).items():
+        first, last = row[0].ours, row[-1].ours
+        if last > first * _FLAT:
+            yield f"{unit}: {what}, {call}: {first} with the fewest {of}, {last} with the most"
 
 
 def _show(unit, figures):
@@ -152,14 +182,20 @@ def _with_invalidation(figures):
     return {**figures, ("4K, attached - unattached", "unmap"): attached - unattached}
 
 
+def _sources():
+    """What the figures depend on, besides this file."""
+    files = [*_FOLDER.iterdir(), *(guest_programs.FOLDER / "vfio-user").iterdir()]
+    return sorted(path for path in files if path != _BARS)
+
+
 def _of_c(unit):
     """The figures of the kernel's own driver, from the cache if it has them."""
     key = cache.key_of(
         unit=unit.name,
         properties=unit.properties,
         kernel=kernel.stock(unit.kind.arch).release,
-        bench={path.name: cache.file_hash(path) for path in sorted(_FOLDER.iterdir()) if path != _BARS},
-        recipe=1,
+        bench={path.name: cache.file_hash(path) for path in _sources()},
+        recipe=2,
     )
 
     def make(folder):
@@ -179,6 +215,7 @@ def _measure(unit, *, ours):
     modules = [_build(kind.arch)] + ([module.path(kind.arch)] if ours else [])
     bench = machine.Machine(kind, cpus=1, unit=unit.properties)
     bench.root_port(machine.A).device("edu", bus=f"port{machine.A:x}", dma_mask="0xffffffffffffffff")
+    _add_endpoints(bench, _ENDPOINTS - 1)
     bench.arguments += ["-icount", "shift=0,sleep=off"]
     bench.parameters += ["iommu.strict=1", *(kind.free if ours else kind.stock)]
     name = f"paths-{unit.name}-{'ours' if ours else 'c'}"
@@ -186,7 +223,10 @@ def _measure(unit, *, ours):
         image = dataclasses.replace(guest_images.stock(kind.arch, *modules), boot_timeout=_BOOT_TIMEOUT)
         with image.start(bench, name) as guest:
             if ours:
+                before = _uptime(guest)
                 guest.run("modprobe iommu_core", timeout=_TIMEOUT)
+                loaded = _uptime(guest) - before
+                size = int(guest.run("awk '$1 == \"iommu_core\" { print $2 }' /proc/modules"))
             # The messages of an attach are counted, but not how long the console takes.
             guest.run("dmesg -n 1")
             device = guest_pci.behind(guest, machine.A)
@@ -200,12 +240,60 @@ def _measure(unit, *, ours):
                 guest.run(f"rmmod {_MODULE}")
 
             part(what="domain")
+            part(what="growth")
+            part(what="commands", kind=kind.name, registers=_registers(guest, kind))
             part(what="dma", label="strict:")
+            vfio = _vfio(guest, device, group)
             guest.run(f"echo DMA-FQ >/sys/kernel/iommu_groups/{group}/type")
             part(what="dma", label="lazy:")
             log = guest.kernel_log()
         figures = {(operation, call): int(count) for operation, call, count in _LINE.findall(log)}
         if not figures:
             raise ToolError("the benchmark says nothing", log=guest.log)
-        step.done(f"{len(figures)} figures")
+        figures |= vfio
+        said = f"; loaded in {loaded:.0f} million instructions, {size >> 10} KiB" if ours else ""
+        step.done(f"{len(figures)} figures{said}")
     return figures
+
+
+def _add_endpoints(bench, count):
+    """Adds devices like device A, each behind a root port of its own, so that each has a group of its own."""
+    for number in range(count):
+        slot, function = _FIRST_SLOT + number // 8, number % 8
+        name = f"port{slot:x}.{function}"
+        bench.device(
+            "pcie-root-port", id=name, bus="pcie.0", addr=f"{slot:#x}.{function}", multifunction="on",
+            chassis=slot, slot=function,
+        )  # fmt: skip
+        bench.device("edu", bus=name, dma_mask="0xffffffffffffffff")
+
+
+def _vfio(guest, device, group):
+    """What a user program pays to map and unmap a page with VFIO's type 1 interface, the system calls included."""
+    guest_pci.load_vfio(guest)
+    guest_pci.give_to_vfio(guest, device)
+    user = VfioUser(guest, "cost")
+    user.script(["container c", f"group g {group}", "set-container g c", "set-iommu c type1v2"])
+    user.script([f"buffer b {_VFIO_BYTES:#x}", f"fill b 0 {_VFIO_BYTES:#x} 1"])
+    costs = user.say("cost c b 0x10000000", timeout=_TIMEOUT).split()
+    user.quit()
+    guest_pci.unbind(guest, device)
+    return {("VFIO type 1, 4K", call): int(cost) for call, cost in zip(("map", "unmap"), costs, strict=True)}
+
+
+def _uptime(guest):
+    """In milliseconds, in each of which the guest executes a million instructions."""
+    return float(guest.run("cat /proc/uptime").split()[0]) * 1000
+
+
+def _registers(guest, kind):
+    """The physical address of the unit's registers."""
+    if kind.arch is ARM64:
+        # The first 64 bits of "reg", with the highest byte first.
+        command = "od -An -v -t x1 -N 8 /sys/firmware/devicetree/base/smmuv3@*/reg | tr -d ' '"
+    else:
+        # In both tables the first structure, at 48, describes a unit, with the address at 8 in it
+        # (VT-d 8.3; AMD IOMMU 5.2.2).
+        table = {"vtd": "DMAR", "amdvi": "IVRS"}[kind.name]
+        command = f"od -An -v -t x8 -j 56 -N 8 /sys/firmware/acpi/tables/{table} | tr -d ' '"
+    return f"0x{guest.run(command).strip()}"

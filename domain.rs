@@ -339,7 +339,20 @@ impl<D: Translate> Domain<D> {
         };
         let unmapped = D::unmap(paging, iova, len, gather);
         self.listing.record().count_unmapped(unmapped);
+        if gather.has_splits() {
+            self.finish_splits(paging, gather);
+        }
         unmapped
+    }
+
+    /// Invalidates what was gathered at once, because an unmap has split a page: until that is
+    /// done every call invalidates blocks of the page's size.
+    #[cold]
+    fn finish_splits(&self, paging: &D::Paging, gather: &mut Gather<D::Memory>) {
+        let splits = gather.take_splits();
+        if self.sync_all(gather).is_ok() {
+            D::splits_are_invalidated(paging, splits);
+        }
     }
 
     /// Invalidates what `gather` holds on every unit that may have cached it, then frees the
@@ -347,6 +360,11 @@ impl<D: Translate> Domain<D> {
     ///
     /// Context: any; does not sleep.
     pub fn sync(&self, gather: &mut Gather<D::Memory>) {
+        // After an error what was gathered is gone, too.
+        let _ = self.sync_all(gather);
+    }
+
+    fn sync_all(&self, gather: &mut Gather<D::Memory>) -> Result {
         let result = match gather.range() {
             Some((first, last)) => self.invalidate(Scope::Range {
                 first,
@@ -359,6 +377,7 @@ impl<D: Translate> Domain<D> {
             Ok(()) => gather.done(),
             Err(_) => core::mem::forget(core::mem::replace(gather, Gather::new())),
         }
+        result
     }
 
     /// Invalidates `scope` on every unit that may have cached it. Returns when the invalidations

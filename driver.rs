@@ -394,6 +394,14 @@ pub trait Translate: Attach {
     fn unmap(paging: &Self::Paging, iova: Iova, len: u64, gather: &mut Gather<Self::Memory>)
         -> u64;
 
+    /// Records that everything is invalidated, on every unit and device TLB, that an unmap has
+    /// gathered which [split](Gather::take_splits) `count` pages. Only formats for which
+    /// invalidating a part of a page is
+    /// [not sufficient](crate::pgtable::Format::PARTS_ARE_INVALIDATED) need this.
+    ///
+    /// Context: any.
+    fn splits_are_invalidated(_paging: &Self::Paging, _count: u32) {}
+
     /// Returns the physical address that `iova` translates to, or `None` if it is not mapped.
     ///
     /// Context: any. The caller keeps the range mapped during the call.

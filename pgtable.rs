@@ -44,10 +44,11 @@
 //! changes.
 //!
 //! An invalidation that covers only a part of a large page may leave a cached copy of the page
-//! (VT-d: the address mask of IVA_REG; for AMD-Vi nothing better is known). Once a page of some
-//! size has been split, every later call therefore invalidates its changes in blocks of that size:
-//! it cannot know whether the call that split the page has invalidated it yet. On Arm, invalidating
-//! a part is sufficient ([`Format::PARTS_ARE_INVALIDATED`]).
+//! (VT-d: the address mask of IVA_REG; for AMD-Vi nothing better is known). While the split of a
+//! page of some size is pending, every call therefore invalidates its changes in blocks of that
+//! size: it cannot know whether the call that split the page has invalidated it yet. The split is
+//! pending until that call has (`splits`). On Arm, invalidating a part is sufficient
+//! ([`Format::PARTS_ARE_INVALIDATED`]).
 //!
 //! # Page tables that grow
 //!
@@ -74,6 +75,7 @@ mod gather;
 #[cfg(CONFIG_RUST)]
 pub mod kernel_memory;
 mod memory;
+mod splits;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;
 pub mod vtd_ss;

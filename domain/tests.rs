@@ -258,6 +258,50 @@ mod suite {
         machine.finish()
     }
 
+    /// What is invalidated if the page at `iova` is unmapped.
+    fn invalidated(domain: &Domain<Mock>, iova: u64) -> Option<(Iova, Iova)> {
+        let mut gather = Gather::new();
+        domain.unmap(Iova::new(iova), PAGE, &mut gather);
+        let range = gather.range();
+        domain.sync(&mut gather);
+        range
+    }
+
+    fn page(iova: u64) -> Option<(Iova, Iova)> {
+        Some((Iova::new(iova), Iova::new(iova + PAGE - 1)))
+    }
+
+    #[test]
+    fn after_a_split_the_next_unmap_invalidates_no_more_than_its_page() -> Result {
+        let machine = Machine::new(&[Options::default()])?;
+        let (group, endpoint) = machine.alone(1)?;
+        let small = 4 * LARGE;
+        let domain = machine.paging(&endpoint, &[(small, 0xa000), (small + LARGE, 0xb000)])?;
+        group.set_default(&domain)?;
+        map(&domain, 0, 0x4000_0000, LARGE)?;
+        assert_eq!(machine.dma(0, 1, 0x1000), Some(0x4000_1000));
+        let waits = machine.hardware(0).counts().waits;
+
+        // The split is invalidated at once, so nothing is left to invalidate.
+        let mut gather = Gather::new();
+        assert_eq!(domain.unmap(Iova::new(0x1000), PAGE, &mut gather), PAGE);
+        assert_eq!(machine.hardware(0).counts().waits, waits + 1);
+        assert_eq!(machine.dma(0, 1, 0x1000), None);
+        assert_eq!(machine.dma(0, 1, 0x2000), Some(0x4000_2000));
+        assert!(gather.is_empty());
+        assert_eq!(invalidated(&domain, small), page(small));
+
+        // One that could not be invalidated is pending for ever.
+        machine.units[0].fail(format_args!("a test says so"));
+        map(&domain, 2 * LARGE, 0x4000_0000, LARGE)?;
+        domain.unmap(Iova::new(2 * LARGE), PAGE, &mut gather);
+        let block = (Iova::new(small + LARGE), Iova::new(small + 2 * LARGE - 1));
+        assert_eq!(invalidated(&domain, small + LARGE), Some(block));
+        group.leave(&endpoint);
+        drop((group, domain));
+        Ok(())
+    }
+
     #[test]
     fn law_8_a_detach_leaves_nothing_in_the_caches() -> Result {
         let machine = Machine::new(&[Options::default()])?;

@@ -24,6 +24,8 @@ pub struct Gather<M: TableMemory> {
     range: Option<(u64, u64)>,
     tables_changed: bool,
     tables: M::List,
+    /// Pages that were split.
+    splits: u32,
 }
 
 impl<M: TableMemory> Gather<M> {
@@ -34,6 +36,7 @@ impl<M: TableMemory> Gather<M> {
             range: None,
             tables_changed: false,
             tables: M::List::default(),
+            splits: 0,
         }
     }
 
@@ -45,6 +48,7 @@ impl<M: TableMemory> Gather<M> {
             range: range.map(|(first, last)| (first.raw(), last.raw())),
             tables_changed,
             tables,
+            splits: 0,
         }
     }
 
@@ -92,6 +96,26 @@ impl<M: TableMemory> Gather<M> {
     pub(super) fn add_table_change(&mut self, iova: Iova, len: u64) {
         self.tables_changed = true;
         self.add_range(iova, len);
+    }
+
+    /// Records that a page is about to be split.
+    #[inline]
+    pub(super) fn add_split(&mut self) {
+        self.splits += 1;
+    }
+
+    /// Returns whether a call has split a page.
+    #[inline]
+    pub fn has_splits(&self) -> bool {
+        self.splits > 0
+    }
+
+    /// Returns how many pages were split, and forgets it. When what was gathered is invalidated the
+    /// caller passes the number to
+    /// [`splits_are_invalidated`](super::PageTable::splits_are_invalidated). Until then each call
+    /// on the page table invalidates more than it changes.
+    pub fn take_splits(&mut self) -> u32 {
+        core::mem::take(&mut self.splits)
     }
 
     /// Adds a table that no entry points to any more.

@@ -26,6 +26,7 @@ use super::{
     format::{At, Decoded, Format, Level, Root, MIN_ROOT_LG2},
     gather::Gather,
     memory::{Entry, Table, TableMemory},
+    splits::Splits,
 };
 use crate::addr::{Iova, PageSizes, PhysAddr};
 
@@ -80,9 +81,8 @@ pub struct PageTable<F: Format, M: TableMemory> {
     top: M::Entry,
     /// The top that all units are known to use.
     told: M::Entry,
-    /// The size of the largest page that was ever split, minus 1; 0 for none. It never decreases:
-    /// the call that splits a page does not know when the page has been invalidated everywhere.
-    split_mask: M::Entry,
+    /// The [`Splits`] that may not be invalidated everywhere.
+    splits: M::Entry,
     first_levels: u8,
     /// Number of entries of a root that is smaller or larger than one table.
     root_entries: usize,
@@ -142,7 +142,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             mem,
             top: M::Entry::new(top.pack()),
             told: M::Entry::new(top.pack()),
-            split_mask: M::Entry::new(0),
+            splits: M::Entry::new(0),
             first_levels: cfg.levels,
             root_entries,
             coherent: cfg.coherent,
@@ -294,30 +294,42 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     }
 
     /// Adds `len` bytes of changed leaves to `gather`, rounded to blocks that fully cover any page
-    /// that was ever split. Another call may have split a page and not yet invalidated it.
+    /// whose split is pending: another call may have split it and not yet invalidated it.
     #[inline(always)]
     fn add_changed(&self, iova: u64, len: u64, gather: &mut Gather<M>) {
         let mask = match F::PARTS_ARE_INVALIDATED {
             true => 0,
-            // A split writes `split_mask` before it changes entries; here it is read after the
+            // A split becomes pending before it changes entries; here this is read after the
             // entries. All formats that need this are for x86, where loads are not reordered with
-            // each other.
-            false => self.split_mask.load(),
+            // each other. A split that is not pending any more was invalidated before.
+            false => Splits(self.splits.load()).mask(),
         };
 
         gather.add_through(iova & !mask, iova + (len - 1) | mask);
     }
 
     /// Records that a page of `size` bytes is about to be split, before another call can find it
-    /// split.
-    fn note_split(&self, size: u64) {
-        let mut mask = self.split_mask.load();
+    /// split. `gather` is that of the call that splits it.
+    fn note_split(&self, size: u64, gather: &mut Gather<M>) {
+        if !F::PARTS_ARE_INVALIDATED {
+            gather.add_split();
+            self.update_splits(|splits| splits.with(size));
+        }
+    }
 
-        while mask < size - 1 {
-            match self.split_mask.compare_exchange(mask, size - 1) {
-                Ok(()) => break,
-                Err(now) => mask = now,
-            }
+    /// Records that everything was invalidated that was in the gather of a call, and that it was so
+    /// on every unit and device TLB. The call has [split](Gather::take_splits) `count` pages.
+    ///
+    /// Context: any.
+    pub fn splits_are_invalidated(&self, count: u32) {
+        self.update_splits(|splits| splits.without(count));
+    }
+
+    fn update_splits(&self, f: impl Fn(Splits) -> Splits) {
+        let mut old = self.splits.load();
+
+        while let Err(now) = self.splits.compare_exchange(old, f(Splits(old)).0) {
+            old = now;
         }
     }
 

@@ -170,6 +170,11 @@ impl Paging {
         with_table!(self, table => table.unmap(iova, len, gather))
     }
 
+    /// See [`Translate::splits_are_invalidated`](crate::driver::Translate::splits_are_invalidated).
+    pub(super) fn splits_are_invalidated(&self, count: u32) {
+        with_table!(self, table => table.splits_are_invalidated(count))
+    }
+
     /// Where `iova` leads, if it is mapped.
     #[inline]
     pub(super) fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {

@@ -340,6 +340,10 @@ impl Translate for Vtd {
         paging.unmap(iova, len, gather)
     }
 
+    fn splits_are_invalidated(paging: &Paging, count: u32) {
+        paging.splits_are_invalidated(count);
+    }
+
     #[inline]
     fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
         paging.iova_to_phys(iova)

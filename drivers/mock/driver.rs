@@ -309,6 +309,10 @@ impl Translate for Mock {
         with_table!(paging, table => table.unmap(iova, len, gather))
     }
 
+    fn splits_are_invalidated(paging: &Paging, count: u32) {
+        with_table!(paging, table => table.splits_are_invalidated(count))
+    }
+
     fn iova_to_phys(paging: &Paging, iova: Iova) -> Option<PhysAddr> {
         with_table!(paging, table => table.iova_to_phys(iova))
     }

@@ -308,7 +308,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         let start = index >> run_lg2 << run_lg2;
         let run = &entries[start..start + (1 << run_lg2)];
 
-        self.note_split(size);
+        self.note_split(size, gather);
         self.split_run::<L>(run, run_lg2, page.align_down(size).raw());
         gather.add_range(Iova::new(iova).align_down(size), size);
         Ok(())
@@ -390,7 +390,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
 
         let table = self.mem.alloc(Self::TABLE_SIZE, M::ATOMIC).ok_or(Stop)?;
 
-        self.note_split(Self::size::<L>());
+        self.note_split(Self::size::<L>(), gather);
         loop {
             let old = entry[0].load();
             let Decoded::Leaf(page) = F::decode(L::N, old) else {

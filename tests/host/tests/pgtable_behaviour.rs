@@ -492,6 +492,75 @@ fn a_part_of_a_large_page_is_split_off() {
     }
 }
 
+/// What a call on `table` invalidates that unmaps one small page at `iova`.
+fn invalidated(table: &Table, iova: u64) -> (u64, u64) {
+    let (unmapped, gather) = unmap(table, iova, K4);
+    assert_eq!(unmapped, K4);
+    assert!(!gather.has_splits());
+    let (first, last) = gather.range().unwrap();
+    (first.raw(), last.raw())
+}
+
+#[test]
+fn whole_blocks_are_invalidated_until_a_split_is() {
+    let (_, table, _) = new(&CFG);
+    let small = 5 * G1;
+
+    for (iova, len) in [(0, M2), (G1, G1)] {
+        map(&table, iova, iova, len).1.unwrap();
+    }
+    for n in 0..8 {
+        map(&table, small + n * M2, n * K4, K4).1.unwrap();
+    }
+    assert_eq!(invalidated(&table, small), (small, small + K4 - 1));
+
+    let (_, mut first) = unmap(&table, 0, K4);
+    assert!(first.has_splits());
+    let at = small + M2;
+    assert_eq!(invalidated(&table, at), (at, at + M2 - 1));
+
+    // This one splits two pages: one of 1 GiB, and one of 2 MiB in it.
+    let (_, mut second) = unmap(&table, G1, K4);
+    let at = small + 2 * M2;
+    assert_eq!(invalidated(&table, at), (small, small + G1 - 1));
+
+    // The size does not decrease before all are invalidated.
+    table.splits_are_invalidated(second.take_splits());
+    let at = small + 3 * M2;
+    assert_eq!(invalidated(&table, at), (small, small + G1 - 1));
+    assert!(!second.has_splits());
+    table.splits_are_invalidated(first.take_splits());
+    let at = small + 4 * M2;
+    assert_eq!(invalidated(&table, at), (at, at + K4 - 1));
+
+    // Another split begins anew.
+    let (_, mut third) = unmap(&table, K4 * 512 - K4, K4);
+    assert!(!third.has_splits());
+    map(&table, 3 * G1, 0, M2).1.unwrap();
+    (_, third) = unmap(&table, 3 * G1, K4);
+    let at = small + 5 * M2;
+    assert_eq!(invalidated(&table, at), (at, at + M2 - 1));
+    table.splits_are_invalidated(third.take_splits());
+    let at = small + 6 * M2;
+    assert_eq!(invalidated(&table, at), (at, at + K4 - 1));
+}
+
+#[test]
+fn a_call_that_loses_the_race_for_a_split_invalidates_the_whole_page() {
+    let (_, table, _) = new(&CFG);
+    map(&table, 0, 0, M2).1.unwrap();
+    let other = table.clone();
+    before_exchange(move || {
+        let (_, mut gather) = unmap(&other, M2 - K4, K4);
+        // The other call invalidates, and its split is not pending any more.
+        other.splits_are_invalidated(gather.take_splits());
+    });
+    let (unmapped, mut gather) = unmap(&table, 0, K4);
+    assert_eq!(unmapped, K4);
+    assert_eq!(gather.range(), Some((Iova::new(0), Iova::new(M2 - 1))));
+    assert_eq!(gather.take_splits(), 1);
+}
+
 #[test]
 fn splitting_keeps_permissions_and_dirty_bits() {
     for late in [false, true] {

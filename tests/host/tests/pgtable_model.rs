@@ -166,6 +166,7 @@ impl<C: Case> Bench<C> {
             self.hardware
                 .invalidate(first.raw(), last.raw(), self.gather.tables_changed());
         }
+        self.table.splits_are_invalidated(self.gather.take_splits());
         self.gather.done();
     }
 

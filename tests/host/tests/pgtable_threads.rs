@@ -357,6 +357,7 @@ fn split_within<C: Case>(cfg: Config, size: u64) {
                 assert_eq!(unmapped, page, "at {second:#x} of {size:#x}, in between");
                 let (first, last) = gather.range().unwrap();
                 unit_of_other.invalidate(first.raw(), last.raw(), gather.tables_changed());
+                other.table.splits_are_invalidated(gather.take_splits());
                 // The part is unmapped, and accesses to the rest of the page do not bring it back
                 // into the cache.
                 for part in parts(size, page).chain([second]) {

@@ -267,6 +267,33 @@ impl<D: Translate> Domain<D> {
         prot: Prot,
         flags: Gfp,
     ) -> (u64, Result) {
+        self.map_with(prot, |paging, prot, gather| {
+            D::map(paging, iova, phys, len, prot, flags, gather)
+        })
+    }
+
+    /// Maps `pieces` of memory one after the other from `iova` on, each with its length in bytes.
+    /// Otherwise like [`map`](Self::map).
+    #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+    pub fn map_list(
+        &self,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+    ) -> (u64, Result) {
+        self.map_with(prot, |paging, prot, gather| {
+            D::map_list(paging, iova, pieces, prot, flags, gather)
+        })
+    }
+
+    /// Maps with `f`, which returns the number of bytes mapped, also when it fails after some.
+    #[inline(always)]
+    fn map_with(
+        &self,
+        prot: Prot,
+        f: impl FnOnce(&D::Paging, Prot, &mut Gather<D::Memory>) -> (u64, Result),
+    ) -> (u64, Result) {
         let paging = match self.page_table() {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
@@ -276,7 +303,7 @@ impl<D: Translate> Domain<D> {
             false => prot,
         };
         let mut gather = Gather::new();
-        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
+        let (mapped, result) = f(paging, prot, &mut gather);
         self.listing.record().count_mapped(mapped);
         if !gather.is_empty() {
             // A large page has replaced empty page-table pages that the units may have cached.

@@ -357,6 +357,18 @@ pub trait Translate: Attach {
         gather: &mut Gather<Self::Memory>,
     ) -> (u64, Result);
 
+    /// Maps `pieces` of memory one after the other, each with its length in bytes; otherwise like
+    /// [`map`](Self::map), which see.
+    #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+    fn map_list(
+        paging: &Self::Paging,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut Gather<Self::Memory>,
+    ) -> (u64, Result);
+
     /// Returns the top of the page table if the table has grown and some units may still use an
     /// older top. All units must use the new top before a device may use the last mapping. Only
     /// formats that [grow](crate::pgtable::Format::GROWS) implement this; for all others the

@@ -13,6 +13,7 @@ mod block;
 pub(super) mod dirty;
 mod growth;
 mod keep_tables;
+mod list;
 mod map;
 pub(super) mod top;
 mod unmap;
@@ -197,16 +198,22 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// tables above it exist and were flushed, and its own table is not marked as whole.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
-        let entry = &self.entries::<L>(table)[Self::index::<L>(iova)];
+        self.lowest_entries::<L>(table, iova)?.first()
+    }
+
+    /// As [`lowest_entry`](Self::lowest_entry), with the entries behind it in the same table.
+    #[inline(always)]
+    fn lowest_entries<L: Level>(&self, table: Table, iova: u64) -> Option<&[M::Entry]> {
+        let entries = &self.entries::<L>(table)[Self::index::<L>(iova)..];
 
         if L::N == 0 {
-            return Some(entry);
+            return Some(entries);
         }
-        let value = entry.load();
+        let value = entries.first()?.load();
         match F::decode(L::N, value) {
             Decoded::Link(_) if Self::is_whole::<L>(value) => None,
             Decoded::Link(_) if value & self.seen != self.seen => None,
-            Decoded::Link(lower) => self.lowest_entry::<L::Lower>(Table::at(lower), iova),
+            Decoded::Link(lower) => self.lowest_entries::<L::Lower>(Table::at(lower), iova),
             _ => None,
         }
     }

@@ -203,15 +203,37 @@ impl Paging {
         flags: Gfp,
         gather: &mut KernelGather,
     ) -> (u64, Result) {
-        let prot = match self.config.no_execute {
-            true => prot,
-            false => prot.without(Prot::NOEXEC),
-        };
+        let prot = self.permitted(prot);
         let (mapped, result) = with_table!(
             self,
             table => table.map(iova, phys, len, prot, flags, gather)
         );
         (mapped, result.map_err(Error::from))
+    }
+
+    /// See [`Translate::map_list`](crate::driver::Translate::map_list).
+    #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+    pub(super) fn map_list(
+        &self,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        let prot = self.permitted(prot);
+        let (mapped, result) =
+            with_table!(self, table => table.map_list(iova, pieces, prot, flags, gather));
+        (mapped, result.map_err(Error::from))
+    }
+
+    /// What the page table can say of `prot`.
+    #[inline(always)]
+    fn permitted(&self, prot: Prot) -> Prot {
+        match self.config.no_execute {
+            true => prot,
+            false => prot.without(Prot::NOEXEC),
+        }
     }
 
     /// See [`Translate::new_top`](crate::driver::Translate::new_top).

@@ -271,6 +271,17 @@ impl Translate for AmdVi {
         paging.acknowledge_top(top);
     }
 
+    fn map_list(
+        paging: &Paging,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        paging.map_list(iova, pieces, prot, flags, gather)
+    }
+
     #[inline]
     fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {
         paging.unmap(iova, len, gather)

@@ -164,6 +164,21 @@ impl Paging {
         (mapped, result.map_err(Error::from))
     }
 
+    /// See [`Translate::map_list`](crate::driver::Translate::map_list).
+    #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+    pub(super) fn map_list(
+        &self,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut KernelGather,
+    ) -> (u64, Result) {
+        let (mapped, result) =
+            with_table!(self, table => table.map_list(iova, pieces, prot, flags, gather));
+        (mapped, result.map_err(Error::from))
+    }
+
     /// See [`Translate::unmap`](crate::driver::Translate::unmap).
     #[inline]
     pub(super) fn unmap(&self, iova: Iova, len: u64, gather: &mut KernelGather) -> u64 {

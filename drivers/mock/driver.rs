@@ -305,6 +305,19 @@ impl Translate for Mock {
         (mapped, result.map_err(Error::from))
     }
 
+    fn map_list(
+        paging: &Paging,
+        iova: Iova,
+        pieces: impl Iterator<Item = (PhysAddr, u64)>,
+        prot: Prot,
+        flags: Gfp,
+        gather: &mut Gather<MockMemory>,
+    ) -> (u64, Result) {
+        let (mapped, result) =
+            with_table!(paging, table => table.map_list(iova, pieces, prot, flags, gather));
+        (mapped, result.map_err(Error::from))
+    }
+
     fn unmap(paging: &Paging, iova: Iova, len: u64, gather: &mut Gather<MockMemory>) -> u64 {
         with_table!(paging, table => table.unmap(iova, len, gather))
     }

@@ -166,12 +166,32 @@ void iommu_core_free_pasid(u32 pasid)
 	ida_free(&global_pasids, pasid);
 }
 
-/* An entry of a list: where it is and how long. False for one that is no memory of the system's. */
-bool iommu_core_sg_entry(struct scatterlist *sg, phys_addr_t *phys, size_t *len)
+/*
+ * The next piece of memory in a list whose @left entries begin at @sg, which it advances. Entries
+ * that continue each other are one piece. An entry that is no memory of the system's is left out.
+ * False at the end of the list.
+ */
+bool iommu_core_next_piece(struct scatterlist **sg, u32 *left, phys_addr_t *phys, size_t *len)
 {
-	*phys = sg_phys(sg);
-	*len = sg->length;
-	return !sg_dma_is_bus_address(sg);
+	struct scatterlist *at = *sg;
+	phys_addr_t start = 0;
+	size_t bytes = 0;
+	u32 n = *left;
+
+	for (; n; n--, at = sg_next(at)) {
+		if (sg_dma_is_bus_address(at) || !at->length)
+			continue;
+		if (!bytes)
+			start = sg_phys(at);
+		else if (start + bytes != sg_phys(at))
+			break;
+		bytes += at->length;
+	}
+	*sg = at;
+	*left = n;
+	*phys = start;
+	*len = bytes;
+	return bytes;
 }
 
 bool iommu_core_has_isolated_msi(struct device *dev)

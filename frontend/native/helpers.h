@@ -28,7 +28,7 @@ int iommu_core_alloc_group_id(void);
 void iommu_core_free_group_id(int id);
 int iommu_core_alloc_pasid(u32 first, u32 last);
 void iommu_core_free_pasid(u32 pasid);
-bool iommu_core_sg_entry(struct scatterlist *sg, phys_addr_t *phys, size_t *len);
+bool iommu_core_next_piece(struct scatterlist **sg, u32 *left, phys_addr_t *phys, size_t *len);
 bool iommu_core_has_isolated_msi(struct device *dev);
 const struct bus_type *iommu_core_bus(unsigned int index);
 bool iommu_core_is_in_module(const void *address);

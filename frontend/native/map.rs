@@ -21,7 +21,12 @@ use super::{
     page_size::{next_run, Run},
     trace, warn_once,
 };
-use crate::{addr::PageSizes, log::log_err};
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+use crate::frontend::{answer, provider};
+use crate::{
+    addr::{PageSizes, PhysAddr},
+    log::log_err,
+};
 
 /// A domain of C's, during a call.
 ///
@@ -382,6 +387,73 @@ pub unsafe extern "C" fn iommu_unmap_fast(
     }
 }
 
+/// The pieces of memory in a list: see `iommu_core_next_piece()`.
+///
+/// # Invariants
+///
+/// `left` entries of a list begin at `entry`.
+struct Pieces {
+    entry: *mut bindings::scatterlist,
+    left: u32,
+}
+
+impl Iterator for Pieces {
+    type Item = (PhysAddr, u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(PhysAddr, u64)> {
+        let (mut phys, mut len) = (0, 0);
+        // SAFETY: By the invariant.
+        // INVARIANT: The function counts the entries that it passes.
+        let found = unsafe {
+            bindings::iommu_core_next_piece(&mut self.entry, &mut self.left, &mut phys, &mut len)
+        };
+        found.then_some((PhysAddr::new(phys), len as u64))
+    }
+}
+
+/// Maps pieces of memory with one walk for the whole list, if the domain is one of our drivers.
+/// Returns the bytes mapped, also when it fails after some. `None` for other domains: nothing has
+/// happened.
+///
+/// # Safety
+///
+/// `domain` is valid, and the caller maps no part of the range twice at a time.
+#[cfg(CONFIG_IOMMU_CORE_PROVIDER)]
+unsafe fn map_by_one_walk(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    pieces: &mut Pieces,
+    prot: c_int,
+    gfp: bindings::gfp_t,
+) -> Option<(usize, c_int)> {
+    // The check of pages that are freed while mapped wants to know of each piece when it is mapped.
+    if cfg!(CONFIG_IOMMU_DEBUG_PAGEALLOC) {
+        return None;
+    }
+    let mut at = iova;
+    let traced = pieces.inspect(|&(phys, len)| {
+        // SAFETY: Always safe.
+        unsafe { trace::map(at, phys.raw(), len as usize) };
+        at = at.wrapping_add(len as c_ulong);
+    });
+    // SAFETY: By the requirements.
+    let (mapped, result) =
+        unsafe { provider::start::map_list(domain, iova as u64, traced, prot as u32, gfp) }?;
+    Some((mapped, answer(result)))
+}
+
+#[cfg(not(CONFIG_IOMMU_CORE_PROVIDER))]
+unsafe fn map_by_one_walk(
+    _domain: *mut bindings::iommu_domain,
+    _iova: c_ulong,
+    _pieces: &mut Pieces,
+    _prot: c_int,
+    _gfp: bindings::gfp_t,
+) -> Option<(usize, c_int)> {
+    None
+}
+
 /// Maps the pieces of memory of a list one after the other, all or nothing. Returns the bytes
 /// mapped. Pieces that are no memory of the system's take no addresses.
 #[export]
@@ -393,53 +465,35 @@ pub unsafe extern "C" fn iommu_map_sg(
     prot: c_int,
     gfp: bindings::gfp_t,
 ) -> isize {
-    let mut mapped: usize = 0;
-    // Pieces that continue each other are mapped together.
-    let mut piece: Option<(bindings::phys_addr_t, usize)> = None;
-    let mut map = |(phys, len): (bindings::phys_addr_t, usize)| {
-        let at = iova.wrapping_add(mapped as c_ulong);
-        // SAFETY: The caller's promise.
-        let error = unsafe { iommu_map_nosync(domain, at, phys, len, prot, gfp) };
-        if error == 0 {
-            mapped = mapped.saturating_add(len);
-        }
-        error
+    if gfp & bindings::IOMMU_CORE_MAY_SLEEP != 0 {
+        kernel::task::might_sleep();
+    }
+    // SAFETY: The caller's promise.
+    let Some(mapper) = (unsafe { Mapper::new(domain) }) else {
+        return EINVAL.to_errno() as isize;
     };
-    let mut error = 0;
-    let mut entry = sg;
-    for index in 0..nents {
-        let (mut phys, mut len) = (0, 0);
-        // SAFETY: The caller's promise: the list has `nents` entries.
-        let is_memory = unsafe {
-            if index > 0 {
-                entry = bindings::sg_next(entry);
-            }
-            bindings::iommu_core_sg_entry(entry, &mut phys, &mut len)
-        };
-        if !is_memory {
-            continue;
-        }
-        piece = match piece {
-            Some((start, so_far)) if start.checked_add(so_far as u64) == Some(phys) => {
-                Some((start, so_far.saturating_add(len)))
-            }
-            Some(complete) if complete.1 > 0 => {
-                error = map(complete);
-                if error != 0 {
-                    break;
-                }
-                Some((phys, len))
-            }
-            _ => Some((phys, len)),
-        };
+    if warn_once!(gfp & bindings::IOMMU_CORE_NO_GFP != 0) {
+        return EINVAL.to_errno() as isize;
     }
-    if error == 0 {
-        if let Some(last) = piece.filter(|&(_, len)| len > 0) {
-            error = map(last);
+    // INVARIANT: The caller's promise: the list has `nents` entries.
+    let mut pieces = Pieces {
+        entry: sg,
+        left: nents,
+    };
+    // SAFETY: The caller's promise.
+    let by_one_walk = unsafe { map_by_one_walk(domain, iova, &mut pieces, prot, gfp) };
+    let (mapped, mut error) = by_one_walk.unwrap_or_else(|| {
+        let mut mapped: usize = 0;
+        for (phys, len) in pieces {
+            let at = iova.wrapping_add(mapped as c_ulong);
+            let (done, error) = mapper.map(at, phys.raw(), len as usize, prot, gfp);
+            mapped = mapped.saturating_add(done);
+            if error != 0 {
+                return (mapped, error);
+            }
         }
-    }
-    // INVARIANT: The caller's promise.
-    let mapper = Mapper(domain);
+        (mapped, 0)
+    });
     if error == 0 {
         error = mapper.sync_map(iova, mapped);
     }

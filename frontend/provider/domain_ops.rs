@@ -170,6 +170,32 @@ fn map<D: Served>(
     (done as usize, result)
 }
 
+/// Maps pieces of memory one after the other: what a frontend calls that has a list of them.
+/// Returns the number of bytes mapped, also when it fails after some.
+///
+/// # Safety
+///
+/// `domain` is one with the functions in [`DomainOps::PAGING`].
+#[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+pub unsafe fn map_list<D: Served>(
+    domain: *mut bindings::iommu_domain,
+    iova: u64,
+    pieces: impl Iterator<Item = (PhysAddr, u64)>,
+    prot: u32,
+    gfp: bindings::gfp_t,
+) -> (usize, Result) {
+    let Some(prot) = Prot::from_iommu_bits(prot) else {
+        return (0, Err(EINVAL));
+    };
+    // SAFETY: By the requirements.
+    let domain = unsafe { ProviderDomain::<D>::of(domain) };
+    let iova = Iova::new(iova);
+    let (done, result) = domain
+        .core()
+        .map_list(iova, pieces, prot, Gfp::from_raw(gfp));
+    (done as usize, result)
+}
+
 extern "C" fn unmap_pages<D: Served>(
     domain: *mut bindings::iommu_domain,
     iova: c_ulong,

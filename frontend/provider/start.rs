@@ -2,9 +2,13 @@
 
 //! The start of all vendor drivers, and their end.
 
-use core::fmt::{self, Write};
+use core::{
+    fmt::{self, Write},
+    ptr,
+};
 
 use kernel::{
+    bindings,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -15,7 +19,7 @@ use kernel::{
 use super::{
     debugfs, device_ops,
     domain::FixedDomains,
-    domain_ops::DomainOps,
+    domain_ops::{self, DomainOps},
     instance::Instance,
     layer::Layer,
     memory::{self, MemoryWatch},
@@ -28,8 +32,8 @@ use super::{
     vendor::{Unbindable, Vendor, VendorList},
 };
 use crate::{
-    driver::PlatformIds, ffi::device::Device, id_map::IdMap, label::Label, registry::Registry,
-    unit::Unit,
+    addr::PhysAddr, driver::PlatformIds, ffi::device::Device, id_map::IdMap, label::Label,
+    registry::Registry, unit::Unit,
 };
 
 /// Declares which vendor drivers can be served.
@@ -50,6 +54,31 @@ macro_rules! vendor_drivers {
         ) -> Result {
             $($(#[$when])* add::<$driver>(module, vendors, first_error)?;)*
             Ok(())
+        }
+
+        /// Maps a list of pieces of memory, see [`domain_ops::map_list`]. `None` if the domain is
+        /// of another driver.
+        ///
+        /// # Safety
+        ///
+        /// `domain` is valid, and the caller maps no part of the range twice at a time.
+        #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
+        pub unsafe fn map_list(
+            domain: *mut bindings::iommu_domain,
+            iova: u64,
+            pieces: impl Iterator<Item = (PhysAddr, u64)>,
+            prot: u32,
+            gfp: bindings::gfp_t,
+        ) -> Option<(usize, Result)> {
+            // SAFETY: By the requirements.
+            let ops = unsafe { (*domain).ops };
+            $($(#[$when])* if ptr::eq(ops, DomainOps::<$driver>::PAGING) {
+                // SAFETY: By the requirements, and by the check.
+                return Some(unsafe {
+                    domain_ops::map_list::<$driver>(domain, iova, pieces, prot, gfp)
+                });
+            })*
+            None
         }
     };
 }

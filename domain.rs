@@ -267,9 +267,14 @@ impl<D: Translate> Domain<D> {
         prot: Prot,
         flags: Gfp,
     ) -> (u64, Result) {
-        self.map_with(prot, |paging, prot, gather| {
-            D::map(paging, iova, phys, len, prot, flags, gather)
-        })
+        let paging = match self.page_table() {
+            Ok(paging) => paging,
+            Err(error) => return (0, Err(error)),
+        };
+        let prot = self.snooping(prot);
+        let mut gather = Gather::new();
+        let (mapped, result) = D::map(paging, iova, phys, len, prot, flags, &mut gather);
+        self.finish_map(paging, &mut gather, mapped, result)
     }
 
     /// Maps `pieces` of memory one after the other from `iova` on, each with its length in bytes.
@@ -282,32 +287,38 @@ impl<D: Translate> Domain<D> {
         prot: Prot,
         flags: Gfp,
     ) -> (u64, Result) {
-        self.map_with(prot, |paging, prot, gather| {
-            D::map_list(paging, iova, pieces, prot, flags, gather)
-        })
-    }
-
-    /// Maps with `f`, which returns the number of bytes mapped, also when it fails after some.
-    #[inline(always)]
-    fn map_with(
-        &self,
-        prot: Prot,
-        f: impl FnOnce(&D::Paging, Prot, &mut Gather<D::Memory>) -> (u64, Result),
-    ) -> (u64, Result) {
         let paging = match self.page_table() {
             Ok(paging) => paging,
             Err(error) => return (0, Err(error)),
         };
-        let prot = match self.residences.snoops() {
+        let prot = self.snooping(prot);
+        let mut gather = Gather::new();
+        let (mapped, result) = D::map_list(paging, iova, pieces, prot, flags, &mut gather);
+        self.finish_map(paging, &mut gather, mapped, result)
+    }
+
+    /// `prot`, with snooping if the domain forces it.
+    #[inline(always)]
+    fn snooping(&self, prot: Prot) -> Prot {
+        match self.residences.snoops() {
             true => prot | Prot::FORCE_SNOOP,
             false => prot,
-        };
-        let mut gather = Gather::new();
-        let (mapped, result) = f(paging, prot, &mut gather);
+        }
+    }
+
+    /// What follows a map of `mapped` bytes, whatever its result is.
+    #[inline(always)]
+    fn finish_map(
+        &self,
+        paging: &D::Paging,
+        gather: &mut Gather<D::Memory>,
+        mapped: u64,
+        result: Result,
+    ) -> (u64, Result) {
         self.listing.record().count_mapped(mapped);
         if !gather.is_empty() {
             // A large page has replaced empty page-table pages that the units may have cached.
-            self.sync(&mut gather);
+            self.sync(gather);
         }
         match D::new_top(paging) {
             None => (mapped, result),

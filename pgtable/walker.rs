@@ -198,18 +198,20 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     /// tables above it exist and were flushed, and its own table is not marked as whole.
     #[inline(always)]
     fn lowest_entry<L: Level>(&self, table: Table, iova: u64) -> Option<&M::Entry> {
-        self.lowest_entries::<L>(table, iova)?.first()
+        let (entries, index) = self.lowest_entries::<L>(table, iova)?;
+        Some(&entries[index])
     }
 
-    /// As [`lowest_entry`](Self::lowest_entry), with the entries behind it in the same table.
+    /// As [`lowest_entry`](Self::lowest_entry): its table, and the index in there.
     #[inline(always)]
-    fn lowest_entries<L: Level>(&self, table: Table, iova: u64) -> Option<&[M::Entry]> {
-        let entries = &self.entries::<L>(table)[Self::index::<L>(iova)..];
+    fn lowest_entries<L: Level>(&self, table: Table, iova: u64) -> Option<(&[M::Entry], usize)> {
+        let entries = self.entries::<L>(table);
+        let index = Self::index::<L>(iova);
 
         if L::N == 0 {
-            return Some(entries);
+            return Some((entries, index));
         }
-        let value = entries.first()?.load();
+        let value = entries[index].load();
         match F::decode(L::N, value) {
             Decoded::Link(_) if Self::is_whole::<L>(value) => None,
             Decoded::Link(_) if value & self.seen != self.seen => None,

@@ -84,6 +84,7 @@ impl Mapper {
     }
 
     /// Maps a range. Says how much of it is mapped now, also when it fails after some.
+    #[inline(always)]
     fn map(
         self,
         iova: c_ulong,

@@ -43,7 +43,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
                 Some(at) => Iova::new(at),
                 None => return (mapped, Err(Error::OutOfRange)),
             };
-            let (done, result) = self.map(at, paddr, len, prot, flags, gather);
+            let (done, result) = self.map_piece(at, paddr, len, prot, flags, gather);
             mapped += done;
             if result.is_err() {
                 return (mapped, result);
@@ -52,6 +52,20 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             mapped += self.map_pages_behind(at.raw() + (len - 1), prot, &mut next, &mut pieces);
         }
         (mapped, Ok(()))
+    }
+
+    /// [`map`](Self::map), which calls for single pages have inlined.
+    #[inline(never)]
+    fn map_piece(
+        &self,
+        iova: Iova,
+        paddr: PhysAddr,
+        len: u64,
+        prot: Prot,
+        flags: M::Flags,
+        gather: &mut Gather<M>,
+    ) -> (u64, Result<(), Error>) {
+        self.map(iova, paddr, len, prot, flags, gather)
     }
 
     /// Maps pieces that are one page each, as long as the table of leaves has room that translates
@@ -77,9 +91,10 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
             return 0;
         }
         let top = self.top();
-        let Some(entries) = from_top!(self, top, lowest_entries, at) else {
+        let Some((entries, index)) = from_top!(self, top, lowest_entries, at) else {
             return 0;
         };
+        let entries = &entries[index..];
         let mut count = 0;
 
         for entry in entries {

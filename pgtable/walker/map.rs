@@ -63,6 +63,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     ///   are beyond what the page table can hold.
     /// - [`Error::InUse`]: a part of the range is already mapped.
     /// - [`Error::NoMemory`].
+    #[inline(always)]
     pub fn map(
         &self,
         iova: Iova,

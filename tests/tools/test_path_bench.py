@@ -53,15 +53,17 @@ class Figures(unittest.TestCase):
         self.assertEqual(more["4K, attached - unattached", "unmap"], 913)
 
     def test_a_call_that_takes_longer_with_more_is_found(self):
-        def figures(*counts):
+        def figures(*counts, c=(100, 100, 100)):
             return [
-                path_bench.Figure("vtd", f"4K, {number} endpoints", "map", 100, ours, None)
-                for number, ours in zip((64, 8, 1), counts, strict=True)
+                path_bench.Figure("vtd", f"4K, {number} endpoints", "map", of_c, ours, None)
+                for number, ours, of_c in zip((64, 8, 1), counts, c, strict=True)
             ]
 
         self.assertEqual(list(path_bench._growing(figures(104, 100, 100))), [])
         (line,) = path_bench._growing(figures(120, 110, 100))
         self.assertIn("100 with the fewest endpoints, 120 with the most", line)
+        # C's driver takes longer, also under the core.
+        self.assertEqual(list(path_bench._growing(figures(120, 110, 100, c=(120, 110, 100)))), [])
 
     def test_what_c_does_not_need_has_a_ratio(self):
         self.assertTrue(path_bench.Figure("vtd", "attach", "waits", 0, 0, 1.0).passes)

@@ -30,6 +30,7 @@ from . import (
     mutants,
     native,
     native_calls,
+    native_path_bench,
     native_symbols,
     package_test,
     path_bench,
@@ -186,6 +187,7 @@ def _parser():
 
     command = add("bench", _bench, "measure page tables and whole paths: the kernel's in C, and ours")
     command.add_argument("--paths", action="store_true", help="only whole paths")
+    command.add_argument("--native", action="store_true", help="only whole paths, with the core in place of the kernel's layer")
     command.add_argument("--queue", action="store_true", help="only a command queue that several threads share")
     command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
@@ -273,6 +275,8 @@ def _bench(arguments):
         if arguments.paths or arguments.units or arguments.json or arguments.publish:
             raise ToolError("--queue is for itself: it measures no paths")
         return host_tests.bench("command_queue")
+    if arguments.native:
+        return native_path_bench.run(arguments.units, target=arguments.json, publish=arguments.publish)
     if not arguments.paths and not arguments.units:
         bench.run()
     return path_bench.run(arguments.units, target=arguments.json, publish=arguments.publish)

@@ -104,6 +104,19 @@ NATIVE = {
         **_ARM64,
     ),
 }
+# The same without checks and suites, to be measured.
+MEASURED = {
+    "amd64": Kernel(
+        "x86-measured",
+        fragments=("guest.config", "x86.config", "native.config", "x86-native.config", "measured.config"),
+        **_X86,
+    ),
+    "arm64": Kernel(
+        "arm64-measured",
+        fragments=("guest.config", "native.config", "arm64-native.config", "measured.config"),
+        **_ARM64,
+    ),
+}
 
 
 # The arguments of every `make` for User-mode Linux.
@@ -143,9 +156,9 @@ def keep(kernel, folder):
     return entry / made.name
 
 
-def _build_once(kernel):
-    """The image of a kernel that few changes of this tree affect. Builds it if the cache does not have it."""
-    key = cache.key_of(
+def key_of(kernel):
+    """What the image depends on."""
+    return cache.key_of(
         source=str(stock_kernel.stock(wanted=kernel.wanted).source),
         toolchain=root.toolchain(kernel.arch),
         options=sorted(kernel.options().splitlines()),
@@ -153,6 +166,11 @@ def _build_once(kernel):
         files={str(path): cache.file_hash(CHECKOUT / path) for path in kernel_files(parts=kernel.parts)},
         arguments=kernel.arguments,
     )
+
+
+def _build_once(kernel):
+    """The image of a kernel that few changes of this tree affect. Builds it if the cache does not have it."""
+    key = key_of(kernel)
     image = kernel.image.rpartition("/")[2]
 
     def make(entry):

@@ -77,6 +77,19 @@ def built(name, options, arguments, targets=(), *, patches, parts, wanted=""):
         yield build
 
 
+def module_for(build, arguments, source, step):
+    """Builds a module, whose sources are in a folder, for a kernel that was built in `build`. Returns its path."""
+    folder = build.parent / source.name
+    cache.remove_tree(folder)
+    shutil.copytree(source, folder)
+    base = ["make", "-C", SOURCE, f"O={BUILD}", *arguments, f"-j{jobs()}"]
+    # No module of the kernel's own was built, so there is no list of symbols.
+    for more in (["modules_prepare"], [f"M={_WORKSPACE / source.name}", "KBUILD_MODPOST_WARN=1", "modules"]):
+        kernel.checked_make([*base, *more], step, binds=binds(build), env=_environment())
+    (made,) = folder.glob("*.ko")
+    return made
+
+
 def forget(name, arguments, wanted=""):
     """Removes the build folder of a kernel that will not be built again."""
     cache.clean([f"work-{name}-{_workspace_key(kernel.stock(wanted=wanted), arguments)}"])

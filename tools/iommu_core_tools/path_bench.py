@@ -21,9 +21,9 @@ from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
 from .vfio_user import VfioUser
 
-_FOLDER = CHECKOUT / "tools/path-bench"
+SOURCES = CHECKOUT / "tools/path-bench"
 _MODULE = "path_bench"
-_BARS = _FOLDER / "bars"
+_BARS = SOURCES / "bars"
 _LINE = re.compile(rf"{_MODULE}: ([^|\n]+)\|([^|\n]+)\|(\d+)$", re.M)
 _TIMEOUT = 900
 # A guest that counts instructions is slow, most of all on a busy machine.
@@ -41,11 +41,12 @@ _HALF_DIGIT = 0.005
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """An emulated unit, and the kind that it is of."""
+    """An emulated unit, the kind that it is of, and the kind of its queue of commands."""
 
     name: str
     kind: viommu.Viommu
     properties: dict
+    queue: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +77,10 @@ def units():
     """All units that are measured."""
     vtd, amdvi, smmuv3 = (viommu.get(name) for name in ("vtd", "amdvi", "smmuv3"))
     return (
-        Unit("vtd", vtd, {"caching-mode": "off"}),
-        Unit("vtd-caching", vtd, {"caching-mode": "on"}),
-        Unit("amdvi", amdvi, {}),
-        Unit("smmuv3", smmuv3, {"stage": 1}),
+        Unit("vtd", vtd, {"caching-mode": "off"}, "vtd"),
+        Unit("vtd-caching", vtd, {"caching-mode": "on"}, "vtd"),
+        Unit("amdvi", amdvi, {}, "amdvi"),
+        Unit("smmuv3", smmuv3, {"stage": 1}, "smmuv3"),
     )
 
 
@@ -119,21 +120,20 @@ def run(names=None, target=None, publish=False):
     bars = Bars(_BARS.read_text(encoding="utf-8"))
     figures = []
     for unit in [known[name] for name in names or known]:
-        c, ours = (_with_invalidation(figures) for figures in (_of_c(unit), _measure(unit, ours=True)))
-        if c.keys() != ours.keys():
-            raise ToolError(f"{unit.name}: the two drivers have different figures")
-        of_unit = [
-            Figure(unit.name, operation, call, c[operation, call], ours[operation, call],
-                   bars.of(unit.name, operation, call))
-            for operation, call in c
-        ]  # fmt: skip
-        _show(unit, of_unit)
+        c = cached(unit, _C, kernel=kernel.stock(unit.kind.arch).release)
+        of_unit = compared(unit.name, c, measure(unit, _OURS), bars)
+        show(of_unit)
         figures += of_unit
     if target:
         lines = [{**dataclasses.asdict(figure), "ratio": round(figure.ratio, 3)} for figure in figures]
         target.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
     if publish:
         path_report.publish(figures)
+    return verdict(figures)
+
+
+def verdict(figures):
+    """Says which figures are not as they should be. Returns the exit status."""
     above = [figure for figure in figures if not figure.passes]
     growing = list(_growing(figures))
     for line in growing:
@@ -143,15 +143,27 @@ def run(names=None, target=None, publish=False):
 
 
 def _growing(figures):
-    """What takes longer with more of something, by more than a look-up does."""
+    """What takes longer with more of something, by more than a look-up does, and by more than with C."""
     for (unit, what, of, call), row in path_report.families(figures).items():
         first, last = row[0].ours, row[-1].ours
-        if last > first * _FLAT:
+        if last > first * _FLAT and last - first > row[-1].c - row[0].c:
             yield f"{unit}: {what}, {call}: {first} with the fewest {of}, {last} with the most"
 
 
-def _show(unit, figures):
-    PROGRESS.plain(f"\n{unit.name:28}  {'call':12}  {'C':>10}  {'ours':>10}  ours / C   bar")
+def compared(name, c, ours, bars, whose=None):
+    """The figures of both drivers side by side. Their bars are those of `whose`; default: of the unit."""
+    if c.keys() != ours.keys():
+        raise ToolError(f"{name}: the two drivers have different figures")
+    whose = whose or name
+    return [
+        Figure(name, operation, call, c[operation, call], ours[operation, call], bars.of(whose, operation, call))
+        for operation, call in c
+    ]
+
+
+def show(figures, title=None):
+    """Prints the figures of a unit."""
+    PROGRESS.plain(f"\n{title or figures[0].unit:28}  {'call':12}  {'C':>10}  {'ours':>10}  ours / C   bar")
     for figure in figures:
         bar = "" if figure.bar is None else f"{figure.bar:.2f}"
         PROGRESS.plain(
@@ -165,7 +177,7 @@ def _build(arch):
     stock = kernel.stock(arch)
     key = cache.key_of(checkout=str(CHECKOUT), build=str(stock.build))
     with cache.workspace(_MODULE.replace("_", "-"), key) as folder:
-        for source in _FOLDER.iterdir():
+        for source in SOURCES.iterdir():
             shutil.copy(source, folder)
         with PROGRESS.step(f"bench: build for {stock.release}") as step:
             argv = ["make", "-C", stock.build, f"M={folder}", f"-j{jobs()}"]
@@ -182,51 +194,82 @@ def _with_invalidation(figures):
     return {**figures, ("4K, attached - unattached", "unmap"): attached - unattached}
 
 
-def _sources():
-    """What the figures depend on, besides this file."""
-    files = [*_FOLDER.iterdir(), *(guest_programs.FOLDER / "vfio-user").iterdir()]
-    return sorted(path for path in files if path != _BARS)
+def hashes():
+    """What the figures depend on, besides this file: the hash of each source."""
+    files = [*SOURCES.glob("*.[ch]"), *(guest_programs.FOLDER / "vfio-user").iterdir()]
+    return {path.name: cache.file_hash(path) for path in sorted(files)}
 
 
-def _of_c(unit):
-    """The figures of the kernel's own driver, from the cache if it has them."""
+@dataclasses.dataclass(frozen=True)
+class Driver:
+    """Whose code is measured, and on which kernel.
+
+    `name` is what messages call it. `image(arch)` makes the kernel and its file system, with the module that
+    measures; `insert` is the command that loads that module. `parameters(kind)` are the kernel's. If `load` is set it
+    loads the driver.
+    """
+
+    name: str
+    image: object
+    parameters: object
+    load: str | None = None
+    insert: str = f"modprobe {_MODULE}"
+
+
+_C = Driver(
+    "c",
+    image=lambda arch: guest_images.stock(arch, _build(arch)),
+    parameters=lambda kind: kind.stock,
+)
+_OURS = Driver(
+    "ours",
+    image=lambda arch: guest_images.stock(arch, _build(arch), module.path(arch)),
+    parameters=lambda kind: kind.free,
+    load="modprobe iommu_core",
+)
+
+
+def cached(unit, driver, **key):
+    """The figures of a unit with a driver that this tree does not change, from the cache if it has them."""
     key = cache.key_of(
         unit=unit.name,
         properties=unit.properties,
-        kernel=kernel.stock(unit.kind.arch).release,
-        bench={path.name: cache.file_hash(path) for path in _sources()},
-        recipe=2,
+        bench=hashes(),
+        recipe=3,
+        **key,
     )
 
     def make(folder):
-        figures = [[*names, count] for names, count in _measure(unit, ours=False).items()]
+        figures = [[*names, count] for names, count in measure(unit, driver).items()]
         (folder / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
 
-    found = cache.entry("path-bench-c", key, make) / "figures.json"
-    cache.prune("path-bench-c", 3 * len(units()))
+    name = f"path-bench-{driver.name}"
+    found = cache.entry(name, key, make) / "figures.json"
+    cache.prune(name, 3 * len(units()))
     return {
         (operation, call): count for operation, call, count in json.loads(found.read_text(encoding="utf-8"))
     }
 
 
-def _measure(unit, *, ours):
+def measure(unit, driver):
     """`{(operation, call): instructions}`."""
     kind = unit.kind
-    modules = [_build(kind.arch)] + ([module.path(kind.arch)] if ours else [])
     bench = machine.Machine(kind, cpus=1, unit=unit.properties)
     bench.root_port(machine.A).device("edu", bus=f"port{machine.A:x}", dma_mask="0xffffffffffffffff")
     _add_endpoints(bench, _ENDPOINTS - 1)
     bench.arguments += ["-icount", "shift=0,sleep=off"]
-    bench.parameters += ["iommu.strict=1", *(kind.free if ours else kind.stock)]
-    name = f"paths-{unit.name}-{'ours' if ours else 'c'}"
-    with PROGRESS.step(f"bench: measure {unit.name}, {'ours' if ours else 'C'}") as step:
-        image = dataclasses.replace(guest_images.stock(kind.arch, *modules), boot_timeout=_BOOT_TIMEOUT)
+    bench.parameters += ["iommu.strict=1", *driver.parameters(kind)]
+    name = f"paths-{unit.name}-{driver.name}"
+    image = dataclasses.replace(driver.image(kind.arch), boot_timeout=_BOOT_TIMEOUT)
+    with PROGRESS.step(f"bench: measure {unit.name}, {driver.name}") as step:
         with image.start(bench, name) as guest:
-            if ours:
+            said = ""
+            if driver.load:
                 before = _uptime(guest)
-                guest.run("modprobe iommu_core", timeout=_TIMEOUT)
+                guest.run(driver.load, timeout=_TIMEOUT)
                 loaded = _uptime(guest) - before
                 size = int(guest.run("awk '$1 == \"iommu_core\" { print $2 }' /proc/modules"))
+                said = f"; loaded in {loaded:.0f} million instructions, {size >> 10} KiB"
             # The messages of an attach are counted, but not how long the console takes.
             guest.run("dmesg -n 1")
             device = guest_pci.behind(guest, machine.A)
@@ -236,12 +279,12 @@ def _measure(unit, *, ours):
 
             def part(**parameters):
                 words = " ".join(f"{key}={value}" for key, value in parameters.items())
-                guest.run(f"modprobe {_MODULE} device={device} {words}", timeout=_TIMEOUT)
+                guest.run(f"{driver.insert} device={device} {words}", timeout=_TIMEOUT)
                 guest.run(f"rmmod {_MODULE}")
 
             part(what="domain")
             part(what="growth")
-            part(what="commands", kind=kind.name, registers=_registers(guest, kind))
+            part(what="commands", kind=unit.queue, registers=_registers(guest, kind, unit.queue))
             part(what="dma", label="strict:")
             vfio = _vfio(guest, device, group)
             guest.run(f"echo DMA-FQ >/sys/kernel/iommu_groups/{group}/type")
@@ -251,9 +294,8 @@ def _measure(unit, *, ours):
         if not figures:
             raise ToolError("the benchmark says nothing", log=guest.log)
         figures |= vfio
-        said = f"; loaded in {loaded:.0f} million instructions, {size >> 10} KiB" if ours else ""
         step.done(f"{len(figures)} figures{said}")
-    return figures
+    return _with_invalidation(figures)
 
 
 def _add_endpoints(bench, count):
@@ -286,7 +328,7 @@ def _uptime(guest):
     return float(guest.run("cat /proc/uptime").split()[0]) * 1000
 
 
-def _registers(guest, kind):
+def _registers(guest, kind, queue):
     """The physical address of the unit's registers."""
     if kind.arch is ARM64:
         # The first 64 bits of "reg", with the highest byte first.
@@ -294,6 +336,6 @@ def _registers(guest, kind):
     else:
         # In both tables the first structure, at 48, describes a unit, with the address at 8 in it
         # (VT-d 8.3; AMD IOMMU 5.2.2).
-        table = {"vtd": "DMAR", "amdvi": "IVRS"}[kind.name]
+        table = {"vtd": "DMAR", "amdvi": "IVRS"}[queue]
         command = f"od -An -v -t x8 -j 56 -N 8 /sys/firmware/acpi/tables/{table} | tr -d ' '"
     return f"0x{guest.run(command).strip()}"

@@ -10,7 +10,7 @@ from .paths import CHECKOUT
 
 _PAGE = CHECKOUT / "Documentation/performance.md"
 _PICTURE = CHECKOUT / "Documentation/performance.svg"
-_BEGIN = "<!-- {}: made by `tools/ic bench --paths --publish` -->\n"
+_BEGIN = "<!-- {}: made by `tools/ic bench --publish` -->\n"
 _END = "<!-- end of {} -->"
 _NAMES = {"vtd": "VT-d", "vtd-caching": "VT-d, caching mode", "amdvi": "AMD-Vi", "smmuv3": "SMMUv3"}
 # One operation with more and more of something.
@@ -29,6 +29,12 @@ def publish(figures):
         text = _replaced(text, name, table)
     _PAGE.write_text(text, encoding="utf-8")
     _PICTURE.write_text(picture(figures), encoding="utf-8")
+
+
+def publish_native(figures):
+    """Writes the table of the figures of native kernels that have a bar."""
+    text = _PAGE.read_text(encoding="utf-8")
+    _PAGE.write_text(_replaced(text, "native", _native(figures)), encoding="utf-8")
 
 
 def _replaced(text, name, table):
@@ -56,6 +62,19 @@ def _rows(figures, wanted):
     for figure in filter(wanted, figures):
         rows.setdefault((figure.operation, figure.call), {})[figure.unit] = figure
     return rows
+
+
+def _native(figures):
+    """One row for each figure that has a bar and each unit: with C's driver, and with ours."""
+    rows = {}
+    for figure in figures:
+        unit, whose = figure.unit.split()
+        if figure.bar is not None:
+            ratio = f"{figure.ratio:.2f}" if figure.passes else f"**{figure.ratio:.2f}**"
+            cell = f"{figure.ours:,} / {figure.c:,} = {ratio} (bar {figure.bar:.2f})"
+            rows.setdefault((figure.operation, figure.call, _NAMES[unit]), {})[whose] = cell
+    lines = [[*key, row["core-c"], row["core"]] for key, row in sorted(rows.items())]
+    return _table(["operation", "call", "unit", "the core with C's driver", "the core with ours"], lines)
 
 
 def _is_path(figure):

@@ -3,6 +3,8 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/scatterlist.h>
+
 #include "path_bench.h"
 
 /**
@@ -211,6 +213,69 @@ static int run_replace(struct device *dev)
 	return ret;
 }
 
+#define LIST	64
+
+/* A list of pages, no two of which are next to each other. */
+static int map_list(struct iommu_domain *domain, struct scatterlist *list, const char *where)
+{
+	u64 best[2] = { U64_MAX, U64_MAX }, took;
+	size_t len = LIST * PAGE_SIZE;
+	unsigned long flags;
+	char name[40];
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		ssize_t mapped;
+		size_t unmapped;
+
+		local_irq_save(flags);
+		took = instructions();
+		mapped = iommu_map_sg(domain, BASE, list, LIST, IOMMU_READ | IOMMU_WRITE, GFP_ATOMIC);
+		took = instructions() - took;
+		best[0] = min(best[0], took);
+		took = instructions();
+		unmapped = iommu_unmap(domain, BASE, len);
+		took = instructions() - took;
+		best[1] = min(best[1], took);
+		local_irq_restore(flags);
+		cond_resched();
+		if (mapped != len || unmapped != len) {
+			pr_err("a list of pages: a wrong answer\n");
+			return -EINVAL;
+		}
+	}
+	snprintf(name, sizeof(name), "list of %d, %s", LIST, where);
+	report(name, "map_sg", best[0], 1);
+	report(name, "unmap", best[1], 1);
+	return 0;
+}
+
+static int run_list(struct iommu_domain *domain, const char *where)
+{
+	/* The first of two each. */
+	struct page *page[LIST] = {};
+	struct scatterlist list[LIST];
+	int i, ret = 0;
+
+	sg_init_table(list, LIST);
+	for (i = 0; i < LIST && !ret; i++) {
+		page[i] = alloc_pages(GFP_KERNEL, 1);
+		if (page[i])
+			sg_set_page(&list[i], page[i], PAGE_SIZE, 0);
+		else
+			ret = -ENOMEM;
+	}
+	/* The tables are there, before and after. */
+	ret = ret ?: iommu_map(domain, BASE + SZ_2M - SZ_4K, SZ_1G, SZ_4K, IOMMU_READ, GFP_KERNEL);
+	if (!ret) {
+		ret = map_list(domain, list, where);
+		iommu_unmap(domain, BASE + SZ_2M - SZ_4K, SZ_4K);
+	}
+	for (i = 0; i < LIST && page[i]; i++)
+		__free_pages(page[i], 1);
+	return ret;
+}
+
 int run_domains(struct device *dev)
 {
 	struct iommu_domain *domain;
@@ -228,7 +293,7 @@ int run_domains(struct device *dev)
 	if (!ret)
 		ret = iommu_attach_device(domain, dev);
 	if (!ret) {
-		ret = run_cells(domain, "attached");
+		ret = run_cells(domain, "attached") ?: run_list(domain, "attached");
 		iommu_detach_device(domain, dev);
 	}
 	iommu_domain_free(domain);

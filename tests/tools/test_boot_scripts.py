@@ -73,6 +73,8 @@ class Machine(unittest.TestCase):
     def program(self, name, script="", status=0):
         """A program that writes its name and arguments to the file `calls`."""
         text = f'#!/bin/sh\necho "{name} $*" >>{self.base}/calls\n{script}\nexit {status}\n'
+        # It may be a link to the program of this machine.
+        (self.bin / name).unlink(missing_ok=True)
         self.put(f"bin/{name}", text, 0o755)
 
     def kernel(self, release, module=True, suffix=".xz"):
@@ -350,9 +352,6 @@ class Load(Machine):
             ("could not insert: Operation not permitted", "only signed modules"),
             ("FATAL: Module iommu_core not found in directory /lib", "boot update"),
             ("module iommu_core not found in modules.dep", "boot update"),
-            ("could not insert: Exec format error", "for another kernel"),
-            ("can not load module iommu_core: invalid module format", "for another kernel"),
-            ("can not load module iommu_core: unknown symbol in module, or unknown parameter", "for another kernel"),
             ("could not insert: No such device", "journalctl"),
         ):  # fmt: skip
             with self.subTest(error):
@@ -362,6 +361,32 @@ class Load(Machine):
                 self.assertIn(said, text)
                 # Levels below 4 are on the console despite "quiet".
                 self.assertTrue(text.startswith("<2>iommu_core: "))
+
+    def test_not_taken(self):
+        self.put("proc/cmdline", f"{PARAMETERS} quiet\n")
+        self.program("uname", f"echo {NEW}")
+        # What modinfo says, its status, and what is said.
+        for vermagic, status, said in (
+            (f"{OLD} SMP preempt mod_unload ", 0, f"for another kernel: for {OLD}, and {NEW} runs"),
+            # A release of which that of the kernel is the beginning.
+            (f"{NEW}x SMP preempt mod_unload ", 0, f"for another kernel: for {NEW}x, and {NEW} runs"),
+            ("", 0, "it was not built right"),
+            (f"{NEW} SMP preempt mod_unload ", 0, "what the kernel says"),
+            ("", 1, "what the kernel says"),
+        ):
+            for error in (
+                "could not insert: Exec format error", "could not insert: Invalid argument",
+                "can not load module iommu_core: invalid module format",
+                "can not load module iommu_core: unknown symbol in module, or unknown parameter",
+            ):  # fmt: skip
+                with self.subTest((vermagic, status, error)):
+                    self.program("modinfo", f"echo '{vermagic}'", status)
+                    text = self.load(error)
+                    self.assertIn(f"the reason: {error}", text)
+                    self.assertIn(said, text)
+                    # One explanation, between what has happened and the way out.
+                    self.assertEqual(text.count("\n"), 4)
+        self.assertIn("modinfo -F vermagic iommu_core", self.calls())
 
     def test_the_reason_is_known_where_modprobe_is_told_to_be_quiet(self):
         # initramfs-tools exports this.
@@ -401,21 +426,22 @@ class Load(Machine):
 
 class InitramfsTools(Machine):
     def hook(self, release):
-        functions = "manual_add_modules() { echo module $1; }\ncopy_file() { echo $1 ${2##*/}; }\n"
+        functions = "manual_add_modules() { echo module $1; }\ncopy_file() { echo $1 ${2##*/}; }\n" \
+                    "copy_exec() { echo program $1; }\n"
         self.put("usr/share/initramfs-tools/hook-functions", functions)
         return self.call("usr/share/initramfs-tools/hooks/iommu_core", version=release).splitlines()
 
     def test_only_for_a_kernel_that_has_it(self):
         self.kernel(NEW)
         self.kernel(OLD, module=False)
-        self.assertEqual(self.hook(NEW), ["module iommu_core", "script load"])
+        self.assertEqual(self.hook(NEW), ["module iommu_core", "script load", f"program {self.base}/usr/sbin/modinfo"])
         self.assertEqual(self.hook(OLD), [])
 
 
 class Dracut(Machine):
     def module(self, release):
         path = self.base / "usr/lib/dracut/modules.d/90iommu-core/module-setup.sh"
-        steps = "instmods() { echo module $1; }; inst_simple() { echo ${1##*/}; }; inst_multiple() { :; }; " \
+        steps = "instmods() { echo module $1; }; inst_simple() { echo ${1##*/}; }; inst_multiple() { echo $*; }; " \
                 "inst_hook() { echo $1 ${3##*/}; [[ -e $3 ]]; }; "
         script = f"kernel={release} moddir={path.parent}; {steps} . {path}; check && depends && installkernel && install"
         env = {"PATH": f"{self.bin}:{os.defpath}"}
@@ -426,7 +452,7 @@ class Dracut(Machine):
     def test_only_for_a_kernel_that_has_it(self):
         self.kernel(NEW)
         self.kernel(OLD, module=False)
-        self.assertEqual(self.module(NEW), ["module iommu_core", "load", "pre-udev iommu-core-load.sh"])
+        self.assertEqual(self.module(NEW), ["module iommu_core", "cat modinfo uname", "load", "pre-udev iommu-core-load.sh"])
         self.assertEqual(self.module(OLD), [])
 
 

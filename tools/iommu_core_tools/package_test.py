@@ -97,6 +97,7 @@ def _run_machine(report, machine, stock, debs):
         for name, test in (
             ("installed", _installed),
             ("started", _started),
+            ("a module of another kernel", _other_module),
             ("upgraded", _upgraded),
             ("a kernel without the module", _other_kernel),
             ("removed and purged", functools.partial(_removed, before=before)),
@@ -192,6 +193,7 @@ def _check_installed(inside):
     files = inside.initramfs_files()
     check(module_file.NAME in files, "the initramfs has the module", files)
     check("usr/lib/iommu-core/load" in files, "and what loads it", files)
+    check("sbin/modinfo" in files, "and what that asks when the module does not load", files)
     entries = inside.entries()
     own = [entry for entry in entries if entry[0].endswith("and iommu_core")]
     check([release for _title, release, _words in own] == [inside.release], "one boot entry has the module", str(entries))
@@ -215,6 +217,24 @@ def _started(inside, folder):
     said = _console(inside, folder, kinds[0], f"{own} quiet", failed, unit=None)
     for text in ("THE MODULE DID NOT LOAD", "No such device"):
         check(text in said, "the console says why it did not load", said)
+
+
+def _other_module(inside, folder):
+    """A file at the module's place that is for another kernel: the console says which."""
+    release, other = inside.release, f"9{inside.release[1:]}"
+    path = f"/lib/modules/{release}/updates/{module_file.NAME}"
+    remake = f"/usr/lib/iommu-core/boot update {release}"
+    inside.sh(
+        f"cp {path}.xz /boot/kept; xz -d {path}.xz; LC_ALL=C sed -i 's/vermagic={release} /vermagic={other} /' {path}; "
+        f"xz --check=crc32 {path}; {remake}",
+        "make a module of another kernel",
+    )
+    kind = viommu.VIOMMUS["vtd"]
+    said = _console(inside, folder, kind, inside.entries()[0][2], "the boot entry without iommu_core", **kind.plain)
+    # The words of kmod and of busybox.
+    check(re.search("the reason: modprobe: .*(Exec format error|invalid module format)", said), "the console has the error", said)
+    check(f"the module is for another kernel: for {other}, and {release} runs" in said, "and says what it means", said)
+    inside.sh(f"mv /boot/kept {path}.xz; {remake}", "put the module back")
 
 
 def _console(inside, folder, kind, parameters, until, **options):

@@ -19,7 +19,7 @@ installkernel() {
 }
 
 install() {
-	inst_multiple cat uname
+	inst_multiple cat modinfo uname
 	inst_simple /usr/lib/iommu-core/load
 	# shellcheck disable=SC2154 # dracut sets it.
 	inst_hook pre-udev 00 "$moddir/iommu-core-load.sh"

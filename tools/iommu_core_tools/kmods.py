@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The stock kernel's modules: the file and the dependencies of each."""
+"""Files of kernel modules: what is in one, and which others the stock kernel's modules depend on."""
 
 import lzma
 import pathlib
@@ -30,6 +30,17 @@ def modinfo(image):
             lines = [line for line in content.decode(errors="replace").split("\0") if "=" in line]
             return [tuple(line.split("=", 1)) for line in lines]
     raise ToolError("not a kernel module: no .modinfo section")
+
+
+# The kernel refuses a module that has none of one of these, or several.
+_ONCE = (".modinfo", ".gnu.linkonce.this_module")
+
+
+def wrong_sections(image):
+    """What keeps any kernel from loading a module, as texts."""
+    names = [name for name, _content in _sections(image)]
+    counts = {name: names.count(name) for name in _ONCE}
+    return [f"it has {count} sections {name} in place of one" for name, count in counts.items() if count != 1]
 
 
 def _name(path):

@@ -3,7 +3,7 @@
 
 import re
 
-from . import cache, kernel, root
+from . import cache, kernel, kmods, root
 from .arch import AMD64
 from .paths import CHECKOUT, jobs
 from .progress import PROGRESS
@@ -47,9 +47,12 @@ def build(arch=AMD64, *, clippy=False, wanted=""):
                 raise step.fail(what, shown=True)
             if "warning: " in result.output:
                 show_compiler_output(result.output, folder)
+            built = Build(stock, folder)
             if not clippy:
-                step.done(f"{(folder / 'iommu_core.ko').stat().st_size >> 10} KB")
-        return Build(stock, folder)
+                if wrong := kmods.wrong_sections(built.ko.read_bytes()):
+                    raise step.fail(f"no kernel would load the module: {', and '.join(wrong)}")
+                step.done(f"{built.ko.stat().st_size >> 10} KB")
+        return built
 
 
 def path(arch, wanted=""):

@@ -127,7 +127,7 @@ help:
 	@echo '                        (FILTER=iommufd)'
 	@echo '  make native-calls     which functions of the core these suites call, compared with the document'
 	@echo '  make bench            measure page tables and whole paths, in C and ours, on the stock kernel'
-	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines;'
+	@echo '  make lint             rustfmt, clippy, files that may have unsafe, arrows between files, licence lines, shellcheck;'
 	@echo '                        clippy also builds the kernels of make kunit, make kernel and make native for it'
 	@echo '  make arrows           list files that import each other in a circle, or from a layer above'
 	@echo '                        (tools/ic arrows <file>: what a file imports, and what imports it)'

@@ -31,7 +31,7 @@ older() {
 	test "${1%.*}" -lt "${2%.*}" || { test "${1%.*}" -eq "${2%.*}" && test "${1#*.}" -lt "${2#*.}"; }
 }
 if test -n "$series"; then
-	known= too_old=yes
+	known='' too_old=yes
 	for one in $supported; do
 		test "$one" = "$series" && known=yes
 		older "$series" "$one" || too_old=

@@ -71,6 +71,21 @@ class CompileFail(unittest.TestCase):
         self.assertEqual(text, "line 4: E0004 expected\nline domain.rs:9: E0001 not expected")
 
 
+class Shell(unittest.TestCase):
+    def test_which_files(self):
+        found = lint.shell_files()
+        for name in (".ci/run", "packaging/root/usr/lib/iommu-core/load", "packaging/debian/modules.postinst", "tools/bootstrap.sh"):
+            self.assertIn(name, found)
+        self.assertEqual([name for name in found if name.endswith((".py", ".md", ".rs")) or name == "tools/ic"], [])
+
+    def test_names_and_first_lines(self):
+        for name, first, expected in (
+            ("a.sh", "", True), ("a", "#!/bin/sh", True), ("a", "#! /bin/bash -e", True), ("a", "#!/usr/bin/env bash", True),
+            ("a", "#!/bin/shx", False), ("a", "#!/usr/bin/env python3", False), ("a.md", "/bin/sh", False),
+        ):  # fmt: skip
+            self.assertEqual(bool(lint._is_shell(name, first)), expected, (name, first))
+
+
 class Names(unittest.TestCase):
     def test_hosts(self):
         host = ".".join(("deb", "debian", "org"))  # in parts, or this file would fail the check

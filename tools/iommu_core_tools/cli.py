@@ -182,7 +182,7 @@ def _parser():
     command = add("arrows", _arrows, "files that import each other in a circle, or from a layer above")
     command.add_argument("names", nargs="*", metavar="file", help="show what a file or folder imports, and what imports it")
     command.add_argument("--dot", action="store_true", help="print the whole graph for graphviz")
-    add("lint", _suite(lint.run_all), "rustfmt, clippy, files that may have unsafe, arrows between files, licence lines")
+    add("lint", _suite(lint.run_all), "rustfmt, clippy, files that may have unsafe, arrows between files, licence lines, shellcheck")
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
     command = add("bench", _bench, "measure page tables and whole paths: the kernel's in C, and ours")

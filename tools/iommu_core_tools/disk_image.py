@@ -244,16 +244,7 @@ def _write(path, text, mode=0o644):
 
 def tools():
     """The folder of the layer with firmware, and with what makes disks. Over the root of the tools."""
-    key = cache.key_of(root=root.key(), packages=_TOOLS, recipe=1)
-
-    def make(folder):
-        script = f"apt-get update -q; apt-get install -q -y --no-install-recommends {' '.join(_TOOLS)}"
-        with PROGRESS.step("disk: get firmware, and what makes disks") as step:
-            here = root.get().layered(folder)
-            if not here.run(["sh", "-ec", script], env={"DEBIAN_FRONTEND": "noninteractive"}, log=step.log):
-                raise step.fail("cannot install packages")
-
-    return cache.entry("disk-tools", key, make)
+    return root.with_packages("disk-tools", _TOOLS, "disk: get firmware, and what makes disks")
 
 
 def with_tools(folder):

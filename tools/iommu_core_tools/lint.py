@@ -6,7 +6,7 @@ import functools
 import re
 import shutil
 
-from . import arrows, custom_kernel, intree, lsiommu, module, root, run, uml, unsafe_rooms
+from . import arrows, cache, custom_kernel, intree, lsiommu, module, root, run, uml, unsafe_rooms
 from .arch import ARCHES
 from .errors import ToolError
 from .paths import CHECKOUT
@@ -28,6 +28,7 @@ def run_all(report):
             ("no archive or registry named", _checked(registry_names)),
             ("width of comments", _checked(comment_widths)),
             ("Python and shell syntax", _checked(syntax)),
+            ("shellcheck", shellcheck),
             *(
                 (f"clippy, module for {arch.name}", functools.partial(clippy_module, arch))
                 for arch in ARCHES.values()
@@ -206,9 +207,31 @@ def syntax():
                 ast.parse(text, name)
             except SyntaxError as error:
                 wrong.append(f"{name}:{error.lineno}: {error.msg}")
-        elif name.endswith(".sh") or re.match(r"#!\s*/bin/(ba|da)?sh\b|#!/usr/bin/env bash", first):
+        elif _is_shell(name, first):
             shell = "bash" if "bash" in first else "sh"
             result = run.run([shell, "-n", CHECKOUT / name])
             if not result:
                 wrong.append(result.output)
     return wrong
+
+
+def _is_shell(name, first):
+    return name.endswith(".sh") or re.match(r"#!\s*/bin/(ba|da)?sh\b|#!/usr/bin/env bash", first)
+
+
+def shell_files():
+    """Every shell script of the repository."""
+    texts = ((name, _text(name)) for name in files())
+    return [name for name, text in texts if text is not None and _is_shell(name, text.split("\n", 1)[0])]
+
+
+def shellcheck():
+    """shellcheck on all shell scripts. What has to be as it is says so with a comment."""
+    names = shell_files()
+    layer = root.with_packages("shellcheck", ("shellcheck",), "lint: get shellcheck")
+    with cache.scratch("shellcheck") as folder, PROGRESS.step(f"lint: shellcheck, {len(names)} files") as step:
+        argv = ["shellcheck", "--color=never", "--format=gcc", *names]
+        result = root.get().layered(folder, layer).run(argv, cwd=CHECKOUT, log=step.log)
+        if not result:
+            PROGRESS.plain(result.output)
+            raise step.fail("shellcheck found something", shown=True)

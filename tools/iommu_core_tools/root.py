@@ -227,6 +227,22 @@ def need_programs():
     host.need("mmdebstrap", "unshare", "mount", *(() if os.geteuid() == 0 else ("newuidmap",)))
 
 
+def with_packages(name, names, text):
+    """The folder of a layer over the first root with further packages, for `Root.layered()`.
+
+    `name` is that of its entry in the cache, and `text` says what is done if there is none yet.
+    """
+
+    def make(folder):
+        script = f"apt-get update -q; apt-get install -q -y --no-install-recommends {' '.join(names)}"
+        with PROGRESS.step(text) as step:
+            here = get().layered(folder)
+            if not here.run(["sh", "-ec", script], env={"DEBIAN_FRONTEND": "noninteractive"}, log=step.log):
+                raise step.fail("cannot install packages")
+
+    return cache.entry(name, cache.key_of(root=key(), packages=names, recipe=1), make)
+
+
 def exists(name=series.ROOT.name):
     """Whether a root exists."""
     return cache.find("root", key(name)) is not None

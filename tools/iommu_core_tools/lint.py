@@ -190,8 +190,9 @@ def wide_comments(name, text):
 
 def comment_widths():
     """Comments that are too wide, in code."""
-    code = re.compile(r"\.(rs|py|sh)$|(^|/)(Makefile|Kbuild|Kconfig|ic)$")
-    return [line for name in files() if code.search(name) for line in wide_comments(name, _text(name))]
+    code = re.compile(r"\.(rs|py|sh)$|(^|/)(Makefile|Kbuild|Kconfig|ic|debian/rules)$")
+    names = [name for name in files() if code.search(name)] + shell_files()
+    return [line for name in dict.fromkeys(names) for line in wide_comments(name, _text(name))]
 
 
 def syntax():

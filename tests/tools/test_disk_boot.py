@@ -78,6 +78,15 @@ class Machine(Folder):
         self.assertIn("/dev/ttyS1", disk_image._files()["etc/systemd/system/agent.service"])
 
 
+    def test_a_guest_has_no_time_limits_of_its_own(self):
+        files = disk_image._files()
+        for name, line in (("system.conf.d", "DefaultTimeoutStartSec=infinity"), ("system/service.d", "TimeoutSec=infinity")):
+            path = f"etc/systemd/{name}/limits.conf"
+            self.assertIn(f"\n{line}\n", files[path])
+            # Also in the initramfs.
+            self.assertRegex(files["etc/dracut.conf.d/disk.conf"], f'install_items\\+=".* /{path} ')
+
+
 class Disks(unittest.TestCase):
     def test_each_has_a_name_of_its_own_and_what_it_needs(self):
         names = [disk.name for disk in disk_test.DISKS] + [disk_test.SECURE_BOOT]
@@ -123,7 +132,8 @@ class Disks(unittest.TestCase):
         guest = mock.Mock()
         guest.run.return_value = "iommu-core-check.service loaded failed failed Check that iommu_core was loaded\n\n"
         self.assertEqual(disk_test.failed_units(guest), ["iommu-core-check.service"])
-        with self.assertRaises(AssertionError):
+        guest.status.return_value = (3, "Active: failed (Result: timeout)")
+        with self.assertRaisesRegex(AssertionError, "but for iommu-core-check.service: Active: failed .Result: timeout"):
             disk_test.nothing_has_failed(guest)
         guest.run.return_value = "\n"
         disk_test.nothing_has_failed(guest)

@@ -59,9 +59,12 @@ ExecStart=/bin/sh -c 'echo >/dev/{AMD64.agent}; exec /usr/local/libexec/agent /d
 WantedBy=multi-user.target
 """
 # On a busy host a guest's clock goes on while the guest stands still, so its own time limits mean
-# nothing. dracut's initramfs has systemd too.
-_LIMITS_FILE = "etc/systemd/system.conf.d/limits.conf"
-_LIMITS = "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n"
+# nothing: the defaults, and those that systemd's own services have besides. dracut's initramfs has
+# systemd too.
+_LIMITS = {
+    "etc/systemd/system.conf.d/limits.conf": "[Manager]\nDefaultTimeoutStartSec=infinity\nDefaultDeviceTimeoutSec=infinity\n",
+    "etc/systemd/system/service.d/limits.conf": "[Service]\nTimeoutSec=infinity\nWatchdogSec=0\n",
+}
 # They take time in an emulated machine, and a prompt would wait for ever.
 _MASKED = ("getty.target", "timers.target", "systemd-firstboot.service")
 
@@ -206,14 +209,15 @@ def _files():
         "etc/hostname": "disk\n",
         "etc/machine-id": f"{_MACHINE_ID}\n",
         "etc/systemd/system/agent.service": _UNIT,
-        _LIMITS_FILE: _LIMITS,
+        **_LIMITS,
         "etc/default/grub.d/disk.cfg": f'GRUB_TIMEOUT=0\nGRUB_TERMINAL=console\nGRUB_CMDLINE_LINUX="{parameters()}"\n',
         "etc/kernel/install.conf": "layout=bls\n",
         "etc/kernel/cmdline": f"root=UUID={FILE_SYSTEM} ro {parameters()}\n",
         # An archive with the modules of all disks takes minutes to make and to load.
         "etc/initramfs-tools/conf.d/modules": "MODULES=list\n",
         "etc/initramfs-tools/modules": "nvme\next4\n",
-        "etc/dracut.conf.d/disk.conf": f'hostonly="no"\ndrivers="nvme ext4"\ninstall_items+=" /{_LIMITS_FILE} "\n',
+        "etc/dracut.conf.d/disk.conf": 'hostonly="no"\ndrivers="nvme ext4"\n'
+        f'install_items+=" {" ".join(f"/{name}" for name in _LIMITS)} "\n',
     }
 
 

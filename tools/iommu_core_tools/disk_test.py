@@ -280,8 +280,9 @@ def runs(guest, release):
 
 def nothing_has_failed(guest):
     """Fails if something did not start."""
-    failed = failed_units(guest)
-    check(not failed, "everything has started", str(failed))
+    if failed := failed_units(guest):
+        _status, why = guest.status(f"systemctl status --no-pager --full {' '.join(failed)}", timeout=_LONG)
+        check(False, f"everything has started but for {' '.join(failed)}", why)
 
 
 def failed_units(guest):

@@ -10,7 +10,7 @@ use super::{
     records::{
         command::{self, Command},
         ste::{Ste, Words},
-        update::Update,
+        update::{self, Step},
     },
     unit::{command_queue::Failure, hardware::Hardware},
 };
@@ -19,8 +19,8 @@ use crate::{
     ffi::compat::{dma_mb, Write},
 };
 
-/// An STE changes in [`Update::MAX_STEPS`] steps or fewer. One more look finds no step left.
-const MAX_STEPS: usize = Update::MAX_STEPS + 1;
+/// An STE changes in [`update::MAX_STEPS`] steps or fewer. One more look finds no step left.
+const MAX_STEPS: usize = update::MAX_STEPS + 1;
 
 /// The domains that STEs have pointed to before the attach.
 #[derive(Default)]
@@ -81,9 +81,8 @@ fn step(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<bool, Fail
             tlb.check(&mut batch, plan);
         }
         for &id in ids {
-            let update = Update::new(&stream_table.read(id), plan.ste());
-            if let Some(step) = update.steps().first() {
-                stream_table.write(id, step);
+            if let Some(step) = Step::first(&stream_table.read(id), plan.ste()) {
+                stream_table.write(id, &step);
                 found = true;
                 // The level 1 descriptor may be new as well.
                 batch.push(Command::invalidate_ste(id.raw(), false));
@@ -106,7 +105,7 @@ fn write(hardware: &Hardware, steps: &mut dyn EndpointSteps) -> Result<(), Failu
     Ok(())
 }
 
-/// Makes the plans of all `steps` true. [`Update`] says how an STE changes, and [`Action`] what
+/// Makes the plans of all `steps` true. [`Step`] says how an STE changes, and [`Action`] what
 /// comes before and after that.
 pub(super) fn commit(hardware: &Hardware, steps: &mut dyn EndpointSteps) {
     let stream_table = &hardware.stream_table;

@@ -439,9 +439,8 @@ unsafe fn map_by_one_walk(
         at = at.wrapping_add(len as c_ulong);
     });
     // SAFETY: By the requirements.
-    let (mapped, result) =
-        unsafe { provider::start::map_list(domain, iova as u64, traced, prot as u32, gfp) }?;
-    Some((mapped, answer(result)))
+    let done = unsafe { provider::start::map_list(domain, iova as u64, traced, prot as u32, gfp) };
+    done.map(|(mapped, result)| (mapped, answer(result)))
 }
 
 #[cfg(not(CONFIG_IOMMU_CORE_PROVIDER))]

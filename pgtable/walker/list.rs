@@ -9,7 +9,7 @@ use crate::{
     addr::{Iova, PhysAddr, Prot},
     pgtable::{
         error::Error,
-        format::{At, Format, Level, Root},
+        format::{At, Format, Root},
         gather::Gather,
         memory::{Entry, Table, TableMemory},
     },

@@ -44,36 +44,33 @@ impl Step {
     pub const fn result(&self) -> &Words {
         &self.words
     }
-}
 
-/// The steps from one STE to another.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Update {
-    steps: [Step; Self::MAX_STEPS],
-    count: usize,
-}
+    /// The step from `before` to `after`, if they differ.
+    fn between(before: &Words, after: &Words) -> Option<Self> {
+        let mut changed = 0;
+        for index in 0..8 {
+            changed |= u8::from(before[index] != after[index]) << index;
+        }
+        (changed != 0).then_some(Self {
+            words: *after,
+            changed,
+        })
+    }
 
-impl Update {
-    /// The most steps of an update.
-    pub const MAX_STEPS: usize = 3;
-
-    /// Plans the update of an STE from `old` to `new`.
+    /// The first step on the way from the STE `old` to the STE `new`; `None` if nothing is left to
+    /// change. The STE after it is the next `old`.
     ///
     /// Two bits never make the STE invalid in between. MEV may change at any time, because it only
     /// says how many events the unit records. EATS = 1 may change because ATS is disabled in the
     /// device meanwhile. It is cleared before the new STE is in force and set after that, so that
     /// the unit accepts translated transactions only as one of the two STEs does.
-    pub fn new(old: &Words, new: &Words) -> Self {
+    pub fn first(old: &Words, new: &Words) -> Option<Self> {
+        if old == new {
+            return None;
+        }
         let (old_used, new_used) = (used(old), used(new));
         let mut free = [0; 8];
         free[1] = free_in_word_1(old, new);
-        let mut this = Self {
-            steps: [Step {
-                words: *old,
-                changed: 0,
-            }; Self::MAX_STEPS],
-            count: 0,
-        };
         // The old STE, with the bits of the new one where the unit does not use the old ones.
         let mut ahead = *old;
         let mut critical = None;
@@ -92,65 +89,36 @@ impl Update {
         }
 
         match critical {
-            None => {}
+            None => Self::between(old, new),
             Some(index) if different == 1 => {
                 // The unused bits of that word can wait for its own write.
                 ahead[index] = old[index];
-                this.step(&ahead);
-                ahead[index] = new[index];
-                this.step(&ahead);
+                Self::between(old, &ahead).or_else(|| {
+                    ahead[index] = new[index];
+                    Self::between(old, &ahead)
+                })
             }
             Some(_) => {
                 let mut invalid = *old;
                 invalid[0] = 0;
-                this.step(&invalid);
-                let mut filled = *new;
-                filled[0] = 0;
-                this.step(&filled);
+                Self::between(old, &invalid)
             }
         }
-        this.step(new);
-        this
     }
+}
 
-    /// Adds the step to `words`, unless they are there already.
-    fn step(&mut self, words: &Words) {
-        let before = match self.count.checked_sub(1) {
-            Some(last) => self.steps[last].words,
-            None => self.steps[0].words,
-        };
-        let mut changed = 0;
-        for (index, (before, after)) in before.iter().zip(words).enumerate() {
-            changed |= u8::from(before != after) << index;
-        }
-        if changed == 0 {
-            return;
-        }
-        if let Some(step) = self.steps.get_mut(self.count) {
-            *step = Step {
-                words: *words,
-                changed,
-            };
-            self.count += 1;
-        }
-    }
+/// The most steps from one STE to another.
+pub const MAX_STEPS: usize = 3;
 
-    /// The steps, in order; none if nothing changes.
-    pub fn steps(&self) -> &[Step] {
-        self.steps.get(..self.count).unwrap_or_default()
-    }
-
-    /// Whether the STE is made invalid in between, although both the old and the new one are valid.
-    /// For host tests.
-    #[cfg(test)]
-    pub fn breaks(&self) -> bool {
-        match (self.steps().first(), self.steps().last()) {
-            (Some(first), Some(last)) => {
-                first.writes().next() == Some((0, 0)) && last.words[0] != 0
-            }
-            _ => false,
-        }
-    }
+/// All steps from the STE `old` to the STE `new`.
+pub fn steps(old: &Words, new: &Words) -> impl Iterator<Item = Step> {
+    let (mut now, new) = (*old, *new);
+    let next = move || {
+        let step = Step::first(&now, &new)?;
+        now = step.words;
+        Some(step)
+    };
+    core::iter::from_fn(next).take(MAX_STEPS)
 }
 
 /// V in word 0.

@@ -16,7 +16,7 @@ use super::super::records::{
     capability::Capability,
     ste::{DeviceTlb, Ste, Words},
     stream_table_layout::{Layout, Level1, Place, LEVEL2_BYTES, LEVEL2_STES, STE_BYTES},
-    update::{Step, Update},
+    update::{self, Step},
 };
 use crate::{
     addr::PhysAddr,
@@ -167,8 +167,8 @@ impl StreamTable {
     /// CMD_CFGI_STE and a CMD_SYNC.
     pub fn forbid_device_tlb(&self, id: RequesterId) {
         let old = self.read(id);
-        for step in Update::new(&old, &DeviceTlb::forbid(&old)).steps() {
-            self.write(id, step);
+        for step in update::steps(&old, &DeviceTlb::forbid(&old)) {
+            self.write(id, &step);
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::super::records::{
     command::Command,
     event::CommandError,
     ste::{Sharing, Ste, Walk},
-    update::Update,
+    update,
 };
 use super::super::super::{
     smmu::SmmuV3,
@@ -81,8 +81,8 @@ fn playing() -> Result<(Arc<FakeUnit>, Arc<Unit<SmmuV3>>)> {
         sharing: Sharing::Incoming,
     };
     let now = hardware.stream_table.read(STREAM);
-    for step in Update::new(&now, &bypass.encode()).steps() {
-        hardware.stream_table.write(STREAM, step);
+    for step in update::steps(&now, &bypass.encode()) {
+        hardware.stream_table.write(STREAM, &step);
     }
     Ok((fake, unit))
 }
@@ -347,8 +347,8 @@ mod suite {
         let bypass = Ste::Bypass {
             sharing: Sharing::Incoming,
         };
-        for step in Update::new(&tables.read(id), &bypass.encode()).steps() {
-            tables.write(id, step);
+        for step in update::steps(&tables.read(id), &bypass.encode()) {
+            tables.write(id, &step);
         }
         // V, Config 0b100; SHCFG 1.
         assert_eq!(tables.read(id), [0x9, 1 << 44, 0, 0, 0, 0, 0, 0]);

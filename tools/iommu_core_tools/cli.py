@@ -34,6 +34,7 @@ from . import (
     native_symbols,
     package_test,
     path_bench,
+    path_profile,
     paths,
     root,
     story,
@@ -192,6 +193,8 @@ def _parser():
     command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
     command.add_argument("--publish", action="store_true", help="write them into Documentation/")
+    command.add_argument("--profile", choices=path_profile.CALLS, help="only say which functions one call spends its instructions in")
+    command.add_argument("--stock", action="store_true", help="with --profile: the kernel's own driver, not ours")
 
     command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
     command.add_argument("--filter", default="iommu_core*", help="suites and cases (default: all of ours)")
@@ -275,6 +278,8 @@ def _bench(arguments):
         if arguments.paths or arguments.units or arguments.json or arguments.publish:
             raise ToolError("--queue is for itself: it measures no paths")
         return host_tests.bench("command_queue")
+    if arguments.profile:
+        return path_profile.run(arguments.profile, arguments.units, ours=not arguments.stock)
     if arguments.native:
         return native_path_bench.run(arguments.units, target=arguments.json, publish=arguments.publish)
     if not arguments.paths and not arguments.units:

@@ -214,6 +214,10 @@ class Guest:
         """The file on the host that holds a disk's content."""
         return self._folder / f"{name}.img"
 
+    def trace_file(self):
+        """A file on the host to which QEMU can write what it logs."""
+        return self._folder / "trace"
+
     def _dead(self, what):
         """The error for a guest that no longer works. It has an alarm or the last line of the log."""
         # The console's last output may not be in the log yet.

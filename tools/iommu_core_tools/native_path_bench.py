@@ -11,7 +11,6 @@ import json
 import shutil
 
 from . import cache, custom_kernel, guest_images, intree, path_bench, path_report, viommu
-from .errors import ToolError
 from .progress import PROGRESS
 
 _BARS = path_bench.SOURCES / "native-bars"
@@ -29,12 +28,9 @@ def units():
 
 def run(names=None, target=None, publish=False):
     """As `path_bench.run()`, natively."""
-    known = {unit.name: unit for unit in units()}
-    if unknown := [name for name in names or () if name not in known]:
-        raise ToolError(f"no such unit: {' '.join(unknown)}", hint=f"one of {' '.join(known)}")
     bars = path_bench.Bars(_BARS.read_text(encoding="utf-8"))
     figures = []
-    for unit in [known[name] for name in names or known]:
+    for unit in path_bench.chosen(units(), names):
         ours = custom_kernel.MEASURED[unit.kind.arch.name]
         c = ours.with_c_layer()
         base = path_bench.cached(unit, _driver("native-c", c, stock=True), kernel=custom_kernel.key_of(c))
@@ -44,7 +40,8 @@ def run(names=None, target=None, publish=False):
             path_bench.show(of_unit, f"{unit.name}, {_TITLES[name]}")
             figures += [dataclasses.replace(figure, unit=f"{unit.name} {name}") for figure in of_unit]
     if target:
-        target.write_text(json.dumps([dataclasses.asdict(figure) for figure in figures], indent=1) + "\n", encoding="utf-8")
+        lines = [dataclasses.asdict(figure) for figure in figures]
+        target.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
     if publish:
         path_report.publish_native(figures)
     return path_bench.verdict(figures)

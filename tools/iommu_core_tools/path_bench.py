@@ -84,6 +84,14 @@ def units():
     )
 
 
+def chosen(all_units, names=None):
+    """The units with these names; default: all."""
+    known = {unit.name: unit for unit in all_units}
+    if unknown := [name for name in names or () if name not in known]:
+        raise ToolError(f"no such unit: {' '.join(unknown)}", hint=f"one of {' '.join(known)}")
+    return [known[name] for name in names or known]
+
+
 class Bars:
     """The bars, from a file with lines `operation | call | bar [| unit=bar]...`."""
 
@@ -114,14 +122,11 @@ def run(names=None, target=None, publish=False):
     """
     if publish and names:
         raise ToolError("the documentation has the figures of all units", hint="leave out --units")
-    known = {unit.name: unit for unit in units()}
-    if unknown := [name for name in names or () if name not in known]:
-        raise ToolError(f"no such unit: {' '.join(unknown)}", hint=f"one of {' '.join(known)}")
     bars = Bars(_BARS.read_text(encoding="utf-8"))
     figures = []
-    for unit in [known[name] for name in names or known]:
-        c = cached(unit, _C, kernel=kernel.stock(unit.kind.arch).release)
-        of_unit = compared(unit.name, c, measure(unit, _OURS), bars)
+    for unit in chosen(units(), names):
+        c = cached(unit, C, kernel=kernel.stock(unit.kind.arch).release)
+        of_unit = compared(unit.name, c, measure(unit, OURS), bars)
         show(of_unit)
         figures += of_unit
     if target:
@@ -216,12 +221,12 @@ class Driver:
     insert: str = f"modprobe {_MODULE}"
 
 
-_C = Driver(
+C = Driver(
     "c",
     image=lambda arch: guest_images.stock(arch, _build(arch)),
     parameters=lambda kind: kind.stock,
 )
-_OURS = Driver(
+OURS = Driver(
     "ours",
     image=lambda arch: guest_images.stock(arch, _build(arch), module.path(arch)),
     parameters=lambda kind: kind.free,

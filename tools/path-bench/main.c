@@ -26,7 +26,7 @@ MODULE_PARM_DESC(device, "the PCI address of a device that no driver is bound to
 
 static char *what = "domain";
 module_param(what, charp, 0);
-MODULE_PARM_DESC(what, "domain: the IOMMU API; dma: the DMA API; growth: with more of something; commands: what the unit gets");
+MODULE_PARM_DESC(what, "domain: the IOMMU API; dma: the DMA API; growth: with more of something; commands: what the unit gets; once: nothing, until the parameter once is set");
 
 static char *label = "";
 module_param(label, charp, 0);
@@ -91,6 +91,8 @@ static int __init path_bench_init(void)
 		ret = run_growth(&endpoints);
 	else if (!strcmp(what, "commands"))
 		ret = run_commands(&endpoints);
+	else if (!strcmp(what, "once"))
+		ret = prepare_once(endpoints.device[0]);
 	else
 		ret = -EINVAL;
 	put(&endpoints);

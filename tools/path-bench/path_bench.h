@@ -35,4 +35,7 @@ int run_dma(struct device *dev);
 int run_growth(const struct endpoints *endpoints);
 int run_commands(const struct endpoints *endpoints);
 
+/* The module parameter `once` makes calls with @device, which stays as long as the module. */
+int prepare_once(struct device *device);
+
 #endif

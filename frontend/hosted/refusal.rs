@@ -82,7 +82,7 @@ impl Board {
         )
     }
 
-    /// Adds a group of C's that nobody holds.
+    /// Adds a group of C's that nobody holds, in place of one that had its address.
     pub fn add(&self, c: usize, name: Label) -> Result {
         let mut room = KVec::new();
         let mut entry = Entry {
@@ -95,13 +95,14 @@ impl Board {
         loop {
             let wanted = {
                 let mut entries = self.entries.lock();
+                entries.remove(c);
                 entry = match entries.insert(entry, &mut room) {
                     Ok(()) => return Ok(()),
+                    // There was no room.
                     Err(entry) => entry,
                 };
                 entries.len() + 1
             };
-            // C adds a group once, so it was room that was missing.
             room = KVec::with_capacity(wanted, GFP_KERNEL)?;
         }
     }

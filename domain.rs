@@ -279,6 +279,7 @@ impl<D: Translate> Domain<D> {
 
     /// Maps `pieces` of memory one after the other from `iova` on, each with its length in bytes.
     /// Otherwise like [`map`](Self::map).
+    // The two share no function that takes a closure: that took over 20 instructions of a map.
     #[cfg_attr(CONFIG_IOMMU_CORE_HOSTED, allow(dead_code))]
     pub fn map_list(
         &self,

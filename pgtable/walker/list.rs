@@ -54,7 +54,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
         (mapped, Ok(()))
     }
 
-    /// [`map`](Self::map), which calls for single pages have inlined.
+    /// [`map`](Self::map), as a call.
     #[inline(never)]
     fn map_piece(
         &self,

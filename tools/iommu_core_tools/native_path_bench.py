@@ -54,7 +54,7 @@ def _driver(name, kernel, *, stock):
     return path_bench.Driver(
         name,
         image=functools.partial(_image, kernel),
-        parameters=lambda kind: [*(kind.stock if stock else kind.free)],
+        parameters=lambda kind: kind.stock if stock else kind.free,
         insert=f"insmod /suites/{_MODULE}",
     )
 

@@ -172,7 +172,7 @@ def picture(figures):
         text(10, 20, "Instructions of whole paths: ours / C's", font_size=15),
     ]
     for number, unit in enumerate(units):
-        at = _LEFT + number * 130
+        at = _LEFT + number * 150
         lines.append(f'<circle cx="{at}" cy="40" r="5" fill="{_COLORS[unit]}"/>')
         lines.append(text(at + 10, 44, _NAMES[unit]))
     for tick in range(math.floor(_MOST / 0.2) + 1):

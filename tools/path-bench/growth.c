@@ -16,7 +16,7 @@
 
 static const unsigned int mappings[] = { 1, 1000, 1000000 };
 static const unsigned int domains[] = { 1, 10, 100, 1000 };
-static const unsigned int endpoints_[] = { 1, 8, 64 };
+static const unsigned int attached_endpoints[] = { 1, 8, 64 };
 
 static int map(struct iommu_domain *domain, u64 iova, u64 phys, u64 len)
 {
@@ -62,18 +62,18 @@ static int with_endpoints(const struct endpoints *all)
 
 	if (IS_ERR(domain))
 		return PTR_ERR(domain);
-	for (i = 0; i < ARRAY_SIZE(endpoints_) && !ret; i++) {
-		if (endpoints_[i] > all->count) {
+	for (i = 0; i < ARRAY_SIZE(attached_endpoints) && !ret; i++) {
+		if (attached_endpoints[i] > all->count) {
 			ret = -ENODEV;
 			break;
 		}
-		while (attached < endpoints_[i]) {
+		while (attached < attached_endpoints[i]) {
 			ret = iommu_attach_device(domain, all->device[attached]);
 			if (ret)
 				break;
 			attached++;
 		}
-		snprintf(name, sizeof(name), "%u endpoints", endpoints_[i]);
+		snprintf(name, sizeof(name), "%u endpoints", attached_endpoints[i]);
 		ret = ret ?: run_pages(domain, name);
 	}
 	while (attached--)

@@ -438,7 +438,13 @@ proptest! {
             ring.has_passed(head_last, submitted_then, reading, position),
             expected
         );
-        prop_assert_eq!(ring.position(head, submitted, CommandConsumer(u32::MAX)), None);
+        // A unit that is not there has passed nothing.
+        let gone = CommandConsumer(u32::MAX);
+        prop_assert_eq!(
+            ring.has_passed(head_last, submitted_then, gone, position),
+            head_last > position
+        );
+        prop_assert_eq!(ring.position(head, submitted, gone), None);
     }
 
     /// The driver decodes every entry that it writes.

@@ -14,7 +14,7 @@ mod drivers {
 
 use iommu_core_host::pgtable;
 use proptest::prelude::*;
-use smmu::records::update::{steps, Step};
+use smmu::records::update::{steps, Step, MAX_STEPS};
 
 type Words = [u64; 8];
 
@@ -474,5 +474,6 @@ proptest! {
         let update = Update::new(&old, &new);
         let interrupted = watch(&old, &new, &update);
         prop_assert!(!interrupted || update.breaks());
+        prop_assert!(update.steps().len() <= MAX_STEPS);
     }
 }

@@ -11,7 +11,7 @@ import time
 import unittest
 from unittest import mock
 
-from iommu_core_tools import cache
+from iommu_core_tools import cache, run
 from iommu_core_tools.paths import TOOLS
 
 # Makes an entry: notes that it began, waits for a file to appear, fills the entry.
@@ -153,6 +153,23 @@ class Cache(unittest.TestCase):
             with cache.scratch("thing"):
                 self.assertTrue(folder.exists(), "the other run's stays")
         self.assertEqual(list(cache.entries()), [])
+
+    def test_a_program_that_starts_while_scratch_is_made_does_not_hold_up_others(self):
+        seen = []
+
+        def use(folder):
+            # As another thread may.
+            seen.append(run.run(["ls", "-l", "/proc/self/fd"]).output)
+            return real(folder)
+
+        real = cache._use
+        with mock.patch.object(cache, "_use", use), cache.scratch("thing"):
+            pass
+        self.assertEqual(len(seen), 1)
+        self.assertNotIn("locks/scratch", seen[0])
+        # Programs hold the lock of what they make, also when the tool is killed.
+        with cache.locked("thing"):
+            self.assertIn("locks/thing", run.run(["ls", "-l", "/proc/self/fd"]).output)
 
     def test_clean_of_nothing_removes_nothing(self):
         (cache.cache_dir() / "thing-key").mkdir()

@@ -44,8 +44,11 @@ def file_hash(path):
 
 
 @contextlib.contextmanager
-def locked(name):
-    """Holds the lock `name`. Says so if the wait for another holder takes long."""
+def locked(name, with_programs=True):
+    """Holds the lock `name`. Says so if the wait for another holder takes long.
+
+    Programs that any thread starts meanwhile hold it, too, until they end; not if `with_programs` is false.
+    """
     folder = cache_dir() / "locks"
     folder.mkdir(exist_ok=True)
     with open(folder / name, "w", encoding="ascii") as file:
@@ -54,7 +57,7 @@ def locked(name):
         except BlockingIOError:
             with PROGRESS.step(f"cache: wait for another run that uses {name}"):
                 fcntl.flock(file, fcntl.LOCK_EX)
-        with run.kept(file.fileno()):
+        with run.kept(file.fileno()) if with_programs else contextlib.nullcontext():
             yield
 
 
@@ -147,8 +150,9 @@ def entries():
 @contextlib.contextmanager
 def scratch(name):
     """A folder for one run. The end of the context removes it, and those that killed runs have left."""
-    # Locked: a folder that is not marked as in use yet looks like one that was left.
-    with locked("scratch"):
+    # Locked: a folder that is not marked as in use yet looks like one that was left. A guest
+    # that another thread starts must not hold the lock for as long as it runs.
+    with locked("scratch", with_programs=False):
         if left := [folder.name for folder in cache_dir().glob(f"{name}-scratch-*")]:
             clean(left)
         folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-scratch-", dir=cache_dir()))

@@ -10,8 +10,9 @@
 //!
 //! A unit's caches identify a domain by a tag. A domain has exactly one tag on each unit on which
 //! some endpoint is attached to it, for any number of endpoints: these are its residences
-//! ([`Residence`] is one endpoint's use of one). An unmap visits the residences only, so its cost
-//! does not grow with the number of endpoints.
+//! ([`Residence`] is one endpoint's use of one). Where the unit's caches tell translations apart by
+//! PASID it has one for each PASID as well. An unmap visits the residences only, so its cost does
+//! not grow with the number of endpoints.
 //!
 //! Locking: the lock of `residences` is taken with interrupts off, for one look-up or change; no
 //! other lock nests inside. Code that invalidates reads the residences without it, so processors
@@ -48,6 +49,7 @@ use crate::{
     driver::{Attach, Capability, Geometry, Scope, Target, Translate},
     endpoint::Endpoint,
     label::Label,
+    pasid::Selector,
     pgtable::{kernel_memory::Gfp, Gather, TableMemory, Top},
     registry::{DomainRecord, Listing, Registry},
     unit::Unit,
@@ -196,23 +198,34 @@ impl<D: Attach> Domain<D> {
             .enforce_snooping(|| self.page_table().is_ok() && self.listing.record().mapped() == 0)
     }
 
-    /// Adds a residence on the unit of `endpoint`: allocates a tag there, or shares the domain's
-    /// existing tag.
+    /// Adds a residence on the unit of `endpoint` for its requests of `selector`: allocates a tag
+    /// there, or shares the domain's existing tag.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if the unit has no free tag, `ENOMEM`, `EIO` if the unit has failed, `EINVAL` if
     /// the domain enforces snooping and the unit cannot.
-    pub(crate) fn reside(self: &Arc<Self>, endpoint: &Endpoint<D>) -> Result<Residence<D>> {
+    pub(crate) fn reside(
+        self: &Arc<Self>,
+        endpoint: &Endpoint<D>,
+        selector: Selector,
+    ) -> Result<Residence<D>> {
         let unit = endpoint.unit();
         unit.check()?;
+        let paging = self.page_table().ok();
+        let selector = match D::tags_by_pasid(unit.data(), paging) {
+            true => selector,
+            false => Selector::NoPasid,
+        };
         let can_snoop = D::capable(unit.data(), endpoint.data(), Capability::EnforcedCoherency);
-        let tag = self.residences.share_or_add(unit, can_snoop, || {
-            D::acquire_tag(unit.data(), self.page_table().ok())
-        })?;
+        let acquire = || D::acquire_tag(unit.data(), paging, selector);
+        let tag = self
+            .residences
+            .share_or_add(unit, selector, can_snoop, acquire)?;
         Ok(Residence {
             domain: self.clone(),
             unit: unit.clone(),
+            selector,
             tag,
         })
     }
@@ -509,10 +522,12 @@ impl<D: Attach> Drop for Attachment<D> {
 ///
 /// # Invariants
 ///
-/// `domain` has a slot for `unit` with `tag`, and this is one of the slot's `users`.
+/// `domain` has a slot for `unit` and `selector` with `tag`, and this is one of the slot's `users`.
 pub(crate) struct Residence<D: Attach> {
     domain: Arc<Domain<D>>,
     unit: Arc<Unit<D>>,
+    /// The selector that the tag is for; `NoPasid` if it is for all.
+    selector: Selector,
     tag: D::Tag,
 }
 
@@ -536,7 +551,7 @@ impl<D: Attach> Drop for Residence<D> {
             self.domain.never_free_tables();
         }
         // The invariant guarantees that the slot has a user to remove.
-        if self.domain.residences.leave(&self.unit) {
+        if self.domain.residences.leave(&self.unit, self.selector) {
             D::release_tag(self.unit.data(), self.tag);
         }
     }

@@ -43,6 +43,7 @@ use crate::{
     health::Health,
     interrupt::NotRemapped,
     label::Label,
+    pasid::Selector,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Gather, TableMemory, Top,
@@ -183,10 +184,12 @@ impl<'a, D: Attach> DeviceView<'a, D> {
     }
 }
 
-/// One step of a commit: the prepared attach of one endpoint.
+/// One step of a commit: the prepared attach of one endpoint for one selector.
 pub struct Step<'a, D: Attach> {
     /// The driver's state for the endpoint.
     pub endpoint: &'a D::Endpoint,
+    /// Which requests of the endpoint the step is for.
+    pub selector: Selector,
     /// The ids whose entries the step writes. If several members of a group share an id, the id is
     /// in the step of exactly one of them.
     pub ids: &'a [RequesterId],
@@ -198,11 +201,11 @@ pub struct Step<'a, D: Attach> {
 
 /// How one unit's caches identify a domain.
 pub trait Tag: Copy + Send + Sync + PartialEq + core::fmt::Display + 'static {
-    /// The tag as a number, so that a domain can publish it in one store.
-    fn pack(self) -> u32;
+    /// The tag as a number below 2^63, so that a domain can publish it in one store.
+    fn pack(self) -> u64;
 
     /// The tag that [`pack`](Self::pack) has made `number` of.
-    fn unpack(number: u32) -> Self;
+    fn unpack(number: u64) -> Self;
 }
 
 /// The steps of one commit on one unit.
@@ -251,24 +254,44 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// The unit's name and whether the unit has failed.
     fn health(unit: &Self::Unit) -> &Health;
 
+    /// How many PASIDs `endpoint` can use on the unit, 0 included: it can be attached for those
+    /// below. 0 if it uses none.
+    fn pasids(_unit: &Self::Unit, _endpoint: &Self::Endpoint) -> u32 {
+        0
+    }
+
+    /// Whether the unit's caches tell the translations of a domain apart by PASID. The domain then
+    /// has a tag on the unit for each selector. `paging` is as in
+    /// [`acquire_tag`](Self::acquire_tag).
+    fn tags_by_pasid(_unit: &Self::Unit, _paging: Option<&Self::Paging>) -> bool {
+        false
+    }
+
     /// Allocates a tag on `unit`: for a paging domain with `paging`, or for an identity domain if
-    /// `paging` is `None`.
+    /// `paging` is `None`. `selector` is that of the domain's requests if
+    /// [`tags_by_pasid`](Self::tags_by_pasid) says that it matters, else `NoPasid`.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if the unit has no free tag.
-    fn acquire_tag(unit: &Self::Unit, paging: Option<&Self::Paging>) -> Result<Self::Tag>;
+    fn acquire_tag(
+        unit: &Self::Unit,
+        paging: Option<&Self::Paging>,
+        selector: Selector,
+    ) -> Result<Self::Tag>;
 
     /// Frees a tag. No entry refers to the tag any more, and the commit that removed the last such
     /// entry has invalidated what the unit cached under it.
     fn release_tag(unit: &Self::Unit, tag: Self::Tag);
 
-    /// Prepares to attach `endpoint` to `target`. Changes nothing that hardware sees.
+    /// Prepares to attach `endpoint` to `target` for the requests of `selector`. Changes nothing
+    /// that hardware sees. A PASID is below [`pasids`](Self::pasids), and the endpoint shares no id
+    /// with another one.
     ///
-    /// An endpoint can have several plans at a time: one for the next attach, and one that returns
-    /// it to the default domain. Committing or dropping one plan leaves the others valid. A plan is
-    /// valid for every id of the endpoint: which ids it is committed for depends on the members
-    /// that share them at that time.
+    /// An endpoint can have several plans at a time for each selector: one for the next attach, and
+    /// one that returns it to the default domain. Committing or dropping one plan leaves the others
+    /// valid. A plan is valid for every id of the endpoint: which ids it is committed for depends
+    /// on the members that share them at that time.
     ///
     /// # Errors
     ///
@@ -277,13 +300,15 @@ pub trait Attach: Sized + Send + Sync + 'static {
     fn prepare(
         unit: &Self::Unit,
         endpoint: &Self::Endpoint,
+        selector: Selector,
         target: Target<'_, Self>,
         when: When,
     ) -> Result<Self::Plan>;
 
-    /// Prepares to block the endpoint. Cannot fail and does not allocate, because blocking must
-    /// always be possible.
-    fn plan_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Self::Plan;
+    /// Prepares to block the endpoint's requests of `selector`. Cannot fail and does not allocate,
+    /// because blocking must always be possible.
+    fn plan_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint, selector: Selector)
+        -> Self::Plan;
 
     /// Like [`plan_blocked`](Self::plan_blocked), for callers that can handle an error. A driver
     /// that cannot prepare an attach ([`PREPARES`](Self::PREPARES) is false) blocks the endpoint in
@@ -292,8 +317,12 @@ pub trait Attach: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// Only a driver with `PREPARES` false returns one; which one is up to that driver.
-    fn prepare_blocked(unit: &Self::Unit, endpoint: &Self::Endpoint) -> Result<Self::Plan> {
-        Ok(Self::plan_blocked(unit, endpoint))
+    fn prepare_blocked(
+        unit: &Self::Unit,
+        endpoint: &Self::Endpoint,
+        selector: Selector,
+    ) -> Result<Self::Plan> {
+        Ok(Self::plan_blocked(unit, endpoint, selector))
     }
 
     /// Commits the plans of all `steps`. Cannot fail.
@@ -486,6 +515,16 @@ pub trait VendorDriver: Translate {
     /// Context: any; called between [`take_over`](Self::take_over) and [`release`](Self::release).
     fn output_bits(_unit: &Self::Unit) -> u8 {
         u64::BITS as u8
+    }
+
+    /// Whether units may serve requests with a PASID.
+    const PASIDS: bool = false;
+
+    /// How many PASIDs the unit serves, 0 included; 0 if it serves no requests with one.
+    ///
+    /// Context: any; called between [`take_over`](Self::take_over) and [`release`](Self::release).
+    fn max_pasids(_unit: &Self::Unit) -> u32 {
+        0
     }
 
     /// Starts translation.

@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::{addr::Iova, requester::RequesterId};
+use crate::{addr::Iova, pasid::Pasid, requester::RequesterId};
 
 /// The kind of access that the unit refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,8 @@ pub enum Access {
 pub struct Fault {
     /// The id of the device.
     pub requester: RequesterId,
+    /// The PASID, if the request had one.
+    pub pasid: Option<Pasid>,
     /// The address. Hardware reports the page, not the byte.
     pub address: Option<Iova>,
     /// The kind of access; `None` if the unit does not report it.
@@ -69,10 +71,16 @@ pub trait FaultSink: Send + Sync {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.access, self.address) {
-            (Some(access), Some(address)) => write!(f, "{access} at {:#x}: ", address.raw())?,
-            (Some(access), None) => write!(f, "{access}: ")?,
-            (None, Some(address)) => write!(f, "at {:#x}: ", address.raw())?,
+            (Some(access), Some(address)) => write!(f, "{access} at {:#x}", address.raw())?,
+            (Some(access), None) => write!(f, "{access}")?,
+            (None, Some(address)) => write!(f, "at {:#x}", address.raw())?,
             (None, None) => {}
+        }
+        match (self.pasid, self.access.is_some() || self.address.is_some()) {
+            (Some(pasid), true) => write!(f, " with {pasid}: ")?,
+            (Some(pasid), false) => write!(f, "with {pasid}: ")?,
+            (None, true) => f.write_str(": ")?,
+            (None, false) => {}
         }
         write!(f, "{} (reason {:#04x})", self.reason, self.code)
     }

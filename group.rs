@@ -18,7 +18,10 @@
 //! | `dma_api` | drivers that use the DMA API |
 //! | `claim`, `loan` | the proofs that a caller may attach its own domain |
 //! | `reset` | one member is blocked while its device is reset |
+//! | `attached` | what a group is attached to, by selector |
+//! | `pasids` | attaches for requests with a PASID |
 //! | `member` | one endpoint in a group, and the two halves of its attach |
+//! | `space` | one address space of a member: the attach of one selector |
 //! | `interrupts`, `messages` | the interrupt messages of members |
 //! | `reason` | why an endpoint is in its group |
 //! | `faults` | the faults of a group, counted and rate-limited |
@@ -29,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attached;
 mod claim;
 mod dma_api;
 mod faults;
@@ -37,9 +41,11 @@ mod loan;
 mod member;
 mod membership;
 mod messages;
+mod pasids;
 mod reason;
 mod reset;
 mod show;
+mod space;
 mod state;
 #[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
 mod tests;

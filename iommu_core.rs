@@ -50,6 +50,7 @@ mod label;
 mod log;
 mod ordered_set;
 mod ownership;
+mod pasid;
 mod pgtable;
 mod registry;
 mod remapping;

@@ -23,20 +23,23 @@ use crate::{
     driver::{Attach, Tag},
     ffi::compat::{new_spinlock_irq, smp_mb, SpinLockIrq},
     ordered_set::{Keyed, OrderedSet},
+    pasid::Selector,
     unit::Unit,
 };
 
-/// How many units have a place. Most machines have fewer units, and most domains have a tag on one.
+/// How many tags have a place. Most machines have fewer units, and most domains have one tag.
 const PLACES: usize = 4;
-/// How many units are copied per turn of the lock.
+/// How many tags are copied per turn of the lock.
 const AT_ONCE: usize = 4;
 
-/// A unit, and the domain's tag there.
-type Tagged<D> = (Arc<Unit<D>>, <D as Attach>::Tag);
+/// A unit, and a tag of the domain there.
+type Tagged<D> = (Arc<Unit<D>>, Selector, <D as Attach>::Tag);
 
-/// A unit on which endpoints are attached to the domain.
+/// A unit on which endpoints are attached to the domain, and the selector that the tag is for if
+/// the unit tells them apart.
 struct Slot<D: Attach> {
     unit: Arc<Unit<D>>,
+    selector: Selector,
     tag: D::Tag,
     users: usize,
     /// Whether the unit can force DMA to snoop CPU caches.
@@ -44,38 +47,43 @@ struct Slot<D: Attach> {
 }
 
 impl<D: Attach> Keyed for Slot<D> {
-    type Key = *const Unit<D>;
+    type Key = (*const Unit<D>, Selector);
 
     fn key(&self) -> Self::Key {
-        Arc::as_ptr(&self.unit)
+        key(&self.unit, self.selector)
     }
 }
 
-/// A unit on which the domain has or had a tag. Places are filled in order.
+fn key<D: Attach>(unit: &Arc<Unit<D>>, selector: Selector) -> (*const Unit<D>, Selector) {
+    (Arc::as_ptr(unit), selector)
+}
+
+/// A unit on which the domain has or had a tag for a selector. Places are filled in order.
 struct Place<D: Attach> {
-    unit: SetOnce<Arc<Unit<D>>>,
+    at: SetOnce<(Arc<Unit<D>>, Selector)>,
     /// [`NO_TAG`], or [`HAS_TAG`] and the tag.
     tag: Atomic<u64>,
 }
 
-/// More units than there are places.
+/// More tags than there are places.
 const NOT_ALL: u32 = u32::MAX;
 const NO_TAG: u64 = 0;
-const HAS_TAG: u64 = 1 << 32;
+const HAS_TAG: u64 = 1 << 63;
 
 impl<D: Attach> Place<D> {
     const fn empty() -> Self {
         Self {
-            unit: SetOnce::new(),
+            at: SetOnce::new(),
             tag: Atomic::new(NO_TAG),
         }
     }
 
-    /// Whether this is or becomes the place of `unit`. The caller holds the lock of the slots.
-    fn is_for(&self, unit: &Arc<Unit<D>>) -> bool {
-        match self.unit.as_ref() {
-            Some(other) => Arc::ptr_eq(other, unit),
-            None => self.unit.populate(unit.clone()),
+    /// Whether this is or becomes the place of `unit` and `selector`. The caller holds the lock of
+    /// the slots.
+    fn is_for(&self, unit: &Arc<Unit<D>>, selector: Selector) -> bool {
+        match self.at.as_ref() {
+            Some((other, its)) => Arc::ptr_eq(other, unit) && *its == selector,
+            None => self.at.populate((unit.clone(), selector)),
         }
     }
 }
@@ -83,9 +91,9 @@ impl<D: Attach> Place<D> {
 /// All units on which the domain has a tag.
 #[pin_data]
 pub(super) struct Residences<D: Attach> {
-    /// The units in `slots` and their tags, unless some unit has found no place.
+    /// The units in `slots` and their tags, unless some slot has found no place.
     places: [Place<D>; PLACES],
-    /// How many places have a unit; [`NOT_ALL`] if some unit has found no place.
+    /// How many places are filled; [`NOT_ALL`] if some slot has found no place.
     filled: Atomic<u32>,
     /// Whether some unit needs a call after each map. While it is false, a map does not take the
     /// lock.
@@ -146,8 +154,8 @@ impl<D: Attach> Residences<D> {
             if tag == NO_TAG {
                 continue;
             }
-            match place.unit.as_ref() {
-                Some(unit) if !unit.has_stopped() => f(unit, D::Tag::unpack(tag as u32)),
+            match place.at.as_ref() {
+                Some((unit, _)) if !unit.has_stopped() => f(unit, D::Tag::unpack(tag & !HAS_TAG)),
                 _ => {}
             }
         }
@@ -164,23 +172,23 @@ impl<D: Attach> Residences<D> {
             {
                 let slots = self.slots.lock();
                 for (place, slot) in some.iter_mut().zip(slots.after(after)) {
-                    *place = Some((slot.unit.clone(), slot.tag));
+                    *place = Some((slot.unit.clone(), slot.selector, slot.tag));
                 }
             }
-            for (unit, tag) in some.iter().flatten() {
+            for (unit, _, tag) in some.iter().flatten() {
                 if !unit.has_stopped() {
                     f(unit, *tag);
                 }
             }
             match &some[AT_ONCE - 1] {
-                Some((unit, _)) => after = Some(Arc::as_ptr(unit)),
+                Some((unit, selector, _)) => after = Some(key(unit, *selector)),
                 None => return,
             }
         }
     }
 
-    /// Returns the domain's tag on `unit` and adds a user to it. If the domain has no tag there,
-    /// `acquire` allocates one.
+    /// Returns the domain's tag on `unit` for `selector` and adds a user to it. If the domain has
+    /// no such tag, `acquire` allocates one.
     ///
     /// # Errors
     ///
@@ -188,13 +196,14 @@ impl<D: Attach> Residences<D> {
     pub(super) fn share_or_add(
         &self,
         unit: &Arc<Unit<D>>,
+        selector: Selector,
         can_snoop: bool,
         acquire: impl Fn() -> Result<D::Tag>,
     ) -> Result<D::Tag> {
         // Memory and a tag are allocated without the lock. If another processor adds the unit in
         // the meantime, this call shares that tag and frees its own.
         let mut fresh = None;
-        let tag = self.try_share_or_add(unit, can_snoop, acquire, &mut fresh);
+        let tag = self.try_share_or_add(unit, selector, can_snoop, acquire, &mut fresh);
         if let Some(unused) = fresh {
             D::release_tag(unit.data(), unused);
         }
@@ -206,6 +215,7 @@ impl<D: Attach> Residences<D> {
     fn try_share_or_add(
         &self,
         unit: &Arc<Unit<D>>,
+        selector: Selector,
         can_snoop: bool,
         acquire: impl Fn() -> Result<D::Tag>,
         fresh: &mut Option<D::Tag>,
@@ -214,7 +224,7 @@ impl<D: Attach> Residences<D> {
         loop {
             let wanted = {
                 let mut slots = self.slots.lock();
-                if let Some(slot) = slots.get_mut(Arc::as_ptr(unit)) {
+                if let Some(slot) = slots.get_mut(key(unit, selector)) {
                     slot.users += 1;
                     return Ok(slot.tag);
                 }
@@ -232,6 +242,7 @@ impl<D: Attach> Residences<D> {
             };
             let slot = Slot {
                 unit: unit.clone(),
+                selector,
                 tag,
                 users: 1,
                 can_snoop,
@@ -252,16 +263,17 @@ impl<D: Attach> Residences<D> {
         if D::needs_map_sync(slot.unit.data()) {
             self.sync_maps.store(true, Relaxed);
         }
-        let (unit, tag) = (slot.unit.clone(), slot.tag);
+        let (unit, selector, tag) = (slot.unit.clone(), slot.selector, slot.tag);
         slots.insert(slot, room)?;
-        let at = self.places.iter().position(|place| place.is_for(&unit));
+        let mut places = self.places.iter();
+        let at = places.position(|place| place.is_for(&unit, selector));
         match at {
             Some(at) => {
                 let filled = at as u32 + 1;
                 if self.filled.load(Relaxed) < filled {
                     self.filled.store(filled, Release);
                 }
-                let tag = HAS_TAG | u64::from(tag.pack());
+                let tag = HAS_TAG | tag.pack();
                 self.places[at].tag.store(tag, Release);
             }
             None => self.filled.store(NOT_ALL, Release),
@@ -272,26 +284,27 @@ impl<D: Attach> Residences<D> {
         Ok(())
     }
 
-    /// The place of `unit`, if there is one. The caller holds the lock of the slots.
-    fn place(&self, unit: &Arc<Unit<D>>) -> Option<&Place<D>> {
-        self.places.iter().find(|place| place.is_for(unit))
+    /// The place of `unit` and `selector`, if there is one. The caller holds the lock of the slots.
+    fn place(&self, unit: &Arc<Unit<D>>, selector: Selector) -> Option<&Place<D>> {
+        let mut places = self.places.iter();
+        places.find(|place| place.is_for(unit, selector))
     }
 
-    /// Removes one user on `unit`. Returns whether it was the last one; the caller then frees the
-    /// tag.
-    pub(super) fn leave(&self, unit: &Arc<Unit<D>>) -> bool {
+    /// Removes one user on `unit` for `selector`. Returns whether it was the last one; the caller
+    /// then frees the tag.
+    pub(super) fn leave(&self, unit: &Arc<Unit<D>>, selector: Selector) -> bool {
         let mut slots = self.slots.lock();
-        let Some(slot) = slots.get_mut(Arc::as_ptr(unit)) else {
+        let Some(slot) = slots.get_mut(key(unit, selector)) else {
             return false;
         };
         slot.users -= 1;
         if slot.users > 0 {
             return false;
         }
-        if let Some(place) = self.place(unit) {
+        if let Some(place) = self.place(unit, selector) {
             place.tag.store(NO_TAG, Release);
         }
-        let gone = slots.remove(Arc::as_ptr(unit));
+        let gone = slots.remove(key(unit, selector));
         drop(slots);
         // The reference to the unit is dropped outside of the lock, with interrupts on.
         drop(gone);

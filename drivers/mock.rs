@@ -29,7 +29,7 @@ mod memory;
 
 pub use self::{
     driver::Mock,
-    hardware::{Dma, Entry, Hardware, Options},
+    hardware::{Dma, Entry, Hardware, Options, PASIDS},
     interrupts::MessageEntry,
     memory::{live as live_tables, FAIL_TABLE},
 };

@@ -14,7 +14,7 @@ use crate::{
     domain::Domain,
     driver::Attach,
     log::log_warn,
-    ownership::{Change, Owner, Refusal},
+    ownership::{Change, Owner, Ownership, Refusal},
 };
 
 /// A claim on a group.
@@ -36,6 +36,10 @@ impl<D: Attach> Claim<D> {
         self.owner
     }
 
+    pub(super) fn group(&self) -> &Arc<Group<D>> {
+        &self.group
+    }
+
     /// Attaches the group to `domain`: all members or, on failure, none.
     ///
     /// # Errors
@@ -54,7 +58,7 @@ impl<D: Attach> Claim<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` while a domain of the owner is attached: the claim continues.
+    /// `EBUSY` while a domain of the owner is attached, for whatever requests: the claim continues.
     pub fn release(mut self) -> Result<(), (Self, Error)> {
         match self.group.end_claim(self.owner) {
             Ok(()) => {
@@ -104,6 +108,10 @@ impl<D: Attach> Group<D> {
                 return Err(self.refuse(state, owner.name, refusal));
             }
             Ok(Change::Taken) => {
+                if let Some(attached) = state.pasids.first() {
+                    log_warn!("{}: refused to {}: {}", self.name(), owner.name, attached);
+                    return Err(EBUSY);
+                }
                 if let Some(pinned) = state.members.iter().find(|m| m.endpoint().is_pinned()) {
                     log_warn!(
                         "{}: refused to {}: firmware does DMA with {} at all times, so this device \
@@ -152,6 +160,16 @@ impl<D: Attach> Group<D> {
     fn end_claim(&self, owner: Owner) -> Result {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let is_last = matches!(state.ownership, Ownership::Claimed { claims: 1, .. });
+        if let Some(attached) = state.pasids.first().filter(|_| is_last) {
+            log_warn!(
+                "{}: the claim of {} continues: {}",
+                self.name(),
+                owner.name,
+                attached
+            );
+            return Err(EBUSY);
+        }
         match state.ownership.release(owner) {
             Ok(change) => {
                 self.after_release(state, change);
@@ -161,7 +179,7 @@ impl<D: Attach> Group<D> {
         }
     }
 
-    /// Like [`end_claim`](Self::end_claim), but also detaches the owner's domain.
+    /// Like [`end_claim`](Self::end_claim), but also detaches the owner's domains.
     fn drop_claim(&self, owner: Owner) {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -181,7 +199,7 @@ impl<D: Attach> Group<D> {
     /// After a claim has ended: if it was the last claim, returns the group to its default domain.
     fn after_release(&self, state: &mut GroupState<D>, change: Change) {
         if change == Change::Freed {
-            self.block(state);
+            self.block_all(state);
             self.return_to_default(state);
         }
     }

@@ -68,6 +68,9 @@ impl<D: Attach> Group<D> {
             member.set_driver(None);
             // The check above guarantees that there is a use to end.
             let _ = state.ownership.end_use();
+            if matches!(state.ownership, Ownership::Free) {
+                self.end_pasids_of_drivers(state);
+            }
         }
     }
 

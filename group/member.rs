@@ -4,23 +4,20 @@
 
 #![forbid(unsafe_code)]
 
+use core::iter::once;
+
 use kernel::{prelude::*, sync::Arc};
 
-use super::{messages::Messages, reason::Reason};
+use super::{attached::Attached, messages::Messages, reason::Reason, space::Space};
 use crate::{
     domain::{Domain, Residence},
     driver::{Attach, Step, Steps, When},
     endpoint::Endpoint,
     label::Label,
+    pasid::{Pasid, Selector},
     requester::RequesterId,
     unit::Unit,
 };
-
-/// A prepared attach of one member. Dropping it undoes the preparation.
-pub(super) struct Prepared<D: Attach> {
-    plan: D::Plan,
-    residence: Option<Residence<D>>,
-}
 
 /// One endpoint in a group. A member *drives* an id if the driver writes the id's entry in the
 /// member's step.
@@ -30,7 +27,9 @@ pub(super) struct Prepared<D: Attach> {
 /// 1. `drives` contains ids of the endpoint, and no other member of the group drives any of them:
 ///    an id that several members share is written once, by the first of them.
 /// 2. `drives` has room for all ids of the endpoint.
-/// 3. Hardware's entries of `drives` match `attached`; `None` means blocked.
+/// 3. Hardware's entries of `drives` for a selector match what its space says.
+/// 4. `main` is the space for requests without a PASID. `others` has one for each PASID that the
+///    group is attached for, in any order, if the member uses PASIDs.
 pub(super) struct Member<D: Attach> {
     endpoint: Arc<Endpoint<D>>,
     drives: KVec<RequesterId>,
@@ -38,20 +37,8 @@ pub(super) struct Member<D: Attach> {
     /// The kernel driver that uses the DMA API with the device.
     driver: Option<Label>,
     messages: Messages,
-    next: Option<Prepared<D>>,
-    attached: Option<Residence<D>>,
-    /// The prepared return to the default domain; set when the group is claimed or lent.
-    prepared_return: Option<Prepared<D>>,
-    suspended: Suspended<D>,
-}
-
-/// Whether a member alone is blocked.
-enum Suspended<D: Attach> {
-    No,
-    /// With the return to the group's domain prepared.
-    Prepared(Prepared<D>),
-    /// Without.
-    Cut,
+    main: Space<D>,
+    others: KVec<Space<D>>,
 }
 
 impl<D: Attach> Member<D> {
@@ -63,10 +50,8 @@ impl<D: Attach> Member<D> {
             reason,
             driver: None,
             messages: Messages::Unused,
-            next: None,
-            attached: None,
-            prepared_return: None,
-            suspended: Suspended::No,
+            main: Space::new(Selector::NoPasid),
+            others: KVec::new(),
         })
     }
 
@@ -112,18 +97,76 @@ impl<D: Attach> Member<D> {
         Arc::ptr_eq(self.endpoint.unit(), unit) && self.drives.contains(&id)
     }
 
+    /// Whether the member alone is blocked. A member that shares an id has no space but `main`.
     pub(super) fn is_suspended(&self) -> bool {
-        !matches!(self.suspended, Suspended::No)
+        self.main.is_suspended()
     }
 
-    /// Whether the member is suspended and its return to the group's domain is not prepared.
+    /// Whether the member is suspended and its return to the group's domains is not prepared.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self.suspended, Suspended::Cut)
+        self.spaces().any(Space::is_cut)
+    }
+
+    /// Whether the member's requests with `pasid` are attached to something.
+    pub(super) fn uses(&self, pasid: Pasid) -> bool {
+        let mut spaces = self.others.iter();
+        spaces.any(|space| space.selector() == Selector::Pasid(pasid) && !space.is_suspended())
+    }
+
+    /// How many PASIDs the member can use, 0 included; 0 if it uses none.
+    pub(super) fn pasids(&self) -> u32 {
+        let (unit, endpoint) = self.data();
+        D::pasids(unit, endpoint)
+    }
+
+    fn spaces(&self) -> impl Iterator<Item = &Space<D>> {
+        Iterator::chain(once(&self.main), self.others.iter())
+    }
+
+    fn spaces_mut(&mut self) -> impl Iterator<Item = &mut Space<D>> {
+        self.parts().1
+    }
+
+    /// The endpoint, and all spaces.
+    fn parts(&mut self) -> (&Endpoint<D>, impl Iterator<Item = &mut Space<D>>) {
+        let Self {
+            endpoint,
+            main,
+            others,
+            ..
+        } = self;
+        (endpoint, Iterator::chain(once(main), others.iter_mut()))
+    }
+
+    /// The endpoint, and the space for `selector`.
+    fn part(&mut self, selector: Selector) -> (&Endpoint<D>, Option<&mut Space<D>>) {
+        let (endpoint, mut spaces) = self.parts();
+        (endpoint, spaces.find(|space| space.selector() == selector))
+    }
+
+    /// Adds a blocked space for `pasid`, unless there is one.
+    pub(super) fn add_space(&mut self, pasid: Pasid) -> Result {
+        let selector = Selector::Pasid(pasid);
+        if self.part(selector).1.is_none() {
+            self.others.push(Space::new(selector), GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the space for `pasid`, which is blocked.
+    pub(super) fn remove_space(&mut self, pasid: Pasid) {
+        let selector = Selector::Pasid(pasid);
+        self.others.retain(|space| space.selector() != selector);
+    }
+
+    /// Removes the spaces of all PASIDs, which are blocked.
+    pub(super) fn remove_spaces(&mut self) {
+        self.others.clear();
     }
 
     /// The domain's tag on the member's unit, for messages.
     pub(super) fn tag(&self) -> Option<Label> {
-        self.attached.as_ref().map(Residence::label)
+        self.main.attached().map(Residence::label)
     }
 
     /// Makes the member drive `id`, which must be an id of its endpoint. The next commit writes the
@@ -159,127 +202,128 @@ impl<D: Attach> Member<D> {
         (self.endpoint.unit().data(), self.endpoint.data())
     }
 
-    fn prepared(&self, domain: &Arc<Domain<D>>, when: When) -> Result<Prepared<D>> {
-        let (unit, endpoint) = self.data();
-        if domain.is_blocked() {
-            return Ok(Prepared {
-                plan: match when {
-                    When::Now => D::prepare_blocked(unit, endpoint)?,
-                    When::Later => D::plan_blocked(unit, endpoint),
-                },
-                residence: None,
-            });
+    /// First half of an attach: may fail; hardware sees nothing. Does nothing if the member has no
+    /// space for `selector`.
+    pub(super) fn prepare(
+        &mut self,
+        selector: Selector,
+        domain: &Arc<Domain<D>>,
+        when: When,
+    ) -> Result {
+        match self.part(selector) {
+            (endpoint, Some(space)) => space.prepare(endpoint, domain, when),
+            (_, None) => Ok(()),
         }
-        let residence = domain.reside(&self.endpoint)?;
-        let plan = match residence.target() {
-            Some(target) => D::prepare(unit, endpoint, target, when)?,
-            None => D::plan_blocked(unit, endpoint),
-        };
-        Ok(Prepared {
-            plan,
-            residence: Some(residence),
-        })
     }
 
-    /// First half of an attach: may fail; hardware sees nothing. The core commits the step of a
-    /// suspended member when the suspension ends, so that step is for later.
-    pub(super) fn prepare(&mut self, domain: &Arc<Domain<D>>, when: When) -> Result {
-        let when = match self.is_suspended() {
-            true => When::Later,
-            false => when,
-        };
-        self.next = Some(self.prepared(domain, when)?);
-        Ok(())
+    /// Prepares to block the requests of `selector`. Cannot fail.
+    pub(super) fn prepare_blocked(&mut self, selector: Selector) {
+        if let (endpoint, Some(space)) = self.part(selector) {
+            space.prepare_blocked(endpoint);
+        }
     }
 
-    /// Prepares to block the member. Cannot fail.
-    pub(super) fn prepare_blocked(&mut self) {
-        let (unit, endpoint) = self.data();
-        self.next = Some(Prepared {
-            plan: D::plan_blocked(unit, endpoint),
-            residence: None,
-        });
+    /// Prepares to block the requests with a PASID. Cannot fail.
+    pub(super) fn prepare_others_blocked(&mut self) {
+        let Self {
+            endpoint, others, ..
+        } = self;
+        others
+            .iter_mut()
+            .for_each(|space| space.prepare_blocked(endpoint));
     }
 
     /// Prepares the return to the default domain.
     pub(super) fn prepare_return(&mut self, domain: &Arc<Domain<D>>) -> Result {
-        self.prepared_return = Some(self.prepared(domain, When::Later)?);
-        Ok(())
+        self.main.prepare_return(&self.endpoint, domain)
     }
 
     /// Keeps the prepared step as the return to the default domain.
     pub(super) fn keep_as_return(&mut self) {
-        self.prepared_return = self.next.take();
+        self.main.keep_as_return();
     }
 
     /// Makes the prepared return the next step. Cannot fail.
     pub(super) fn take_return(&mut self) {
-        self.next = self.prepared_return.take();
+        self.main.take_return();
     }
 
-    /// Drops the prepared step.
+    /// Drops the prepared steps.
     pub(super) fn drop_next(&mut self) {
-        self.next = None;
+        self.spaces_mut().for_each(Space::drop_next);
     }
 
     /// Drops the prepared return to the default domain.
     pub(super) fn drop_return(&mut self) {
-        self.prepared_return = None;
+        self.main.drop_return();
     }
 
-    /// If the member is suspended: keeps the step for [`resume`](Self::resume) instead of
-    /// committing it now.
+    /// If the member is suspended: keeps the steps for [`resume`](Self::resume) instead of
+    /// committing them now.
     pub(super) fn defer_if_suspended(&mut self) {
-        if self.is_suspended() {
-            if let Some(next) = self.next.take() {
-                self.suspended = Suspended::Prepared(next);
-            }
-        }
+        self.spaces_mut().for_each(Space::defer_if_suspended);
     }
 
-    /// Prepares to block this member alone; [`resume`](Self::resume) attaches it to `back` again.
-    /// If the unit has failed, the member stays blocked.
-    pub(super) fn suspend(&mut self, back: &Arc<Domain<D>>) -> Result {
-        let (unit, endpoint) = self.data();
-        let back = match self.prepared(back, When::Later) {
-            Err(_) if self.endpoint.unit().has_failed() => Prepared {
-                plan: D::plan_blocked(unit, endpoint),
-                residence: None,
-            },
-            back => back?,
-        };
-        self.next = Some(Prepared {
-            plan: D::prepare_blocked(unit, endpoint)?,
-            residence: None,
+    /// Prepares to block this member alone; [`resume`](Self::resume) attaches it to what the group
+    /// is attached to, `now`. If the unit has failed, the member stays blocked.
+    pub(super) fn suspend(&mut self, now: Attached<'_, D>) -> Result {
+        let (endpoint, spaces) = self.parts();
+        let mut spaces = spaces.filter(|space| !space.is_suspended());
+        let result = spaces.try_for_each(|space| match now.domain(space.selector()) {
+            Some(domain) => space.suspend(endpoint, domain),
+            None => Ok(()),
         });
-        self.suspended = Suspended::Prepared(back);
-        Ok(())
+        drop(spaces);
+        if result.is_err() {
+            self.spaces_mut().for_each(Space::drop_suspension);
+        }
+        result
     }
 
     /// Prepares to block this member alone, with no prepared return. Cannot fail.
     pub(super) fn cut(&mut self) {
-        self.prepare_blocked();
-        self.suspended = Suspended::Cut;
+        let (endpoint, spaces) = self.parts();
+        spaces.for_each(|space| space.cut(endpoint));
     }
 
-    /// Prepares the return to `back` of a member that is suspended.
-    pub(super) fn prepare_resume(&mut self, back: &Arc<Domain<D>>) -> Result {
-        self.suspended = Suspended::Prepared(self.prepared(back, When::Later)?);
+    /// As [`cut`](Self::cut), for the requests with `pasid` alone.
+    pub(super) fn cut_pasid(&mut self, pasid: Pasid) {
+        if let (endpoint, Some(space)) = self.part(Selector::Pasid(pasid)) {
+            space.cut(endpoint);
+        }
+    }
+
+    /// Prepares what is not prepared yet of the return of a suspended member to what the group is
+    /// attached to, `now`.
+    pub(super) fn prepare_resume(&mut self, now: Attached<'_, D>) -> Result {
+        let (endpoint, spaces) = self.parts();
+        let mut missing = spaces.filter(|space| space.is_cut());
+        missing.try_for_each(|space| match now.domain(space.selector()) {
+            Some(domain) => space.prepare_resume(endpoint, domain),
+            None => Ok(()),
+        })
+    }
+
+    /// Makes the attaches that the suspension deferred the next steps. Cannot fail.
+    pub(super) fn resume(&mut self) {
+        self.spaces_mut().for_each(Space::resume);
+    }
+
+    /// As [`prepare_resume`](Self::prepare_resume) and [`resume`](Self::resume), for the requests
+    /// with `pasid` alone.
+    pub(super) fn resume_pasid(&mut self, pasid: Pasid, domain: &Arc<Domain<D>>) -> Result {
+        let (endpoint, Some(space)) = self.part(Selector::Pasid(pasid)) else {
+            return Ok(());
+        };
+        if space.is_cut() {
+            space.prepare_resume(endpoint, domain)?;
+        }
+        space.resume();
         Ok(())
     }
 
-    /// Makes the attach that the suspension deferred the next step. Cannot fail.
-    pub(super) fn resume(&mut self) {
-        if let Suspended::Prepared(back) = core::mem::replace(&mut self.suspended, Suspended::No) {
-            self.next = Some(back);
-        }
-    }
-
-    /// After the commit: ends the old residence, since nothing is cached under its tag any more.
-    fn finish_step(&mut self) {
-        if let Some(Prepared { residence, .. }) = self.next.take() {
-            self.attached = residence;
-        }
+    fn is_stepping(&self) -> bool {
+        self.spaces().any(Space::is_stepping)
     }
 }
 
@@ -295,13 +339,24 @@ impl<D: Attach> Steps<D> for MemberSteps<'_, D> {
             if !core::ptr::eq(&**member.endpoint.unit(), self.unit) || member.drives.is_empty() {
                 continue;
             }
-            if let Some(Prepared { plan, residence }) = &mut member.next {
-                f(Step {
-                    endpoint: member.endpoint.data(),
-                    ids: &member.drives,
-                    plan,
-                    target: residence.as_ref().and_then(Residence::target),
-                });
+            let Member {
+                endpoint,
+                drives,
+                main,
+                others,
+                ..
+            } = member;
+            for space in Iterator::chain(once(main), others.iter_mut()) {
+                let selector = space.selector();
+                if let Some((plan, target)) = space.step() {
+                    f(Step {
+                        endpoint: endpoint.data(),
+                        selector,
+                        ids: drives,
+                        plan,
+                        target,
+                    });
+                }
             }
         }
     }
@@ -326,7 +381,7 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
         let unit = rest[0].endpoint.unit().clone();
         let is_behind_it = |m: &Member<D>| Arc::ptr_eq(m.endpoint.unit(), &unit);
         let is_stepping =
-            |m: &Member<D>| m.next.is_some() && !m.drives.is_empty() && is_behind_it(m);
+            |m: &Member<D>| m.is_stepping() && !m.drives.is_empty() && is_behind_it(m);
         if before.iter().any(is_behind_it) || !rest.iter().any(is_stepping) {
             // The steps of this unit were committed at its first member, or there are none.
             continue;
@@ -343,6 +398,6 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
         );
     }
     for member in members {
-        member.finish_step();
+        member.spaces_mut().for_each(Space::finish_step);
     }
 }

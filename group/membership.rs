@@ -18,6 +18,7 @@ use crate::{
     label::Label,
     log::log_warn,
     ownership::Ownership,
+    pasid::Selector,
 };
 
 impl<D: Attach> Group<D> {
@@ -26,7 +27,8 @@ impl<D: Attach> Group<D> {
     /// # Errors
     ///
     /// `EBUSY` if another group has one of its ids, `EEXIST` if it is a member already, `EINVAL` if
-    /// the group is claimed and firmware does DMA with the device at all times, otherwise those of
+    /// the group is claimed and firmware does DMA with the device at all times, or if the group is
+    /// attached for a PASID that the endpoint cannot have (the log says why), otherwise those of
     /// [`Attach::prepare`]. The endpoint is then unchanged: blocked.
     pub fn join(self: &Arc<Self>, endpoint: &Arc<Endpoint<D>>, reason: Reason) -> Result {
         self.admit(Member::new(endpoint, reason)?)
@@ -56,16 +58,18 @@ impl<D: Attach> Group<D> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if `from` is claimed or lent, if one of its members is suspended, or if a driver
-    /// uses one of them and would lose its domain, or is not admitted by the holder of this group;
-    /// otherwise those of [`join`](Self::join). All members then stay in `from`, unchanged.
+    /// `EBUSY` if `from` is claimed or lent or attached for a PASID, if one of its members is
+    /// suspended, or if a driver uses one of them and would lose its domain, or is not admitted by
+    /// the holder of this group; otherwise those of [`join`](Self::join). All members then stay in
+    /// `from`, unchanged.
     pub fn adopt(self: &Arc<Self>, from: &Arc<Self>) -> Result {
         if Arc::ptr_eq(self, from) {
             return Ok(());
         }
         let (mut moving, domain) = {
             let mut state = from.state.lock();
-            if state.ownership.is_exclusive() || state.members.iter().any(Member::is_suspended) {
+            let is_in_use = state.ownership.is_exclusive() || !state.pasids.is_empty();
+            if is_in_use || state.members.iter().any(Member::is_suspended) {
                 return Err(EBUSY);
             }
             let members = core::mem::replace(&mut state.members, KVec::new());
@@ -82,6 +86,7 @@ impl<D: Attach> Group<D> {
             Err(_) => {
                 moving.iter_mut().for_each(Member::drop_next);
                 moving.iter_mut().for_each(Member::drop_return);
+                moving.iter_mut().for_each(Member::remove_spaces);
                 state.members = moving;
             }
         }
@@ -114,9 +119,10 @@ impl<D: Attach> Group<D> {
             {
                 member.prepare_return(default)?;
             }
+            state.prepare_pasids(member)?;
             if !is_same {
                 // The last plan before the commit.
-                member.prepare(state.current.domain(), When::Now)?;
+                member.prepare(Selector::NoPasid, state.current.domain(), When::Now)?;
             }
         }
         for member in moving.drain_all() {
@@ -145,7 +151,7 @@ impl<D: Attach> Group<D> {
             );
             return Err(EINVAL);
         }
-        Ok(())
+        self.may_share_pasids(state, endpoint)
     }
 
     /// Makes `member`, which no group has, a member.
@@ -192,8 +198,9 @@ impl<D: Attach> Group<D> {
                 member.prepare_return(default)?;
             }
         }
+        state.prepare_pasids(&mut member)?;
         if !stays {
-            member.prepare(state.current.domain(), When::Now)?;
+            member.prepare(Selector::NoPasid, state.current.domain(), When::Now)?;
         }
         for (done, &id) in member.drives().iter().enumerate() {
             if let Err(error) = self.ids.insert(id, &endpoint, self) {
@@ -229,11 +236,15 @@ impl<D: Attach> Group<D> {
         if member.driver().is_some() {
             // The endpoint's driver no longer uses the DMA API either.
             let _ = state.ownership.end_use();
+            if matches!(state.ownership, Ownership::Free) {
+                self.end_pasids_of_drivers(&mut state);
+            }
         }
         for other in state.members.iter_mut().filter(|m| !m.is_suspended()) {
             member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
         }
-        member.prepare_blocked();
+        member.prepare_blocked(Selector::NoPasid);
+        member.prepare_others_blocked();
         commit(core::slice::from_mut(&mut member));
         for other in state.members.iter_mut() {
             // These members are suspended, and the ids that they now drive are blocked.
@@ -241,6 +252,9 @@ impl<D: Attach> Group<D> {
         }
         self.remove_ids(&member);
         Self::refuse_messages(&member, &state.members);
+        if state.members.is_empty() {
+            self.forget_pasids(&mut state);
+        }
     }
 
     /// Removes the ids of a former member from the id map.

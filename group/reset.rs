@@ -4,26 +4,28 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 
 use super::{
+    attached::Attached,
     member::{commit, find_with_others, Member},
     state::Group,
 };
-use crate::{domain::Domain, driver::Attach, endpoint::Endpoint};
+use crate::{driver::Attach, endpoint::Endpoint};
 
 impl<D: Attach> Group<D> {
-    /// Blocks one member for a time, because its device is being reset and invalidations must not
-    /// reach it (PCIe 10.3.1). The group stays attached to its domain, and so do the ids that the
-    /// member shares with other members that are not suspended.
+    /// Blocks one member for a time, also its requests with a PASID, because its device is being
+    /// reset and invalidations must not reach it (PCIe 10.3.1). The group stays attached to its
+    /// domain, and so do the ids that the member shares with other members that are not suspended.
     ///
     /// # Errors
     ///
     /// `ENODEV` if the endpoint is not a member, otherwise those of [`Attach::prepare`]: the
     /// member's return to the group's domain is prepared now, so that [`resume`](Self::resume)
-    /// cannot fail. There is no other error than `ENODEV` while the group is blocked.
+    /// cannot fail. There is no other error than `ENODEV` while the group is blocked and attached
+    /// for no PASID.
     pub fn suspend(&self, endpoint: &Endpoint<D>) -> Result {
-        self.block_alone(endpoint, |member, back| member.suspend(back))
+        self.block_alone(endpoint, Member::suspend)
     }
 
     /// As [`suspend`](Self::suspend), for callers that cannot handle an error: the return is not
@@ -40,15 +42,15 @@ impl<D: Attach> Group<D> {
     fn block_alone(
         &self,
         endpoint: &Endpoint<D>,
-        prepare: impl FnOnce(&mut Member<D>, &Arc<Domain<D>>) -> Result,
+        prepare: impl FnOnce(&mut Member<D>, Attached<'_, D>) -> Result,
     ) -> Result {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some((member, others)) = find_with_others(&mut state.members, endpoint) else {
+        let (members, now) = state.split();
+        let Some((member, others)) = find_with_others(members, endpoint) else {
             return Err(ENODEV);
         };
         if !member.is_suspended() {
-            prepare(member, state.current.domain())?;
+            prepare(member, now)?;
             for other in others.filter(|m| !m.is_suspended()) {
                 member.transfer_shared_ids(other, |id, to| self.ids.reassign(id, to));
             }
@@ -66,10 +68,10 @@ impl<D: Attach> Group<D> {
     #[cfg_attr(not(CONFIG_IOMMU_CORE_HOSTED), allow(dead_code))]
     pub fn prepare_resume(&self, endpoint: &Endpoint<D>) -> Result {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let mut members = state.members.iter_mut();
+        let (members, now) = state.split();
+        let mut members = members.iter_mut();
         match members.find(|m| m.is(endpoint) && m.is_cut()) {
-            Some(member) => member.prepare_resume(state.current.domain()),
+            Some(member) => member.prepare_resume(now),
             None => Ok(()),
         }
     }

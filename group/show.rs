@@ -16,6 +16,9 @@ impl<D: Attach> Group<D> {
         let state = self.state.lock();
         writeln!(f, "{}", self.name())?;
         writeln!(f, "  domain   {}", &**state.current.domain())?;
+        for (pasid, attachment) in state.pasids.iter() {
+            writeln!(f, "  {pasid} {}", &**attachment.domain())?;
+        }
         if let Some(default) = &state.default {
             writeln!(f, "  default  {}", &**default)?;
         }

@@ -10,6 +10,7 @@ use kernel::{
 };
 
 use super::{
+    attached::{Attached, PasidAttachments},
     faults::GroupFaults,
     member::{commit, Member},
 };
@@ -21,6 +22,7 @@ use crate::{
     label::Label,
     log::log_warn,
     ownership::{Ownership, Refusal},
+    pasid::Selector,
     requester::RequesterId,
     unit::Unit,
 };
@@ -29,16 +31,33 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// 1. All members that are not suspended are attached to `current`.
+/// 1. All members that are not suspended are attached to `current`; those that use PASIDs are
+///    attached to what `pasids` has as well.
 /// 2. While the group is claimed or lent and has a `default`, each member has a prepared return to
 ///    it, so that the end of the claim or loan cannot fail.
 /// 3. Outside of a change no member has a prepared step.
 /// 4. If several members share an id, a member that is not suspended drives it, if there is one.
 pub(super) struct GroupState<D: Attach> {
     pub(super) members: KVec<Member<D>>,
+    /// For requests without a PASID.
     pub(super) current: Attachment<D>,
+    /// For requests with one.
+    pub(super) pasids: PasidAttachments<D>,
     pub(super) default: Option<Arc<Domain<D>>>,
     pub(super) ownership: Ownership,
+}
+
+impl<D: Attach> GroupState<D> {
+    /// The members, and what they are attached to.
+    pub(super) fn split(&mut self) -> (&mut KVec<Member<D>>, Attached<'_, D>) {
+        let Self {
+            members,
+            current,
+            pasids,
+            ..
+        } = self;
+        (members, Attached { current, pasids })
+    }
 }
 
 /// Records which group each id of a unit belongs to. Groups call it; a module above the groups
@@ -94,6 +113,7 @@ impl<D: Attach> Group<D> {
                 state <- new_mutex!(GroupState {
                     members: KVec::new(),
                     current: Attachment::new(blocked),
+                    pasids: PasidAttachments::new(),
                     default: None,
                     ownership: Ownership::Free,
                 }),
@@ -225,17 +245,18 @@ impl<D: Attach> Group<D> {
         let prepared = state
             .members
             .iter_mut()
-            .try_for_each(|m| m.prepare(domain, when));
+            .try_for_each(|m| m.prepare(Selector::NoPasid, domain, when));
         if prepared.is_err() {
             state.members.iter_mut().for_each(Member::drop_next);
         }
         prepared
     }
 
-    /// Blocks every member. Cannot fail.
+    /// Blocks every member's requests without a PASID. Cannot fail.
     pub(super) fn block(&self, state: &mut GroupState<D>) {
         if !state.current.domain().is_blocked() {
-            state.members.iter_mut().for_each(Member::prepare_blocked);
+            let members = state.members.iter_mut();
+            members.for_each(|m| m.prepare_blocked(Selector::NoPasid));
             self.commit_to(state, &self.blocked);
         } else if !state.current.is_on(&self.blocked) {
             // `current` is a blocked domain that an owner attached. For hardware all blocked
@@ -244,14 +265,32 @@ impl<D: Attach> Group<D> {
         }
     }
 
+    /// Blocks every member's requests, with and without a PASID, by one commit. Cannot fail.
+    pub(super) fn block_all(&self, state: &mut GroupState<D>) {
+        if !state.pasids.is_empty() {
+            let members = state.members.iter_mut();
+            members.for_each(Member::prepare_others_blocked);
+            if state.current.domain().is_blocked() {
+                self.commit(state);
+            }
+        }
+        self.block(state);
+        self.forget_pasids(state);
+    }
+
     /// Commits what the members have prepared: from now on they are attached to `domain`.
     fn commit_to(&self, state: &mut GroupState<D>, domain: &Arc<Domain<D>>) {
+        self.commit(state);
+        state.current = Attachment::new(domain);
+    }
+
+    /// Commits what the members have prepared.
+    pub(super) fn commit(&self, state: &mut GroupState<D>) {
         state
             .members
             .iter_mut()
             .for_each(Member::defer_if_suspended);
         commit(&mut state.members);
-        state.current = Attachment::new(domain);
     }
 
     /// The holder of the group, for a message: the owner, the driver that the group is lent to, or
@@ -296,12 +335,17 @@ impl<D: Attach> Group<D> {
             );
         }
         let state = self.state.lock();
+        let selector = fault.pasid.map_or(Selector::NoPasid, Selector::Pasid);
+        let attached = Attached {
+            current: &state.current,
+            pasids: &state.pasids,
+        };
         log_warn!(
             "{}: fault: {} ({}, {}, owner {}): {}",
             unit,
             endpoint,
             self.name(),
-            &**state.current.domain(),
+            &**attached.domain(selector).unwrap_or(&self.blocked),
             state.ownership,
             fault,
         );

@@ -15,6 +15,7 @@ mod members;
 mod model;
 mod moves;
 mod named;
+mod pasids;
 mod reset;
 
 use kernel::{prelude::*, sync::Arc};

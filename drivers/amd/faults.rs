@@ -26,6 +26,7 @@ use crate::{
     },
     fault::{Access, Fault, FaultSink},
     log::log_err,
+    pasid::Pasid,
     requester::RequesterId,
 };
 
@@ -122,6 +123,7 @@ fn report_event(hardware: &Hardware, sink: &dyn FaultSink, event: &Event) {
     if let Some(request) = event.request() {
         sink.report(&Fault {
             requester: RequesterId::new(u32::from(request.device)),
+            pasid: request.pasid.and_then(Pasid::new),
             address: Some(Iova::new(request.address)),
             access: Some(match request.access {
                 _ if request.execute => Access::Execute,

@@ -46,6 +46,7 @@ use crate::{
     interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
+    pasid::Selector,
     pgtable::{
         kernel_memory::{Gfp, KernelMemory},
         Top,
@@ -110,7 +111,11 @@ impl Attach for AmdVi {
         &unit.health
     }
 
-    fn acquire_tag(unit: &AmdViUnit, _paging: Option<&Paging>) -> Result<DomainId> {
+    fn acquire_tag(
+        unit: &AmdViUnit,
+        _paging: Option<&Paging>,
+        _selector: Selector,
+    ) -> Result<DomainId> {
         unit.hardware()?.ids.take(unit.health.name())
     }
 
@@ -123,6 +128,7 @@ impl Attach for AmdVi {
     fn prepare(
         unit: &AmdViUnit,
         _endpoint: &EndpointData,
+        _selector: Selector,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -137,7 +143,7 @@ impl Attach for AmdVi {
         }
     }
 
-    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &EndpointData) -> Plan {
+    fn plan_blocked(_unit: &AmdViUnit, _endpoint: &EndpointData, _selector: Selector) -> Plan {
         Plan::EMPTY
     }
 

@@ -54,17 +54,17 @@ impl Tag {
 /// | 25:24 | stage; 0 if untranslated |
 impl driver::Tag for Tag {
     #[inline]
-    fn pack(self) -> u32 {
+    fn pack(self) -> u64 {
         let (name, granule, stage) = match self {
             Self::Asid { asid, granule } => (asid, granule.lg2(), 1),
             Self::Vmid { vmid, granule } => (vmid, granule.lg2(), 2),
             Self::Untranslated => return 0,
         };
-        u32::from(name) | granule << 16 | stage << 24
+        u64::from(name) | u64::from(granule) << 16 | stage << 24
     }
 
     #[inline]
-    fn unpack(number: u32) -> Self {
+    fn unpack(number: u64) -> Self {
         let name = number as u16;
         let granule = match number >> 16 & 0xff {
             16 => GranuleSize::K64,

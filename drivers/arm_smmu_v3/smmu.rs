@@ -34,6 +34,7 @@ use crate::{
     health::Health,
     label::Label,
     log::log_warn,
+    pasid::Selector,
     pgtable::kernel_memory::{Gfp, KernelMemory},
 };
 
@@ -79,7 +80,7 @@ impl Attach for SmmuV3 {
         &unit.health
     }
 
-    fn acquire_tag(unit: &SmmuUnit, paging: Option<&Paging>) -> Result<Tag> {
+    fn acquire_tag(unit: &SmmuUnit, paging: Option<&Paging>, _selector: Selector) -> Result<Tag> {
         let hardware = unit.hardware()?;
         let Some(paging) = paging else {
             return Ok(Tag::Untranslated);
@@ -120,6 +121,7 @@ impl Attach for SmmuV3 {
     fn prepare(
         unit: &SmmuUnit,
         tlb: &Option<Tlb>,
+        _selector: Selector,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -160,7 +162,7 @@ impl Attach for SmmuV3 {
         Ok(Plan::new(&ste, tlb))
     }
 
-    fn plan_blocked(_unit: &SmmuUnit, _tlb: &Option<Tlb>) -> Plan {
+    fn plan_blocked(_unit: &SmmuUnit, _tlb: &Option<Tlb>, _selector: Selector) -> Plan {
         Plan::new(&Ste::Invalid, None)
     }
 

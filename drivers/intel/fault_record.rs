@@ -41,6 +41,8 @@ pub struct FaultRecord {
     pub information: u64,
     /// What the device requested.
     pub request: Request,
+    /// The PASID, if the request had one.
+    pub pasid: Option<u32>,
     /// Whether it was an instruction fetch.
     pub execute: bool,
     /// The reason code.
@@ -68,6 +70,10 @@ impl FaultRecord {
             source: high as u16,
             information: words[0],
             request,
+            pasid: match high >> 31 & 1 {
+                0 => None,
+                _ => Some((high >> 40) as u32 & 0xf_ffff),
+            },
             execute: high >> 30 & 1 != 0,
             reason: (high >> 32) as u8,
         })

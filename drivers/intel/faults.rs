@@ -19,6 +19,7 @@ use crate::{
     drivers::shell::fault_pace::{count_loss, Pace},
     fault::{Access, Fault, FaultSink},
     log::log_warn,
+    pasid::Pasid,
     requester::RequesterId,
 };
 
@@ -114,6 +115,7 @@ fn fault(record: &FaultRecord) -> Fault {
     };
     Fault {
         requester: RequesterId::new(u32::from(record.source)),
+        pasid: record.pasid.and_then(Pasid::new),
         address: record.page().map(Iova::new),
         access: Some(access),
         code: u32::from(record.reason),

@@ -46,6 +46,7 @@ use crate::{
     interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
+    pasid::Selector,
     pgtable::kernel_memory::{Gfp, KernelMemory},
     remapping::InterruptTable,
     requester::RequesterId,
@@ -191,7 +192,11 @@ impl Attach for Vtd {
         &unit.health
     }
 
-    fn acquire_tag(unit: &VtdUnit, _paging: Option<&Paging>) -> Result<DomainId> {
+    fn acquire_tag(
+        unit: &VtdUnit,
+        _paging: Option<&Paging>,
+        _selector: Selector,
+    ) -> Result<DomainId> {
         unit.hardware()?.ids.take(unit.health.name())
     }
 
@@ -204,6 +209,7 @@ impl Attach for Vtd {
     fn prepare(
         unit: &VtdUnit,
         endpoint: &EndpointData,
+        _selector: Selector,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
@@ -241,7 +247,7 @@ impl Attach for Vtd {
         Ok(Plan(Some(entry)))
     }
 
-    fn plan_blocked(_unit: &VtdUnit, _endpoint: &EndpointData) -> Plan {
+    fn plan_blocked(_unit: &VtdUnit, _endpoint: &EndpointData, _selector: Selector) -> Plan {
         Plan(None)
     }
 

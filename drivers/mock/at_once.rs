@@ -20,6 +20,7 @@ use super::checks::{violation, Countdown};
 use crate::{
     driver::{Attach, Capability, Probed, Steps, Tag, Target, When},
     health::Health,
+    pasid::Selector,
     requester::RequesterId,
 };
 
@@ -165,12 +166,12 @@ pub fn probed(unit: &Hardware, id: u32) -> Result<Probed<AtOnce>> {
 }
 
 impl Tag for u32 {
-    fn pack(self) -> u32 {
-        self
+    fn pack(self) -> u64 {
+        self.into()
     }
 
-    fn unpack(number: u32) -> Self {
-        number
+    fn unpack(number: u64) -> Self {
+        number as Self
     }
 }
 
@@ -188,7 +189,7 @@ impl Attach for AtOnce {
         &unit.health
     }
 
-    fn acquire_tag(_unit: &Hardware, paging: Option<&Number>) -> Result<u32> {
+    fn acquire_tag(_unit: &Hardware, paging: Option<&Number>, _selector: Selector) -> Result<u32> {
         Ok(paging.map_or(BLOCKS, |paging| paging.number))
     }
 
@@ -197,6 +198,7 @@ impl Attach for AtOnce {
     fn prepare(
         _unit: &Hardware,
         endpoint: &Arc<Device>,
+        _selector: Selector,
         target: Target<'_, Self>,
         when: When,
     ) -> Result<Plan> {
@@ -210,14 +212,18 @@ impl Attach for AtOnce {
         }
     }
 
-    fn plan_blocked(_unit: &Hardware, endpoint: &Arc<Device>) -> Plan {
+    fn plan_blocked(_unit: &Hardware, endpoint: &Arc<Device>, _selector: Selector) -> Plan {
         Plan {
             device: endpoint.clone(),
             step: Step::Later { to: BLOCKS },
         }
     }
 
-    fn prepare_blocked(_unit: &Hardware, endpoint: &Arc<Device>) -> Result<Plan> {
+    fn prepare_blocked(
+        _unit: &Hardware,
+        endpoint: &Arc<Device>,
+        _selector: Selector,
+    ) -> Result<Plan> {
         endpoint.try_attach(BLOCKS)
     }
 

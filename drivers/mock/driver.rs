@@ -29,6 +29,7 @@ use crate::{
     fault::FaultSink,
     health::Health,
     interrupt::NotRemapped,
+    pasid::Selector,
     pgtable::{
         amd_v1::AmdV1, kernel_memory::Gfp, vtd_ss::VtdSs, Config, Format, Gather, PageTable, Top,
     },
@@ -95,6 +96,8 @@ impl Paging {
 /// The driver's state for an endpoint.
 pub struct EndpointData {
     levels: u8,
+    /// How many PASIDs it uses, 0 included.
+    pasids: u32,
     /// The number of plans and commits of this endpoint.
     uses: Atomic<u64>,
     /// Makes the n-th `prepare` of this endpoint fail.
@@ -146,11 +149,11 @@ const FIRMWARE: (Iova, Iova) = (Iova::new(0x9000), Iova::new(0x9fff));
 pub struct Mock;
 
 impl Tag for u16 {
-    fn pack(self) -> u32 {
+    fn pack(self) -> u64 {
         self.into()
     }
 
-    fn unpack(number: u32) -> Self {
+    fn unpack(number: u64) -> Self {
         number as Self
     }
 }
@@ -168,11 +171,19 @@ impl Attach for Mock {
         &unit.health
     }
 
-    fn acquire_tag(unit: &Self::Unit, _paging: Option<&Paging>) -> Result<u16> {
+    fn pasids(_unit: &Self::Unit, endpoint: &EndpointData) -> u32 {
+        endpoint.pasids
+    }
+
+    fn tags_by_pasid(unit: &Self::Unit, _paging: Option<&Paging>) -> bool {
+        unit.options().tags_by_pasid
+    }
+
+    fn acquire_tag(unit: &Self::Unit, _paging: Option<&Paging>, selector: Selector) -> Result<u16> {
         if unit.fail_tag.is_due() {
             return Err(ENOSPC);
         }
-        unit.acquire_tag()
+        unit.acquire_tag(selector)
     }
 
     fn release_tag(unit: &Self::Unit, tag: u16) {
@@ -182,9 +193,15 @@ impl Attach for Mock {
     fn prepare(
         unit: &Self::Unit,
         endpoint: &EndpointData,
+        selector: Selector,
         target: Target<'_, Self>,
         when: When,
     ) -> Result<Plan> {
+        if selector.number() >= endpoint.pasids.max(1) {
+            violation(format_args!(
+                "an endpoint is attached for a PASID that it does not use"
+            ));
+        }
         if endpoint.fail_prepare.is_due() || unit.fail_prepare.is_due() {
             return Err(ENOMEM);
         }
@@ -201,7 +218,7 @@ impl Attach for Mock {
         Ok(Plan::new(unit, entry, (when == When::Now).then_some(uses)))
     }
 
-    fn plan_blocked(unit: &Self::Unit, endpoint: &EndpointData) -> Plan {
+    fn plan_blocked(unit: &Self::Unit, endpoint: &EndpointData, _selector: Selector) -> Plan {
         endpoint.uses.fetch_add(1, Relaxed);
         Plan::new(unit, Entry::Blocked, None)
     }
@@ -224,15 +241,19 @@ impl Attach for Mock {
                         "the core did something else before a plan for now"
                     ));
                 }
-                step.ids.iter().for_each(|&id| entries.write(id, entry));
+                let selector = step.selector;
+                step.ids
+                    .iter()
+                    .for_each(|&id| entries.write(id, selector, entry));
             });
         });
         if !answered && !failed {
             unit.health.fail(format_args!("its queue does not answer"));
             // The failed unit still reads its entries.
             unit.commit(|entries| {
-                steps.for_each(|Step { ids, .. }| {
-                    ids.iter().for_each(|&id| entries.write(id, Entry::Blocked));
+                steps.for_each(|Step { ids, selector, .. }| {
+                    ids.iter()
+                        .for_each(|&id| entries.write(id, selector, Entry::Blocked));
                 });
             });
         }
@@ -397,8 +418,16 @@ impl VendorDriver for Mock {
         device: DeviceInfo,
     ) -> Result<(&'a Self::Unit, Probed<Self>)> {
         let mut ids = device.ids;
+        let mut uses_pasids = false;
         let segment = match &device.place {
-            Place::Pci { segment, .. } => *segment,
+            Place::Pci {
+                segment,
+                has_pasids,
+                ..
+            } => {
+                uses_pasids = *has_pasids;
+                *segment
+            }
             Place::Acpi(name) => {
                 let named = NAMED.iter().find(|named| named.is(name)).ok_or(ENODEV)?;
                 for &id in named.ids {
@@ -410,7 +439,10 @@ impl VendorDriver for Mock {
         };
         let unit = units.nth(usize::from(segment)).ok_or(ENODEV)?;
         let &Options {
-            levels, firmware, ..
+            levels,
+            firmware,
+            pasids,
+            ..
         } = unit.options();
         let mut reserved = KVec::new();
         if let Some((id, kind)) = firmware {
@@ -428,6 +460,7 @@ impl VendorDriver for Mock {
             ids,
             data: EndpointData {
                 levels,
+                pasids: if uses_pasids { pasids } else { 0 },
                 uses: Atomic::new(0),
                 fail_prepare: Countdown::new(),
             },

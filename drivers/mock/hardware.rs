@@ -19,6 +19,7 @@ use crate::{
     ffi::compat::{new_spinlock_irq, SpinLockIrq},
     health::Health,
     label::Label,
+    pasid::Selector,
     pgtable::Top,
     requester::RequesterId,
     reserved::Kind,
@@ -29,6 +30,9 @@ const CACHED: usize = 512;
 
 const PAGE: u64 = 1 << 12;
 const INDEX_BITS: u32 = 9;
+
+/// How many PASIDs the entries of an id tell apart, 0 included.
+pub const PASIDS: usize = 8;
 
 /// The properties of a unit.
 #[derive(Copy, Clone)]
@@ -48,6 +52,10 @@ pub struct Options {
     pub firmware: Option<(u32, Kind)>,
     /// The id of an interrupt controller, whose messages must pass.
     pub controller: Option<u32>,
+    /// How many PASIDs its devices use, 0 included, if they use any; at most [`PASIDS`].
+    pub pasids: u32,
+    /// Whether its caches tell translations apart by PASID.
+    pub tags_by_pasid: bool,
 }
 
 impl Default for Options {
@@ -60,11 +68,13 @@ impl Default for Options {
             can_snoop: true,
             firmware: None,
             controller: None,
+            pasids: 0,
+            tags_by_pasid: false,
         }
     }
 }
 
-/// What a unit does with the transactions of one requester id.
+/// What a unit does with the transactions of one requester id and selector.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// Refuses them.
@@ -166,6 +176,7 @@ enum Power {
 /// A device that does DMA after every step, and the results.
 struct Witness {
     id: RequesterId,
+    selector: Selector,
     iova: Iova,
     seen: [Option<Dma>; Hardware::SEEN],
 }
@@ -175,16 +186,23 @@ struct State {
     answers: bool,
     /// Whether the unit stops when it is released.
     stops: bool,
+    /// By [`index`].
     entries: KVec<Entry>,
     /// The unit's cached copies of entries.
     cached_entries: KVec<Option<Entry>>,
     cached: KVec<Cached>,
     oldest: usize,
-    tags: KVec<bool>,
+    /// The tags in use, and the selector that each is for.
+    tags: KVec<Option<Selector>>,
     /// Tags whose cached translations the running commit must invalidate.
     stale: KVec<bool>,
     counts: Counts,
     witness: Option<Witness>,
+}
+
+/// Where the entry is.
+fn index(id: RequesterId, selector: Selector) -> usize {
+    selector.number() as usize * IDS + id.raw() as usize
 }
 
 /// A unit.
@@ -217,11 +235,11 @@ impl Hardware {
             power: Power::Off,
             answers: true,
             stops: true,
-            entries: KVec::from_elem(Entry::Blocked, IDS, GFP_KERNEL)?,
-            cached_entries: KVec::from_elem(None, IDS, GFP_KERNEL)?,
+            entries: KVec::from_elem(Entry::Blocked, IDS * PASIDS, GFP_KERNEL)?,
+            cached_entries: KVec::from_elem(None, IDS * PASIDS, GFP_KERNEL)?,
             cached: KVec::with_capacity(CACHED, GFP_KERNEL)?,
             oldest: 0,
-            tags: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
+            tags: KVec::from_elem(None, usize::from(options.tags), GFP_KERNEL)?,
             stale: KVec::from_elem(false, usize::from(options.tags), GFP_KERNEL)?,
             counts: Counts::default(),
             witness: None,
@@ -255,17 +273,27 @@ impl Hardware {
 
     /// Tags in use.
     pub fn tags_in_use(&self) -> usize {
-        self.state.lock().tags.iter().filter(|tag| **tag).count()
+        self.state.lock().tags.iter().flatten().count()
     }
 
     /// Whether a tag is in use.
     pub fn has_tag(&self, tag: u16) -> bool {
-        self.state.lock().tags[usize::from(tag)]
+        self.state.lock().tags[usize::from(tag)].is_some()
     }
 
-    /// The entry of a requester id.
+    /// The entry of a requester id, for requests without a PASID.
     pub fn entry(&self, id: RequesterId) -> Entry {
-        self.state.lock().entries[id.raw() as usize]
+        self.state.lock().entries[index(id, Selector::NoPasid)]
+    }
+
+    /// All entries, copied to `to`.
+    pub fn copy_entries(&self, to: &mut KVec<Entry>) -> Result {
+        to.reserve(IDS * PASIDS, GFP_KERNEL)?;
+        let state = self.state.lock();
+        for entry in state.entries.iter() {
+            let _ = to.push_within_capacity(*entry);
+        }
+        Ok(())
     }
 
     /// Whether every entry is blocked.
@@ -284,16 +312,29 @@ impl Hardware {
         self.state.lock().stops = stops;
     }
 
-    /// A device does DMA.
+    /// A device does DMA without a PASID.
     pub fn dma(&self, id: RequesterId, iova: Iova, write: bool) -> Dma {
-        self.state.lock().dma(&self.options, id, iova, write)
+        self.dma_with(id, Selector::NoPasid, iova, write)
+    }
+
+    /// A device does DMA.
+    pub fn dma_with(&self, id: RequesterId, selector: Selector, iova: Iova, write: bool) -> Dma {
+        let mut state = self.state.lock();
+        state.dma(&self.options, id, selector, iova, write)
+    }
+
+    /// From now on a device does DMA without a PASID before and after every step that the unit
+    /// sees.
+    pub fn start_witness(&self, id: RequesterId, iova: Iova) {
+        self.start_witness_with(id, Selector::NoPasid, iova);
     }
 
     /// From now on a device does DMA before and after every step that the unit sees.
-    pub fn start_witness(&self, id: RequesterId, iova: Iova) {
+    pub fn start_witness_with(&self, id: RequesterId, selector: Selector, iova: Iova) {
         let mut state = self.state.lock();
         state.witness = Some(Witness {
             id,
+            selector,
             iova,
             seen: [None; Self::SEEN],
         });
@@ -369,18 +410,18 @@ impl Hardware {
         }
     }
 
-    pub(super) fn acquire_tag(&self) -> Result<u16> {
+    pub(super) fn acquire_tag(&self, selector: Selector) -> Result<u16> {
         let mut state = self.state.lock();
         // The lowest free tag, so that a tag that was released too early is soon reused by another
         // domain.
-        let free = state.tags.iter().position(|used| !used).ok_or(ENOSPC)?;
-        state.tags[free] = true;
+        let free = state.tags.iter().position(Option::is_none).ok_or(ENOSPC)?;
+        state.tags[free] = Some(selector);
         Ok(free as u16)
     }
 
     pub(super) fn release_tag(&self, tag: u16) {
         let mut state = self.state.lock();
-        if state.tags.get(usize::from(tag)) != Some(&true) {
+        if !matches!(state.tags.get(usize::from(tag)), Some(Some(_))) {
             violation(format_args!("tag {tag} is released, but was not allocated"));
             return;
         }
@@ -398,7 +439,7 @@ impl Hardware {
                 "tag {tag} is released, but a translation is cached under it"
             ));
         }
-        state.tags[usize::from(tag)] = false;
+        state.tags[usize::from(tag)] = None;
     }
 
     /// Runs `write`, which may write entries, then invalidates what was cached of the old entries,
@@ -507,15 +548,19 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the entry of `id`.
-    pub fn write(&mut self, id: RequesterId, entry: Entry) {
+    /// Writes the entry of `id` for requests of `selector`.
+    pub fn write(&mut self, id: RequesterId, selector: Selector, entry: Entry) {
         let state = &mut *self.state;
         if let Some(tag) = entry.tag() {
-            if state.tags.get(usize::from(tag)) != Some(&true) {
-                violation(format_args!("{id} gets tag {tag}, which was not allocated"));
+            match state.tags.get(usize::from(tag)) {
+                Some(Some(its)) if !self.options.tags_by_pasid || *its == selector => {}
+                Some(Some(_)) => violation(format_args!(
+                    "{id} gets tag {tag} for {selector:?}, which is that of other requests"
+                )),
+                _ => violation(format_args!("{id} gets tag {tag}, which was not allocated")),
             }
         }
-        let slot = &mut state.entries[id.raw() as usize];
+        let slot = &mut state.entries[index(id, selector)];
         if let Some(old) = slot.tag() {
             state.stale[usize::from(old)] = true;
         }
@@ -530,7 +575,8 @@ impl State {
         let Some(mut witness) = self.witness.take() else {
             return;
         };
-        let came = Some(self.dma(options, witness.id, witness.iova, false));
+        let came = self.dma(options, witness.id, witness.selector, witness.iova, false);
+        let came = Some(came);
         if !witness.seen.contains(&came) {
             match witness.seen.iter_mut().find(|slot| slot.is_none()) {
                 Some(slot) => *slot = came,
@@ -540,7 +586,14 @@ impl State {
         self.witness = Some(witness);
     }
 
-    fn dma(&mut self, options: &Options, id: RequesterId, iova: Iova, write: bool) -> Dma {
+    fn dma(
+        &mut self,
+        options: &Options,
+        id: RequesterId,
+        selector: Selector,
+        iova: Iova,
+        write: bool,
+    ) -> Dma {
         match self.power {
             Power::Off => return Dma::At(PhysAddr::new(iova.raw())),
             Power::Blocking => return Dma::Refused,
@@ -550,8 +603,8 @@ impl State {
                 return Dma::At(PhysAddr::new(iova.raw()));
             }
         }
-        let id = id.raw() as usize;
-        let entry = *self.cached_entries[id].get_or_insert(self.entries[id]);
+        let at = index(id, selector);
+        let entry = *self.cached_entries[at].get_or_insert(self.entries[at]);
         match entry {
             Entry::Blocked => Dma::Refused,
             Entry::Identity { .. } => Dma::At(PhysAddr::new(iova.raw())),

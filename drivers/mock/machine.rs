@@ -10,7 +10,6 @@ use super::{
     checks::violations,
     driver::{Mock, Paging},
     hardware::{Counts, Dma, Entry, Hardware, Options},
-    interrupts::IDS,
     memory::{live as live_tables, FAIL_TABLE},
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     label::Label,
     log::log_err,
     ownership::Owner,
+    pasid::{Pasid, Selector},
     pgtable::{kernel_memory::Gfp, Gather},
     registry::Registry,
     requester::RequesterId,
@@ -110,6 +110,8 @@ impl Machine {
 
     /// A frontend's description of a device behind unit number `unit` with `ids`.
     pub fn device(&self, unit: usize, ids: &[u32]) -> Result<DeviceInfo> {
+        let unit_data = self.units.get(unit).map(|unit| unit.data());
+        let has_pasids = unit_data.is_some_and(|unit| unit.options().pasids > 0);
         let mut device = DeviceInfo {
             name: Label::new(format_args!("device {unit}:{}", ids[0])),
             place: Place::Pci {
@@ -120,7 +122,7 @@ impl Machine {
                 device: 0,
                 class: 0,
                 physical: None,
-                has_pasids: false,
+                has_pasids,
                 trusted: true,
             },
             ids: KVec::new(),
@@ -156,6 +158,15 @@ impl Machine {
     /// An endpoint behind unit number `unit` with `ids`.
     pub fn endpoint(&self, unit: usize, ids: &[u32]) -> Result<Arc<Endpoint<Mock>>> {
         Endpoint::new(&self.units, self.device(unit, ids)?)
+    }
+
+    /// As [`endpoint`](Self::endpoint), of a device that uses no PASIDs.
+    pub fn plain_endpoint(&self, unit: usize, ids: &[u32]) -> Result<Arc<Endpoint<Mock>>> {
+        let mut device = self.device(unit, ids)?;
+        if let Place::Pci { has_pasids, .. } = &mut device.place {
+            *has_pasids = false;
+        }
+        Endpoint::new(&self.units, device)
     }
 
     /// An empty group.
@@ -226,6 +237,16 @@ impl Machine {
         }
     }
 
+    /// As [`dma`](Self::dma), by a read with the PASID `pasid`, behind unit 0.
+    pub fn dma_with(&self, id: u32, pasid: Pasid, iova: u64) -> Option<u64> {
+        let selector = Selector::Pasid(pasid);
+        let hardware = self.hardware(0);
+        match hardware.dma_with(RequesterId::new(id), selector, Iova::new(iova), false) {
+            Dma::At(phys) => Some(phys.raw()),
+            Dma::Refused => None,
+        }
+    }
+
     /// Everything that an attach could change.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot {
@@ -238,10 +259,7 @@ impl Machine {
         };
         for unit in self.units.iter() {
             let hardware = unit.data();
-            for id in 0..IDS {
-                let entry = hardware.entry(RequesterId::new(id as u32));
-                snapshot.entries.push(entry, GFP_KERNEL)?;
-            }
+            hardware.copy_entries(&mut snapshot.entries)?;
             snapshot.counts.push(hardware.counts(), GFP_KERNEL)?;
             snapshot.tags.push(hardware.tags_in_use(), GFP_KERNEL)?;
             snapshot.plans.push(hardware.plans.count(), GFP_KERNEL)?;

@@ -27,12 +27,12 @@ impl fmt::Display for DomainId {
 
 impl Tag for DomainId {
     #[inline]
-    fn pack(self) -> u32 {
+    fn pack(self) -> u64 {
         self.0.into()
     }
 
     #[inline]
-    fn unpack(number: u32) -> Self {
+    fn unpack(number: u64) -> Self {
         Self(number as u16)
     }
 }

@@ -16,7 +16,7 @@ use core::fmt::{self, Write};
 use kernel::{
     bindings, new_mutex,
     prelude::*,
-    sync::{Arc, Mutex},
+    sync::{atomic::Atomic, Arc, Mutex},
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     group::{Claim, Group, Loan},
     label::Label,
     ownership::{Owner, Ownership},
+    pasid::Pasid,
 };
 
 /// A driver whose devices can be in C's groups.
@@ -93,6 +94,12 @@ pub(super) trait Native: Attach {
     /// Sets the domain that blocks the device; null if its driver of units blocks it. Does nothing
     /// for drivers that need no domain to block.
     fn block_with(_endpoint: &Endpoint<Self>, _domain: *mut bindings::iommu_domain) {}
+
+    /// Where the driver of units notes that it has blocked the device, if it asks for that in its
+    /// functions.
+    fn blocked(_endpoint: &Endpoint<Self>) -> Option<Arc<Atomic<bool>>> {
+        None
+    }
 
     /// Makes a deferred attach: attaches the device to the domain of its group.
     ///
@@ -201,6 +208,20 @@ pub(super) trait Backing: Send + Sync {
     /// Takes a user's domain away. Cannot fail.
     fn detach(&self) -> Detached;
 
+    /// Attaches the group to a user's domain for requests with a PASID.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Group::attach_pasid`].
+    ///
+    /// # Safety
+    ///
+    /// What the trait says of devices and domains.
+    unsafe fn attach_pasid(&self, pasid: Pasid, domain: *mut bindings::iommu_domain) -> Result;
+
+    /// Takes the domain for requests with a PASID away. Cannot fail.
+    fn detach_pasid(&self, pasid: Pasid);
+
     /// Makes a domain the group's default domain.
     ///
     /// # Errors
@@ -222,7 +243,10 @@ pub(super) trait Backing: Send + Sync {
     /// Sets the domain that blocks all devices.
     fn block_with(&self, domain: *mut bindings::iommu_domain);
 
-    /// Blocks one device while it is reset.
+    /// Where it is noted that the device's driver of units has blocked it, if anywhere.
+    fn blocked(&self, dev: *mut bindings::device) -> Option<Arc<Atomic<bool>>>;
+
+    /// Blocks one device, with its PASIDs, while it is reset.
     ///
     /// # Errors
     ///
@@ -283,6 +307,8 @@ struct BackedState<D: Native> {
     loan: Option<Loan<D>>,
     /// The user's domain that the group is attached to.
     attached: Option<D::Kept>,
+    /// The users' domains that it is attached to for requests with a PASID.
+    pasids: KVec<(Pasid, D::Kept)>,
     has_default: bool,
 }
 
@@ -305,6 +331,7 @@ impl<D: Native> Backed<D> {
                     claims: KVec::new(),
                     loan: None,
                     attached: None,
+                    pasids: KVec::new(),
                     has_default: false,
                 }),
             }),
@@ -437,6 +464,31 @@ impl<D: Native> Backing for Backed<D> {
         from
     }
 
+    unsafe fn attach_pasid(&self, pasid: Pasid, domain: *mut bindings::iommu_domain) -> Result {
+        // SAFETY: By the requirements.
+        let (domain, kept) = unsafe { D::domain(domain) }?;
+        let mut state = self.state.lock();
+        state.pasids.reserve(1, GFP_KERNEL)?;
+        match state.claims.first() {
+            Some(claim) => claim.attach_pasid(pasid, &domain)?,
+            None => self.core.attach_pasid(pasid, &domain)?,
+        }
+        // The domain that it was attached to may be freed now.
+        state.pasids.retain(|(its, _)| *its != pasid);
+        // There is room.
+        let _ = state.pasids.push_within_capacity((pasid, kept));
+        Ok(())
+    }
+
+    fn detach_pasid(&self, pasid: Pasid) {
+        let mut state = self.state.lock();
+        match state.claims.first() {
+            Some(claim) => claim.detach_pasid(pasid),
+            None => self.core.detach_pasid(pasid),
+        }
+        state.pasids.retain(|(its, _)| *its != pasid);
+    }
+
     unsafe fn set_default(&self, domain: *mut bindings::iommu_domain) -> Result {
         // SAFETY: By the requirements. The group's owner of the domain keeps it.
         let (domain, _) = unsafe { D::domain(domain) }?;
@@ -463,6 +515,10 @@ impl<D: Native> Backing for Backed<D> {
         for member in &self.state.lock().devices {
             D::block_with(&member.endpoint, domain);
         }
+    }
+
+    fn blocked(&self, dev: *mut bindings::device) -> Option<Arc<Atomic<bool>>> {
+        D::blocked(self.state.lock().endpoint(dev).ok()?)
     }
 
     fn suspend(&self, dev: *mut bindings::device) -> Result {

@@ -30,7 +30,7 @@ use kernel::{
     sync::{
         atomic::{Acquire, Atomic, Relaxed, Release},
         lock::{mutex::MutexBackend, Guard, Lock},
-        Arc, Mutex,
+        Arc, Mutex, SetOnce,
     },
     types::Opaque,
 };
@@ -55,8 +55,8 @@ use crate::{
 pub(super) struct GroupDevice {
     device: *mut bindings::device,
     name: CString,
-    /// Whether the device alone is blocked, since it is being reset.
-    blocked: Atomic<bool>,
+    /// Whether its driver of units has blocked the device; known from its first reset on.
+    blocked: SetOnce<Arc<Atomic<bool>>>,
     /// How many resets of the device have begun and not ended.
     pub(super) resets: Atomic<u32>,
 }
@@ -67,9 +67,17 @@ impl GroupDevice {
         self.device
     }
 
-    /// Sets whether the device alone is blocked.
-    pub(super) fn set_blocked(&self, blocked: bool) {
-        self.blocked.store(blocked, Relaxed);
+    /// Learns where its driver of units notes that it has blocked the device.
+    pub(super) fn watch(&self, blocked: Option<Arc<Atomic<bool>>>) {
+        if let Some(blocked) = blocked {
+            self.blocked.populate(blocked);
+        }
+    }
+
+    /// Whether the device alone is blocked, since it is being reset.
+    fn is_blocked(&self) -> bool {
+        let blocked = self.blocked.as_ref();
+        blocked.is_some_and(|blocked| blocked.load(Relaxed))
     }
 }
 
@@ -393,7 +401,7 @@ impl IommuGroup {
         Ok(GroupDevice {
             device: dev,
             name,
-            blocked: Atomic::new(false),
+            blocked: SetOnce::new(),
             resets: Atomic::new(0),
         })
     }
@@ -609,7 +617,7 @@ pub unsafe extern "C" fn iommu_driver_get_domain_for_dev(
         .iter()
         .find(|member| ptr::eq(member.device, dev));
     match member {
-        Some(member) if member.blocked.load(Relaxed) => group.blocking(),
+        Some(member) if member.is_blocked() => group.blocking(),
         Some(_) => group.current(),
         None => {
             kernel::warn_on!(true);

@@ -16,9 +16,6 @@ use kernel::{
     types::Opaque,
 };
 
-use super::foreign::Foreign;
-use crate::domain::Attachment;
-
 /// An attach with a PASID; 0 is the one without.
 struct Entry {
     pasid: bindings::ioasid_t,
@@ -26,8 +23,6 @@ struct Entry {
     domain: *mut bindings::iommu_domain,
     /// The user's handle; null if it has none.
     handle: *mut bindings::iommu_attach_handle,
-    /// Keeps the domain, where the group does not.
-    kept: Option<Attachment<Foreign>>,
 }
 
 /// The attaches of a group with their handles.
@@ -93,7 +88,6 @@ impl Handles {
                     pasid,
                     domain: ptr::null_mut(),
                     handle: ptr::null_mut(),
-                    kept: None,
                 });
                 Some(Ok(()))
             });
@@ -143,33 +137,6 @@ impl Handles {
             let entry = entries.iter().find(|entry| entry.pasid == pasid)?;
             (!entry.domain.is_null()).then_some((entry.domain, entry.handle))
         })
-    }
-
-    /// Sets what keeps the domain of an entry. The group's mutex is held.
-    pub(super) fn keep(&self, pasid: bindings::ioasid_t, domain: Option<Attachment<Foreign>>) {
-        let old = self.with(|entries| {
-            let entry = entries.iter_mut().find(|entry| entry.pasid == pasid)?;
-            core::mem::replace(&mut entry.kept, domain)
-        });
-        // With no lock held that does not let anybody sleep.
-        drop(old);
-    }
-
-    /// Calls `f` with each domain that is attached with a PASID. The group's mutex is held, so that
-    /// they stay.
-    pub(super) fn for_each(
-        &self,
-        mut f: impl FnMut(bindings::ioasid_t, *mut bindings::iommu_domain),
-    ) {
-        let mut index = 0;
-        while let Some((pasid, domain)) =
-            self.with(|entries| entries.get(index).map(|entry| (entry.pasid, entry.domain)))
-        {
-            index += 1;
-            if pasid != bindings::IOMMU_NO_PASID && !domain.is_null() {
-                f(pasid, domain);
-            }
-        }
     }
 
     /// Whether nothing is attached or about to be.

@@ -2,21 +2,17 @@
 
 //! Domains for a device's transactions with a PASID.
 //!
-//! Either all devices of a group that use PASIDs are attached to a domain, or none. The group's
-//! table of [`Handles`](super::handles::Handles) has the attached domains, with a count of each
-//! (law 2).
+//! The core attaches groups. Here is what C's callers are told, and the group's table of
+//! [`Handles`](super::handles::Handles).
 
-use core::ptr;
-
-use kernel::{bindings, error::to_result, ffi::c_int, prelude::*, sync::atomic::Relaxed};
+use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
     attach::is_made_by,
-    foreign,
     group::{IommuGroup, Locked},
-    record, warn_once,
+    warn_once,
 };
-use crate::{domain::Attachment, ffi::compat::eopnotsupp, frontend::answer};
+use crate::{frontend::answer, pasid::Pasid};
 
 /// Allocates a PASID that the device can use.
 #[export]
@@ -47,112 +43,20 @@ pub unsafe extern "C" fn iommu_free_global_pasid(pasid: bindings::ioasid_t) {
 /// `IOMMU_PASID_INVALID`.
 const INVALID: bindings::ioasid_t = bindings::ioasid_t::MAX;
 
-/// How many PASIDs a member can use.
-///
-/// # Safety
-///
-/// `dev` is a member of a group, and has a unit.
-unsafe fn limit_of(dev: *mut bindings::device) -> u32 {
-    // SAFETY: By the requirements.
-    unsafe { (*(*dev).iommu).max_pasids }
-}
-
-/// Attaches one device. If that fails it stays attached to the old domain.
-///
-/// # Safety
-///
-/// `to` and `from` are valid, `from` or null; `dev` is a member of a group.
-unsafe fn set(
-    to: *mut bindings::iommu_domain,
-    dev: *mut bindings::device,
-    pasid: bindings::ioasid_t,
-    from: *mut bindings::iommu_domain,
-) -> Result {
-    // SAFETY: By the requirements.
-    unsafe {
-        let set = (*(*to).ops).set_dev_pasid.ok_or(eopnotsupp())?;
-        to_result(set(to, dev, pasid, from))
-    }
-}
-
-/// Takes the domain of a PASID away from one device, which cannot fail.
-///
-/// # Safety
-///
-/// As those of [`set`].
-unsafe fn clear(
-    dev: *mut bindings::device,
-    pasid: bindings::ioasid_t,
-    from: *mut bindings::iommu_domain,
-) {
-    // SAFETY: By the requirements. Who has attached has seen that there is such a domain.
-    let result = unsafe {
-        match record::ops(dev) {
-            Some(ops) if !ops.blocked_domain.is_null() => set(ops.blocked_domain, dev, pasid, from),
-            _ => Err(ENODEV),
-        }
-    };
-    kernel::warn_on!(result.is_err());
-}
-
-/// Attaches all devices of the group that use PASIDs, or none.
-///
-/// # Safety
-///
-/// As those of [`set`].
-unsafe fn set_all(
-    locked: &Locked<'_>,
-    to: *mut bindings::iommu_domain,
-    pasid: bindings::ioasid_t,
-    from: *mut bindings::iommu_domain,
-) -> Result {
-    let devices = || {
-        let all = locked.members.iter().map(|member| member.as_raw());
-        // SAFETY: A member is valid, and all of them have units.
-        all.filter(|&dev| unsafe { limit_of(dev) } > 0)
-    };
-    for (done, dev) in devices().enumerate() {
-        // SAFETY: By the requirements.
-        let Err(error) = (unsafe { set(to, dev, pasid, from) }) else {
-            continue;
-        };
-        for dev in devices().take(done) {
-            // SAFETY: By the requirements.
-            unsafe {
-                if from.is_null() || kernel::warn_on!(set(from, dev, pasid, to).is_err()) {
-                    clear(dev, pasid, to);
-                }
-            }
-        }
-        return Err(error);
-    }
-    Ok(())
-}
-
 /// What is common to an attach and a replacement.
-///
-/// # Safety
-///
-/// `domain` is valid.
-unsafe fn check(
+fn check(
     locked: &Locked<'_>,
     domain: *mut bindings::iommu_domain,
     pasid: bindings::ioasid_t,
-) -> Result {
+) -> Result<Pasid> {
     let ops = locked.ops()?;
-    // SAFETY: By the requirements.
-    unsafe {
-        if (*(*domain).ops).set_dev_pasid.is_none() {
-            return Err(eopnotsupp());
-        }
-        if !is_made_by(domain, ops) || pasid == bindings::IOMMU_NO_PASID {
-            return Err(EINVAL);
-        }
+    if !is_made_by(domain, ops) {
+        return Err(EINVAL);
     }
     if locked.members.iter().any(|m| m.resets.load(Relaxed) > 0) {
         return Err(EBUSY);
     }
-    Ok(())
+    Pasid::new(pasid).ok_or(EINVAL)
 }
 
 /// Attaches a device's group to a domain, for transactions with a PASID.
@@ -183,23 +87,14 @@ unsafe fn attach(
             return Err(ENODEV);
         }
         let locked = IommuGroup::from_c(group).lock();
-        // The driver has to be able to detach the PASID later.
-        let blocked = locked.ops()?.blocked_domain;
-        if blocked.is_null() || (*(*blocked).ops).set_dev_pasid.is_none() {
-            return Err(eopnotsupp());
-        }
-        check(&locked, domain, pasid)?;
-        let mut limits = locked.members.iter().map(|m| limit_of(m.as_raw()));
-        // Devices that use no PASIDs are not attached.
-        if limits.any(|limit| limit > 0 && pasid >= limit) {
-            return Err(EINVAL);
-        }
-        let known = foreign::domain_of(domain)?;
+        let number = pasid;
+        let pasid = check(&locked, domain, number)?;
         let handles = locked.group().handles();
-        handles.reserve(pasid)?;
-        set_all(&locked, domain, pasid, ptr::null_mut()).inspect_err(|_| handles.remove(pasid))?;
-        handles.fill(pasid, domain, handle);
-        handles.keep(pasid, Some(Attachment::new(&known)));
+        handles.reserve(number)?;
+        let core = locked.core()?;
+        core.attach_pasid(pasid, domain)
+            .inspect_err(|_| handles.remove(number))?;
+        handles.fill(number, domain, handle);
         Ok(())
     }
 }
@@ -232,22 +127,19 @@ unsafe fn replace(
             return Err(ENODEV);
         }
         let locked = IommuGroup::from_c(group).lock();
-        check(&locked, domain, pasid)?;
+        let number = pasid;
+        let pasid = check(&locked, domain, number)?;
         if handle.is_null() {
             return Err(EINVAL);
         }
         let handles = locked.group().handles();
-        let (old, old_handle) = handles.find(pasid).ok_or(EINVAL)?;
+        let (_, old_handle) = handles.find(number).ok_or(EINVAL)?;
         // The page fault handler may still read the old handle, without a lock.
         if kernel::warn_on!(old_handle == handle) {
             return Err(EINVAL);
         }
-        let known = foreign::domain_of(domain)?;
-        if old != domain {
-            set_all(&locked, domain, pasid, old)?;
-        }
-        handles.fill(pasid, domain, handle);
-        handles.keep(pasid, Some(Attachment::new(&known)));
+        locked.core()?.attach_pasid(pasid, domain)?;
+        handles.fill(number, domain, handle);
         Ok(())
     }
 }
@@ -255,47 +147,14 @@ unsafe fn replace(
 /// Takes the domain of a PASID away.
 #[export]
 pub unsafe extern "C" fn iommu_detach_device_pasid(
-    domain: *mut bindings::iommu_domain,
+    _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
     pasid: bindings::ioasid_t,
 ) {
     // SAFETY: The caller's promise: it has attached the domain.
-    unsafe {
-        let locked = IommuGroup::from_c((*dev).iommu_group).lock();
-        for member in &locked.members {
-            // A device that is being reset is blocked already.
-            let dev = member.as_raw();
-            if member.resets.load(Relaxed) == 0 && limit_of(dev) > 0 {
-                clear(dev, pasid, domain);
-            }
-        }
-        let handles = locked.group().handles();
-        handles.keep(pasid, None);
-        handles.remove(pasid);
+    let locked = unsafe { IommuGroup::from_c((*dev).iommu_group) }.lock();
+    if let (Ok(core), Some(attached)) = (locked.core(), Pasid::new(pasid)) {
+        core.detach_pasid(attached);
     }
-}
-
-/// Blocks all PASIDs of a device that is going to be reset. The table keeps their domains.
-pub(super) fn block_all(locked: &Locked<'_>, dev: *mut bindings::device) {
-    locked.group().handles().for_each(|pasid, domain| {
-        // SAFETY: The device is a member; what is attached is valid.
-        unsafe {
-            if limit_of(dev) > 0 {
-                clear(dev, pasid, domain);
-            }
-        }
-    });
-}
-
-/// Undoes [`block_all`].
-pub(super) fn restore_all(locked: &Locked<'_>, dev: *mut bindings::device) {
-    locked.group().handles().for_each(|pasid, domain| {
-        // SAFETY: The device is a member; what is attached is valid.
-        unsafe {
-            if limit_of(dev) > 0 {
-                let result = set(domain, dev, pasid, locked.group().blocking());
-                kernel::warn_on!(result.is_err());
-            }
-        }
-    });
+    locked.group().handles().remove(pasid);
 }

@@ -9,7 +9,7 @@ use kernel::{bindings, ffi::c_int, prelude::*, sync::atomic::Relaxed};
 
 use super::{
     group::{IommuGroup, Locked},
-    owner, pasid, record,
+    owner, record,
 };
 use crate::frontend::answer;
 
@@ -51,10 +51,10 @@ fn begin(locked: &Locked<'_>, dev: *mut bindings::device) -> Result {
         return Ok(());
     }
     owner::ensure_blocking(locked)?;
-    locked.core()?.suspend(dev)?;
+    let core = locked.core()?;
+    member.watch(core.blocked(dev));
+    core.suspend(dev)?;
     member.resets.store(1, Relaxed);
-    member.set_blocked(true);
-    pasid::block_all(locked, dev);
     Ok(())
 }
 
@@ -79,8 +79,6 @@ pub unsafe extern "C" fn pci_dev_reset_iommu_done(pdev: *mut bindings::pci_dev) 
             if let Ok(core) = locked.core() {
                 core.resume(dev);
             }
-            member.set_blocked(false);
-            pasid::restore_all(&locked, dev);
         }
         more => member.resets.store(more - 1, Relaxed),
     }

@@ -110,6 +110,7 @@ mod suite {
         let a = test_group.1.remove(0)?;
         let fault = Fault {
             requester: RequesterId::new(SHARED),
+            pasid: None,
             address: None,
             access: Some(Access::Read),
             code: 1,

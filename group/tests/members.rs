@@ -41,6 +41,7 @@ impl Text {
 fn fault_of(id: u32) -> Fault {
     Fault {
         requester: RequesterId::new(id),
+        pasid: None,
         address: Some(Iova::new(0x1000)),
         access: Some(Access::Write),
         code: 5,

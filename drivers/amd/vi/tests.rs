@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     id_map::{IdMap, UnitFaults},
+    pasid::Selector,
     pgtable::{Entry, Gather, Table, TableMemory},
     unit::Unit,
 };
@@ -159,7 +160,7 @@ mod suite {
             assert_eq!(leaf & (ADDRESS | 7), 0x1234_5000 | 7);
 
             // The attach, and the address space in commands.
-            let tag = AmdVi::acquire_tag(&unit, Some(&paging))?;
+            let tag = AmdVi::acquire_tag(&unit, Some(&paging), Selector::NoPasid)?;
             let id = RequesterId::pci(1, 0);
             let hardware = hardware(&unit)?;
             hardware.tables.change(id, paging.translation(tag.0));

@@ -23,6 +23,7 @@ use crate::{
     },
     fault::{Access, Fault, FaultSink},
     log::log_err,
+    pasid::Pasid,
     requester::RequesterId,
 };
 
@@ -87,6 +88,7 @@ fn fault(event: &Event, code: u8) -> Fault {
     });
     Fault {
         requester: RequesterId::new(event.stream),
+        pasid: event.substream.and_then(Pasid::new),
         address: event.address.map(Iova::new),
         access,
         code: u32::from(code),

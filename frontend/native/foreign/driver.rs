@@ -19,10 +19,11 @@ use core::{fmt, ptr};
 use kernel::{
     bindings,
     error::to_result,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc,
+        Arc, Mutex,
     },
 };
 
@@ -33,6 +34,7 @@ use crate::{
     health::Health,
     label::Label,
     log::{log_err, log_warn},
+    pasid::{Pasid, Selector},
 };
 
 /// The kernel's drivers, all of them: what tells them apart is in their tables of functions.
@@ -152,13 +154,22 @@ impl Drop for ForeignDomain {
 /// # Invariants
 ///
 /// `device` is valid as long as the endpoint is a member of a group. Nobody looks at it after that.
+#[pin_data]
 struct Wire {
     device: *mut bindings::device,
     /// What the device is attached to; null before its first attach.
     now: Atomic<*mut bindings::iommu_domain>,
     /// What blocks it; null as long as nobody had to.
     blocking: Atomic<*mut bindings::iommu_domain>,
+    /// Whether `now` is `blocking`. A driver of units may ask when it attaches a PASID.
+    blocked: Arc<Atomic<bool>>,
+    /// What it is attached to for requests with a PASID.
+    #[pin]
+    pasids: Mutex<PasidDomains>,
 }
+
+/// The domains of a device's PASIDs; null where there is only a place for one.
+type PasidDomains = KVec<(Pasid, *mut bindings::iommu_domain)>;
 
 // SAFETY: The pointers are used with the group's mutex held.
 unsafe impl Send for Wire {}
@@ -249,7 +260,101 @@ impl Wire {
                 let _ = self.attach_now(blocking, from);
             }
         }
+        self.set_now(to);
+    }
+
+    fn set_now(&self, to: *mut bindings::iommu_domain) {
         self.now.store(to, Relaxed);
+        self.blocked.store(to == self.blocking(), Relaxed);
+    }
+}
+
+impl Wire {
+    /// The domain that blocks requests with a PASID, if the driver of units has one.
+    fn pasid_blocking(&self) -> Option<*mut bindings::iommu_domain> {
+        // SAFETY: By the invariant. Its driver's domains are valid.
+        unsafe {
+            let domain = record::ops(self.device)?.blocked_domain;
+            let can = !domain.is_null() && (*(*domain).ops).set_dev_pasid.is_some();
+            can.then_some(domain)
+        }
+    }
+
+    /// How many PASIDs the device can use, if its driver of units can attach and detach them.
+    fn limit(&self) -> u32 {
+        match self.pasid_blocking() {
+            // SAFETY: By the invariant; a device with a driver of units has a record.
+            Some(_) => unsafe { (*(*self.device).iommu).max_pasids },
+            None => 0,
+        }
+    }
+
+    /// What the device is attached to for `pasid`; null if it is blocked.
+    fn pasid_domain(&self, pasid: Pasid) -> *mut bindings::iommu_domain {
+        let all = self.pasids.lock();
+        let mut all = all.iter();
+        let found = all.find(|(its, _)| *its == pasid);
+        found.map_or(ptr::null_mut(), |(_, domain)| *domain)
+    }
+
+    /// Makes a place for the domain of `pasid`, so that setting it cannot fail.
+    fn add_pasid(&self, pasid: Pasid) -> Result {
+        let mut all = self.pasids.lock();
+        if !all.iter().any(|(its, _)| *its == pasid) {
+            all.push((pasid, ptr::null_mut()), GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the device is attached to for `pasid`; null removes the place.
+    fn set_pasid_domain(&self, pasid: Pasid, domain: *mut bindings::iommu_domain) {
+        let mut all = self.pasids.lock();
+        all.retain(|(its, _)| *its != pasid);
+        if !domain.is_null() {
+            // The place that was removed has left room.
+            let _ = all.push_within_capacity((pasid, domain));
+        }
+    }
+
+    /// Attaches the device to `to` for `pasid`. If that fails it stays attached to `from`.
+    fn attach_pasid(
+        &self,
+        pasid: Pasid,
+        to: *mut bindings::iommu_domain,
+        from: *mut bindings::iommu_domain,
+    ) -> Result {
+        // SAFETY: By the invariant. The caller keeps the domains; `from` may be null.
+        unsafe {
+            let set = (*(*to).ops).set_dev_pasid.ok_or(eopnotsupp())?;
+            to_result(set(to, self.device, pasid.number(), from))
+        }
+    }
+
+    /// Blocks requests with `pasid`, if at all possible.
+    fn block_pasid(&self, pasid: Pasid, from: *mut bindings::iommu_domain) {
+        let result = match self.pasid_blocking() {
+            Some(blocking) => self.attach_pasid(pasid, blocking, from),
+            None => Err(ENODEV),
+        };
+        kernel::warn_on!(result.is_err());
+    }
+
+    /// Attaches the device to `to` for `pasid`, after a reset or because its group is; null blocks.
+    fn attach_pasid_surely(&self, pasid: Pasid, to: *mut bindings::iommu_domain) {
+        let from = self.pasid_domain(pasid);
+        if to == from {
+            return;
+        }
+        if to.is_null() {
+            self.block_pasid(pasid, from);
+        } else {
+            let blocked = self.pasid_blocking().unwrap_or(ptr::null_mut());
+            let from = if from.is_null() { blocked } else { from };
+            if kernel::warn_on!(self.attach_pasid(pasid, to, from).is_err()) {
+                self.block_pasid(pasid, from);
+            }
+        }
+        self.set_pasid_domain(pasid, to);
     }
 }
 
@@ -264,18 +369,26 @@ impl ForeignEndpoint {
     /// The device is valid as long as the endpoint is a member of a group, and is one of that
     /// group.
     pub unsafe fn new(device: *mut bindings::device) -> Result<Self> {
+        let blocked = Arc::new(Atomic::new(false), GFP_KERNEL)?;
         // INVARIANT: By the requirements.
-        let wire = Wire {
+        let wire = pin_init!(Wire {
             device,
             now: Atomic::new(ptr::null_mut()),
             blocking: Atomic::new(ptr::null_mut()),
-        };
-        Ok(Self(Arc::new(wire, GFP_KERNEL)?))
+            blocked,
+            pasids <- new_mutex!(KVec::new()),
+        });
+        Ok(Self(Arc::pin_init(wire, GFP_KERNEL)?))
     }
 
     /// Sets what the device is attached to when it is to be blocked.
     pub fn block_with(&self, domain: *mut bindings::iommu_domain) {
         self.0.blocking.store(domain, Relaxed);
+    }
+
+    /// Where it is noted that the device is blocked.
+    pub fn blocked(&self) -> Arc<Atomic<bool>> {
+        self.0.blocked.clone()
     }
 
     /// The device's driver maps something: makes an attach that was put off until now.
@@ -288,6 +401,7 @@ impl ForeignEndpoint {
 /// An attach of a device: made, or to be made.
 pub struct Plan {
     wire: Arc<Wire>,
+    selector: Selector,
     step: Step,
 }
 
@@ -310,11 +424,33 @@ enum Step {
 
 impl Plan {
     fn commit(&mut self) {
-        match core::mem::replace(&mut self.step, Step::Done) {
-            Step::Made { to, .. } => self.wire.now.store(to, Relaxed),
-            Step::Later(to) => self.wire.attach_surely(to),
-            Step::Block => self.wire.attach_surely(self.wire.blocking()),
-            Step::Done => {}
+        let step = core::mem::replace(&mut self.step, Step::Done);
+        let wire = &self.wire;
+        match (self.selector, step) {
+            (Selector::NoPasid, Step::Made { to, .. }) => wire.set_now(to),
+            (Selector::NoPasid, Step::Later(to)) => wire.attach_surely(to),
+            (Selector::NoPasid, Step::Block) => wire.attach_surely(wire.blocking()),
+            (Selector::Pasid(pasid), Step::Made { to, .. }) => wire.set_pasid_domain(pasid, to),
+            (Selector::Pasid(pasid), Step::Later(to)) => wire.attach_pasid_surely(pasid, to),
+            (Selector::Pasid(pasid), Step::Block) => {
+                wire.attach_pasid_surely(pasid, ptr::null_mut());
+            }
+            (_, Step::Done) => {}
+        }
+    }
+
+    /// Undoes an attach for requests with a PASID.
+    fn undo_pasid(
+        &self,
+        pasid: Pasid,
+        to: *mut bindings::iommu_domain,
+        from: *mut bindings::iommu_domain,
+    ) {
+        let is_back = !from.is_null()
+            && !to.is_null()
+            && !kernel::warn_on!(self.wire.attach_pasid(pasid, from, to).is_err());
+        if !is_back {
+            self.wire.block_pasid(pasid, to);
         }
     }
 }
@@ -324,6 +460,9 @@ impl Drop for Plan {
         let Step::Made { to, from } = self.step else {
             return;
         };
+        if let Selector::Pasid(pasid) = self.selector {
+            return self.undo_pasid(pasid, to, from);
+        }
         // A device that was attached to nothing is on its way out.
         if !from.is_null() && kernel::warn_on!(self.wire.attach(from, to).is_err()) {
             let blocking = self.wire.blocking();
@@ -345,11 +484,11 @@ impl fmt::Display for NoTag {
 }
 
 impl Tag for NoTag {
-    fn pack(self) -> u32 {
+    fn pack(self) -> u64 {
         0
     }
 
-    fn unpack(_number: u32) -> Self {
+    fn unpack(_number: u64) -> Self {
         Self
     }
 }
@@ -368,7 +507,15 @@ impl Attach for Foreign {
         &unit.health
     }
 
-    fn acquire_tag(_unit: &ForeignUnit, _paging: Option<&ForeignDomain>) -> Result<NoTag> {
+    fn pasids(_unit: &ForeignUnit, endpoint: &ForeignEndpoint) -> u32 {
+        endpoint.0.limit()
+    }
+
+    fn acquire_tag(
+        _unit: &ForeignUnit,
+        _paging: Option<&ForeignDomain>,
+        _selector: Selector,
+    ) -> Result<NoTag> {
         Ok(NoTag)
     }
 
@@ -377,6 +524,7 @@ impl Attach for Foreign {
     fn prepare(
         _unit: &ForeignUnit,
         endpoint: &ForeignEndpoint,
+        selector: Selector,
         target: Target<'_, Self>,
         when: When,
     ) -> Result<Plan> {
@@ -385,30 +533,50 @@ impl Attach for Foreign {
             // Identity is a domain of the driver's like any other.
             return Err(eopnotsupp());
         };
-        let (to, from) = (paging.as_raw(), wire.now());
+        let to = paging.as_raw();
+        let from = match selector {
+            Selector::NoPasid => wire.now(),
+            Selector::Pasid(pasid) => {
+                wire.add_pasid(pasid)?;
+                wire.pasid_domain(pasid)
+            }
+        };
         let step = match when {
             When::Later => Step::Later(to),
             When::Now if to == from => Step::Done,
             When::Now => {
-                wire.attach(to, from)?;
+                match selector {
+                    Selector::NoPasid => wire.attach(to, from)?,
+                    Selector::Pasid(pasid) => wire.attach_pasid(pasid, to, from)?,
+                }
                 Step::Made { to, from }
             }
         };
         Ok(Plan {
             wire: wire.clone(),
+            selector,
             step,
         })
     }
 
-    fn plan_blocked(_unit: &ForeignUnit, endpoint: &ForeignEndpoint) -> Plan {
+    fn plan_blocked(_unit: &ForeignUnit, endpoint: &ForeignEndpoint, selector: Selector) -> Plan {
         Plan {
             wire: endpoint.0.clone(),
+            selector,
             step: Step::Block,
         }
     }
 
-    fn prepare_blocked(_unit: &ForeignUnit, endpoint: &ForeignEndpoint) -> Result<Plan> {
+    fn prepare_blocked(
+        unit: &ForeignUnit,
+        endpoint: &ForeignEndpoint,
+        selector: Selector,
+    ) -> Result<Plan> {
         let wire = &endpoint.0;
+        if selector != Selector::NoPasid {
+            // This cannot fail: whoever has attached has seen that the driver can detach.
+            return Ok(Self::plan_blocked(unit, endpoint, selector));
+        }
         let (to, from) = (wire.blocking(), wire.now());
         let step = match to.is_null() || to == from {
             true => Step::Done,
@@ -419,6 +587,7 @@ impl Attach for Foreign {
         };
         Ok(Plan {
             wire: wire.clone(),
+            selector,
             step,
         })
     }

@@ -104,6 +104,10 @@ impl Native for Foreign {
         endpoint.data().block_with(domain);
     }
 
+    fn blocked(endpoint: &Endpoint<Self>) -> Option<Arc<Atomic<bool>>> {
+        Some(endpoint.data().blocked())
+    }
+
     unsafe fn attach_deferred(
         endpoint: &Endpoint<Self>,
         domain: *mut bindings::iommu_domain,

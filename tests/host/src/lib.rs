@@ -23,6 +23,7 @@ mod tree {
     pub mod ownership;
     #[path = "frontend/native/page_size.rs"]
     pub mod page_size;
+    pub mod pasid;
     pub mod pgtable;
     pub mod requester;
     pub mod reserved;
@@ -37,7 +38,7 @@ mod tree {
 }
 
 pub use tree::{
-    addr, count, fault, frontend, interrupt, label, merge, ownership, page_size, pgtable,
+    addr, count, fault, frontend, interrupt, label, merge, ownership, page_size, pasid, pgtable,
     requester, reserved, shell,
 };
 

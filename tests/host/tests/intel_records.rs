@@ -275,6 +275,11 @@ fn fault_records() {
             .execute
     );
 
+    // PP and PV.
+    let pasid = |high| FaultRecord::decode([0, high]).unwrap().pasid;
+    assert_eq!(pasid(0x8012_3406_0000_0100), None);
+    assert_eq!(pasid(0x8ab1_2306_8000_0100), Some(0xa_b123));
+
     // An interrupt with index 0x17 and no entry: the address field contains an index.
     let interrupt = FaultRecord::decode([0x17 << 48, 0x8000_0022_0000_00fa]).unwrap();
     assert!(interrupt.is_interrupt());

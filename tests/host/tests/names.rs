@@ -10,6 +10,7 @@ use iommu_core_host::{
     count::Count,
     fault::{Access, Fault, RateLimit, Verdict},
     label::Label,
+    pasid::Pasid,
     requester::RequesterId,
     reserved::{Kind, Reserved},
 };
@@ -101,6 +102,7 @@ fn requester_ids() {
 fn faults() {
     let mut fault = Fault {
         requester: RequesterId::new(0xfa),
+        pasid: None,
         address: Some(Iova::new(0xfee0_0000)),
         access: Some(Access::Write),
         code: 5,
@@ -129,6 +131,16 @@ fn faults() {
     assert_eq!(
         fault.to_string(),
         "at 0x1000: the page is not writable (reason 0x05)"
+    );
+    fault.pasid = Pasid::new(7);
+    assert_eq!(
+        fault.to_string(),
+        "at 0x1000 with PASID 7: the page is not writable (reason 0x05)"
+    );
+    fault.address = None;
+    assert_eq!(
+        fault.to_string(),
+        "with PASID 7: the page is not writable (reason 0x05)"
     );
 }
 

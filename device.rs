@@ -79,6 +79,46 @@ pub struct DeviceInfo {
     /// The control of the device's ATS capability. `None` if the device has no ATS capability, or
     /// if the frontend knows a reason not to use it.
     pub device_tlb: Option<KBox<dyn DeviceTlb>>,
+    /// The control of the device's PASID capability. `None` if the device has none.
+    pub pasids: Option<KBox<dyn PasidControl>>,
+}
+
+/// Enables and disables a device's requests with a PASID (PCIe 6.20). They are disabled at first.
+/// Once the device is gone, calls have no effect.
+pub trait PasidControl: Send + Sync {
+    /// The width of the PASIDs that the device can use, 20 bits at most.
+    fn bits(&self) -> u8;
+
+    /// Lets the device make requests with a PASID. Comes before its ATS is enabled (PCIe 10.5.1).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the device cannot; `EBUSY` if it does already, or if its ATS is enabled.
+    fn enable(&self) -> Result;
+
+    /// Ends [`enable`](Self::enable).
+    fn disable(&self);
+}
+
+/// A device makes requests with a PASID as long as this is there.
+pub struct EnabledPasids(KBox<dyn PasidControl>);
+
+impl EnabledPasids {
+    /// Enables the device's requests with a PASID.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PasidControl::enable`].
+    pub fn new(control: KBox<dyn PasidControl>) -> Result<Self> {
+        control.enable()?;
+        Ok(Self(control))
+    }
+}
+
+impl Drop for EnabledPasids {
+    fn drop(&mut self) {
+        self.0.disable();
+    }
 }
 
 /// Enables and disables a device's own cache of translations (ATS, PCIe 10.5.1). The cache is

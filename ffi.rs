@@ -37,6 +37,8 @@ pub(crate) mod kprobe;
 pub(crate) mod memory;
 #[cfg(all(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_X86_64))]
 pub(crate) mod msi;
+#[cfg(any(CONFIG_IOMMU_CORE_PROVIDER, CONFIG_IOMMU_CORE_ARM_SMMU_V3))]
+mod pasid;
 #[cfg(any(
     CONFIG_IOMMU_CORE_PROVIDER,
     CONFIG_IOMMU_CORE_NATIVE,

@@ -15,6 +15,7 @@
 //! | `machine` | what is wrong with this machine |
 //! | `regs`, `mmio` | registers |
 //! | `tables` | root, context and PASID tables |
+//! | `tag` | how the caches identify a domain |
 //! | `queue` | the invalidation queue |
 //! | `removal` | removal of context entries |
 //! | `hardware` | the steps of a unit's life, see `drivers/shell/unit.rs` |
@@ -68,6 +69,7 @@ mod removal;
 mod scope;
 mod show;
 mod tables;
+mod tag;
 mod unit;
 mod vtd;
 

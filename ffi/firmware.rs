@@ -16,7 +16,7 @@ use kernel::{
     str::CStrExt,
 };
 
-use super::{ats, device::Device, pci::Pci};
+use super::{ats, device::Device, pasid, pci::Pci};
 use crate::{
     device::{DeviceInfo, FirmwareNode, Place},
     requester::RequesterId,
@@ -65,6 +65,10 @@ impl Link {
             ids_kept: device.pci().is_none_or(Pci::keeps_buses),
             device_tlb: match function {
                 Some(function) => ats::control(function)?,
+                None => None,
+            },
+            pasids: match device.pci() {
+                Some(function) => pasid::control(function)?,
                 None => None,
             },
         })
@@ -152,6 +156,7 @@ fn describe_pci(function: Pci<'_>) -> Result<DeviceInfo> {
         ids: function.ids()?,
         ids_kept: function.keeps_buses(),
         device_tlb: ats::control(function)?,
+        pasids: pasid::control(function)?,
     })
 }
 

@@ -11,6 +11,7 @@
 //! | `layer` | what a [`provider`](super::provider) asks of the layer |
 //! | `intent` | what C means by the attach of a device: a pure state machine |
 //! | `attach` | carries out the steps of `intent` on groups |
+//! | `pasid` | attaches for a PASID |
 //! | `settle` | looks up what the calls leave open |
 //! | `inferred` | what is known of C's use of a group |
 //! | `refusal` | who was refused by C, and who holds the group |
@@ -19,6 +20,7 @@ mod attach;
 mod inferred;
 mod intent;
 mod layer;
+mod pasid;
 mod refusal;
 mod settle;
 

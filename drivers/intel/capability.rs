@@ -237,6 +237,14 @@ impl Capability {
         ecap & !(1 << 43)
     }
 
+    /// The width of the PASIDs that the unit serves; `None` if it serves no requests with a PASID.
+    pub const fn pasids(&self) -> Option<u8> {
+        match (self.mode().is_scalable(), self.pasid_bits) {
+            (true, 1..) => Some(self.pasid_bits),
+            _ => None,
+        }
+    }
+
     /// The mode in which this driver drives the unit: scalable mode wherever the unit has it and
     /// walks page tables there.
     ///

@@ -4,10 +4,12 @@
 //! (VT-d 6.5.3.3).
 //!
 //! An id's entries are one context entry in legacy mode. In scalable mode they are a context entry,
-//! of which only the present bit changes, and the PASID table entry for requests without a PASID.
-//! The unit reads the word with the present bit first, and ignores the rest of an entry that is not
-//! present. It may read the other words at any later time, in any order. So an entry that is
-//! present never changes:
+//! of which only the present bit changes, and a PASID table entry: the one for requests without a
+//! PASID, or that of a PASID. The context entry of an id that uses PASIDs stays present from the
+//! first insertion on, since it leads to all of them; an entry that is not present blocks. The unit
+//! reads the word with the present bit first, and ignores the rest of an entry that is not present.
+//! It may read the other words at any later time, in any order. So an entry that is present never
+//! changes:
 //!
 //! 1. *Removal*: the present bits become 0, that of the context entry first. All else stays: the
 //!    unit may have read the present bit, and then finds the rest of the old entry.
@@ -60,11 +62,23 @@ const SCALABLE: [Group; 3] = [
 /// Bit 0 of a word that has a present bit.
 pub const PRESENT: u64 = 1;
 
+/// What the entries of an id are.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A context entry of legacy mode.
+    Legacy,
+    /// Those of scalable mode, of an id that uses no PASIDs.
+    Scalable,
+    /// Those of scalable mode, of an id that uses PASIDs: its context entry stays present.
+    WithPasids,
+}
+
 /// The words whose present bits a removal clears, in this order.
-pub const fn present_words(scalable: bool) -> &'static [Word] {
-    match scalable {
-        false => &[Word::Context(0)],
-        true => &[Word::Context(0), Word::Pasid(0)],
+pub const fn present_words(kind: Kind) -> &'static [Word] {
+    match kind {
+        Kind::Legacy => &[Word::Context(0)],
+        Kind::Scalable => &[Word::Context(0), Word::Pasid(0)],
+        Kind::WithPasids => &[Word::Pasid(0)],
     }
 }
 
@@ -81,6 +95,8 @@ pub const fn groups(scalable: bool) -> &'static [Group] {
 pub struct CacheTag {
     /// The domain id.
     pub domain: u16,
+    /// The PASID of the requests; 0 for those without one.
+    pub pasid: u32,
     /// Whether the PASID belongs to the tag.
     pub tagged: Tagged,
 }
@@ -91,14 +107,24 @@ pub const fn forget_context(source: u16, domain: u16) -> Descriptor {
     Descriptor::context(ContextScope::Device { domain, source })
 }
 
-/// Forgets the PASID table entries that name `domain`, and those that were not present if it is 0.
-/// Only in scalable mode. One of these is enough for all ids of a domain.
-pub const fn forget_pasid(domain: u16) -> Descriptor {
-    Descriptor::pasid_cache(PasidScope::NoPasid { domain })
+/// Forgets the PASID table entries for `pasid` (0 for requests without one) that name `domain`, and
+/// those that were not present if it is 0. Only in scalable mode. One of these is enough for all
+/// ids of a domain.
+pub const fn forget_pasid(domain: u16, pasid: u32) -> Descriptor {
+    Descriptor::pasid_cache(PasidScope::Pasid { domain, pasid })
 }
 
 /// Forgets the translations under `tag`. Comes after a fence.
 pub const fn forget_translations(tag: CacheTag, drain: Drain) -> Descriptor {
-    let CacheTag { domain, tagged } = tag;
-    Descriptor::translations(TlbKind::new(tagged, drain), TlbScope::Domain { domain })
+    let CacheTag {
+        domain,
+        pasid,
+        tagged,
+    } = tag;
+    let kind = TlbKind::new(tagged, drain);
+    let kind = match tagged {
+        Tagged::ByDomain => kind,
+        Tagged::ByPasid => kind.with_pasid(pasid),
+    };
+    Descriptor::translations(kind, TlbScope::Domain { domain })
 }

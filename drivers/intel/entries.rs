@@ -115,6 +115,7 @@ impl ContextEntry {
     pub const fn tag(self) -> CacheTag {
         CacheTag {
             domain: self.domain,
+            pasid: 0,
             tagged: Tagged::ByDomain,
         }
     }

@@ -232,10 +232,11 @@ impl Hardware {
         Batch::new(&self.queue, &self.registers)
     }
 
-    /// The invalidation of what the IOTLB holds of `scope`, of paging domains.
+    /// The invalidation of what the IOTLB holds of `scope`, of paging domains: for requests with
+    /// `pasid` if the IOTLB tells them apart, else 0.
     #[inline]
-    pub(super) fn iotlb(&self, scope: TlbScope) -> Descriptor {
-        Descriptor::translations(self.tlb_kind, scope)
+    pub(super) fn iotlb(&self, pasid: u32, scope: TlbScope) -> Descriptor {
+        Descriptor::translations(self.tlb_kind.with_pasid(pasid), scope)
     }
 
     /// How the unit finds out what the requests of an id are attached to.

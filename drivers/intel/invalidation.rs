@@ -33,11 +33,13 @@ pub enum ContextScope {
 pub enum PasidScope {
     /// Everything.
     Global,
-    /// The PASID table entries for requests without a PASID (number 0) that name a domain.
-    NoPasid {
+    /// The PASID table entries for one PASID that name a domain.
+    Pasid {
         /// The domain id. It is 0 if the old entry was not present, which a unit in caching mode
         /// caches (6.1).
         domain: u16,
+        /// The PASID; 0 for requests without one.
+        pasid: u32,
     },
 }
 
@@ -83,8 +85,7 @@ pub enum TlbScope {
     },
 }
 
-/// The bits of an invalidation of translations that do not depend on what it covers: those of
-/// requests without a PASID.
+/// The bits of an invalidation of translations that do not depend on what it covers.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct TlbKind(u64);
 
@@ -97,6 +98,13 @@ impl TlbKind {
             Tagged::ByDomain => Descriptor::IOTLB | drain.bits(),
             Tagged::ByPasid => Descriptor::PASID_IOTLB,
         })
+    }
+
+    /// For translations of requests with `pasid`, which are tagged by PASID; 0 for those without
+    /// one, and for translations that are not.
+    #[inline]
+    pub const fn with_pasid(self, pasid: u32) -> Self {
+        Self(self.0 | (pasid as u64) << 32)
     }
 }
 
@@ -148,7 +156,9 @@ impl Descriptor {
     pub const fn pasid_cache(scope: PasidScope) -> Self {
         let low = match scope {
             PasidScope::Global => 3 << 4,
-            PasidScope::NoPasid { domain } => 1 << 4 | (domain as u64) << 16,
+            PasidScope::Pasid { domain, pasid } => {
+                1 << 4 | (domain as u64) << 16 | (pasid as u64) << 32
+            }
         };
         Self([Self::PASID_CACHE | low, 0])
     }

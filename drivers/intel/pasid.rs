@@ -10,6 +10,9 @@
 //! entry of the table says what happens to requests with its PASID. Requests without a PASID use
 //! the entry whose number is in the context entry. This driver writes 0 there, which is also what a
 //! unit without that field uses (ECAP.RPS).
+//!
+//! A table has the entries of 64 PASIDs, and a directory leads to as many tables as the context
+//! entry says.
 
 #![forbid(unsafe_code)]
 
@@ -22,11 +25,17 @@ pub const CONTEXT_WORDS: usize = 4;
 /// 64-bit words of a PASID table entry.
 pub const PASID_WORDS: usize = 8;
 /// The PASID table entry for requests without a PASID.
-pub const NO_PASID: usize = 0;
+pub const NO_PASID: u32 = 0;
+/// Binary logarithm of the entries of a PASID table.
+pub const TABLE_BITS: u32 = 6;
+/// Binary logarithm of the entries of the smallest PASID directory.
+const MIN_DIRECTORY_BITS: u32 = 7;
 
 /// Bits 63:12 of a 64-bit word: the address of a 4 KiB page.
 const PAGE_ADDRESS: u64 = !0xfff;
 const PRESENT: u64 = 1 << 0;
+/// PASIDE of a context entry.
+const SERVED: u64 = 1 << 3;
 
 /// The first word of a scalable-mode context entry; this driver writes 0 to the other three (9.4).
 ///
@@ -48,9 +57,51 @@ const PRESENT: u64 = 1 << 0;
 pub struct ContextWord {
     /// Whether the unit uses the entry.
     pub present: bool,
-    /// Address of the PASID directory, a 4 KiB page of which the unit uses 128 entries (PDTS 0);
-    /// `None` if the id has none yet.
-    pub directory: Option<u64>,
+    /// The PASID directory; `None` if the id has none yet.
+    pub directory: Option<Directory>,
+}
+
+/// A PASID directory, as a context entry names it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Directory {
+    /// Its address, that of a 4 KiB page.
+    pub address: u64,
+    /// Which PASIDs it has.
+    pub width: PasidWidth,
+}
+
+/// The width of the PASIDs that the unit serves for an id.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum PasidWidth {
+    /// It serves no requests with a PASID.
+    None,
+    /// It serves those whose PASID has so many bits, 20 at most.
+    Bits(u8),
+}
+
+impl PasidWidth {
+    /// How many PASIDs there are, 0 included; 0 if requests with one are not served.
+    pub const fn count(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Bits(bits) => 1 << bits,
+        }
+    }
+
+    /// Binary logarithm of the entries of a directory for these PASIDs.
+    const fn directory_bits(self) -> u32 {
+        match self {
+            Self::Bits(bits) if bits as u32 > MIN_DIRECTORY_BITS + TABLE_BITS => {
+                bits as u32 - TABLE_BITS
+            }
+            _ => MIN_DIRECTORY_BITS,
+        }
+    }
+
+    /// How many entries a directory for these PASIDs has.
+    pub const fn directory_entries(self) -> usize {
+        1 << self.directory_bits()
+    }
 }
 
 impl ContextWord {
@@ -60,7 +111,11 @@ impl ContextWord {
     /// The word as the unit reads it. Bits 11:0 of the address are dropped.
     pub const fn encode(self) -> u64 {
         match self.directory {
-            Some(address) => address & PAGE_ADDRESS | self.present as u64,
+            Some(Directory { address, width }) => {
+                let served = !matches!(width, PasidWidth::None) as u64;
+                let size = (width.directory_bits() - MIN_DIRECTORY_BITS) as u64;
+                address & PAGE_ADDRESS | size << 9 | served << 3 | self.present as u64
+            }
             None => Self::EMPTY,
         }
     }
@@ -71,7 +126,16 @@ impl ContextWord {
             present: word & PRESENT != 0,
             directory: match word & PAGE_ADDRESS {
                 0 => None,
-                address => Some(address),
+                address => Some(Directory {
+                    address,
+                    width: match word & SERVED {
+                        0 => PasidWidth::None,
+                        // As wide as the directory is, which may be wider than what was written.
+                        _ => PasidWidth::Bits(
+                            (word >> 9 & 7) as u8 + (MIN_DIRECTORY_BITS + TABLE_BITS) as u8,
+                        ),
+                    },
+                }),
             },
         }
     }
@@ -207,10 +271,11 @@ impl PasidEntry {
         ]
     }
 
-    /// The tag of what the unit caches through the entry.
-    pub const fn tag(self) -> CacheTag {
+    /// The tag of what the unit caches through the entry, which is that of `pasid`.
+    pub const fn tag(self, pasid: u32) -> CacheTag {
         CacheTag {
             domain: self.domain,
+            pasid,
             tagged: match self.translation {
                 PasidTranslation::SecondStage { .. } => Tagged::ByDomain,
                 PasidTranslation::FirstStage { .. } | PasidTranslation::PassThrough { .. } => {
@@ -220,9 +285,9 @@ impl PasidEntry {
         }
     }
 
-    /// The tag of an entry whose first two words are `words`; `None` if they block, or if this
-    /// driver writes no such entry.
-    pub const fn tag_of(words: [u64; 2]) -> Option<CacheTag> {
+    /// The tag of an entry whose first two words are `words`, that of `pasid`; `None` if they
+    /// block, or if this driver writes no such entry.
+    pub const fn tag_of(words: [u64; 2], pasid: u32) -> Option<CacheTag> {
         if words[0] & PRESENT == 0 {
             return None;
         }
@@ -233,6 +298,7 @@ impl PasidEntry {
         };
         Some(CacheTag {
             domain: words[1] as u16,
+            pasid,
             tagged,
         })
     }

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::requester::RequesterId;
 
-/// How many domains are remembered one by one. The endpoints of a group come from one domain,
-/// except those that were blocked alone.
+/// How many domains are remembered one by one, by PASID. The endpoints of a group come from one
+/// domain, except those that were blocked alone, and those that were attached for several PASIDs.
 const MAX_DOMAINS: usize = 4;
 
 /// Removes the entries of one commit.
@@ -40,17 +40,19 @@ impl<'a> Removal<'a> {
         }
     }
 
-    /// Blocks `id`, unless it is blocked.
-    pub(super) fn remove(&mut self, id: RequesterId) {
+    /// Blocks requests of `id` with `pasid` (0 for those without one), unless they are blocked.
+    pub(super) fn remove(&mut self, id: RequesterId, pasid: u32) {
         let tables = &self.hardware.tables;
-        let cached = tables.cached(id);
+        let cached = tables.cached(id, pasid);
         if cached == CachedEntry::Nothing {
             return;
         }
-        tables.clear(id);
+        let context = tables.clear(id, pasid);
         match cached {
             CachedEntry::Under(tag) => {
-                self.batch.push(forget_context(id.raw() as u16, tag.domain));
+                if context {
+                    self.batch.push(forget_context(id.raw() as u16, tag.domain));
+                }
                 self.add(tag);
             }
             CachedEntry::Unknown | CachedEntry::Nothing => {
@@ -87,7 +89,7 @@ impl<'a> Removal<'a> {
                 self.batch.pasid_cache(PasidScope::Global);
             } else {
                 for tag in tags.clone() {
-                    self.batch.push(forget_pasid(tag.domain));
+                    self.batch.push(forget_pasid(tag.domain, tag.pasid));
                 }
             }
         }

@@ -6,13 +6,15 @@
 //! |---|---|---|
 //! | root entry, for a bus | leads to a context table | leads to two, each for half of the bus |
 //! | context entry, for an id | says it | leads to a PASID directory |
-//! | entry 0 of the directory | | leads to a PASID table |
-//! | entry 0 of the table | | says it |
+//! | directory entry, for 64 PASIDs | | leads to a PASID table |
+//! | PASID table entry | | says it, for one PASID |
 //!
-//! In scalable mode each id has a PASID directory and a PASID table of its own, from when a device
-//! with the id was probed. Endpoints may share ids, and a group can change which of its members'
-//! steps has an id, so the tables belong to the id and not to an endpoint. The context entry of an
-//! id leads to them also while it is not present.
+//! In scalable mode each id has a PASID directory and PASID tables of its own: the directory and
+//! the first table from when a device with the id was probed, the others from when one of their
+//! PASIDs is prepared. Entry 0 of the first table is for requests without a PASID. Endpoints may
+//! share ids, and a group can change which of its members' steps has an id, so the tables belong to
+//! the id and not to an endpoint. The context entry of an id leads to them also while it is not
+//! present.
 //!
 //! `change` says in which order the words of an entry are stored.
 
@@ -21,11 +23,11 @@
 use kernel::prelude::*;
 
 use super::{
-    change::{groups, present_words, CacheTag, Word, PRESENT},
+    change::{groups, present_words, CacheTag, Kind, Word, PRESENT},
     entries::{ContextEntry, RootEntry, ENTRIES},
     pasid::{
-        ContextWord, DirectoryEntry, PasidEntry, CONTEXT_ENTRIES, CONTEXT_WORDS, NO_PASID,
-        PASID_WORDS,
+        ContextWord, Directory, DirectoryEntry, PasidEntry, PasidWidth, CONTEXT_ENTRIES,
+        CONTEXT_WORDS, NO_PASID, PASID_WORDS, TABLE_BITS,
     },
 };
 use crate::{
@@ -61,11 +63,11 @@ impl IdEntry {
         matches!(self, Self::Pasid(_))
     }
 
-    /// The tag of what the unit caches through the entry.
-    pub(super) const fn tag(self) -> CacheTag {
+    /// The tag of what the unit caches through the entry, which is that of `pasid`.
+    pub(super) const fn tag(self, pasid: u32) -> CacheTag {
         match self {
             Self::Context(entry) => entry.tag(),
-            Self::Pasid(entry) => entry.tag(),
+            Self::Pasid(entry) => entry.tag(pasid),
         }
     }
 }
@@ -77,6 +79,7 @@ impl IdEntry {
 /// 1. `root` is a table of `memory`, and so is every table that an entry has the address of. The
 ///    context entries of scalable mode have it also while they are not present.
 /// 2. Such an address does not change as long as the value lives.
+/// 3. A PASID directory has as many entries as its context entry says.
 pub(super) struct Tables {
     memory: KernelMemory,
     root: Table,
@@ -96,8 +99,9 @@ pub(super) enum CachedEntry {
     Unknown,
 }
 
-/// The entries of an id in memory.
+/// The entries of an id and a PASID in memory.
 struct Entries<'a> {
+    kind: Kind,
     /// Two words in legacy mode, and [`CONTEXT_WORDS`] in scalable mode.
     context: &'a [KernelEntry],
     /// None in legacy mode, and [`PASID_WORDS`] in scalable mode.
@@ -170,32 +174,48 @@ impl Tables {
         })
     }
 
-    /// The PASID directory and table that the first word of a context entry leads to.
-    fn pasid_tables(&self, context: &KernelEntry) -> Option<(Table, Table)> {
-        let directory = ContextWord::decode(context.load()).directory?;
-        let directory = Table::at(PhysAddr::new(directory));
-        let entry = DirectoryEntry::decode(self.words(directory)[0].load())?;
-        Some((directory, Table::at(PhysAddr::new(entry.table))))
+    /// The PASID directory that the first word of a context entry leads to.
+    fn directory(&self, context: &KernelEntry) -> Option<(&[KernelEntry], PasidWidth)> {
+        let Directory { address, width } = ContextWord::decode(context.load()).directory?;
+        let table = Table::at(PhysAddr::new(address));
+        let entries = self.memory.entries(table, width.directory_entries());
+        Some((entries, width))
     }
 
-    /// The entries of `id`, if it has been [added](Self::add).
-    fn entries(&self, id: RequesterId) -> Option<Entries<'_>> {
+    /// The PASID table that a directory entry leads to.
+    fn pasid_table(entry: &KernelEntry) -> Option<Table> {
+        let entry = DirectoryEntry::decode(entry.load())?;
+        Some(Table::at(PhysAddr::new(entry.table)))
+    }
+
+    /// The entries of `id` for requests with `pasid`, if their tables are there.
+    fn entries(&self, id: RequesterId, pasid: u32) -> Option<Entries<'_>> {
         let context = self.context_entry(id)?;
-        let pasid: &[KernelEntry] = match self.scalable {
-            false => &[],
-            true => self.pasid_entry(&context[0])?,
-        };
-        Some(Entries { context, pasid })
+        if !self.scalable {
+            return Some(Entries {
+                kind: Kind::Legacy,
+                context,
+                pasid: &[],
+            });
+        }
+        let (directory, width) = self.directory(&context[0])?;
+        let table = Self::pasid_table(directory.get((pasid >> TABLE_BITS) as usize)?)?;
+        let index = pasid as usize % (1 << TABLE_BITS);
+        Some(Entries {
+            kind: match width {
+                PasidWidth::None => Kind::Scalable,
+                PasidWidth::Bits(_) => Kind::WithPasids,
+            },
+            context,
+            pasid: self.entry(table, index, PASID_WORDS),
+        })
     }
 
-    /// The PASID table entry for requests without a PASID that `context`, the first word of a
-    /// context entry, leads to; `None` in legacy mode.
-    fn pasid_entry(&self, context: &KernelEntry) -> Option<&[KernelEntry]> {
-        if !self.scalable {
-            return None;
-        }
-        let (_, table) = self.pasid_tables(context)?;
-        Some(self.entry(table, NO_PASID, PASID_WORDS))
+    /// How many PASIDs `id` has, 0 included; 0 if it uses none.
+    pub(super) fn pasids(&self, id: RequesterId) -> u32 {
+        let context = self.context_entry(id).filter(|_| self.scalable);
+        let directory = context.and_then(|context| self.directory(&context[0]));
+        directory.map_or(0, |(_, width)| width.count())
     }
 
     /// A table whose entries are all not present.
@@ -205,13 +225,14 @@ impl Tables {
         Ok(table)
     }
 
-    /// Allocates the tables that lead to the entry of `id`, unless it has them, so that writing its
-    /// entry cannot fail. The id stays blocked.
+    /// Allocates the tables that lead to the entry of `id` for requests without a PASID, unless it
+    /// has them, so that writing that entry cannot fail. The id stays blocked. Its PASIDs have
+    /// `width`, or as it had them before; in legacy mode it has none.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn add(&self, id: RequesterId) -> Result {
+    pub(super) fn add(&self, id: RequesterId, width: PasidWidth) -> Result {
         let root = self.root_word(id);
         if Self::context_table(root).is_none() {
             let table = self.new_table()?;
@@ -229,41 +250,70 @@ impl Tables {
             self.flush(core::slice::from_ref(root));
         }
         if self.scalable {
-            self.add_pasid_tables(&self.context_entry(id).ok_or(EINVAL)?[0])?;
+            self.add_directory(&self.context_entry(id).ok_or(EINVAL)?[0], width)?;
+            self.add_pasid(id, NO_PASID)?;
         }
         Ok(())
     }
 
-    /// Gives `context`, the first word of a context entry, a PASID directory and table.
-    fn add_pasid_tables(&self, context: &KernelEntry) -> Result {
-        if self.pasid_tables(context).is_some() {
+    /// Gives `context`, the first word of a context entry, a PASID directory.
+    fn add_directory(&self, context: &KernelEntry, width: PasidWidth) -> Result {
+        if self.directory(context).is_some() {
             return Ok(());
         }
-        let table = self.new_table()?;
-        let directory = self.new_table().inspect_err(|_| self.memory.free(table))?;
-        let entry = DirectoryEntry {
-            table: table.addr().raw(),
-        };
-        self.words(directory)[0].store(entry.encode());
-        self.flush(&self.words(directory)[..1]);
+        let entries = width.directory_entries();
+        let bytes = (entries * size_of::<u64>()).max(BYTES);
+        let directory = self.memory.alloc(bytes, Gfp::KERNEL).ok_or(ENOMEM)?;
+        self.flush(self.memory.entries(directory, entries));
         dma_mb(Write);
 
         let word = ContextWord {
             present: false,
-            directory: Some(directory.addr().raw()),
+            directory: Some(Directory {
+                address: directory.addr().raw(),
+                width,
+            }),
         };
         // INVARIANT: As in `add`. The entry is not present, so the unit ignores the address.
         let done = context.compare_exchange(ContextWord::EMPTY, word.encode());
         if done.is_err() {
             self.memory.free(directory);
-            self.memory.free(table);
         }
         Ok(())
     }
 
-    /// What the unit may have cached of `id`'s entry.
-    pub(super) fn cached(&self, id: RequesterId) -> CachedEntry {
-        let Some(entries) = self.entries(id) else {
+    /// Allocates the table that has the entry of `id` for requests with `pasid`, unless it is
+    /// there, so that writing that entry cannot fail. They stay blocked.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if the id was not [added](Self::add), or has not so many PASIDs.
+    pub(super) fn add_pasid(&self, id: RequesterId, pasid: u32) -> Result {
+        let context = self.context_entry(id).ok_or(EINVAL)?;
+        let (directory, _) = self.directory(&context[0]).ok_or(EINVAL)?;
+        let index = (pasid >> TABLE_BITS) as usize;
+        let entry = directory.get(index).ok_or(EINVAL)?;
+        if Self::pasid_table(entry).is_some() {
+            return Ok(());
+        }
+        let table = self.new_table()?;
+        dma_mb(Write);
+        let word = DirectoryEntry {
+            table: table.addr().raw(),
+        };
+        // INVARIANT: As in `add`. The entries of the table are not present, so they block as the
+        // directory entry did.
+        if entry.compare_exchange(0, word.encode()).is_err() {
+            self.memory.free(table);
+        }
+        // Also if another thread was first: it may not have flushed yet.
+        self.flush(core::slice::from_ref(entry));
+        Ok(())
+    }
+
+    /// What the unit may have cached of `id`'s entry for requests with `pasid`.
+    pub(super) fn cached(&self, id: RequesterId, pasid: u32) -> CachedEntry {
+        let Some(entries) = self.entries(id, pasid) else {
             return CachedEntry::Nothing;
         };
         let entry = match self.scalable {
@@ -276,20 +326,23 @@ impl Tables {
         }
         let tag = match self.scalable {
             false => ContextEntry::decode(words).map(ContextEntry::tag),
-            true => PasidEntry::tag_of(words),
+            true => PasidEntry::tag_of(words, pasid),
         };
         tag.map_or(CachedEntry::Unknown, CachedEntry::Under)
     }
 
-    /// Blocks `id`. An invalidation has to follow.
-    pub(super) fn clear(&self, id: RequesterId) {
-        if let Some(entries) = self.entries(id) {
-            self.clear_entries(&entries);
-        }
+    /// Blocks requests of `id` with `pasid`. An invalidation has to follow. Returns whether that of
+    /// the context entry is among it.
+    pub(super) fn clear(&self, id: RequesterId, pasid: u32) -> bool {
+        let Some(entries) = self.entries(id, pasid) else {
+            return false;
+        };
+        self.clear_entries(&entries);
+        entries.kind != Kind::WithPasids
     }
 
     fn clear_entries(&self, entries: &Entries<'_>) {
-        for &word in present_words(self.scalable) {
+        for &word in present_words(entries.kind) {
             let word = entries.word(word);
             word.store(word.load() & !PRESENT);
             dma_mb(Write);
@@ -298,11 +351,11 @@ impl Tables {
         self.flush(entries.pasid);
     }
 
-    /// Writes the entry of `id`. The id is blocked now, and the invalidation for that has
-    /// completed. An entry of the other mode leaves it blocked.
-    pub(super) fn write(&self, id: RequesterId, entry: IdEntry) {
+    /// Writes the entry of `id` for requests with `pasid`. They are blocked now, and the
+    /// invalidation for that has completed. An entry of the other mode leaves them blocked.
+    pub(super) fn write(&self, id: RequesterId, pasid: u32, entry: IdEntry) {
         let Some(entries) = self
-            .entries(id)
+            .entries(id, pasid)
             .filter(|_| entry.is_scalable() == self.scalable)
         else {
             return;
@@ -337,15 +390,33 @@ impl Tables {
     pub(super) fn clear_all(&self) {
         for table in self.context_tables() {
             for context in self.context_entries(table) {
-                let entries = Entries {
-                    context,
-                    pasid: self.pasid_entry(&context[0]).unwrap_or_default(),
-                };
-                if context[0].load() & PRESENT != 0 {
-                    self.clear_entries(&entries);
+                if context[0].load() & PRESENT == 0 {
+                    continue;
+                }
+                context[0].store(context[0].load() & !PRESENT);
+                dma_mb(Write);
+                self.flush(context);
+                for table in self.pasid_tables(&context[0]) {
+                    self.clear_pasids(table);
                 }
             }
         }
+    }
+
+    /// The PASID tables of the id with `context`, the first word of its context entry.
+    fn pasid_tables(&self, context: &KernelEntry) -> impl Iterator<Item = Table> + '_ {
+        let directory = self.directory(context).filter(|_| self.scalable);
+        let entries = directory.map(|(entries, _)| entries).unwrap_or_default();
+        entries.iter().filter_map(Self::pasid_table)
+    }
+
+    /// Blocks every PASID of a table.
+    fn clear_pasids(&self, table: Table) {
+        for entry in self.words(table).chunks_exact(PASID_WORDS) {
+            entry[0].store(entry[0].load() & !PRESENT);
+        }
+        dma_mb(Write);
+        self.flush(self.words(table));
     }
 
     /// The context entries in `table`.
@@ -368,9 +439,12 @@ impl Drop for Tables {
         for table in self.context_tables() {
             if self.scalable {
                 for context in self.context_entries(table) {
-                    if let Some((directory, pasids)) = self.pasid_tables(&context[0]) {
-                        self.memory.free(directory);
+                    for pasids in self.pasid_tables(&context[0]) {
                         self.memory.free(pasids);
+                    }
+                    let word = ContextWord::decode(context[0].load());
+                    if let Some(Directory { address, .. }) = word.directory {
+                        self.memory.free(Table::at(PhysAddr::new(address)));
                     }
                 }
             }

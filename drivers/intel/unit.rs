@@ -53,7 +53,7 @@ impl UnitDescription for Description {
     fn announce(&self, name: Label, hardware: &Hardware) {
         let capability = &hardware.capability;
         log_info!(
-            "{}: VT-d unit at {:#x}, {}, {} levels, {} address bits, {} domain ids{}{}",
+            "{}: VT-d unit at {:#x}, {}, {} levels, {} address bits, {} domain ids{}{}{}",
             name,
             self.base,
             hardware.mode(),
@@ -67,6 +67,10 @@ impl UnitDescription for Description {
             match capability.caching_mode {
                 true => ", caching mode",
                 false => "",
+            },
+            match capability.pasids() {
+                Some(bits) => Label::new(format_args!(", PASIDs of {bits} bits")),
+                None => Label::EMPTY,
             },
         );
     }

@@ -4,6 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(CONFIG_IOMMU_CORE_KUNIT_TEST)]
+mod tests;
+
 use core::fmt;
 
 use kernel::{prelude::*, sync::Arc};
@@ -19,18 +22,19 @@ use super::{
     irte::Source,
     machine::Machine,
     paging::Paging,
-    pasid::{PasidEntry, PasidTranslation},
+    pasid::{PasidEntry, PasidTranslation, PasidWidth},
     queue::Failure,
     quirks::Function,
     removal::Removal,
     scope::{self, Device, Location, TranslationCache},
     show,
     tables::IdEntry,
+    tag::Tag,
     unit::{Description, VtdUnit},
 };
 use crate::{
     addr::{Iova, PhysAddr, Prot},
-    device::{DeviceInfo, Place},
+    device::{DeviceInfo, EnabledPasids, PasidControl, Place},
     driver::{
         Attach, Capability, DefaultKind, DeviceView, Geometry, KernelGather, Probed, Scope, Step,
         Steps, Target, Translate, VendorDriver, When,
@@ -46,7 +50,7 @@ use crate::{
     interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
-    pasid::Selector,
+    pasid::{Pasid, Selector},
     pgtable::kernel_memory::{Gfp, KernelMemory},
     remapping::InterruptTable,
     requester::RequesterId,
@@ -70,6 +74,57 @@ pub struct EndpointData {
     name: Label,
     /// Whether DMA of the device has to pass untranslated.
     needs_identity: bool,
+    /// Its PASIDs, if it uses any.
+    pasids: Option<Pasids>,
+}
+
+/// What an endpoint that uses PASIDs needs to be attached for one.
+struct Pasids {
+    /// How many there are, 0 included.
+    count: u32,
+    /// The endpoint's ids, each of which has PASID tables.
+    ids: KVec<RequesterId>,
+    /// The device makes requests with a PASID as long as this is there.
+    _enabled: EnabledPasids,
+}
+
+impl Pasids {
+    /// Has the device make requests with PASIDs of `width`, if it can.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn new(
+        hardware: &Hardware,
+        name: &Label,
+        control: KBox<dyn PasidControl>,
+        width: PasidWidth,
+        ids: &[RequesterId],
+    ) -> Result<Option<Self>> {
+        // Tables stay as they were when a device with the id was probed first.
+        let smallest = ids.iter().map(|id| hardware.tables.pasids(*id)).min();
+        let count = width.count().min(smallest.unwrap_or(0));
+        if count == 0 {
+            return Ok(None);
+        }
+        let mut copy = KVec::new();
+        copy.extend_from_slice(ids, GFP_KERNEL)?;
+        match EnabledPasids::new(control) {
+            Ok(enabled) => Ok(Some(Self {
+                count,
+                ids: copy,
+                _enabled: enabled,
+            })),
+            Err(error) => {
+                log_info!(
+                    "{}: uses no PASIDs, they cannot be enabled: error {}",
+                    name,
+                    error.to_errno(),
+                );
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// The entry that the ids of an endpoint get; `None` blocks.
@@ -133,8 +188,8 @@ fn may_remap<'a>(
 /// Calls `f` with the tag of each new entry of `steps`; once for neighbours with the same tag.
 fn for_each_tag(steps: &mut impl Steps<Vtd>, mut f: impl FnMut(CacheTag)) {
     let mut last = None;
-    steps.for_each(|Step { plan, .. }| {
-        let Some(tag) = plan.0.map(IdEntry::tag) else {
+    steps.for_each(|Step { plan, selector, .. }| {
+        let Some(tag) = plan.0.map(|entry| entry.tag(selector.number())) else {
             return;
         };
         if last.replace(tag) != Some(tag) {
@@ -157,8 +212,13 @@ fn forget_absent(hardware: &Hardware, steps: &mut impl Steps<Vtd>) -> Result<(),
         }
     });
     if hardware.mode().is_scalable() {
-        batch.push(forget_pasid(0));
-        for_each_tag(steps, |tag| batch.push(forget_pasid(tag.domain)));
+        let mut last = None;
+        steps.for_each(|Step { selector, .. }| {
+            if last.replace(selector) != Some(selector) {
+                batch.push(forget_pasid(0, selector.number()));
+            }
+        });
+        for_each_tag(steps, |tag| batch.push(forget_pasid(tag.domain, tag.pasid)));
     }
     batch.fence();
     let drain = hardware.queue().drain();
@@ -185,53 +245,70 @@ impl Attach for Vtd {
     type Endpoint = EndpointData;
 
     type Paging = Paging;
-    type Tag = DomainId;
+    type Tag = Tag;
     type Plan = Plan;
 
     fn health(unit: &VtdUnit) -> &Health {
         &unit.health
     }
 
-    fn acquire_tag(
-        unit: &VtdUnit,
-        _paging: Option<&Paging>,
-        _selector: Selector,
-    ) -> Result<DomainId> {
-        unit.hardware()?.ids.take(unit.health.name())
+    fn pasids(_unit: &VtdUnit, endpoint: &EndpointData) -> u32 {
+        endpoint.pasids.as_ref().map_or(0, |pasids| pasids.count)
     }
 
-    fn release_tag(unit: &VtdUnit, tag: DomainId) {
+    /// Identity domains have no translations that change, and each attach invalidates its own.
+    fn tags_by_pasid(unit: &VtdUnit, paging: Option<&Paging>) -> bool {
+        paging.is_some()
+            && unit
+                .hardware()
+                .is_ok_and(|hardware| hardware.mode().stage() == Stage::First)
+    }
+
+    fn acquire_tag(unit: &VtdUnit, _paging: Option<&Paging>, selector: Selector) -> Result<Tag> {
+        Ok(Tag {
+            domain: unit.hardware()?.ids.take(unit.health.name())?,
+            pasid: selector.number(),
+        })
+    }
+
+    fn release_tag(unit: &VtdUnit, tag: Tag) {
         if let Ok(hardware) = unit.hardware() {
-            hardware.ids.give_back(tag);
+            hardware.ids.give_back(tag.domain);
         }
     }
 
     fn prepare(
         unit: &VtdUnit,
         endpoint: &EndpointData,
-        _selector: Selector,
+        selector: Selector,
         target: Target<'_, Self>,
         _when: When,
     ) -> Result<Plan> {
         unit.health.check()?;
         let hardware = unit.hardware()?;
         let capability = &hardware.capability;
+        if let Selector::Pasid(pasid) = selector {
+            let pasids = endpoint.pasids.as_ref().ok_or(EINVAL)?;
+            for id in &pasids.ids {
+                hardware.tables.add_pasid(*id, pasid.number())?;
+            }
+        }
 
         let entry = match target {
             Target::Paging { paging, tag } => {
                 if !paging.fits(capability) {
                     return Err(EINVAL);
                 }
-                paging.entry(hardware.mode(), tag.0)
+                paging.entry(hardware.mode(), tag.domain.0)
             }
             Target::Identity { tag } => match (capability.untranslated(), hardware.mode()) {
                 (Some(width), Mode::Legacy) => IdEntry::Context(ContextEntry {
                     translation: Translation::PassThrough { width },
-                    domain: tag.0,
+                    domain: tag.domain.0,
                 }),
                 (Some(width), Mode::Scalable(_)) => IdEntry::Pasid(PasidEntry {
                     translation: PasidTranslation::PassThrough { width },
-                    domain: tag.0,
+                    domain: tag.domain.0,
                 }),
                 (None, _) => {
                     log_warn!(
@@ -261,9 +338,10 @@ impl Attach for Vtd {
         let tables = &hardware.tables;
         let mut removal = Removal::new(hardware);
         let mut writes = false;
-        steps.for_each(|Step { ids, plan, .. }| {
-            writes |= plan.0.is_some();
-            ids.iter().for_each(|&id| removal.remove(id));
+        steps.for_each(|step| {
+            let pasid = step.selector.number();
+            writes |= step.plan.0.is_some();
+            step.ids.iter().for_each(|&id| removal.remove(id, pasid));
         });
         let _ = hardware.answered(removal.run());
         if !writes || unit.health.has_failed() {
@@ -271,9 +349,12 @@ impl Attach for Vtd {
             return;
         }
 
-        steps.for_each(|Step { ids, plan, .. }| {
-            if let Some(entry) = plan.0 {
-                ids.iter().for_each(|&id| tables.write(id, entry));
+        steps.for_each(|step| {
+            let pasid = step.selector.number();
+            if let Some(entry) = step.plan.0 {
+                step.ids
+                    .iter()
+                    .for_each(|&id| tables.write(id, pasid, entry));
             }
         });
         if hardware.capability.caching_mode {
@@ -283,7 +364,11 @@ impl Attach for Vtd {
             hardware.flush_write_buffer();
         }
         if hardware.has_failed_meanwhile() {
-            steps.for_each(|Step { ids, .. }| ids.iter().for_each(|&id| tables.clear(id)));
+            steps.for_each(|Step { ids, selector, .. }| {
+                ids.iter().for_each(|&id| {
+                    tables.clear(id, selector.number());
+                });
+            });
         }
     }
 
@@ -366,7 +451,7 @@ impl Translate for Vtd {
         paging.iova_to_phys(iova)
     }
 
-    fn mapped(unit: &VtdUnit, tag: DomainId, first: Iova, last: Iova) -> Result {
+    fn mapped(unit: &VtdUnit, tag: Tag, first: Iova, last: Iova) -> Result {
         let hardware = unit.hardware()?;
         if hardware.caches_absent_pages {
             Self::invalidate(unit, tag, absent_before(first, last))?;
@@ -376,17 +461,22 @@ impl Translate for Vtd {
         unit.health.check()
     }
 
-    fn invalidate(unit: &VtdUnit, DomainId(domain): DomainId, scope: Scope) -> Result {
+    fn invalidate(unit: &VtdUnit, tag: Tag, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
+        let Tag {
+            domain: DomainId(domain),
+            pasid,
+        } = tag;
         let descriptor = |part| {
-            hardware.iotlb(match part {
+            let scope = match part {
                 Part::Domain => TlbScope::Domain { domain },
                 Part::Block { block, leaves_only } => TlbScope::Pages {
                     domain,
                     block,
                     leaves_only,
                 },
-            })
+            };
+            hardware.iotlb(pasid, scope)
         };
         let execute = |descriptors: &[Descriptor]| hardware.execute(descriptors);
         let largest = hardware.largest_block;
@@ -453,6 +543,13 @@ impl VendorDriver for Vtd {
 
     fn output_bits(unit: &VtdUnit) -> u8 {
         unit.description.firmware.table().host_address_width()
+    }
+
+    const PASIDS: bool = true;
+
+    fn max_pasids(unit: &VtdUnit) -> u32 {
+        let bits = unit.hardware().ok().and_then(|h| h.capability.pasids());
+        bits.map_or(0, |bits| 1 << u32::from(bits).min(Pasid::BITS))
     }
 
     fn enable(unit: &VtdUnit) -> Result {
@@ -526,9 +623,17 @@ impl VendorDriver for Vtd {
                 ids.push(id, GFP_KERNEL)?;
             }
         }
+        let width = match (&device.pasids, hardware.capability.pasids()) {
+            (Some(control), Some(bits)) => PasidWidth::Bits(bits.min(control.bits())),
+            _ => PasidWidth::None,
+        };
         for id in &ids {
-            hardware.tables.add(*id)?;
+            hardware.tables.add(*id, width)?;
         }
+        let pasids = match device.pasids.filter(|_| width != PasidWidth::None) {
+            Some(control) => Pasids::new(hardware, &device.name, control, width, &ids)?,
+            None => None,
+        };
         let mut reserved = KVec::new();
         for region in scope::regions_for(table, place) {
             reserved.push(
@@ -567,6 +672,7 @@ impl VendorDriver for Vtd {
             data: EndpointData {
                 name: device.name,
                 needs_identity,
+                pasids,
             },
             reserved,
         };

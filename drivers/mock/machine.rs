@@ -128,6 +128,7 @@ impl Machine {
             ids: KVec::new(),
             ids_kept: true,
             device_tlb: None,
+            pasids: None,
         };
         for &id in ids {
             device.ids.push(RequesterId::new(id), GFP_KERNEL)?;
@@ -152,6 +153,7 @@ impl Machine {
             ids: KVec::new(),
             ids_kept: true,
             device_tlb: None,
+            pasids: None,
         })
     }
 

@@ -14,7 +14,7 @@ use super::{
     attach,
     inferred::{Hosted, Inferred},
     intent::Tracked,
-    settle,
+    pasid, settle,
 };
 use crate::{
     endpoint::Endpoint,
@@ -23,13 +23,14 @@ use crate::{
         device::ProviderDevice,
         group::ProviderGroup,
         instance::Instance,
-        layer::{Attach, Layer},
+        layer::{Attach, AttachPasid, Layer},
     },
     log::log_warn,
 };
 
 impl<D: Hosted> Layer for D {
     const ATTACH: Option<Attach<Self>> = Some(attach::attach);
+    const ATTACH_PASID: Option<AttachPasid<Self>> = Some(pasid::attach);
 
     fn group_made(instance: &Instance<D>, group: &ProviderGroup<D>) -> Result {
         let board = instance.layer.board();

@@ -20,7 +20,7 @@ use crate::{
         domain::ProviderDomain,
         group::ProviderGroup,
         instance::Instance,
-        layer::{Attach, Layer},
+        layer::{Attach, AttachPasid, Layer},
         served::Served,
         slot::Callable,
         stage::Stage,
@@ -42,6 +42,7 @@ impl<D: VendorDriver<Memory = KernelMemory>> Served for D {
 
 impl<D: Callable> Layer for D {
     const ATTACH: Option<Attach<Self>> = None;
+    const ATTACH_PASID: Option<AttachPasid<Self>> = None;
 
     fn group_found(group: &ProviderGroup<D>, _device: &ProviderDevice<D>) -> Result {
         // The core's group is known already: it may have devices in it that C does not know.

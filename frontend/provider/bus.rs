@@ -52,6 +52,7 @@ fn describe_named(device: Device<'_>) -> Result<DeviceInfo> {
         ids: KVec::new(),
         ids_kept: true,
         device_tlb: None,
+        pasids: None,
     })
 }
 

@@ -26,7 +26,7 @@ use crate::{
     domain::Domain,
     driver::{Capability, DefaultKind},
     endpoint::Endpoint,
-    ffi::{device::Device, firmware},
+    ffi::{compat::eopnotsupp, device::Device, firmware},
     frontend::answer,
     log::log_err,
     reserved::{Kind, Reserved},
@@ -40,6 +40,10 @@ pub fn table<D: Layer>(
     bindings::iommu_ops {
         capable: Some(capable::<D>),
         domain_alloc_paging: Some(alloc_paging::<D>),
+        domain_alloc_paging_flags: match D::PASIDS {
+            true => Some(alloc_paging_with::<D>),
+            false => None,
+        },
         probe_device: Some(probe::<D>),
         probe_finalize: Some(probed::<D>),
         release_device: Some(release::<D>),
@@ -362,6 +366,22 @@ extern "C" fn tree_id(dev: *mut bindings::device, args: *const bindings::of_phan
     // SAFETY: C calls with an id of the device.
     let result = unsafe { firmware::add_tree_id(device, args) };
     answer(result)
+}
+
+/// The domain is going to be attached for PASIDs, too: a flag of `enum iommufd_hwpt_alloc_flags`
+/// (uapi/linux/iommufd.h).
+const FOR_PASIDS: u32 = 1 << 3;
+
+/// C allocates a domain for a purpose. Every domain can be attached for PASIDs.
+extern "C" fn alloc_paging_with<D: Layer>(
+    dev: *mut bindings::device,
+    flags: u32,
+    user_data: *const bindings::iommu_user_data,
+) -> *mut bindings::iommu_domain {
+    if flags & !FOR_PASIDS != 0 || !user_data.is_null() {
+        return eopnotsupp().to_ptr();
+    }
+    alloc_paging::<D>(dev)
 }
 
 /// C allocates a domain.

@@ -23,6 +23,7 @@ use crate::{
     count::Count,
     frontend::answer,
     log::log_err,
+    pasid::Pasid,
     pgtable::{
         kernel_memory::{Gfp, KernelTableList},
         Gather,
@@ -38,6 +39,13 @@ type AttachFn = unsafe extern "C" fn(
     *mut bindings::iommu_domain,
 ) -> c_int;
 
+type SetPasidFn = unsafe extern "C" fn(
+    *mut bindings::iommu_domain,
+    *mut bindings::device,
+    bindings::ioasid_t,
+    *mut bindings::iommu_domain,
+) -> c_int;
+
 /// The tables of functions for a vendor driver's domains.
 pub struct DomainOps<D>(PhantomData<D>);
 
@@ -45,6 +53,7 @@ impl<D: Layer> DomainOps<D> {
     /// For domains that translate.
     pub const PAGING: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
         attach_dev: Self::ATTACH,
+        set_dev_pasid: Self::SET_PASID,
         map_pages: Some(map_pages::<D>),
         unmap_pages: Some(unmap_pages::<D>),
         flush_iotlb_all: Some(flush_iotlb_all::<D>),
@@ -66,12 +75,18 @@ impl<D: Layer> DomainOps<D> {
     /// For domains that are there as long as the driver is served.
     pub const FIXED: &'static bindings::iommu_domain_ops = &bindings::iommu_domain_ops {
         attach_dev: Self::ATTACH,
+        set_dev_pasid: Self::SET_PASID,
         ..NO_OPS
     };
 
     const ATTACH: Option<AttachFn> = match D::ATTACH {
         Some(_) => Some(attach_dev::<D>),
         None => None,
+    };
+
+    const SET_PASID: Option<SetPasidFn> = match D::ATTACH_PASID {
+        Some(_) if D::PASIDS => Some(set_dev_pasid::<D>),
+        _ => None,
     };
 }
 
@@ -108,6 +123,26 @@ extern "C" fn attach_dev<D: Layer>(
     };
     // Only a device that is new was attached to nothing.
     answer(device.and_then(|device| attach(&instance, device, domain, old.is_null())))
+}
+
+extern "C" fn set_dev_pasid<D: Layer>(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+    pasid: bindings::ioasid_t,
+    _old: *mut bindings::iommu_domain,
+) -> c_int {
+    // SAFETY: The domain's table has led here. C calls with a device that was probed, and keeps it.
+    let (domain, device) = unsafe {
+        (
+            ProviderDomain::<D>::of(domain),
+            ProviderDevice::<D>::of(dev),
+        )
+    };
+    let (Some(attach), Some(instance)) = (D::ATTACH_PASID, D::slot().get()) else {
+        return ENODEV.to_errno();
+    };
+    let pasid = Pasid::new(pasid).ok_or(EINVAL);
+    answer(device.and_then(|device| attach(&instance, device, domain, pasid?)))
 }
 
 extern "C" fn map_pages<D: Served>(

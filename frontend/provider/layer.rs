@@ -13,17 +13,24 @@ use super::{
     device::ProviderDevice, domain::ProviderDomain, group::ProviderGroup, instance::Instance,
     slot::Callable,
 };
-use crate::{endpoint::Endpoint, ffi::device::Driver};
+use crate::{endpoint::Endpoint, ffi::device::Driver, pasid::Pasid};
 
 /// C attaches a device to a domain; it holds the mutex of the device's group. The last argument is
 /// whether the device was attached to nothing before.
 pub type Attach<D> = fn(&Instance<D>, &ProviderDevice<D>, &ProviderDomain<D>, bool) -> Result;
+
+/// C attaches a device to a domain for its requests with a PASID, or blocks them if the domain
+/// does; it holds the mutex of the device's group.
+pub type AttachPasid<D> = fn(&Instance<D>, &ProviderDevice<D>, &ProviderDomain<D>, Pasid) -> Result;
 
 /// What the kernel's IOMMU layer does with a vendor driver's devices, and is told of them.
 pub trait Layer: Callable {
     /// What an attach of a single device does. `None` if the layer never asks for one; then a
     /// device that leaves is attached to no other domain either.
     const ATTACH: Option<Attach<Self>>;
+
+    /// What an attach of a single device for a PASID does. `None` if the layer never asks for one.
+    const ATTACH_PASID: Option<AttachPasid<Self>>;
 
     /// A group was made, and is not used yet.
     ///

@@ -192,6 +192,8 @@ impl<D: Served> ProviderUnit<D> {
             Some(_) => parent.as_raw(),
             None => ptr::null_mut(),
         };
+        // SAFETY: C's part is valid, and C does not look at it before the call.
+        unsafe { (*self.as_c()).max_pasids = D::max_pasids(self.core.data()) };
         // SAFETY: By the requirements.
         to_result(unsafe { bindings::iommu_device_register(self.as_c(), ops, device) })
     }

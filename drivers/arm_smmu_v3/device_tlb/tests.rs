@@ -145,6 +145,7 @@ impl Bench {
                 ids,
                 ids_kept: true,
                 device_tlb: Some(KBox::new(switch, GFP_KERNEL)?),
+                pasids: None,
             },
         )
     }

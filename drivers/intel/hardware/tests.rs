@@ -14,7 +14,7 @@ use crate::{
     drivers::intel::{
         entries::{ContextEntry, Translation},
         mmio::MIN_BYTES,
-        pasid::{PasidEntry, PasidTranslation},
+        pasid::{PasidEntry, PasidTranslation, PasidWidth},
         regs::{IQA_HIGH, IQA_LOW, IQH, IQT, RTADDR_HIGH, RTADDR_LOW},
         removal::Removal,
         tables::{CachedEntry, IdEntry},
@@ -161,7 +161,7 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
     *hardware.in_use().lock() = true;
     hardware.command(|gcmd| gcmd.with_queue(true), |gsts| gsts.queue())?;
     hardware.enable()?;
-    hardware.tables.add(RequesterId::new(8))?;
+    hardware.tables.add(RequesterId::new(8), PasidWidth::None)?;
     let entry = ContextEntry {
         translation: Translation::PassThrough {
             width: hardware.space.width,
@@ -170,7 +170,7 @@ fn unit_with_dead_queue(cap: u64, played: &Arc<Played>) -> Result<Arc<Hardware>>
     };
     hardware
         .tables
-        .write(RequesterId::new(8), IdEntry::Context(entry));
+        .write(RequesterId::new(8), 0, IdEntry::Context(entry));
     Ok(hardware)
 }
 
@@ -329,7 +329,7 @@ fn forget(hardware: &Hardware) {
 /// A batch of one descriptor.
 fn batch(hardware: &Hardware) -> Result<(), Failure> {
     let mut batch = hardware.batch();
-    batch.push(hardware.iotlb(TlbScope::Domain { domain: 5 }));
+    batch.push(hardware.iotlb(0, TlbScope::Domain { domain: 5 }));
     batch.run()
 }
 
@@ -341,7 +341,7 @@ fn remove<const N: usize>(
 ) -> (Result<(), Failure>, [u64; N]) {
     hardware.queue.hand_over(&hardware.registers);
     let mut removal = Removal::new(hardware);
-    ids.iter().for_each(|&id| removal.remove(id));
+    ids.iter().for_each(|&id| removal.remove(id, 0));
     let result = removal.run();
     let words = core::array::from_fn(|slot| hardware.queue.descriptor(slot).0[0]);
     (result, words)
@@ -437,7 +437,7 @@ mod suite {
         // Batches of any length are done without the unit.
         let mut long = hardware.batch();
         for domain in 0..600 {
-            long.push(hardware.iotlb(TlbScope::Domain { domain }));
+            long.push(hardware.iotlb(0, TlbScope::Domain { domain }));
         }
         assert_eq!(long.run(), Ok(()));
         assert_eq!(u32::from(io.read(IQT)), 0);
@@ -562,7 +562,7 @@ mod suite {
             assert!(hardware.health.has_failed());
             assert_eq!(*played.cached.lock(), Cached::default());
             assert_eq!(
-                hardware.tables.cached(RequesterId::new(8)),
+                hardware.tables.cached(RequesterId::new(8), 0),
                 CachedEntry::Nothing
             );
             // It translates with the table that blocks.
@@ -604,7 +604,7 @@ mod suite {
         let hardware = unit()?;
         hardware.queue.hand_over(&hardware.registers);
         let mut waiting = hardware.batch();
-        waiting.push(hardware.iotlb(TlbScope::Domain { domain: 5 }));
+        waiting.push(hardware.iotlb(0, TlbScope::Domain { domain: 5 }));
         // Submits it.
         waiting.fence();
         hardware.suspend()?;
@@ -780,8 +780,8 @@ mod suite {
         // Both halves of a bus: devices 1 and 31.
         let ids = [8, 0xff].map(RequesterId::new);
         for (id, domain) in ids.into_iter().zip([7, 8]) {
-            tables.add(id)?;
-            assert_eq!(tables.cached(id), CachedEntry::Nothing);
+            tables.add(id, PasidWidth::None)?;
+            assert_eq!(tables.cached(id, 0), CachedEntry::Nothing);
             let width = hardware.space.width;
             let translation = match domain {
                 7 => PasidTranslation::PassThrough { width },
@@ -795,18 +795,18 @@ mod suite {
                 translation,
                 domain,
             };
-            tables.write(id, IdEntry::Pasid(entry));
-            assert_eq!(tables.cached(id), CachedEntry::Under(entry.tag()));
+            tables.write(id, 0, IdEntry::Pasid(entry));
+            assert_eq!(tables.cached(id, 0), CachedEntry::Under(entry.tag(0)));
             // An id that has tables gets no others.
-            tables.add(id)?;
-            assert_eq!(tables.cached(id), CachedEntry::Under(entry.tag()));
+            tables.add(id, PasidWidth::None)?;
+            assert_eq!(tables.cached(id, 0), CachedEntry::Under(entry.tag(0)));
         }
         assert_eq!(tables.count(), 2);
         let (result, words) = remove(&hardware, &ids);
         assert!(result.is_err());
         assert!(ids
             .into_iter()
-            .all(|id| tables.cached(id) == CachedEntry::Nothing));
+            .all(|id| tables.cached(id, 0) == CachedEntry::Nothing));
         let wait = |number: u64| number << 32 | 0x65;
         // Types 1, 7, 6 and 2 (6.5.2.1 to 6.5.2.4).
         let expected = [
@@ -830,8 +830,8 @@ mod suite {
             translation,
             domain: 9,
         };
-        tables.write(ids[0], IdEntry::Context(entry));
-        assert_eq!(tables.cached(ids[0]), CachedEntry::Nothing);
+        tables.write(ids[0], 0, IdEntry::Context(entry));
+        assert_eq!(tables.cached(ids[0], 0), CachedEntry::Nothing);
         Ok(())
     }
 
@@ -849,14 +849,14 @@ mod suite {
                 translation,
                 domain,
             };
-            tables.add(id)?;
-            tables.write(id, IdEntry::Context(entry));
+            tables.add(id, PasidWidth::None)?;
+            tables.write(id, 0, IdEntry::Context(entry));
         }
         let (result, words) = remove(&hardware, &ids);
         assert!(result.is_err());
         assert!(ids
             .into_iter()
-            .all(|id| tables.cached(id) == CachedEntry::Nothing));
+            .all(|id| tables.cached(id, 0) == CachedEntry::Nothing));
         let wait = |number: u64| number << 32 | 0x65;
         // Bits 47:32 source, 31:16 domain, 5:4 granularity, 3:0 type (6.5.2.1, 6.5.2.3).
         let expected = [
@@ -886,12 +886,12 @@ mod suite {
                     },
                     domain: 100 + id as u16,
                 };
-                tables.add(RequesterId::new(id))?;
-                tables.write(RequesterId::new(id), IdEntry::Context(entry));
+                tables.add(RequesterId::new(id), PasidWidth::None)?;
+                tables.write(RequesterId::new(id), 0, IdEntry::Context(entry));
             }
             hardware.queue.hand_over(&hardware.registers);
             let mut removal = Removal::new(&hardware);
-            (0..count).for_each(|id| removal.remove(RequesterId::new(id)));
+            (0..count).for_each(|id| removal.remove(RequesterId::new(id), 0));
             // The unit does not answer, but the descriptors are in the ring.
             assert!(removal.run().is_err());
             // Type 2 is an IOTLB invalidation; bits 5:4 are the granularity, 1 global, 2 domain;

@@ -21,14 +21,17 @@ use intel::{
     capability::Width,
     change::{
         forget_context, forget_pasid, forget_translations, groups, present_words, CacheTag, Group,
-        Word,
+        Kind, Word,
     },
     entries::{ContextEntry, Translation},
     invalidation::{Descriptor, Drain},
-    pasid::{ContextWord, PasidEntry, PasidTranslation},
+    pasid::{ContextWord, Directory, PasidEntry, PasidTranslation, PasidWidth},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+/// The PASID that changes, of ids that use PASIDs.
+const NUMBER: u32 = 0x4_3210;
 
 /// The id that changes, and one that stays in the new domain.
 const IDS: [u16; 2] = [0x0108, 0xfff9];
@@ -71,7 +74,10 @@ fn bit(value: u64, at: u32) -> bool {
 }
 
 struct Unit {
+    kind: Kind,
     scalable: bool,
+    /// The PASID of all requests; 0 for those without one.
+    pasid: u64,
     caching: bool,
     memory: [([u64; CONTEXT], [u64; PASID]); 2],
     /// Reads of entries that are under way, by id: the words that were read.
@@ -81,9 +87,14 @@ struct Unit {
 }
 
 impl Unit {
-    fn new(scalable: bool, caching: bool) -> Self {
+    fn new(kind: Kind, caching: bool) -> Self {
         Self {
-            scalable,
+            kind,
+            scalable: kind != Kind::Legacy,
+            pasid: match kind {
+                Kind::WithPasids => NUMBER.into(),
+                Kind::Legacy | Kind::Scalable => 0,
+            },
             caching,
             memory: [([0; CONTEXT], [0; PASID]); 2],
             reads: BTreeMap::new(),
@@ -107,8 +118,13 @@ impl Unit {
         }
         let reached = match (which, self.scalable) {
             (Which::Context, true) => {
-                // Reserved: bits 8:5; PDTS, RID_PASID and the rest are 0 here.
-                prop_assert_eq!(bits(words[0], 11, 1), 0);
+                // Reserved: bits 8:5; RID_PASID and the rest are 0 here. PASIDE, and PDTS as wide
+                // as it gets.
+                let low = match self.kind {
+                    Kind::WithPasids => 0xe08,
+                    Kind::Legacy | Kind::Scalable => 0,
+                };
+                prop_assert_eq!(words[0] & 0xffe, low);
                 prop_assert_eq!(&words[1..], &[0; 3][..]);
                 return Ok(Cached::Directory(bits(words[0], 63, 12)));
             }
@@ -219,20 +235,20 @@ impl Unit {
             }
             7 => {
                 prop_assert!(scalable);
-                prop_assert_eq!((granularity, bits(low, 51, 32)), (1, 0));
+                prop_assert_eq!((granularity, bits(low, 51, 32)), (1, self.pasid));
                 self.reads.clear();
                 self.entries.retain(|(_, which), cached| {
                     *which != Which::Pasid || Self::domain_of(cached) != domain
                 });
             }
             2 => {
-                prop_assert_eq!(granularity, 2);
+                prop_assert_eq!((granularity, bits(low, 63, 32)), (2, 0));
                 self.translations
                     .retain(|reached| reached.by_pasid || reached.domain != domain);
             }
             6 => {
                 prop_assert!(scalable);
-                prop_assert_eq!((granularity, bits(low, 51, 32)), (2, 0));
+                prop_assert_eq!((granularity, bits(low, 51, 32)), (2, self.pasid));
                 self.translations
                     .retain(|reached| !reached.by_pasid || reached.domain != domain);
             }
@@ -250,31 +266,38 @@ enum Entry {
 }
 
 impl Entry {
-    fn tag(self) -> CacheTag {
+    fn tag(self, pasid: u64) -> CacheTag {
         match self {
             Self::Legacy(entry) => entry.tag(),
-            Self::Scalable(entry) => entry.tag(),
+            Self::Scalable(entry) => entry.tag(pasid as u32),
         }
     }
 
-    fn value(self, word: Word) -> u64 {
+    fn value(self, kind: Kind, word: Word) -> u64 {
         match (self, word) {
             (Self::Legacy(entry), Word::Context(index)) => entry.encode()[index],
             (Self::Legacy(_), Word::Pasid(_)) => panic!("legacy mode has no PASID table"),
             (Self::Scalable(entry), Word::Pasid(index)) => entry.encode()[index],
             (Self::Scalable(_), Word::Context(index)) => {
                 assert_eq!(index, 0);
-                directory(true)
+                directory(kind, true)
             }
         }
     }
 }
 
 /// The first word of a context entry of scalable mode.
-fn directory(present: bool) -> u64 {
+fn directory(kind: Kind, present: bool) -> u64 {
+    let width = match kind {
+        Kind::WithPasids => PasidWidth::Bits(20),
+        Kind::Legacy | Kind::Scalable => PasidWidth::None,
+    };
     ContextWord {
         present,
-        directory: Some(0x5_a000),
+        directory: Some(Directory {
+            address: 0x5_a000,
+            width,
+        }),
     }
     .encode()
 }
@@ -300,38 +323,37 @@ const NO_DRAIN: Drain = Drain {
 /// insertion.
 fn plan(unit: &Unit, groups: &[Group], old: Option<Entry>, new: Option<Entry>) -> Parts {
     let mut parts = Vec::new();
-    let source = IDS[0];
+    let (source, kind, pasid) = (IDS[0], unit.kind, unit.pasid as u32);
     if let Some(old) = old {
-        for word in present_words(unit.scalable) {
-            parts.push(vec![Step::Store(*word, old.value(*word) & !1)]);
+        let old_tag = old.tag(unit.pasid);
+        for word in present_words(kind) {
+            parts.push(vec![Step::Store(*word, old.value(kind, *word) & !1)]);
         }
-        let mut entries = vec![Step::Execute(forget_context(source, old.tag().domain))];
+        let mut entries = Vec::new();
+        if kind != Kind::WithPasids {
+            entries.push(Step::Execute(forget_context(source, old_tag.domain)));
+        }
         if unit.scalable {
-            entries.push(Step::Execute(forget_pasid(old.tag().domain)));
+            entries.push(Step::Execute(forget_pasid(old_tag.domain, pasid)));
         }
         parts.push(entries);
-        parts.push(vec![Step::Execute(forget_translations(
-            old.tag(),
-            NO_DRAIN,
-        ))]);
+        parts.push(vec![Step::Execute(forget_translations(old_tag, NO_DRAIN))]);
     }
     parts.push(vec![Step::Done]);
     if let Some(new) = new {
+        let new_tag = new.tag(unit.pasid);
         for group in groups {
-            let step = |word: &Word| Step::Store(*word, new.value(*word));
+            let step = |word: &Word| Step::Store(*word, new.value(kind, *word));
             parts.push(group.iter().map(step).collect());
         }
         if unit.caching {
             let mut entries = vec![Step::Execute(forget_context(source, 0))];
             if unit.scalable {
-                entries.push(Step::Execute(forget_pasid(0)));
-                entries.push(Step::Execute(forget_pasid(new.tag().domain)));
+                entries.push(Step::Execute(forget_pasid(0, pasid)));
+                entries.push(Step::Execute(forget_pasid(new_tag.domain, pasid)));
             }
             parts.push(entries);
-            parts.push(vec![Step::Execute(forget_translations(
-                new.tag(),
-                NO_DRAIN,
-            ))]);
+            parts.push(vec![Step::Execute(forget_translations(new_tag, NO_DRAIN))]);
         }
     }
     parts.push(vec![Step::Done]);
@@ -364,23 +386,26 @@ fn reached(entry: Entry) -> Reached {
     }
 }
 
-/// Runs a change, with the unit's actions in between as `script` says.
+/// Runs a change, with the unit's actions in between as `script` says. `was_used` is whether an id
+/// that uses PASIDs was attached for one before.
 fn run(
     mut unit: Unit,
+    was_used: bool,
     groups: &[Group],
     (old, new): (Option<Entry>, Option<Entry>),
     script: &[u8],
 ) -> Result<(), TestCaseError> {
     let write = |unit: &mut Unit, id: usize, entry: Option<Entry>| {
         if unit.scalable {
-            unit.memory[id].0[0] = directory(false);
+            let present = was_used && unit.kind == Kind::WithPasids;
+            unit.memory[id].0[0] = directory(unit.kind, present);
         }
         let words = groups.iter().flat_map(|group| group.iter());
         for (word, entry) in words.zip(std::iter::repeat(entry)) {
             let Some(entry) = entry else { break };
             match *word {
-                Word::Context(index) => unit.memory[id].0[index] = entry.value(*word),
-                Word::Pasid(index) => unit.memory[id].1[index] = entry.value(*word),
+                Word::Context(index) => unit.memory[id].0[index] = entry.value(unit.kind, *word),
+                Word::Pasid(index) => unit.memory[id].1[index] = entry.value(unit.kind, *word),
             }
         }
     };
@@ -434,7 +459,7 @@ fn run(
                     Cached::Reached(reached) => Some(*reached) == of_old,
                     // A unit in caching mode has forgotten that there was no entry.
                     Cached::Absent => done == 2 && new.is_some(),
-                    Cached::Directory(_) => done == 1,
+                    Cached::Directory(_) => done == 1 && unit.kind != Kind::WithPasids,
                 });
                 prop_assert!(!left);
             }
@@ -496,15 +521,17 @@ fn changes() -> impl Strategy<Value = Change> {
 }
 
 fn check(
-    (scalable, caching): (bool, bool),
+    (kind, was_used, caching): (Kind, bool, bool),
     groups: &[Group],
     (old, new): Change,
     script: &[u8],
 ) -> Result<(), TestCaseError> {
-    let of = |(domain, kind)| entry(scalable, domain, kind);
+    let of = |(domain, of)| entry(kind != Kind::Legacy, domain, of);
     let change = (old.map(of), new.map(of));
-    run(Unit::new(scalable, caching), groups, change, script)
+    run(Unit::new(kind, caching), was_used, groups, change, script)
 }
+
+const KINDS: [Kind; 3] = [Kind::Legacy, Kind::Scalable, Kind::WithPasids];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
@@ -512,20 +539,23 @@ proptest! {
     /// The unit sees the old entry, the new one, or neither; and forgets the old one.
     #[test]
     fn laws_7_and_8_at_every_moment(
-        scalable in any::<bool>(),
+        kind in proptest::sample::select(KINDS.to_vec()),
+        was_used in any::<bool>(),
         caching in any::<bool>(),
         change in changes(),
         script in proptest::collection::vec(any::<u8>(), 40..400),
     ) {
-        check((scalable, caching), groups(scalable), change, &script)?;
+        let groups = groups(kind != Kind::Legacy);
+        check((kind, was_used, caching), groups, change, &script)?;
     }
 }
 
 /// The model notices if the present bits come first.
 #[test]
 fn the_opposite_order_is_noticed() {
-    for scalable in [false, true] {
-        let opposite: Vec<Group> = groups(scalable).iter().rev().copied().collect();
+    for kind in KINDS {
+        let order = groups(kind != Kind::Legacy);
+        let opposite: Vec<Group> = order.iter().rev().copied().collect();
         let mut noticed = 0;
         for seed in 0..4000u32 {
             let script: Vec<u8> = (0..200u32)
@@ -533,9 +563,10 @@ fn the_opposite_order_is_noticed() {
                 .map(|mixed| (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8)
                 .collect();
             let change = (Some((5, 0)), Some((6, 0)));
-            noticed += u32::from(check((scalable, false), &opposite, change, &script).is_err());
+            let unit = (kind, true, false);
+            noticed += u32::from(check(unit, &opposite, change, &script).is_err());
         }
-        assert!(noticed > 0, "scalable: {scalable}");
+        assert!(noticed > 0, "{kind:?}");
     }
 }
 
@@ -548,10 +579,12 @@ fn groups_have_every_word_once() {
         all.copied().collect()
     };
     assert_eq!(flat(false), [Word::Context(1), Word::Context(0)]);
-    assert_eq!(present_words(false), [Word::Context(0)]);
+    assert_eq!(present_words(Kind::Legacy), [Word::Context(0)]);
     let mut scalable = flat(true);
     assert_eq!(scalable.pop(), Some(Word::Context(0)));
     assert_eq!(scalable.pop(), Some(Word::Pasid(0)));
     assert_eq!(scalable, (1..PASID).map(Word::Pasid).collect::<Vec<_>>());
-    assert_eq!(present_words(true), [Word::Context(0), Word::Pasid(0)]);
+    let both = [Word::Context(0), Word::Pasid(0)];
+    assert_eq!(present_words(Kind::Scalable), both);
+    assert_eq!(present_words(Kind::WithPasids), &both[1..]);
 }

@@ -19,8 +19,8 @@ use intel::{
     fault_record::reason_text,
     invalidation::{Descriptor, Drain, PasidScope, Tagged, TlbKind, TlbScope},
     pasid::{
-        ContextWord, DirectoryEntry, PasidEntry, PasidTranslation, CONTEXT_ENTRIES, CONTEXT_WORDS,
-        PASID_WORDS,
+        ContextWord, Directory, DirectoryEntry, PasidEntry, PasidTranslation, PasidWidth,
+        CONTEXT_ENTRIES, CONTEXT_WORDS, PASID_WORDS,
     },
 };
 use proptest::prelude::*;
@@ -137,14 +137,30 @@ fn context_words() {
     assert_eq!(CONTEXT_ENTRIES, 128);
     assert_eq!(CONTEXT_WORDS * 64, 256);
 
-    let word = |present| ContextWord {
+    let word = |present, width| ContextWord {
         present,
-        directory: Some(0x7f_dead_b000),
+        directory: Some(Directory {
+            address: 0x7f_dead_b000,
+            width,
+        }),
     };
-    assert_eq!(word(true).encode(), 0x7f_dead_b001);
-    assert_eq!(word(false).encode(), 0x7f_dead_b000);
-    assert_eq!(ContextWord::decode(0x7f_dead_b001), word(true));
-    assert_eq!(ContextWord::decode(0x7f_dead_b000), word(false));
+    let without = |present| word(present, PasidWidth::None);
+    assert_eq!(without(true).encode(), 0x7f_dead_b001);
+    assert_eq!(without(false).encode(), 0x7f_dead_b000);
+    assert_eq!(ContextWord::decode(0x7f_dead_b001), without(true));
+    assert_eq!(ContextWord::decode(0x7f_dead_b000), without(false));
+    // PASIDE bit 3; PDTS bits 11:9, for 2^(PDTS + 7) tables of 64 PASIDs.
+    for (bits, low) in [(1, 0x9), (13, 0x9), (14, 0x209), (16, 0x609), (20, 0xe09)] {
+        let wide = word(true, PasidWidth::Bits(bits));
+        assert_eq!(wide.encode(), 0x7f_dead_b000 | low);
+        let pdts = low >> 9;
+        assert_eq!(PasidWidth::Bits(bits).directory_entries(), 128 << pdts);
+        let read = ContextWord::decode(wide.encode()).directory.unwrap();
+        assert_eq!(read.width.count(), 64 * 128 << pdts);
+        assert!(PasidWidth::Bits(bits).count() <= read.width.count());
+    }
+    assert_eq!(PasidWidth::Bits(20).count(), 1 << 20);
+    assert_eq!(PasidWidth::None.count(), 0);
     let none = ContextWord {
         present: true,
         directory: None,
@@ -214,10 +230,11 @@ fn pasid_entries() {
 /// and those that pass by PASID.
 #[test]
 fn tags_of_entries() {
-    let tag = |low| PasidEntry::tag_of([low, 0x80_abcd]);
+    let tag = |low| PasidEntry::tag_of([low, 0x80_abcd], 0xf_4321);
     let with = |tagged| {
         Some(CacheTag {
             domain: 0xabcd,
+            pasid: 0xf_4321,
             tagged,
         })
     };
@@ -231,17 +248,24 @@ fn tags_of_entries() {
     }
 }
 
+fn one_pasid(domain: u16, pasid: u32) -> Descriptor {
+    Descriptor::pasid_cache(PasidScope::Pasid { domain, pasid })
+}
+
 /// 6.5.2.2 and 6.5.2.4.
 #[test]
 fn descriptors() {
     assert_eq!(Descriptor::pasid_cache(PasidScope::Global).0, [0x37, 0]);
-    assert_eq!(
-        Descriptor::pasid_cache(PasidScope::NoPasid { domain: 0x1234 }).0,
-        [0x1234_0017, 0]
-    );
+    assert_eq!(one_pasid(0x1234, 0).0, [0x1234_0017, 0]);
+    assert_eq!(one_pasid(0x1234, 0xf_5678).0, [0xf_5678_1234_0017, 0]);
 
     let by_pasid = |scope| Descriptor::translations(TlbKind::new(Tagged::ByPasid, DRAIN), scope).0;
     assert_eq!(by_pasid(TlbScope::Domain { domain: 7 }), [0x7_0026, 0]);
+    let kind = TlbKind::new(Tagged::ByPasid, DRAIN).with_pasid(0xf_5678);
+    assert_eq!(
+        Descriptor::translations(kind, TlbScope::Domain { domain: 7 }).0,
+        [0xf_5678_0007_0026, 0]
+    );
     let block = Block {
         address: 0x1234_5600_0000,
         order: 9,
@@ -259,7 +283,7 @@ fn descriptors() {
 #[test]
 fn wider_descriptors() {
     let widest = |descriptor: Descriptor| descriptor.widest(DRAIN).map(|wider| wider.0);
-    let pasid = Descriptor::pasid_cache(PasidScope::NoPasid { domain: 9 });
+    let pasid = one_pasid(9, 0);
     assert_eq!(widest(pasid), Some([0x37, 0]));
     let scope = TlbScope::Domain { domain: 9 };
     let iotlb = Descriptor::translations(TlbKind::new(Tagged::ByPasid, DRAIN), scope);
@@ -311,7 +335,7 @@ proptest! {
         prop_assert_eq!(words[1] & !0x80_ffff, 0);
         prop_assert_eq!(words[2] & 0xff3, 0);
         prop_assert_eq!(&words[3..], &[0; 5][..]);
-        prop_assert_eq!(PasidEntry::tag_of([words[0], words[1]]), Some(entry.tag()));
-        prop_assert_eq!(entry.tag().domain, domain);
+        prop_assert_eq!(PasidEntry::tag_of([words[0], words[1]], 7), Some(entry.tag(7)));
+        prop_assert_eq!(entry.tag(7).domain, domain);
     }
 }

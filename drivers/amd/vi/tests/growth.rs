@@ -77,6 +77,7 @@ impl Bench {
                 ids,
                 ids_kept: true,
                 device_tlb: None,
+                pasids: None,
             },
         )?;
         let group = Group::new("group".into(), &self.blocked, self.ids.clone())?;

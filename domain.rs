@@ -213,9 +213,9 @@ impl<D: Attach> Domain<D> {
         let unit = endpoint.unit();
         unit.check()?;
         let paging = self.page_table().ok();
-        let selector = match D::tags_by_pasid(unit.data(), paging) {
-            true => selector,
-            false => Selector::NoPasid,
+        let selector = match selector {
+            Selector::Pasid(_) if D::tags_by_pasid(unit.data(), paging) => selector,
+            _ => Selector::NoPasid,
         };
         let can_snoop = D::capable(unit.data(), endpoint.data(), Capability::EnforcedCoherency);
         let acquire = || D::acquire_tag(unit.data(), paging, selector);

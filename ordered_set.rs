@@ -37,6 +37,8 @@ impl<T: Keyed> OrderedSet<T> {
         Self { items: KVec::new() }
     }
 
+    // Attaches look up, several times each; these sets have few items.
+    #[inline(always)]
     fn search(&self, key: T::Key) -> Result<usize, usize> {
         self.items.binary_search_by_key(&key, Keyed::key)
     }
@@ -69,6 +71,7 @@ impl<T: Keyed> OrderedSet<T> {
     }
 
     /// The item with `key`.
+    #[inline(always)]
     pub fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
         let index = self.search(key).ok()?;
         self.items.get_mut(index)

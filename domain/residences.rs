@@ -47,28 +47,31 @@ struct Slot<D: Attach> {
 }
 
 impl<D: Attach> Keyed for Slot<D> {
-    type Key = (*const Unit<D>, Selector);
+    type Key = Key;
 
     fn key(&self) -> Self::Key {
         key(&self.unit, self.selector)
     }
 }
 
-fn key<D: Attach>(unit: &Arc<Unit<D>>, selector: Selector) -> (*const Unit<D>, Selector) {
-    (Arc::as_ptr(unit), selector)
+/// The address of a unit's record, and the number of a selector.
+type Key = (usize, u32);
+
+#[inline]
+fn key<D: Attach>(unit: &Arc<Unit<D>>, selector: Selector) -> Key {
+    (Arc::as_ptr(unit) as usize, selector.number())
 }
 
 /// A unit on which the domain has or had a tag for a selector. Places are filled in order.
 struct Place<D: Attach> {
     at: SetOnce<(Arc<Unit<D>>, Selector)>,
-    /// [`NO_TAG`], or [`HAS_TAG`] and the tag.
+    /// [`NO_TAG`], or the tag.
     tag: Atomic<u64>,
 }
 
 /// More tags than there are places.
 const NOT_ALL: u32 = u32::MAX;
-const NO_TAG: u64 = 0;
-const HAS_TAG: u64 = 1 << 63;
+const NO_TAG: u64 = u64::MAX;
 
 impl<D: Attach> Place<D> {
     const fn empty() -> Self {
@@ -155,7 +158,7 @@ impl<D: Attach> Residences<D> {
                 continue;
             }
             match place.at.as_ref() {
-                Some((unit, _)) if !unit.has_stopped() => f(unit, D::Tag::unpack(tag & !HAS_TAG)),
+                Some((unit, _)) if !unit.has_stopped() => f(unit, D::Tag::unpack(tag)),
                 _ => {}
             }
         }
@@ -273,7 +276,7 @@ impl<D: Attach> Residences<D> {
                 if self.filled.load(Relaxed) < filled {
                     self.filled.store(filled, Release);
                 }
-                let tag = HAS_TAG | tag.pack();
+                let tag = tag.pack();
                 self.places[at].tag.store(tag, Release);
             }
             None => self.filled.store(NOT_ALL, Release),

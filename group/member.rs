@@ -139,9 +139,16 @@ impl<D: Attach> Member<D> {
     }
 
     /// The endpoint, and the space for `selector`.
+    #[inline]
     fn part(&mut self, selector: Selector) -> (&Endpoint<D>, Option<&mut Space<D>>) {
-        let (endpoint, mut spaces) = self.parts();
-        (endpoint, spaces.find(|space| space.selector() == selector))
+        let space = match selector {
+            Selector::NoPasid => Some(&mut self.main),
+            Selector::Pasid(_) => {
+                let mut others = self.others.iter_mut();
+                others.find(|space| space.selector() == selector)
+            }
+        };
+        (&self.endpoint, space)
     }
 
     /// Adds a blocked space for `pasid`, unless there is one.
@@ -260,8 +267,10 @@ impl<D: Attach> Member<D> {
 
     /// If the member is suspended: keeps the steps for [`resume`](Self::resume) instead of
     /// committing them now.
+    #[inline]
     pub(super) fn defer_if_suspended(&mut self) {
-        self.spaces_mut().for_each(Space::defer_if_suspended);
+        self.main.defer_if_suspended();
+        self.others.iter_mut().for_each(Space::defer_if_suspended);
     }
 
     /// Prepares to block this member alone; [`resume`](Self::resume) attaches it to what the group
@@ -322,8 +331,15 @@ impl<D: Attach> Member<D> {
         Ok(())
     }
 
+    #[inline]
     fn is_stepping(&self) -> bool {
-        self.spaces().any(Space::is_stepping)
+        self.main.is_stepping() || self.others.iter().any(Space::is_stepping)
+    }
+
+    #[inline]
+    fn finish_step(&mut self) {
+        self.main.finish_step();
+        self.others.iter_mut().for_each(Space::finish_step);
     }
 }
 
@@ -346,7 +362,7 @@ impl<D: Attach> Steps<D> for MemberSteps<'_, D> {
                 others,
                 ..
             } = member;
-            for space in Iterator::chain(once(main), others.iter_mut()) {
+            let mut step = |space: &mut Space<D>| {
                 let selector = space.selector();
                 if let Some((plan, target)) = space.step() {
                     f(Step {
@@ -357,7 +373,9 @@ impl<D: Attach> Steps<D> for MemberSteps<'_, D> {
                         target,
                     });
                 }
-            }
+            };
+            step(main);
+            others.iter_mut().for_each(step);
         }
     }
 }
@@ -398,6 +416,6 @@ pub(super) fn commit<D: Attach>(members: &mut [Member<D>]) {
         );
     }
     for member in members {
-        member.spaces_mut().for_each(Space::finish_step);
+        member.finish_step();
     }
 }

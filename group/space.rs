@@ -83,6 +83,7 @@ impl<D: Attach> Space<D> {
         }
     }
 
+    #[inline]
     pub(super) fn selector(&self) -> Selector {
         self.selector
     }
@@ -91,12 +92,14 @@ impl<D: Attach> Space<D> {
         self.attached.as_ref()
     }
 
+    #[inline]
     pub(super) fn is_suspended(&self) -> bool {
         self.suspended
     }
 
     /// First half of an attach: may fail; hardware sees nothing. The core commits the step of a
     /// suspended space when the suspension ends, so that step is for later.
+    #[inline]
     pub(super) fn prepare(
         &mut self,
         endpoint: &Endpoint<D>,
@@ -149,6 +152,7 @@ impl<D: Attach> Space<D> {
 
     /// If the space is suspended: keeps the prepared step, if there is one, for the end of the
     /// suspension.
+    #[inline]
     pub(super) fn defer_if_suspended(&mut self) {
         if self.suspended {
             if let Some(next) = self.next.take() {
@@ -212,17 +216,20 @@ impl<D: Attach> Space<D> {
         }
     }
 
+    #[inline]
     pub(super) fn is_stepping(&self) -> bool {
         self.next.is_some()
     }
 
     /// The prepared step: its plan, and what the plan is for.
+    #[inline]
     pub(super) fn step(&mut self) -> Option<(&mut D::Plan, Option<Target<'_, D>>)> {
         let Prepared { plan, residence } = self.next.as_mut()?;
         Some((plan, residence.as_ref().and_then(Residence::target)))
     }
 
     /// After the commit: ends the old residence, since nothing is cached under its tag any more.
+    #[inline]
     pub(super) fn finish_step(&mut self) {
         if let Some(Prepared { residence, .. }) = self.next.take() {
             self.attached = residence;

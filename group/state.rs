@@ -285,6 +285,7 @@ impl<D: Attach> Group<D> {
     }
 
     /// Commits what the members have prepared.
+    #[inline(always)]
     pub(super) fn commit(&self, state: &mut GroupState<D>) {
         state
             .members

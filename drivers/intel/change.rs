@@ -101,6 +101,15 @@ pub struct CacheTag {
     pub tagged: Tagged,
 }
 
+impl CacheTag {
+    /// A place for one.
+    pub const NONE: Self = Self {
+        domain: 0,
+        pasid: 0,
+        tagged: Tagged::ByDomain,
+    };
+}
+
 /// Forgets the context entry of the id `source`. In legacy mode the entry named `domain`; 0 if it
 /// was not present. In scalable mode the unit ignores the domain id.
 pub const fn forget_context(source: u16, domain: u16) -> Descriptor {

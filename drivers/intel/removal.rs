@@ -23,7 +23,8 @@ const MAX_DOMAINS: usize = 4;
 pub(super) struct Removal<'a> {
     hardware: &'a Hardware,
     batch: Batch<'a>,
-    domains: [Option<CacheTag>; MAX_DOMAINS],
+    /// The first `count` of them.
+    domains: [CacheTag; MAX_DOMAINS],
     count: usize,
     /// There are more domains than [`MAX_DOMAINS`], or an entry that this driver has not written.
     everything: bool,
@@ -34,7 +35,7 @@ impl<'a> Removal<'a> {
         Self {
             hardware,
             batch: hardware.batch(),
-            domains: [None; MAX_DOMAINS],
+            domains: [CacheTag::NONE; MAX_DOMAINS],
             count: 0,
             everything: false,
         }
@@ -63,12 +64,12 @@ impl<'a> Removal<'a> {
     }
 
     fn add(&mut self, tag: CacheTag) {
-        if self.domains[..self.count].contains(&Some(tag)) {
+        if self.domains[..self.count].contains(&tag) {
             return;
         }
         match self.domains.get_mut(self.count) {
             Some(place) => {
-                *place = Some(tag);
+                *place = tag;
                 self.count += 1;
             }
             None => self.everything = true,
@@ -83,7 +84,7 @@ impl<'a> Removal<'a> {
     /// Why the unit did not do it.
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         let drain = self.hardware.queue().drain();
-        let tags = self.domains.into_iter().flatten();
+        let tags = self.domains.into_iter().take(self.count);
         if self.hardware.mode().is_scalable() {
             if self.everything {
                 self.batch.pasid_cache(PasidScope::Global);

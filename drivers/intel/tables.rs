@@ -189,6 +189,7 @@ impl Tables {
     }
 
     /// The entries of `id` for requests with `pasid`, if their tables are there.
+    #[inline]
     fn entries(&self, id: RequesterId, pasid: u32) -> Option<Entries<'_>> {
         let context = self.context_entry(id)?;
         if !self.scalable {

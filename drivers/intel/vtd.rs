@@ -265,15 +265,13 @@ impl Attach for Vtd {
     }
 
     fn acquire_tag(unit: &VtdUnit, _paging: Option<&Paging>, selector: Selector) -> Result<Tag> {
-        Ok(Tag {
-            domain: unit.hardware()?.ids.take(unit.health.name())?,
-            pasid: selector.number(),
-        })
+        let domain = unit.hardware()?.ids.take(unit.health.name())?;
+        Ok(Tag::new(domain, selector.number()))
     }
 
     fn release_tag(unit: &VtdUnit, tag: Tag) {
         if let Ok(hardware) = unit.hardware() {
-            hardware.ids.give_back(tag.domain);
+            hardware.ids.give_back(tag.domain());
         }
     }
 
@@ -299,16 +297,16 @@ impl Attach for Vtd {
                 if !paging.fits(capability) {
                     return Err(EINVAL);
                 }
-                paging.entry(hardware.mode(), tag.domain.0)
+                paging.entry(hardware.mode(), tag.domain().0)
             }
             Target::Identity { tag } => match (capability.untranslated(), hardware.mode()) {
                 (Some(width), Mode::Legacy) => IdEntry::Context(ContextEntry {
                     translation: Translation::PassThrough { width },
-                    domain: tag.domain.0,
+                    domain: tag.domain().0,
                 }),
                 (Some(width), Mode::Scalable(_)) => IdEntry::Pasid(PasidEntry {
                     translation: PasidTranslation::PassThrough { width },
-                    domain: tag.domain.0,
+                    domain: tag.domain().0,
                 }),
                 (None, _) => {
                     log_warn!(
@@ -463,10 +461,7 @@ impl Translate for Vtd {
 
     fn invalidate(unit: &VtdUnit, tag: Tag, scope: Scope) -> Result {
         let hardware = unit.hardware()?;
-        let Tag {
-            domain: DomainId(domain),
-            pasid,
-        } = tag;
+        let (DomainId(domain), pasid) = (tag.domain(), tag.pasid());
         let descriptor = |part| {
             let scope = match part {
                 Part::Domain => TlbScope::Domain { domain },

@@ -51,18 +51,22 @@ pub fn attach<D: Hosted>(
 /// Says who holds the group, for those who are refused.
 pub fn post<D: Hosted>(instance: &Instance<D>, group: &ProviderGroup<D>, state: &Inferred<D>) {
     let Inferred { intent, proofs, .. } = state;
-    let held_by = match intent.holder() {
-        Holder::Nobody => None,
-        Holder::Owner { .. } => proofs.claim.as_ref().map(|claim| claim.owner().name),
-        Holder::Driver => proofs.loan.as_ref().map(Loan::driver),
-    };
-    let perhaps = proofs.blocked_by.filter(|_| intent.is_blocked());
-    instance.layer.board().set(
-        group.as_c() as usize,
-        held_by,
-        perhaps.map(|owner| (owner.name, instance.blocked_as_c() as usize)),
-        group.core().used_by(),
-    );
+    let used_by = group.core().used_by();
+    let board = instance.layer.board();
+    board.set(group.as_c() as usize, |holders| {
+        holders.claimed_by = match intent.holder() {
+            Holder::Nobody => None,
+            Holder::Owner { .. } => proofs.claim.as_ref().map(|claim| claim.owner().name),
+            Holder::Driver => proofs.loan.as_ref().map(Loan::driver),
+        };
+        holders.perhaps = match &proofs.blocked_by {
+            Some(owner) if intent.is_blocked() => {
+                Some((owner.name, instance.blocked_as_c() as usize))
+            }
+            _ => None,
+        };
+        holders.used_by = used_by;
+    });
 }
 
 fn attach_locked<D: Hosted>(

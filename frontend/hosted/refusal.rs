@@ -32,11 +32,19 @@ struct Entry {
     /// C's group.
     c: usize,
     name: Label,
-    claimed_by: Option<Label>,
+    holders: Holders,
+}
+
+/// Who holds a group, as far as is known.
+#[derive(Default)]
+pub struct Holders {
+    /// Who has claimed or borrowed it.
+    pub claimed_by: Option<Label>,
     /// Who has claimed the group if C has it attached to this domain, or else resets a device of
     /// it.
-    perhaps: Option<(Label, usize)>,
-    used_by: Option<Label>,
+    pub perhaps: Option<(Label, usize)>,
+    /// Which drivers use the DMA API with it.
+    pub used_by: Option<Label>,
 }
 
 impl Keyed for Entry {
@@ -54,8 +62,8 @@ const ATTEMPTS: usize = 100;
 impl Entry {
     /// Who has claimed the group of `device`.
     fn claimed_by(&self, device: Device<'_>) -> Option<Label> {
-        self.claimed_by.or_else(|| {
-            let (name, domain) = self.perhaps?;
+        self.holders.claimed_by.or_else(|| {
+            let (name, domain) = self.holders.perhaps?;
             // SAFETY: C has been asked to let the device's driver have its group, so the device is
             // in the group.
             let now = unsafe { device.domain_of_group() };
@@ -88,9 +96,7 @@ impl Board {
         let mut entry = Entry {
             c,
             name,
-            claimed_by: None,
-            perhaps: None,
-            used_by: None,
+            holders: Holders::default(),
         };
         loop {
             let wanted = {
@@ -107,19 +113,10 @@ impl Board {
         }
     }
 
-    /// Sets who holds a group now.
-    pub fn set(
-        &self,
-        c: usize,
-        claimed_by: Option<Label>,
-        perhaps: Option<(Label, usize)>,
-        used_by: Option<Label>,
-    ) {
-        let mut entries = self.entries.lock();
-        if let Some(entry) = entries.get_mut(c) {
-            entry.claimed_by = claimed_by;
-            entry.perhaps = perhaps;
-            entry.used_by = used_by;
+    /// Has `set` say who holds a group now. It must not sleep.
+    pub fn set(&self, c: usize, set: impl FnOnce(&mut Holders)) {
+        if let Some(entry) = self.entries.lock().get_mut(c) {
+            set(&mut entry.holders);
         }
     }
 
@@ -181,7 +178,11 @@ impl Handler for OwnerAsks {
     const FUNCTION: &'static CStr = c"iommu_group_claim_dma_owner";
 
     fn called(&self, first: *mut c_void) {
-        let holder = |entry: &Entry| match (entry.claimed_by, entry.perhaps, entry.used_by) {
+        let holder = |Entry { holders, .. }: &Entry| match (
+            holders.claimed_by,
+            holders.perhaps,
+            holders.used_by,
+        ) {
             (Some(owner), ..) => Some(Label::new(format_args!("it is held by {owner}"))),
             (None, Some((owner, _)), None) => Some(Label::new(format_args!(
                 "{owner} holds it or resets a device of it"

@@ -17,8 +17,7 @@ mod unit_table;
 use kernel::prelude::*;
 
 pub(super) use self::{
-    domain_table::{domain_of, iommu_domain_free},
-    driver::Foreign,
+    domain_table::iommu_domain_free,
     groups::new_group,
     unit_table::{add_unit, remove_unit},
 };

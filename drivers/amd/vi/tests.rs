@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod commits;
 mod growth;
 
 use kernel::{io::Io, macros::kunit_tests, sync::atomic::Relaxed};
@@ -46,6 +47,11 @@ fn firmware() -> Result<Arc<Firmware>> {
 fn unit(kind: TableKind) -> Result<AmdViUnit> {
     let hardware = unit_with_tables(kind)?;
     hardware.start()?;
+    unit_with(hardware)
+}
+
+/// The unit with `hardware`, which was taken over.
+fn unit_with(hardware: Arc<Hardware>) -> Result<AmdViUnit> {
     let description = Description {
         firmware: firmware()?,
         base: 0xfed8_0000,

@@ -6,7 +6,7 @@ import functools
 import re
 import shutil
 
-from . import custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
+from . import core_view, custom_kernel, guest_images, guest_pci, guest_programs, kernel, ktap, machine, root
 from . import selftests, series, uml, viommu
 from .arch import AMD64
 from .guest import GuestError
@@ -50,9 +50,13 @@ def all_benches():
         Bench("UML, suites of the kernel", "KUnit", um, _uml, theirs=True, often=BOTH),
         Bench("UML, KUnit iommu_api*", "API", um, _call(_uml_kunit, "iommu_api*", parameters=_PAGES), often=BOTH),
         Bench("UML, KUnit iommu_core*", "KUnit", um, _call(_uml_kunit, "iommu_core*"), ours=True, often=CORE),
-        Bench("x86-64, VFIO on igb", "VFIO", x86, _call(_vfio, "x86-64", guest_images.STOCK), theirs=True),
-        Bench("x86-64, VFIO on igb, Rust intel", "VFIO", x86, _call(_vfio, "x86-64, Rust intel", _OURS), ours=True),
-    ]
+        Bench("x86-64, VFIO on igb", "VFIO", x86,
+              _call(_vfio, "x86-64", guest_images.STOCK, viommu.NATIVE_VTD), theirs=True),
+    ]  # fmt: skip
+    for kind in map(viommu.natively, (_VTD, _AMDVI)):
+        where = f"x86-64, Rust {kind.driver}"
+        run = _call(_vfio, where, _OURS, kind)
+        found.append(Bench(f"x86-64, VFIO on igb, Rust {kind.driver}", "VFIO", x86, run, ours=True))
     for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
         for suite, kind, options in _GUESTS[where]:
             name = f"{where}, C {suite}"
@@ -222,13 +226,10 @@ def _iommufd(where, wanted, report, image, folder):
     _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.IOMMUFD])
 
 
-def _vfio(where, driver, report, image, folder):
+def _vfio(where, driver, kind, report, image, folder):
     """The selftests of VFIO, on a network card that can have virtual functions."""
     programs = selftests.build_vfio(root.get(), kernel.stock().source)
-    kind = viommu.NATIVE_VTD
-    # One program compares what it maps with what the C driver shows in debugfs, if the C driver has
-    # a folder there. With our driver that folder is empty.
-    own, before = (kind.free, "umount /sys/kernel/debug") if driver == _OURS else (kind.stock, None)
+    own, before = (kind.free, _ready_for_vfio) if driver == _OURS else (kind.stock, None)
     parameters = [*own, "hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=8",
                   "transparent_hugepage_shmem=always", "vfio_pci.enable_sriov=1"]  # fmt: skip
     bench = machine.Machine(kind, memory=4096, parameters=parameters)
@@ -237,9 +238,27 @@ def _vfio(where, driver, report, image, folder):
                   device=machine.A, before=before)  # fmt: skip
 
 
+def _ready_for_vfio(guest, address):
+    """Checks that VFIO takes the device because its interrupts are isolated. Returns what is wrong."""
+    problems = []
+    isolation = core_view.isolation(guest).get(address, "not known")
+    if not isolation.startswith("isolated by "):
+        problems.append(f"{address} is {isolation}")
+    for module in ("vfio_iommu_type1", "iommufd"):
+        parameter = f"/sys/module/{module}/parameters/allow_unsafe_interrupts"
+        if guest.run(f"cat {parameter}").strip() != "N":
+            problems.append(f"{parameter} is on")
+    # One program compares what it maps with what the C driver shows in debugfs, if the C driver has
+    # a folder there. With our driver that folder is empty.
+    guest.run("umount /sys/kernel/debug")
+    return problems
+
+
 def _run_programs(report, where, image, folder, bench, programs, device=None, before=None):
-    """Runs programs one after the other, after the command `before`. With `device`, they get the address of the
-    device behind this port."""
+    """Runs programs one after the other. With `device`, they get the address of the device behind this port.
+
+    `before` is called with the guest and that address, and returns what is wrong.
+    """
     name = re.sub(r"\W+", "-", f"{where} {programs[0].name} {image.kernel.parent.name}")
     image = image.with_programs(programs, folder / f"{name}.initramfs")
     bench.parameters += ["kunit.enable=0"]
@@ -251,7 +270,7 @@ def _run_programs(report, where, image, folder, bench, programs, device=None, be
             guest_pci.give_to_vfio(guest, address)
             environment = f"VFIO_SELFTESTS_BDF={address} "
         if before:
-            guest.run(before)
+            problems += before(guest, address)
         for number, program in enumerate(programs, 1):
             step.count(number, len(programs))
             output += f"suite {program.name}: begins\n"

@@ -15,6 +15,8 @@ from .viommu import Viommu
 DISK, NET, A, B, TEST, SPARE, VIRTIO = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16
 
 ECHO_ADDRESS, ECHO_PORT = "10.0.2.100", 7
+# QEMU's own address in a network, which answers pings.
+GATEWAY_ADDRESS = "10.0.2.2"
 NVME_B_SERIAL = "iommu-core-b"
 
 _MIB = 1 << 20
@@ -27,6 +29,8 @@ class Machine:
     viommu: Viommu
     memory: int = 1024
     cpus: int = 2
+    # Whether the last processor has an id (APIC id) of more than 8 bits.
+    far_processor: bool = False
     # Properties of the IOMMU; None leaves the machine without one.
     unit: dict | None = dataclasses.field(default_factory=dict)
     # The processor that QEMU emulates, if not the one of `Arch`.
@@ -80,7 +84,7 @@ class Machine:
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-M", self.viommu.machine,
             "-accel", "tcg", "-cpu", self.cpu or arch.cpu,
-            "-m", f"{self.memory}M", "-smp", str(self.cpus),
+            "-m", f"{self.memory}M", *self._processors(),
             *self.boots(folder, kernel, initramfs),
         ]  # fmt: skip
         if self.unit is not None:
@@ -92,6 +96,14 @@ class Machine:
             os.truncate(path, size * _MIB)
             words += ["-drive", f"if=none,id={name},format=raw,cache=unsafe,file={path}"]
         return words + self.arguments
+
+    def _processors(self):
+        """QEMU's arguments for the processors."""
+        if not self.far_processor:
+            return ["-smp", str(self.cpus)]
+        # A core has 8 bits of the id, so that the second socket's first core has id 256.
+        return ["-smp", f"{self.cpus - 1},sockets=2,cores=129,threads=1,maxcpus=258",
+                "-device", f"{self.cpu or self.viommu.arch.cpu}-x86_64-cpu,socket-id=1,core-id=0,thread-id=0"]  # fmt: skip
 
     def boots(self, _folder, kernel, initramfs):
         """QEMU's arguments that say what the machine boots."""

@@ -4,7 +4,7 @@
 import hashlib
 
 from .guest import GuestError
-from .machine import ECHO_ADDRESS, ECHO_PORT
+from .machine import ECHO_ADDRESS, ECHO_PORT, GATEWAY_ADDRESS
 
 _MIB = 1 << 20
 
@@ -14,6 +14,15 @@ def nvme_disk(guest, address):
     pattern = f"/sys/bus/pci/devices/{address}/nvme/nvme*/nvme*n1"
     if not guest.wait_for(f"ls -d {pattern}"):
         raise GuestError(f"guest {guest.name}: the NVMe disk at {address} does not come up",
+                         log=guest.log)  # fmt: skip
+    return "/dev/" + guest.run(f"basename $(ls -d {pattern})").strip()
+
+
+def sata_disk(guest, address):
+    """The block device of the disk at the SATA controller at a PCI address, once it is there."""
+    pattern = f"/sys/bus/pci/devices/{address}/ata*/host*/target*/*/block/*"
+    if not guest.wait_for(f"ls -d {pattern}"):
+        raise GuestError(f"guest {guest.name}: the SATA disk at {address} does not come up",
                          log=guest.log)  # fmt: skip
     return "/dev/" + guest.run(f"basename $(ls -d {pattern})").strip()
 
@@ -82,3 +91,10 @@ def echo(guest, size=2048):
     if status:
         raise GuestError(f"guest {guest.name}: the echo differs from what was sent: {output.strip()}",
                          log=guest.log)  # fmt: skip
+
+
+def ping(guest, count):
+    """Sends packets one at a time, each after the answer to the one before it, and checks that all are answered."""
+    output = guest.run(f"busybox ping -A -q -c {count} {GATEWAY_ADDRESS}", timeout=80)
+    if f" {count} packets received, 0% packet loss" not in output:
+        raise GuestError(f"guest {guest.name}: packets are lost: {output.strip()}", log=guest.log)

@@ -101,6 +101,9 @@ class Viommu:
     # The register with address and size of the table (AMD-Vi 3.4.1, Device Table Base Address) by
     # which QEMU's unit remaps interrupts even while it is off. None if the unit is off then.
     table_register: int | None = None
+    # QEMU's trace event for an interrupt message that a unit remaps, and a pattern for the
+    # requester id in it. AMD's unit leaves the number of the bus out.
+    sent_message: tuple | None = None
     # Options of a machine whose unit remaps interrupts to processors with ids of 32 bits. None if
     # the unit does not remap them for the kernel's own code.
     x2apic: dict | None = None
@@ -173,6 +176,9 @@ _VTD = Viommu(
     useless=_unit(dma_translation="off"),
     useless_word="bits",
     restart_leaves_queue=True,
+    # The lowest bits of an entry's upper half are the requester id (VT-d 9.10). QEMU calls that
+    # half the low one.
+    sent_message=("vtd_ir_irte_get", r"vtd_ir_irte_get index \d+ low 0x(\w+) high "),
     platform_driver="iommu_core",
     stock_fault=r"DMAR: \[DMA Write NO_PASID\] Request device \[{device}\] fault addr {address}",
     acpi_table="DMAR",
@@ -258,6 +264,7 @@ _AMDVI = Viommu(
     useless=_unit(dma_translation="off"),
     useless_word="cannot translate",
     remaps_interrupts=True,
+    sent_message=("amdvi_ir_remap_msi_req", r"amdvi_ir_remap_msi_req addr 0x\w+ data 0x\w+ devid 0x(\w+)"),
     table_register=0xFED8_0000,
     platform_driver="iommu_core",
     stock_fault=r"{device}: AMD-Vi: Event logged \[IO_PAGE_FAULT domain=0x\w+ address={address} ",
@@ -360,7 +367,7 @@ NATIVE_VTD = dataclasses.replace(
     free=("intel_iommu=off",),
     stock=("intel_iommu=on", "iommu=nopt"),
     unsafe_interrupts=False,
-    x2apic=_unit(caching_mode="on", eim="on"),
+    x2apic={**_unit(caching_mode="on", eim="on"), "far_processor": True},
 )
 
 VIOMMUS = {kind.name: kind for kind in (_VTD, _VTD_SCALABLE, _VTD_FIRST_STAGE, _AMDVI, _SMMUV3)}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Counts the interrupts of devices on both sides: the messages that they send, and the handlers that run.
+
+QEMU says which function has sent a message that the unit remaps, and whether that interrupt was pending already at
+the processor, which then makes one of both. AMD's unit says it without the bus, so all devices with one number of
+device and function count together.
+"""
+
+import re
+
+_DEVICES = "/sys/bus/pci/devices"
+_TRACE = "/sys/kernel/tracing"
+# The kernel's histogram of handlers. /proc/interrupts lacks those that arrive while one of the same
+# number is handled elsewhere.
+_HANDLED = f"{_TRACE}/events/irq/irq_handler_entry"
+# QEMU's event for a message that leaves the unit, and the one for an interrupt that a processor
+# gets, from wherever. The number of the latter counts those that were not pending.
+_LEAVES, _ARRIVES = "apic_deliver_irq", "kvm_report_irq_delivered"
+_ARRIVAL = re.compile(rf"{_ARRIVES} coalescing (\d+)")
+# How often a moment without messages is looked for.
+_TRIES = 20
+
+
+class Counts:
+    """The counts of the device at an address, from now on."""
+
+    def __init__(self, guest, address):
+        self._guest = guest
+        self._function = address.split(":")[2]
+        device, function = self._function.split(".")
+        self._number = int(device, 16) << 3 | int(function)
+        self._event, self._sender = guest.viommu.sent_message
+        guest.run(f"mountpoint -q {_TRACE} || mount -t tracefs tracefs {_TRACE}; "
+                  f"echo hist:keys=irq >{_HANDLED}/trigger")  # fmt: skip
+        self._trace = guest.trace_file()
+        self._trace.unlink(missing_ok=True)
+        guest.qmp.monitor(f"logfile {self._trace}")
+        for event in (self._event, _LEAVES, _ARRIVES):
+            guest.qmp.monitor(f"log trace:{event}")
+        self._before = self._now()
+
+    def end(self):
+        """(interrupts that were sent, handlers that have run) since the start. Counts no more."""
+        sent, handled = self._now()
+        for event in (self._event, _LEAVES, _ARRIVES):
+            self._guest.qmp.monitor(f"trace-event {event} off")
+        self._guest.qmp.monitor("log none")
+        self._guest.run(f"echo '!hist:keys=irq' >{_HANDLED}/trigger")
+        return sent - self._before[0], handled - self._before[1]
+
+    def _now(self):
+        """Both counts, from a moment in which no message was on its way."""
+        for _ in range(_TRIES):
+            found = self._sent(), self._handled()
+            self._guest.run("sleep 0.2")
+            if (self._sent(), self._handled()) == found:
+                return found
+        raise AssertionError(f"functions {self._function} send interrupts all the time")
+
+    def _sent(self):
+        with self._trace.open(encoding="utf-8") as lines:
+            return sent(lines, self._sender, self._number)
+
+    def _handled(self):
+        numbers = self._guest.run(f"ls {_DEVICES}/*:{self._function}/msi_irqs 2>/dev/null | grep -v :").split()
+        seen = self._guest.run(f"cat {_HANDLED}/hist")
+        counts = dict(re.findall(r"^{ irq: +(\d+) } hitcount: +(\d+)$", seen, re.M))
+        return sum(int(counts.get(number, 0)) for number in numbers)
+
+
+def sent(lines, sender, number):
+    """How many interrupts the functions with a number have sent, by QEMU's log.
+
+    `sender` is the pattern of `Viommu.sent_message`. A message that no processor got counts. One whose interrupt was
+    pending already does not.
+    """
+    # QEMU handles one message at a time.
+    found, delivered, leaves, is_ours = 0, None, False, False
+    for line in lines:
+        if message := re.match(sender, line):
+            is_ours, leaves = int(message[1], 16) & 0xFF == number, False
+            found += is_ours
+        elif line.startswith(_LEAVES):
+            leaves = True
+        elif arrival := _ARRIVAL.match(line):
+            if is_ours and leaves and arrival[1] == delivered:
+                found -= 1
+            delivered, is_ours = arrival[1], False
+    return found

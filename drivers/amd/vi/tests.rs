@@ -71,10 +71,14 @@ fn read(unit: &AmdViUnit, id: RequesterId) -> Option<Translation> {
 }
 
 fn map(paging: &Paging, iova: u64, phys: u64) -> Result {
-    map_as(paging, iova, phys, Prot::READ | Prot::WRITE)
+    map_with(paging, iova, phys, Gfp::KERNEL)
 }
 
-fn map_as(paging: &Paging, iova: u64, phys: u64, prot: Prot) -> Result {
+fn map_with(paging: &Paging, iova: u64, phys: u64, flags: Gfp) -> Result {
+    map_as(paging, iova, phys, Prot::READ | Prot::WRITE, flags)
+}
+
+fn map_as(paging: &Paging, iova: u64, phys: u64, prot: Prot, flags: Gfp) -> Result {
     let mut gather = Gather::new();
     let (mapped, result) = AmdVi::map(
         paging,
@@ -82,7 +86,7 @@ fn map_as(paging: &Paging, iova: u64, phys: u64, prot: Prot) -> Result {
         PhysAddr::new(phys),
         4096,
         prot,
-        Gfp::KERNEL,
+        flags,
         &mut gather,
     );
     assert!(gather.is_empty());
@@ -282,7 +286,7 @@ mod suite {
                 -1,
             )?;
             let prot = Prot::READ | Prot::WRITE | Prot::NOEXEC;
-            map_as(&paging, 0x1000, 0x1234_5000, prot)?;
+            map_as(&paging, 0x1000, 0x1234_5000, prot, Gfp::KERNEL)?;
             let Translation::Guest { gcr3, .. } = paging.translation(9) else {
                 return Err(EINVAL);
             };

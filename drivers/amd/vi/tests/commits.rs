@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{macros::kunit_tests, prelude::*, sync::Arc};
+use kernel::{io::Io, macros::kunit_tests, prelude::*, sync::Arc};
 
-use super::{super::*, hardware, map, read, unit, unit_with};
+use super::{super::*, hardware, map_with, read, unit, unit_with};
 use crate::{
     drivers::{
         amd::{
@@ -93,7 +93,8 @@ struct Reversing {
 impl Reversing {
     fn new() -> Result<Arc<Self>> {
         let taken = Taken {
-            pending: KVec::with_capacity(64, GFP_KERNEL)?,
+            // More than a ring holds.
+            pending: KVec::with_capacity(1 << 15, GFP_KERNEL)?,
             entry: false,
             translations: false,
         };
@@ -177,7 +178,9 @@ mod suite {
         let tag = AmdVi::acquire_tag(&unit, Some(&paging), Selector::NoPasid)?;
         let before = paging.translation(tag.0);
         let mut grown = Ok(());
-        let mut step = OneStep::new(id, &paging, tag, || grown = map(&paging, 1 << 39, 0x1000));
+        // A commit keeps the queue to itself meanwhile, so nothing sleeps.
+        let grow = || grown = map_with(&paging, 1 << 39, 0x1000, Gfp::ATOMIC);
+        let mut step = OneStep::new(id, &paging, tag, grow);
         AmdVi::commit(&unit, &mut step);
         drop(step);
         grown?;

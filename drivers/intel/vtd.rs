@@ -105,6 +105,7 @@ impl Pasids {
         let smallest = ids.iter().map(|id| hardware.tables.pasids(*id)).min();
         let count = width.count().min(smallest.unwrap_or(0));
         if count == 0 {
+            log_info!("{}: uses no PASIDs, its tables have no room for them", name);
             return Ok(None);
         }
         let mut copy = KVec::new();
@@ -623,7 +624,11 @@ impl VendorDriver for Vtd {
             _ => PasidWidth::None,
         };
         for id in &ids {
-            hardware.tables.add(*id, width)?;
+            let tables = &hardware.tables;
+            // A wide directory takes many pages in a row. The device works without its PASIDs.
+            tables
+                .add(*id, width)
+                .or_else(|_| tables.add(*id, PasidWidth::None))?;
         }
         let pasids = match device.pasids.filter(|_| width != PasidWidth::None) {
             Some(control) => Pasids::new(hardware, &device.name, control, width, &ids)?,

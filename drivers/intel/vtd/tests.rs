@@ -622,6 +622,23 @@ mod suite {
         bench.finish()
     }
 
+    /// The tables of an id stay as they are made first.
+    #[test]
+    fn an_id_that_was_probed_without_pasids_stays_without() -> Result {
+        let bench = Bench::new(0, WITH_PASIDS | SECOND)?;
+        drop(bench.endpoint(3, None)?);
+        let (group, endpoint) = bench.alone(3, Some(20))?;
+        assert!(!bench.is_on.load(Relaxed));
+        let domain = bench.paging(&endpoint, 0x10_0000)?;
+        assert_eq!(group.attach_pasid(pasid(1)?, &domain), Err(EINVAL));
+        group.set_default(&domain)?;
+        assert_eq!(bench.reads(3, 0), Some(0x10_0008));
+        assert_eq!(bench.reads(3, 1), None);
+        group.leave(&endpoint);
+        drop((domain, group, endpoint));
+        bench.finish()
+    }
+
     /// Law 7: what a device had is not there for the next one with its id, nor after a release.
     #[test]
     fn law_7_nothing_is_left_of_a_pasid() -> Result {

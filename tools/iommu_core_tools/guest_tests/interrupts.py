@@ -267,6 +267,38 @@ def remapped_interrupts_arrive_after_a_sleep(run):
     remapped_interrupts_arrive(run)
 
 
+@contextlib.contextmanager
+def _network(run):
+    """The network is up."""
+    run.load_drivers("nvme", "e1000e")
+    name = guest_io.interface(run.guest, run.at(machine.NET))
+    guest_io.network_up(run.guest, name)
+    guest_io.echo(run.guest, 64)
+    yield
+    guest_io.network_down(run.guest, name)
+
+
+def no_interrupt_is_lost_by_a_sleep(run):
+    with _network(run), _all_arrive(run, run.at(machine.NET)):
+        _network_load(run)
+        power.sleep(run)
+        _network_load(run)
+
+
+def no_interrupt_is_lost_while_another_device_comes_and_goes(run):
+    """Each time the unit forgets entries, those of the other device."""
+    disk = run.at(machine.DISK)
+    with _network(run), _all_arrive(run, run.at(machine.NET)):
+        run.guest.run(f"(for i in 1 2 3 4 5; do echo 1 >{_DEVICES}/{disk}/remove; echo 1 >/sys/bus/pci/rescan; "
+                      "sleep 0.3; done; touch /run/moved) >/dev/null 2>&1 &")  # fmt: skip
+        for _ in range(20):
+            _network_load(run)
+            if run.guest.works("[ -e /run/moved ]"):
+                break
+        run.check(run.guest.works("rm /run/moved"), "it has come back each time")
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, disk), 2)
+
+
 def vfio_needs_no_parameter_and_gets_the_interrupts(run):
     guest_pci.load_vfio(run.guest)
     parameter = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
@@ -621,6 +653,8 @@ def scenarios(kind):
         virtual_functions_have_interrupts_of_their_own,
         # After a sleep, QEMU's igb card has no virtual functions any more.
         remapped_interrupts_arrive_after_a_sleep,
+        no_interrupt_is_lost_by_a_sleep,
+        no_interrupt_is_lost_while_another_device_comes_and_goes,
         vfio_needs_no_parameter_and_gets_the_interrupts,
         writes_beside_the_addresses_of_interrupts_are_faults,
         a_table_has_room_for_the_interrupts_that_the_unit_can_tell_apart,

@@ -199,7 +199,8 @@ _VTD_SCALABLE = dataclasses.replace(
     owned={"translation": ("intel_iommu=on,sm_on",)},
     plain=_unit(scalable_mode="on", caching_mode="on"),
     stories={
-        "caching-on": _unit(scalable_mode="on", caching_mode="on"),
+        # A unit that serves PASIDs; none of QEMU's devices has any.
+        "caching-on": _unit(scalable_mode="on", caching_mode="on", pasid_bits=20),
         "caching-off-39bit": _unit(scalable_mode="on", caching_mode="off", aw_bits=39),
         "device-tlb": _unit(scalable_mode="on", device_iotlb="on"),
     },
@@ -226,7 +227,7 @@ _VTD_FIRST_STAGE = dataclasses.replace(
     title="Intel VT-d in scalable mode with first-stage tables",
     plain=_unit(scalable_mode="on", fsts="on", aw_bits=48),
     stories={
-        "caching-on": _unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="on"),
+        "caching-on": _unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="on", pasid_bits=20),
         "caching-off": _unit(scalable_mode="on", fsts="on", aw_bits=48, caching_mode="off"),
     },
     owners={"plain": _unit(scalable_mode="on", fsts="on", aw_bits=48)},

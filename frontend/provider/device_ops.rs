@@ -7,7 +7,7 @@ mod tests;
 
 use core::ptr;
 
-use kernel::{bindings, ffi::c_int, prelude::*, sync::Arc};
+use kernel::{bindings, error::from_err_ptr, ffi::c_int, prelude::*, sync::Arc};
 
 use super::{
     bus,
@@ -381,7 +381,16 @@ extern "C" fn alloc_paging_with<D: Layer>(
     if flags & !FOR_PASIDS != 0 || !user_data.is_null() {
         return eopnotsupp().to_ptr();
     }
-    alloc_paging::<D>(dev)
+    match from_err_ptr(alloc_paging::<D>(dev)) {
+        Ok(domain) => {
+            // iommufd calls this function by itself, and leaves the type to it.
+            //
+            // SAFETY: The domain has just been made, and nobody else knows it.
+            unsafe { (*domain).type_ = bindings::__IOMMU_DOMAIN_PAGING };
+            domain
+        }
+        Err(error) => error.to_ptr(),
+    }
 }
 
 /// C allocates a domain.

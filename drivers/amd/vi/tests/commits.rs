@@ -180,9 +180,7 @@ mod suite {
         let mut grown = Ok(());
         // A commit keeps the queue to itself meanwhile, so nothing sleeps.
         let grow = || grown = map_with(&paging, 1 << 39, 0x1000, Gfp::ATOMIC);
-        let mut step = OneStep::new(id, &paging, tag, grow);
-        AmdVi::commit(&unit, &mut step);
-        drop(step);
+        AmdVi::commit(&unit, &mut OneStep::new(id, &paging, tag, grow));
         grown?;
         let after = paging.translation(tag.0);
         assert!(before != after);

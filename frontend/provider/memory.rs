@@ -3,10 +3,12 @@
 //! Says once for each unit that it cannot address all memory of the machine.
 //!
 //! Such memory cannot be kept from drivers: the DMA API has limits for what a *device* can address,
-//! and none for its unit. A refused map would not help: `dma_map_phys()` reports no error number,
-//! so block drivers take each failure for a lack of resources and try again for ever. So on VT-d
-//! the map succeeds, as with the kernel's own driver. The unit refuses the DMA with a fault. A
-//! device may or may not notice, above all when it writes: so a person has to be told beforehand.
+//! and none for its unit. A refused map does not help: `dma_map_phys()` reports no error number, so
+//! block drivers take each failure for a lack of resources and try again for ever. So on VT-d the
+//! map succeeds, as with the kernel's own driver, and the unit refuses the DMA with a fault, which
+//! a device may or may not notice, above all when it writes. On an SMMU the map fails, as with the
+//! kernel's own driver: its page tables must not hold such an address. Either way a person has to
+//! be told beforehand.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +37,7 @@ impl<D: Served> ProviderUnit<D> {
         }
         log_warn!(
             "{}: the unit puts out {} bits of physical addresses, and memory ends at {:#x}: DMA to \
-             memory from {:#x} on is refused with a fault; boot with mem={}M if drivers use it",
+             memory from {:#x} on fails; boot with mem={}M if drivers use it",
             self.core().name(),
             bits,
             last.raw(),

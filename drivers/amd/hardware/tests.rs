@@ -39,7 +39,7 @@ const CAPABILITY: u32 = 0x1f03_000f;
 const MISC: u32 = 0x0018_2800;
 pub(in super::super) const FEATURES: [u64; 2] = [0x29d3, 0];
 /// As [`FEATURES`], but without INVALIDATE_IOMMU_ALL, and with a device table in 8 segments.
-const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
+pub(in super::super) const FEATURES_SPLIT: [u64; 2] = [0x2993 | 3 << 38, 0];
 
 fn unit_with(words: [u64; 2]) -> Result<Arc<Hardware>> {
     describe_unit(words, false)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Commits, with what may happen in between: a table that grows, and a unit that executes commands
-//! in any order that the specification allows.
+//! in any order that the specification allows. And the longest batches, those of a takeover.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ use super::{super::*, hardware, map_with, read, unit, unit_with};
 use crate::{
     drivers::{
         amd::{
-            hardware::tests::{describe_unit_with, FEATURES},
+            hardware::tests::{describe_unit_with, FEATURES, FEATURES_SPLIT},
             mmio::{Registers, BYTES},
             regs::{
                 COMMAND_BASE_HIGH, COMMAND_BASE_LOW, COMMAND_HEAD, COMMAND_TAIL, CONTROL_LOW,
@@ -75,6 +75,8 @@ impl<F: FnMut()> Steps<AmdVi> for OneStep<'_, F> {
 /// [`ID`] and [`DOMAIN`].
 struct Taken {
     pending: KVec<[u64; 2]>,
+    /// By id: whether the unit was told that the entry has changed.
+    told: KVec<bool>,
     entry: bool,
     translations: bool,
 }
@@ -95,6 +97,7 @@ impl Reversing {
         let taken = Taken {
             // More than a ring holds.
             pending: KVec::with_capacity(1 << 15, GFP_KERNEL)?,
+            told: KVec::from_elem(false, 1 << 16, GFP_KERNEL)?,
             entry: false,
             translations: false,
         };
@@ -119,7 +122,10 @@ impl Reversing {
                 1 if low & 1 != 0 => {
                     self.words(low & 0xf_ffff_ffff_fff8, 1)[0].store(high);
                 }
-                2 => taken.entry &= low & 0xffff != u64::from(ID),
+                2 => {
+                    taken.told[low as usize & 0xffff] = true;
+                    taken.entry &= low & 0xffff != u64::from(ID);
+                }
                 // The unit fills its caches again through an entry that it has still cached.
                 3 if is_it(DOMAIN.into()) => taken.translations = taken.entry,
                 8 => (taken.entry, taken.translations) = (false, false),
@@ -188,6 +194,25 @@ mod suite {
         hardware(&unit)?.tables.block_all();
         AmdVi::release_tag(&unit, tag);
         AmdVi::release(&unit)
+    }
+
+    /// There are more of them than one batch takes.
+    #[test]
+    fn every_entry_is_forgotten_at_a_takeover() -> Result {
+        for words in [FEATURES, FEATURES_SPLIT] {
+            let played = Reversing::new()?;
+            let registers = Registers::played(played.clone())?;
+            let hardware = describe_unit_with(words, false, registers)?;
+            hardware.start()?;
+            hardware.enable()?;
+            let told = {
+                let taken = played.taken.lock();
+                taken.told.iter().filter(|told| **told).count()
+            };
+            assert_eq!(told, hardware.tables.count());
+            hardware.stop()?;
+        }
+        Ok(())
     }
 
     /// Law 8: as long as the unit has an entry cached, it may cache translations with it.

@@ -237,10 +237,12 @@ impl Capability {
         ecap & !(1 << 43)
     }
 
-    /// The width of the PASIDs that the unit serves; `None` if it serves no requests with a PASID.
+    /// The width of the PASIDs that the unit serves, 20 bits at most; `None` if it serves no
+    /// requests with a PASID. PSS has room for wider ones, which do not exist (PCIe 6.20.2).
     pub const fn pasids(&self) -> Option<u8> {
         match (self.mode().is_scalable(), self.pasid_bits) {
-            (true, 1..) => Some(self.pasid_bits),
+            (true, bits @ 1..=20) => Some(bits),
+            (true, 21..) => Some(20),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ use crate::{
     interrupt::NotRemapped,
     label::Label,
     log::{log_info, log_warn},
-    pasid::{Pasid, Selector},
+    pasid::Selector,
     pgtable::kernel_memory::{Gfp, KernelMemory},
     remapping::InterruptTable,
     requester::RequesterId,
@@ -545,7 +545,7 @@ impl VendorDriver for Vtd {
 
     fn max_pasids(unit: &VtdUnit) -> u32 {
         let bits = unit.hardware().ok().and_then(|h| h.capability.pasids());
-        bits.map_or(0, |bits| 1 << u32::from(bits).min(Pasid::BITS))
+        bits.map_or(0, |bits| PasidWidth::Bits(bits).count())
     }
 
     fn enable(unit: &VtdUnit) -> Result {

@@ -427,6 +427,7 @@ impl<D: Native> Backing for Backed<D> {
         drop(state.claims.pop());
         if state.claims.is_empty() {
             state.attached = None;
+            state.pasids.clear();
         }
     }
 

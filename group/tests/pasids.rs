@@ -19,17 +19,13 @@ use crate::{
 };
 
 /// A unit whose devices use PASIDs.
-const OPTIONS: Options = Options {
-    tags: 32,
-    caches_absent: false,
-    levels: 3,
-    grows: false,
-    can_snoop: true,
-    firmware: None,
-    controller: None,
-    pasids: PASIDS as u32,
-    tags_by_pasid: true,
-};
+fn options(tags_by_pasid: bool) -> Options {
+    Options {
+        pasids: PASIDS as u32,
+        tags_by_pasid,
+        ..Options::default()
+    }
+}
 
 fn pasid(number: u32) -> Result<Pasid> {
     Pasid::new(number).ok_or(EINVAL)
@@ -37,7 +33,7 @@ fn pasid(number: u32) -> Result<Pasid> {
 
 /// A machine with one group of `count` devices that use PASIDs.
 fn machine_of(count: u32) -> Result<(Machine, TestGroup)> {
-    let machine = Machine::new(&[OPTIONS])?;
+    let machine = Machine::new(&[options(true)])?;
     let test_group = group_of(&machine, 0, count)?;
     Ok((machine, test_group))
 }
@@ -349,11 +345,7 @@ mod suite {
         for tags_by_pasid in [false, true] {
             // More selectors than a domain remembers without a lock.
             let last = PASIDS as u32;
-            let options = Options {
-                tags_by_pasid,
-                ..OPTIONS
-            };
-            let machine = Machine::new(&[options])?;
+            let machine = Machine::new(&[options(tags_by_pasid)])?;
             let (group, endpoint) = machine.alone(3)?;
             let domain = machine.paging(&endpoint, &[(0x1000, 0xa000)])?;
             group.set_default(&domain)?;
@@ -453,7 +445,7 @@ mod suite {
 
     #[test]
     fn members_without_pasids_stay_as_they_are() -> Result {
-        let machine = Machine::new(&[OPTIONS])?;
+        let machine = Machine::new(&[options(true)])?;
         let group = machine.group("mixed")?;
         let plain = machine.plain_endpoint(0, &[1])?;
         let domain = machine.paging(&plain, &[(0x1000, 0xa000)])?;
@@ -491,7 +483,7 @@ mod suite {
 
     #[test]
     fn members_that_share_an_id_use_no_pasids() -> Result {
-        let machine = Machine::new(&[OPTIONS])?;
+        let machine = Machine::new(&[options(true)])?;
         let group = machine.group("sharing")?;
         let (one, two) = (machine.endpoint(0, &[1, 9])?, machine.endpoint(0, &[2, 9])?);
         let domain = machine.paging(&one, &[(0x1000, 0xa000)])?;

@@ -33,6 +33,7 @@ use crate::{
     group::{Group, Reason},
     id_map::IdMap,
     ownership::Owner,
+    pasid::Pasid,
     pgtable::{Entry, Gather, Table, TableMemory},
     registry::Registry,
     unit::Unit,

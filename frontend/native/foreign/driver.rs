@@ -345,6 +345,7 @@ impl Wire {
         if to == from {
             return;
         }
+        let mut now = to;
         if to.is_null() {
             self.block_pasid(pasid, from);
         } else {
@@ -352,9 +353,10 @@ impl Wire {
             let from = if from.is_null() { blocked } else { from };
             if kernel::warn_on!(self.attach_pasid(pasid, to, from).is_err()) {
                 self.block_pasid(pasid, from);
+                now = ptr::null_mut();
             }
         }
-        self.set_pasid_domain(pasid, to);
+        self.set_pasid_domain(pasid, now);
     }
 }
 
@@ -446,11 +448,11 @@ impl Plan {
         to: *mut bindings::iommu_domain,
         from: *mut bindings::iommu_domain,
     ) {
-        let is_back = !from.is_null()
-            && !to.is_null()
-            && !kernel::warn_on!(self.wire.attach_pasid(pasid, from, to).is_err());
+        let is_back =
+            !from.is_null() && !kernel::warn_on!(self.wire.attach_pasid(pasid, from, to).is_err());
         if !is_back {
             self.wire.block_pasid(pasid, to);
+            self.wire.set_pasid_domain(pasid, ptr::null_mut());
         }
     }
 }
@@ -547,7 +549,9 @@ impl Attach for Foreign {
             When::Now => {
                 match selector {
                     Selector::NoPasid => wire.attach(to, from)?,
-                    Selector::Pasid(pasid) => wire.attach_pasid(pasid, to, from)?,
+                    Selector::Pasid(pasid) => wire
+                        .attach_pasid(pasid, to, from)
+                        .inspect_err(|_| wire.set_pasid_domain(pasid, from))?,
                 }
                 Step::Made { to, from }
             }

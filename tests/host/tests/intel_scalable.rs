@@ -57,6 +57,14 @@ fn capabilities() {
     assert_eq!(ecap(1 << 40 | 19 << 35).pasid_bits, 20);
     assert_eq!(ecap(1 << 40).pasid_bits, 1);
     assert_eq!(ecap(19 << 35).pasid_bits, 0);
+    // In scalable mode only, and none wider than there are.
+    let served = |pss: u64| ecap(SMTS | SSTS | 1 << 40 | pss << 35).pasids();
+    assert_eq!(
+        (served(0), served(19), served(31)),
+        (Some(1), Some(20), Some(20))
+    );
+    assert_eq!(ecap(SMTS | SSTS | 19 << 35).pasids(), None);
+    assert_eq!(ecap(1 << 40 | 19 << 35).pasids(), None);
     assert!(Capability::decode(CAP | 1 << 56, ECAP).first_stage_1g);
     assert!(Capability::decode(CAP | 1 << 60, ECAP).first_stage_5_levels);
     let plain = Capability::decode(CAP, ECAP);

@@ -76,6 +76,28 @@ class Clocks(unittest.TestCase):
         there.close()
         self.assertEqual(clock.receive(here, clock.now() + 1.5), b"")
 
+    def test_data_that_are_there_are_taken_although_the_time_is_over(self):
+        here, there = socket.socketpair()
+        self.addCleanup(here.close)
+        self.addCleanup(there.close)
+        clock = Clock()
+        there.sendall(b"data")
+        self.assertEqual(clock.receive(here, clock.now() - 1), b"data")
+        self.assertIsNone(clock.receive(here, clock.now() - 1))
+
+    def test_the_time_in_which_all_stood_still_does_not_count(self):
+        script = ("import sys; from iommu_core_tools.guest_clock import Clock; clock = Clock(); "
+                  "before = clock.now(); print(flush=True); clock.sleep(2); print(clock.now() - before)")  # fmt: skip
+        stopped = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(stopped.stdout.close)
+        self.addCleanup(stopped.wait)
+        stopped.stdout.readline()
+        time.sleep(0.5)
+        stopped.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        stopped.send_signal(signal.SIGCONT)
+        self.assertLess(float(stopped.stdout.readline()), 4)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -108,7 +108,7 @@ class Guest:
         self.clock = Clock(self._process.pid)
         self._agent = Agent(agent, self.clock)
         try:
-            self.qmp = Qmp(qmp, self.clock)
+            self.qmp = Qmp(qmp, self.clock, log=self.log)
         except QmpError as error:
             raise self._dead("QEMU does not start") from error
         try:
@@ -168,7 +168,7 @@ class Guest:
         while self.clock.now() < deadline:
             if call():
                 return True
-            time.sleep(0.2)
+            self.clock.sleep(0.2)
         return False
 
     def wait_for_next_kernel(self, timeout=None):

@@ -10,9 +10,10 @@ import re
 
 _DEVICES = "/sys/bus/pci/devices"
 _TRACE = "/sys/kernel/tracing"
-# The kernel's histogram of handlers. /proc/interrupts lacks those that arrive while one of the same
-# number is handled elsewhere.
+# The kernel's histogram of handlers, by their names: their numbers change when a driver resumes.
+# /proc/interrupts lacks those that arrive while one of the same number is handled elsewhere.
 _HANDLED = f"{_TRACE}/events/irq/irq_handler_entry"
+_TRIGGER = "hist:keys=name"
 # QEMU's event for a message that leaves the unit, and the one for an interrupt that a processor
 # gets, from wherever. The number of the latter counts those that were not pending.
 _LEAVES, _ARRIVES = "apic_deliver_irq", "kvm_report_irq_delivered"
@@ -31,12 +32,13 @@ class Counts:
         self._number = int(device, 16) << 3 | int(function)
         self._event, self._sender = guest.viommu.sent_message
         guest.run(f"mountpoint -q {_TRACE} || mount -t tracefs tracefs {_TRACE}; "
-                  f"echo hist:keys=irq >{_HANDLED}/trigger")  # fmt: skip
+                  f"echo {_TRIGGER} >{_HANDLED}/trigger")  # fmt: skip
         self._trace = guest.trace_file()
         self._trace.unlink(missing_ok=True)
         guest.qmp.monitor(f"logfile {self._trace}")
         for event in (self._event, _LEAVES, _ARRIVES):
             guest.qmp.monitor(f"log trace:{event}")
+        self._names = set()
         self._before = self._now()
 
     def end(self):
@@ -45,7 +47,7 @@ class Counts:
         for event in (self._event, _LEAVES, _ARRIVES):
             self._guest.qmp.monitor(f"trace-event {event} off")
         self._guest.qmp.monitor("log none")
-        self._guest.run(f"echo '!hist:keys=irq' >{_HANDLED}/trigger")
+        self._guest.run(f"echo '!{_TRIGGER}' >{_HANDLED}/trigger")
         return sent - self._before[0], handled - self._before[1]
 
     def _now(self):
@@ -62,10 +64,12 @@ class Counts:
             return sent(lines, self._sender, self._number)
 
     def _handled(self):
-        numbers = self._guest.run(f"ls {_DEVICES}/*:{self._function}/msi_irqs 2>/dev/null | grep -v :").split()
+        found = self._guest.run(f"for number in $(ls {_DEVICES}/*:{self._function}/msi_irqs 2>/dev/null | grep -v :); do "
+                                "cat /sys/kernel/irq/$number/actions; done")  # fmt: skip
+        self._names.update(name for line in found.split() for name in line.split(","))
         seen = self._guest.run(f"cat {_HANDLED}/hist")
-        counts = dict(re.findall(r"^{ irq: +(\d+) } hitcount: +(\d+)$", seen, re.M))
-        return sum(int(counts.get(number, 0)) for number in numbers)
+        counts = dict(re.findall(r"^{ name: (\S+) +} hitcount: +(\d+)$", seen, re.M))
+        return sum(int(counts.get(name, 0)) for name in self._names)
 
 
 def sent(lines, sender, number):

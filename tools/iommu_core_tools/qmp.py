@@ -13,17 +13,17 @@ class QmpError(ToolError):
 class Qmp:
     """A client on a connected socket. Runs one command at a time, and keeps events until `wait_event()` takes them.
 
-    Time limits are by the guest's `clock`.
+    Time limits are by the guest's `clock`. Errors show the guest's `log`.
     """
 
-    def __init__(self, sock, clock, timeout=30.0):
+    def __init__(self, sock, clock, timeout=30.0, log=None):
         self._socket = sock
         self._clock = clock
         self._timeout = timeout
+        self._log = log
         self._buffer = b""
         self._events = []
-        deadline = self._clock.now() + timeout
-        greeting = self._receive(deadline)
+        greeting = self._receive(self._clock.now() + timeout, "greeting")
         if "QMP" not in greeting:
             raise QmpError(f"unexpected greeting {greeting}")
         self.execute("qmp_capabilities")
@@ -36,7 +36,7 @@ class Qmp:
         self._send(message)
         deadline = self._clock.now() + self._timeout
         while True:
-            answer = self._receive(deadline)
+            answer = self._receive(deadline, f"answer to {command}")
             if "event" in answer:
                 self._events.append(answer)
             elif "error" in answer:
@@ -56,7 +56,7 @@ class Qmp:
                 if event["event"] == name and accept(event.get("data", {})):
                     self._events.remove(event)
                     return event.get("data", {})
-            answer = self._receive(deadline)
+            answer = self._receive(deadline, f"event {name}")
             if "event" in answer:
                 self._events.append(answer)
 
@@ -68,18 +68,18 @@ class Qmp:
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\r\n")
         except OSError as error:
-            raise QmpError(f"QEMU is gone: {error}") from error
+            raise QmpError(f"QEMU is gone: {error}", log=self._log) from error
 
-    def _receive(self, deadline):
+    def _receive(self, deadline, what):
         while b"\n" not in self._buffer:
             try:
                 data = self._clock.receive(self._socket, deadline)
             except OSError as error:
-                raise QmpError(f"QEMU is gone: {error}") from error
+                raise QmpError(f"QEMU is gone: {error}", log=self._log) from error
             if data is None:
-                raise QmpError("QEMU does not answer")
+                raise QmpError(f"no {what} comes from QEMU", log=self._log)
             if not data:
-                raise QmpError("QEMU is gone")
+                raise QmpError("QEMU is gone", log=self._log)
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         return json.loads(line)

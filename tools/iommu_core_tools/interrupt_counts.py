@@ -6,6 +6,7 @@ the processor, which then makes one of both. AMD's unit says it without the bus,
 device and function count together.
 """
 
+import math
 import re
 
 _DEVICES = "/sys/bus/pci/devices"
@@ -18,8 +19,8 @@ _TRIGGER = "hist:keys=name"
 # gets, from wherever. The number of the latter counts those that were not pending.
 _LEAVES, _ARRIVES = "apic_deliver_irq", "kvm_report_irq_delivered"
 _ARRIVAL = re.compile(rf"{_ARRIVES} coalescing (\d+)")
-# How often a moment without messages is looked for.
-_TRIES = 20
+# How often both sides are compared.
+_TRIES = 60
 
 
 class Counts:
@@ -39,24 +40,34 @@ class Counts:
         for event in (self._event, _LEAVES, _ARRIVES):
             guest.qmp.monitor(f"log trace:{event}")
         self._names = set()
-        self._before = self._now()
+        self._missed, self._first = self._missing(), self._sent()
 
     def end(self):
         """(interrupts that were sent, handlers that have run) since the start. Counts no more."""
-        sent, handled = self._now()
+        missed, count = self._missing() - self._missed, self._sent() - self._first
         for event in (self._event, _LEAVES, _ARRIVES):
             self._guest.qmp.monitor(f"trace-event {event} off")
         self._guest.qmp.monitor("log none")
         self._guest.run(f"echo '!{_TRIGGER}' >{_HANDLED}/trigger")
-        return sent - self._before[0], handled - self._before[1]
+        return count, count - missed
 
-    def _now(self):
-        """Both counts, from a moment in which no message was on its way."""
+    def _missing(self):
+        """How many more messages were sent than handlers have run so far, though further ones come all the time.
+
+        Between two counts of the messages lies one of the handlers. What was sent before the first has arrived by
+        then, and what was sent after the second has not.
+        """
+        low, high = -math.inf, math.inf
         for _ in range(_TRIES):
-            found = self._sent(), self._handled()
+            before = self._sent()
             self._guest.run("sleep 0.2")
-            if (self._sent(), self._handled()) == found:
-                return found
+            handled = self._handled()
+            low, high = max(low, before - handled), min(high, self._sent() - handled)
+            if low == high:
+                return low
+            if low > high:
+                # One took longer to arrive.
+                low, high = -math.inf, math.inf
         raise AssertionError(f"functions {self._function} send interrupts all the time")
 
     def _sent(self):

@@ -381,7 +381,14 @@ def virtual_functions_have_interrupts_of_their_own(run):
                   f"interrupts of {address} are remapped", found)  # fmt: skip
         run.check(_count(run, address), f"those of {address} arrive", found)
         run.check(seen[address].startswith("isolated by "), f"{address} is isolated", seen)
+    # The card stays up without its address, and a function does its work.
+    run.guest.run(f"ip addr flush dev {name}")
+    function = functions[0]
+    with _all_arrive(run, function):
+        guest_io.network_up(run.guest, guest_io.interface(run.guest, function))
+        _arrive_while_they_move(run, function, lambda: _network_load(run))
     run.guest.run(f"echo 0 >{path}/sriov_numvfs", timeout=60)
+    guest_io.network_up(run.guest, name)
     entries = run.guest.run(f"cat {core_view.FOLDER}/interrupts")
     run.check(not any(address in entries for address in functions), "no entry of theirs is left", entries)
     guest_io.echo(run.guest, 256)

@@ -116,6 +116,20 @@ def devices_behind_a_PCI_bridge_do_DMA(run):
     user.quit()
 
 
+def interrupts_of_a_device_behind_a_PCI_bridge_arrive(run):
+    """Its messages have the bridge's id."""
+    edu = _find(run, _EDU, 1, 0x40)
+    if run.ours and (run.kind.remaps_interrupts or not run.kind.unsafe_interrupts):
+        seen = core_view.isolation(run.guest)
+        run.check(seen[edu].startswith("isolated by "), "the device is isolated", seen)
+    user = VfioUser(run.guest, "messages")
+    user.script(["container c", f"group g {run.group(edu)}", "set-container g c",
+                 "set-iommu c type1v2", f"device e g {edu} edu"])  # fmt: skip
+    arrived = user.say("edu-interrupts e 300", timeout=120)
+    run.check(arrived == "arrived 300", "all that it raises arrive", arrived)
+    user.quit()
+
+
 def a_device_behind_another_host_bridge_does_DMA(run):
     address = _find(run, _TESTDEV, 0x40, 0x100)
     run.check(address, "the kernel finds the device")
@@ -210,6 +224,7 @@ def a_device_with_a_TLB_of_its_own_works_after_a_reset(run):
     guest_io.write_and_read(run.guest, "/dev/vda", 4)
 
 
+after(devices_behind_a_PCI_bridge_do_DMA, interrupts_of_a_device_behind_a_PCI_bridge_arrive)
 after(a_device_with_a_TLB_of_its_own_works, a_device_with_a_TLB_of_its_own_works_after_a_reset)
 
 
@@ -222,6 +237,7 @@ def scenarios(_kind):
             devices_behind_a_PCI_bridge_share_a_group,
             functions_of_a_switch_without_ACS_share_a_group,
             devices_behind_a_PCI_bridge_do_DMA,
+            interrupts_of_a_device_behind_a_PCI_bridge_arrive,
             a_device_behind_another_host_bridge_does_DMA,
             an_igb_card_passes_traffic,
             virtual_functions_get_groups_of_their_own_and_lose_them,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A machine that sleeps (S3) and wakes up, and then restarts."""
 
+import contextlib
+
 from .. import core_view, guest_io, guest_pci, machine, units
 from ..vfio_user import VfioUser
 from .scenario import Scenario
@@ -9,6 +11,11 @@ from .scenario import Scenario
 _AWAKE = "PM: suspend exit"
 # The same when a hibernation has ended.
 _RESTORED = "PM: hibernation: hibernation exit"
+_DEVICES = "/sys/bus/pci/devices"
+# The class of the function that has the chipset's registers.
+_ISA_BRIDGE = "0x060100"
+# ICH9, 13.1 (PMBASE and ACPI_CNTL; PIRQ[n]_ROUT): offset and size.
+_CHIPSET_REGISTERS = (0x40, 8), (0x60, 12)
 _BASE = 0x10000000
 # DMA of an owner's device, to memory that is mapped for it and to memory behind that.
 _MAPPED = f"testdev-run d {_BASE:#x} b 0 64"
@@ -22,8 +29,24 @@ def _says(run, message, times=1, timeout=60):
     return run.guest.comes_true(lambda: run.guest.said().count(message) >= times, timeout)
 
 
+@contextlib.contextmanager
+def _chipset_is_kept(run):
+    """After a sleep, QEMU's firmware does not set up the chipset again, whose registers for sleeping are then gone."""
+    run.guest.run(f"for path in {_DEVICES}/*; do if [ $(cat $path/class) = {_ISA_BRIDGE} ]; then "
+                  "echo $path/config >/run/chipset; cat $path/config >/run/chipset-config; fi; done")  # fmt: skip
+    yield
+    for offset, size in _CHIPSET_REGISTERS:
+        run.guest.run(f"dd if=/run/chipset-config of=$(cat /run/chipset) bs=1 skip={offset} seek={offset} count={size} "
+                      "conv=notrunc 2>/dev/null")  # fmt: skip
+
+
 def sleep(run):
     """Puts the machine to sleep, and wakes it up."""
+    with _chipset_is_kept(run):
+        _sleep(run)
+
+
+def _sleep(run):
     times = run.guest.said().count(_AWAKE) + 1
     run.guest.run("(sleep 1; echo mem >/sys/power/state; echo $? >/run/awake) >/dev/null 2>&1 &")
     run.guest.qmp.wait_event("SUSPEND", 60)

@@ -36,6 +36,9 @@
 //! its probe mutex for what makes devices known. Inside of either nest, in this order: what the
 //! hosted frontend keeps of a group, the tables of an [`Instance`](instance::Instance), the core's
 //! locks. The tables are held for a look-up only, and none inside of another one.
+//!
+//! Outside of all that nests what a takeover holds: the kernel's lock of hotplug, then the lock on
+//! which a driver waits that comes meanwhile.
 
 mod bus;
 mod debugfs;

@@ -41,6 +41,34 @@ pub fn hold_all<D: Layer>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result
         bus::isolate(device);
         Ok(())
     })?;
+    hold_outside(instance, unit, |device, endpoint| {
+        Some(Seen::UnitTaken {
+            driver: bound_driver(device),
+            direct: endpoint.has_direct_regions(),
+        })
+    })
+}
+
+/// Holds those devices behind `unit` that have got a driver since [`hold_all`], and that C does not
+/// know: C asks firmware which unit translates for a device before its driver starts, so it did not
+/// know of `unit` yet. One that cannot be held is left out: it stays blocked.
+///
+/// # Errors
+///
+/// `ENOMEM`. Some may be held then.
+pub fn hold_new_drivers<D: Layer>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result {
+    hold_outside(instance, unit, |device, _| {
+        let driver = bound_driver(device);
+        driver.is_some().then_some(Seen::Probe { driver })
+    })
+}
+
+/// Holds devices behind `unit` that are outside, by what `look` sees of them.
+fn hold_outside<D: Layer>(
+    instance: &Instance<D>,
+    unit: &Arc<Unit<D>>,
+    look: impl Fn(Device<'_>, &Endpoint<D>) -> Option<Seen>,
+) -> Result {
     bus::for_each_device(|device| {
         if !device.iommu_group().is_null() || instance.held.is_held(device) {
             return Ok(());
@@ -53,12 +81,9 @@ pub fn hold_all<D: Layer>(instance: &Instance<D>, unit: &Arc<Unit<D>>) -> Result
             // Behind another unit, or nothing can be said of it: C's probe fails with a message.
             _ => return Ok(()),
         };
-        let seen = Seen::UnitTaken {
-            driver: bound_driver(device),
-            direct: endpoint.has_direct_regions(),
-        };
-        let result = match instance.held.stage(device).see(seen).0 {
-            Move::Hold(reason) => hold(instance, device, &endpoint, reason),
+        let seen = look(device, &endpoint);
+        let result = match seen.map(|seen| instance.held.stage(device).see(seen).0) {
+            Some(Move::Hold(reason)) => hold(instance, device, &endpoint, reason),
             _ => Ok(()),
         };
         match result {

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     domain::Domain,
     endpoint::Endpoint,
-    ffi::device::{Device, DeviceRef},
+    ffi::{
+        device::{Device, DeviceRef},
+        pci::NoHotplug,
+    },
     id_map::IdMap,
     registry::Registry,
     unit::Unit,
@@ -45,6 +48,9 @@ pub struct Instance<D: Served> {
     pub groups: Mutex<KVec<Arc<ProviderGroup<D>>>>,
     #[pin]
     pub held: HeldDevices<D>,
+    /// Somebody takes a unit. See [`no_driver_starts`](Self::no_driver_starts).
+    #[pin]
+    taking: Mutex<()>,
 }
 
 // SAFETY: The table of functions and the domains that it points to do not change once they are
@@ -84,10 +90,30 @@ impl<D: Served> Instance<D> {
                 devices <- new_mutex!(KVec::new()),
                 groups <- new_mutex!(KVec::new()),
                 held <- HeldDevices::new(ids.clone()),
+                taking <- new_mutex!(()),
                 ids,
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// No driver starts to use a device while `call` runs. A driver that comes meanwhile waits in
+    /// [`wait_until_taken`](Self::wait_until_taken).
+    ///
+    /// From the moment that a unit translates until the kernel's IOMMU layer has its devices, a
+    /// device that had no driver is blocked: DMA of a driver that came meanwhile would be lost.
+    pub fn no_driver_starts<T>(&self, call: impl FnOnce() -> T) -> T {
+        // Whoever adds a PCI device has this lock when the device's driver waits, and `call` shows
+        // PCI devices to C, which needs it.
+        let _no_hotplug = NoHotplug::lock();
+        let _taking = self.taking.lock();
+        call()
+    }
+
+    /// A driver waits here that is about to start. Its device names it already, so whoever looks at
+    /// the device then knows that it has a driver.
+    pub fn wait_until_taken(&self) {
+        drop(self.taking.lock());
     }
 
     /// This module.

@@ -112,6 +112,7 @@ fn handle<D: Layer>(
             }
         }
         bindings::bus_notifier_event_BUS_NOTIFY_BIND_DRIVER => {
+            instance.wait_until_taken();
             if let (Some(known), Some(driver)) = (instance.device(device), device.driver()) {
                 // SAFETY: The driver core has the device's lock when it binds a driver.
                 known.remap_interrupts_of(&unsafe { device.locked() });

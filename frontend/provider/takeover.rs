@@ -9,6 +9,7 @@ use super::{
     trace::TracedFaults, unit::ProviderUnit,
 };
 use crate::{
+    count::Count,
     endpoint,
     ffi::{
         device::{Device, DeviceRef},
@@ -35,6 +36,29 @@ impl<D: Layer> ProviderUnit<D> {
     pub fn bind(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
         D::prepare_all(instance.cores.iter().map(|unit| unit.data()));
         self.core().take_over(TracedFaults::new(self.faults())?)?;
+        instance.no_driver_starts(|| self.start(instance, parent))?;
+        // Those that C probes from now on add their files themselves.
+        let devices = instance.devices_behind(self).unwrap_or_default();
+        devices.iter().for_each(|known| known.add_files());
+        if let Err(error) = self.remap_together(instance) {
+            log_warn!(
+                "{}: interrupts are not remapped: error {}",
+                self.core().name(),
+                error.to_errno()
+            );
+        }
+        log_info!(
+            "{}: translates for {}, holds {} more",
+            self.core().name(),
+            Count::new(devices.len(), "device"),
+            instance.held.count(self.core()),
+        );
+        self.compare_with_memory();
+        Ok(())
+    }
+
+    /// Lets the unit, which was taken, translate, and registers it with C.
+    fn start(&self, instance: &Arc<Instance<D>>, parent: Device<'_>) -> Result {
         let result = hold::hold_all(instance, self.core()).and_then(|()| self.core().enable());
         if let Err(error) = result {
             let stopped = self.core().release();
@@ -63,23 +87,13 @@ impl<D: Layer> ProviderUnit<D> {
             );
         })?;
         self.set_accepted(true);
-        // Those that C probes from now on add their files themselves.
-        let devices = instance.devices_behind(self).unwrap_or_default();
-        devices.iter().for_each(|known| known.add_files());
-        if let Err(error) = self.remap_together(instance) {
-            log_warn!(
-                "{}: interrupts are not remapped: error {}",
+        if let Err(error) = hold::hold_new_drivers(instance, self.core()) {
+            log_err!(
+                "{}: a device whose driver has come meanwhile stays blocked, its DMA fails: error {}",
                 self.core().name(),
                 error.to_errno()
             );
         }
-        log_info!(
-            "{}: translates for {} devices, {} more are held",
-            self.core().name(),
-            devices.len(),
-            instance.held.count(self.core()),
-        );
-        self.compare_with_memory();
         Ok(())
     }
 
@@ -107,10 +121,9 @@ impl<D: Layer> ProviderUnit<D> {
         }
     }
 
+    /// The caller keeps devices from going: C looks at groups after it has made them, and does not
+    /// count them.
     fn show_to_c(&self, instance: &Instance<D>, parent: Device<'_>) -> Result {
-        // C looks at groups after it has made them, and does not count them: they must not go with
-        // their last device meanwhile.
-        let _guard = NoHotplug::lock();
         // SAFETY: The unit is neither in sysfs nor registered. It is a part of the instance, which
         // stays until `release` has unregistered the unit.
         unsafe {

@@ -6,6 +6,7 @@ from ..vfio_user import VfioUser
 from .scenario import Scenario
 
 _LOOPS = 10
+_TURNS = 20
 
 
 def a_device_with_a_driver_stays_on_identity_and_works(run):
@@ -145,9 +146,61 @@ def a_release_under_load_waits_for_the_owners_of_devices(run):
     guest_io.write_and_read(run.guest, disk, 2)
 
 
+def _two_functions(kind):
+    """A machine with a device of two functions that are not isolated from each other. The second one is a disk."""
+    found = machine.Machine(kind)
+    found.root_port(machine.TEST).disk("second").device(
+        "iommu-testdev", bus=f"port{machine.TEST:x}", addr="0.0", multifunction="on"
+    ).device(
+        "nvme", serial="second", drive="second", bus=f"port{machine.TEST:x}", addr="0.1", multifunction="on"
+    )  # fmt: skip
+    return found
+
+
+def a_driver_that_comes_while_the_unit_is_taken_keeps_the_group_of_its_neighbour(run):
+    """Binds the second function's driver before the unit is taken, at moments within, and after it (law 5)."""
+    run.load()
+    guest_pci.load_vfio(run.guest)
+    run.load_drivers("nvme")
+    name, first, second = units.names(run.guest)[0], run.at(machine.TEST), run.at(machine.TEST, 1)
+    run.guest.run(f"echo vfio-pci >/sys/bus/pci/devices/{first}/driver_override")
+    take = f"echo {name} >/sys/bus/platform/drivers/{run.kind.platform_driver}/bind"
+    bind = f"echo {second} >/sys/bus/pci/drivers/nvme/bind"
+    domains, duration = [], 0
+    for turn in range(_TURNS + 1):
+        for address in (first, second):
+            guest_pci.unbind(run.guest, address)
+        units.release(run.guest, name)
+        if turn == 0:
+            # The time in microseconds.
+            read = "read -r now _ </proc/uptime"
+            said = run.guest.run(f"{bind}; {read}; begin=$now; {take}; {read}; echo $begin $now").split()
+            duration = int(1e6 * (float(said[1]) - float(said[0])))
+        elif turn == _TURNS:
+            run.guest.run(f"{take}; {bind}")
+        else:
+            # To start a program takes part of the time.
+            early, late = (take, bind) if turn % 2 else (bind, take)
+            run.guest.run(f"{early} & busybox usleep {duration * turn**2 // _TURNS**2}; {late}; wait")
+        # The kernel puts a driver off that comes while a group is made, and may try again itself.
+        run.check(run.guest.wait_for(f"[ -e /sys/bus/pci/devices/{second}/driver ] || {bind}"), "the driver comes")
+        seen = [core_view.group_of(run.guest, address) for address in (first, second)]
+        run.check(all(seen) and seen[0].name == seen[1].name, f"both are in one group in turn {turn}", seen)
+        domains.append(seen[0].domain)
+        guest_pci.bind(run.guest, first, "vfio-pci")
+        status, _ = run.guest.status(
+            f"echo 'container c\ngroup g {run.group(first)}\nset-container g c' | vfio-user | grep -q error"
+        )
+        run.check(status == 0, f"nobody can own the first one while the second has a driver, in turn {turn}")
+    run.check(domains[0].startswith("identity"), "a driver that comes first keeps both on identity", domains)
+    run.check(domains[-1].startswith("paging"), "one that comes last finds both translated", domains)
+    guest_io.write_and_read(run.guest, guest_io.nvme_disk(run.guest, second), 2)
+
+
 def scenarios(kind):
-    """A guest where device drivers come first, and a guest where the module is loaded and unloaded often."""
-    return [
+    """Guests where device drivers come first, where the module is loaded and unloaded often, and where a driver comes
+    while the unit is taken."""
+    found = [
         Scenario("late", machine.bench, [
             a_device_with_a_driver_stays_on_identity_and_works,
             a_device_without_a_driver_is_translated_at_once,
@@ -161,3 +214,9 @@ def scenarios(kind):
             a_release_under_load_waits_for_the_owners_of_devices,
         ]),
     ]  # fmt: skip
+    # Elsewhere the kernel lets no driver come before the unit's.
+    if not kind.late:
+        found.append(Scenario("beside", _two_functions, [
+            a_driver_that_comes_while_the_unit_is_taken_keeps_the_group_of_its_neighbour,
+        ]))  # fmt: skip
+    return found

@@ -84,7 +84,7 @@ class Comparison:
         if found := _kept(_OF_C, key):
             return found
         report = Report(show=not bench.theirs)
-        bench.run(report, image, folder)
+        (bench.run_c or bench.run)(report, image, folder)
         found = report.outcomes()
         if wrong := unclean(found, bench.theirs):
             # Not kept: the next run is a fresh try.

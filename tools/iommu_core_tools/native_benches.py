@@ -35,6 +35,8 @@ class Bench:
     family: str
     kernel: custom_kernel.Kernel
     run: object
+    # The same for the C layer, if that needs another driver of the unit.
+    run_c: object = None
     # The kernel's own suites. A case may fail if it also fails with the C layer.
     theirs: bool = False
     # Suites and drivers of this tree. A kernel with the C layer does not have them.
@@ -57,6 +59,8 @@ def all_benches():
         where = f"x86-64, Rust {kind.driver}"
         run = _call(_vfio, where, _OURS, kind)
         found.append(Bench(f"x86-64, VFIO on igb, Rust {kind.driver}", "VFIO", x86, run, ours=True))
+        run, stock = (_call(_iommufd, where, x86.arch, driver, kind) for driver in (_OURS, guest_images.STOCK))
+        found.append(Bench(f"x86-64, iommufd, Rust {kind.driver}", "iommufd", x86, run, theirs=True, run_c=stock))
     for kernel_, where in ((x86, "x86-64"), (arm64, "arm64")):
         for suite, kind, options in _GUESTS[where]:
             name = f"{where}, C {suite}"
@@ -72,8 +76,9 @@ def all_benches():
             kind, options = _PARAMETERS[where]
             run = _call(custom.run_native_parameters, suite=name, kind=kind, options=options)
             found.append(Bench(name, "guests", kernel_, run))
-        name = f"{where}, iommufd"
-        found.append(Bench(name, "iommufd", kernel_, _call(_iommufd, where, kernel_), theirs=True))
+        kind = viommu.NATIVE_VTD if kernel_ is x86 else _SMMUV3
+        run = _call(_iommufd, where, kernel_.arch, guest_images.STOCK, kind)
+        found.append(Bench(f"{where}, iommufd", "iommufd", kernel_, run, theirs=True))
     for pattern in _ARM64_KUNIT:
         name = f"arm64, KUnit {pattern}"
         run = _call(custom.run_native_kunit, suite=name, kind=_SMMUV3, pattern=pattern)
@@ -218,11 +223,11 @@ def _note(report, suite, problems, log):
 # --- guests -----------------------------------------------------------------------------------
 
 
-def _iommufd(where, wanted, report, image, folder):
+def _iommufd(where, arch, driver, kind, report, image, folder):
     """The selftests of iommufd, with huge pages."""
-    programs = selftests.build(root.get(), kernel.stock().source, wanted.arch)
-    kind = viommu.NATIVE_VTD if wanted.arch == AMD64 else _SMMUV3
-    bench = machine.Machine(kind, memory=3072, parameters=["hugepages=200"])
+    programs = selftests.build(root.get(), kernel.stock().source, arch)
+    own = kind.free if driver == _OURS else ()
+    bench = machine.Machine(kind, memory=3072, parameters=[*own, "hugepages=200"])
     _run_programs(report, where, image, folder, bench, [programs / name for name in selftests.IOMMUFD])
 
 

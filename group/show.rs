@@ -7,7 +7,7 @@
 use core::fmt::{Result, Write};
 
 use super::state::Group;
-use crate::{driver::Attach, endpoint::Endpoint, ownership::Ownership};
+use crate::{count::Count, driver::Attach, endpoint::Endpoint, ownership::Ownership};
 
 impl<D: Attach> Group<D> {
     /// Writes the group's domain, owner, faults and members, with the reason why each member is in
@@ -117,9 +117,9 @@ impl<D: Attach> Group<D> {
         match &faults.last {
             Some(last) => writeln!(
                 f,
-                "{}: {} faults, last: {} {last}",
+                "{}: {}, last: {} {last}",
                 self.name(),
-                faults.count,
+                Count::new(faults.count, "fault"),
                 last.requester
             ),
             None => Ok(()),

@@ -38,6 +38,7 @@ use super::{
     remapping::Remapping,
 };
 use crate::{
+    count::Count,
     drivers::shell::{
         interrupt_users::InterruptUsers,
         unit::UnitHardware,
@@ -304,7 +305,8 @@ impl InterruptTable for GroupTable {
         };
         writeln!(
             f,
-            "interrupt table for {ids} ids: {} of {} entries are taken",
+            "interrupt table for {}: {} of {} entries are taken",
+            Count::new(ids, "id"),
             reservations.taken(),
             1u32 << length_lg2,
         )?;

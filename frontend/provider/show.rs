@@ -40,9 +40,9 @@ impl<D: Served> Instance<D> {
             if unit.faults_of_unknown_ids() > 0 {
                 writeln!(
                     f,
-                    "{}: {} faults of unknown devices",
+                    "{}: {} of unknown devices",
                     unit.core().name(),
-                    unit.faults_of_unknown_ids()
+                    Count::new(unit.faults_of_unknown_ids(), "fault")
                 )?;
             }
         }

@@ -7,6 +7,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::{
+    count::counted,
     machine::{Device, Group, Interrupts, LayerKind, Machine},
     why, Failure, Status,
 };
@@ -320,7 +321,10 @@ fn of_regions(group: &Group, checks: &mut Checks) {
         (direct, _) => checks.add(
             "reserved regions",
             Result::Fail,
-            format!("firmware does DMA with the group at all times ({direct} regions)"),
+            format!(
+                "firmware does DMA with the group at all times ({})",
+                counted(direct as u64, "region")
+            ),
             "the kernel gives it to nobody; look in the firmware's set-up for what uses the device",
         ),
     }

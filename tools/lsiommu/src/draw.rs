@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, io::Write};
 
 use crate::{
+    count::counted,
     machine::{Device, Group, Machine},
     Failure,
 };
@@ -95,7 +96,7 @@ fn group_text(group: &Group) -> String {
         text += more;
     }
     match group.faults {
-        Some(count) if count > 0 => format!("{text}, {count} faults"),
+        Some(count) if count > 0 => format!("{text}, {}", counted(count, "fault")),
         _ => text,
     }
 }

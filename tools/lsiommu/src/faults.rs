@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, io::Write, thread, time::Duration};
 
 use crate::{
+    count::counted,
     machine::{LayerKind, Machine},
     Failure, Status,
 };
@@ -81,8 +82,9 @@ pub fn news(machine: &Machine, seen: &mut Seen, out: &mut dyn Write) -> Result<u
             let last = group.last_fault.as_deref().unwrap_or("not known");
             writeln!(
                 out,
-                "group {} ({devices}): {count} faults ({more} new), last: {last}",
-                group.number
+                "group {} ({devices}): {} ({more} new), last: {last}",
+                group.number,
+                counted(count, "fault")
             )?;
         }
     }
@@ -92,8 +94,9 @@ pub fn news(machine: &Machine, seen: &mut Seen, out: &mut dyn Write) -> Result<u
             written += 1;
             writeln!(
                 out,
-                "{}: {count} faults ({more} new) of devices that are in no group; dmesg names them",
-                unit.name
+                "{}: {} ({more} new) of devices that are in no group; dmesg names them",
+                unit.name,
+                counted(count, "fault")
             )?;
         }
     }

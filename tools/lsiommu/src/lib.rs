@@ -8,11 +8,13 @@
 //! | `files` | where files come from: a file system, or a record of one |
 //! | `read` | reads a machine from these files |
 //! | `machine` | what is known of a machine; this is what `--json` writes |
+//! | `count` | numbers with the noun that they count |
 //! | `pci`, `names` | addresses, configuration space, names from pci.ids |
 //! | `list`, `draw`, `why`, `check`, `faults`, `metrics` | the answers |
 
 pub mod check;
 pub mod cli;
+pub mod count;
 pub mod draw;
 pub mod faults;
 pub mod files;

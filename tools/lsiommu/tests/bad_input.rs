@@ -323,7 +323,7 @@ fn only_news_are_told_when_faults_are_followed() {
         "{text}"
     );
     // A group that was formed anew.
-    assert!(news(&with("1\n")).contains("1 faults (0 new)"));
+    assert!(news(&with("1\n")).contains("1 fault (0 new)"));
     assert_eq!(news(&with("0\n")), "");
 }
 

@@ -88,7 +88,8 @@ class Clocks(unittest.TestCase):
     def test_the_time_in_which_all_stood_still_does_not_count(self):
         script = ("import sys; from iommu_core_tools.guest_clock import Clock; clock = Clock(); "
                   "before = clock.now(); print(flush=True); clock.sleep(2); print(clock.now() - before)")  # fmt: skip
-        stopped = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        stopped = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
         self.addCleanup(stopped.stdout.close)
         self.addCleanup(stopped.wait)
         stopped.stdout.readline()

@@ -153,14 +153,28 @@ fn open_interrupts(machine: &Machine, seen: &str, what: &str, checks: &mut Check
             format!("{seen}, and VFIO may be used all the same (allow_unsafe_interrupts)"),
             "give devices only to users whom you trust: they can forge interrupts",
         ),
-        _ => checks.add(
-            "interrupts",
-            Result::Fail,
-            format!("{seen}: VFIO refuses {what}"),
-            "enable interrupt remapping in the firmware's set-up and boot without intremap=off; or \
-             accept that users can forge interrupts, with \
-             vfio_iommu_type1.allow_unsafe_interrupts=1",
-        ),
+        _ => {
+            let remedy = match machine.layer.kind {
+                // It takes no unit that remaps interrupts for the kernel already.
+                LayerKind::Hosted => {
+                    "restart so that iommu_core comes before the device's driver, or with the \
+                     kernel's own driver, if iommu_core does not isolate the unit's devices"
+                }
+                LayerKind::Kernel | LayerKind::Native => {
+                    "enable interrupt remapping in the firmware's set-up and boot without \
+                     intremap=off"
+                }
+            };
+            checks.add(
+                "interrupts",
+                Result::Fail,
+                format!("{seen}: VFIO refuses {what}"),
+                format!(
+                    "{remedy}; or accept that users can forge interrupts, with \
+                     vfio_iommu_type1.allow_unsafe_interrupts=1"
+                ),
+            );
+        }
     }
 }
 

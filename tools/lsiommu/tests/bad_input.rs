@@ -299,6 +299,34 @@ fn a_folder_of_files_is_read_as_a_record_is() {
     std::fs::remove_dir_all(root).unwrap();
 }
 
+/// The module does not take a unit that remaps interrupts for the kernel.
+#[test]
+fn nobody_with_the_module_is_told_to_boot_without_its_parameters() {
+    let record = record("amdvi-iommu_core");
+    let path = |end: &str| {
+        let found = record.paths().find(|path| path.ends_with(end));
+        found.unwrap_or_else(|| panic!("{end}")).to_owned()
+    };
+    let open = record
+        .clone()
+        .with(
+            &path("0000:01:00.0/iommu_core/interrupts"),
+            b"not isolated: why\n",
+        )
+        .with(&path("parameters/allow_unsafe_interrupts"), b"N\n");
+    let (status, text) = ask(&open, &["check", "0000:01:00.0"]).unwrap();
+    assert_eq!(status, Status::Bad);
+    let line = text
+        .lines()
+        .find(|line| line.contains("VFIO refuses the group"))
+        .unwrap();
+    assert!(line.contains("not isolated: why"), "{line}");
+    assert!(
+        text.contains("the kernel's own driver") && !text.contains("intremap"),
+        "{text}"
+    );
+}
+
 #[test]
 fn only_news_are_told_when_faults_are_followed() {
     let record = record("vtd-iommu_core");

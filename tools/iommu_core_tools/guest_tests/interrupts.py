@@ -556,6 +556,23 @@ def devices_are_isolated_by_their_interrupt_controller(run):
                   f"{run.at(slot)} is isolated", seen)  # fmt: skip
 
 
+def _requester_id(address):
+    bus, device, function = (int(number, 16) for number in re.split("[:.]", address)[1:])
+    return bus << 8 | device << 3 | function
+
+
+@contextlib.contextmanager
+def _seen_by_the_controller(run):
+    """A file that has a line for each message that QEMU's interrupt translation service gets."""
+    trace, event = run.guest.trace_file(), "gicv3_its_translation_write"
+    trace.unlink(missing_ok=True)
+    run.guest.qmp.monitor(f"logfile {trace}")
+    run.guest.qmp.monitor(f"log trace:{event}")
+    yield trace
+    run.guest.qmp.monitor(f"trace-event {event} off")
+    run.guest.qmp.monitor("log none")
+
+
 def the_controller_refuses_a_forged_message(run):
     run.load_drivers("nvme")
     victim, attacker = run.at(machine.DISK), run.at(machine.A)
@@ -566,9 +583,12 @@ def the_controller_refuses_a_forged_message(run):
     window = run.guest.run("od -An -tx1 -N8 /proc/device-tree/intc@*/its@*/reg")
     message = int(window.replace(" ", ""), 16) + _ITS_TRANSLATER
     before, mark = _count(run, victim), run.guest.mark()
-    # The victim's events are the first ones of its own table in the controller.
-    for event in range(8):
-        _raise(run, attacker, (message, event))
+    with _seen_by_the_controller(run) as trace:
+        # The victim's events are the first ones of its own table in the controller.
+        for event in range(8):
+            _raise(run, attacker, (message, event))
+        seen = re.findall(rf"requester_id {_requester_id(attacker):#x}$", trace.read_text(encoding="utf-8"), re.M)
+    run.check(len(seen) == 8, "the controller has got each message", len(seen))
     run.check(_count(run, victim) == before, "no message of another device raises the disk's interrupt",
               (before, _count(run, victim)))  # fmt: skip
     run.check(not core_view.faults(run.guest.kernel_log(mark)), "the unit has let the messages pass")

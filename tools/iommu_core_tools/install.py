@@ -90,7 +90,7 @@ def _check_root(release, signed_with):
     target = base / "lib/modules" / release
     running = platform.release()
     if not target.is_dir():
-        hint = f"apt-get install linux-image-{release} (-t trixie-backports, or the suite that has it), then again"
+        hint = f"apt-get install linux-image-{release} (-t {series.SUITES[0].name}, or the suite that has it), then again"
         if _is_here() and series.series_of(running) in series.SERIES:
             hint += f"; or for the kernel that runs: make install KERNEL={running}"
         raise ToolError(f"{target} is not there: the kernel that the module is built for is not installed", hint=hint)

@@ -4,7 +4,7 @@
 import json
 import pathlib
 
-from . import cache, guest_files, host_tests, root
+from . import cache, guest_files, host_tests, root, series
 from .arch import AMD64
 from .paths import TOOLS, jobs
 from .progress import PROGRESS
@@ -24,7 +24,7 @@ def build(arch=AMD64):
     upper = target.upper().replace("-", "_")
     env = {
         f"CARGO_TARGET_{upper}_RUSTFLAGS": flags,
-        f"CARGO_TARGET_{upper}_LINKER": f"{arch.tools}gcc-14",
+        f"CARGO_TARGET_{upper}_LINKER": f"{arch.tools}{series.ROOT.gcc}",
     }
     with _workspace() as folder:
         with PROGRESS.step(f"lsiommu: build for {arch.name}") as step:
